@@ -1,0 +1,407 @@
+//! The words of this room: what clients ask, what workers do, what is told.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::types::{Actor, CommandId, DiskFault, DocId, Hlc, LogId, Seq, WallTime};
+
+/// One edit of one document, applied in the order given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Edit {
+    /// Make the document have exactly this content: a JSON object. Only what differs is written, so that concurrent edits
+    /// of other fields survive. Creates the document, and brings a removed one back.
+    Put {
+        /// The content.
+        value: Value,
+    },
+    /// Set one place, creating objects on the way.
+    Set {
+        /// Where: a JSON Pointer (RFC 6901); the leading slash may be left out.
+        path: String,
+        /// The new value.
+        value: Value,
+    },
+    /// Remove one place.
+    Remove {
+        /// Where: a JSON Pointer (RFC 6901); the leading slash may be left out.
+        path: String,
+    },
+    /// Remove the document: its content goes, its history stays.
+    Delete,
+}
+
+/// What a client asks of documents.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Command {
+    /// Edit one document: all edits or none. Answered by [`Outcome::Edited`] once durable here.
+    Edit {
+        /// Which.
+        doc: DocId,
+        /// What to do, in order.
+        edits: Vec<Edit>,
+        /// Fail with [`Error::Exists`] if the document exists.
+        create: bool,
+    },
+    /// Read one document, or one place in it. Answered by [`Outcome::Value`].
+    Get {
+        /// Which.
+        doc: DocId,
+        /// A JSON Pointer (RFC 6901); empty for the whole.
+        path: String,
+    },
+    /// Read many documents in order of id. Answered by [`Outcome::Page`].
+    Scan {
+        /// Only ids that begin with this.
+        prefix: String,
+        /// Only ids above this.
+        after: Option<DocId>,
+        /// How many at most; bounded by [`Config::page_max`](super::Config::page_max).
+        limit: usize,
+        /// Whether to read the contents too.
+        values: bool,
+    },
+    /// The changes of one document, oldest first. Answered by [`Outcome::History`].
+    History {
+        /// Which.
+        doc: DocId,
+    },
+}
+
+/// What a command came to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The edit is durable on this node. Without a stamp nothing differed and nothing was written.
+    Edited {
+        /// Which document.
+        doc: DocId,
+        /// The document's heads with this edit, as hex, sorted.
+        heads: Vec<String>,
+        /// Where the change stands in this node's origin log.
+        stamp: Option<Stamp>,
+    },
+    /// The value at the asked place.
+    Value {
+        /// Which document.
+        doc: DocId,
+        /// Its content there.
+        value: Value,
+        /// The document's heads, as hex, sorted.
+        heads: Vec<String>,
+    },
+    /// Documents in order of id.
+    Page {
+        /// The documents.
+        docs: Vec<Listed>,
+        /// Whether more follow after the last one.
+        more: bool,
+    },
+    /// Changes in causal order.
+    History {
+        /// Which document.
+        doc: DocId,
+        /// Its changes.
+        changes: Vec<ChangeInfo>,
+    },
+}
+
+/// Where and when an entry was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Stamp {
+    /// The origin log.
+    pub log: LogId,
+    /// Its place there.
+    pub seq: Seq,
+    /// When.
+    pub hlc: Hlc,
+}
+
+/// One document of a page.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Listed {
+    /// Which.
+    pub doc: DocId,
+    /// Its heads, as hex, sorted.
+    pub heads: Vec<String>,
+    /// Its content, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
+}
+
+/// One change of a document's history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ChangeInfo {
+    /// Its hash, as hex.
+    pub hash: String,
+    /// Who made it; absent if a foreign tool wrote the actor.
+    pub actor: Option<Actor>,
+    /// When, by the writer's wall clock.
+    pub at: WallTime,
+    /// How many operations it holds.
+    pub ops: usize,
+    /// The changes that it follows, as hex.
+    pub deps: Vec<String>,
+}
+
+/// Why a command on documents was not done. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no such document.
+    #[error("there is no document {doc}")]
+    NotFound {
+        /// Which.
+        doc: DocId,
+    },
+    /// The document exists already.
+    #[error("document {doc} exists already")]
+    Exists {
+        /// Which.
+        doc: DocId,
+    },
+    /// There is nothing at that place.
+    #[error("document {doc} has nothing at {path:?}")]
+    NoSuchPath {
+        /// Which document.
+        doc: DocId,
+        /// Where.
+        path: String,
+    },
+    /// The path or the value cannot be used.
+    #[error("document {doc}, at {path:?}: {why}")]
+    Invalid {
+        /// Which document.
+        doc: DocId,
+        /// Where.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A limit would be passed.
+    #[error("document {doc}: {what} is {found}, the limit is {max}")]
+    TooLarge {
+        /// Which document.
+        doc: DocId,
+        /// What is too large.
+        what: &'static str,
+        /// How large it is.
+        found: usize,
+        /// How large it may be.
+        max: usize,
+    },
+    /// Too many commands wait already; try again shortly.
+    #[error("{waiting} commands wait already, the limit is {max}")]
+    Busy {
+        /// How many wait.
+        waiting: usize,
+        /// How many may.
+        max: usize,
+    },
+    /// The log did not take it, so it is not durable and not acknowledged. It may or may not be there after a restart.
+    #[error("not durable: {0}")]
+    Disk(#[from] DiskFault),
+    /// The merge engine failed on this document; it was rebuilt from its changes.
+    #[error("document {doc}: the merge engine failed: {why}")]
+    Engine {
+        /// Which document.
+        doc: DocId,
+        /// Its words.
+        why: String,
+    },
+}
+
+/// Names an edit batch between the engine and the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Token(pub u64);
+
+/// Work on one document for a worker. A worker keeps the documents of its shard; tasks of one document keep their order.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Task {
+    /// Make one change of these edits. Each command's edits succeed or fail as a whole.
+    Edit {
+        /// Which document.
+        doc: DocId,
+        /// The writer.
+        actor: Actor,
+        /// The commit's time.
+        at: WallTime,
+        /// The commands, in order.
+        batch: Vec<Wanted>,
+    },
+    /// Check and apply changes of others, or of our own log at boot. They may come in any order and more than once.
+    Apply {
+        /// Which document.
+        doc: DocId,
+        /// The changes.
+        changes: Vec<Arrived>,
+    },
+    /// Read a place.
+    Get {
+        /// Which document.
+        doc: DocId,
+        /// Who asks.
+        command: CommandId,
+        /// A JSON Pointer.
+        path: String,
+    },
+    /// Read the history.
+    History {
+        /// Which document.
+        doc: DocId,
+        /// Who asks.
+        command: CommandId,
+    },
+    /// Forget the document and what was made of it, because its change could not be kept; what is in the log follows as
+    /// [`Task::Apply`].
+    Forget {
+        /// Which document.
+        doc: DocId,
+    },
+}
+
+/// One client's edits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// Who asks.
+    pub command: CommandId,
+    /// What to do, in order.
+    pub edits: Vec<Edit>,
+    /// Whether the document must not exist yet.
+    pub create: bool,
+}
+
+/// A change that came through the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Whose log brought it.
+    pub log: LogId,
+    /// Its place there.
+    pub seq: Seq,
+    /// The encoded Automerge change.
+    pub change: Bytes,
+}
+
+/// What a worker answers.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Done {
+    /// To [`Task::Edit`].
+    Edited {
+        /// Which document.
+        doc: DocId,
+        /// The change; absent if nothing differed or every command failed.
+        change: Option<Bytes>,
+        /// For each command whether it is in the change.
+        results: Vec<(CommandId, Result<(), Error>)>,
+        /// How the document stands now.
+        state: DocState,
+    },
+    /// To [`Task::Apply`].
+    Applied {
+        /// Which document.
+        doc: DocId,
+        /// Changes that were applied, in order.
+        applied: Vec<Arrived>,
+        /// Changes whose dependencies are not here yet; the worker does not keep them.
+        orphans: Vec<Orphan>,
+        /// Changes that were refused, with the reason. They are never applied.
+        refused: Vec<(Arrived, String)>,
+        /// How the document stands now.
+        state: DocState,
+    },
+    /// To [`Task::Get`].
+    Got {
+        /// Which document.
+        doc: DocId,
+        /// Who asked.
+        command: CommandId,
+        /// The value there.
+        value: Result<Value, Error>,
+        /// How the document stands.
+        state: DocState,
+    },
+    /// To [`Task::History`].
+    Told {
+        /// Which document.
+        doc: DocId,
+        /// Who asked.
+        command: CommandId,
+        /// Its changes.
+        changes: Result<Vec<ChangeInfo>, Error>,
+    },
+    /// To [`Task::Forget`].
+    Forgotten {
+        /// Which document.
+        doc: DocId,
+    },
+}
+
+/// A change that waits for others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// The change.
+    pub arrived: Arrived,
+    /// Hashes of changes that it follows and that are not here.
+    pub missing: Vec<[u8; 32]>,
+}
+
+/// How a document stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DocState {
+    /// Hashes of its newest changes, sorted. Empty: the document was never written.
+    pub heads: Arc<[[u8; 32]]>,
+    /// Whether it has content: written and not deleted.
+    pub exists: bool,
+    /// How many changes it has.
+    pub changes: usize,
+}
+
+/// What documents tell.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A change of ours wants to become durable and to spread.
+    Originate {
+        /// Names it until the log has answered.
+        token: Token,
+        /// What to log: see [`Body`](super::Body).
+        body: Bytes,
+    },
+    /// A command is answered.
+    Replied {
+        /// Which command.
+        command: CommandId,
+        /// With what.
+        result: Result<Outcome, Error>,
+    },
+    /// A document changed.
+    Changed {
+        /// Which.
+        doc: DocId,
+        /// Its heads now.
+        heads: Arc<[[u8; 32]]>,
+        /// Whether it has content.
+        exists: bool,
+        /// Whose changes these were.
+        origins: Vec<Actor>,
+    },
+    /// A change was refused by the admission check; it is in the log and in no document.
+    Refused {
+        /// Which document.
+        doc: DocId,
+        /// Whose log brought it.
+        log: LogId,
+        /// Its place there.
+        seq: Seq,
+        /// Why.
+        why: String,
+    },
+}

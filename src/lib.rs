@@ -1,0 +1,14 @@
+//! A gossip-based peer-to-peer high-availability mesh.
+
+pub mod types;
+
+pub mod machine;
+
+pub mod documents;
+pub mod membership;
+
+pub mod overlay;
+
+pub mod replication;
+
+pub mod node;

@@ -1,0 +1,66 @@
+//! What is known of a member.
+
+use std::sync::Arc;
+
+use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Address, Boot, Incarnation, NodeId, Time};
+
+/// What a member says of itself. Only the member changes it; a change raises its incarnation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
+pub struct Meta {
+    /// A name for people, unique by convention only.
+    pub name: String,
+    /// The region of the topology it is in; empty if none was given.
+    pub region: String,
+    /// The zone within the region; empty if none was given.
+    pub zone: String,
+    /// Higher is preferred as hub, root and, later, voter and primary.
+    pub priority: u16,
+    /// Takes part in data but is never hub, root or voter.
+    pub observer: bool,
+    /// Where it listens.
+    pub addresses: Vec<Address>,
+    /// The highest wire version that it speaks.
+    pub protocol: u16,
+}
+
+/// What the mesh thinks of a member. Declared in the order of strength within one incarnation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It answers.
+    Alive,
+    /// Somebody could not reach it; it has a while to refute.
+    Suspect,
+    /// It did not refute. It may yet, with a higher incarnation.
+    Dead,
+    /// It said goodbye.
+    Left,
+}
+
+/// One member as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Who.
+    pub id: NodeId,
+    /// Which life of it.
+    pub boot: Boot,
+    /// Its own counter within that life.
+    pub incarnation: Incarnation,
+    /// What we think of it.
+    pub state: State,
+    /// What it says of itself.
+    pub meta: Arc<Meta>,
+    /// Since when it is in this state, on our monotonic clock.
+    pub since: Time,
+}
+
+impl Member {
+    /// Whether it counts as present: alive or only suspected.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        matches!(self.state, State::Alive | State::Suspect)
+    }
+}

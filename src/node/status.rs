@@ -1,0 +1,69 @@
+//! What an operator sees of a node.
+
+use serde::Serialize;
+
+use crate::membership::{Meta, State};
+use crate::types::{Actor, Boot, Digest, DiskFault, Incarnation, NodeId};
+
+/// How this node stands, from its own knowledge.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Status {
+    /// The node.
+    pub node: NodeId,
+    /// Its mesh, as hex.
+    pub cluster: String,
+    /// Its name.
+    pub name: String,
+    /// Which life of it.
+    pub boot: Boot,
+    /// As whom it writes.
+    pub actor: Actor,
+    /// The members it knows, itself included, in order of id.
+    pub members: Vec<MemberStatus>,
+    /// The kind of overlay: `star`, `mesh` or `tree`.
+    pub overlay: String,
+    /// With whom it exchanges deltas.
+    pub neighbors: Vec<NodeId>,
+    /// How many documents have content.
+    pub documents: usize,
+    /// Equal on two nodes if and only if they hold the same changes of the same documents.
+    pub content: Digest,
+    /// Changes that wait for others before they can be applied.
+    pub orphans: usize,
+    /// Changes refused by the admission check since the start.
+    pub refused: u64,
+    /// Equal on two nodes if and only if they hold the same origin logs.
+    pub vector: Digest,
+    /// Entries held, over all origin logs.
+    pub entries: u64,
+    /// Bytes of frames sent since the start.
+    pub bytes_sent: u64,
+    /// Bytes of frames received since the start.
+    pub bytes_received: u64,
+    /// Set when the log takes no more writes.
+    pub read_only: Option<DiskFault>,
+}
+
+/// One member as this node sees it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MemberStatus {
+    /// Who.
+    pub node: NodeId,
+    /// Which life of it.
+    pub boot: Boot,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+    /// What this node thinks of it.
+    pub state: State,
+    /// Whether there is a link to it.
+    pub linked: bool,
+    /// Whether deltas are exchanged with it.
+    pub neighbor: bool,
+    /// Round trip of the last answered probe, in microseconds.
+    pub rtt_us: Option<u64>,
+    /// For how long it has been in this state, in milliseconds.
+    pub since_ms: u64,
+    /// What it says of itself.
+    #[serde(flatten)]
+    pub meta: Meta,
+}

@@ -1,0 +1,20 @@
+//! Numbers and names: the vocabulary that every room shares. No behaviour beyond their own algebra.
+//!
+//! Nothing here decides anything. An id cannot be added to another, a counter only knows [`next`](Lsn::next),
+//! and a time is a count of nanoseconds whose origin belongs to whoever drives the node.
+
+mod checksum;
+mod counter;
+mod hlc;
+mod id;
+mod place;
+mod time;
+mod vector;
+
+pub use checksum::{Checksum, Digest, digest64};
+pub use counter::{Boot, CommandId, Incarnation, IoId, Lsn, PersistId, SegmentId, Seq, TaskId};
+pub use hlc::{Hlc, HlcClock, HlcDrift};
+pub use id::{Actor, Address, ClusterId, DocId, IdError, LogId, Mint, NodeId, Topic};
+pub use place::{DiskFault, DiskFaultKind, Lane, Position};
+pub use time::{Now, Time, WallTime};
+pub use vector::{Range, VersionVector};
