@@ -12,3 +12,7 @@ pub mod overlay;
 pub mod replication;
 
 pub mod node;
+
+#[cfg(feature = "net")]
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the driver is where time and threads enter")]
+pub mod driver;

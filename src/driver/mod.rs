@@ -1,0 +1,15 @@
+//! The production driver: the only code that reads clocks, files, sockets and entropy, and that spawns threads.
+//!
+//! It decides nothing. One task owns the node; it waits for whatever comes first (the disk's answers, the node's deadline,
+//! a client, a worker, the network), hands it in as an `Input`, and performs the `Effect`s that come out by putting them
+//! into queues. It never waits inside: a slow disk, a slow peer or the merge of a large document delay no heartbeat.
+//!
+//! **It runs inside its host**: on the ambient tokio runtime, without installing a log subscriber or a signal handler, and
+//! without ever exiting the process.
+//!
+//! **Invariants.** Each input is followed by draining every effect. Effects are performed in the order they were asked for.
+//! A write that was answered is on the disk. What a worker does wrong stays in that worker.
+
+mod clock;
+
+pub use clock::Clock;
