@@ -3,6 +3,7 @@
 pub mod types;
 
 pub mod machine;
+pub mod topology;
 
 pub mod documents;
 pub mod membership;

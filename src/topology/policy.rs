@@ -1,0 +1,124 @@
+//! The overlay policy: the one rule by which every peer computes with whom it exchanges deltas.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Which overlay the peers of a mesh form. All peers of a mesh must have the same: views that differ for a while only cost
+/// duplicates, policies that differ would last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+#[non_exhaustive]
+pub enum Policy {
+    /// Everybody exchanges with the hub, which relays.
+    Star,
+    /// Everybody exchanges with everybody.
+    #[default]
+    Mesh,
+    /// Everybody exchanges with a parent and at most `arity` children.
+    Tree {
+        /// Most children of one peer, from [`Policy::ARITY_MIN`] to [`Policy::ARITY_MAX`].
+        arity: u8,
+    },
+}
+
+/// Why a text is not a policy. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// No such kind.
+    #[error("unknown overlay {0:?}; expected \"star\", \"mesh\", \"tree\" or \"tree:ARITY\"")]
+    Unknown(String),
+    /// The arity of a tree is out of range.
+    #[error("a tree's arity is {min} to {max}, not {0}", min = Policy::ARITY_MIN, max = Policy::ARITY_MAX)]
+    Arity(String),
+}
+
+impl Policy {
+    /// Fewest children a tree may allow: with 1 it would be a chain, whose depth is the mesh's size.
+    pub const ARITY_MIN: u8 = 2;
+    /// Most children a tree may allow: a parent sends each delta so many times.
+    pub const ARITY_MAX: u8 = 32;
+    /// What `tree` means without a number: 13 peers in three levels.
+    pub const ARITY_DEFAULT: u8 = 3;
+
+    /// A tree with this arity.
+    ///
+    /// # Errors
+    /// [`PolicyError::Arity`] when it is out of range.
+    pub fn tree(arity: u8) -> Result<Self, PolicyError> {
+        if (Self::ARITY_MIN..=Self::ARITY_MAX).contains(&arity) {
+            Ok(Self::Tree { arity })
+        } else {
+            Err(PolicyError::Arity(arity.to_string()))
+        }
+    }
+
+    /// `star`, `mesh` or `tree`.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Star => "star",
+            Self::Mesh => "mesh",
+            Self::Tree { .. } => "tree",
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Star | Self::Mesh => f.write_str(self.kind()),
+            Self::Tree { arity } => write!(f, "tree:{arity}"),
+        }
+    }
+}
+
+impl FromStr for Policy {
+    type Err = PolicyError;
+    fn from_str(text: &str) -> Result<Self, PolicyError> {
+        match text.split_once(':') {
+            None if text == "star" => Ok(Self::Star),
+            None if text == "mesh" => Ok(Self::Mesh),
+            None if text == "tree" => Ok(Self::Tree { arity: Self::ARITY_DEFAULT }),
+            Some(("tree", arity)) => arity.parse().map_err(|_| PolicyError::Arity(arity.into())).and_then(Self::tree),
+            _ => Err(PolicyError::Unknown(text.into())),
+        }
+    }
+}
+
+impl From<Policy> for String {
+    fn from(policy: Policy) -> Self {
+        policy.to_string()
+    }
+}
+
+impl TryFrom<String> for Policy {
+    type Error = PolicyError;
+    fn try_from(text: String) -> Result<Self, PolicyError> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_read_as_they_are_printed() {
+        for policy in [Policy::Star, Policy::Mesh, Policy::Tree { arity: 2 }, Policy::Tree { arity: 32 }] {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
+        }
+        assert_eq!("tree".parse(), Ok(Policy::Tree { arity: Policy::ARITY_DEFAULT }));
+    }
+
+    #[test]
+    fn what_is_no_policy_is_refused_with_its_own_text() {
+        assert_eq!("ring".parse::<Policy>(), Err(PolicyError::Unknown("ring".into())));
+        assert_eq!("star:3".parse::<Policy>(), Err(PolicyError::Unknown("star:3".into())));
+        for arity in ["", "1", "33", "300", "-2", "x"] {
+            assert_eq!(format!("tree:{arity}").parse::<Policy>(), Err(PolicyError::Arity(arity.into())));
+        }
+    }
+}
