@@ -1,9 +1,12 @@
 //! A gossip-based peer-to-peer high-availability mesh.
 
+// Rooms in the order of their tiers: each imports only from those above it (tests/tidy.rs holds the table).
 pub mod types;
 
 pub mod machine;
 pub mod topology;
+pub mod wal;
+pub mod wire;
 
 pub mod documents;
 pub mod membership;
@@ -12,8 +15,12 @@ pub mod overlay;
 
 pub mod replication;
 
+pub mod config;
+
 pub mod node;
 
 #[cfg(feature = "net")]
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the driver is where time and threads enter")]
 pub mod driver;
+#[cfg(feature = "sim")]
+pub mod sim;

@@ -1,0 +1,1 @@
+//! The whole configuration: file, environment, flags.

@@ -1,0 +1,1 @@
+//! A mesh in one thread, under virtual time.
