@@ -1,10 +1,31 @@
 //! Automerge documents by path id.
+//!
+//! This room owns what the documents say. [`Documents`] is the machine: the index of all documents with their heads, the
+//! order of work on each, the changes that wait for others. [`Engine`] is the worker's side: it merges, and it decides
+//! which changes are fit to be merged. [`geojson`] brings features in and out.
+//!
+//! **Invariants**
+//! - A change that the log refused is in no document, and nobody was told that it was.
+//! - Two nodes that were delivered the same entries hold the same heads, whatever the order: whether a change is admitted
+//!   depends on its bytes, its causal past and its own log only.
+//! - Nothing is lost silently: a change is applied, waits, or is refused by name.
+//!
+//! Left to others: durability and spreading (`replication`), threads (the driver).
 
+mod config;
+mod engine;
+pub mod geojson;
+mod index;
+mod view;
 mod vocabulary;
 
+pub use config::{Config, Limits};
+pub use engine::Engine;
+pub use index::Documents;
+pub use view::View;
 pub use vocabulary::{
-    Arrived, ChangeInfo, Command, DocState, Done, Edit, Error, Event, Listed, Orphan, Outcome, Stamp, Task, Token,
-    Wanted,
+    Arrived, ChangeInfo, Command, DocState, Done, Edit, Error, Event, Listed, Orphan, Outcome, Stamp, Task, Timer,
+    Token, Wanted,
 };
 
 use bincode::{Decode, Encode};
@@ -18,11 +39,4 @@ pub struct Body {
     pub doc: DocId,
     /// The encoded Automerge change.
     pub change: Vec<u8>,
-}
-
-/// Limits of this room.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Documents in one page of a scan.
-    pub page_max: usize,
 }

@@ -259,12 +259,27 @@ pub enum Task {
         /// Who asks.
         command: CommandId,
     },
-    /// Forget the document and what was made of it, because its change could not be kept; what is in the log follows as
-    /// [`Task::Apply`].
+    /// Forget a change that was just made here, because the log refused it. The document is rebuilt from the others.
     Forget {
         /// Which document.
         doc: DocId,
+        /// The change's hash.
+        change: [u8; 32],
     },
+}
+
+impl Task {
+    /// Which document it is about: tasks of one document keep their order.
+    #[must_use]
+    pub const fn doc(&self) -> &DocId {
+        match self {
+            Self::Edit { doc, .. }
+            | Self::Apply { doc, .. }
+            | Self::Get { doc, .. }
+            | Self::History { doc, .. }
+            | Self::Forget { doc, .. } => doc,
+        }
+    }
 }
 
 /// One client's edits.
@@ -299,7 +314,8 @@ pub enum Done {
         doc: DocId,
         /// The change; absent if nothing differed or every command failed.
         change: Option<Bytes>,
-        /// For each command whether it is in the change.
+        /// For each command whether it is in the change. A command that is not named here did not fit into this change any
+        /// more and is to be asked again.
         results: Vec<(CommandId, Result<(), Error>)>,
         /// How the document stands now.
         state: DocState,
@@ -341,7 +357,23 @@ pub enum Done {
     Forgotten {
         /// Which document.
         doc: DocId,
+        /// How the document stands now.
+        state: DocState,
     },
+}
+
+impl Done {
+    /// Which document it is about.
+    #[must_use]
+    pub const fn doc(&self) -> &DocId {
+        match self {
+            Self::Edited { doc, .. }
+            | Self::Applied { doc, .. }
+            | Self::Got { doc, .. }
+            | Self::Told { doc, .. }
+            | Self::Forgotten { doc, .. } => doc,
+        }
+    }
 }
 
 /// A change that waits for others.
@@ -404,4 +436,20 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// An entry had to be dropped from memory before it could be applied, because too many wait. It is in the log: read it
+    /// there and deliver it again.
+    Reread {
+        /// Whose log holds it.
+        log: LogId,
+        /// Its place there.
+        seq: Seq,
+    },
+}
+
+/// What this room waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Timer {
+    /// Ask again for what was dropped, and give up what waited too long.
+    Orphans,
 }

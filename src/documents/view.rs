@@ -1,0 +1,64 @@
+//! What siblings, status and checkers may see of the documents.
+
+use super::{DocState, Documents};
+use crate::types::{Digest, DocId};
+
+/// A read-only face of [`Documents`].
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    documents: &'a Documents,
+}
+
+impl<'a> View<'a> {
+    pub(super) const fn new(documents: &'a Documents) -> Self {
+        Self { documents }
+    }
+
+    /// Equal on two nodes if and only if they hold the same heads of the same documents, removed ones included.
+    #[must_use]
+    pub fn content(self) -> Digest {
+        self.documents.content()
+    }
+
+    /// How a document stands; absent if it was never written.
+    #[must_use]
+    pub fn state(self, doc: &DocId) -> Option<&'a DocState> {
+        self.documents.docs().get(doc)
+    }
+
+    /// The document's newest changes, sorted; empty if it was never written.
+    #[must_use]
+    pub fn heads(self, doc: &DocId) -> &'a [[u8; 32]] {
+        self.state(doc).map_or(&[], |state| &state.heads)
+    }
+
+    /// Every document that was ever written, in order of id, removed ones included.
+    pub fn docs(self) -> impl Iterator<Item = (&'a DocId, &'a DocState)> {
+        self.documents.docs().iter()
+    }
+
+    /// How many documents have content.
+    #[must_use]
+    pub fn count(self) -> usize {
+        self.documents.count()
+    }
+
+    /// Changes that wait for others before they can be applied.
+    #[must_use]
+    pub fn orphans(self) -> usize {
+        self.documents.orphans()
+    }
+
+    /// Changes refused since the start.
+    #[must_use]
+    pub fn refused(self) -> u64 {
+        self.documents.refused()
+    }
+
+    /// Whether anything is still to be done: tasks, writes, or delivered changes that were not applied yet. Orphans do
+    /// not count.
+    #[must_use]
+    pub fn busy(self) -> bool {
+        self.documents.busy()
+    }
+}
