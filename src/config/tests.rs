@@ -1,0 +1,149 @@
+//! The configuration as operators meet it: what is read, what is refused, and with which words.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::topology::Policy;
+use crate::types::Address;
+
+fn of_file(text: &str) -> Result<Config, Error> {
+    parse(Some((Path::new("mesh.toml"), text)), [], &Flags::new())
+}
+
+fn of_env(name: &str, text: &str) -> Result<Config, Error> {
+    parse(None, [(name.to_owned(), text.to_owned())], &Flags::new())
+}
+
+fn words(result: Result<Config, Error>) -> String {
+    result.expect_err("this should be refused").to_string()
+}
+
+#[test]
+fn the_default_file_reads_back_as_the_default_with_and_without_its_comments() {
+    let text = default_text();
+    assert_eq!(of_file(&text).unwrap(), Config::default());
+    let uncommented: String = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(key) if !key.starts_with([' ', '#']) => format!("{key}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let config = of_file(&uncommented).unwrap();
+    let default = Config::default();
+    assert_eq!((&config.node, &config.network, &config.api), (&default.node, &default.network, &default.api));
+    assert_eq!((&config.log, &config.cluster), (&default.log, &default.cluster));
+    let stated = config.settings().filter(|setting| matches!(setting.origin, Origin::File { .. })).count();
+    assert_eq!(
+        stated,
+        KEYS.iter().filter(|key| !key.default.is_empty()).count(),
+        "every key with a value stands in the file"
+    );
+}
+
+#[test]
+fn every_key_belongs_to_a_section_and_stands_once() {
+    for (at, key) in KEYS.iter().enumerate() {
+        let section = key.name.split('.').next().unwrap();
+        assert!(SECTIONS.iter().any(|(name, _)| *name == section), "{}", key.name);
+        assert!(!KEYS[..at].iter().any(|other| other.name == key.name), "{} stands twice", key.name);
+    }
+}
+
+#[test]
+fn flags_win_over_the_environment_which_wins_over_the_file() {
+    let file = "[node]\nname = 'file'\nregion = 'file'\nzone = 'file'\n";
+    let env = ["REGION", "ZONE"].map(|key| (format!("OXIGDAL_HA_NODE__{key}"), "env".to_owned()));
+    let flags = Flags::new().set("--zone", "node.zone", "flag");
+    let config = parse(Some((Path::new("mesh.toml"), file)), env, &flags).unwrap();
+    assert_eq!([&*config.node.name, &*config.node.region, &*config.node.zone], ["file", "env", "flag"]);
+    let origins: Vec<_> =
+        config.settings().filter(|s| s.origin != Origin::Default).map(|s| s.origin.to_string()).collect();
+    assert_eq!(origins, ["mesh.toml:2", "environment OXIGDAL_HA_NODE__REGION", "--zone"]);
+}
+
+#[test]
+fn the_environment_reads_each_kind_without_toml() {
+    assert_eq!(of_env("OXIGDAL_HA_NODE__NAME", "123").unwrap().node.name, "123");
+    assert_eq!(of_env("OXIGDAL_HA_NODE__DATA_DIR", "/srv/x").unwrap().node.data_dir, PathBuf::from("/srv/x"));
+    assert!(of_env("OXIGDAL_HA_NODE__OBSERVER", "true").unwrap().node.observer);
+    let listen = of_env("OXIGDAL_HA_NETWORK__LISTEN", "127.0.0.1:1, [::1]:2,host.example:3").unwrap().network.listen;
+    let listen: Vec<_> = listen.iter().map(Address::as_str).collect();
+    assert_eq!(listen, ["/ip4/127.0.0.1/tcp/1", "/ip6/::1/tcp/2", "/dns/host.example/tcp/3"]);
+    assert_eq!(of_env("OXIGDAL_HA_NETWORK__JOIN", "['a', 'b']").unwrap().network.join, ["a", "b"]);
+    assert_eq!(of_env("OXIGDAL_HA_TOKEN", "no key of ours").unwrap(), Config::default());
+}
+
+#[test]
+fn unknown_keys_are_refused_wherever_they_come_from_with_what_was_meant() {
+    assert_eq!(
+        words(of_file("[node]\n\nnaem = 'x'\n")),
+        "mesh.toml:3: there is no key `node.naem`; did you mean `node.name`?"
+    );
+    assert_eq!(words(of_file("[nod]\nname = 'x'\n")), "mesh.toml:1: there is no key `nod`");
+    assert_eq!(
+        words(of_file("[node]\nmdns = true\n")),
+        "mesh.toml:2: there is no key `node.mdns`; did you mean `network.mdns`?"
+    );
+    assert_eq!(words(of_file("name = 'x'\n")), "mesh.toml:1: there is no key `name`; did you mean `node.name`?");
+    assert_eq!(
+        words(of_env("OXIGDAL_HA_NODE__NAMES", "x")),
+        "environment OXIGDAL_HA_NODE__NAMES: there is no key `node.names`; did you mean `node.name`?"
+    );
+    assert_eq!(
+        words(of_file("[node]\ncolour-of-the-box = 'x'\n")),
+        "mesh.toml:2: there is no key `node.colour-of-the-box`"
+    );
+}
+
+#[test]
+fn wrong_values_are_refused_with_their_place() {
+    for (text, expected) in [
+        ("[node]\nname = 7", "mesh.toml:2: `node.name` is a text in quotes, found integer"),
+        ("[node]\npriority = 70000", "mesh.toml:2: `node.priority` = 70000: expected 0 to 65535"),
+        ("[node]\npriority = -1", "mesh.toml:2: `node.priority` = -1: expected 0 to 65535"),
+        ("[node]\npriority = 1.5", "mesh.toml:2: `node.priority` is a whole number, found float"),
+        ("[network]\nlisten = 'x'", "mesh.toml:2: `network.listen` is a list of texts, found string"),
+        ("[overlay]\nkind = 'ring'", "mesh.toml:2: `overlay.kind` = \"ring\": expected star, mesh or tree"),
+        ("[overlay]\nkind = 'tree'\narity = 1", "mesh.toml:3: `overlay.arity` = 1: expected 2 to 32"),
+        ("[node]\nname = \"a\\u0007\"", "mesh.toml:2: `node.name` = \"a\\u0007\": holds a control character"),
+    ] {
+        assert_eq!(words(of_file(text)), expected);
+    }
+    assert!(words(of_file("[network]\nlisten = ['here']")).contains("expected a multiaddr"));
+    assert!(
+        words(of_file("[node]\nname = \n")).starts_with("mesh.toml:2:8: "),
+        "{}",
+        words(of_file("[node]\nname = \n"))
+    );
+    assert!(words(of_file("[node]\nname = 'a'\nname = 'b'\n")).starts_with("mesh.toml:3:1: "));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = load(Some(Path::new("/nonexistent/mesh.toml")), [], &Flags::new()).expect_err("there is no such file");
+    assert!(error.to_string().starts_with("cannot read /nonexistent/mesh.toml: "), "{error}");
+}
+
+#[test]
+fn the_fingerprint_tells_policies_apart_and_nothing_local() {
+    let of = |text: &str| of_file(text).unwrap().cluster.fingerprint();
+    let default = Config::default().cluster.fingerprint();
+    assert_eq!(of("[node]\nname = 'x'\n[overlay]\narity = 5\n"), default, "a mesh has no arity");
+    let tree = |arity| of(&format!("[overlay]\nkind = 'tree'\narity = {arity}\n"));
+    assert_ne!(tree(3), default);
+    assert_ne!(tree(3), tree(4));
+    assert_eq!(of_file("[overlay]\nkind = 'tree'\n").unwrap().cluster.overlay, Policy::tree(3).unwrap());
+}
+
+#[test]
+fn no_text_makes_the_reader_panic() {
+    fn law(text: String, key: String) -> bool {
+        let _ = of_file(&text);
+        let _ = of_file(&format!("[node]\nname = {text}"));
+        let _ = of_env(&format!("OXIGDAL_HA_NODE__{key}"), &text);
+        let _ = of_env("OXIGDAL_HA_NETWORK__LISTEN", &text);
+        true
+    }
+    quickcheck::quickcheck(law as fn(String, String) -> bool);
+}
