@@ -1,12 +1,15 @@
-//! The words of this room: what goes to the log, what is told.
+//! The words of this room: what goes to the log, what is told, what is waited for.
 
-use bincode::{Decode, Encode};
+use bincode::de::{BorrowDecoder, Decoder};
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
+use bincode::{BorrowDecode, Decode, Encode};
 use bytes::Bytes;
 
-use crate::types::{DiskFault, Hlc, LogId, NodeId, Seq};
+use crate::types::{DiskFault, Hlc, HlcDrift, LogId, NodeId, Seq};
 
-/// One entry of an origin log, as it goes to disk: `body` is opaque here.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+/// One entry of an origin log, as it goes to disk: `body` is opaque here. A clone shares the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Which origin log.
     pub log: LogId,
@@ -15,10 +18,124 @@ pub struct Record {
     /// When it was made, by its origin.
     pub hlc: Hlc,
     /// What it says.
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
-/// Why an origin log is no longer taken from a peer, or why our own cannot go on.
+impl Encode for Record {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.log.encode(encoder)?;
+        self.seq.encode(encoder)?;
+        self.hlc.encode(encoder)?;
+        self.body.as_ref().encode(encoder)
+    }
+}
+
+impl<C> Decode<C> for Record {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Ok(Self {
+            log: Decode::decode(decoder)?,
+            seq: Decode::decode(decoder)?,
+            hlc: Decode::decode(decoder)?,
+            body: Vec::decode(decoder)?.into(),
+        })
+    }
+}
+
+impl<'de, C> BorrowDecode<'de, C> for Record {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Decode::decode(decoder)
+    }
+}
+
+/// What this room waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// An entry of ours becomes durable.
+    Originated {
+        /// As given to [`originate`](super::Replication::originate).
+        token: u64,
+        /// Our log.
+        log: LogId,
+        /// Its place there.
+        seq: Seq,
+    },
+    /// An entry of another origin becomes durable.
+    Taken {
+        /// Whose log.
+        log: LogId,
+        /// Its place there.
+        seq: Seq,
+    },
+    /// An entry comes back from the log, for a peer.
+    Read {
+        /// For whom.
+        peer: NodeId,
+        /// Which batch of theirs.
+        batch: u64,
+        /// Which entry of the batch.
+        at: usize,
+    },
+}
+
+/// This room's timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// Compare vectors with somebody.
+    AntiEntropy,
+    /// Announce what became durable to lazy neighbours.
+    Announce,
+    /// Look after the logs that are known to be behind.
+    Behind,
+    /// What was gathered for this peer has waited long enough.
+    Flush(NodeId),
+    /// This peer has not acknowledged in time.
+    Retransmit(NodeId),
+    /// This peer has not told its vector in time.
+    Synchronize(NodeId),
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Statistics {
+    /// Entries sent.
+    pub pushed: u64,
+    /// Entries taken from peers.
+    pub taken: u64,
+    /// Entries that arrived again.
+    pub duplicates: u64,
+    /// Ranges asked for because of a gap.
+    pub wants: u64,
+    /// Times that a neighbour was asked to push a log.
+    pub grafts: u64,
+    /// Times that a neighbour was asked not to push a log.
+    pub prunes: u64,
+    /// Batches sent again because they were not acknowledged in time.
+    pub retransmits: u64,
+    /// Bytes of entries sent in answer to requests.
+    pub repaired_bytes: u64,
+    /// Entries that arrived ahead of a gap and found no room to wait.
+    pub overflows: u64,
+    /// Messages that no correct peer sends.
+    pub faults: u64,
+}
+
+/// The log could not be restored: what is on disk is not what this room wrote. Nothing of this record was kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// An entry is missing, or is there twice.
+    #[error("origin log {}: the next entry should be {expected}, the disk has {found}", log.at(*found))]
+    NotDense {
+        /// Which log.
+        log: LogId,
+        /// What should have come.
+        expected: Seq,
+        /// What came.
+        found: Seq,
+    },
+}
+
+/// What this room tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -69,6 +186,23 @@ pub enum Event {
         seq: Seq,
         /// Who holds the other.
         peer: NodeId,
+    },
+    /// An origin's stamps are too far ahead of our wall clock to be followed. Its entries are taken all the same. Told
+    /// once for each origin.
+    Drifted {
+        /// Whose stamps.
+        origin: NodeId,
+        /// How far.
+        drift: HlcDrift,
+    },
+    /// An entry that is durable here could not be read back. Peers must get it from somebody else.
+    Unreadable {
+        /// Whose log.
+        log: LogId,
+        /// Its place there.
+        seq: Seq,
+        /// The disk's words.
+        fault: DiskFault,
     },
     /// A peer sent what no correct peer sends; it was ignored.
     PeerFault {

