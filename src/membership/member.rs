@@ -26,6 +26,35 @@ pub struct Meta {
     pub protocol: u16,
 }
 
+impl Meta {
+    /// Longest encoding, in bytes: small enough to travel with pings (memberlist's bound).
+    pub const LEN_MAX: usize = 512;
+
+    /// Checks the bound.
+    ///
+    /// # Errors
+    /// [`MetaError`] with the length found. Nothing was changed.
+    pub fn check(&self) -> Result<(), MetaError> {
+        let len = self.encoded_len();
+        if len > Self::LEN_MAX { Err(MetaError { len }) } else { Ok(()) }
+    }
+
+    /// Bytes of its encoding, at most: every length and integer is counted as if it took three bytes.
+    pub(super) fn encoded_len(&self) -> usize {
+        let texts = self.name.len() + self.region.len() + self.zone.len();
+        let addresses: usize = self.addresses.iter().map(|address| address.as_str().len() + 3).sum();
+        texts + addresses + 19
+    }
+}
+
+/// What a node wants to say of itself is too long to be gossiped. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("name, region, zone and addresses take {len} bytes together, more than {max}", max = Meta::LEN_MAX)]
+pub struct MetaError {
+    /// Bytes found.
+    pub len: usize,
+}
+
 /// What the mesh thinks of a member. Declared in the order of strength within one incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
