@@ -1,0 +1,37 @@
+//! The numbers of this room.
+
+use std::time::Duration;
+
+/// How eagerly links are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Up to so many other present members, links to all of them are wanted; beyond, only to neighbours and the next hub.
+    pub links_max: usize,
+    /// Before the first dial of the member with the higher id, so that both do not dial at once.
+    pub courtesy: Duration,
+    /// Before the second attempt, at most; doubles with each failure. The wait is uniform between nothing and that ("full
+    /// jitter", M. Brooker, "Exponential Backoff And Jitter", 2015).
+    pub backoff: Duration,
+    /// Between two attempts, at most.
+    pub backoff_max: Duration,
+    /// A link that lasted so long was good: its failures are forgotten.
+    pub settled: Duration,
+    /// Between two attempts to reach the dead, who may only have been cut off; jittered by a quarter.
+    pub redial_dead: Duration,
+    /// How many of the dead are tried at a time.
+    pub redial_dead_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            links_max: 64,
+            courtesy: Duration::from_millis(300), // A round trip and a handshake between two continents.
+            backoff: Duration::from_millis(250),
+            backoff_max: Duration::from_secs(30),
+            settled: Duration::from_secs(10),
+            redial_dead: Duration::from_secs(30),
+            redial_dead_max: 64,
+        }
+    }
+}
