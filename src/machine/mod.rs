@@ -42,6 +42,12 @@ pub trait Machine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Never {}
 
+impl bincode::Encode for Never {
+    fn encode<E: bincode::enc::Encoder>(&self, _: &mut E) -> Result<(), bincode::error::EncodeError> {
+        match *self {}
+    }
+}
+
 /// One thing a machine asks for.
 pub enum Op<M: Machine> {
     /// Send to a peer. May be lost.

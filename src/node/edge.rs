@@ -38,6 +38,11 @@ pub enum Input {
         /// With whom.
         peer: NodeId,
     },
+    /// The host listens here, and says so whenever that changes.
+    Listening {
+        /// Where others can reach it, best first.
+        addresses: Vec<Address>,
+    },
     /// The write is durable, or was not done. Answers come in the order of the writes.
     Persisted {
         /// Which write.

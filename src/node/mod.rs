@@ -1,7 +1,283 @@
 //! The node: composition only. It translates between the edge and the machines, and wires the machines to each other.
+//!
+//! The host's whole contract: [`Boot`] until it is a [`Node`], then [`Node::handle`] for each input,
+//! [`Node::poll_effect`] until it is empty, and nothing more until [`Node::deadline`] or the next input. `handle` returns
+//! nothing and never blocks. Effects come in the order in which they must be performed.
+//!
+//! Inside, each protocol is a [`Machine`](crate::machine::Machine) that speaks only its own words. [`route`] is the wiring
+//! diagram: which machine hears whose events. [`hosted`] translates a machine's words into the edge's: messages into
+//! frames, records into log bytes, timers into one table.
+//!
+//! **Invariants.** The node never decides what a protocol decides. A send that depends on the disk leaves only after its
+//! `Persisted` has come. Nothing that a peer sends can panic it. Its state is a function of its inputs and its seed.
 
+mod boot;
 mod edge;
+mod hosted;
+mod record;
+mod route;
+mod shared;
 mod status;
+#[cfg(test)]
+mod tests;
+mod timers;
 
+pub use boot::{Boot, BootError, BootReport, Progress};
 pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome};
 pub use status::{MemberStatus, Status};
+
+use std::sync::Arc;
+
+use crate::documents::Documents;
+use crate::membership::{self, Membership, Meta};
+use crate::overlay::{self, Overlay};
+use crate::replication::{self, Replication};
+use crate::topology::Policy;
+use crate::types::{
+    Actor, Address, Boot as BootNumber, CommandId, DiskFault, IoId, Lane, Mint, NodeId, Now, PersistId, TaskId, Time,
+};
+use crate::wire::{self, Kind};
+use crate::{documents, wal};
+use hosted::Wait;
+use shared::Shared;
+use timers::Timer;
+
+/// What the host decides about a node.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Who it is.
+    pub identity: Identity,
+    /// Where its luck comes from: fresh entropy at every start in production, drawn from the run's seed in simulation.
+    pub seed: [u8; 32],
+    /// What it says of itself.
+    pub meta: Meta,
+    /// How its machines behave.
+    pub config: Config,
+}
+
+/// How the machines behave.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Of SWIM.
+    pub membership: membership::Config,
+    /// Who exchanges deltas with whom: all peers must agree.
+    pub policy: Policy,
+    /// Of links.
+    pub overlay: overlay::Config,
+    /// Of origin logs.
+    pub replication: replication::Config,
+    /// Of documents.
+    pub documents: documents::Config,
+    /// Of the log.
+    pub wal: wal::Config,
+}
+
+/// One peer of the mesh, without clock, socket, file or thread.
+#[derive(Debug)]
+pub struct Node {
+    identity: Identity,
+    boot: BootNumber,
+    actor: Actor,
+    meta: Meta,
+    leaving: bool,
+    read_only: Option<DiskFault>,
+    membership: Membership,
+    overlay: Overlay,
+    replication: Replication,
+    documents: Documents,
+    shared: Shared,
+}
+
+impl Node {
+    /// Handles one input. Afterwards [`poll_effect`](Self::poll_effect) must be drained.
+    ///
+    /// # Panics
+    /// When effects of the input before were not drained: a mistake of the host.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        assert!(self.shared.effects.is_empty(), "drain the effects before the next input");
+        match input {
+            Input::Wake => {}
+            Input::Received { from, lane, frame } => self.on_frame(now, from, lane, &frame),
+            Input::Linked { peer } => {
+                self.shared.step(now, |cx| self.membership.on_linked(cx, peer));
+                self.shared.step(now, |cx| self.overlay.on_linked(cx, peer, self.membership.view()));
+            }
+            Input::Unlinked { peer } => {
+                self.shared.step(now, |cx| self.overlay.on_unlinked(cx, peer, self.membership.view()));
+                self.shared.step(now, |cx| self.membership.on_unlinked(cx, peer));
+            }
+            Input::DialFailed { peer } => self.shared.step(now, |cx| self.overlay.on_dial_failed(cx, peer)),
+            Input::Listening { addresses } => self.on_listening(now, addresses),
+            Input::Persisted { id, result } => self.on_persisted(now, id, result),
+            Input::IoDone { id, result } => self.on_io_done(now, id, result),
+            Input::TaskDone { id, done } => self.on_task_done(now, id, done),
+            Input::Command { id, command } => self.on_command(now, id, command),
+        }
+        self.route(now);
+        self.fire_due(now);
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.shared.effects.pop_front()
+    }
+
+    /// When the node wants to be woken if nothing else happens before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        self.shared.timers.next()
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// As whom it writes.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        self.actor
+    }
+
+    /// Who is in the mesh, as it sees it.
+    #[must_use]
+    pub fn membership(&self) -> membership::View<'_> {
+        self.membership.view()
+    }
+
+    /// With whom it exchanges deltas.
+    #[must_use]
+    pub fn overlay(&self) -> overlay::View<'_> {
+        self.overlay.view()
+    }
+
+    /// Which origin logs it holds.
+    #[must_use]
+    pub fn replication(&self) -> replication::View<'_> {
+        self.replication.view()
+    }
+
+    /// Which documents it holds.
+    #[must_use]
+    pub fn documents(&self) -> documents::View<'_> {
+        self.documents.view()
+    }
+
+    /// Why the log takes no more writes, if it does not.
+    #[must_use]
+    pub fn read_only(&self) -> Option<&DiskFault> {
+        self.read_only.as_ref()
+    }
+
+    fn on_frame(&mut self, now: Now, from: NodeId, lane: Lane, frame: &[u8]) {
+        self.shared.counts.bytes_received += frame.len() as u64;
+        if let Err(error) = self.try_frame(now, from, lane, frame) {
+            let why: Arc<str> = error.to_string().into();
+            self.shared.effects.push_back(Effect::Notify(Event::BadFrame { peer: from, why: why.clone() }));
+            // The transport is reliable and authenticated: a frame that cannot be read means a peer that does not speak
+            // our language, or that lies. Dialling again with backoff is what the overlay does about it.
+            self.shared.effects.push_back(Effect::Close { peer: from, why });
+        }
+    }
+
+    fn try_frame(&mut self, now: Now, from: NodeId, lane: Lane, frame: &[u8]) -> Result<(), wire::Error> {
+        let Some(payload) = wire::open(frame, lane)? else { return Ok(()) };
+        match payload.kind() {
+            Kind::Membership => {
+                let message = payload.decode()?;
+                self.shared.step(now, |cx| self.membership.on_message(cx, from, message));
+            }
+            Kind::Replication => {
+                let message = payload.decode()?;
+                self.shared.step(now, |cx| self.replication.on_message(cx, from, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn on_listening(&mut self, now: Now, addresses: Vec<Address>) {
+        self.meta.addresses = addresses;
+        // The best come first: what does not fit is left out, so that the rest can be gossiped.
+        while self.meta.check().is_err() && self.meta.addresses.pop().is_some() {}
+        let meta = self.meta.clone();
+        self.shared.step(now, |cx| {
+            self.membership.set_meta(cx, meta).expect("the boot has checked it without addresses");
+        });
+    }
+
+    fn on_persisted(&mut self, now: Now, id: PersistId, result: Result<(), DiskFault>) {
+        let (wait, position) = self.shared.persisted(id, result.is_ok());
+        if let Err(fault) = &result
+            && self.read_only.is_none()
+        {
+            self.read_only = Some(fault.clone());
+            self.shared.effects.push_back(Effect::Notify(Event::ReadOnly { fault: fault.clone() }));
+        }
+        match wait {
+            Wait::Replication(wait) => {
+                let result = result.map(|()| position);
+                self.shared.step(now, |cx| self.replication.on_persisted(cx, wait, result));
+            }
+            Wait::Node => {}
+        }
+    }
+
+    fn on_io_done(&mut self, now: Now, id: IoId, result: Result<IoOutcome, DiskFault>) {
+        let (wait, position) = self.shared.io_done(id);
+        match wait {
+            Wait::Replication(wait) => {
+                let result = self.shared.read_back(position, result);
+                self.shared.step(now, |cx| self.replication.on_read(cx, wait, result));
+            }
+            Wait::Node => {}
+        }
+    }
+
+    fn on_task_done(&mut self, now: Now, id: TaskId, done: documents::Done) {
+        self.shared.task_done(id);
+        self.shared.step(now, |cx| self.documents.on_done(cx, done));
+    }
+
+    fn on_command(&mut self, now: Now, id: CommandId, command: Command) {
+        let result = match command {
+            Command::Documents(documents::Command::Edit { .. }) if self.leaving => Err(CommandError::Leaving),
+            Command::Documents(command) => {
+                return self.shared.step(now, |cx| self.documents.on_command(cx, id, command));
+            }
+            Command::Status => Ok(Outcome::Status(Box::new(self.status(now)))),
+            Command::Leave => {
+                self.leaving = true;
+                self.shared.step(now, |cx| self.membership.leave(cx));
+                Ok(Outcome::Left)
+            }
+        };
+        self.shared.effects.push_back(Effect::Reply { id, result });
+    }
+
+    /// Fires what is due, one timer at a time: an earlier one may disarm a later one.
+    fn fire_due(&mut self, now: Now) {
+        while let Some(timer) = self.shared.timers.take_due(now.mono) {
+            match timer {
+                Timer::Membership(timer) => self.shared.step(now, |cx| self.membership.on_timer(cx, timer)),
+                Timer::Overlay(timer) => {
+                    self.shared.step(now, |cx| self.overlay.on_timer(cx, timer, self.membership.view()));
+                }
+                Timer::Replication(timer) => self.shared.step(now, |cx| self.replication.on_timer(cx, timer)),
+                Timer::Documents(timer) => self.shared.step(now, |cx| self.documents.on_timer(cx, timer)),
+            }
+            self.route(now);
+        }
+    }
+
+    /// Writes as a new actor from now on, so that no (actor, sequence) is ever used twice. The record precedes every
+    /// entry of the new actor in the log, so a crash that loses it loses them too.
+    fn mint(&mut self, now: Now, why: &str) {
+        self.actor = Actor { node: self.identity.node, mint: Mint::new(self.shared.rngs.node.bits()) };
+        self.shared.append(now, &record::Own::Minted { actor: self.actor }, Wait::Node);
+        let actor = self.actor;
+        self.shared.step(now, |cx| self.replication.mint(cx, actor));
+        self.documents.mint(actor);
+        self.shared.effects.push_back(Effect::Notify(Event::Minted { actor, why: why.into() }));
+    }
+}

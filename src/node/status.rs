@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use crate::membership::{Meta, State};
-use crate::types::{Actor, Boot, Digest, DiskFault, Incarnation, NodeId};
+use super::Node;
+use crate::membership::{Member, Meta, State};
+use crate::types::{Actor, Boot, Digest, DiskFault, Incarnation, NodeId, Now};
 
 /// How this node stands, from its own knowledge.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -66,4 +67,46 @@ pub struct MemberStatus {
     /// What it says of itself.
     #[serde(flatten)]
     pub meta: Meta,
+}
+
+impl Node {
+    /// How this node stands, from its own knowledge.
+    #[must_use]
+    pub fn status(&self, now: Now) -> Status {
+        let (overlay, documents, replication) = (self.overlay.view(), self.documents.view(), self.replication.view());
+        Status {
+            node: self.identity.node,
+            cluster: self.identity.cluster.to_string(),
+            name: self.meta.name.clone(),
+            boot: self.boot,
+            actor: self.actor,
+            members: self.membership.view().members().map(|member| self.member_status(now, member)).collect(),
+            overlay: overlay.kind().to_owned(),
+            neighbors: overlay.neighbors().iter().copied().collect(),
+            documents: documents.count(),
+            content: documents.content(),
+            orphans: documents.orphans(),
+            refused: documents.refused(),
+            vector: replication.vector().digest(),
+            entries: replication.entries(),
+            bytes_sent: self.shared.counts.bytes_sent,
+            bytes_received: self.shared.counts.bytes_received,
+            read_only: self.read_only.clone(),
+        }
+    }
+
+    fn member_status(&self, now: Now, member: &Member) -> MemberStatus {
+        let overlay = self.overlay.view();
+        MemberStatus {
+            node: member.id,
+            boot: member.boot,
+            incarnation: member.incarnation,
+            state: member.state,
+            linked: overlay.links().contains(&member.id),
+            neighbor: overlay.neighbors().contains(&member.id),
+            rtt_us: self.membership.view().rtt(member.id).map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            since_ms: u64::try_from(now.mono.since(member.since).as_millis()).unwrap_or(u64::MAX),
+            meta: (*member.meta).clone(),
+        }
+    }
 }

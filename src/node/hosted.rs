@@ -1,0 +1,121 @@
+//! How a machine's own words become the edge's: one impl a machine, no decisions.
+
+use crate::documents::{self, Documents};
+use crate::machine::{Machine, Rng};
+use crate::membership::{self, Membership};
+use crate::overlay::{self, Overlay};
+use crate::replication::{self, Replication};
+use crate::wire::Kind;
+
+use super::edge::Event;
+use super::record::Own;
+use super::shared::Rngs;
+use super::timers::Timer;
+
+/// Who waits for the disk, and with which words.
+#[derive(Debug)]
+pub(super) enum Wait {
+    Replication(replication::Wait),
+    /// The node's own records: nobody waits, a failure shows as read-only.
+    Node,
+}
+
+/// A machine that the node hosts.
+pub(super) trait Hosted: Machine<Message: bincode::Encode> {
+    /// Whose messages these are; `None` for a machine that sends none.
+    const KIND: Option<Kind>;
+    fn rng(rngs: &mut Rngs) -> &mut Rng;
+    fn record(record: Self::Record) -> Own;
+    fn wait(wait: Self::Wait) -> Wait;
+    fn task(task: Self::Task) -> documents::Task;
+    fn timer(timer: Self::Timer) -> Timer;
+    fn event(event: Self::Event) -> Event;
+}
+
+impl Hosted for Membership {
+    const KIND: Option<Kind> = Some(Kind::Membership);
+    fn rng(rngs: &mut Rngs) -> &mut Rng {
+        &mut rngs.membership
+    }
+    fn record(record: Self::Record) -> Own {
+        match record {}
+    }
+    fn wait(wait: Self::Wait) -> Wait {
+        match wait {}
+    }
+    fn task(task: Self::Task) -> documents::Task {
+        match task {}
+    }
+    fn timer(timer: membership::Timer) -> Timer {
+        Timer::Membership(timer)
+    }
+    fn event(event: membership::Event) -> Event {
+        Event::Membership(event)
+    }
+}
+
+impl Hosted for Overlay {
+    const KIND: Option<Kind> = None;
+    fn rng(rngs: &mut Rngs) -> &mut Rng {
+        &mut rngs.overlay
+    }
+    fn record(record: Self::Record) -> Own {
+        match record {}
+    }
+    fn wait(wait: Self::Wait) -> Wait {
+        match wait {}
+    }
+    fn task(task: Self::Task) -> documents::Task {
+        match task {}
+    }
+    fn timer(timer: overlay::Timer) -> Timer {
+        Timer::Overlay(timer)
+    }
+    fn event(event: overlay::Event) -> Event {
+        Event::Overlay(event)
+    }
+}
+
+impl Hosted for Replication {
+    const KIND: Option<Kind> = Some(Kind::Replication);
+    fn rng(rngs: &mut Rngs) -> &mut Rng {
+        &mut rngs.replication
+    }
+    fn record(record: replication::Record) -> Own {
+        Own::Entry(record)
+    }
+    fn wait(wait: replication::Wait) -> Wait {
+        Wait::Replication(wait)
+    }
+    fn task(task: Self::Task) -> documents::Task {
+        match task {}
+    }
+    fn timer(timer: replication::Timer) -> Timer {
+        Timer::Replication(timer)
+    }
+    fn event(event: replication::Event) -> Event {
+        Event::Replication(event)
+    }
+}
+
+impl Hosted for Documents {
+    const KIND: Option<Kind> = None;
+    fn rng(rngs: &mut Rngs) -> &mut Rng {
+        &mut rngs.documents
+    }
+    fn record(record: Self::Record) -> Own {
+        match record {}
+    }
+    fn wait(wait: Self::Wait) -> Wait {
+        match wait {}
+    }
+    fn task(task: documents::Task) -> documents::Task {
+        task
+    }
+    fn timer(timer: documents::Timer) -> Timer {
+        Timer::Documents(timer)
+    }
+    fn event(event: documents::Event) -> Event {
+        Event::Documents(event)
+    }
+}

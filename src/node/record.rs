@@ -1,0 +1,101 @@
+//! What the node keeps in its log: its own life, and the entries of all origins.
+
+use bincode::{Decode, Encode};
+
+use crate::replication;
+use crate::types::{Actor, Boot, Hlc, WallTime};
+
+/// One record. The kind's number stands in the log's frame; numbers are never reused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// The node started. Durable before it speaks.
+    Booted { boot: Boot },
+    /// The node writes as this actor from here on.
+    Minted { actor: Actor },
+    /// An entry of an origin log, its own or another's.
+    Entry(replication::Record),
+}
+
+const BOOTED: u8 = 1;
+const MINTED: u8 = 2;
+const ENTRY: u8 = 3;
+
+/// Longest record, in bytes: one entry of 16 MiB and its surroundings.
+const LEN_MAX: usize = (16 << 20) + (64 << 10);
+
+#[derive(Encode, Decode)]
+struct Life {
+    boot: Boot,
+}
+
+impl Own {
+    /// Kind, stamp and payload, as the log frames them.
+    pub(super) fn encode(&self, wall: WallTime) -> (u8, Hlc, Vec<u8>) {
+        let stamp = Hlc { wall, logical: 0 };
+        match self {
+            Self::Booted { boot } => (BOOTED, stamp, bytes_of(&Life { boot: *boot })),
+            Self::Minted { actor } => (MINTED, stamp, bytes_of(actor)),
+            Self::Entry(record) => (ENTRY, record.hlc, bytes_of(record)),
+        }
+    }
+
+    /// # Errors
+    /// What does not fit, in words.
+    pub(super) fn decode(kind: u8, payload: &[u8]) -> Result<Self, String> {
+        match kind {
+            BOOTED => parse(payload).map(|Life { boot }| Self::Booted { boot }),
+            MINTED => parse(payload).map(|actor| Self::Minted { actor }),
+            ENTRY => parse(payload).map(Self::Entry),
+            other => Err(format!("record kind {other} is not known; a newer version wrote this log")),
+        }
+    }
+}
+
+fn bytes_of(value: &impl Encode) -> Vec<u8> {
+    bincode::encode_to_vec(value, bincode::config::standard()).expect("writing to a Vec does not fail")
+}
+
+fn parse<T: Decode<()>>(payload: &[u8]) -> Result<T, String> {
+    let config = bincode::config::standard().with_limit::<LEN_MAX>();
+    match bincode::decode_from_slice(payload, config) {
+        Ok((value, read)) if read == payload.len() => Ok(value),
+        Ok((_, read)) => Err(format!("{} bytes are left over", payload.len() - read)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{LogId, Mint, NodeId, Seq, Topic};
+    use bytes::Bytes;
+
+    #[test]
+    fn golden_bytes_of_every_record() {
+        let actor = Actor { node: NodeId::from_u128(1), mint: Mint::new(300) };
+        let entry = replication::Record {
+            log: LogId { actor, topic: Topic::DOCUMENTS },
+            seq: Seq::new(2),
+            hlc: Hlc { wall: WallTime::from_micros(5), logical: 1 },
+            body: Bytes::from_static(&[9]),
+        };
+        let id = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let golden: [(Own, u8, Vec<u8>); 3] = [
+            (Own::Booted { boot: Boot::new(7) }, 1, vec![7]),
+            (Own::Minted { actor }, 2, [&id[..], &[251, 44, 1]].concat()),
+            (Own::Entry(entry), 3, [&id[..], &[251, 44, 1, 0, 2, 5, 1, 1, 9]].concat()),
+        ];
+        for (own, kind, bytes) in golden {
+            let (found, _, payload) = own.encode(WallTime::EPOCH);
+            assert_eq!((found, &payload), (kind, &bytes), "{own:?}");
+            assert_eq!(Own::decode(kind, &bytes), Ok(own));
+        }
+    }
+
+    #[test]
+    fn foreign_records_are_refused_in_words() {
+        assert!(Own::decode(9, &[]).unwrap_err().contains("kind 9"));
+        assert!(Own::decode(BOOTED, &[7, 7]).unwrap_err().contains("left over"));
+        assert!(Own::decode(MINTED, &[1]).is_err());
+    }
+}

@@ -1,0 +1,284 @@
+//! The node over a disk in memory and links without delay: boot, wiring, and what garbage does.
+//! Faults, delays and many nodes are the simulator's.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::json;
+
+use super::*;
+use crate::documents::{self, Edit, Engine, Limits};
+use crate::types::{ClusterId, DiskFaultKind, DocId, SegmentId, WallTime};
+
+/// A host that performs every effect at once, and keeps what goes to others.
+struct Host {
+    boot: Option<Box<Boot>>,
+    node: Option<Node>,
+    report: Option<BootReport>,
+    refused: Option<BootError>,
+    files: BTreeMap<SegmentId, Vec<u8>>,
+    full: bool,
+    engine: Engine,
+    replies: BTreeMap<CommandId, Result<Outcome, CommandError>>,
+    outgoing: VecDeque<(NodeId, Lane, bytes::Bytes)>,
+    told: Vec<Event>,
+    closed: Vec<NodeId>,
+}
+
+fn now(secs: u64) -> Now {
+    Now { mono: Time::from_nanos(secs * 1_000_000_000), wall: WallTime::from_micros((1_000_000 + secs) * 1_000_000) }
+}
+
+fn id(n: u128) -> NodeId {
+    NodeId::from_u128(n)
+}
+
+impl Host {
+    fn on(n: u128, files: BTreeMap<SegmentId, Vec<u8>>, at: u64) -> Self {
+        let identity = Identity { node: id(n), cluster: ClusterId::from_bytes([7; 32]) };
+        let setup = Setup {
+            identity,
+            seed: [u8::try_from(n + u128::from(at)).unwrap(); 32],
+            meta: Meta { name: format!("n{n}"), ..Meta::default() },
+            config: Config::default(),
+        };
+        let mut host = Self {
+            boot: Some(Box::new(Boot::start(setup))),
+            node: None,
+            report: None,
+            refused: None,
+            files,
+            full: false,
+            engine: Engine::new(Limits::default()),
+            replies: BTreeMap::new(),
+            outgoing: VecDeque::new(),
+            told: Vec::new(),
+            closed: Vec::new(),
+        };
+        host.settle(at);
+        host
+    }
+
+    fn node(&mut self) -> &mut Node {
+        self.node.as_mut().expect("it has booted")
+    }
+
+    fn poll(&mut self) -> Option<Effect> {
+        match (&mut self.boot, &mut self.node) {
+            (Some(boot), _) => boot.poll_effect(),
+            (None, Some(node)) => node.poll_effect(),
+            (None, None) => None,
+        }
+    }
+
+    fn handle(&mut self, at: u64, input: Input) {
+        match (self.boot.take(), &mut self.node) {
+            (Some(boot), _) => match boot.handle(now(at), input) {
+                Progress::Booting(boot) => self.boot = Some(boot),
+                Progress::Ready(node, report) => (self.node, self.report) = (Some(*node), Some(report)),
+                Progress::Refused(error) => self.refused = Some(error),
+            },
+            (None, Some(node)) => node.handle(now(at), input),
+            (None, None) => {}
+        }
+    }
+
+    fn settle(&mut self, at: u64) {
+        let mut answers = VecDeque::new();
+        loop {
+            while let Some(effect) = self.poll() {
+                answers.extend(self.perform(effect));
+            }
+            match answers.pop_front() {
+                Some(answer) => self.handle(at, answer),
+                None => return,
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Send { to, lane, frame } => self.outgoing.push_back((to, lane, frame)),
+            Effect::Persist { id, .. } if self.full => {
+                let fault = DiskFault { kind: DiskFaultKind::Full, what: "append".into(), why: "no space".into() };
+                return Some(Input::Persisted { id, result: Err(fault) });
+            }
+            Effect::Persist { id, segment, offset, bytes } => {
+                let file = self.files.entry(segment).or_default();
+                assert_eq!(file.len() as u64, offset, "the log only grows at its end");
+                file.extend_from_slice(&bytes);
+                return Some(Input::Persisted { id, result: Ok(()) });
+            }
+            Effect::Io { id, op } => return Some(Input::IoDone { id, result: Ok(self.io(op)) }),
+            Effect::Task { id, task } => return Some(Input::TaskDone { id, done: self.engine.run(task) }),
+            Effect::Dial { .. } => {}
+            Effect::Close { peer, .. } => self.closed.push(peer),
+            Effect::Reply { id, result } => {
+                assert!(self.replies.insert(id, result).is_none(), "each command is answered once");
+            }
+            Effect::Notify(event) => self.told.push(event),
+        }
+        None
+    }
+
+    fn io(&mut self, op: Io) -> IoOutcome {
+        match op {
+            Io::List => IoOutcome::Listed(self.files.iter().map(|(id, bytes)| (*id, bytes.len() as u64)).collect()),
+            Io::Read { segment, offset, len } => {
+                let (from, to) = (usize::try_from(offset).unwrap(), usize::try_from(offset + len).unwrap());
+                IoOutcome::Read(bytes::Bytes::copy_from_slice(&self.files[&segment][from..to]))
+            }
+            Io::Truncate { segment, len } => {
+                self.files.get_mut(&segment).unwrap().truncate(usize::try_from(len).unwrap());
+                IoOutcome::Truncated
+            }
+        }
+    }
+
+    fn ask(&mut self, n: u64, at: u64, command: documents::Command) -> Result<documents::Outcome, CommandError> {
+        let id = CommandId::new(n);
+        self.handle(at, Input::Command { id, command: Command::Documents(command) });
+        self.settle(at);
+        match self.replies.remove(&id).expect("answered") {
+            Ok(Outcome::Documents(outcome)) => Ok(outcome),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn set(&mut self, n: u64, at: u64, value: u64) -> Result<documents::Outcome, CommandError> {
+        let edits = vec![Edit::Set { path: format!("field{n}"), value: json!(value) }];
+        self.ask(n, at, documents::Command::Edit { doc: doc(), edits, create: false })
+    }
+
+    fn value(&mut self, n: u64, at: u64) -> serde_json::Value {
+        match self.ask(n, at, documents::Command::Get { doc: doc(), path: String::new() }).unwrap() {
+            documents::Outcome::Value { value, .. } => value,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn doc() -> DocId {
+    DocId::parse("layers/test/1").unwrap()
+}
+
+/// Delivers frames between two linked hosts, and fires their timers, for some seconds.
+fn converse(a: &mut Host, b: &mut Host, from: u64, to: u64) {
+    for at in from..to {
+        for _ in 0..64 {
+            pass(a, b, at);
+            pass(b, a, at);
+        }
+    }
+}
+
+/// Wakes one host and hands what it says to the other.
+fn pass(from: &mut Host, to: &mut Host, at: u64) {
+    from.handle(at, Input::Wake);
+    from.settle(at);
+    let sender = from.node().identity().node;
+    while let Some((_, lane, frame)) = from.outgoing.pop_front() {
+        to.handle(at, Input::Received { from: sender, lane, frame });
+        to.settle(at);
+    }
+}
+
+fn link(a: &mut Host, b: &mut Host, at: u64) {
+    let (one, two) = (a.node().identity().node, b.node().identity().node);
+    a.handle(at, Input::Linked { peer: two });
+    a.settle(at);
+    b.handle(at, Input::Linked { peer: one });
+    b.settle(at);
+}
+
+#[test]
+fn a_new_store_gets_an_actor_and_a_boot_before_there_is_a_node() {
+    let host = Host::on(1, BTreeMap::new(), 1);
+    let report = host.report.unwrap();
+    assert!(report.first && report.cut.is_none());
+    assert_eq!(report.actor.node, id(1));
+    assert!(!host.files.is_empty(), "both are in the log");
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_restart_under_the_same_actor() {
+    let mut host = Host::on(1, BTreeMap::new(), 1);
+    host.set(1, 2, 41).unwrap();
+    host.set(2, 2, 42).unwrap();
+    let before = host.report.clone().unwrap();
+    let mut again = Host::on(1, host.files, 3);
+    let after = again.report.clone().unwrap();
+    assert_eq!(after.actor, before.actor);
+    assert_eq!(after.boot, before.boot.next());
+    assert_eq!(again.value(1, 4), json!({"field1": 41, "field2": 42}));
+}
+
+#[test]
+fn a_damaged_last_write_is_cut_and_the_actor_is_new() {
+    let mut host = Host::on(1, BTreeMap::new(), 1);
+    host.set(1, 2, 41).unwrap();
+    host.set(2, 2, 42).unwrap();
+    let mut files = host.files;
+    let last = files.last_entry().unwrap().into_mut();
+    let len = last.len();
+    last.truncate(len - 3);
+    let mut again = Host::on(1, files, 3);
+    let report = again.report.clone().unwrap();
+    assert!(report.cut.is_some(), "{report:?}");
+    assert_ne!(report.actor, host.report.unwrap().actor);
+    assert_eq!(again.value(1, 4), json!({"field1": 41}));
+}
+
+#[test]
+fn damage_before_an_intact_record_is_refused() {
+    let mut host = Host::on(1, BTreeMap::new(), 1);
+    host.set(1, 2, 41).unwrap();
+    let early = host.files[&SegmentId::new(1)].len() - 10;
+    host.set(2, 2, 42).unwrap();
+    let mut files = host.files;
+    files.get_mut(&SegmentId::new(1)).unwrap()[early] ^= 1;
+    let again = Host::on(1, files, 3);
+    assert!(matches!(again.refused, Some(BootError::Log(_))), "{:?}", again.refused);
+}
+
+#[test]
+fn two_linked_nodes_learn_of_each_other_and_share_edits() {
+    let (mut a, mut b) = (Host::on(1, BTreeMap::new(), 1), Host::on(2, BTreeMap::new(), 1));
+    a.set(1, 2, 41).unwrap();
+    link(&mut a, &mut b, 2);
+    converse(&mut a, &mut b, 2, 12);
+    b.set(2, 12, 42).unwrap();
+    converse(&mut a, &mut b, 12, 22);
+    for host in [&mut a, &mut b] {
+        let status = host.node().status(now(22));
+        assert_eq!(status.members.len(), 2, "{status:?}");
+        assert_eq!(host.value(9, 22), json!({"field1": 41, "field2": 42}));
+    }
+    assert_eq!(a.node().documents().content(), b.node().documents().content());
+    assert_eq!(a.node().replication().vector(), b.node().replication().vector());
+}
+
+#[test]
+fn garbage_is_told_of_and_closes_the_link() {
+    let mut host = Host::on(1, BTreeMap::new(), 1);
+    let before = host.node().status(now(2)).content;
+    for frame in [&[][..], &[1], &[9, 9, 9, 9], &[1, 1, 0, 250, 250], &[1, 2, 1, 255, 255, 255, 255, 0]] {
+        let frame = bytes::Bytes::copy_from_slice(frame);
+        host.handle(2, Input::Received { from: id(9), lane: Lane::Sync, frame });
+        host.settle(2);
+    }
+    assert_eq!(host.closed, vec![id(9); 5]);
+    assert_eq!(host.told.iter().filter(|event| matches!(event, Event::BadFrame { .. })).count(), 5);
+    assert_eq!(host.node().status(now(2)).content, before);
+}
+
+#[test]
+fn a_full_disk_refuses_edits_and_goes_on_reading() {
+    let mut host = Host::on(1, BTreeMap::new(), 1);
+    host.set(1, 2, 41).unwrap();
+    host.full = true;
+    let error = host.set(2, 2, 42).unwrap_err();
+    assert!(matches!(error, CommandError::Documents(documents::Error::Disk(_))), "{error}");
+    assert!(host.node().read_only().is_some());
+    assert_eq!(host.value(3, 3), json!({"field1": 41}), "what was not acknowledged does not show");
+}
