@@ -286,6 +286,7 @@ impl Boot {
             actor,
             meta: setup.meta.clone(),
             leaving: false,
+            members_changed: true,
             read_only: None,
             membership: Membership::new(me, boot, setup.meta, setup.config.membership)?,
             overlay: Overlay::new(me, setup.config.policy, setup.config.overlay),
@@ -306,7 +307,6 @@ impl Node {
         self.shared.step(now, |cx| self.membership.start(cx));
         self.shared.step(now, |cx| self.replication.start(cx));
         self.shared.step(now, |cx| self.documents.start(cx));
-        self.shared.step(now, |cx| self.overlay.on_membership(cx, self.membership.view()));
         self.route(now);
     }
 }

@@ -80,6 +80,8 @@ pub struct Node {
     actor: Actor,
     meta: Meta,
     leaving: bool,
+    /// Set by events, consumed by the overlay at the end of the same input.
+    members_changed: bool,
     read_only: Option<DiskFault>,
     membership: Membership,
     overlay: Overlay,

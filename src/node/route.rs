@@ -12,17 +12,28 @@ impl Node {
     /// Delivers every event to those who listen, until there are no more.
     pub(super) fn route(&mut self, now: Now) {
         let mut hops = 0;
-        while let Some(event) = self.shared.events.pop_front() {
-            hops += 1;
-            assert!(hops < HOPS_MAX, "events chase each other: {event:?}");
-            match event {
-                Event::Membership(event) => self.on_membership_event(now, event),
-                Event::Overlay(event) => self.on_overlay_event(now, event),
-                Event::Replication(event) => self.on_replication_event(now, event),
-                Event::Documents(event) => self.on_documents_event(now, event),
-                // The node's own: told, heard by no machine.
-                event @ (Event::BadFrame { .. } | Event::ReadOnly { .. } | Event::Minted { .. }) => self.tell(event),
+        loop {
+            while let Some(event) = self.shared.events.pop_front() {
+                hops += 1;
+                assert!(hops < HOPS_MAX, "events chase each other: {event:?}");
+                self.deliver(now, event);
             }
+            // Neighbourhoods are computed over all members: once for all that one input brought.
+            if !std::mem::take(&mut self.members_changed) {
+                return;
+            }
+            self.shared.step(now, |cx| self.overlay.on_membership(cx, self.membership.view()));
+        }
+    }
+
+    fn deliver(&mut self, now: Now, event: Event) {
+        match event {
+            Event::Membership(event) => self.on_membership_event(event),
+            Event::Overlay(event) => self.on_overlay_event(now, event),
+            Event::Replication(event) => self.on_replication_event(now, event),
+            Event::Documents(event) => self.on_documents_event(now, event),
+            // The node's own: told, heard by no machine.
+            event @ (Event::BadFrame { .. } | Event::ReadOnly { .. } | Event::Minted { .. }) => self.tell(event),
         }
     }
 
@@ -30,19 +41,12 @@ impl Node {
         self.shared.effects.push_back(Effect::Notify(event));
     }
 
-    fn on_membership_event(&mut self, now: Now, event: membership::Event) {
+    fn on_membership_event(&mut self, event: membership::Event) {
         use membership::Event as E;
         match &event {
-            E::Joined { .. }
-            | E::Suspected { .. }
-            | E::Refuted { .. }
-            | E::Died { .. }
-            | E::Left { .. }
-            | E::Updated { .. } => {
-                self.shared.step(now, |cx| self.overlay.on_membership(cx, self.membership.view()));
-            }
-            // Our own incarnation changes no neighbourhood; a faulty message was ignored already.
-            E::Defended { .. } | E::PeerFault { .. } => {}
+            E::Joined { .. } | E::Died { .. } | E::Left { .. } | E::Updated { .. } => self.members_changed = true,
+            // A suspect is still present, our own incarnation changes no neighbourhood, a faulty message was ignored.
+            E::Suspected { .. } | E::Refuted { .. } | E::Defended { .. } | E::PeerFault { .. } => {}
         }
         self.tell(Event::Membership(event));
     }
