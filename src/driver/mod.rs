@@ -11,5 +11,6 @@
 //! A write that was answered is on the disk. What a worker does wrong stays in that worker.
 
 mod clock;
+pub mod disk;
 
 pub use clock::Clock;

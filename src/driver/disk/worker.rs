@@ -1,0 +1,180 @@
+//! The disk's thread: groups, syncs, answers.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::Request;
+use super::files::{Files, Tail};
+use super::queue::Queue;
+use super::stats::Tally;
+use crate::node::{Input, Io, IoOutcome};
+use crate::types::{DiskFault, DiskFaultKind, PersistId, SegmentId};
+
+pub(super) struct Worker<F> {
+    pub(super) files: Files,
+    pub(super) tail: Option<Tail>,
+    queue: Arc<Queue>,
+    tally: Arc<Mutex<Tally>>,
+    answer: F,
+    /// Queued behind each other in one segment and not written yet.
+    run: Vec<(PersistId, Bytes)>,
+    /// Written and not synced yet: id and length.
+    unsynced: Vec<(PersistId, usize)>,
+    /// Why no write is taken any more.
+    poison: Option<DiskFault>,
+}
+
+/// Closes the queue however the thread ends, so that nobody submits to nobody.
+struct Closing(Arc<Queue>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl<F: Fn(Input)> Worker<F> {
+    pub(super) fn new(files: Files, queue: Arc<Queue>, tally: Arc<Mutex<Tally>>, answer: F) -> Self {
+        Self { files, tail: None, queue, tally, answer, run: Vec::new(), unsynced: Vec::new(), poison: None }
+    }
+
+    pub(super) fn run(mut self) {
+        let _closing = Closing(Arc::clone(&self.queue));
+        loop {
+            let group = self.queue.take();
+            if group.is_empty() {
+                return;
+            }
+            let (requests, bytes) = (group.len(), group.iter().map(Request::bytes).sum());
+            group.into_iter().for_each(|request| self.on_request(request));
+            self.write();
+            self.sync();
+            self.queue.answered(requests, bytes);
+        }
+    }
+
+    pub(super) fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Persist { id, segment, offset, bytes } => self.on_persist(id, segment, offset, bytes),
+            Request::Io { id, op } => {
+                self.write();
+                let result = self.on_io(op);
+                (self.answer)(Input::IoDone { id, result });
+            }
+        }
+    }
+
+    fn on_persist(&mut self, id: PersistId, segment: SegmentId, offset: u64, bytes: Bytes) {
+        if self.poison.is_none() && !self.follows(segment, offset) {
+            self.write();
+            if let Err(fault) = self.turn_to(segment, offset) {
+                return self.fail(id, fault);
+            }
+        }
+        match &self.poison {
+            Some(fault) => self.refuse(id, fault),
+            None => self.run.push((id, bytes)),
+        }
+    }
+
+    /// Whether a write there goes on where the last one ended.
+    fn follows(&self, segment: SegmentId, offset: u64) -> bool {
+        let run: u64 = self.run.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        self.tail.as_ref().is_some_and(|tail| (tail.segment, tail.len + run) == (segment, offset))
+    }
+
+    /// Opens or makes the segment to write to. What was written before is durable first: a segment that is there says
+    /// that the one before it is whole.
+    fn turn_to(&mut self, segment: SegmentId, offset: u64) -> Result<(), DiskFault> {
+        self.sync();
+        match &self.poison {
+            Some(fault) => Err(poisoned(fault)),
+            None => {
+                self.tail = None;
+                self.tail = Some(self.files.tail(segment, offset)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands the run to the system.
+    fn write(&mut self) {
+        let run = std::mem::take(&mut self.run);
+        let Some(tail) = self.tail.as_mut().filter(|_| !run.is_empty()) else { return };
+        let done = tail.check(tail.len).map_err(|fault| (0, fault)).and_then(|()| tail.append(&run));
+        let whole = done.as_ref().map_or_else(|(whole, _)| *whole, |()| run.len());
+        self.unsynced.extend(run[..whole].iter().map(|(id, bytes)| (*id, bytes.len())));
+        if let Err((whole, fault)) = done {
+            self.fail(run[whole].0, fault);
+            let fault = self.poison.as_ref().expect("a failed write has poisoned");
+            run[whole + 1..].iter().for_each(|(id, _)| self.refuse(*id, fault));
+        }
+    }
+
+    /// Makes what was written durable and answers it: the one sync of a group.
+    fn sync(&mut self) {
+        let Some(tail) = self.tail.as_mut().filter(|_| !self.unsynced.is_empty()) else { return };
+        let began = Instant::now();
+        let result = self.files.sync(tail);
+        let took = began.elapsed();
+        let unsynced = std::mem::take(&mut self.unsynced);
+        let mut tally = self.tally();
+        tally.synced(took);
+        match &result {
+            Ok(()) => {
+                tally.writes += unsynced.len() as u64;
+                tally.bytes += unsynced.iter().map(|(_, bytes)| *bytes as u64).sum::<u64>();
+            }
+            Err(_) => tally.poisoned = true,
+        }
+        drop(tally);
+        if let Err(fault) = &result {
+            self.poison = Some(fault.clone());
+        }
+        unsynced.into_iter().for_each(|(id, _)| (self.answer)(Input::Persisted { id, result: result.clone() }));
+    }
+
+    /// A write was not done. What came before it still is, if it can be; nothing after it will be.
+    fn fail(&mut self, id: PersistId, fault: DiskFault) {
+        self.sync();
+        if let Some(tail) = self.tail.take_if(|tail| tail.len == 0) {
+            self.files.discard(&tail);
+        }
+        if let Some(earlier) = &self.poison {
+            return self.refuse(id, earlier);
+        }
+        self.tally().poisoned = true;
+        self.poison = Some(fault.clone());
+        (self.answer)(Input::Persisted { id, result: Err(fault) });
+    }
+
+    fn refuse(&self, id: PersistId, earlier: &DiskFault) {
+        (self.answer)(Input::Persisted { id, result: Err(poisoned(earlier)) });
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn on_io(&mut self, op: Io) -> Result<IoOutcome, DiskFault> {
+        match op {
+            Io::List => self.files.list().map(IoOutcome::Listed),
+            Io::Read { segment, offset, len } => self.files.read(segment, offset, len).map(IoOutcome::Read),
+            Io::Truncate { segment, len } => {
+                self.sync();
+                if let Some(fault) = &self.poison {
+                    return Err(poisoned(fault));
+                }
+                self.tail = None;
+                self.files.truncate(segment, len).map(|()| IoOutcome::Truncated)
+            }
+        }
+    }
+}
+
+fn poisoned(earlier: &DiskFault) -> DiskFault {
+    let why = format!("not tried, since an earlier operation failed: {earlier}");
+    DiskFault { kind: DiskFaultKind::Poisoned, what: "write to the log".into(), why: why.into() }
+}
