@@ -52,6 +52,8 @@ pub struct Network {
     pub announce: Vec<Address>,
     /// Where to find the mesh: invites and multiaddrs, as they were given.
     pub join: Vec<String>,
+    /// Addresses of others, each with the one that this peer dials in its place.
+    pub dial_via: Vec<(Address, Address)>,
     /// Whether peers are looked for by multicast.
     pub mdns: bool,
 }
@@ -89,6 +91,9 @@ const LABEL_MAX: usize = 64;
 /// Most entries of a list of addresses.
 const ADDRESSES_MAX: usize = 16;
 
+/// Most addresses that are dialled elsewhere.
+const DIAL_VIA_MAX: usize = 256;
+
 impl Config {
     /// Every value and where it came from, in the order of the file.
     pub fn settings(&self) -> impl Iterator<Item = Setting> {
@@ -120,6 +125,7 @@ impl TryFrom<Values> for Config {
             listen: values.addresses("network.listen")?,
             announce: values.addresses("network.announce")?,
             join: values.texts("network.join").to_vec(),
+            dial_via: values.dial_via()?,
             mdns: values.switch("network.mdns"),
         };
         if network.listen.is_empty() {
@@ -205,6 +211,22 @@ impl Values {
             return Err(self.refused(key, &format!("{} addresses, at most {ADDRESSES_MAX} are used", texts.len())));
         }
         texts.iter().map(|text| address(text).map_err(|why| self.refused(key, &format!("{text:?}: {why}")))).collect()
+    }
+
+    fn dial_via(&self) -> Result<Vec<(Address, Address)>, Error> {
+        const KEY: &str = "network.dial-via";
+        let texts = self.texts(KEY);
+        if texts.len() > DIAL_VIA_MAX {
+            return Err(self.refused(KEY, &format!("{} entries, at most {DIAL_VIA_MAX} are used", texts.len())));
+        }
+        let pair = |text: &String| {
+            let (target, via) = text.split_once("->").ok_or("expected \"ADDRESS -> ADDRESS\"")?;
+            Ok((address(target.trim())?, address(via.trim())?))
+        };
+        texts
+            .iter()
+            .map(|text| pair(text).map_err(|why: String| self.refused(KEY, &format!("{text:?}: {why}"))))
+            .collect()
     }
 
     /// That this value cannot be used, with where it stands.

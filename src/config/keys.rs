@@ -114,6 +114,12 @@ pub(super) const KEYS: &[Key] = &[
         about: "Where to find the mesh: invites, multiaddrs or host:port. Peers met once are remembered anyway.",
     },
     Key {
+        name: "network.dial-via",
+        kind: Kind::Texts,
+        default: "[]",
+        about: "Addresses of others that this peer dials elsewhere, through a tunnel or a proxy: \"ADDRESS -> ADDRESS\".",
+    },
+    Key {
         name: "network.mdns",
         kind: Kind::Switch,
         default: "false",

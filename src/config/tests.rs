@@ -120,6 +120,15 @@ fn wrong_values_are_refused_with_their_place() {
 }
 
 #[test]
+fn addresses_that_are_dialled_elsewhere_come_in_pairs() {
+    let config = of_file("[network]\ndial-via = ['/ip4/192.0.2.1/tcp/1 -> 127.0.0.1:2']\n").unwrap();
+    let pairs: Vec<_> = config.network.dial_via.iter().map(|(target, via)| (target.as_str(), via.as_str())).collect();
+    assert_eq!(pairs, [("/ip4/192.0.2.1/tcp/1", "/ip4/127.0.0.1/tcp/2")]);
+    let refused = words(of_file("[network]\ndial-via = ['/ip4/192.0.2.1/tcp/1']\n"));
+    assert!(refused.contains("expected \"ADDRESS -> ADDRESS\""), "{refused}");
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let error = load(Some(Path::new("/nonexistent/mesh.toml")), [], &Flags::new()).expect_err("there is no such file");
     assert!(error.to_string().starts_with("cannot read /nonexistent/mesh.toml: "), "{error}");
