@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::cluster::Cluster;
-use super::error::Error;
+use super::error::{Error, Relation};
 use super::values::{Value, Values};
 use super::{Flags, Setting};
+use crate::membership::{self, Profile};
 use crate::topology::Policy;
 use crate::types::Address;
+use crate::{documents, overlay, replication, wal};
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,16 @@ pub struct Config {
     pub log: Log,
     /// What all peers of the mesh must agree on.
     pub cluster: Cluster,
+    /// Who is alive.
+    pub membership: membership::Config,
+    /// Which links are kept.
+    pub overlay: overlay::Config,
+    /// How edits spread.
+    pub replication: replication::Config,
+    /// How much of the documents is kept in memory.
+    pub documents: documents::Config,
+    /// The log on the disk.
+    pub wal: wal::Config,
     values: Values,
 }
 
@@ -110,53 +123,154 @@ impl Default for Config {
 impl TryFrom<Values> for Config {
     type Error = Error;
 
-    fn try_from(values: Values) -> Result<Self, Error> {
-        let node = Node {
-            name: values.label("node.name")?,
-            region: values.label("node.region")?,
-            zone: values.label("node.zone")?,
-            priority: values.number("node.priority", 0, u16::MAX)?,
-            observer: values.switch("node.observer"),
-            data_dir: values.check("node.data-dir", |text| {
+    fn try_from(mut values: Values) -> Result<Self, Error> {
+        let membership = values.membership()?;
+        Ok(Self {
+            node: values.node()?,
+            network: values.network()?,
+            api: values.api()?,
+            log: values.log()?,
+            cluster: values.cluster()?,
+            overlay: values.overlay(membership.full_mesh_max),
+            membership,
+            replication: values.replication()?,
+            documents: values.documents()?,
+            wal: wal::Config { segment_bytes: values.number::<u32>("wal.segment-bytes", 64 << 10, 1 << 30)?.into() },
+            values,
+        })
+    }
+}
+
+// One function a section.
+impl Values {
+    fn node(&self) -> Result<Node, Error> {
+        Ok(Node {
+            name: self.label("node.name")?,
+            region: self.label("node.region")?,
+            zone: self.label("node.zone")?,
+            priority: self.number("node.priority", 0, u16::MAX)?,
+            observer: self.switch("node.observer"),
+            data_dir: self.check("node.data-dir", |text| {
                 if text.is_empty() { Err("a directory is needed") } else { Ok(PathBuf::from(text)) }
             })?,
-        };
+        })
+    }
+
+    fn network(&self) -> Result<Network, Error> {
         let network = Network {
-            listen: values.addresses("network.listen")?,
-            announce: values.addresses("network.announce")?,
-            join: values.texts("network.join").to_vec(),
-            dial_via: values.dial_via()?,
-            mdns: values.switch("network.mdns"),
+            listen: self.addresses("network.listen")?,
+            announce: self.addresses("network.announce")?,
+            join: self.texts("network.join").to_vec(),
+            dial_via: self.dial_via()?,
+            mdns: self.switch("network.mdns"),
         };
         if network.listen.is_empty() {
-            return Err(values.refused("network.listen", "a peer that listens nowhere cannot be in a mesh"));
+            return Err(self.refused("network.listen", "a peer that listens nowhere cannot be in a mesh"));
         }
-        let api = Api {
-            listen: values.check("api.listen", |text| match text {
+        Ok(network)
+    }
+
+    fn api(&self) -> Result<Api, Error> {
+        Ok(Api {
+            listen: self.check("api.listen", |text| match text {
                 "" => Ok(None),
                 text => text.parse().map(Some).map_err(|_| "expected an IP address and a port, such as 127.0.0.1:4748"),
             })?,
-        };
-        let log = Log {
-            format: values.check("log.format", |text| match text {
+        })
+    }
+
+    fn log(&self) -> Result<Log, Error> {
+        Ok(Log {
+            format: self.check("log.format", |text| match text {
                 "auto" => Ok(LogFormat::Auto),
                 "text" => Ok(LogFormat::Text),
                 "json" => Ok(LogFormat::Json),
                 _ => Err("expected auto, text or json"),
             })?,
-            level: values.text("log.level").to_owned(),
-        };
-        let arity = values.number("overlay.arity", Policy::ARITY_MIN, Policy::ARITY_MAX)?;
-        let overlay = values.check("overlay.kind", |text| match text {
+            level: self.text("log.level").to_owned(),
+        })
+    }
+
+    fn cluster(&self) -> Result<Cluster, Error> {
+        let arity = self.number("overlay.arity", Policy::ARITY_MIN, Policy::ARITY_MAX)?;
+        let overlay = self.check("overlay.kind", |text| match text {
             "star" => Ok(Policy::Star),
             "mesh" => Ok(Policy::Mesh),
             "tree" => Ok(Policy::Tree { arity }),
             _ => Err("expected star, mesh or tree"),
         })?;
-        Ok(Self { node, network, api, log, cluster: Cluster { overlay }, values })
+        Ok(Cluster { overlay })
+    }
+
+    fn membership(&mut self) -> Result<membership::Config, Error> {
+        let (name, profile) = self.check("membership.profile", |text| match text {
+            "local" => Ok(("local", Profile::Local)),
+            "lan" => Ok(("lan", Profile::Lan)),
+            "wan" => Ok(("wan", Profile::Wan)),
+            _ => Err("expected local, lan or wan"),
+        })?;
+        let base = membership::Config::new(profile);
+        let ms = |after: Duration| i64::try_from(after.as_millis()).expect("a profile's periods are short");
+        let count = |count: usize| i64::try_from(count).expect("a profile's counts are small");
+        for (key, number) in [
+            ("membership.probe-period-ms", ms(base.probe_period)),
+            ("membership.probe-timeout-ms", ms(base.probe_timeout)),
+            ("membership.suspicion-floor-ms", ms(base.suspicion_floor)),
+            ("membership.gossip-period-ms", ms(base.gossip_period)),
+            ("membership.gossip-fanout", count(base.gossip_fanout)),
+            ("membership.helpers", count(base.helpers)),
+            ("membership.reconnect-period-ms", ms(base.reconnect_period)),
+        ] {
+            self.lay_profile(name, key, number);
+        }
+        let config = membership::Config {
+            probe_period: self.millis("membership.probe-period-ms", 20, 600_000)?,
+            probe_timeout: self.millis("membership.probe-timeout-ms", 10, 300_000)?,
+            suspicion_floor: self.millis("membership.suspicion-floor-ms", 10, 600_000)?,
+            gossip_period: self.millis("membership.gossip-period-ms", 10, 60_000)?,
+            gossip_fanout: self.count("membership.gossip-fanout", 1, 32)?,
+            helpers: self.count("membership.helpers", 0, 32)?,
+            reconnect_period: self.millis("membership.reconnect-period-ms", 10, 3_600_000)?,
+            full_mesh_max: self.count("overlay.links-max", 2, 1_024)?,
+            ..base
+        };
+        if config.probe_period < 2 * config.probe_timeout {
+            return Err(self.relation("membership.probe-period-ms", "at least twice", "membership.probe-timeout-ms"));
+        }
+        Ok(config)
+    }
+
+    fn overlay(&self, links_max: usize) -> overlay::Config {
+        overlay::Config { links_max, ..overlay::Config::default() }
+    }
+
+    fn replication(&self) -> Result<replication::Config, Error> {
+        Ok(replication::Config {
+            batch_size: self.count("replication.batch-size", 1, 100_000)?,
+            batch_bytes: self.count("replication.batch-bytes", 1 << 10, 8 << 20)?,
+            batch_timeout: self.millis("replication.batch-timeout-ms", 0, 10_000)?,
+            window_bytes: self.count("replication.window-bytes", 64 << 10, 256 << 20)?,
+            cache_bytes: self.count("replication.cache-bytes", 64 << 10, 1 << 30)?,
+            anti_entropy: self.millis("replication.anti-entropy-ms", 100, 600_000)?,
+            ..replication::Config::default()
+        })
+    }
+
+    fn documents(&self) -> Result<documents::Config, Error> {
+        let base = documents::Config::default();
+        Ok(documents::Config {
+            waiting_max: self.count("documents.waiting-max", 1, 1_000_000)?,
+            inbox_bytes: self.count("documents.inbox-bytes", 1 << 20, 8 << 30)?,
+            limits: documents::Limits {
+                open_docs: self.count("documents.open-docs", 1, 10_000_000)?,
+                open_ops: self.count("documents.open-ops", 1_000, 1_000_000_000)?,
+            },
+            ..base
+        })
     }
 }
 
+// Reading single values.
 impl Values {
     fn text(&self, key: &'static str) -> &str {
         match &self.entry(key).value {
@@ -227,6 +341,24 @@ impl Values {
             .iter()
             .map(|text| pair(text).map_err(|why: String| self.refused(KEY, &format!("{text:?}: {why}"))))
             .collect()
+    }
+
+    fn count(&self, key: &'static str, min: i64, max: i64) -> Result<usize, Error> {
+        let count = self.number(key, min, max)?;
+        usize::try_from(count).map_err(|_| self.refused(key, "more than this machine can count"))
+    }
+
+    fn millis(&self, key: &'static str, min: u32, max: u32) -> Result<Duration, Error> {
+        Ok(Duration::from_millis(self.number(key, min, max)?.into()))
+    }
+
+    /// That two values do not fit together.
+    fn relation(&self, one: &'static str, relation: &'static str, other: &'static str) -> Error {
+        let setting = |key| {
+            let entry = self.entry(key);
+            Setting { key, value: entry.value.shown(), origin: entry.origin.clone() }
+        };
+        Error::Relation(Box::new(Relation { one: setting(one), relation, other: setting(other) }))
     }
 
     /// That this value cannot be used, with where it stands.

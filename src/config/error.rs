@@ -11,6 +11,11 @@ pub enum Origin {
     /// Built in.
     #[default]
     Default,
+    /// Decided by the profile.
+    Profile {
+        /// Its name.
+        name: &'static str,
+    },
     /// A line of the file.
     File {
         /// The file.
@@ -34,6 +39,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::Profile { name } => write!(f, "profile {name}"),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Environment { variable } => write!(f, "environment {variable}"),
             Self::Flag { flag } => f.write_str(flag),

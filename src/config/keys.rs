@@ -28,7 +28,7 @@ pub(super) struct Key {
     /// `section.key`.
     pub(super) name: &'static str,
     pub(super) kind: Kind,
-    /// As TOML; empty if the key has no value of its own, because the profile decides.
+    /// As TOML; empty if the profile decides.
     pub(super) default: &'static str,
     /// Sentences for the default file.
     pub(super) about: &'static str,
@@ -59,93 +59,159 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("node", "Who this peer is, and where it keeps its data."),
     ("network", "How peers reach each other."),
     ("api", "The local HTTP interface, for clients on this machine."),
-    ("overlay", "Who exchanges data with whom. All peers of a mesh must agree on this section."),
+    ("overlay", "Who exchanges data with whom. All peers of a mesh must agree on kind and arity."),
+    (
+        "membership",
+        "Who is alive. A profile sets the periods; single ones may be set here. Peers should agree on them.",
+    ),
+    ("replication", "How edits spread."),
+    ("documents", "How much of the documents is kept in memory."),
+    ("wal", "The log on the disk."),
     ("log", "What is logged, and how."),
 ];
 
 pub(super) const KEYS: &[Key] = &[
-    Key {
-        name: "node.name",
-        kind: Kind::Text,
-        default: r#""""#,
-        about: "A name for people. Empty: made from the node's id.",
-    },
-    Key {
-        name: "node.region",
-        kind: Kind::Text,
-        default: r#""""#,
-        about: "The region it is in, as the topology names it.",
-    },
-    Key { name: "node.zone", kind: Kind::Text, default: r#""""#, about: "The zone within the region." },
-    Key {
-        name: "node.priority",
-        kind: Kind::Number,
-        default: "100",
-        about: "Higher is preferred as hub and root. 0 to 65535.",
-    },
-    Key {
-        name: "node.observer",
-        kind: Kind::Switch,
-        default: "false",
-        about: "Takes part in data but is never hub or root.",
-    },
-    Key {
-        name: "node.data-dir",
-        kind: Kind::Text,
-        default: r#""oxigdal-ha-data""#,
-        about: "Where identity, log and tokens are kept. One process at a time. Relative to the working directory.",
-    },
-    Key {
-        name: "network.listen",
-        kind: Kind::Texts,
-        default: r#"["/ip4/0.0.0.0/tcp/4747", "/ip6/::/tcp/4747"]"#,
-        about: "Where to listen for peers: multiaddrs, or host:port.",
-    },
-    Key {
-        name: "network.announce",
-        kind: Kind::Texts,
-        default: "[]",
-        about: "What to tell others to dial, if it differs: port forwards, proxies, DNS names. Empty: what is listened on.",
-    },
-    Key {
-        name: "network.join",
-        kind: Kind::Texts,
-        default: "[]",
-        about: "Where to find the mesh: invites, multiaddrs or host:port. Peers met once are remembered anyway.",
-    },
-    Key {
-        name: "network.dial-via",
-        kind: Kind::Texts,
-        default: "[]",
-        about: "Addresses of others that this peer dials elsewhere, through a tunnel or a proxy: \"ADDRESS -> ADDRESS\".",
-    },
-    Key {
-        name: "network.mdns",
-        kind: Kind::Switch,
-        default: "false",
-        about: "Find peers of the same mesh on the local network by multicast.",
-    },
-    Key {
-        name: "api.listen",
-        kind: Kind::Text,
-        default: r#""127.0.0.1:4748""#,
-        about: "Where to serve. Empty: not at all. Changes need the token in the file api-token of the data directory.",
-    },
-    Key { name: "overlay.kind", kind: Kind::Text, default: r#""mesh""#, about: "star, mesh or tree." },
-    Key { name: "overlay.arity", kind: Kind::Number, default: "3", about: "Children of a peer in a tree. 2 to 32." },
-    Key {
-        name: "log.format",
-        kind: Kind::Text,
-        default: r#""auto""#,
-        about: "text, json, or auto: text on a terminal, JSON otherwise.",
-    },
-    Key {
-        name: "log.level",
-        kind: Kind::Text,
-        default: r#""info""#,
-        about: "error, warn, info, debug, trace, or directives by module.",
-    },
+    key("node.name", Kind::Text, r#""""#, "A name for people. Empty: made from the node's id."),
+    key("node.region", Kind::Text, r#""""#, "The region it is in, as the topology names it."),
+    key("node.zone", Kind::Text, r#""""#, "The zone within the region."),
+    key("node.priority", Kind::Number, "100", "Higher is preferred as hub and root. 0 to 65535."),
+    key("node.observer", Kind::Switch, "false", "Takes part in data but is never hub or root."),
+    key(
+        "node.data-dir",
+        Kind::Text,
+        r#""oxigdal-ha-data""#,
+        "Where identity, log and tokens are kept. One process at a time. Relative to the working directory.",
+    ),
+    key(
+        "network.listen",
+        Kind::Texts,
+        r#"["/ip4/0.0.0.0/tcp/4747", "/ip6/::/tcp/4747"]"#,
+        "Where to listen for peers: multiaddrs, or host:port.",
+    ),
+    key(
+        "network.announce",
+        Kind::Texts,
+        "[]",
+        "What to tell others to dial, if it differs: port forwards, proxies, DNS names. Empty: what is listened on.",
+    ),
+    key(
+        "network.join",
+        Kind::Texts,
+        "[]",
+        "Where to find the mesh: invites, multiaddrs or host:port. Peers met once are remembered anyway.",
+    ),
+    key(
+        "network.dial-via",
+        Kind::Texts,
+        "[]",
+        "Addresses of others that this peer dials elsewhere, through a tunnel or a proxy: \"ADDRESS -> ADDRESS\".",
+    ),
+    key("network.mdns", Kind::Switch, "false", "Find peers of the same mesh on the local network by multicast."),
+    key(
+        "api.listen",
+        Kind::Text,
+        r#""127.0.0.1:4748""#,
+        "Where to serve. Empty: not at all. Changes need the token in the file api-token of the data directory.",
+    ),
+    key("overlay.kind", Kind::Text, r#""mesh""#, "star, mesh or tree."),
+    key("overlay.arity", Kind::Number, "3", "Children of a peer in a tree. 2 to 32."),
+    key(
+        "overlay.links-max",
+        Kind::Number,
+        "64",
+        "Up to so many other peers, links to all of them are kept; beyond, only to neighbours. 2 to 1024.",
+    ),
+    key(
+        "membership.profile",
+        Kind::Text,
+        r#""lan""#,
+        "local: one machine. lan: one site. wan: between continents, and mobile networks.",
+    ),
+    key(
+        "membership.probe-period-ms",
+        Kind::Number,
+        "",
+        "One member is probed each period. At least twice the timeout. 20 to 600000.",
+    ),
+    key(
+        "membership.probe-timeout-ms",
+        Kind::Number,
+        "",
+        "How long an answer may take: above the 99th percentile of round trips. 10 to 300000.",
+    ),
+    key(
+        "membership.suspicion-floor-ms",
+        Kind::Number,
+        "",
+        "No suspicion ends sooner, nor sooner than four periods. 10 to 600000.",
+    ),
+    key("membership.gossip-period-ms", Kind::Number, "", "What is fresh is told this often. 10 to 60000."),
+    key("membership.gossip-fanout", Kind::Number, "", "To so many members at a time. 1 to 32."),
+    key("membership.helpers", Kind::Number, "", "How many members are asked to probe for us. 0 to 32."),
+    key(
+        "membership.reconnect-period-ms",
+        Kind::Number,
+        "",
+        "A dead member is pinged this often, so that a healed cut is seen. 10 to 3600000.",
+    ),
+    key("replication.batch-size", Kind::Number, "512", "Entries in a batch at most. 1 to 100000."),
+    key("replication.batch-bytes", Kind::Number, "262144", "Bytes in a batch at most. 1024 to 8388608."),
+    key(
+        "replication.batch-timeout-ms",
+        Kind::Number,
+        "5",
+        "While a batch is under way, what comes next waits no longer than this. 0 to 10000.",
+    ),
+    key(
+        "replication.window-bytes",
+        Kind::Number,
+        "1048576",
+        "Bytes under way to one peer: bandwidth times round trip. 65536 to 268435456.",
+    ),
+    key(
+        "replication.cache-bytes",
+        Kind::Number,
+        "8388608",
+        "Recent entries in memory; older ones are read back from the log. 65536 to 1073741824.",
+    ),
+    key(
+        "replication.anti-entropy-ms",
+        Kind::Number,
+        "2000",
+        "How often a random neighbour is asked whether anything is missing. 100 to 600000.",
+    ),
+    key(
+        "documents.waiting-max",
+        Kind::Number,
+        "10000",
+        "Commands that wait at most; more are refused as busy. 1 to 1000000.",
+    ),
+    key("documents.open-docs", Kind::Number, "2000", "Documents kept opened. 1 to 10000000."),
+    key(
+        "documents.open-ops",
+        Kind::Number,
+        "400000",
+        "Operations in opened documents, some 200 bytes each. 1000 to 1000000000.",
+    ),
+    key(
+        "documents.inbox-bytes",
+        Kind::Number,
+        "67108864",
+        "Changes that wait in memory to be merged; more stay in the log. 1048576 to 8589934592.",
+    ),
+    key(
+        "wal.segment-bytes",
+        Kind::Number,
+        "16777216",
+        "A file of the log is closed before it grows beyond this. A start reads one into memory. 65536 to 1073741824.",
+    ),
+    key("log.format", Kind::Text, r#""auto""#, "text, json, or auto: text on a terminal, JSON otherwise."),
+    key("log.level", Kind::Text, r#""info""#, "error, warn, info, debug, trace, or directives by module."),
 ];
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Key {
+    Key { name, kind, default, about }
+}
 
 /// Levenshtein's distance, with one row.
 fn distance(a: &str, b: &str) -> usize {

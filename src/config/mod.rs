@@ -24,7 +24,7 @@ pub use checked::{Api, Config, Log, LogFormat, Network, Node};
 pub use cluster::Cluster;
 pub use error::{Error, Origin, Relation};
 
-use keys::{KEYS, SECTIONS};
+use keys::SECTIONS;
 use values::Values;
 
 /// Variables of the environment that begin so and hold `__` are keys.
@@ -115,14 +115,13 @@ pub fn default_text() -> String {
          # What stands here is laid over the defaults; OXIGDAL_HA_SECTION__KEY over that; flags over that.\n\
          # Check a changed file with `oxigdal-ha config check`.\n",
     );
+    let default = Config::default();
     for (section, about) in SECTIONS {
         write!(text, "\n# {about}\n[{section}]\n").expect("writing to a String cannot fail");
-        for key in KEYS.iter().filter(|key| key.name.split('.').next() == Some(section)) {
-            let name = &key.name[section.len() + 1..];
-            // A key without a value of its own shows its kind, in a comment that is none when uncommented.
-            let line =
-                if key.default.is_empty() { format!("## {name} =") } else { format!("#{name} = {}", key.default) };
-            write!(text, "# {}\n{line}\n", key.about).expect("writing to a String cannot fail");
+        for setting in default.settings().filter(|setting| setting.key.split('.').next() == Some(section)) {
+            let about = keys::Key::find(setting.key).map_or("", |key| key.about);
+            let name = &setting.key[section.len() + 1..];
+            write!(text, "# {about}\n#{name} = {}\n", setting.value).expect("writing to a String cannot fail");
         }
     }
     text

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::keys::KEYS;
 use super::*;
 use crate::topology::Policy;
 use crate::types::Address;
+use crate::{documents, membership, overlay, replication, wal};
 
 fn of_file(text: &str) -> Result<Config, Error> {
     parse(Some((Path::new("mesh.toml"), text)), [], &Flags::new())
@@ -34,11 +36,7 @@ fn the_default_file_reads_back_as_the_default_with_and_without_its_comments() {
     assert_eq!((&config.node, &config.network, &config.api), (&default.node, &default.network, &default.api));
     assert_eq!((&config.log, &config.cluster), (&default.log, &default.cluster));
     let stated = config.settings().filter(|setting| matches!(setting.origin, Origin::File { .. })).count();
-    assert_eq!(
-        stated,
-        KEYS.iter().filter(|key| !key.default.is_empty()).count(),
-        "every key with a value stands in the file"
-    );
+    assert_eq!(stated, KEYS.len(), "every key stands in the file");
 }
 
 #[test]
@@ -57,8 +55,11 @@ fn flags_win_over_the_environment_which_wins_over_the_file() {
     let flags = Flags::new().set("--zone", "node.zone", "flag");
     let config = parse(Some((Path::new("mesh.toml"), file)), env, &flags).unwrap();
     assert_eq!([&*config.node.name, &*config.node.region, &*config.node.zone], ["file", "env", "flag"]);
-    let origins: Vec<_> =
-        config.settings().filter(|s| s.origin != Origin::Default).map(|s| s.origin.to_string()).collect();
+    let origins: Vec<_> = config
+        .settings()
+        .filter(|s| s.key.starts_with("node.") && s.origin != Origin::Default)
+        .map(|s| s.origin.to_string())
+        .collect();
     assert_eq!(origins, ["mesh.toml:2", "environment OXIGDAL_HA_NODE__REGION", "--zone"]);
 }
 
@@ -126,6 +127,35 @@ fn addresses_that_are_dialled_elsewhere_come_in_pairs() {
     assert_eq!(pairs, [("/ip4/192.0.2.1/tcp/1", "/ip4/127.0.0.1/tcp/2")]);
     let refused = words(of_file("[network]\ndial-via = ['/ip4/192.0.2.1/tcp/1']\n"));
     assert!(refused.contains("expected \"ADDRESS -> ADDRESS\""), "{refused}");
+}
+
+#[test]
+fn a_profile_decides_what_nobody_set() {
+    let config = of_file("[membership]\nprofile = 'wan'\nhelpers = 5\n").unwrap();
+    let wan = membership::Config::new(membership::Profile::Wan);
+    assert_eq!(config.membership, membership::Config { helpers: 5, ..wan });
+    let origin = |key: &str| config.settings().find(|setting| setting.key == key).unwrap().origin.to_string();
+    assert_eq!(origin("membership.probe-period-ms"), "profile wan");
+    assert_eq!(origin("membership.helpers"), "mesh.toml:3");
+}
+
+#[test]
+fn a_relation_that_does_not_hold_is_told_with_both_values() {
+    assert_eq!(
+        words(of_file("[membership]\nprobe-timeout-ms = 900\n")),
+        "`membership.probe-period-ms` = 1000 (profile lan) must be at least twice \
+         `membership.probe-timeout-ms` = 900 (mesh.toml:2)"
+    );
+}
+
+#[test]
+fn the_defaults_are_those_of_the_rooms() {
+    let config = Config::default();
+    assert_eq!(config.membership, membership::Config::default());
+    assert_eq!(config.overlay, overlay::Config::default());
+    assert_eq!(config.replication, replication::Config::default());
+    assert_eq!(config.documents, documents::Config::default());
+    assert_eq!(config.wal, wal::Config::default());
 }
 
 #[test]

@@ -68,6 +68,14 @@ impl Values {
         KEYS.iter().map(|key| (key.name, self.entry(key.name)))
     }
 
+    /// What the profile says, unless somebody said otherwise.
+    pub(super) fn lay_profile(&mut self, name: &'static str, key: &'static str, number: i64) {
+        let entry = self.0.get_mut(key).expect("only keys of the table are asked for");
+        if entry.value == Value::Unset {
+            *entry = Entry { value: Value::Number(number), origin: Origin::Profile { name } };
+        }
+    }
+
     /// Lays a file over what is there.
     pub(super) fn lay_file(&mut self, path: &Path, text: &str) -> Result<(), Error> {
         let place = |at: usize| place(text, at);
