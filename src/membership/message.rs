@@ -99,6 +99,13 @@ pub struct Update {
     pub age_s: u32,
 }
 
+impl Update {
+    /// What decides between two claims about one member.
+    pub(super) fn rank(&self) -> (Boot, Incarnation, State) {
+        (self.boot, self.incarnation, self.state)
+    }
+}
+
 /// What a member says of itself, and when it said so.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Described {
@@ -162,6 +169,12 @@ impl Accusers {
         }
         self.0.insert(at, accuser);
         !full
+    }
+
+    /// Whether adding these would change anything.
+    pub(super) fn gains(&self, others: &Self) -> bool {
+        let full = self.0.len() == Self::LEN_MAX;
+        others.0.iter().any(|other| !self.0.contains(other) && (!full || Some(other) < self.0.last()))
     }
 
     /// In order of id.

@@ -1,13 +1,55 @@
 //! SWIM with Lifeguard: who is in the mesh, and who is alive.
+//!
+//! Das, Gupta, Motivala, "SWIM: Scalable Weakly-consistent Infection-style Process Group Membership Protocol", DSN 2002;
+//! Dadgar, Phillips, Currey, "Lifeguard: Local Health Awareness for More Accurate Failure Detection", arXiv 1707.00788.
+//!
+//! One probe a period and member, whatever the size of the mesh: a ping, a second one at half the timeout, then three
+//! helpers. Who does not answer is *suspect*: it is told first, and may refute by raising its incarnation. A lone accuser
+//! has to wait long before a suspect is *dead*, four that agree do not. Even the dead may refute; whoever meets them tells
+//! them. Who says goodbye has *left*. News travel on probes and on a tick of their own; an 8-byte digest on every probe
+//! finds what was missed, a comparison of 64 buckets repairs it.
+//!
+//! **This node in doubt of itself.** Late timers, missing nacks, silence and accusations raise its health score, which
+//! stretches its periods and timeouts. Without a link, or without a word from anybody for three periods, it is
+//! *isolated*: it declares nobody dead. Without a link it shows everybody as suspect, but that is its own doubt: it is
+//! kept out of the evidence, is told to nobody, and ends with the first link. Suspicions that would have ended meanwhile
+//! begin anew. In a mesh of two, therefore, the one that is left says *suspect*, never *dead*: it cannot tell which of
+//! the two was cut off.
+//!
+//! **Links.** Probes go through links that the overlay makes. Up to [`Config::full_mesh_max`] present members a missing
+//! link counts as a lost probe; above that only a link that was lost or could not be made does, or a helper's link on
+//! which nothing comes back. A lost link makes a probe come soon; it never is a death.
+//!
+//! **Invariants** (named as in the tests):
+//! - *I1* our own boot and incarnation never fall; nobody but us raises them.
+//! - *I2* of every other member, (boot, incarnation, state) never falls until it is forgotten.
+//! - *I3* dead or left becomes alive only with a higher (boot, incarnation). *I4* left never becomes suspect.
+//! - *I5* somebody becomes dead here only when our suspicion of it ends, or when another member says so.
+//! - *I6* we never hold ourselves for suspect or dead; every accusation is answered within a period.
+//! - *I7* the table holds at most [`Config::members_max`] members, the queue of news at most one item for each.
+//! - *I9* equal inputs and seeds give equal ops.
+//! - *I11* a refuted suspicion is no leave and no join.
+//!
+//! It leaves links to the overlay, admission and signatures to the driver: an admitted member is believed, within bounds.
 
 mod config;
 mod event;
+mod evidence;
+mod exchange;
+mod gossip;
 mod health;
 mod member;
 mod message;
+mod probe;
+mod queue;
+mod ring;
+mod suspicion;
 mod table;
+#[cfg(test)]
+mod tests;
 mod view;
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use config::{Config, ConfigError, Profile};
@@ -16,8 +58,12 @@ pub use member::{Member, Meta, MetaError, State};
 pub use message::{Accusers, Described, Message, Update, Updates};
 pub use view::View;
 
+use evidence::Source;
 use health::Health;
-use table::Table;
+use probe::{Probe, Relay};
+use queue::Queue;
+use suspicion::Suspicion;
+use table::{Slot, Table};
 
 use crate::machine::{Cx, Machine, Never};
 use crate::types::{Boot, Incarnation, Lane, NodeId, Time};
@@ -45,9 +91,50 @@ pub struct Membership {
     me: NodeId,
     config: Config,
     table: Table,
+    queue: Queue,
     health: Health,
+    leaving: bool,
+
+    // Links.
+    links: usize,
+    /// Linked peers that no update has told of yet.
+    strangers: BTreeSet<NodeId>,
+    unlinked_at: Time,
     isolated: bool,
-    queue: Vec<NodeId>,
+    doubting: bool,
+    heard_at: Time,
+
+    // Probes.
+    probe: Option<Probe>,
+    probe_due: Time,
+    period_ends: Time,
+    number: u16,
+    urgent: VecDeque<Slot>,
+    far_turn: bool,
+    silences: u8,
+    relays: BTreeMap<u16, Relay>,
+    /// Until then we blame nobody: we were late.
+    steady_at: Time,
+
+    // Suspicions.
+    suspicions: BTreeMap<Slot, Suspicion>,
+    confirmations: usize,
+
+    // News and exchanges.
+    /// Whom to answer that we are alive, once the message in hand is dealt with.
+    answer_to: Option<NodeId>,
+    met_at: Option<Time>,
+    /// When we last sent all that we know, by linked peer.
+    told: BTreeMap<NodeId, Time>,
+    /// When we last told an accused peer so out of turn, by linked peer.
+    warned: BTreeMap<NodeId, Time>,
+    unlike: u8,
+    compared_at: Time,
+    diffs: u32,
+    diffs_since: Time,
+    gossip_armed: bool,
+    reconnect_armed: bool,
+    reap_at: Option<Time>,
 }
 
 impl Machine for Membership {
@@ -70,48 +157,181 @@ impl Membership {
     /// [`MetaError`] when `meta` is larger than [`Meta::LEN_MAX`].
     pub fn new(me: NodeId, boot: Boot, meta: Meta, config: Config) -> Result<Self, MetaError> {
         meta.check()?;
-        let member = Member {
-            id: me,
-            boot,
-            incarnation: Incarnation::ZERO,
-            state: State::Alive,
-            meta: Arc::new(meta),
-            since: Time::ZERO,
-        };
-        let table = Table::new(member);
-        Ok(Self { me, config, table, health: Health::default(), isolated: true, queue: Vec::new() })
+        let described = Described { boot, incarnation: Incarnation::ZERO, meta: Arc::new(meta) };
+        Ok(Self {
+            me,
+            config,
+            table: Table::new(me, boot, &described),
+            queue: Queue::default(),
+            health: Health::default(),
+            leaving: false,
+            links: 0,
+            strangers: BTreeSet::new(),
+            unlinked_at: Time::ZERO,
+            isolated: true,
+            doubting: false,
+            heard_at: Time::ZERO,
+            probe: None,
+            probe_due: Time::ZERO,
+            period_ends: Time::ZERO,
+            number: 0,
+            urgent: VecDeque::new(),
+            far_turn: false,
+            silences: 0,
+            relays: BTreeMap::new(),
+            steady_at: Time::ZERO,
+            suspicions: BTreeMap::new(),
+            confirmations: suspicion::CONFIRMATIONS,
+            answer_to: None,
+            met_at: None,
+            told: BTreeMap::new(),
+            warned: BTreeMap::new(),
+            unlike: 0,
+            compared_at: Time::ZERO,
+            diffs: 0,
+            diffs_since: Time::ZERO,
+            gossip_armed: false,
+            reconnect_armed: false,
+            reap_at: None,
+        })
     }
 
     /// Begins to probe. Once, before any other input.
     pub fn start(&mut self, cx: &mut Cx<'_, Self>) {
-        self.health.better();
-        cx.arm(Timer::Probe, self.health.stretch(self.config.probe_period));
+        self.start_probing(cx);
+        self.enqueue(cx, Slot::ME);
     }
 
     /// A link to an admitted peer is up.
-    pub fn on_linked(&mut self, _cx: &mut Cx<'_, Self>, _peer: NodeId) {
-        self.isolated = false;
+    pub fn on_linked(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        if peer == self.me || self.is_linked(peer) {
+            return;
+        }
+        let first = self.links == 0;
+        self.links += 1;
+        self.heard_at = cx.now().mono;
+        self.end_isolation(cx);
+        let claim = if let Some(slot) = self.table.slot(peer) {
+            let link = |entry: &mut table::Entry| {
+                (entry.linked, entry.lost) = (true, false);
+                Some(entry.claim)
+            };
+            self.table.amend(slot, cx.now().mono, cx.rng(), link)
+        } else {
+            self.strangers.insert(peer);
+            None
+        };
+        if self.leaving {
+            return;
+        }
+        // Peers that agree need no more than their digests; but who has been without links may have missed anything.
+        if first || !matches!(claim, Some(State::Alive | State::Suspect)) {
+            self.exchange(cx, peer, claim.is_none());
+        }
+        self.arm_gossip(cx);
+        self.arm_reconnect(cx);
     }
 
     /// The link is gone: a hint to probe that member soon, never a death.
-    pub fn on_unlinked(&mut self, _cx: &mut Cx<'_, Self>, _peer: NodeId) {}
+    pub fn on_unlinked(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        if !self.is_linked(peer) {
+            return;
+        }
+        self.links -= 1;
+        self.told.remove(&peer);
+        self.warned.remove(&peer);
+        if self.links == 0 {
+            self.isolated = true;
+            self.unlinked_at = cx.now().mono;
+        }
+        if !self.strangers.remove(&peer)
+            && let Some(slot) = self.table.slot(peer)
+        {
+            self.table.amend(slot, cx.now().mono, cx.rng(), |entry| (entry.linked, entry.lost) = (false, true));
+            self.doubt_link(cx, slot);
+        }
+    }
 
     /// A wanted link could not be made: the member counts as not answering even in a mesh too large for links to all.
-    pub fn on_dial_failed(&mut self, _cx: &mut Cx<'_, Self>, _peer: NodeId) {}
+    pub fn on_dial_failed(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        if let Some(slot) = self.table.slot(peer)
+            && !self.table.entry(slot).linked
+            && !self.table.entry(slot).lost
+        {
+            self.table.amend(slot, cx.now().mono, cx.rng(), |entry| entry.lost = true);
+            self.doubt_link(cx, slot);
+        }
+    }
+
+    fn doubt_link(&mut self, cx: &mut Cx<'_, Self>, slot: Slot) {
+        if !self.leaving && slot != Slot::ME && self.table.entry(slot).claim == State::Alive {
+            self.probe_soon(cx, slot);
+        }
+    }
 
     /// A message arrived.
-    pub fn on_message(&mut self, _cx: &mut Cx<'_, Self>, _from: NodeId, _message: Message) {}
+    pub fn on_message(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, message: Message) {
+        if from == self.me {
+            return cx.emit(Event::PeerFault { peer: from, why: "it uses our own id".into() });
+        }
+        self.heard_at = cx.now().mono;
+        self.end_isolation(cx);
+        let answered = matches!(message, Message::Ping { .. });
+        match message {
+            Message::Ping { probe, digest, gossip } => {
+                self.learn_all(cx, from, &gossip, Source::News);
+                self.on_ping(cx, from, probe, digest);
+            }
+            Message::Ack { probe, digest, gossip } => {
+                self.learn_all(cx, from, &gossip, Source::News);
+                self.on_ack(cx, from, probe, digest);
+            }
+            Message::PingReq { probe, target, gossip } => {
+                self.learn_all(cx, from, &gossip, Source::News);
+                self.on_ping_req(cx, from, probe, target);
+            }
+            Message::Vouch { probe } => self.on_vouch(cx, from, probe),
+            Message::Nack { probe, linked } => self.on_nack(cx, from, probe, linked),
+            Message::Gossip { gossip } => self.learn_all(cx, from, &gossip, Source::News),
+            Message::State { rows, ask } => self.on_state(cx, from, &rows, ask),
+            Message::Buckets { sums } => self.on_buckets(cx, from, &sums),
+            Message::Diff { buckets, rows, ask } => self.on_diff(cx, from, buckets, &rows, ask),
+        }
+        self.answer(cx);
+        if !answered || self.table.slot(from).is_none() {
+            self.greet(cx, from);
+        }
+    }
 
     /// A timer fired.
     pub fn on_timer(&mut self, cx: &mut Cx<'_, Self>, timer: Timer) {
-        if timer == Timer::Probe {
-            self.health.worse(0);
-            cx.arm(Timer::Probe, self.config.probe_period);
+        if self.leaving && timer != Timer::Reap {
+            return;
+        }
+        match timer {
+            Timer::Probe => self.on_probe_due(cx),
+            Timer::Relay(number) => self.on_relay_due(cx, number),
+            Timer::Gossip => self.on_gossip_due(cx),
+            Timer::Suspicion(id) => self.on_suspicion_due(cx, id),
+            Timer::Reconnect => self.on_reconnect_due(cx),
+            Timer::Reap => self.on_reap_due(cx),
         }
     }
 
     /// Says goodbye to all linked members. Afterwards this machine only answers.
     pub fn leave(&mut self, cx: &mut Cx<'_, Self>) {
+        if self.leaving {
+            return;
+        }
+        self.leaving = true;
+        let me = &self.table.me().member;
+        let (boot, incarnation) = (me.boot, me.incarnation.next());
+        self.rise(cx, boot, incarnation);
+        let forget_at = cx.now().mono + self.config.left_kept;
+        self.table.amend(Slot::ME, cx.now().mono, cx.rng(), |me| {
+            (me.claim, me.forget_at) = (State::Left, forget_at);
+        });
+        self.say_goodbye(cx);
         cx.emit(Event::Left { member: self.me });
     }
 
@@ -121,12 +341,15 @@ impl Membership {
     /// [`MetaError`] when it is larger than [`Meta::LEN_MAX`]; nothing was changed.
     pub fn set_meta(&mut self, cx: &mut Cx<'_, Self>, meta: Meta) -> Result<(), MetaError> {
         meta.check()?;
-        if let Some(entry) = self.table.find_mut(self.me)
-            && *entry.member.meta != meta
-        {
-            entry.member.meta = Arc::new(meta);
-            cx.emit(Event::Updated { member: self.me });
+        let me = &self.table.me().member;
+        if *me.meta == meta || self.leaving {
+            return Ok(());
         }
+        let (boot, incarnation) = (me.boot, me.incarnation.next());
+        let described = Described { boot, incarnation, meta: Arc::new(meta) };
+        self.table.amend(Slot::ME, cx.now().mono, cx.rng(), |me| me.describe(&described));
+        self.rise(cx, boot, incarnation);
+        cx.emit(Event::Updated { member: self.me });
         Ok(())
     }
 
@@ -136,7 +359,19 @@ impl Membership {
         View { membership: self }
     }
 
-    fn me(&self) -> NodeId {
-        self.me
+    fn is_linked(&self, peer: NodeId) -> bool {
+        self.table.find(peer).map_or_else(|| self.strangers.contains(&peer), |entry| entry.linked)
+    }
+
+    /// After a message: whoever we do not know is asked who it is; whoever is accused is told so.
+    fn greet(&mut self, cx: &mut Cx<'_, Self>, from: NodeId) {
+        let Some(entry) = self.table.find(from) else { return self.exchange(cx, from, true) };
+        if entry.claim != State::Alive && !self.leaving {
+            let now = cx.now().mono;
+            if self.warned.get(&from).is_none_or(|at| now.since(*at) >= self.config.probe_period) {
+                self.warned.insert(from, now);
+                self.tell_accused(cx, from);
+            }
+        }
     }
 }

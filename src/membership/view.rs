@@ -15,7 +15,7 @@ impl<'a> View<'a> {
     /// This node.
     #[must_use]
     pub fn me(&self) -> NodeId {
-        self.membership.me()
+        self.membership.me
     }
 
     /// What is known of a member; this node itself included.

@@ -1,0 +1,373 @@
+//! Probes: one a period, in round-robin order (SWIM, section 4.3), with a retry at half the timeout, then through helpers
+//! who also say when they have no answer yet (Lifeguard, section 4.1).
+
+use std::time::Duration;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::message::{Message, Updates};
+use super::table::Slot;
+use super::{Event, Membership, State, Timer};
+use crate::machine::Cx;
+use crate::types::{Digest, NodeId, Time};
+
+/// A member that was never linked is given this many periods to be linked, from when it was first seen.
+const LINK_GRACE_PERIODS: u32 = 5;
+/// So often in a row a probe without an echo from anybody, not even from helpers, is put down to our own deafness.
+const SILENCES_MAX: u8 = 3;
+/// After this many periods without a word from anybody, this node finds itself isolated.
+const SILENT_PERIODS: u32 = 3;
+/// Expected number of members, beside those whose turn it is, that probe a fresh suspect at once.
+const WITNESSES: u64 = 3;
+/// Most members that wait to be probed out of turn.
+const URGENT_MAX: usize = 16;
+/// Most probes on behalf of others at a time.
+const RELAYS_MAX: usize = 1_024;
+
+/// How far a probe has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Pinged once.
+    Direct,
+    /// Pinged twice.
+    Retried,
+    /// Helpers were asked.
+    Indirect,
+}
+
+/// The probe of this period.
+#[derive(Clone, Debug)]
+pub(super) struct Probe {
+    target: NodeId,
+    slot: Slot,
+    number: u16,
+    sent_at: Time,
+    stage: Stage,
+    /// Who was asked to help and said nothing so far.
+    waiting: Vec<NodeId>,
+    asked: usize,
+    /// Whether a helper at least had a link to the target.
+    reachable: bool,
+}
+
+/// A probe made for another member.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Relay {
+    asker: NodeId,
+    asked: u16,
+    target: NodeId,
+    nacked: bool,
+}
+
+impl Membership {
+    /// The first probe comes at a random moment of the first period, so that members started together do not probe together.
+    pub(super) fn start_probing(&mut self, cx: &mut Cx<'_, Self>) {
+        let now = cx.now().mono;
+        let period = u64::try_from(self.config.probe_period.as_nanos()).unwrap_or(u64::MAX);
+        let wait = Duration::from_nanos(cx.rng().below(period));
+        self.number = u16::try_from(cx.rng().below(1 << 16)).expect("below 2^16");
+        self.heard_at = now;
+        self.period_ends = now + wait;
+        self.arm_probe(cx, now + wait);
+    }
+
+    fn arm_probe(&mut self, cx: &mut Cx<'_, Self>, at: Time) {
+        self.probe_due = at;
+        cx.arm(Timer::Probe, at.since(cx.now().mono));
+    }
+
+    pub(super) fn on_probe_due(&mut self, cx: &mut Cx<'_, Self>) {
+        let now = cx.now().mono;
+        if self.watch_lateness(now, self.probe_due) {
+            // We slept: whoever was to answer may have. Ask again.
+            if let Some(probe) = self.probe.take() {
+                self.urge(probe.slot);
+            }
+        }
+        let timeout = self.health.stretch(self.config.probe_timeout);
+        match self.probe.as_mut().map(|probe| (probe.stage, probe.sent_at, probe.target, probe.number)) {
+            Some((Stage::Direct, sent_at, target, number)) => {
+                self.set_stage(Stage::Retried);
+                self.ping(cx, target, number);
+                self.arm_probe(cx, sent_at + timeout);
+            }
+            Some((Stage::Retried, ..)) => self.ask_helpers(cx),
+            Some((Stage::Indirect, ..)) => {
+                self.conclude(cx);
+                self.next_probe(cx);
+            }
+            None => self.next_probe(cx),
+        }
+    }
+
+    fn set_stage(&mut self, stage: Stage) {
+        if let Some(probe) = &mut self.probe {
+            probe.stage = stage;
+        }
+    }
+
+    /// Notices that a timer fired late, which only a slow host does: for a period from now we blame nobody.
+    pub(super) fn watch_lateness(&mut self, now: Time, due: Time) -> bool {
+        let late = now.since(due) > self.config.probe_timeout / 2;
+        if late {
+            if now >= self.steady_at {
+                self.health.worse(1);
+            }
+            self.steady_at = now + self.config.probe_period;
+        }
+        late
+    }
+
+    /// Begins the probe of the next period.
+    fn next_probe(&mut self, cx: &mut Cx<'_, Self>) {
+        let now = cx.now().mono;
+        self.watch_isolation(cx);
+        self.period_ends = now + self.health.stretch(self.config.probe_period);
+        let Some(slot) = self.next_target(cx) else { return self.arm_probe(cx, self.period_ends) };
+        let (target, linked) = (self.table.entry(slot).member.id, self.table.entry(slot).linked);
+        let number = self.next_number();
+        let (stage, waiting) = (Stage::Direct, Vec::new());
+        self.probe = Some(Probe { target, slot, number, sent_at: now, stage, waiting, asked: 0, reachable: false });
+        if linked {
+            self.ping(cx, target, number);
+            self.arm_probe(cx, now + self.health.stretch(self.config.probe_timeout) / 2);
+        } else {
+            self.ask_helpers(cx);
+        }
+    }
+
+    /// Whoever is urgent, else in turn. Members without a link have a ring of their own, drawn from every second time, so
+    /// that in a mesh too large for all links the linked ones are still probed often.
+    fn next_target(&mut self, cx: &mut Cx<'_, Self>) -> Option<Slot> {
+        while let Some(slot) = self.urgent.pop_front() {
+            if slot != Slot::ME && self.table.entry(slot).is_present() {
+                return Some(slot);
+            }
+        }
+        self.far_turn = !self.far_turn && !self.table.far.is_empty();
+        let table = &mut self.table;
+        if self.far_turn || table.near.is_empty() { table.far.draw(cx.rng()) } else { table.near.draw(cx.rng()) }
+    }
+
+    fn next_number(&mut self) -> u16 {
+        self.number = self.number.wrapping_add(1);
+        self.number
+    }
+
+    fn ping(&mut self, cx: &mut Cx<'_, Self>, to: NodeId, probe: u16) {
+        let gossip = self.piggyback(cx.now().mono, to);
+        cx.send(to, Message::Ping { probe, digest: self.table.digest(), gossip });
+    }
+
+    /// A ping whose answer nobody waits for.
+    pub(super) fn nudge(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) {
+        let number = self.next_number();
+        self.ping(cx, to, number);
+    }
+
+    fn ask_helpers(&mut self, cx: &mut Cx<'_, Self>) {
+        let Some((target, slot, probe)) = self.probe.as_ref().map(|probe| (probe.target, probe.slot, probe.number))
+        else {
+            return;
+        };
+        // Who is suspect itself is no help.
+        let fit = |helper: Slot| helper != slot && self.table.entry(helper).claim == State::Alive;
+        let helpers = self.table.near.sample(cx.rng(), self.config.helpers, fit);
+        let helpers: Vec<NodeId> = helpers.into_iter().map(|helper| self.table.entry(helper).member.id).collect();
+        for helper in &helpers {
+            let gossip = self.piggyback(cx.now().mono, *helper);
+            cx.send(*helper, Message::PingReq { probe, target, gossip });
+        }
+        if let Some(probe) = &mut self.probe {
+            probe.stage = Stage::Indirect;
+            probe.asked = helpers.len();
+            probe.waiting = helpers;
+        }
+        self.arm_probe(cx, self.period_ends);
+    }
+
+    /// The probe was not answered.
+    fn conclude(&mut self, cx: &mut Cx<'_, Self>) {
+        let Some(probe) = self.probe.take() else { return };
+        if self.table.slot(probe.target) != Some(probe.slot) || !self.table.entry(probe.slot).is_present() {
+            return;
+        }
+        let missed = probe.waiting.len();
+        let silent = missed > 0 && missed == probe.asked && self.heard_at <= probe.sent_at;
+        if silent && self.silences < SILENCES_MAX {
+            self.silences += 1;
+            return self.health.worse(1);
+        }
+        self.silences = 0;
+        let linked = self.table.entry(probe.slot).linked;
+        let alone = usize::from(linked && probe.asked == 0);
+        self.health.worse(u8::try_from(missed + alone).unwrap_or(u8::MAX));
+        if linked || probe.reachable || self.is_expected(cx.now().mono, probe.slot) {
+            self.accuse(cx, probe.slot);
+        }
+    }
+
+    /// Whether a member without a link ought to have one.
+    fn is_expected(&self, now: Time, slot: Slot) -> bool {
+        let entry = self.table.entry(slot);
+        let settled = now.since(entry.member.since) > self.config.probe_period * LINK_GRACE_PERIODS;
+        entry.lost || (settled && self.table.present_len() <= self.config.full_mesh_max)
+    }
+
+    pub(super) fn on_ping(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, probe: u16, digest: Digest) {
+        // The ack carries what an answer to an accusation would.
+        self.answer_to = None;
+        let gossip = self.piggyback(cx.now().mono, from);
+        cx.send(from, Message::Ack { probe, digest: self.table.digest(), gossip });
+        self.compare(cx, from, digest);
+    }
+
+    pub(super) fn on_ack(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, number: u16, digest: Digest) {
+        if let Some(probe) = self.probe.take_if(|probe| probe.number == number && probe.target == from) {
+            if probe.stage == Stage::Direct {
+                self.table.set_rtt(probe.slot, cx.now().mono.since(probe.sent_at));
+            }
+            self.succeeded(cx);
+        } else if let Some(relay) = self.relays.get(&number).copied()
+            && relay.target == from
+        {
+            self.relays.remove(&number);
+            cx.disarm(Timer::Relay(number));
+            cx.send(relay.asker, Message::Vouch { probe: relay.asked });
+        }
+        self.compare(cx, from, digest);
+    }
+
+    fn succeeded(&mut self, cx: &mut Cx<'_, Self>) {
+        self.silences = 0;
+        self.health.better();
+        self.arm_probe(cx, self.period_ends);
+    }
+
+    /// Another member wants to know whether `target` is alive.
+    pub(super) fn on_ping_req(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, probe: u16, target: NodeId) {
+        if target == self.me {
+            return cx.send(from, Message::Vouch { probe });
+        }
+        if !self.is_linked(target) {
+            return cx.send(from, Message::Nack { probe, linked: false });
+        }
+        // Who is this busy had better not answer: it then counts as missing.
+        if self.relays.len() < RELAYS_MAX {
+            let number = self.next_number();
+            self.relays.insert(number, Relay { asker: from, asked: probe, target, nacked: false });
+            self.ping(cx, target, number);
+            // Lifeguard: at 80 % of the timeout.
+            cx.arm(Timer::Relay(number), self.config.probe_timeout / 5 * 4);
+        }
+    }
+
+    pub(super) fn on_relay_due(&mut self, cx: &mut Cx<'_, Self>, number: u16) {
+        let Some(relay) = self.relays.get_mut(&number) else { return };
+        if relay.nacked {
+            self.relays.remove(&number);
+        } else {
+            relay.nacked = true;
+            cx.send(relay.asker, Message::Nack { probe: relay.asked, linked: true });
+            // A late ack is still passed on.
+            cx.arm(Timer::Relay(number), self.config.probe_period);
+        }
+    }
+
+    pub(super) fn on_vouch(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, number: u16) {
+        let vouched = |probe: &mut Probe| probe.number == number && probe.asked > 0 && probe.target != from;
+        if self.probe.take_if(vouched).is_some() {
+            self.succeeded(cx);
+        }
+    }
+
+    pub(super) fn on_nack(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, number: u16, linked: bool) {
+        let Some(probe) = self.probe.as_mut().filter(|probe| probe.number == number) else { return };
+        let Some(at) = probe.waiting.iter().position(|helper| *helper == from) else { return };
+        probe.waiting.swap_remove(at);
+        probe.reachable |= linked;
+        // Nobody has a link to it: nothing else will come.
+        let hopeless = probe.waiting.is_empty() && !probe.reachable;
+        if hopeless && !self.table.entry(probe.slot).linked {
+            self.conclude(cx);
+            self.arm_probe(cx, self.period_ends);
+        }
+    }
+
+    /// Probes this member out of turn, at once if no probe is running.
+    pub(super) fn probe_soon(&mut self, cx: &mut Cx<'_, Self>, slot: Slot) {
+        let running = self.probe.as_ref().map(|probe| (probe.slot, probe.stage));
+        match running {
+            Some((running, stage)) if running == slot => {
+                if stage != Stage::Indirect && !self.table.entry(slot).linked {
+                    self.ask_helpers(cx);
+                }
+            }
+            Some(_) => self.urge(slot),
+            None => {
+                self.urge(slot);
+                self.next_probe(cx);
+            }
+        }
+    }
+
+    fn urge(&mut self, slot: Slot) {
+        if self.urgent.len() < URGENT_MAX && !self.urgent.contains(&slot) {
+            self.urgent.push_back(slot);
+        }
+    }
+
+    /// A few members, chosen by hash so that nobody needs to appoint them, probe a fresh suspect at once: whether it is
+    /// alive or not is known sooner.
+    pub(super) fn witness(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, slot: Slot) {
+        let entry = self.table.entry(slot);
+        let draw = xxh3_64_with_seed(
+            self.me.as_bytes(),
+            xxh3_64_with_seed(entry.member.id.as_bytes(), u64::from(entry.member.incarnation.value())),
+        );
+        let members = self.table.present_len() as u64;
+        if from != self.me && draw / WITNESSES.max(1) < u64::MAX / members.max(1) {
+            self.probe_soon(cx, slot);
+        }
+    }
+
+    /// Without a link, or without a word from anybody for a while, what we think of others is worth nothing.
+    fn watch_isolation(&mut self, cx: &mut Cx<'_, Self>) {
+        let now = cx.now().mono;
+        let silent = now.since(self.heard_at) > self.health.stretch(self.config.probe_period) * SILENT_PERIODS;
+        if self.links == 0 || silent {
+            self.isolated = true;
+        }
+        if self.links == 0 && !self.doubting && now.since(self.unlinked_at) > self.config.probe_period {
+            self.doubting = true;
+            for member in self.table.doubt(true, now) {
+                cx.emit(Event::Suspected { member, by: self.me });
+            }
+        }
+    }
+
+    /// A link is up or a message came in.
+    pub(super) fn end_isolation(&mut self, cx: &mut Cx<'_, Self>) {
+        if !self.isolated {
+            return;
+        }
+        self.isolated = false;
+        if self.doubting {
+            self.doubting = false;
+            for member in self.table.doubt(false, cx.now().mono) {
+                cx.emit(Event::Refuted { member });
+            }
+        }
+        self.resume_suspicions(cx);
+    }
+
+    /// Tells an accused peer so, at once and with nothing asked for in return.
+    pub(super) fn tell_accused(&mut self, cx: &mut Cx<'_, Self>, id: NodeId) {
+        if self.is_linked(id) {
+            let gossip = self.piggyback(cx.now().mono, id);
+            if gossip != Updates::default() {
+                cx.send(id, Message::Gossip { gossip });
+            }
+        }
+    }
+}

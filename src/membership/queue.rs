@@ -1,0 +1,65 @@
+//! News that wait to be told: what was told least often goes first (SWIM, section 4.1).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::table::Slot;
+
+/// Where an item stands: times told, rank, order of arrival.
+type Key = (u32, u8, u64, Slot);
+
+/// Members whose news are to be told, each at most once: what is told is read from the table at that moment, so that a
+/// queue never holds two claims about one member.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Queue {
+    items: BTreeSet<Key>,
+    keys: BTreeMap<Slot, Key>,
+    arrivals: u64,
+}
+
+impl Queue {
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// There is news of this member; it was told to nobody. Our own go first: refutations must outrun accusations.
+    pub(super) fn push(&mut self, slot: Slot) {
+        self.remove(slot);
+        self.arrivals += 1;
+        let rank = u8::from(slot != Slot::ME);
+        self.place((0, rank, self.arrivals, slot));
+    }
+
+    pub(super) fn remove(&mut self, slot: Slot) {
+        if let Some(key) = self.keys.remove(&slot) {
+            self.items.remove(&key);
+        }
+    }
+
+    /// Whose news to tell next, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Slot> {
+        self.items.iter().map(|(_, _, _, slot)| *slot)
+    }
+
+    /// Whether there is news of this member.
+    pub(super) fn contains(&self, slot: Slot) -> bool {
+        self.keys.contains_key(&slot)
+    }
+
+    /// This member's news were told once more, and are told no more after `limit` times.
+    pub(super) fn told(&mut self, slot: Slot, limit: u32) {
+        let Some((times, rank, arrival, slot)) = self.keys.get(&slot).copied() else { return };
+        self.remove(slot);
+        if times + 1 < limit {
+            self.place((times + 1, rank, arrival, slot));
+        }
+    }
+
+    fn place(&mut self, key: Key) {
+        self.items.insert(key);
+        self.keys.insert(key.3, key);
+    }
+}

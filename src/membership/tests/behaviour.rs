@@ -1,0 +1,161 @@
+//! Whole meshes under faults. Figures are printed: run with `--nocapture`.
+
+use std::time::Duration;
+
+use super::mesh::{Mesh, Stall};
+use crate::membership::State;
+use crate::types::Time;
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// Quantiles of some durations, in seconds.
+fn quantiles(mut all: Vec<Duration>) -> String {
+    all.sort();
+    let at = |q: usize| all[(all.len() - 1) * q / 100].as_secs_f64();
+    format!("p50 {:.2} p90 {:.2} max {:.2} s of {}", at(50), at(90), at(100), all.len())
+}
+
+fn median(mut all: Vec<Duration>) -> Duration {
+    all.sort();
+    all[all.len() / 2]
+}
+
+/// Crashes `crashes` nodes one after another: from each crash to the first death declared, and to the last.
+fn detect(mesh: &mut Mesh, crashes: usize, closes: bool) -> (Vec<Duration>, Vec<Duration>) {
+    let (mut first, mut all) = (Vec::new(), Vec::new());
+    for round in 0..crashes {
+        let node = mesh.len() - 1 - round;
+        let at = mesh.now;
+        mesh.crash(node, closes);
+        let knows = |mesh: &Mesh| mesh.up().all(|observer| mesh.state(observer, node) == Some(State::Dead));
+        all.push(mesh.run_until(secs(60), knows).expect("everybody learns of a death"));
+        let earliest = mesh.counts.deaths.iter().filter(|death| death.1 == node).map(|death| death.2).min();
+        first.push(earliest.expect("somebody saw it").since(at));
+        mesh.run(Duration::from_millis(1_300));
+    }
+    (first, all)
+}
+
+fn detection(n: usize, crashes: usize, loss: u64, closes: bool) -> Duration {
+    let mut mesh = Mesh::settled(7, n);
+    mesh.measure = false;
+    mesh.loss_percent = loss;
+    let (first, all) = detect(&mut mesh, crashes, closes);
+    let how = if closes { "killed" } else { "silent" };
+    println!("detection n={n} {how} loss {loss} %: first {}; all {}", quantiles(first.clone()), quantiles(all));
+    assert_eq!(mesh.counts.false_deaths, []);
+    median(first)
+}
+
+#[test]
+fn a_crash_is_seen_in_about_6_seconds_whatever_the_size() {
+    for (n, crashes) in [(10, 5), (100, 20)] {
+        let silent = detection(n, crashes, 0, false);
+        assert!(silent < Duration::from_millis(7_000), "{silent:?}");
+        let killed = detection(n, crashes, 0, true);
+        assert!(killed < Duration::from_millis(6_000), "{killed:?}");
+    }
+    detection(100, 20, 5, false);
+}
+
+#[test]
+fn a_calm_mesh_is_quiet() {
+    for n in [3, 10, 100] {
+        let mut mesh = Mesh::settled(1, n);
+        mesh.run(secs(60));
+        let periods = 60.0 * n as f64;
+        let (messages, bytes) = (mesh.counts.messages as f64 / periods, mesh.counts.bytes as f64 / periods);
+        println!("quiet n={n}: {messages:.2} messages, {bytes:.1} B a node and period");
+        assert!(messages <= 2.1 && bytes <= 60.0, "{messages} messages, {bytes} bytes");
+        assert!(mesh.is_whole());
+        assert_eq!((mesh.counts.suspicions, mesh.counts.faults), (0, vec![]));
+    }
+}
+
+#[test]
+fn healthy_members_are_not_declared_dead_beside_slow_ones() {
+    for (how, stall, loss) in [
+        (Stall::Io, 3, 0),
+        (Stall::Io, 3, 5),
+        (Stall::Freeze, 3, 5),
+        (Stall::Io, 10, 0),
+        (Stall::Io, 10, 5),
+        (Stall::Freeze, 10, 5),
+    ] {
+        let mut mesh = Mesh::settled(3, 100);
+        mesh.loss_percent = loss;
+        mesh.stall(&[0, 1, 2, 3, 4], how, secs(stall), secs(300));
+        mesh.run(secs(300));
+        let healthy = mesh.counts.false_deaths.iter().filter(|(_, subject, _)| *subject > 4).count();
+        let slow = mesh.counts.false_deaths.len() - healthy;
+        let load = mesh.counts.messages as f64 / 30_000.0;
+        println!(
+            "5 % stall {stall} s ({how:?}), loss {loss} %, 300 s: {healthy} deaths of healthy members, {slow} of slow ones, \
+             {} suspicions, {load:.2} messages a node and period",
+            mesh.counts.suspicions
+        );
+        assert_eq!(healthy, 0);
+        let whole = mesh.run_until(secs(30), Mesh::is_whole);
+        println!("  whole again after {whole:?}");
+        assert!(whole.is_some());
+    }
+}
+
+#[test]
+fn loss_alone_kills_nobody() {
+    for loss in [5, 20] {
+        let mut mesh = Mesh::settled(4, 100);
+        mesh.loss_percent = loss;
+        mesh.run(secs(300));
+        let load = mesh.counts.messages as f64 / 30_000.0;
+        println!("loss {loss} %: {} suspicions in 300 s, {load:.2} messages a node and period", mesh.counts.suspicions);
+        assert_eq!(mesh.counts.false_deaths, Vec::<(usize, usize, Time)>::new());
+    }
+}
+
+#[test]
+fn a_cut_of_a_minute_heals_within_5_seconds() {
+    for watchdog in [true, false] {
+        for seed in 1..4 {
+            let mut mesh = Mesh::settled(seed, 100);
+            mesh.measure = false;
+            let side: Vec<usize> = (0..50).collect();
+            mesh.cut(&side, watchdog);
+            mesh.run(secs(60));
+            let apart = |mesh: &Mesh| (0..100).all(|node| mesh.machine_of(node).view().present_len() == 50);
+            let rest = mesh.run_until(secs(120), apart).expect("each side sees only itself");
+            println!("cut 50/50, links closed: {watchdog}: apart after {:?}", secs(60) + rest);
+            mesh.heal();
+            let whole = mesh.run_until(secs(60), Mesh::is_whole);
+            println!("  whole after {whole:?}");
+            assert!(whole.is_some_and(|time| time <= secs(5)), "{whole:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hundred_join_through_one_seed_within_3_seconds() {
+    let mut mesh = Mesh::new(5, crate::membership::Config::default());
+    for node in 0..100 {
+        mesh.add(node);
+    }
+    for node in 1..100 {
+        mesh.run(Duration::from_millis(10));
+        mesh.link(node, 0);
+    }
+    let begin = mesh.now;
+    // The overlay dials whom membership shows.
+    let mut whole = None;
+    while mesh.now.since(begin) < secs(20) && whole.is_none() {
+        mesh.run(Duration::from_millis(50));
+        mesh.link_known();
+        whole = mesh.is_whole().then(|| mesh.now.since(begin));
+    }
+    println!("join of 100 through one seed: whole {whole:?} after the last linked");
+    assert!(whole.is_some_and(|time| time <= secs(3)), "{whole:?}");
+    mesh.run(secs(20));
+    assert_eq!(mesh.counts.false_deaths, []);
+    assert!(mesh.is_whole());
+}
