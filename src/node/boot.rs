@@ -1,9 +1,10 @@
 //! From a directory of log segments to a node that may speak.
 //!
-//! [`Boot`] reads the log through the same effects as the node, in this order: list the segments, read each, cut a damaged
-//! last write, write down that a new life begins. Only when that record is durable is there a [`Node`], so no two lives
-//! share a boot number. A log that was cut, or that is new, also gets a new actor: what the lost bytes said may live on
-//! elsewhere under the old one.
+//! [`Boot`] reads the log through the same effects as the node, in this order: list the segments, read each, write down
+//! that a new life begins, shorten a segment whose last write is damaged. Only when that record is durable is there a
+//! [`Node`], so no two lives share a boot number. A log that was cut, or that is new, also gets a new actor: what the lost
+//! bytes said may live on elsewhere under the old one. The actor is durable before the damage goes away: a crash in between
+//! must not leave a log that looks whole and goes on as the old actor.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -77,8 +78,9 @@ pub enum Progress {
 enum Stage {
     Listing,
     Reading { rest: Vec<(SegmentId, u64)> },
-    Cutting { rest: Vec<(SegmentId, u64)> },
     Beginning { left: usize },
+    Cutting,
+    Begun,
 }
 
 /// A node that is not one yet.
@@ -144,6 +146,7 @@ impl Boot {
             _ => Ok(()),
         };
         match result {
+            Ok(()) if matches!(self.stage, Stage::Begun) => self.ready(now),
             Ok(()) => Progress::Booting(self),
             Err(error) => Progress::Refused(error),
         }
@@ -160,8 +163,8 @@ impl Boot {
                 self.on_segment(segment, &bytes)?;
                 self.read_next(now, rest)
             }
-            (Stage::Cutting { rest }, IoOutcome::Truncated) => {
-                self.cut_next(now, rest);
+            (Stage::Cutting, IoOutcome::Truncated) => {
+                self.stage = Stage::Begun;
                 Ok(())
             }
             (stage, outcome) => unreachable!("the host answered {outcome:?} while {stage:?}"),
@@ -176,22 +179,9 @@ impl Boot {
             return Ok(());
         }
         let wal::Scanned { end, cut } = self.scanner.take().expect("the scan ends once").finish();
-        let mut rest: Vec<_> = cut.iter().flat_map(wal::Cut::truncations).collect();
-        rest.reverse();
         (self.found.end, self.found.cut) = (Some(end), cut);
-        self.cut_next(now, rest);
+        self.begin(now);
         Ok(())
-    }
-
-    /// Does the last of the truncations, or goes on.
-    fn cut_next(&mut self, now: Now, mut rest: Vec<(SegmentId, u64)>) {
-        match rest.pop() {
-            Some((segment, len)) => {
-                self.ask(Io::Truncate { segment, len });
-                self.stage = Stage::Cutting { rest };
-            }
-            None => self.begin(now),
-        }
     }
 
     fn ask(&mut self, op: Io) {
@@ -231,6 +221,8 @@ impl Boot {
         }
         // A store that was wiped forgot its boots, but its neighbours did not: the wall clock puts it above them.
         let boot = self.found.boot.map_or_else(|| BootNumber::new(now.wall.as_secs()), BootNumber::next);
+        // What was cut may be the number of a life that spoke; there is at most one, since each begins with a sync.
+        let boot = if self.found.cut.is_some() { boot.next() } else { boot };
         self.found.boot = Some(boot);
         shared.append(now, &Own::Booted { boot }, Wait::Node);
         let left = shared.effects.len();
@@ -251,6 +243,15 @@ impl Boot {
         if *left > 0 {
             return Progress::Booting(self);
         }
+        let Some((segment, len)) = self.found.cut.as_ref().and_then(wal::Cut::truncation) else {
+            return self.ready(now);
+        };
+        self.ask(Io::Truncate { segment, len });
+        self.stage = Stage::Cutting;
+        Progress::Booting(self)
+    }
+
+    fn ready(self: Box<Self>, now: Now) -> Progress {
         match self.into_node(now) {
             Ok((node, report)) => Progress::Ready(Box::new(node), report),
             Err(error) => Progress::Refused(error),

@@ -16,6 +16,8 @@ struct Host {
     report: Option<BootReport>,
     refused: Option<BootError>,
     files: BTreeMap<SegmentId, Vec<u8>>,
+    /// The files as they stood before each effect.
+    history: Vec<BTreeMap<SegmentId, Vec<u8>>>,
     full: bool,
     engine: Engine,
     replies: BTreeMap<CommandId, Result<Outcome, CommandError>>,
@@ -47,6 +49,7 @@ impl Host {
             report: None,
             refused: None,
             files,
+            history: Vec::new(),
             full: false,
             engine: Engine::new(Limits::default()),
             replies: BTreeMap::new(),
@@ -96,6 +99,7 @@ impl Host {
     }
 
     fn perform(&mut self, effect: Effect) -> Option<Input> {
+        self.history.push(self.files.clone());
         match effect {
             Effect::Send { to, lane, frame } => self.outgoing.push_back((to, lane, frame)),
             Effect::Persist { id, .. } if self.full => {
@@ -227,6 +231,22 @@ fn a_damaged_last_write_is_cut_and_the_actor_is_new() {
     assert!(report.cut.is_some(), "{report:?}");
     assert_ne!(report.actor, host.report.unwrap().actor);
     assert_eq!(again.value(1, 4), json!({"field1": 41}));
+}
+
+#[test]
+fn a_crash_at_any_moment_of_cutting_never_goes_on_as_the_old_actor() {
+    let host = Host::on(1, BTreeMap::new(), 1);
+    let mut files = host.files;
+    *files.get_mut(&SegmentId::new(1)).unwrap().last_mut().unwrap() ^= 1;
+    let cutting = Host::on(1, files, 2);
+    assert!(cutting.report.unwrap().cut.is_some());
+    let states = cutting.history.into_iter().chain([cutting.files]);
+    let old = host.report.unwrap();
+    for (n, files) in states.enumerate() {
+        let after = Host::on(1, files, 3).report.unwrap();
+        assert_ne!(after.actor, old.actor, "crashed before effect {n}");
+        assert!(after.boot > old.boot, "crashed before effect {n}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::file_name;
+use super::header::HEADER;
 use crate::types::{Lsn, NodeId, SegmentId};
 
 /// A place in the log's files.
@@ -192,30 +193,30 @@ pub enum Error {
     },
 }
 
-/// A damaged last write: what has to be cut for the log to go on, and what that loses. Nobody can tell whether it was torn
+/// A damaged last write: from where on the log does not count, and what that loses. Nobody can tell whether it was torn
 /// (then it was never acknowledged) or damaged later (then it was), so it is reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// Where the cut goes.
+    /// From where on.
     pub at: Place,
     /// The first record that is lost.
     pub lsn: Lsn,
     /// What is wrong there.
     pub what: Damage,
-    /// Bytes cut off, over all files.
+    /// Bytes that do not count any more, over all files.
     pub lost_bytes: u64,
     /// Intact records among them: writes behind a torn one that were not acknowledged either.
     pub dropped: u64,
-    /// Later segments that hold nothing intact, in order: they go as well.
+    /// Later segments that hold nothing intact, in order: they do not count either.
     pub(super) behind: Vec<SegmentId>,
 }
 
 impl Cut {
-    /// What to do with which file, in this order: shorten it to so many bytes, 0 meaning removal. Later segments go first,
-    /// so that a crash in between leaves a log that is cut the same way.
-    pub fn truncations(&self) -> impl Iterator<Item = (SegmentId, u64)> + '_ {
-        let behind = self.behind.iter().rev().map(|segment| (*segment, 0));
-        behind.chain([(self.at.segment, self.at.offset)])
+    /// The segment to shorten, and to how many bytes, once a record is durable behind the cut; before that, the damage
+    /// must stay in sight. None if its header is damaged: it stays as it is, since nothing of it counts.
+    #[must_use]
+    pub fn truncation(&self) -> Option<(SegmentId, u64)> {
+        (self.at.offset >= HEADER as u64).then_some((self.at.segment, self.at.offset))
     }
 }
 

@@ -1,11 +1,11 @@
 //! The header of a segment, and the mask that every checksum behind it carries.
 
-use super::error::{Damage, Error};
+use super::error::{Damage, Error, Place};
 use super::frame::{le32, le64};
 use crate::types::{Checksum, Lsn, NodeId, SegmentId};
 
 /// Bytes of a segment's header.
-pub(super) const HEADER: usize = 64;
+pub(super) const HEADER: usize = 80;
 
 /// The only version there is.
 pub(super) const VERSION: u32 = 1;
@@ -19,6 +19,8 @@ pub(super) struct Header {
     pub(super) store: u64,
     pub(super) segment: SegmentId,
     pub(super) first: Lsn,
+    /// What stands from here to the end of the segment before is cut.
+    pub(super) cut: Option<Place>,
 }
 
 /// Sets this store's checksums apart from all others': a payload's author does not know it.
@@ -60,6 +62,9 @@ impl Header {
         out.extend_from_slice(&self.store.to_le_bytes());
         out.extend_from_slice(&self.segment.value().to_le_bytes());
         out.extend_from_slice(&self.first.value().to_le_bytes());
+        let (segment, offset) = self.cut.map_or((0, 0), |cut| (cut.segment.value(), cut.offset));
+        out.extend_from_slice(&segment.to_le_bytes());
+        out.extend_from_slice(&offset.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
         let sum = Checksum::of(&out[start..]).value();
         out.extend_from_slice(&sum.to_le_bytes());
@@ -80,7 +85,7 @@ impl Header {
         let Some(header) = bytes.first_chunk::<HEADER>() else {
             return Ok(Read::Damaged(Damage::Short { need: HEADER as u64, have: len64(bytes) }));
         };
-        let (expected, found) = (le32(header, 60), Checksum::of(&header[..60]).value());
+        let (expected, found) = (le32(header, 76), Checksum::of(&header[..76]).value());
         if zero || expected != found {
             return Ok(Read::Damaged(Damage::Header { expected, found }));
         }
@@ -88,11 +93,13 @@ impl Header {
         if found != VERSION {
             return Err(Error::FutureVersion { segment, found, known: VERSION });
         }
+        let cut = Place { segment: SegmentId::new(le64(header, 56)), offset: le64(header, 64) };
         Ok(Read::Header(Self {
             node: NodeId::from_bytes(header[16..32].try_into().expect("the range is sixteen long")),
             store: le64(header, 32),
             segment: SegmentId::new(le64(header, 40)),
             first: Lsn::new(le64(header, 48)),
+            cut: (cut.segment > SegmentId::ZERO).then_some(cut),
         }))
     }
 }

@@ -8,6 +8,8 @@
 //! - **Damage before an intact record is refused and never truncated**; a damaged last write is cut and reported, since
 //!   nobody can tell it from a torn one. "Intact record" is found by searching on behind the damage, not by trusting the
 //!   damaged length.
+//! - **A cut is durable together with the first record behind it**: damage stays in sight until the node has written who it
+//!   is from now on.
 //! - **A payload cannot imitate a record**: checksums are masked with a number that only this store knows, so that no
 //!   document can make a boot refuse or loop.
 //! - **A segment is durable before the next one's file is made.** Drivers promise it, real and simulated: an intact

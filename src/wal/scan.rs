@@ -17,10 +17,12 @@ pub struct End {
     pub store: Option<u64>,
     /// The next record.
     pub next: Lsn,
-    /// The segment to go on in.
+    /// The segment to go on in: a new one if something was cut.
     pub segment: SegmentId,
-    /// Its length, after the cut if there is one; 0 if there is no file yet.
+    /// Its length; 0 if there is no file yet.
     pub offset: u64,
+    /// From where on the segments before do not count.
+    pub cut: Option<Place>,
     /// The highest stamp found.
     pub last_hlc: Hlc,
 }
@@ -30,7 +32,7 @@ pub struct End {
 pub struct Scanned {
     /// Where the log goes on.
     pub end: End,
-    /// What has to be cut before it does.
+    /// What does not count any more.
     pub cut: Option<Cut>,
 }
 
@@ -49,7 +51,7 @@ impl Scanner {
     #[must_use]
     pub fn new(node: NodeId) -> Self {
         let (next, segment) = (Lsn::ZERO.next(), SegmentId::ZERO.next());
-        let end = End { node, store: None, next, segment, offset: 0, last_hlc: Hlc::default() };
+        let end = End { node, store: None, next, segment, offset: 0, cut: None, last_hlc: Hlc::default() };
         Self { end, expected: segment, damage: None }
     }
 
@@ -71,8 +73,10 @@ impl Scanner {
         };
         self.check(segment, &header)?;
         self.end.store = Some(header.store);
+        // An earlier boot judged this damage, and went on here.
+        self.damage.take_if(|cut| header.first == cut.lsn && header.cut.is_some_and(|from| from <= cut.at));
         if self.damage.is_some() {
-            self.on_segment_behind(segment, bytes)?;
+            self.on_segment_behind(segment, bytes, false)?;
             return Ok(Vec::new());
         }
         if header.first != self.end.next {
@@ -85,7 +89,11 @@ impl Scanner {
     /// The end of the log.
     #[must_use]
     pub fn finish(self) -> Scanned {
-        Scanned { end: self.end, cut: self.damage }
+        let Self { mut end, expected, damage } = self;
+        if let Some(cut) = &damage {
+            (end.segment, end.offset, end.cut) = (expected, 0, Some(cut.at));
+        }
+        Scanned { end, cut: damage }
     }
 
     fn check(&self, segment: SegmentId, header: &Header) -> Result<(), Error> {
@@ -106,6 +114,10 @@ impl Scanner {
     fn frames(&mut self, segment: SegmentId, bytes: &Bytes, mask: Mask) -> Result<Vec<Frame>, Error> {
         let mut frames = Vec::new();
         let mut at = HEADER;
+        if bytes.len() == HEADER {
+            // A header is written together with a record.
+            self.on_damage(segment, bytes, HEADER, Damage::Short { need: HEAD as u64, have: 0 })?;
+        }
         while at < bytes.len() {
             let place = Place { segment, offset: at as u64 };
             let head = match frame::read(bytes, at, mask) {
@@ -141,35 +153,47 @@ impl Scanner {
     /// Something is wrong at `offset`: looks for intact records behind it.
     fn on_damage(&mut self, segment: SegmentId, bytes: &Bytes, offset: usize, what: Damage) -> Result<(), Error> {
         if self.damage.is_some() {
-            return self.on_segment_behind(segment, bytes);
+            return self.on_segment_behind(segment, bytes, true);
         }
         let at = Place { segment, offset: offset as u64 };
         let lost_bytes = len64(bytes) - at.offset;
         let mut cut = Cut { at, lsn: self.end.next, what, lost_bytes, dropped: 0, behind: Vec::new() };
-        self.end.segment = segment;
-        self.end.offset = at.offset;
+        self.judge(segment, bytes, &mut cut, offset, true)?;
+        self.damage = Some(cut);
+        Ok(())
+    }
+
+    /// A segment behind damage. Its file was made when the damaged one was durable, so intact records prove that the damage
+    /// is none of a torn write; unless its header is lost too, which might have said that they stand behind a cut.
+    fn on_segment_behind(&mut self, segment: SegmentId, bytes: &Bytes, header_lost: bool) -> Result<(), Error> {
+        let mut cut = self.damage.take().expect("called behind damage");
+        self.judge(segment, bytes, &mut cut, 0, header_lost)?;
+        cut.lost_bytes += len64(bytes);
+        cut.behind.push(segment);
+        self.damage = Some(cut);
+        Ok(())
+    }
+
+    /// Refuses the log if an intact record stands behind the damage, at or behind `offset`. Not if it `may_be_torn`, a
+    /// sector from there on looks never written, and the record says itself that the damaged one was not known to be
+    /// durable: then a power cut took the one and left the other.
+    fn judge(
+        &self,
+        segment: SegmentId,
+        bytes: &Bytes,
+        cut: &mut Cut,
+        offset: usize,
+        may_be_torn: bool,
+    ) -> Result<(), Error> {
         let mut from = offset;
-        while let Some(intact) = self.intact(bytes, from, &cut)? {
-            let torn = search::lost_a_sector(bytes, offset, intact.offset) && intact.head.synced < cut.lsn;
-            if !torn {
+        while let Some(intact) = self.intact(bytes, from, cut)? {
+            let torn = intact.head.synced < cut.lsn && search::lost_a_sector(bytes, offset, intact.offset);
+            if !(may_be_torn && torn) {
                 return Err(cut.refused(Place { segment, offset: intact.offset as u64 }, intact.head.lsn));
             }
             cut.dropped += 1;
             from = intact.offset + intact.head.frame_len();
         }
-        self.damage = Some(cut);
-        Ok(())
-    }
-
-    /// A segment behind damage: it holds nothing intact, or the log is refused.
-    fn on_segment_behind(&mut self, segment: SegmentId, bytes: &Bytes) -> Result<(), Error> {
-        let mut cut = self.damage.take().expect("called behind damage");
-        if let Some(intact) = self.intact(bytes, 0, &cut)? {
-            return Err(cut.refused(Place { segment, offset: intact.offset as u64 }, intact.head.lsn));
-        }
-        cut.lost_bytes += len64(bytes);
-        cut.behind.push(segment);
-        self.damage = Some(cut);
         Ok(())
     }
 

@@ -18,6 +18,8 @@ pub struct Writer {
     next: Lsn,
     synced: Lsn,
     segment: SegmentId,
+    /// What the next segment's header says of those before.
+    cut: Option<Place>,
     /// Length of the segment; 0 before its header is written.
     length: u64,
 }
@@ -38,14 +40,14 @@ pub struct Appended {
 }
 
 impl Writer {
-    /// Goes on where a scan ended, and after what it wanted cut was cut. `store` is a random number; it becomes the store's
+    /// Goes on where a scan ended. If it cut something, the first record appended makes the cut durable. `store` is a random number; it becomes the store's
     /// if nothing was written before.
     #[must_use]
     pub fn new(config: Config, end: End, store: u64) -> Self {
-        let End { node, store: found, next, segment, offset, last_hlc: _ } = end;
+        let End { node, store: found, next, segment, offset, cut, last_hlc: _ } = end;
         // What was read at boot is durable: drivers sync before the first read.
         let synced = Lsn::new(next.value() - 1);
-        Self { config, node, store: found.unwrap_or(store), next, synced, segment, length: offset }
+        Self { config, node, store: found.unwrap_or(store), next, synced, segment, cut, length: offset }
     }
 
     /// Frames a record.
@@ -64,7 +66,8 @@ impl Writer {
         let (lsn, offset) = (self.next, self.length);
         let mut bytes = Vec::with_capacity(HEADER + whole);
         if offset == 0 {
-            Header { node: self.node, store: self.store, segment: self.segment, first: lsn }.encode(&mut bytes);
+            let Self { node, store, segment, .. } = *self;
+            Header { node, store, segment, first: lsn, cut: self.cut.take() }.encode(&mut bytes);
         }
         let start = offset + bytes.len() as u64;
         Head { len: payload.len(), lsn, hlc, synced: self.synced, kind }.encode(payload, self.mask(), &mut bytes);
