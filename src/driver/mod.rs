@@ -10,7 +10,10 @@
 //! **Invariants.** Each input is followed by draining every effect. Effects are performed in the order they were asked for.
 //! A write that was answered is on the disk. What a worker does wrong stays in that worker.
 
+pub mod admission;
 mod clock;
 pub mod disk;
+pub mod identity;
+pub mod network;
 
 pub use clock::Clock;

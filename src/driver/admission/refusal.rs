@@ -1,0 +1,89 @@
+//! Why a peer is not let in: one list for both ends of the wire, each reason with its own words.
+
+use bincode::{Decode, Encode};
+
+use crate::types::{ClusterId, NodeId, WallTime};
+
+/// Why a peer was refused. It travels to the refused peer, so that whoever runs it knows what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The request cannot be read.
+    #[error("the request cannot be read")]
+    Malformed,
+    /// The request is of another version of the protocol.
+    #[error("admission protocol version {found} is not spoken here")]
+    Version {
+        /// The version found.
+        found: u16,
+    },
+    /// Of another mesh.
+    #[error("this is a peer of another cluster ({found})")]
+    WrongCluster {
+        /// The cluster found.
+        found: ClusterId,
+    },
+    /// The root of the cluster did not sign this issuer.
+    #[error("the issuer's certificate is not signed by the cluster's root")]
+    ForgedIssuer,
+    /// The issuer did not sign this ticket.
+    #[error("the ticket is not signed by its issuer")]
+    ForgedTicket,
+    /// The ticket belongs to another transport key.
+    #[error("the ticket belongs to another peer")]
+    WrongPeer,
+    /// The ticket is too old.
+    #[error("the ticket expired at {at}")]
+    TicketExpired {
+        /// When.
+        at: WallTime,
+    },
+    /// The issuer's certificate is too old.
+    #[error("the issuer's certificate expired at {at}")]
+    IssuerExpired {
+        /// When.
+        at: WallTime,
+    },
+    /// The member was revoked.
+    #[error("node {node} is revoked")]
+    Revoked {
+        /// Which.
+        node: NodeId,
+    },
+    /// The issuer of the ticket was revoked.
+    #[error("the issuer on node {holder} is revoked, and with it the tickets it signed")]
+    IssuerRevoked {
+        /// Who keeps that issuer's key.
+        holder: NodeId,
+    },
+    /// The invite was made by another issuer, which alone knows it.
+    #[error("this peer did not make the invite: only the issuer that made it can redeem it")]
+    NotTheIssuer,
+    /// No such invite, or another secret.
+    #[error("the invite is not known here")]
+    InviteUnknown,
+    /// Another peer came first.
+    #[error("the invite was already used")]
+    InviteUsed,
+    /// Too late.
+    #[error("the invite expired at {at}")]
+    InviteExpired {
+        /// When.
+        at: WallTime,
+    },
+    /// Taken back by whoever made it.
+    #[error("the invite was revoked")]
+    InviteRevoked,
+    /// Another key already holds a ticket for this node id.
+    #[error("node id {node} belongs to another peer")]
+    NodeTaken {
+        /// Which.
+        node: NodeId,
+    },
+    /// The peer is at its limit of members.
+    #[error("the issuer keeps track of as many members as it can")]
+    Full,
+    /// The issuer could not record the answer, so it gave none.
+    #[error("the issuer could not write to its disk")]
+    Disk,
+}

@@ -1,0 +1,166 @@
+//! The admission exchange on its substream: the peer that dialled shows itself first, the other answers if it is convinced.
+//!
+//! A peer that listens tells a stranger nothing before the stranger has shown a good ticket.
+
+use std::io;
+
+use futures::{AsyncReadExt as _, AsyncWriteExt as _};
+use libp2p::Stream;
+
+use crate::driver::admission::message::{ANSWER_MAX, Answer, Hello, Join, Joined, REQUEST_MAX, Request};
+use crate::driver::admission::{Admission, Member, PublicKey, Refusal};
+use crate::types::Boot;
+
+/// Why there is no admission.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AdmitError {
+    /// We refused the peer.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// The peer refused us.
+    #[error("the peer refused us: {0}")]
+    RefusedByPeer(Refusal),
+    /// The peer only wanted a ticket, and got it.
+    #[error("the peer has got its ticket")]
+    Served,
+    /// The connection failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// A peer that both ends have agreed to talk to.
+#[derive(Clone, Debug)]
+pub(super) struct Admitted {
+    pub(super) member: Member,
+    pub(super) hello: Hello,
+}
+
+/// Two requests in a row make sense, a renewal and then the hello; more do not.
+const REQUESTS_MAX: usize = 2;
+
+async fn write(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
+    let len = u32::try_from(bytes.len()).expect("admission messages are bounded");
+    stream.write_all(&[&len.to_le_bytes(), bytes].concat()).await?;
+    stream.flush().await
+}
+
+/// One message. The length is checked before anything is allocated.
+async fn read(stream: &mut Stream, max: usize) -> Result<Vec<u8>, AdmitError> {
+    let mut len = [0; 4];
+    stream.read_exact(&mut len).await?;
+    let len = usize::try_from(u32::from_le_bytes(len)).unwrap_or(usize::MAX);
+    if len > max {
+        return Err(AdmitError::Refused(Refusal::Malformed));
+    }
+    let mut bytes = vec![0; len];
+    stream.read_exact(&mut bytes).await?;
+    Ok(bytes)
+}
+
+async fn ask(stream: &mut Stream, request: &Request, answer_max: usize) -> Result<Answer, AdmitError> {
+    write(stream, &request.to_bytes()).await?;
+    let bytes = read(stream, answer_max).await?;
+    match Answer::from_bytes(&bytes).map_err(AdmitError::Refused)? {
+        Answer::Refused(why) => Err(AdmitError::RefusedByPeer(why)),
+        answer => Ok(answer),
+    }
+}
+
+/// Our side when we dialled. A ticket that has expired is renewed first, if the peer can do that.
+pub(super) async fn request(
+    stream: &mut Stream,
+    admission: &Admission,
+    key: PublicKey,
+    boot: Boot,
+    attempt: u64,
+) -> Result<Admitted, AdmitError> {
+    if admission.is_expired()
+        && let Some(old) = admission.due_for_renewal()
+        && let Answer::Renewed(credential) = ask(stream, &Request::Renew(old), REQUEST_MAX).await?
+    {
+        accept_renewal(admission, credential).await;
+    }
+    let hello = Request::Hello(admission.hello(boot, attempt));
+    match ask(stream, &hello, REQUEST_MAX).await? {
+        Answer::Hello(hello) => {
+            let member = admission.check(&hello, key).map_err(AdmitError::Refused)?;
+            Ok(Admitted { member, hello })
+        }
+        _ => Err(AdmitError::Refused(Refusal::Malformed)),
+    }
+}
+
+pub(super) async fn accept_renewal(admission: &Admission, credential: crate::driver::admission::Credential) {
+    let admission = admission.clone();
+    let accepted = tokio::task::spawn_blocking(move || admission.accept_renewal(credential)).await;
+    match accepted.expect("accepting a ticket does not panic") {
+        Ok(()) => tracing::info!("the admission ticket was renewed"),
+        Err(error) => tracing::warn!(%error, "a renewed ticket was not accepted"),
+    }
+}
+
+/// Our side when we listen. `admit` is called before the answer leaves: from then on the peer may open lanes.
+pub(super) async fn answer(
+    stream: &mut Stream,
+    admission: &Admission,
+    key: PublicKey,
+    boot: Boot,
+    admit: impl FnOnce(),
+) -> Result<Admitted, AdmitError> {
+    let mut served = false;
+    for _ in 0..REQUESTS_MAX {
+        let bytes = match read(stream, REQUEST_MAX).await {
+            Err(AdmitError::Io(_)) if served => return Err(AdmitError::Served),
+            read => read?,
+        };
+        match decide(&bytes, admission, key).await {
+            Ok(Decision::Admit(admitted)) => {
+                admit();
+                write(stream, &Answer::Hello(admission.hello(boot, 0)).to_bytes()).await?;
+                return Ok(*admitted);
+            }
+            Ok(Decision::Serve(answer)) => {
+                write(stream, &answer.to_bytes()).await?;
+                served = true;
+            }
+            Err(why) => {
+                write(stream, &Answer::Refused(why.clone()).to_bytes()).await?;
+                stream.close().await?;
+                // The answer must arrive before the connection goes: the peer hangs up when it has read it.
+                _ = read(stream, 0).await;
+                return Err(AdmitError::Refused(why));
+            }
+        }
+    }
+    Err(AdmitError::Refused(Refusal::Malformed))
+}
+
+enum Decision {
+    Admit(Box<Admitted>),
+    Serve(Box<Answer>),
+}
+
+async fn decide(bytes: &[u8], admission: &Admission, key: PublicKey) -> Result<Decision, Refusal> {
+    match Request::from_bytes(bytes)? {
+        Request::Hello(hello) => {
+            let member = admission.check(&hello, key)?;
+            Ok(Decision::Admit(Box::new(Admitted { member, hello })))
+        }
+        Request::Renew(old) => Ok(Decision::Serve(Box::new(Answer::Renewed(admission.renew(&old, key)?)))),
+        Request::Join(join) => {
+            let admission = admission.clone();
+            // The invite's use is synced to the disk before the answer: not on a thread that serves heartbeats.
+            let redeemed = tokio::task::spawn_blocking(move || admission.redeem(&join, key)).await;
+            let joined = redeemed.expect("redeeming does not panic")?;
+            Ok(Decision::Serve(Box::new(Answer::Joined(joined))))
+        }
+    }
+}
+
+/// A joiner's side.
+pub(super) async fn join(stream: &mut Stream, join: Join) -> Result<Joined, AdmitError> {
+    match ask(stream, &Request::Join(join), ANSWER_MAX).await? {
+        Answer::Joined(joined) => Ok(joined),
+        _ => Err(AdmitError::Refused(Refusal::Malformed)),
+    }
+}

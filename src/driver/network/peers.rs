@@ -1,0 +1,267 @@
+//! Which connections lead to whom, and which of two to keep.
+//!
+//! Simultaneous dials always leave two connections (measured: 180 of 180). Both ends must keep the same one, without asking
+//! each other; so the choice depends only on what both know: the peer's life, who dialled, and the dialler's own count of
+//! its dials. **The later life wins; then the dial of the lower peer id; then the later dial.** The loser is kept
+//! for a second, so that frames in flight arrive and the other end can come to the same choice.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use libp2p::identity::PeerId;
+use libp2p::swarm::ConnectionId;
+
+use super::handle::Linked;
+use crate::types::{Boot, NodeId};
+
+/// What both ends of a connection know of it; the greater one is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    /// The peer's life, which is newer if it has restarted.
+    pub(super) boot: Boot,
+    /// Whether the lower of both peer ids dialled.
+    pub(super) by_lower: bool,
+    /// The dialler's count of its dials.
+    pub(super) attempt: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The lanes are being opened.
+    Opening,
+    /// The lanes are open.
+    Open,
+    /// Another connection has taken over.
+    Retired,
+}
+
+#[derive(Debug)]
+struct Known {
+    connection: ConnectionId,
+    rank: Rank,
+    stage: Stage,
+}
+
+/// The connections of one node.
+#[derive(Debug)]
+struct Entry {
+    peer_id: PeerId,
+    connections: Vec<Known>,
+    /// The connection in use.
+    active: Option<ConnectionId>,
+    linked: Option<Arc<Linked>>,
+}
+
+/// What to do about a connection whose ends have let each other in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Open its lanes.
+    Proceed,
+    /// There is a better one.
+    Duplicate,
+    /// Its node id is in use by another transport key.
+    Taken,
+}
+
+/// What to do about a connection whose lanes are open.
+#[derive(Debug)]
+pub(super) enum Opening {
+    /// It is the first: a link begins.
+    First,
+    /// It takes over the link from the other.
+    TakesOver { linked: Arc<Linked>, retired: ConnectionId },
+    /// Nothing is in use, but the link was not yet told gone: it goes on.
+    GoesOn { linked: Arc<Linked> },
+    /// There is a better one already.
+    Duplicate,
+}
+
+/// What the end of a connection means.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// Nothing for the node: others are left.
+    OthersLeft,
+    /// The connection in use has ended; these, which were retired, must end before the link is told gone.
+    CloseRetired(Vec<ConnectionId>),
+    /// No connection to this node is left; it was linked, or not.
+    Last { was_linked: bool },
+}
+
+/// All nodes with connections.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    entries: BTreeMap<NodeId, Entry>,
+    by_connection: BTreeMap<ConnectionId, NodeId>,
+}
+
+impl Peers {
+    pub(super) fn node_of(&self, connection: ConnectionId) -> Option<NodeId> {
+        self.by_connection.get(&connection).copied()
+    }
+
+    pub(super) fn is_linked(&self, node: NodeId) -> bool {
+        self.entries.get(&node).is_some_and(|entry| entry.linked.is_some())
+    }
+
+    /// Whether there is a connection to this node, linked or on the way.
+    pub(super) fn is_reached(&self, node: NodeId) -> bool {
+        self.entries.contains_key(&node)
+    }
+
+    /// The node with this transport id, if there is a connection to it.
+    pub(super) fn reached_as(&self, peer_id: PeerId) -> Option<NodeId> {
+        self.entries.iter().find(|(_, entry)| entry.peer_id == peer_id).map(|(node, _)| *node)
+    }
+
+    pub(super) fn connections_of(&self, node: NodeId) -> Vec<ConnectionId> {
+        let known = self.entries.get(&node).into_iter().flat_map(|entry| &entry.connections);
+        known.map(|known| known.connection).collect()
+    }
+
+    pub(super) fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.entries.keys().copied()
+    }
+
+    /// The connections in use.
+    pub(super) fn active(&self) -> impl Iterator<Item = ConnectionId> {
+        self.entries.values().filter_map(|entry| entry.active)
+    }
+
+    pub(super) fn admitted(&mut self, connection: ConnectionId, node: NodeId, peer_id: PeerId, rank: Rank) -> Verdict {
+        let entry = self.entries.entry(node).or_insert_with(|| Entry {
+            peer_id,
+            connections: Vec::new(),
+            active: None,
+            linked: None,
+        });
+        if entry.peer_id != peer_id {
+            return Verdict::Taken;
+        }
+        // Better ones that are still opening count too: the other end sees them as well.
+        let mut rivals = entry.connections.iter().filter(|known| known.stage != Stage::Retired);
+        if rivals.any(|known| known.rank > rank) {
+            return Verdict::Duplicate;
+        }
+        entry.connections.push(Known { connection, rank, stage: Stage::Opening });
+        self.by_connection.insert(connection, node);
+        Verdict::Proceed
+    }
+
+    pub(super) fn open(&mut self, connection: ConnectionId) -> Option<(NodeId, Opening)> {
+        let node = self.node_of(connection)?;
+        let entry = self.entries.get_mut(&node)?;
+        let at = entry.connections.iter().position(|known| known.connection == connection)?;
+        let in_use =
+            entry.active.and_then(|active| entry.connections.iter().position(|known| known.connection == active));
+        if let Some(in_use) = in_use
+            && entry.connections[in_use].rank.cmp(&entry.connections[at].rank) == Ordering::Greater
+        {
+            entry.connections[at].stage = Stage::Retired;
+            return Some((node, Opening::Duplicate));
+        }
+        entry.connections[at].stage = Stage::Open;
+        entry.active = Some(connection);
+        let opening = match (in_use, &entry.linked) {
+            (Some(in_use), Some(linked)) => {
+                entry.connections[in_use].stage = Stage::Retired;
+                Opening::TakesOver { linked: Arc::clone(linked), retired: entry.connections[in_use].connection }
+            }
+            (None, Some(linked)) => Opening::GoesOn { linked: Arc::clone(linked) },
+            (_, None) => Opening::First,
+        };
+        Some((node, opening))
+    }
+
+    pub(super) fn set_linked(&mut self, node: NodeId, linked: Arc<Linked>) {
+        if let Some(entry) = self.entries.get_mut(&node) {
+            entry.linked = Some(linked);
+        }
+    }
+
+    pub(super) fn ended(&mut self, connection: ConnectionId) -> Option<(NodeId, Ending)> {
+        let node = self.by_connection.remove(&connection)?;
+        let entry = self.entries.get_mut(&node)?;
+        entry.connections.retain(|known| known.connection != connection);
+        if entry.active == Some(connection) {
+            entry.active = None;
+        }
+        if entry.connections.is_empty() {
+            let was_linked = entry.linked.is_some();
+            self.entries.remove(&node);
+            return Some((node, Ending::Last { was_linked }));
+        }
+        if entry.active.is_some() || entry.connections.iter().any(|known| known.stage != Stage::Retired) {
+            return Some((node, Ending::OthersLeft));
+        }
+        let retired = entry.connections.iter().map(|known| known.connection).collect();
+        Some((node, Ending::CloseRetired(retired)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::admission::key::SecretKey;
+
+    const NODE: NodeId = NodeId::from_u128(1);
+
+    fn rank(boot: u64, by_lower: bool, attempt: u64) -> Rank {
+        Rank { boot: Boot::new(boot), by_lower, attempt }
+    }
+
+    fn connection(raw: usize) -> ConnectionId {
+        ConnectionId::new_unchecked(raw)
+    }
+
+    fn peer() -> PeerId {
+        SecretKey::mint().public().peer_id().unwrap()
+    }
+
+    #[test]
+    fn the_later_life_wins_then_the_lower_peers_dial_then_the_later_dial() {
+        assert!(rank(2, false, 0) > rank(1, true, 9));
+        assert!(rank(1, true, 0) > rank(1, false, 9));
+        assert!(rank(1, true, 2) > rank(1, true, 1));
+    }
+
+    #[test]
+    fn both_ends_keep_the_same_connection_in_whatever_order_they_see_them() {
+        let ranks = [rank(1, false, 1), rank(1, true, 1), rank(1, true, 2), rank(2, false, 3)];
+        for first in 0..ranks.len() {
+            for second in (0..ranks.len()).filter(|second| *second != first) {
+                let (mut peers, peer_id) = (Peers::default(), peer());
+                for at in [first, second] {
+                    peers.admitted(connection(at), NODE, peer_id, ranks[at]);
+                    peers.open(connection(at));
+                }
+                assert_eq!(peers.active().collect::<Vec<_>>(), vec![connection(first.max(second))]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_id_belongs_to_one_transport_key() {
+        let mut peers = Peers::default();
+        assert_eq!(peers.admitted(connection(1), NODE, peer(), rank(1, true, 1)), Verdict::Proceed);
+        assert_eq!(peers.admitted(connection(2), NODE, peer(), rank(9, true, 9)), Verdict::Taken);
+        assert_eq!(peers.node_of(connection(2)), None);
+    }
+
+    #[test]
+    fn a_link_is_gone_only_when_its_last_connection_is() {
+        let (mut peers, peer_id) = (Peers::default(), peer());
+        for raw in [1, 2] {
+            peers.admitted(connection(raw), NODE, peer_id, rank(1, true, u64::try_from(raw).unwrap()));
+            peers.open(connection(raw));
+        }
+        match peers.ended(connection(2)) {
+            Some((NODE, Ending::CloseRetired(retired))) => assert_eq!(retired, vec![connection(1)]),
+            other => panic!("{other:?}"),
+        }
+        assert!(peers.is_reached(NODE));
+        assert!(matches!(peers.ended(connection(1)), Some((NODE, Ending::Last { was_linked: false }))));
+        assert!(!peers.is_reached(NODE));
+        assert!(peers.ended(connection(1)).is_none());
+    }
+}
