@@ -16,7 +16,7 @@ pub struct Config {
     pub batch_bytes: usize,
     /// What waits for an acknowledgement to come back waits no longer than this.
     pub batch_timeout: Duration,
-    /// Bytes of entries under way to one peer and not yet acknowledged as durable.
+    /// Bytes of entries under way to one peer and not yet acknowledged as durable, repairs included: the credit of a peer.
     pub window_bytes: usize,
     /// Bytes of entries kept for live push; older ones are read back from the log.
     pub cache_bytes: usize,
@@ -28,8 +28,6 @@ pub struct Config {
     pub announce: Duration,
     /// To how many lazy neighbours a range is announced at once. The others learn of it by anti-entropy if they must.
     pub announce_fanout: usize,
-    /// Bytes of entries sent in answer to one round of requests of one peer.
-    pub repair_bytes: usize,
     /// How many origin logs there may be.
     pub logs_max: usize,
     /// How many of them may belong to one node: one a topic, and more each time its store was rolled back.
@@ -51,7 +49,6 @@ impl Default for Config {
             anti_entropy: Duration::from_secs(2), // Jittered to 1 to 3 s.
             announce: Duration::from_millis(100),
             announce_fanout: 3,
-            repair_bytes: 1 << 20,
             logs_max: 1 << 16,
             logs_per_node_max: 256,
             queue_max: 1 << 14,

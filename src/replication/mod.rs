@@ -1,27 +1,82 @@
 //! Origin logs and their spreading: live push, ranged repair, version-vector anti-entropy.
+//!
+//! Everything that a node originates enters its own log of the topic, durably, before anybody hears of it (*durable before
+//! send*). An entry is named by its log and its place there, so gaps, duplicates and acknowledgements are integers, and one
+//! version vector (Parker et al., 1983) describes any number of documents. A log knows nothing of what its entries say.
+//!
+//! * **Live**: entries go along one tree for each origin: the first who delivers a log is its parent here, and whoever
+//!   delivers a duplicate is asked to stop ([`Message::Prune`]); it goes on announcing ([`Message::Have`]), and is asked to
+//!   push again ([`Message::Graft`]) if the parent falls silent. That is Plumtree (Leitao et al., SRDS 2007) with a tree for each
+//!   origin, because one shared tree churns under many writers. Stars and trees are the case without duplicates.
+//! * **Batches**: what is there is sent at once when nothing is under way to the peer; meanwhile it is gathered. A peer's
+//!   credit is a window of bytes that it has not acknowledged as durable. A slow peer costs no memory: there is a cursor for each
+//!   log, and entries are taken from the cache or the disk when there is credit.
+//! * **Repair**: a gap is asked for at once ([`Message::Want`]), then from another holder. What was lost without leaving a gap
+//!   is sent again when its acknowledgement is overdue. Neighbours that meet compare whole vectors; later they compare 8 bytes
+//!   at random moments, and vectors only if those differ.
+//!
+//! **Invariants.** Nothing is sent, delivered or acknowledged before it is durable here. Entries of a log are taken,
+//! delivered and sent in order, each once. Two different entries at one place are found by the hash chain, and the log is
+//! quarantined. A node that finds more of its own log elsewhere than at home never writes to that log again.
+//!
+//! Left to others: what bodies mean and whether they may be applied (`documents`), who the neighbours are (`overlay`),
+//! bytes (`wire`, `wal`), links (the driver).
 
 mod config;
+mod give;
+mod log;
 mod message;
+mod origin;
+mod peer;
+mod reconcile;
+mod spread;
+mod take;
+#[cfg(test)]
+mod tests;
 mod view;
 mod vocabulary;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
 pub use config::Config;
-pub use message::Message;
+pub use message::{Batch, Chunk, ENTRY_MAX, Entry, Graft, Have, Line, Message, Name, Run, Short};
 pub use view::View;
 pub use vocabulary::{Event, Record, RestoreError, Statistics, Timer, Wait};
 
 use crate::machine::{Cx, Machine, Never};
-use crate::types::{Actor, DiskFault, Lane, NodeId, Position, Topic, VersionVector};
+use crate::types::{Actor, DiskFault, Hlc, HlcClock, Lane, NodeId, Position, Seq, Topic};
+use log::Logs;
+use peer::Peer;
 
 /// The origin logs of this node and of everybody else, as far as they are held here.
 #[derive(Debug)]
 pub struct Replication {
     actor: Actor,
     config: Config,
-    vector: VersionVector,
+    logs: Logs,
+    peers: BTreeMap<NodeId, Peer>,
+    clock: HlcClock,
+    /// Our highest stamp in the log, as restored.
+    last_stamp: Hlc,
     statistics: Statistics,
+    /// More of our log was found elsewhere: nothing is originated until a new actor is minted.
+    rolled_back: bool,
+    /// What waits for that: topic, body, token.
+    queue: VecDeque<(Topic, Bytes, u64)>,
+    /// The disk failed: what it did not answer is lost, and nothing more is taken.
+    failed: Option<DiskFault>,
+    /// Writes asked for, and answered.
+    writes: (u64, u64),
+    /// Who is acknowledged what when how many writes were answered.
+    acks: VecDeque<(u64, NodeId, u64)>,
+    /// Logs with entries that lazy neighbours do not know of.
+    unannounced: BTreeSet<usize>,
+    /// Logs of which somebody holds more than we do.
+    behind: BTreeMap<usize, reconcile::Behind>,
+    /// Origins whose stamps are too far ahead to be followed.
+    drifted: BTreeSet<NodeId>,
 }
 
 impl Machine for Replication {
@@ -41,52 +96,90 @@ impl Replication {
     /// Holds nothing yet; writes as `actor`.
     #[must_use]
     pub fn new(actor: Actor, config: Config) -> Self {
-        Self { actor, config, vector: VersionVector::new(), statistics: Statistics::default() }
+        Self {
+            actor,
+            config,
+            logs: Logs::default(),
+            peers: BTreeMap::new(),
+            clock: HlcClock::default(),
+            last_stamp: Hlc::default(),
+            statistics: Statistics::default(),
+            rolled_back: false,
+            queue: VecDeque::new(),
+            failed: None,
+            writes: (0, 0),
+            acks: VecDeque::new(),
+            unannounced: BTreeSet::new(),
+            behind: BTreeMap::new(),
+            drifted: BTreeSet::new(),
+        }
     }
 
     /// Takes back an entry from the log, in the order of the log, before [`start`](Self::start).
     ///
     /// # Errors
     /// [`RestoreError`]: the log on disk is not what this room wrote. Nothing of this record was kept.
-    pub fn restore(&mut self, record: &Record, _position: Position) -> Result<(), RestoreError> {
-        self.vector.raise(record.log, record.seq);
+    pub fn restore(&mut self, record: &Record, position: Position) -> Result<(), RestoreError> {
+        let at = self.logs.intern(record.log);
+        let expected = Seq::new(self.logs.get(at).durable()).next();
+        if record.seq != expected {
+            return Err(RestoreError::NotDense { log: record.log, expected, found: record.seq });
+        }
+        self.logs.restore(at, &Entry { hlc: record.hlc, body: record.body.clone() }, position);
+        // Only our own stamps bind our clock whatever the wall says; others' are followed as they arrive.
+        if record.log.actor.node == self.actor.node {
+            self.last_stamp = self.last_stamp.max(record.hlc);
+            self.clock = HlcClock::resume(self.last_stamp);
+        }
         Ok(())
     }
 
     /// Begins. Once, after the last [`restore`](Self::restore).
     pub fn start(&mut self, cx: &mut Cx<'_, Self>) {
-        cx.arm(Timer::AntiEntropy, self.config.anti_entropy);
+        self.arm_anti_entropy(cx);
     }
 
-    /// Writes as `actor` from now on, and originates what waited for it.
-    pub fn mint(&mut self, _cx: &mut Cx<'_, Self>, actor: Actor) {
-        self.actor = actor;
+    /// A peer speaks. Whoever is no neighbour is not heard: a view that is late will catch up, and vectors are compared then.
+    pub fn on_message(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, message: Message) {
+        if !self.peers.contains_key(&from) {
+            return;
+        }
+        if let Err(why) = message.check() {
+            return self.fault(cx, from, why);
+        }
+        match message {
+            Message::Push(batch) => self.on_batch(cx, from, batch, true),
+            Message::Fill(batch) => self.on_batch(cx, from, batch, false),
+            Message::Ack { number } => self.on_ack(cx, from, number),
+            Message::Have(lines) => self.on_have(cx, from, &lines),
+            Message::Want(ranges) => self.on_want(cx, from, &ranges),
+            Message::Graft(grafts) => self.on_graft(cx, from, &grafts),
+            Message::Prune(logs) => self.on_prune(from, &logs),
+            Message::Digest(digest) => self.on_digest(cx, from, digest),
+            Message::Vector(chunk) => self.on_vector(cx, from, &chunk),
+        }
     }
-
-    /// Adds an entry to our log of this topic. Answered by [`Event::Originated`] or [`Event::OriginateFailed`].
-    pub fn originate(&mut self, _cx: &mut Cx<'_, Self>, _topic: Topic, _body: Bytes, _token: u64) {}
-
-    /// Deltas are exchanged with this linked peer from now on.
-    pub fn on_neighbor_up(&mut self, _cx: &mut Cx<'_, Self>, _peer: NodeId) {}
-
-    /// Deltas are no longer exchanged with this peer.
-    pub fn on_neighbor_down(&mut self, _cx: &mut Cx<'_, Self>, _peer: NodeId) {}
-
-    /// A peer speaks.
-    pub fn on_message(&mut self, _cx: &mut Cx<'_, Self>, _from: NodeId, _message: Message) {}
 
     /// A timer fires.
-    pub fn on_timer(&mut self, _cx: &mut Cx<'_, Self>, _timer: Timer) {}
-
-    /// The disk answers a write.
-    pub fn on_persisted(&mut self, _cx: &mut Cx<'_, Self>, _wait: Wait, _result: Result<Position, DiskFault>) {}
-
-    /// The disk answers a read.
-    pub fn on_read(&mut self, _cx: &mut Cx<'_, Self>, _wait: Wait, _result: Result<Record, DiskFault>) {}
+    pub fn on_timer(&mut self, cx: &mut Cx<'_, Self>, timer: Timer) {
+        match timer {
+            Timer::AntiEntropy => self.on_anti_entropy(cx),
+            Timer::Announce => self.on_announce(cx),
+            Timer::Behind => self.on_behind(cx),
+            Timer::Flush(peer) => self.on_flush(cx, peer),
+            Timer::Retransmit(peer) => self.on_retransmit(cx, peer),
+            Timer::Synchronize(peer) => self.on_synchronize(cx, peer),
+        }
+    }
 
     /// What others may read.
     #[must_use]
     pub fn view(&self) -> View<'_> {
         View { replication: self }
+    }
+
+    fn fault(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, why: String) {
+        self.statistics.faults += 1;
+        cx.emit(Event::PeerFault { peer, why });
     }
 }

@@ -19,13 +19,13 @@ impl View<'_> {
     /// How far each log is held.
     #[must_use]
     pub fn vector(&self) -> VersionVector {
-        self.replication.vector.clone()
+        self.replication.logs.by_id().map(|(_, log)| (log.id, Seq::new(log.durable()))).collect()
     }
 
     /// How many entries are held, over all logs.
     #[must_use]
     pub fn entries(&self) -> u64 {
-        self.replication.vector.iter().map(|(_, seq)| seq.value()).sum()
+        self.replication.logs.entries()
     }
 
     /// Counts since the start.
@@ -34,9 +34,16 @@ impl View<'_> {
         self.replication.statistics
     }
 
+    /// Of how many logs somebody is known to hold more.
+    #[must_use]
+    pub fn behind(&self) -> usize {
+        self.replication.behind.len()
+    }
+
     /// The logs in quarantine: which, where they part at the latest, and who holds the other branch.
     #[must_use]
     pub fn forks(&self) -> Vec<(LogId, Seq, NodeId)> {
-        Vec::new()
+        let logs = self.replication.logs.by_id();
+        logs.filter_map(|(_, log)| log.fork.map(|(seq, peer)| (log.id, Seq::new(seq), peer))).collect()
     }
 }

@@ -1,0 +1,212 @@
+//! Sending: batches under credit, from the cache or the disk; what peers ask for; what they did not acknowledge.
+
+use super::message::{Batch, Entry, Graft, Message, Run};
+use super::peer::{Budget, Job, Mode};
+use super::{Event, Record, Replication, Timer, Wait};
+use crate::machine::Cx;
+use crate::types::{DiskFault, DiskFaultKind, LogId, NodeId, Range, Seq};
+
+impl Replication {
+    /// Sends this peer what there is for it, as far as its credit goes.
+    pub(super) fn pump(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) {
+        while let Some(peer) = self.peers.get_mut(&to).filter(|peer| peer.has_credit(&self.config)) {
+            let fill = peer.next_fill(&self.logs, &self.config);
+            if !fill.is_empty() {
+                self.send(cx, to, fill, false);
+                continue;
+            }
+            if peer.has_ready() && peer.is_due(&self.config) {
+                let live = peer.next_live(&self.logs, &self.config);
+                if !live.is_empty() {
+                    self.send(cx, to, live, true);
+                    continue;
+                }
+            }
+            if !self.read_for(cx, to) {
+                break;
+            }
+        }
+        if let Some(peer) = self.peers.get_mut(&to)
+            && peer.has_ready()
+            && !std::mem::replace(&mut peer.flushing, true)
+        {
+            cx.arm(Timer::Flush(to), self.config.batch_timeout);
+        }
+    }
+
+    fn send(&mut self, cx: &mut Cx<'_, Self>, to: NodeId, runs: Vec<Run>, live: bool) {
+        let bytes: usize = runs.iter().flat_map(|run| &run.entries).map(Entry::weight).sum();
+        self.statistics.pushed += runs.iter().map(|run| run.entries.len() as u64).sum::<u64>();
+        let spans = runs.iter().filter_map(|run| Some((self.logs.named(run.log)?, run.first.value(), run.last())));
+        let spans = spans.collect();
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        let number = peer.launch(cx.now().mono, spans, bytes);
+        if let Some(patience) = peer.patience(cx.now().mono)
+            && !std::mem::replace(&mut peer.watched, true)
+        {
+            cx.arm(Timer::Retransmit(to), patience);
+        }
+        let batch = Batch { number, runs };
+        if live {
+            cx.send(to, Message::Push(batch));
+        } else {
+            self.statistics.repaired_bytes += bytes as u64;
+            cx.send(to, Message::Fill(batch));
+        }
+    }
+
+    /// Begins to read the next batch that is not in the cache. Says whether there is something to send instead.
+    fn read_for(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) -> bool {
+        let Some(peer) = self.peers.get_mut(&to) else { return false };
+        let Some(job) = peer.next_job(&self.config) else { return false };
+        let (at, first, last) = match job {
+            Job::Stream(at) => (at, peer.edge(at).cursor + 1, u64::MAX),
+            Job::Range(at, first, last) => (at, first, last),
+        };
+        let log = self.logs.get(at);
+        let wanted = matches!(job, Job::Range(..)) || peer.is_eager(at, log);
+        let last = last.min(log.offered()).min(log.cached_from() - 1);
+        let mut budget = Budget::of(&self.config);
+        let fits = |position: &crate::types::Position| budget.take(position.len as usize);
+        let positions: Vec<_> =
+            (first..=last).map_while(|seq| log.position(seq)).take_while(fits).filter(|_| wanted).collect();
+        if positions.is_empty() {
+            match job {
+                Job::Stream(at) => peer.requeue(at),
+                Job::Range(at, first, last) => _ = peer.want(at, first, last),
+            }
+            return true;
+        }
+        if let Job::Stream(at) = job {
+            peer.edge_mut(at).cursor = first + positions.len() as u64 - 1;
+        }
+        let batch = peer.read(job, at, first, positions.len());
+        for (at, position) in positions.into_iter().enumerate() {
+            cx.read(position, Wait::Read { peer: to, batch, at });
+        }
+        false
+    }
+
+    /// The disk answers a read.
+    pub fn on_read(&mut self, cx: &mut Cx<'_, Self>, wait: Wait, result: Result<Record, DiskFault>) {
+        let Wait::Read { peer: to, batch, at } = wait else { unreachable!("a write is not answered as a read") };
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        let Some(reading) = peer.reading.as_mut().filter(|reading| reading.number == batch) else { return };
+        let (log, seq) = (self.logs.get(reading.log).id, Seq::new(reading.first + at as u64));
+        reading.unanswered -= 1;
+        match result.and_then(|record| verify(record, log, seq)) {
+            Ok(entry) => reading.entries[at] = Some(entry),
+            Err(fault) => {
+                reading.failed = true;
+                cx.emit(Event::Unreadable { log, seq, fault });
+            }
+        }
+        if reading.unanswered == 0 {
+            self.on_batch_read(cx, to);
+        }
+    }
+
+    /// A batch has been read: it is sent, up to the first entry that could not be read.
+    fn on_batch_read(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) {
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        let Some(reading) = peer.reading.take() else { return };
+        let (at, next) = (reading.log, reading.first + reading.entries.len() as u64);
+        let entries: Vec<Entry> = reading.entries.into_iter().map_while(|entry| entry).collect();
+        let run = peer.name(&self.logs, at, reading.first, entries);
+        match reading.job {
+            Job::Stream(at) if reading.failed => peer.edge_mut(at).mode = Mode::Lazy,
+            Job::Stream(at) => peer.requeue(at),
+            Job::Range(at, _, last) if !reading.failed && next <= last => _ = peer.want(at, next, last),
+            Job::Range(..) => {}
+        }
+        if let Some(run) = run {
+            self.send(cx, to, vec![run], matches!(reading.job, Job::Stream(_)));
+        }
+        self.pump(cx, to);
+    }
+
+    pub(super) fn on_ack(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, number: u64) {
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.land(cx.now().mono, number);
+            self.pump(cx, from);
+        }
+    }
+
+    pub(super) fn on_flush(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&to) {
+            (peer.flushing, peer.due) = (false, peer.has_ready());
+            self.pump(cx, to);
+        }
+    }
+
+    /// What is overdue is sent again, one batch at a time until the peer answers; what exceeds the bound is only announced.
+    pub(super) fn on_retransmit(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) {
+        let now = cx.now().mono;
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        let mut announced = Vec::new();
+        for flight in peer.overdue(now) {
+            self.statistics.retransmits += 1;
+            for (at, first, last) in flight.runs {
+                if peer.edge(at).known < last && !peer.want(at, first, last) {
+                    peer.edge_mut(at).mode = Mode::Lazy;
+                    announced.push(at);
+                }
+            }
+        }
+        peer.watched = false;
+        for at in announced {
+            self.announce(cx, at);
+        }
+        self.pump(cx, to);
+        let Some(peer) = self.peers.get_mut(&to).filter(|peer| !peer.watched) else { return };
+        if let Some(patience) = peer.patience(now) {
+            peer.watched = true;
+            cx.arm(Timer::Retransmit(to), patience);
+        }
+    }
+
+    /// A peer misses ranges.
+    pub(super) fn on_want(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, ranges: &[Range]) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        for range in ranges {
+            if let Some(at) = self.logs.find(range.log) {
+                let edge = peer.edge_mut(at);
+                edge.known = edge.known.min(range.first.value() - 1);
+                peer.want(at, range.first.value(), range.last.value());
+            }
+        }
+        self.pump(cx, from);
+    }
+
+    /// A peer wants logs pushed from where it stands.
+    pub(super) fn on_graft(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, grafts: &[Graft]) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        for graft in grafts {
+            let Some(at) = self.logs.find(graft.log) else { continue };
+            let (after, offered) = (graft.after.value(), self.logs.get(at).offered());
+            let edge = peer.edge_mut(at);
+            (edge.mode, edge.known, edge.cursor) = (Mode::Eager, after, after);
+            if after < offered {
+                peer.gather(at, usize::try_from(offered - after).unwrap_or(usize::MAX), 0);
+            }
+        }
+        self.pump(cx, from);
+    }
+
+    /// A peer has a faster source of logs.
+    pub(super) fn on_prune(&mut self, from: NodeId, logs: &[LogId]) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        for at in logs.iter().filter_map(|log| self.logs.find(*log)) {
+            peer.edge_mut(at).mode = Mode::Lazy;
+        }
+    }
+}
+
+/// Whether the disk gave what was asked for.
+fn verify(record: Record, log: LogId, seq: Seq) -> Result<Entry, DiskFault> {
+    if (record.log, record.seq) == (log, seq) {
+        return Ok(Entry { hlc: record.hlc, body: record.body });
+    }
+    let why = format!("{} stands there", record.log.at(record.seq));
+    Err(DiskFault { kind: DiskFaultKind::Failed, what: log.at(seq).into(), why: why.into() })
+}

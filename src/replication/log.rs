@@ -1,0 +1,327 @@
+//! Origin logs as they are held here: where each durable entry stands on disk, the hash chain over them, what the disk has
+//! not answered yet, what waits behind a gap, and a bounded cache of the most recent entries.
+//!
+//! An entry costs 32 bytes of memory for as long as it is held (its position and its link of the chain); its body only while
+//! it is in the cache. Sequence numbers are plain `u64` inside this room, since its work is arithmetic on them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::message::{Entry, Name, Short};
+use crate::types::{Digest, LogId, NodeId, Position, Seq, Time};
+
+/// A durable entry.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    position: Position,
+    chain: Digest,
+}
+
+/// A run that arrived ahead of a gap.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) from: NodeId,
+    pub(super) before: Short,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// One origin log.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) id: LogId,
+    /// The chain before the first entry: the log's name, hashed, so that no entry fits into another log.
+    root: Digest,
+    slots: Vec<Slot>,
+    /// Given to the disk and not answered, in order, with the chain after each.
+    pending: VecDeque<(Entry, Digest)>,
+    /// The most recent durable entries.
+    tail: VecDeque<Entry>,
+    /// By the place of the first entry.
+    held: BTreeMap<u64, Held>,
+    /// Who pushes this log to us.
+    pub(super) parent: Option<NodeId>,
+    /// Who delivered the last new entry.
+    pub(super) source: Option<NodeId>,
+    /// When the last new entry came.
+    pub(super) progress_at: Time,
+    /// Up to where a gap was asked for, and when.
+    pub(super) asked: (u64, Time),
+    /// Where two branches part at the latest, and who holds the other.
+    pub(super) fork: Option<(u64, NodeId)>,
+}
+
+impl Log {
+    fn new(id: LogId) -> Self {
+        let mut name = id.actor.to_bytes().to_vec();
+        name.extend_from_slice(&id.topic.value().to_be_bytes());
+        Self {
+            id,
+            root: Digest::ZERO.chain(&name),
+            slots: Vec::new(),
+            pending: VecDeque::new(),
+            tail: VecDeque::new(),
+            held: BTreeMap::new(),
+            parent: None,
+            source: None,
+            progress_at: Time::ZERO,
+            asked: (0, Time::ZERO),
+            fork: None,
+        }
+    }
+
+    /// The last durable entry.
+    pub(super) fn durable(&self) -> u64 {
+        self.slots.len() as u64
+    }
+
+    /// The last entry that was taken, durable or not.
+    pub(super) fn accepted(&self) -> u64 {
+        self.durable() + self.pending.len() as u64
+    }
+
+    /// The last entry that may be given away.
+    pub(super) fn offered(&self) -> u64 {
+        let common = self.fork.map_or(u64::MAX, |(seq, _)| seq.saturating_sub(1));
+        self.durable().min(common)
+    }
+
+    /// The hash chain after entry `seq`, if it was taken.
+    pub(super) fn chain_at(&self, seq: u64) -> Option<Digest> {
+        let Some(at) = index(seq)? else { return Some(self.root) };
+        match at.checked_sub(self.slots.len()) {
+            None => self.slots.get(at).map(|slot| slot.chain),
+            Some(at) => self.pending.get(at).map(|(_, chain)| *chain),
+        }
+    }
+
+    /// The first entry in the cache; one beyond the last durable one if there is none.
+    pub(super) fn cached_from(&self) -> u64 {
+        self.durable() - self.tail.len() as u64 + 1
+    }
+
+    /// An entry of the cache.
+    pub(super) fn cached(&self, seq: u64) -> Option<&Entry> {
+        let at = seq.checked_sub(self.cached_from())?;
+        self.tail.get(usize::try_from(at).ok()?)
+    }
+
+    /// Where a durable entry stands on disk.
+    pub(super) fn position(&self, seq: u64) -> Option<Position> {
+        self.slots.get(index(seq)??).map(|slot| slot.position)
+    }
+
+    /// Takes the next entry; it goes to the disk.
+    pub(super) fn push_pending(&mut self, entry: Entry) {
+        let chain = entry.link(self.tip());
+        self.pending.push_back((entry, chain));
+    }
+
+    /// The chain after everything that was taken.
+    fn tip(&self) -> Digest {
+        let last = self.pending.back().map(|(_, chain)| *chain);
+        last.or_else(|| self.slots.last().map(|slot| slot.chain)).unwrap_or(self.root)
+    }
+
+    /// Gives up what the disk has not answered: it will not.
+    pub(super) fn drop_pending(&mut self) {
+        self.pending.clear();
+    }
+
+    /// The gap before the first run that waits, both ends included.
+    pub(super) fn gap(&self) -> Option<(u64, u64)> {
+        let (first, _) = self.held.first_key_value()?;
+        Some((self.accepted() + 1, first - 1)).filter(|(from, to)| from <= to)
+    }
+
+    /// The end of what waits before `seq`, or of what was taken: what lies between is missing.
+    pub(super) fn held_before(&self, seq: u64) -> u64 {
+        let held = self.held.range(..seq).next_back().map(|(first, held)| first + held.entries.len() as u64 - 1);
+        held.unwrap_or_default().max(self.accepted())
+    }
+
+    /// Whether anything waits behind a gap.
+    pub(super) fn is_gapped(&self) -> bool {
+        !self.held.is_empty()
+    }
+}
+
+/// The place in a vector of entry `seq`: `Some(None)` before the first, `None` if there is no such place.
+fn index(seq: u64) -> Option<Option<usize>> {
+    match seq.checked_sub(1) {
+        None => Some(None),
+        Some(at) => usize::try_from(at).ok().map(Some),
+    }
+}
+
+/// All logs. Each has an index for as long as the process lives.
+#[derive(Debug, Default)]
+pub(super) struct Logs {
+    list: Vec<Log>,
+    by_id: BTreeMap<LogId, usize>,
+    by_tag: BTreeMap<Short, Vec<usize>>,
+    of_node: BTreeMap<NodeId, usize>,
+    /// Whose entries are in the cache, oldest first.
+    cached: VecDeque<usize>,
+    cached_bytes: usize,
+    held_bytes: usize,
+    entries: u64,
+    /// The sum of all logs' shares, but for the dirty ones, whose share is out of date.
+    sum: u64,
+    shares: Vec<u64>,
+    dirty: BTreeSet<usize>,
+}
+
+impl Logs {
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    pub(super) fn get(&self, at: usize) -> &Log {
+        &self.list[at]
+    }
+
+    pub(super) fn get_mut(&mut self, at: usize) -> &mut Log {
+        &mut self.list[at]
+    }
+
+    pub(super) fn find(&self, id: LogId) -> Option<usize> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// Of how many logs this node is the origin.
+    pub(super) fn of_node(&self, node: NodeId) -> usize {
+        self.of_node.get(&node).copied().unwrap_or_default()
+    }
+
+    /// All logs with their indices, in order of id.
+    pub(super) fn by_id(&self) -> impl Iterator<Item = (usize, &Log)> {
+        self.by_id.values().map(|at| (*at, &self.list[*at]))
+    }
+
+    /// The index of this log, which is made if it is new.
+    pub(super) fn intern(&mut self, id: LogId) -> usize {
+        if let Some(at) = self.by_id.get(&id) {
+            return *at;
+        }
+        let (at, log) = (self.list.len(), Log::new(id));
+        self.by_id.insert(id, at);
+        self.by_tag.entry(Short::of(log.root)).or_default().push(at);
+        *self.of_node.entry(id.actor.node).or_default() += 1;
+        self.list.push(log);
+        self.shares.push(0);
+        at
+    }
+
+    /// How to name this log to a peer who holds some of it.
+    pub(super) fn tag(&self, at: usize) -> Option<Name> {
+        let tag = Short::of(self.list[at].root);
+        let alone = self.by_tag.get(&tag).is_some_and(|all| all.len() == 1);
+        (alone && !tag.is_zero()).then_some(Name::Tag(tag))
+    }
+
+    /// The log that we name so.
+    pub(super) fn named(&self, name: Name) -> Option<usize> {
+        match name {
+            Name::Id(id) => self.find(id),
+            Name::Tag(tag) => self.tagged(tag).first().copied(),
+        }
+    }
+
+    /// The logs with this tag: one, but for accidents.
+    pub(super) fn tagged(&self, tag: Short) -> &[usize] {
+        self.by_tag.get(&tag).map_or(&[], Vec::as_slice)
+    }
+
+    /// The first entry that waits for the disk is durable, here. Gives it back.
+    ///
+    /// # Panics
+    /// When the disk answers a write that was not asked for, or out of order: that is our host's fault.
+    pub(super) fn settle(&mut self, at: usize, seq: Seq, position: Position, cache_bytes: usize) -> Entry {
+        let log = &mut self.list[at];
+        assert_eq!(log.durable() + 1, seq.value(), "answers of the disk keep their order");
+        let (entry, chain) = log.pending.pop_front().expect("only what was asked for is answered");
+        log.slots.push(Slot { position, chain });
+        log.tail.push_back(entry.clone());
+        self.cached.push_back(at);
+        self.cached_bytes += entry.weight();
+        self.entries += 1;
+        self.dirty.insert(at);
+        while self.cached_bytes > cache_bytes {
+            let oldest = self.cached.pop_front().expect("bytes belong to entries");
+            let entry = self.list[oldest].tail.pop_front().expect("each log's cache is as old as its turns");
+            self.cached_bytes -= entry.weight();
+        }
+        entry
+    }
+
+    /// Takes back an entry that was durable when the process began. Bodies stay on disk.
+    pub(super) fn restore(&mut self, at: usize, entry: &Entry, position: Position) {
+        let log = &mut self.list[at];
+        let chain = entry.link(log.tip());
+        log.slots.push(Slot { position, chain });
+        self.entries += 1;
+        self.dirty.insert(at);
+    }
+
+    /// Keeps a run that is ahead of a gap. Says whether there was room.
+    pub(super) fn hold(&mut self, at: usize, first: u64, held: Held, held_bytes: usize) -> bool {
+        let log = &mut self.list[at];
+        if log.held.get(&first).is_some_and(|older| older.entries.len() >= held.entries.len()) {
+            return true;
+        }
+        let weight = held.weight();
+        if self.held_bytes + weight > held_bytes {
+            return false;
+        }
+        self.held_bytes += weight;
+        if let Some(older) = log.held.insert(first, held) {
+            self.held_bytes -= older.weight();
+        }
+        true
+    }
+
+    /// A run that waited and has no gap before it any more.
+    pub(super) fn unhold(&mut self, at: usize) -> Option<(u64, Held)> {
+        let log = &mut self.list[at];
+        let next = log.accepted() + 1;
+        let first = log.held.first_entry().filter(|first| *first.key() <= next)?;
+        let (first, held) = first.remove_entry();
+        self.held_bytes -= held.weight();
+        Some((first, held))
+    }
+
+    /// Takes nothing more of this log.
+    pub(super) fn quarantine(&mut self, at: usize, seq: u64, peer: NodeId) {
+        let log = &mut self.list[at];
+        let held = std::mem::take(&mut log.held);
+        log.fork = Some((seq, peer));
+        self.held_bytes -= held.values().map(Held::weight).sum::<usize>();
+        self.dirty.insert(at);
+    }
+
+    /// Of everything that is durable. A log in quarantine does not count: its holders will never agree.
+    pub(super) fn digest(&mut self) -> Digest {
+        for at in std::mem::take(&mut self.dirty) {
+            let log = &self.list[at];
+            let share = match log.slots.last() {
+                Some(slot) if log.fork.is_none() => {
+                    log.root.chain(&[log.durable().to_be_bytes(), slot.chain.value().to_be_bytes()].concat()).value()
+                }
+                _ => 0,
+            };
+            // Addition, so that one log's share can be replaced (Bellare and Micciancio's AdHash; peers are admitted).
+            self.sum = self.sum.wrapping_sub(self.shares[at]).wrapping_add(share);
+            self.shares[at] = share;
+        }
+        Digest::new(self.sum)
+    }
+}
+
+impl Held {
+    fn weight(&self) -> usize {
+        64 + self.entries.iter().map(|entry| 32 + entry.weight()).sum::<usize>()
+    }
+}

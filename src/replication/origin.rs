@@ -1,0 +1,130 @@
+//! What this node originates, and what becomes of it when the disk answers, or when more of our log is found elsewhere.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::message::{ENTRY_MAX, Entry};
+use super::{Event, Record, Replication, Wait};
+use crate::machine::Cx;
+use crate::types::{Actor, DiskFault, DiskFaultKind, LogId, NodeId, Position, Seq, Topic};
+
+impl Replication {
+    /// Adds an entry to our log of this topic. Answered by [`Event::Originated`] when it is durable, in order, or by
+    /// [`Event::OriginateFailed`]: also when the topic does not exist or the body is longer than [`ENTRY_MAX`].
+    pub fn originate(&mut self, cx: &mut Cx<'_, Self>, topic: Topic, body: Bytes, token: u64) {
+        if let Err(fault) = self.refuse(topic, body.len()) {
+            return cx.emit(Event::OriginateFailed { token, fault });
+        }
+        if self.rolled_back {
+            return self.queue.push_back((topic, body, token));
+        }
+        let log = LogId { actor: self.actor, topic };
+        let hlc = self.clock.tick(cx.now().wall);
+        let at = self.logs.intern(log);
+        let entry = Entry { hlc, body: body.clone() };
+        let log_at = self.logs.get_mut(at);
+        log_at.push_pending(entry);
+        let seq = Seq::new(log_at.accepted());
+        self.writes.0 += 1;
+        cx.persist(Record { log, seq, hlc, body }, Wait::Originated { token, log, seq });
+    }
+
+    fn refuse(&self, topic: Topic, len: usize) -> Result<(), DiskFault> {
+        if let Some(fault) = &self.failed {
+            return Err(fault.clone());
+        }
+        let why = if !self.config.topics.contains(&topic) {
+            format!("topic {} does not exist", topic.value())
+        } else if len > ENTRY_MAX {
+            format!("an entry of {len} bytes, the limit is {ENTRY_MAX}")
+        } else if self.rolled_back && self.queue.len() >= self.config.queue_max {
+            format!("{} entries wait for a new actor already", self.queue.len())
+        } else {
+            return Ok(());
+        };
+        Err(DiskFault { kind: DiskFaultKind::Failed, what: "originate".into(), why: Arc::from(why) })
+    }
+
+    /// Writes as `actor` from now on, and originates what waited for it. What others hold of our old logs is fetched like
+    /// anybody's.
+    pub fn mint(&mut self, cx: &mut Cx<'_, Self>, actor: Actor) {
+        let old = std::mem::replace(&mut self.actor, actor);
+        self.rolled_back = false;
+        let ours: Vec<usize> =
+            self.logs.by_id().filter(|(_, log)| log.id.actor == old && old != actor).map(|(at, _)| at).collect();
+        for at in ours {
+            self.lags(cx, at);
+        }
+        for (topic, body, token) in std::mem::take(&mut self.queue) {
+            self.originate(cx, topic, body, token);
+        }
+    }
+
+    /// A neighbour speaks of our own log. It cannot hold more of it than we do, unless our store was rolled back.
+    pub(super) fn on_own(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, log: LogId, theirs: Seq) {
+        let at = self.logs.intern(log);
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.knows(at, theirs.value());
+        }
+        let held = Seq::new(self.logs.get(at).accepted());
+        if theirs > held {
+            self.roll_back(cx, log, held, theirs);
+        }
+    }
+
+    pub(super) fn roll_back(&mut self, cx: &mut Cx<'_, Self>, log: LogId, held: Seq, theirs: Seq) {
+        if !std::mem::replace(&mut self.rolled_back, true) {
+            cx.emit(Event::RolledBack { log, held, theirs });
+        }
+    }
+
+    /// The disk answers a write. Answers come in the order of the writes.
+    pub fn on_persisted(&mut self, cx: &mut Cx<'_, Self>, wait: Wait, result: Result<Position, DiskFault>) {
+        self.writes.1 += 1;
+        // What follows a failed write is on disk, if at all, behind a hole: it counts as failed too.
+        match (self.failed.clone(), result) {
+            (None, Ok(position)) => self.on_durable(cx, wait, position),
+            (None, Err(fault)) => {
+                self.on_disk_failed(fault.clone());
+                answer_failed(cx, wait, fault);
+            }
+            (Some(fault), _) => answer_failed(cx, wait, fault),
+        }
+    }
+
+    fn on_durable(&mut self, cx: &mut Cx<'_, Self>, wait: Wait, position: Position) {
+        let (log, seq) = match wait {
+            Wait::Originated { log, seq, .. } | Wait::Taken { log, seq } => (log, seq),
+            Wait::Read { .. } => unreachable!("a read is not answered as a write"),
+        };
+        let at = self.logs.find(log).expect("a log lives as long as the process");
+        let entry = self.logs.settle(at, seq, position, self.config.cache_bytes);
+        let weight = entry.weight();
+        match wait {
+            Wait::Originated { token, .. } => cx.emit(Event::Originated { token, log, seq, hlc: entry.hlc }),
+            Wait::Taken { .. } | Wait::Read { .. } => {
+                self.statistics.taken += 1;
+                cx.emit(Event::Delivered { log, seq, hlc: entry.hlc, body: entry.body });
+            }
+        }
+        self.spread(cx, at, weight);
+        self.flush_acks(cx);
+    }
+
+    /// Nothing more is taken or acknowledged: it would not be durable. What is durable is still given to whoever lacks it.
+    fn on_disk_failed(&mut self, fault: DiskFault) {
+        self.failed = Some(fault);
+        for at in 0..self.logs.len() {
+            self.logs.get_mut(at).drop_pending();
+        }
+        self.acks.clear();
+        self.behind.clear();
+    }
+}
+
+fn answer_failed(cx: &mut Cx<'_, Replication>, wait: Wait, fault: DiskFault) {
+    if let Wait::Originated { token, .. } = wait {
+        cx.emit(Event::OriginateFailed { token, fault });
+    }
+}

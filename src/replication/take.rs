@@ -1,0 +1,261 @@
+//! Receiving: entries are taken in order, held behind a gap, or recognised as duplicates; each log keeps one parent.
+
+use super::log::Held;
+use super::message::{Batch, Entry, Have, Message, Name, Run, Short};
+use super::{Event, Record, Replication, Wait};
+use crate::machine::Cx;
+use crate::types::{Hlc, LogId, NodeId, Range, Seq};
+
+/// Acknowledgements that may wait for the disk. Correct peers stay far below: each has a bounded number of batches under way.
+const ACKS_MAX: usize = 1 << 16;
+
+/// What a run brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Taken {
+    new: u64,
+    old: u64,
+}
+
+impl Replication {
+    pub(super) fn on_batch(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, batch: Batch, live: bool) {
+        if self.failed.is_some() {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.active_at = cx.now().mono;
+        }
+        for run in batch.runs {
+            self.on_run(cx, from, run, live);
+        }
+        if self.acks.len() < ACKS_MAX {
+            self.acks.push_back((self.writes.0, from, batch.number));
+        }
+        self.flush_acks(cx);
+    }
+
+    /// Acknowledges the batches of which everything is durable now.
+    pub(super) fn flush_acks(&mut self, cx: &mut Cx<'_, Self>) {
+        while let Some((_, to, number)) = self.acks.pop_front_if(|(writes, ..)| *writes <= self.writes.1) {
+            cx.send(to, Message::Ack { number });
+        }
+    }
+
+    fn on_run(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, run: Run, live: bool) {
+        let at = match self.resolve(run.log, Some((run.first.value() - 1, run.before))) {
+            Ok(Some(at)) => at,
+            Ok(None) => return, // Anti-entropy will name it in full.
+            Err(why) => return self.fault(cx, from, why),
+        };
+        let log = self.logs.get(at);
+        if log.id.actor == self.actor {
+            return self.on_own(cx, from, log.id, Seq::new(run.last()));
+        }
+        if log.fork.is_some() {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.knows(at, run.last());
+        }
+        if run.first.value() > self.logs.get(at).accepted() + 1 {
+            return self.on_gap(cx, from, at, run);
+        }
+        let Some(taken) = self.take(cx, from, at, run.first.value(), run.before, run.entries) else { return };
+        self.statistics.duplicates += taken.old;
+        if live {
+            self.choose_parent(cx, from, at, taken);
+        }
+        self.unhold(cx, at);
+    }
+
+    /// Takes the new entries of a run that begins at most one beyond what we have. `None` if the log is forked.
+    fn take(
+        &mut self,
+        cx: &mut Cx<'_, Self>,
+        from: NodeId,
+        at: usize,
+        first: u64,
+        before: Short,
+        entries: Vec<Entry>,
+    ) -> Option<Taken> {
+        let log = self.logs.get(at);
+        let mut chain = log.chain_at(first - 1).expect("the caller looked for gaps");
+        if Short::of(chain) != before {
+            self.fork(cx, from, at, first - 1);
+            return None;
+        }
+        let mut taken = Taken::default();
+        for (seq, entry) in (first..).zip(entries) {
+            if let Some(ours) = self.logs.get(at).chain_at(seq) {
+                chain = entry.link(chain);
+                if chain != ours {
+                    self.fork(cx, from, at, seq);
+                    return None;
+                }
+                taken.old += 1;
+            } else {
+                self.take_next(cx, at, entry);
+                taken.new += 1;
+            }
+        }
+        Some(taken)
+    }
+
+    fn take_next(&mut self, cx: &mut Cx<'_, Self>, at: usize, entry: Entry) {
+        let now = cx.now();
+        let id = self.logs.get(at).id;
+        self.follow(cx, id.actor.node, entry.hlc);
+        let log = self.logs.get_mut(at);
+        let (hlc, body) = (entry.hlc, entry.body.clone());
+        log.push_pending(entry);
+        log.progress_at = now.mono;
+        let seq = Seq::new(log.accepted());
+        self.writes.0 += 1;
+        cx.persist(Record { log: id, seq, hlc, body }, Wait::Taken { log: id, seq });
+    }
+
+    /// Moves our clock past a stamp. An origin whose clock is far off is named once; its data must converge all the same.
+    fn follow(&mut self, cx: &mut Cx<'_, Self>, origin: NodeId, stamp: Hlc) {
+        if let Err(drift) = self.clock.follow(stamp, cx.now().wall)
+            && self.drifted.insert(origin)
+        {
+            cx.emit(Event::Drifted { origin, drift });
+        }
+    }
+
+    /// Whoever delivers a log first becomes its parent and stays it; whoever else delivers it is asked to stop. The parent is
+    /// never pruned: two sources that prune each other in turn would leave none.
+    fn choose_parent(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, at: usize, taken: Taken) {
+        let log = self.logs.get_mut(at);
+        let parent = *log.parent.get_or_insert(from);
+        if taken.new > 0 {
+            log.source = Some(from);
+            return;
+        }
+        let surplus = if parent == from { log.source.filter(|source| *source != parent) } else { Some(from) };
+        if let Some(surplus) = surplus {
+            self.prune(cx, surplus, at);
+        }
+    }
+
+    fn prune(&mut self, cx: &mut Cx<'_, Self>, whom: NodeId, at: usize) {
+        let (now, log) = (cx.now().mono, self.logs.get(at).id);
+        let Some(peer) = self.peers.get_mut(&whom) else { return };
+        let rto = peer.rto();
+        let edge = peer.edge_mut(at);
+        // What was under way when it was pruned is no reason to prune it again.
+        if edge.pruned_at.is_none_or(|before| now.since(before) >= rto) {
+            (edge.pruned_at, edge.quiet) = (Some(now), true);
+            self.statistics.prunes += 1;
+            cx.send(whom, Message::Prune(vec![log]));
+        }
+    }
+
+    /// A run ahead of a gap is held, and the gap asked for at once.
+    fn on_gap(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, at: usize, run: Run) {
+        let first = run.first.value();
+        let missing_from = self.logs.get(at).held_before(first) + 1;
+        let held = Held { from, before: run.before, entries: run.entries };
+        if !self.logs.hold(at, first, held, self.config.held_bytes) {
+            self.statistics.overflows += 1;
+        }
+        self.ask(cx, from, at, missing_from, first - 1);
+        self.lags(cx, at);
+    }
+
+    fn ask(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, at: usize, missing_from: u64, missing_to: u64) {
+        let now = cx.now().mono;
+        let Some(peer) = self.peers.get(&from) else { return };
+        let log = self.logs.get_mut(at);
+        let (asked, asked_at) = log.asked;
+        let range = if asked > log.accepted() && now.since(asked_at) < peer.rto() {
+            (missing_from.max(asked + 1), missing_to)
+        } else {
+            log.gap().unwrap_or((missing_from, missing_to))
+        };
+        if range.0 <= range.1 {
+            log.asked = (range.1, now);
+            self.statistics.wants += 1;
+            cx.send(
+                from,
+                Message::Want(vec![Range { log: log.id, first: Seq::new(range.0), last: Seq::new(range.1) }]),
+            );
+        }
+    }
+
+    /// Takes what waited behind a gap that is closed.
+    fn unhold(&mut self, cx: &mut Cx<'_, Self>, at: usize) {
+        while let Some((first, held)) = self.logs.unhold(at) {
+            if self.take(cx, held.from, at, first, held.before, held.entries).is_none() {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn on_have(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, lines: &[Have]) {
+        for have in lines {
+            match self.resolve(have.log, None) {
+                Ok(Some(at)) => self.on_ahead(cx, from, at, have.last),
+                Ok(None) => {}
+                Err(why) => return self.fault(cx, from, why),
+            }
+        }
+    }
+
+    fn on_ahead(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, at: usize, last: Seq) {
+        let log = self.logs.get(at);
+        if log.id.actor == self.actor {
+            return self.on_own(cx, from, log.id, last);
+        }
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.knows(at, last.value());
+        }
+        if last.value() > log.accepted() {
+            self.lags(cx, at);
+        }
+    }
+
+    /// Two branches of a log: nothing more of it is taken, and nothing given beyond what both share.
+    pub(super) fn fork(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, at: usize, seq: u64) {
+        let log = self.logs.get(at);
+        if log.fork.is_some() {
+            return;
+        }
+        let (id, held) = (log.id, Seq::new(log.accepted()));
+        self.logs.quarantine(at, seq, peer);
+        self.behind.remove(&at);
+        cx.emit(Event::Forked { log: id, seq: Seq::new(seq), peer });
+        if id.actor == self.actor {
+            self.roll_back(cx, id, held, Seq::new(seq));
+        }
+    }
+
+    /// The index of a named log, which is made if it may be. A tag that could mean several is settled by the chain before
+    /// a place; `None` if it means nothing here.
+    fn resolve(&mut self, name: Name, before: Option<(u64, Short)>) -> Result<Option<usize>, String> {
+        match name {
+            Name::Id(log) => self.admit(log).map(Some),
+            Name::Tag(tag) => Ok(match self.logs.tagged(tag) {
+                [] => None,
+                [at] => Some(*at),
+                several => several.iter().copied().find(|at| {
+                    before.is_some_and(|(seq, short)| self.logs.get(*at).chain_at(seq).map(Short::of) == Some(short))
+                }),
+            }),
+        }
+    }
+
+    /// The index of this log, which is made unless its topic is unknown or there are too many.
+    pub(super) fn admit(&mut self, log: LogId) -> Result<usize, String> {
+        if let Some(at) = self.logs.find(log) {
+            return Ok(at);
+        }
+        if !self.config.topics.contains(&log.topic) {
+            return Err(format!("topic {} of node {} does not exist", log.topic.value(), log.actor.node));
+        }
+        let (all, one) = (self.config.logs_max, self.config.logs_per_node_max);
+        if self.logs.len() >= all || self.logs.of_node(log.actor.node) >= one {
+            return Err(format!("one log too many for node {}: {all} are the limit, {one} a node", log.actor.node));
+        }
+        Ok(self.logs.intern(log))
+    }
+}
