@@ -1,19 +1,86 @@
 //! The machine: which documents there are, and in which order work is done on each.
+//!
+//! On one document at most one thing that writes is under way: an edit until its change is durable, or the application of
+//! changes of others. What arrives meanwhile gathers, so grouping comes with load and an idle edit waits for nobody. Reads
+//! wait only while an edit is not durable yet: nobody is shown what a failing disk may take back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Command, Config, DocState, Done, Event, Stamp, Task, Timer, Token, View};
+use super::change::Hash;
+use super::orphans::Pool;
+use super::reads::{Ask, Read, Scan};
+use super::{Arrived, Command, Config, DocState, Done, Error, Event, Outcome, Stamp, Task, Timer, Token, View, Wanted};
 use crate::machine::{Cx, Machine, Never};
-use crate::types::{Actor, CommandId, Digest, DiskFault, DocId, Lane, LogId, Seq};
+use crate::types::{Actor, CommandId, Digest, DiskFault, DocId, Lane, LogId, Seq, digest64};
+
+/// How often what was asked for is asked for again, and what waits for too long gives up its bytes.
+const ORPHAN_TICK: Duration = Duration::from_secs(10);
 
 /// The documents of one node. See the room's essay.
 #[derive(Debug)]
 pub struct Documents {
-    actor: Actor,
-    config: Config,
-    docs: BTreeMap<DocId, DocState>,
+    pub(super) actor: Actor,
+    pub(super) config: Config,
+    pub(super) docs: BTreeMap<DocId, DocState>,
+    content: u64,
+    count: usize,
+    /// Documents on which something is under way or waits.
+    pub(super) work: BTreeMap<DocId, Work>,
+    /// Commands that are not answered yet.
+    pub(super) waiting: usize,
+    pub(super) asks: BTreeMap<CommandId, Ask>,
+    /// Scans that came before every restored document was there.
+    pub(super) parked: Vec<(CommandId, Scan)>,
+    pub(super) originating: BTreeMap<Token, DocId>,
+    pub(super) next_token: u64,
+    /// Documents whose changes wait for a free place among those being applied.
+    pub(super) ready: VecDeque<DocId>,
+    pub(super) applying: usize,
+    pub(super) inbox_bytes: usize,
+    /// Documents that were restored and not applied yet.
+    pub(super) restoring: usize,
+    pub(super) pool: Pool,
+    pub(super) ticking: bool,
+    /// Changes that were refused, so that what follows them is refused too.
+    pub(super) refusals: BTreeMap<DocId, BTreeSet<Hash>>,
+    pub(super) refused: u64,
+    /// What there was to tell before there was anybody to tell.
+    pub(super) untold: Vec<Event>,
+}
+
+/// What is under way on a document.
+#[derive(Debug, Default)]
+pub(super) enum Busy {
+    #[default]
+    Idle,
+    /// A worker makes a change of these commands.
+    Editing { actor: Actor, batch: Vec<Wanted> },
+    /// The log makes that change durable.
+    Persisting { hash: Hash, commands: Vec<CommandId>, state: DocState },
+    /// A worker forgets a change that is not durable.
+    Forgetting,
+    /// A worker applies changes of others.
+    Applying,
+}
+
+/// A document on which something is under way or waits.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    pub(super) busy: Busy,
+    pub(super) edits: VecDeque<Wanted>,
+    pub(super) reads: VecDeque<Read>,
+    pub(super) inbox: VecDeque<Arrived>,
+    /// How many in the inbox are of our own log: without them the next edit would reuse their numbers.
+    pub(super) own: usize,
+    /// Whether an edit was the last to have its turn.
+    pub(super) edited: bool,
+    /// Whether it waits among the ready.
+    pub(super) listed: bool,
+    /// Whether it was restored and not yet applied.
+    pub(super) restoring: bool,
 }
 
 impl Machine for Documents {
@@ -33,53 +100,142 @@ impl Documents {
     /// No documents yet; edits will be written as `actor`.
     #[must_use]
     pub fn new(actor: Actor, config: Config) -> Self {
-        Self { actor, config, docs: BTreeMap::new() }
+        Self {
+            actor,
+            config,
+            docs: BTreeMap::new(),
+            content: 0,
+            count: 0,
+            work: BTreeMap::new(),
+            waiting: 0,
+            asks: BTreeMap::new(),
+            parked: Vec::new(),
+            originating: BTreeMap::new(),
+            next_token: 0,
+            ready: VecDeque::new(),
+            applying: 0,
+            inbox_bytes: 0,
+            restoring: 0,
+            pool: Pool::default(),
+            ticking: false,
+            refusals: BTreeMap::new(),
+            refused: 0,
+            untold: Vec::new(),
+        }
     }
 
-    /// Write as this actor from now on.
+    /// Write as this actor from now on. An edit that a worker is at is made again in the new name.
     pub fn mint(&mut self, actor: Actor) {
         self.actor = actor;
+        for work in self.work.values_mut() {
+            work.own = work.inbox.iter().filter(|arrived| arrived.log.actor == actor).count();
+        }
     }
 
     /// Takes an entry of the log at boot, in the log's order, before [`start`](Self::start).
     pub fn restore(&mut self, log: LogId, seq: Seq, body: Bytes) {
-        let _ = (log, seq, body);
+        if let Some(doc) = self.take_in(log, seq, &body) {
+            let work = self.work.entry(doc).or_default();
+            self.restoring += usize::from(!std::mem::replace(&mut work.restoring, true));
+        }
     }
 
     /// Begins: what was restored goes to the workers.
     pub fn start(&mut self, cx: &mut Cx<'_, Self>) {
-        let _ = (cx, &self.config);
+        for event in std::mem::take(&mut self.untold) {
+            cx.emit(event);
+        }
+        let docs: Vec<DocId> = self.work.keys().cloned().collect();
+        for doc in docs {
+            self.pump(cx, &doc);
+        }
     }
 
     /// A client asks. Answered by one [`Event::Replied`].
     pub fn on_command(&mut self, cx: &mut Cx<'_, Self>, id: CommandId, command: Command) {
-        let _ = (cx, id, command);
+        let (waiting, max) = (self.waiting, self.config.waiting_max);
+        self.waiting += 1;
+        if waiting >= max {
+            return self.reply(cx, id, Err(Error::Busy { waiting, max }));
+        }
+        match command {
+            Command::Edit { doc, edits, create } => self.on_edit(cx, id, doc, edits, create),
+            Command::Get { doc, path } => self.on_read(cx, doc, Read::Get { command: id, path }),
+            Command::History { doc } => self.on_read(cx, doc, Read::History { command: id }),
+            Command::Scan { prefix, after, limit, values } => {
+                self.on_scan(cx, id, Scan::new(prefix, after, limit, values));
+            }
+        }
     }
 
     /// The change of [`Event::Originate`] is durable.
     pub fn on_originated(&mut self, cx: &mut Cx<'_, Self>, token: Token, stamp: Stamp) {
-        let _ = (cx, token, stamp);
+        let Some((doc, _, commands, state)) = self.persisted(token) else { return };
+        let heads: Vec<String> = state.heads.iter().map(super::engine::hex).collect();
+        for command in commands {
+            let outcome = Outcome::Edited { doc: doc.clone(), heads: heads.clone(), stamp: Some(stamp) };
+            self.reply(cx, command, Ok(outcome));
+        }
+        self.changed(cx, &doc, state, vec![stamp.log.actor]);
+        self.pump(cx, &doc);
     }
 
-    /// The change of [`Event::Originate`] could not be made durable.
+    /// The change of [`Event::Originate`] could not be made durable: the worker forgets it, and nobody was told of it.
     pub fn on_originate_failed(&mut self, cx: &mut Cx<'_, Self>, token: Token, fault: DiskFault) {
-        let _ = (cx, token, fault);
+        let Some((doc, change, commands, _)) = self.persisted(token) else { return };
+        for command in commands {
+            self.reply(cx, command, Err(Error::Disk(fault.clone())));
+        }
+        self.work.entry(doc.clone()).or_default().busy = Busy::Forgetting;
+        cx.task(Task::Forget { doc, change });
     }
 
     /// An entry of another origin is durable here. Each log's entries come in order; an entry asked for by
     /// [`Event::Reread`] comes again.
     pub fn on_delivered(&mut self, cx: &mut Cx<'_, Self>, log: LogId, seq: Seq, body: Bytes) {
-        let _ = (cx, log, seq, body);
+        let full = self.inbox_bytes >= self.config.inbox_bytes && !self.pool.is_asked(log, seq);
+        let doc = if full { self.put_off(cx, log, seq, &body) } else { self.take_in(log, seq, &body) };
+        self.pool.came(log, seq, doc.as_ref());
+        for event in std::mem::take(&mut self.untold) {
+            cx.emit(event);
+        }
+        if let Some(doc) = doc {
+            self.pump(cx, &doc);
+        }
+        self.ask_again(cx);
     }
 
     /// A worker is done.
     pub fn on_done(&mut self, cx: &mut Cx<'_, Self>, done: Done) {
-        let _ = (cx, done);
+        match done {
+            Done::Edited { doc, change, results, state } => self.on_edited(cx, doc, change, results, state),
+            Done::Applied { doc, applied, orphans, refused, state } => {
+                self.on_applied(cx, doc, &applied, orphans, refused, state);
+            }
+            Done::Got { doc, command, value, state } => self.on_got(cx, doc, command, value, &state),
+            Done::Told { doc, command, changes } => {
+                self.asks.remove(&command);
+                self.reply(cx, command, changes.map(|changes| Outcome::History { doc, changes }));
+            }
+            Done::Forgotten { doc, state } => {
+                self.set_state(&doc, state);
+                self.pump(cx, &doc);
+            }
+        }
     }
 
     /// A timer has fired.
     pub fn on_timer(&mut self, cx: &mut Cx<'_, Self>, timer: Timer) {
-        let _ = (cx, timer);
+        match timer {
+            Timer::Orphans => {
+                self.ticking = false;
+                self.shrink(cx);
+                for (log, seq) in self.pool.outstanding() {
+                    cx.emit(Event::Reread { log, seq });
+                }
+                self.ask_again(cx);
+            }
+        }
     }
 
     /// What siblings may see.
@@ -88,27 +244,124 @@ impl Documents {
         View::new(self)
     }
 
-    pub(super) const fn docs(&self) -> &BTreeMap<DocId, DocState> {
-        &self.docs
+    /// Gives the document's next work to a worker, if nothing is under way that must be awaited.
+    pub(super) fn pump(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId) {
+        loop {
+            let Some(work) = self.work.get_mut(doc) else { return };
+            let free = matches!(work.busy, Busy::Idle | Busy::Applying);
+            if free && !work.restoring {
+                for read in std::mem::take(&mut work.reads) {
+                    cx.task(read.task(doc));
+                }
+            }
+            if !matches!(work.busy, Busy::Idle) {
+                return;
+            }
+            let mut may_edit = !work.edits.is_empty() && !work.restoring && work.own == 0;
+            if may_edit && self.pool.waits(doc, self.own_log()) {
+                self.fail_edits(cx, doc);
+                may_edit = false;
+            }
+            let Some(work) = self.work.get(doc) else { return };
+            let apply = !work.inbox.is_empty() && (work.edited || !may_edit);
+            if apply && self.applying < self.config.applies_max {
+                if !self.apply(cx, doc) {
+                    continue; // All of it went to wait for others; look at what else there is.
+                }
+            } else if may_edit {
+                self.edit(cx, doc);
+            } else if apply {
+                self.list(doc);
+            } else {
+                self.rest(cx, doc);
+            }
+            return;
+        }
+    }
+
+    /// Puts a document among those that wait for a free place.
+    fn list(&mut self, doc: &DocId) {
+        let Some(work) = self.work.get_mut(doc) else { return };
+        if !std::mem::replace(&mut work.listed, true) {
+            self.ready.push_back(doc.clone());
+        }
+    }
+
+    /// Nothing is left to do on this document.
+    fn rest(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId) {
+        let Some(work) = self.work.get_mut(doc) else { return };
+        if std::mem::take(&mut work.restoring) {
+            self.restoring -= 1;
+            if !work.reads.is_empty() || !work.edits.is_empty() {
+                self.pump(cx, doc);
+            } else {
+                self.work.remove(doc);
+            }
+            if self.restoring == 0 {
+                for (command, scan) in std::mem::take(&mut self.parked) {
+                    self.on_scan(cx, command, scan);
+                }
+            }
+            return;
+        }
+        if !work.listed {
+            self.work.remove(doc);
+        }
+    }
+
+    pub(super) fn reply(&mut self, cx: &mut Cx<'_, Self>, command: CommandId, result: Result<Outcome, Error>) {
+        self.waiting -= 1;
+        cx.emit(Event::Replied { command, result });
+    }
+
+    /// Takes over a document's state and tells it.
+    pub(super) fn changed(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId, state: DocState, origins: Vec<Actor>) {
+        let (heads, exists) = (state.heads.clone(), state.exists);
+        self.set_state(doc, state);
+        cx.emit(Event::Changed { doc: doc.clone(), heads, exists, origins });
+    }
+
+    /// Takes over a document's state; whatever was under way on it is done.
+    pub(super) fn set_state(&mut self, doc: &DocId, state: DocState) {
+        if let Some(work) = self.work.get_mut(doc) {
+            work.busy = Busy::Idle;
+        }
+        let exists = state.exists;
+        let new = term(doc, &state);
+        let old = if state.heads.is_empty() { self.docs.remove(doc) } else { self.docs.insert(doc.clone(), state) };
+        let (old, existed) = old.map_or((0, false), |old| (term(doc, &old), old.exists));
+        self.content = self.content.wrapping_sub(old).wrapping_add(new);
+        self.count = self.count + usize::from(exists) - usize::from(existed);
+    }
+
+    /// Arms the timer while anything waits for others.
+    pub(super) fn tick(&mut self, cx: &mut Cx<'_, Self>) {
+        if !self.pool.is_empty() && !std::mem::replace(&mut self.ticking, true) {
+            cx.arm(Timer::Orphans, ORPHAN_TICK);
+        }
     }
 
     pub(super) const fn content(&self) -> Digest {
-        Digest::ZERO
+        Digest::new(self.content)
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.docs.values().filter(|state| state.exists).count()
+    pub(super) const fn count(&self) -> usize {
+        self.count
     }
 
-    pub(super) const fn orphans(&self) -> usize {
-        0
+    pub(super) fn busy(&self) -> bool {
+        !self.work.is_empty() || self.waiting > 0
     }
+}
 
-    pub(super) const fn refused(&self) -> u64 {
-        0
+/// A document's share of the content digest: a sum, so that it does not depend on the order in which documents came.
+fn term(doc: &DocId, state: &DocState) -> u64 {
+    if state.heads.is_empty() {
+        return 0;
     }
-
-    pub(super) const fn busy(&self) -> bool {
-        false
-    }
+    let mut bytes = Vec::with_capacity(doc.as_str().len() + 1 + 32 * state.heads.len());
+    bytes.extend_from_slice(doc.as_str().as_bytes());
+    bytes.push(0);
+    state.heads.iter().for_each(|head| bytes.extend_from_slice(head));
+    digest64(&bytes).value()
 }

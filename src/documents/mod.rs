@@ -12,10 +12,16 @@
 //!
 //! Left to others: durability and spreading (`replication`), threads (the driver).
 
+mod change;
 mod config;
+mod delivery;
+mod edits;
 mod engine;
 pub mod geojson;
 mod index;
+mod orphans;
+mod reads;
+mod size;
 mod view;
 mod vocabulary;
 
@@ -40,3 +46,6 @@ pub struct Body {
     /// The encoded Automerge change.
     pub change: Vec<u8>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ impl<'a> View<'a> {
     /// How a document stands; absent if it was never written.
     #[must_use]
     pub fn state(self, doc: &DocId) -> Option<&'a DocState> {
-        self.documents.docs().get(doc)
+        self.documents.docs.get(doc)
     }
 
     /// The document's newest changes, sorted; empty if it was never written.
@@ -34,7 +34,7 @@ impl<'a> View<'a> {
 
     /// Every document that was ever written, in order of id, removed ones included.
     pub fn docs(self) -> impl Iterator<Item = (&'a DocId, &'a DocState)> {
-        self.documents.docs().iter()
+        self.documents.docs.iter()
     }
 
     /// How many documents have content.

@@ -31,8 +31,20 @@ pub enum Edit {
         /// Where: a JSON Pointer (RFC 6901); the leading slash may be left out.
         path: String,
     },
-    /// Remove the document: its content goes, its history stays.
+    /// Remove the document: its content goes, its history stays. An edit elsewhere that had not seen this brings the document
+    /// back whole. Stands alone in its command.
     Delete,
+}
+
+impl Edit {
+    /// Where it edits; empty for the whole.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Put { .. } | Self::Delete => "",
+            Self::Set { path, .. } | Self::Remove { path } => path,
+        }
+    }
 }
 
 /// What a client asks of documents.
@@ -146,6 +158,8 @@ pub struct ChangeInfo {
     pub at: WallTime,
     /// How many operations it holds.
     pub ops: usize,
+    /// Whether it deletes the document.
+    pub deletes: bool,
     /// The changes that it follows, as hex.
     pub deps: Vec<String>,
 }
@@ -427,8 +441,8 @@ pub enum Event {
     },
     /// A change was refused by the admission check; it is in the log and in no document.
     Refused {
-        /// Which document.
-        doc: DocId,
+        /// Which document; absent if the entry does not even say that.
+        doc: Option<DocId>,
         /// Whose log brought it.
         log: LogId,
         /// Its place there.

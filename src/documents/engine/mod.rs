@@ -1,52 +1,157 @@
 //! The worker's side of documents: merging, and the check of what may be merged.
+//!
+//! An [`Engine`] holds the documents of one shard. It is synchronous and deterministic: what it answers depends on the
+//! tasks it was given, and on nothing else. Every call into Automerge is contained: after a panic the document is thrown
+//! away and built again from the changes that were admitted.
+//!
+//! **Deletion.** A deletion is a change without operations. A document is gone if and only if every newest change is a
+//! deletion, that is, if every edit was seen by somebody who deleted. So an edit that had not seen the deletion brings the
+//! document back, with all that it had: neither the edit nor what it stood in is lost. Whoever deletes after that edit
+//! arrived deletes it too. A later `Put` begins from what the document had, and writes only what differs.
 
+mod atomic;
+mod document;
+mod path;
+mod read;
+mod table;
+mod write;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{DocState, Done, Error, Limits, Task};
+use super::{Done, Error, Limits, Task};
+use crate::types::DocId;
+
+pub(super) use document::hex;
+use document::{Document, Outcome};
 
 /// The documents of one shard, as Automerge holds them. Synchronous and deterministic.
 #[derive(Debug)]
 pub struct Engine {
     limits: Limits,
+    docs: BTreeMap<DocId, Held>,
+    /// Opened documents, by when they were used last.
+    opened: BTreeMap<u64, DocId>,
+    open_ops: usize,
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    document: Document,
+    /// When it was used last, and with how many operations; absent while it is closed.
+    used: Option<(u64, usize)>,
 }
 
 impl Engine {
     /// No documents yet.
     #[must_use]
     pub const fn new(limits: Limits) -> Self {
-        Self { limits }
+        Self { limits, docs: BTreeMap::new(), opened: BTreeMap::new(), open_ops: 0, uses: 0 }
     }
 
     /// Does one task.
     pub fn run(&mut self, task: Task) -> Done {
-        let _ = self.limits;
-        let state = DocState::default();
-        match task {
-            Task::Edit { doc, batch, .. } => {
-                let refuse = |doc| Err(Error::NotFound { doc });
-                let results = batch.iter().map(|wanted| (wanted.command, refuse(doc.clone()))).collect();
-                Done::Edited { doc, change: None, results, state }
+        let doc = task.doc().clone();
+        let mut held =
+            self.docs.remove(&doc).unwrap_or_else(|| Held { document: Document::new(doc.clone()), used: None });
+        let done = run(&mut held.document, task);
+        self.note_use(&doc, &mut held);
+        // A document that was only asked about, or whose changes all wait elsewhere, leaves no trace.
+        if held.document.is_new() {
+            self.unlist(&mut held);
+        } else {
+            self.docs.insert(doc, held);
+        }
+        self.evict();
+        done
+    }
+
+    /// About how long [`run`](Self::run) would take on one core: for the simulator. Fitted to measurements: an edit of a
+    /// field takes 25 microseconds, a merge 20 and another 15 for each change, and both grow with what the document holds.
+    #[must_use]
+    pub fn cost_hint(&self, task: &Task) -> Duration {
+        let held = self.docs.get(task.doc());
+        let ops = held.map_or(0, |held| held.document.ops() as u64);
+        let opening = if held.is_some_and(|held| held.used.is_none()) { 5 * ops } else { 0 };
+        let micros = match task {
+            Task::Edit { batch, .. } => 25 + 10 * batch.len() as u64 + ops / 500,
+            Task::Apply { changes, .. } => 20 + 15 * changes.len() as u64 + ops / 18,
+            Task::Get { .. } => 2 + ops / 4,
+            Task::History { .. } => {
+                return Duration::from_micros(2 + held.map_or(0, |held| held.document.state().changes as u64));
             }
-            Task::Apply { doc, .. } => {
-                Done::Applied { doc, applied: Vec::new(), orphans: Vec::new(), refused: Vec::new(), state }
-            }
-            Task::Get { doc, command, .. } => {
-                Done::Got { doc: doc.clone(), command, value: Err(Error::NotFound { doc }), state }
-            }
-            Task::History { doc, command } => {
-                Done::Told { doc: doc.clone(), command, changes: Err(Error::NotFound { doc }) }
-            }
-            Task::Forget { doc, .. } => Done::Forgotten { doc, state },
+            Task::Forget { .. } => 10 + 5 * ops,
+        };
+        Duration::from_micros(micros + opening)
+    }
+
+    fn note_use(&mut self, doc: &DocId, held: &mut Held) {
+        self.unlist(held);
+        if held.document.is_open() {
+            self.uses += 1;
+            let ops = held.document.ops();
+            held.used = Some((self.uses, ops));
+            self.opened.insert(self.uses, doc.clone());
+            self.open_ops += ops;
         }
     }
 
-    /// About how long [`run`](Self::run) would take on one core, from measurements: for the simulator.
-    #[must_use]
-    pub fn cost_hint(&self, task: &Task) -> Duration {
-        match task {
-            Task::Edit { batch, .. } => Duration::from_micros(25 + 10 * batch.len() as u64),
-            Task::Apply { changes, .. } => Duration::from_micros(20 + 15 * changes.len() as u64),
-            Task::Get { .. } | Task::History { .. } | Task::Forget { .. } => Duration::from_micros(10),
+    fn unlist(&mut self, held: &mut Held) {
+        if let Some((used, ops)) = held.used.take() {
+            self.opened.remove(&used);
+            self.open_ops -= ops;
+        }
+    }
+
+    /// Closes the documents that were not used for longest.
+    fn evict(&mut self) {
+        while self.opened.len() > 1
+            && (self.opened.len() > self.limits.open_docs || self.open_ops > self.limits.open_ops)
+        {
+            let (_, doc) = self.opened.pop_first().expect("there is more than one");
+            let held = self.docs.get_mut(&doc).expect("what is open is held");
+            let (_, ops) = held.used.take().expect("what is listed is open");
+            self.open_ops -= ops;
+            held.document.close();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn saved(&mut self, doc: &DocId) -> Vec<u8> {
+        self.docs.get_mut(doc).map(|held| held.document.saved()).unwrap_or_default()
+    }
+}
+
+fn run(document: &mut Document, task: Task) -> Done {
+    match task {
+        Task::Edit { doc, actor, at, batch } => {
+            let (change, results) = document.edit(actor, at, &batch);
+            Done::Edited { doc, change, results, state: document.state().clone() }
+        }
+        Task::Apply { doc, changes } => {
+            let kept = changes.clone();
+            let outcome = document.apply(changes).unwrap_or_else(|error| broken(&error, kept));
+            let Outcome { applied, orphans, refused } = outcome;
+            Done::Applied { doc, applied, orphans, refused, state: document.state().clone() }
+        }
+        Task::Get { doc, command, path } => {
+            let value = document.get(&path);
+            Done::Got { doc, command, value, state: document.state().clone() }
+        }
+        Task::History { doc, command } => Done::Told { doc, command, changes: document.history() },
+        Task::Forget { doc, change } => {
+            document.forget(&change);
+            Done::Forgotten { doc, state: document.state().clone() }
         }
     }
 }
+
+/// Changes of a document that cannot be opened any more: each is refused by name.
+fn broken(error: &Error, changes: Vec<super::Arrived>) -> Outcome {
+    let refused = changes.into_iter().map(|arrived| (arrived, error.to_string())).collect();
+    Outcome { refused, ..Outcome::default() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,352 @@
+//! The admission check: whether a sound change fits its document.
+//!
+//! Automerge trusts the changes that it is given. One that names an object nobody made panics it; one that replaces a value
+//! that is not there is taken, and then every saved copy of the document fails to load. So this table knows, for every
+//! operation in the document, where it stands and what it made, and a change is admitted only if all that it refers to
+//! exists **in its own causal past**. Asking the past, and not what happens to be here, makes the verdict the same on every
+//! node in whatever order changes came: it depends on the change, on its ancestors, and on its writer's earlier changes,
+//! which come in the order of the writer's log.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::change::{Action, Change, DEPTH_MAX, Hash, Id, Key, Op, OpFault, Refusal};
+
+/// An operation's name within this document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct OpId {
+    counter: u32,
+    /// Index of the writer.
+    actor: u32,
+}
+
+/// No operation: the root object, or the place before a list's first element.
+const NONE: OpId = OpId { counter: 0, actor: 0 };
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot {
+    /// A map's key, by its number.
+    Key(u32),
+    /// A list's element, by the operation that inserted it.
+    Element(OpId),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Makes a map, this deep.
+    Map(u8),
+    /// Makes a list, this deep.
+    List(u8),
+    Value,
+    Nothing,
+}
+
+/// What is remembered of an operation.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    object: OpId,
+    slot: Slot,
+    kind: Kind,
+}
+
+/// One change of a writer: its operations, from `start` on.
+#[derive(Debug)]
+struct Run {
+    start: u32,
+    rows: Box<[Row]>,
+}
+
+#[derive(Debug)]
+struct Node {
+    actor: u32,
+    seq: u32,
+    max_op: u64,
+    /// For each writer how many of its changes are in the past of this one, itself included.
+    clock: Box<[u32]>,
+    deletes: bool,
+}
+
+/// What the document holds, as far as the check needs it.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    actors: Vec<[u8; 24]>,
+    actor_index: BTreeMap<[u8; 24], u32>,
+    keys: BTreeMap<Box<str>, u32>,
+    /// For each writer its changes, in order.
+    runs: Vec<Vec<Run>>,
+    nodes: BTreeMap<Hash, Node>,
+    heads: BTreeSet<Hash>,
+    ops: usize,
+}
+
+/// What may be done with a change.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It fits; give it to [`Table::insert`].
+    Admit(Admitted),
+    /// It is here already.
+    Known,
+    /// It follows changes that are not here.
+    Missing,
+    Refuse(Refusal),
+}
+
+/// The proof that a change was checked against this table as it stands.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    hash: Hash,
+    deps: Vec<Hash>,
+    actor: [u8; 24],
+    start: u32,
+    rows: Vec<Row>,
+    node: Node,
+}
+
+impl Table {
+    /// Judges a change by its own past. Nothing is kept but names of keys and writers.
+    pub(super) fn check(&mut self, change: &Change<'_>) -> Verdict {
+        if self.nodes.contains_key(&change.hash) {
+            return Verdict::Known;
+        }
+        if change.deps.iter().any(|dep| !self.nodes.contains_key(dep)) {
+            return Verdict::Missing;
+        }
+        match self.admit(change) {
+            Ok(admitted) => Verdict::Admit(admitted),
+            Err(refusal) => Verdict::Refuse(refusal),
+        }
+    }
+
+    /// Takes in a change that was just checked.
+    pub(super) fn insert(&mut self, admitted: Admitted) {
+        let Admitted { hash, deps, actor, start, rows, node } = admitted;
+        debug_assert_eq!(self.actors[node.actor as usize], actor);
+        for dep in &deps {
+            self.heads.remove(dep);
+        }
+        self.heads.insert(hash);
+        self.ops += rows.len();
+        self.runs[node.actor as usize].push(Run { start, rows: rows.into_boxed_slice() });
+        self.nodes.insert(hash, node);
+    }
+
+    pub(super) fn contains(&self, hash: &Hash) -> bool {
+        self.nodes.contains_key(hash)
+    }
+
+    /// The newest changes, sorted.
+    pub(super) const fn heads(&self) -> &BTreeSet<Hash> {
+        &self.heads
+    }
+
+    /// Whether the document has content: some newest change is not a deletion.
+    ///
+    /// A change that is covered by a deletion was seen by whoever deleted. So a document is gone exactly if every change in
+    /// it was seen by some deletion, and an edit that had not seen the deletion brings the document back whole.
+    pub(super) fn exists(&self) -> bool {
+        self.heads.iter().any(|head| !self.nodes[head].deletes)
+    }
+
+    pub(super) fn changes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Operations in all changes.
+    pub(super) const fn ops(&self) -> usize {
+        self.ops
+    }
+
+    fn admit(&mut self, change: &Change<'_>) -> Result<Admitted, Refusal> {
+        let actors: Vec<u32> = change.actors.iter().map(|actor| self.actor(actor)).collect();
+        let writer = actors[0];
+        let mut clock = self.clock(&change.deps);
+        clock.resize(clock.len().max(writer as usize + 1), 0);
+        self.sequence(change, writer, &mut clock)?;
+        let past = change.deps.iter().map(|dep| self.nodes[dep].max_op).max().unwrap_or(0);
+        if change.start_op != past + 1 {
+            return Err(Refusal::StartOp { found: change.start_op, expected: past + 1 });
+        }
+        let start = u32::try_from(change.start_op).expect("bounded where the change was read");
+        let mut checker = Checker { table: self, actors: &actors, clock: &clock, writer, start, rows: Vec::new() };
+        let rows = checker.ops(change)?;
+        let node = Node {
+            actor: writer,
+            seq: u32::try_from(change.seq).expect("one above the length of a list"),
+            max_op: past + rows.len() as u64,
+            clock: clock.into_boxed_slice(),
+            deletes: change.deletes,
+        };
+        Ok(Admitted { hash: change.hash, deps: change.deps.clone(), actor: change.actors[0], start, rows, node })
+    }
+
+    /// The writer's changes are dense, and each follows the one before. Counts this one into the clock.
+    fn sequence(&self, change: &Change<'_>, writer: u32, clock: &mut [u32]) -> Result<(), Refusal> {
+        let last = self.runs[writer as usize].len() as u64;
+        if change.seq <= last {
+            return Err(Refusal::Equivocation(change.seq));
+        }
+        if change.seq != last + 1 {
+            return Err(Refusal::Sequence { found: change.seq, expected: last + 1 });
+        }
+        let own = &mut clock[writer as usize];
+        if u64::from(*own) != last {
+            return Err(Refusal::OwnPast);
+        }
+        *own += 1;
+        Ok(())
+    }
+
+    fn clock(&self, deps: &[Hash]) -> Vec<u32> {
+        let mut clock = Vec::new();
+        for dep in deps {
+            let node = &self.nodes[dep];
+            debug_assert_eq!(node.clock[node.actor as usize], node.seq);
+            clock.resize(clock.len().max(node.clock.len()), 0);
+            for (ours, theirs) in clock.iter_mut().zip(&node.clock) {
+                *ours = theirs.max(ours).to_owned();
+            }
+        }
+        clock
+    }
+
+    fn actor(&mut self, actor: &[u8; 24]) -> u32 {
+        if let Some(index) = self.actor_index.get(actor) {
+            return *index;
+        }
+        let index = u32::try_from(self.actors.len()).expect("each writer took 24 bytes of a change");
+        self.actors.push(*actor);
+        self.actor_index.insert(*actor, index);
+        self.runs.push(Vec::new());
+        index
+    }
+
+    fn key(&mut self, key: &str) -> u32 {
+        if let Some(number) = self.keys.get(key) {
+            return *number;
+        }
+        let number = u32::try_from(self.keys.len()).expect("each key took a byte of a change");
+        self.keys.insert(key.into(), number);
+        number
+    }
+}
+
+/// Looks up what one change refers to: in the table as far as its past goes, then among its own operations.
+struct Checker<'a> {
+    table: &'a mut Table,
+    /// The change's writers, as the table numbers them.
+    actors: &'a [u32],
+    clock: &'a [u32],
+    writer: u32,
+    start: u32,
+    rows: Vec<Row>,
+}
+
+impl Checker<'_> {
+    fn ops(&mut self, change: &Change<'_>) -> Result<Vec<Row>, Refusal> {
+        self.rows.reserve_exact(change.ops.len());
+        let mut preds = change.preds.as_slice();
+        for (index, op) in change.ops.iter().enumerate() {
+            let (own, rest) = preds.split_at(op.preds);
+            preds = rest;
+            let row = self.op(op, own).map_err(|fault| Refusal::Op { index, fault })?;
+            self.rows.push(row);
+        }
+        Ok(std::mem::take(&mut self.rows))
+    }
+
+    fn op(&mut self, op: &Op<'_>, preds: &[Id]) -> Result<Row, OpFault> {
+        let (object, holder) = match op.object {
+            None => (NONE, Kind::Map(1)),
+            Some(id) => {
+                let id = self.id(id);
+                (id, self.find(id).ok_or(OpFault::Object)?.kind)
+            }
+        };
+        let (slot, depth) = match (holder, op.key) {
+            (Kind::Map(depth), Key::Map(key)) if !op.insert => (Slot::Key(self.table.key(key)), depth),
+            (Kind::List(depth), key @ (Key::Head | Key::Element(_))) => (self.element(op, object, key)?, depth),
+            (Kind::Map(_) | Kind::List(_), _) => return Err(OpFault::Key),
+            (Kind::Value | Kind::Nothing, _) => return Err(OpFault::Object),
+        };
+        self.preds(object, slot, preds)?;
+        let needs_pred = op.action == Action::Delete || (matches!(holder, Kind::List(_)) && !op.insert);
+        if preds.is_empty() && needs_pred {
+            return Err(OpFault::NoPred);
+        }
+        let inside = depth.saturating_add(1);
+        let kind = match op.action {
+            Action::MakeMap | Action::MakeList if inside > DEPTH_MAX => return Err(OpFault::Depth),
+            Action::MakeMap => Kind::Map(inside),
+            Action::MakeList => Kind::List(inside),
+            Action::Put => Kind::Value,
+            Action::Delete => Kind::Nothing,
+        };
+        Ok(Row { object, slot, kind })
+    }
+
+    /// The slot of an operation on a list. An insertion makes its own.
+    fn element(&self, op: &Op<'_>, object: OpId, key: Key<'_>) -> Result<Slot, OpFault> {
+        let at = match key {
+            Key::Element(id) => {
+                let id = self.id(id);
+                let row = self.find(id).ok_or(OpFault::Element)?;
+                // An element is named by the operation that inserted it, whose slot is itself.
+                if row.object != object || row.slot != Slot::Element(id) {
+                    return Err(OpFault::Element);
+                }
+                Some(id)
+            }
+            Key::Head => None,
+            Key::Map(_) => return Err(OpFault::Key),
+        };
+        if op.insert {
+            if op.action == Action::Delete || op.preds != 0 {
+                return Err(OpFault::Insertion);
+            }
+            return Ok(Slot::Element(self.next()));
+        }
+        at.map(Slot::Element).ok_or(OpFault::Element)
+    }
+
+    /// What is replaced stands in the same place, was not itself a removal, and is named in Lamport order without doubles.
+    fn preds(&self, object: OpId, slot: Slot, preds: &[Id]) -> Result<(), OpFault> {
+        let mut before = None;
+        for pred in preds {
+            let id = self.id(*pred);
+            let row = self.find(id).ok_or(OpFault::Pred)?;
+            if row.kind == Kind::Nothing {
+                return Err(OpFault::Pred);
+            }
+            if row.object != object || row.slot != slot {
+                return Err(OpFault::PredPlace);
+            }
+            let order = (id.counter, self.table.actors[id.actor as usize]);
+            if before.replace(order).is_some_and(|before| before >= order) {
+                return Err(OpFault::PredOrder);
+            }
+        }
+        Ok(())
+    }
+
+    fn id(&self, id: Id) -> OpId {
+        OpId { counter: id.counter, actor: self.actors[id.actor as usize] }
+    }
+
+    /// The id of the operation being checked.
+    fn next(&self) -> OpId {
+        let own = u32::try_from(self.rows.len()).expect("bounded where the change was read");
+        OpId { counter: self.start + own, actor: self.writer }
+    }
+
+    /// An operation of the change's past, or an earlier one of its own.
+    fn find(&self, id: OpId) -> Option<Row> {
+        if id.actor == self.writer && id.counter >= self.start {
+            return self.rows.get((id.counter - self.start) as usize).copied();
+        }
+        let known = *self.clock.get(id.actor as usize)? as usize;
+        // The writer's own entry counts the change being checked, which is not in the table yet.
+        let runs = self.table.runs.get(id.actor as usize)?;
+        let runs = &runs[..known.min(runs.len())];
+        let run = runs.get(runs.partition_point(|run| run.start <= id.counter).checked_sub(1)?)?;
+        run.rows.get((id.counter - run.start) as usize).copied()
+    }
+}

@@ -1,0 +1,282 @@
+//! What a worker does with documents, alone and against another.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::super::{Arrived, DocState, Done, Edit, Error, Limits, Task, Wanted};
+use super::Engine;
+use crate::types::{Actor, CommandId, DocId, LogId, Mint, NodeId, Seq, Topic, WallTime};
+
+/// A node with an engine, and the log of what it wrote.
+struct Peer {
+    actor: Actor,
+    engine: Engine,
+    log: Vec<Arrived>,
+}
+
+fn doc() -> DocId {
+    DocId::parse("layers/countries/FJI").unwrap()
+}
+
+impl Peer {
+    fn new(node: u128) -> Self {
+        let actor = Actor { node: NodeId::from_u128(node), mint: Mint::new(1) };
+        Self { actor, engine: Engine::new(Limits::default()), log: Vec::new() }
+    }
+
+    fn commands(&mut self, batch: Vec<(bool, Vec<Edit>)>) -> Vec<Result<(), Error>> {
+        let batch = batch
+            .into_iter()
+            .enumerate()
+            .map(|(at, (create, edits))| Wanted { command: CommandId::new(at as u64), edits, create })
+            .collect();
+        let at = WallTime::from_micros(1_000_000 * self.log.len() as u64);
+        let done = self.engine.run(Task::Edit { doc: doc(), actor: self.actor, at, batch });
+        let Done::Edited { change, results, .. } = done else { panic!("{done:?}") };
+        if let Some(change) = change {
+            let log = LogId { actor: self.actor, topic: Topic::DOCUMENTS };
+            self.log.push(Arrived { log, seq: Seq::new(self.log.len() as u64 + 1), change });
+        }
+        results.into_iter().map(|(_, result)| result).collect()
+    }
+
+    fn edit(&mut self, edits: impl IntoIterator<Item = Edit>) -> Result<(), Error> {
+        self.commands(vec![(false, edits.into_iter().collect())]).remove(0)
+    }
+
+    fn put(&mut self, value: Value) {
+        self.edit([Edit::Put { value }]).unwrap();
+    }
+
+    fn set(&mut self, path: &str, value: Value) {
+        self.edit([Edit::Set { path: path.into(), value }]).unwrap();
+    }
+
+    fn apply(&mut self, changes: Vec<Arrived>) -> (usize, usize, Vec<String>, DocState) {
+        let done = self.engine.run(Task::Apply { doc: doc(), changes });
+        let Done::Applied { applied, orphans, refused, state, .. } = done else { panic!("{done:?}") };
+        (applied.len(), orphans.len(), refused.into_iter().map(|(_, why)| why).collect(), state)
+    }
+
+    fn take(&mut self, other: &Self) {
+        let (_, orphans, refused, _) = self.apply(other.log.clone());
+        assert_eq!((orphans, refused), (0, Vec::new()));
+    }
+
+    fn get(&mut self, path: &str) -> Result<Value, Error> {
+        let done = self.engine.run(Task::Get { doc: doc(), command: CommandId::ZERO, path: path.into() });
+        let Done::Got { value, .. } = done else { panic!("{done:?}") };
+        value
+    }
+
+    fn state(&mut self) -> DocState {
+        self.apply(Vec::new()).3
+    }
+}
+
+/// Brings two peers to the same, and says what it is.
+fn meet(a: &mut Peer, b: &mut Peer) -> Result<Value, Error> {
+    a.take(b);
+    b.take(a);
+    assert_eq!(a.state(), b.state());
+    let value = a.get("");
+    assert_eq!(value, b.get(""));
+    value
+}
+
+fn pair(value: Value) -> (Peer, Peer) {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    a.put(value);
+    b.take(&a);
+    (a, b)
+}
+
+#[test]
+fn json_comes_back_as_it_was_put() {
+    let value = json!({
+        "name": "Fiji", "": "empty key", "ints": [0, -1, i64::MAX, i64::MIN, u64::MAX], "floats": [1.0, -2.5e-300, 1e21],
+        "nested": {"list": [[], {}, [null, true, false, "x", {"a": [1, [2, [3]]]}]]}, "text": "Bula – ☀ \u{0}",
+        "geometry": {"type": "Point", "coordinates": [177.97, -17.82, 0.1], "extra": {"b": 1, "a": 2}},
+        "bbox": [177, -18, -179.5, -16],
+    });
+    let mut a = Peer::new(1);
+    a.put(value.clone());
+    assert_eq!(a.get("").unwrap(), value);
+    assert_eq!(a.get("/geometry/coordinates/1").unwrap(), json!(-17.82));
+    assert_eq!(a.get("ints/4").unwrap(), json!(u64::MAX));
+    assert_eq!(a.get("/ints/5"), Err(Error::NoSuchPath { doc: doc(), path: "/ints/5".into() }));
+    let mut b = Peer::new(2);
+    b.take(&a);
+    assert_eq!(b.get("").unwrap(), value);
+}
+
+#[test]
+fn a_put_writes_only_what_differs() {
+    let (mut a, mut b) = pair(json!({"keep": 1, "mine": 1, "yours": 1, "list": [1, 2, {"x": 1, "y": 1}, 4]}));
+    a.put(json!({"keep": 1, "mine": 2, "yours": 1, "list": [0, 1, 2, {"x": 1, "y": 1}, 4]}));
+    b.put(json!({"keep": 1, "mine": 1, "yours": 2, "list": [1, 2, {"x": 1, "y": 2}, 4, 5]}));
+    a.set("list/3/x", json!(2));
+    let both = json!({"keep": 1, "mine": 2, "yours": 2, "list": [0, 1, 2, {"x": 2, "y": 2}, 4, 5]});
+    assert_eq!(meet(&mut a, &mut b).unwrap(), both);
+    let before = a.log.len();
+    a.put(both);
+    assert_eq!(a.log.len(), before, "a put of what is there is no change");
+}
+
+#[test]
+fn numbers_keep_their_kind() {
+    let (mut a, mut b) = pair(json!({"n": 5}));
+    a.put(json!({"n": 5.0}));
+    assert!(meet(&mut a, &mut b).unwrap()["n"].is_f64());
+}
+
+#[test]
+fn half_edited_rings_never_mix() {
+    let ring = |x: f64| json!({"type": "Polygon", "coordinates": [[[x, 0.0], [1.0, 0.0], [1.0, 1.0], [x, 0.0]]]});
+    let feature = |x: f64| json!({"type": "Feature", "geometry": ring(x), "properties": {"a": 1}});
+    let (mut a, mut b) = pair(feature(0.0));
+    a.put(feature(0.25));
+    b.set("/geometry/coordinates/0/1", json!([9.0, 9.0]));
+    let met = meet(&mut a, &mut b).unwrap();
+    let mut other = ring(0.0);
+    other["coordinates"][0][1] = json!([9.0, 9.0]);
+    assert!(met["geometry"] == ring(0.25) || met["geometry"] == other, "{met}");
+}
+
+#[test]
+fn an_edit_that_had_not_seen_the_deletion_brings_the_document_back() {
+    let (mut a, mut b) = pair(json!({"name": "Fiji", "pop": 1}));
+    a.edit([Edit::Delete]).unwrap();
+    assert_eq!(a.get(""), Err(Error::NotFound { doc: doc() }));
+    b.set("pop", json!(2));
+    assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"name": "Fiji", "pop": 2}));
+    b.edit([Edit::Delete]).unwrap();
+    assert_eq!(meet(&mut a, &mut b), Err(Error::NotFound { doc: doc() }));
+    a.edit([Edit::Set { path: "pop".into(), value: json!(3) }]).unwrap_err();
+    a.put(json!({"name": "Fiji", "pop": 2}));
+    assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"name": "Fiji", "pop": 2}), "the same content, put again");
+}
+
+#[test]
+fn two_deletions_at_the_same_time_are_one() {
+    let (mut a, mut b) = pair(json!({"x": 1}));
+    a.edit([Edit::Delete]).unwrap();
+    b.edit([Edit::Delete]).unwrap();
+    assert_eq!(meet(&mut a, &mut b), Err(Error::NotFound { doc: doc() }));
+    assert_eq!(a.edit([Edit::Delete]), Err(Error::NotFound { doc: doc() }));
+    a.put(json!({}));
+    assert_eq!(meet(&mut a, &mut b).unwrap(), json!({}));
+}
+
+#[test]
+fn an_empty_document_exists() {
+    let (mut a, mut b) = pair(json!({}));
+    assert_eq!(meet(&mut a, &mut b).unwrap(), json!({}));
+    let results = a.commands(vec![(true, vec![Edit::Put { value: json!({"x": 1}) }])]);
+    assert_eq!(results[0], Err(Error::Exists { doc: doc() }));
+}
+
+#[test]
+fn a_command_fails_as_a_whole_and_alone() {
+    let mut a = Peer::new(1);
+    a.put(json!({"n": 0}));
+    let set = |path: &str, value| Edit::Set { path: path.into(), value };
+    let results = a.commands(vec![
+        (false, vec![set("a", json!(1))]),
+        (false, vec![set("b", json!(1)), Edit::Remove { path: "missing".into() }]),
+        (false, vec![set("n/x", json!(1))]),
+        (false, vec![set("c/d/e", json!([1])), set("c/d/e/-", json!(2)), set("c/d/e/0", json!(0))]),
+        (false, vec![Edit::Delete]),
+        (false, vec![set("after", json!(1))]),
+    ]);
+    let went: Vec<_> = results.iter().map(Result::is_ok).collect();
+    assert_eq!(went, [true, false, false, true], "a deletion and what follows it are asked again");
+    assert_eq!(a.get("").unwrap(), json!({"n": 0, "a": 1, "c": {"d": {"e": [0, 2]}}}));
+    assert_eq!(a.log.len(), 2);
+}
+
+#[test]
+fn what_is_too_large_or_too_deep_is_refused_before_it_is_written() {
+    let mut a = Peer::new(1);
+    a.put(json!({}));
+    let deep = (0..80).fold(json!(1), |value, _| json!({"x": value}));
+    assert!(matches!(a.edit([Edit::Put { value: deep }]), Err(Error::Invalid { .. })));
+    let wide = Value::Array((0..20_000).map(Value::from).collect());
+    assert!(matches!(a.edit([Edit::Put { value: json!({"x": wide}) }]), Err(Error::TooLarge { .. })));
+    let long = "x".repeat(2 << 20);
+    a.put(json!({"one large value": long}));
+    let two = json!({"a": "x".repeat(2 << 20), "b": "y".repeat(2 << 20)});
+    assert!(matches!(a.edit([Edit::Put { value: two }]), Err(Error::TooLarge { .. })));
+    assert_eq!(a.get("").unwrap()["one large value"], json!(long), "what was not admitted is not there");
+    a.put(json!({"x": 1}));
+    let mut b = Peer::new(2);
+    b.take(&a);
+    assert_eq!(b.get("").unwrap(), json!({"x": 1}));
+}
+
+#[test]
+fn changes_are_applied_in_any_order_and_orphans_are_handed_back() {
+    let (mut a, mut b) = pair(json!({"n": 0}));
+    a.set("n", json!(1));
+    b.take(&a);
+    b.set("n", json!(2));
+    let mut c = Peer::new(3);
+    let (applied, orphans, ..) = c.apply(b.log.clone());
+    assert_eq!((applied, orphans), (0, 1));
+    assert_eq!(c.state(), DocState::default());
+    let mut all = b.log.clone();
+    all.extend(a.log.iter().rev().cloned());
+    all.extend(b.log.clone());
+    assert_eq!(c.apply(all).0, 3);
+    assert_eq!(c.get("").unwrap(), json!({"n": 2}));
+    assert_eq!(c.state(), b.state());
+    automerge::Automerge::load(&c.engine.saved(&doc())).unwrap();
+}
+
+#[test]
+fn a_forgotten_change_leaves_no_trace() {
+    let mut a = Peer::new(1);
+    a.put(json!({"n": 0}));
+    let before = a.state();
+    a.set("n", json!(1));
+    let change = a.log.pop().unwrap();
+    let hash = super::super::change::Change::read(&change.change).unwrap().hash;
+    let done = a.engine.run(Task::Forget { doc: doc(), change: hash });
+    assert_eq!(done, Done::Forgotten { doc: doc(), state: before });
+    assert_eq!(a.get("").unwrap(), json!({"n": 0}));
+    a.set("n", json!(2));
+    let mut b = Peer::new(2);
+    b.take(&a);
+    assert_eq!(b.get("").unwrap(), json!({"n": 2}));
+}
+
+#[test]
+fn closed_documents_open_again_with_what_they_had() {
+    let mut engine = Engine::new(Limits { open_docs: 2, open_ops: 1_000 });
+    let actor = Actor { node: NodeId::from_u128(1), mint: Mint::new(1) };
+    let ids: Vec<_> = (0..5).map(|n| DocId::parse(&format!("d/{n}")).unwrap()).collect();
+    for round in 0..3 {
+        for id in &ids {
+            let edits = vec![Edit::Put { value: json!({"round": round, "id": id.as_str()}) }];
+            let batch = vec![Wanted { command: CommandId::ZERO, edits, create: false }];
+            engine.run(Task::Edit { doc: id.clone(), actor, at: WallTime::EPOCH, batch });
+        }
+    }
+    for id in &ids {
+        let done = engine.run(Task::Get { doc: id.clone(), command: CommandId::ZERO, path: String::new() });
+        let Done::Got { value, state, .. } = done else { panic!("{done:?}") };
+        assert_eq!(value.unwrap(), json!({"round": 2, "id": id.as_str()}));
+        assert_eq!(state.changes, 3);
+    }
+    assert_eq!(engine.opened.len(), 2);
+}
+
+#[test]
+fn nobody_writes_in_anothers_name() {
+    let (a, mut b) = (pair(json!({"n": 0})).0, Peer::new(2));
+    let mut forged = a.log.clone();
+    forged[0].log.actor = b.actor;
+    assert_eq!(b.apply(forged).2.len(), 1);
+    let garbage = Arrived { change: Bytes::from_static(b"\x85oJ\x83garbage"), ..a.log[0].clone() };
+    assert_eq!(b.apply(vec![garbage]).2.len(), 1);
+}

@@ -1,0 +1,392 @@
+//! From JSON to Automerge: only what differs is written, so that what others write at the same time survives.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use automerge::transaction::Transactable;
+use automerge::{AutomergeError, ObjId, ObjType, Prop, ROOT, ReadDoc, ScalarValue, ScalarValueRef, ValueRef};
+use serde_json::{Map, Value};
+
+use super::super::Edit;
+use super::super::change::{ATOMIC_DEPTH_MAX, DEPTH_MAX, KEY_MAX};
+use super::{atomic, path, read};
+
+/// Why an edit was not made.
+#[derive(Debug)]
+pub(super) enum Fault {
+    NoSuchPath,
+    Invalid(String),
+}
+
+impl From<AutomergeError> for Fault {
+    fn from(error: AutomergeError) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}
+
+fn invalid<T>(why: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault::Invalid(why.into()))
+}
+
+/// Makes one edit.
+pub(super) fn edit(tx: &mut impl Transactable, edit: &Edit) -> Result<(), Fault> {
+    match edit {
+        Edit::Put { value } => put(tx, value),
+        Edit::Set { path, value } => {
+            let steps = path::steps(path).map_err(Fault::Invalid)?;
+            match steps.as_slice() {
+                [] => put(tx, value),
+                steps => set(tx, steps, value),
+            }
+        }
+        Edit::Remove { path } => {
+            let steps = path::steps(path).map_err(Fault::Invalid)?;
+            let Some((last, parents)) = steps.split_last() else { return invalid("to remove all of it, delete it") };
+            remove(tx, parents, last)
+        }
+        Edit::Delete => invalid("a deletion stands alone"),
+    }
+}
+
+fn put(tx: &mut impl Transactable, value: &Value) -> Result<(), Fault> {
+    let Value::Object(members) = value else { return invalid("a document is a JSON object") };
+    check(value, "", usize::from(DEPTH_MAX), false)?;
+    merge_map(tx, &ROOT, members)
+}
+
+/// Where the walk along a path ended.
+enum Place<'a> {
+    /// In this object.
+    In(ObjId, ObjType),
+    /// At a value that is stored as one: its member in this object, its content, and the steps inside.
+    Inside(ObjId, Prop, Value, &'a [Cow<'a, str>]),
+    Nowhere,
+}
+
+/// Walks to the object that holds the last step; makes objects on the way if `create`.
+fn walk<'a>(tx: &mut impl Transactable, steps: &'a [Cow<'a, str>], create: bool) -> Result<Place<'a>, Fault> {
+    let (mut id, mut kind) = (ROOT, ObjType::Map);
+    for (done, step) in steps.iter().enumerate() {
+        let prop = match kind {
+            ObjType::Map | ObjType::Table => Prop::Map(step.to_string()),
+            ObjType::List => match path::index(step) {
+                Some(index) => Prop::Seq(index),
+                None => return invalid(format!("{step:?} is no index of a list")),
+            },
+            ObjType::Text => return invalid("there is nothing inside a text"),
+        };
+        (id, kind) = match tx.get(&id, prop.clone())? {
+            Some((automerge::Value::Object(inner), inner_id)) => (inner_id, inner),
+            Some((automerge::Value::Scalar(value), _)) => match &*value {
+                ScalarValue::Bytes(_) => return Ok(Place::Inside(id, prop, read::scalar(&value), &steps[done + 1..])),
+                ScalarValue::Null if create => (tx.put_object(&id, prop, ObjType::Map)?, ObjType::Map),
+                _ if create => return invalid(format!("{step:?} is not an object")),
+                _ => return Ok(Place::Nowhere),
+            },
+            None if create && kind == ObjType::List => return invalid(format!("the list has no element {step}")),
+            None if create => (tx.put_object(&id, prop, ObjType::Map)?, ObjType::Map),
+            None => return Ok(Place::Nowhere),
+        };
+    }
+    Ok(Place::In(id, kind))
+}
+
+fn set(tx: &mut impl Transactable, steps: &[Cow<'_, str>], value: &Value) -> Result<(), Fault> {
+    let (last, parents) = steps.split_last().expect("an empty path was handled");
+    check(value, last, usize::from(DEPTH_MAX).saturating_sub(steps.len()), false)?;
+    match walk(tx, parents, true)? {
+        Place::In(id, ObjType::List) => set_element(tx, &id, last, value),
+        Place::In(id, _) => {
+            let found = tx.get(&id, last.as_ref())?.map(|(found, found_id)| Present::of(&found, found_id));
+            merge_member(tx, &id, last.to_string().into(), last, found, value)
+        }
+        Place::Inside(id, prop, mut whole, inner) => {
+            set_inside(&mut whole, inner, last, value)?;
+            put_back(tx, &id, prop, &whole)
+        }
+        Place::Nowhere => Err(Fault::NoSuchPath),
+    }
+}
+
+fn set_element(tx: &mut impl Transactable, list: &ObjId, step: &str, value: &Value) -> Result<(), Fault> {
+    let index = if step == "-" { None } else { path::index(step) };
+    match index {
+        Some(index) => match tx.get(list, index)? {
+            Some((found, id)) => {
+                let found = Present::of(&found, id);
+                merge_member(tx, list, index.into(), "", Some(found), value)
+            }
+            None if index == tx.length(list) => insert(tx, list, index, std::slice::from_ref(value)),
+            None => invalid(format!("the list has {} elements", tx.length(list))),
+        },
+        None if step == "-" => insert(tx, list, tx.length(list), std::slice::from_ref(value)),
+        None => invalid(format!("{step:?} is no index of a list")),
+    }
+}
+
+fn remove(tx: &mut impl Transactable, parents: &[Cow<'_, str>], last: &str) -> Result<(), Fault> {
+    match walk(tx, parents, false)? {
+        Place::In(id, ObjType::List) => {
+            let index = path::index(last).ok_or(Fault::NoSuchPath)?;
+            tx.get(&id, index)?.ok_or(Fault::NoSuchPath)?;
+            Ok(tx.delete(&id, index)?)
+        }
+        Place::In(id, _) => {
+            tx.get(&id, last)?.ok_or(Fault::NoSuchPath)?;
+            Ok(tx.delete(&id, last)?)
+        }
+        Place::Inside(id, prop, mut whole, inner) => {
+            let holder =
+                inner.iter().try_fold(&mut whole, |value, step| member(value, step)).ok_or(Fault::NoSuchPath)?;
+            match holder {
+                Value::Object(members) => members.remove(last).map(drop).ok_or(Fault::NoSuchPath)?,
+                Value::Array(items) => {
+                    let index = path::index(last).filter(|index| *index < items.len()).ok_or(Fault::NoSuchPath)?;
+                    items.remove(index);
+                }
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return Err(Fault::NoSuchPath),
+            }
+            put_back(tx, &id, prop, &whole)
+        }
+        Place::Nowhere => Err(Fault::NoSuchPath),
+    }
+}
+
+fn member<'v>(value: &'v mut Value, step: &str) -> Option<&'v mut Value> {
+    match value {
+        Value::Object(members) => members.get_mut(step),
+        Value::Array(items) => items.get_mut(path::index(step)?),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
+fn set_inside(whole: &mut Value, inner: &[Cow<'_, str>], last: &str, value: &Value) -> Result<(), Fault> {
+    let mut holder = whole;
+    for step in inner {
+        if let Value::Object(members) = holder {
+            holder = members.entry(step.as_ref()).or_insert_with(|| Value::Object(Map::new()));
+        } else {
+            let Some(next) = member(holder, step) else { return invalid(format!("there is no {step:?}")) };
+            holder = next;
+        }
+    }
+    match holder {
+        Value::Object(members) => {
+            members.insert(last.to_owned(), value.clone());
+        }
+        Value::Array(items) => match path::index(last).or_else(|| (last == "-").then_some(items.len())) {
+            Some(index) if index < items.len() => items[index] = value.clone(),
+            Some(index) if index == items.len() => items.push(value.clone()),
+            _ => return invalid(format!("the list has {} elements", items.len())),
+        },
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return invalid("it is not an object"),
+    }
+    Ok(())
+}
+
+fn put_back(tx: &mut impl Transactable, id: &ObjId, prop: Prop, whole: &Value) -> Result<(), Fault> {
+    let key = match &prop {
+        Prop::Map(key) => key.clone(),
+        Prop::Seq(_) => String::new(),
+    };
+    check(whole, &key, usize::from(DEPTH_MAX), false)?;
+    let found = tx.get(id, prop.clone())?.map(|(found, found_id)| Present::of(&found, found_id));
+    merge_member(tx, id, prop, &key, found, whole)
+}
+
+/// What stands at a place now.
+enum Present {
+    Object(ObjType, ObjId),
+    Scalar(ScalarValue),
+}
+
+impl Present {
+    fn of(value: &automerge::Value<'_>, id: ObjId) -> Self {
+        match value {
+            automerge::Value::Object(kind) => Self::Object(*kind, id),
+            automerge::Value::Scalar(value) => Self::Scalar(value.clone().into_owned()),
+        }
+    }
+
+    fn of_ref(value: ValueRef<'_>, id: impl FnOnce() -> ObjId) -> Self {
+        match value {
+            ValueRef::Object(kind) => Self::Object(kind, id()),
+            ValueRef::Scalar(value) => Self::Scalar(owned(&value)),
+        }
+    }
+
+    fn equals(&self, doc: &impl ReadDoc, value: &Value) -> bool {
+        match self {
+            Self::Object(kind, id) => read::object(doc, id, *kind) == *value,
+            Self::Scalar(scalar) => read::scalar(scalar) == *value,
+        }
+    }
+}
+
+fn owned(value: &ScalarValueRef<'_>) -> ScalarValue {
+    match value {
+        ScalarValueRef::Bytes(value) => ScalarValue::Bytes(value.to_vec()),
+        ScalarValueRef::Str(value) => ScalarValue::Str(value.as_ref().into()),
+        ScalarValueRef::Int(value) => ScalarValue::Int(*value),
+        ScalarValueRef::Uint(value) => ScalarValue::Uint(*value),
+        ScalarValueRef::F64(value) => ScalarValue::F64(*value),
+        ScalarValueRef::Boolean(value) => ScalarValue::Boolean(*value),
+        ScalarValueRef::Timestamp(value) => ScalarValue::Timestamp(*value),
+        ScalarValueRef::Counter(_) | ScalarValueRef::Unknown { .. } | ScalarValueRef::Null => ScalarValue::Null,
+    }
+}
+
+fn merge_map(tx: &mut impl Transactable, id: &ObjId, wanted: &Map<String, Value>) -> Result<(), Fault> {
+    let mut present: BTreeMap<String, Present> = tx
+        .map_range(id, ..)
+        .map(|item| (item.key.to_string(), Present::of_ref(item.value.clone(), || item.id())))
+        .collect();
+    let gone: Vec<String> = present.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
+    for key in gone {
+        tx.delete(id, key)?;
+    }
+    for (key, value) in sorted(wanted) {
+        let found = present.remove(key);
+        merge_member(tx, id, key.as_str().into(), key, found, value)?;
+    }
+    Ok(())
+}
+
+/// Makes the place `prop` of an object have exactly this value. `key` is its name in a map, and empty in a list.
+fn merge_member(
+    tx: &mut impl Transactable,
+    id: &ObjId,
+    prop: Prop,
+    key: &str,
+    found: Option<Present>,
+    wanted: &Value,
+) -> Result<(), Fault> {
+    match (found, wanted) {
+        _ if atomic::is_atomic(key, wanted) => {}
+        (Some(Present::Object(ObjType::Map, inner)), Value::Object(members)) => return merge_map(tx, &inner, members),
+        (Some(Present::Object(ObjType::List, inner)), Value::Array(items)) => return merge_list(tx, &inner, items),
+        (Some(Present::Scalar(scalar)), wanted)
+            if !matches!(scalar, ScalarValue::Bytes(_)) && read::scalar(&scalar) == *wanted =>
+        {
+            return Ok(());
+        }
+        _ => {}
+    }
+    match new(key, wanted) {
+        New::Scalar(value) => Ok(tx.put(id, prop, value)?),
+        New::Map(members) => {
+            let inner = tx.put_object(id, prop, ObjType::Map)?;
+            fill_map(tx, &inner, members)
+        }
+        New::List(items) => {
+            let inner = tx.put_object(id, prop, ObjType::List)?;
+            insert(tx, &inner, 0, items)
+        }
+    }
+}
+
+/// What is common at both ends stays; between, elements are paired from the left.
+fn merge_list(tx: &mut impl Transactable, id: &ObjId, wanted: &[Value]) -> Result<(), Fault> {
+    let mut present: Vec<Present> =
+        tx.list_range(id, ..).map(|item| Present::of_ref(item.value.clone(), || item.id())).collect();
+    let prefix = present.iter().zip(wanted).take_while(|(found, value)| found.equals(tx, value)).count();
+    let rest = present[prefix..].iter().rev().zip(wanted[prefix..].iter().rev());
+    let suffix = rest.take_while(|(found, value)| found.equals(tx, value)).count();
+    present.truncate(present.len() - suffix);
+    let wanted = &wanted[prefix..wanted.len() - suffix];
+    let common = wanted.len().min(present.len() - prefix);
+    for index in (prefix + common..present.len()).rev() {
+        tx.delete(id, index)?;
+    }
+    for (at, (found, value)) in present.drain(prefix..prefix + common).zip(wanted).enumerate() {
+        merge_member(tx, id, (prefix + at).into(), "", Some(found), value)?;
+    }
+    insert(tx, id, prefix + common, &wanted[common..])
+}
+
+enum New<'a> {
+    Scalar(ScalarValue),
+    Map(&'a Map<String, Value>),
+    List(&'a [Value]),
+}
+
+fn new<'a>(key: &str, value: &'a Value) -> New<'a> {
+    if atomic::is_atomic(key, value) {
+        return New::Scalar(ScalarValue::Bytes(atomic::canonical(value).into_bytes()));
+    }
+    match value {
+        Value::Object(members) => New::Map(members),
+        Value::Array(items) => New::List(items),
+        Value::Null => New::Scalar(ScalarValue::Null),
+        Value::Bool(value) => New::Scalar(ScalarValue::Boolean(*value)),
+        Value::String(value) => New::Scalar(ScalarValue::Str(value.as_str().into())),
+        Value::Number(number) => New::Scalar(match (number.as_i64(), number.as_u64()) {
+            (Some(value), _) => ScalarValue::Int(value),
+            (None, Some(value)) => ScalarValue::Uint(value),
+            (None, None) => ScalarValue::F64(number.as_f64().expect("a JSON number is one of three")),
+        }),
+    }
+}
+
+fn fill_map(tx: &mut impl Transactable, id: &ObjId, members: &Map<String, Value>) -> Result<(), Fault> {
+    for (key, value) in sorted(members) {
+        merge_member(tx, id, key.as_str().into(), key, None, value)?;
+    }
+    Ok(())
+}
+
+/// Inserts into a list at an index: scalars in one go.
+fn insert(tx: &mut impl Transactable, list: &ObjId, mut at: usize, mut items: &[Value]) -> Result<(), Fault> {
+    while let Some((first, rest)) = items.split_first() {
+        let inner = match new("", first) {
+            New::Map(members) => {
+                let inner = tx.insert_object(list, at, ObjType::Map)?;
+                fill_map(tx, &inner, members)
+            }
+            New::List(inner_items) => {
+                let inner = tx.insert_object(list, at, ObjType::List)?;
+                insert(tx, &inner, 0, inner_items)
+            }
+            New::Scalar(_) => {
+                let scalars = items.iter().map_while(|item| match new("", item) {
+                    New::Scalar(value) => Some(automerge::hydrate::Value::Scalar(value)),
+                    New::Map(_) | New::List(_) => None,
+                });
+                let scalars: Vec<_> = scalars.collect();
+                let count = scalars.len();
+                tx.splice(list, at, 0, scalars)?;
+                (at, items) = (at + count, &items[count..]);
+                continue;
+            }
+        };
+        inner?;
+        (at, items) = (at + 1, rest);
+    }
+    Ok(())
+}
+
+/// In order of key, whatever order the map keeps, so that the same edit gives the same operations everywhere.
+fn sorted(members: &Map<String, Value>) -> Vec<(&String, &Value)> {
+    let mut sorted: Vec<_> = members.iter().collect();
+    sorted.sort_unstable_by_key(|(key, _)| *key);
+    sorted
+}
+
+/// Checks keys and nesting before anything is written.
+fn check(value: &Value, key: &str, depth: usize, inside_atomic: bool) -> Result<(), Fault> {
+    let inside = inside_atomic || atomic::is_atomic(key, value);
+    let depth = if inside && !inside_atomic { ATOMIC_DEPTH_MAX } else { depth };
+    if depth == 0 && (value.is_object() || value.is_array()) {
+        return invalid("objects nest too deeply");
+    }
+    match value {
+        Value::Object(members) => members.iter().try_for_each(|(key, value)| {
+            if key.len() > KEY_MAX && !inside {
+                return invalid(format!("a key has {} bytes, the limit is {KEY_MAX}", key.len()));
+            }
+            check(value, key, depth - 1, inside)
+        }),
+        Value::Array(items) => items.iter().try_for_each(|item| check(item, "", depth - 1, inside)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+    }
+}

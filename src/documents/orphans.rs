@@ -1,0 +1,325 @@
+//! Changes that wait for others.
+//!
+//! For each document and log there is a queue, in the log's order: behind a change that waits, later ones of the same log
+//! wait too, so that a log's changes are judged in its order on every node. Memory is bounded. When the pool is full or a
+//! change has waited for long, the oldest queue gives up its bytes: of its first change the hash and what it waits for
+//! stay, of the others only the range of their places in the log. Nothing is lost: when the first one's turn comes, the
+//! entries are asked for again, one after the other.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Arrived;
+use super::change::Hash;
+use crate::types::{DocId, LogId, Seq, Time};
+
+#[derive(Debug)]
+struct Held {
+    seq: Seq,
+    hash: Hash,
+    missing: Vec<Hash>,
+    /// Absent when its bytes were given up.
+    change: Option<Bytes>,
+}
+
+/// Entries that were given up: their places, among which are entries of other documents.
+#[derive(Clone, Copy, Debug)]
+struct Tail {
+    first: Seq,
+    last: Seq,
+    /// How many are this document's, about.
+    count: usize,
+}
+
+#[derive(Debug)]
+struct Queue {
+    since: Time,
+    held: VecDeque<Held>,
+    /// Behind all that is held.
+    tail: Option<Tail>,
+    /// The place that was asked for again.
+    asked: Option<Seq>,
+}
+
+/// A change of a log that was in the pool and is refused, because what it follows was.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fallen {
+    pub(super) log: LogId,
+    pub(super) seq: Seq,
+    pub(super) hash: Hash,
+}
+
+/// What waits in one document.
+#[derive(Debug, Default)]
+struct Waiting {
+    queues: BTreeMap<LogId, Queue>,
+    /// Who waits for a change.
+    wants: BTreeMap<Hash, BTreeSet<(LogId, Seq)>>,
+}
+
+impl Waiting {
+    fn find(&mut self, log: LogId, seq: Seq) -> Option<&mut Held> {
+        let held = &mut self.queues.get_mut(&log)?.held;
+        let at = held.binary_search_by_key(&seq, |held| held.seq).ok()?;
+        held.get_mut(at)
+    }
+
+    fn queue(&mut self, now: Time, log: LogId) -> &mut Queue {
+        let new = || Queue { since: now, held: VecDeque::new(), tail: None, asked: None };
+        self.queues.entry(log).or_insert_with(new)
+    }
+
+    /// Nobody waits in this one's name any more.
+    fn unlist(&mut self, log: LogId, held: &Held) {
+        for missing in &held.missing {
+            if let Some(waiters) = self.wants.get_mut(missing) {
+                waiters.remove(&(log, held.seq));
+                if waiters.is_empty() {
+                    self.wants.remove(missing);
+                }
+            }
+        }
+    }
+}
+
+/// All queues. See the file's essay.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    docs: BTreeMap<DocId, Waiting>,
+    /// Queues that hold bytes, by age.
+    ages: BTreeSet<(Time, DocId, LogId)>,
+    /// Queues whose next entry is to be asked for.
+    due: BTreeSet<(DocId, LogId)>,
+    /// Entries asked for, and for whom.
+    asked: BTreeMap<(LogId, Seq), BTreeSet<DocId>>,
+    held: usize,
+    bytes: usize,
+    given_up: usize,
+}
+
+impl Queue {
+    fn front(&self) -> Option<Seq> {
+        self.held.front().map(|held| held.seq).or_else(|| self.tail.map(|tail| tail.first))
+    }
+}
+
+impl Pool {
+    /// How many changes wait.
+    pub(super) const fn len(&self) -> usize {
+        self.held + self.given_up
+    }
+
+    #[cfg(test)]
+    pub(super) const fn in_memory(&self) -> usize {
+        self.held
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.docs.is_empty()
+    }
+
+    /// Whether anything of this document waits.
+    pub(super) fn holds(&self, doc: &DocId) -> bool {
+        self.docs.contains_key(doc)
+    }
+
+    /// Whether an entry must wait because an earlier one of its log does.
+    pub(super) fn blocks(&self, doc: &DocId, log: LogId, seq: Seq) -> bool {
+        let queue = self.docs.get(doc).and_then(|waiting| waiting.queues.get(&log));
+        queue.and_then(Queue::front).is_some_and(|front| front < seq)
+    }
+
+    /// Whether anything of this log waits in this document.
+    pub(super) fn waits(&self, doc: &DocId, log: LogId) -> bool {
+        self.docs.get(doc).is_some_and(|waiting| waiting.queues.contains_key(&log))
+    }
+
+    /// Keeps a change until what it misses was applied and all before it in its log is done.
+    pub(super) fn push(&mut self, now: Time, doc: &DocId, arrived: Arrived, hash: Hash, missing: Vec<Hash>) {
+        let Arrived { log, seq, change } = arrived;
+        let waiting = self.docs.entry(doc.clone()).or_default();
+        let queue = waiting.queue(now, log);
+        if let Some(tail) = queue.tail.as_mut().filter(|tail| tail.first <= seq) {
+            if tail.last < seq {
+                (tail.last, tail.count) = (seq, tail.count + 1);
+                self.given_up += 1;
+            }
+            return;
+        }
+        if queue.held.back().is_some_and(|last| last.seq >= seq) {
+            return;
+        }
+        let (since, len) = (queue.since, change.len());
+        for missing in &missing {
+            waiting.wants.entry(*missing).or_default().insert((log, seq));
+        }
+        let queue = waiting.queue(now, log);
+        queue.held.push_back(Held { seq, hash, missing, change: Some(change) });
+        self.held += 1;
+        self.bytes += len;
+        self.ages.insert((since, doc.clone(), log));
+    }
+
+    /// Gives up an entry before it was looked at, because there is no room for it.
+    pub(super) fn give_up(&mut self, now: Time, doc: &DocId, log: LogId, seq: Seq) {
+        let queue = self.docs.entry(doc.clone()).or_default().queue(now, log);
+        match &mut queue.tail {
+            Some(tail) if tail.last < seq => (tail.last, tail.count) = (seq, tail.count + 1),
+            Some(_) => return,
+            None => queue.tail = Some(Tail { first: seq, last: seq, count: 1 }),
+        }
+        self.given_up += 1;
+        if queue.held.is_empty() && queue.asked.is_none() {
+            self.due.insert((doc.clone(), log));
+        }
+    }
+
+    /// A change was applied: nobody waits for it any more.
+    pub(super) fn applied(&mut self, doc: &DocId, hash: &Hash) {
+        let Some(waiting) = self.docs.get_mut(doc) else { return };
+        for (log, seq) in waiting.wants.remove(hash).unwrap_or_default() {
+            if let Some(held) = waiting.find(log, seq) {
+                held.missing.retain(|missing| missing != hash);
+            }
+        }
+    }
+
+    /// A change was refused: gives what follows it directly, which is refused too.
+    pub(super) fn refused(&mut self, doc: &DocId, hash: &Hash) -> Vec<Fallen> {
+        let Some(waiting) = self.docs.get_mut(doc) else { return Vec::new() };
+        let mut fallen = Vec::new();
+        for (log, seq) in waiting.wants.remove(hash).unwrap_or_default() {
+            let Some(queue) = waiting.queues.get_mut(&log) else { continue };
+            let Ok(at) = queue.held.binary_search_by_key(&seq, |held| held.seq) else { continue };
+            let Some(held) = queue.held.remove(at) else { continue };
+            waiting.unlist(log, &held);
+            (self.held, self.bytes) = (self.held - 1, self.bytes - held.change.as_ref().map_or(0, Bytes::len));
+            fallen.push(Fallen { log, seq, hash: held.hash });
+        }
+        fallen
+    }
+
+    /// Gives up bytes: of the oldest queues while there is too much, and of all that have waited for longer than `ttl`.
+    pub(super) fn shrink(&mut self, now: Time, held_max: usize, bytes_max: usize, ttl: Duration) {
+        while let Some((since, doc, log)) = self.ages.first() {
+            if self.held <= held_max && self.bytes <= bytes_max && now.since(*since) < ttl {
+                return;
+            }
+            let (doc, log) = (doc.clone(), *log);
+            self.ages.pop_first();
+            self.spill(&doc, log);
+        }
+    }
+
+    /// The next entry to ask for, at most `max` at the same time.
+    pub(super) fn ask(&mut self, max: usize) -> Option<(LogId, Seq)> {
+        while self.asked.len() < max {
+            let (doc, log) = self.due.pop_first()?;
+            let Some(queue) = self.docs.get_mut(&doc).and_then(|waiting| waiting.queues.get_mut(&log)) else {
+                continue;
+            };
+            let Some(tail) = queue.tail else { continue };
+            queue.asked = Some(tail.first);
+            let askers = self.asked.entry((log, tail.first)).or_default();
+            askers.insert(doc);
+            if askers.len() == 1 {
+                return Some((log, tail.first));
+            }
+        }
+        None
+    }
+
+    /// Whether this entry was asked for.
+    pub(super) fn is_asked(&self, log: LogId, seq: Seq) -> bool {
+        self.asked.contains_key(&(log, seq))
+    }
+
+    /// What was asked for and has not come.
+    pub(super) fn outstanding(&self) -> impl Iterator<Item = (LogId, Seq)> {
+        self.asked.keys().copied()
+    }
+
+    /// An entry came. Whoever had asked for it goes on behind it.
+    pub(super) fn came(&mut self, log: LogId, seq: Seq, of: Option<&DocId>) {
+        for doc in self.asked.remove(&(log, seq)).unwrap_or_default() {
+            let Some(queue) = self.docs.get_mut(&doc).and_then(|waiting| waiting.queues.get_mut(&log)) else {
+                continue;
+            };
+            queue.asked = None;
+            let Some(tail) = queue.tail.as_mut().filter(|tail| tail.first == seq) else { continue };
+            let own = usize::from(of == Some(&doc)).min(tail.count);
+            let done = tail.first >= tail.last;
+            let gone = if done { tail.count } else { own };
+            self.given_up -= gone;
+            if done {
+                queue.tail = None;
+            } else {
+                (tail.first, tail.count) = (seq.next(), tail.count - gone);
+            }
+            self.tidy(&doc, log);
+        }
+    }
+
+    /// Takes from the front of each queue what waits for nothing any more, in the order in which to apply it.
+    pub(super) fn released(&mut self, doc: &DocId) -> Vec<Arrived> {
+        let mut released = Vec::new();
+        let logs: Vec<LogId> =
+            self.docs.get(doc).map(|waiting| waiting.queues.keys().copied().collect()).unwrap_or_default();
+        for log in logs {
+            let Some(queue) = self.docs.get_mut(doc).and_then(|waiting| waiting.queues.get_mut(&log)) else { continue };
+            while let Some(front) = queue.held.pop_front_if(|held| held.missing.is_empty()) {
+                self.held -= 1;
+                let Some(change) = front.change else {
+                    let tail = queue.tail.map_or((front.seq, 0), |tail| (tail.last, tail.count));
+                    queue.tail = Some(Tail { first: front.seq, last: tail.0, count: tail.1 + 1 });
+                    self.given_up += 1;
+                    break;
+                };
+                self.bytes -= change.len();
+                released.push(Arrived { log, seq: front.seq, change });
+            }
+            self.tidy(doc, log);
+        }
+        released
+    }
+
+    /// Of a queue's first change only the name stays, of the others the range.
+    fn spill(&mut self, doc: &DocId, log: LogId) {
+        let Some(waiting) = self.docs.get_mut(doc) else { return };
+        let Some(queue) = waiting.queues.get_mut(&log) else { return };
+        for held in &mut queue.held {
+            self.bytes -= held.change.take().map_or(0, |change| change.len());
+        }
+        let others = queue.held.split_off(1.min(queue.held.len()));
+        if let (Some(first), Some(last)) = (others.front(), others.back()) {
+            let behind = queue.tail.map_or((last.seq, 0), |tail| (tail.last, tail.count));
+            queue.tail = Some(Tail { first: first.seq, last: behind.0, count: behind.1 + others.len() });
+            self.held -= others.len();
+            self.given_up += others.len();
+        }
+        for held in &others {
+            waiting.unlist(log, held);
+        }
+    }
+
+    /// Keeps the indices true after a queue lost something.
+    fn tidy(&mut self, doc: &DocId, log: LogId) {
+        let Some(waiting) = self.docs.get_mut(doc) else { return };
+        let Some(queue) = waiting.queues.get(&log) else { return };
+        if queue.held.iter().all(|held| held.change.is_none()) {
+            self.ages.remove(&(queue.since, doc.clone(), log));
+        }
+        if !queue.held.is_empty() {
+            self.due.remove(&(doc.clone(), log));
+        } else if queue.tail.is_none() {
+            waiting.queues.remove(&log);
+            if waiting.queues.is_empty() {
+                self.docs.remove(doc);
+            }
+        } else if queue.asked.is_none() {
+            self.due.insert((doc.clone(), log));
+        }
+    }
+}

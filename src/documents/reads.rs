@@ -1,0 +1,174 @@
+//! Reads of clients: places, histories, pages.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde_json::Value;
+
+use super::{DocState, Documents, Error, Listed, Outcome, Task, size};
+use crate::machine::Cx;
+use crate::types::{CommandId, DocId};
+
+/// Documents that one scan has read at the same time at most.
+const AHEAD_MAX: usize = 16;
+
+/// A read of one document that waits for its turn.
+#[derive(Debug)]
+pub(super) enum Read {
+    Get { command: CommandId, path: String },
+    History { command: CommandId },
+}
+
+impl Read {
+    pub(super) fn task(self, doc: &DocId) -> Task {
+        match self {
+            Self::Get { command, path } => Task::Get { doc: doc.clone(), command, path },
+            Self::History { command } => Task::History { doc: doc.clone(), command },
+        }
+    }
+}
+
+/// What a worker's answer is for.
+#[derive(Debug)]
+pub(super) enum Ask {
+    One,
+    Page(Scan),
+}
+
+/// A page that is being gathered.
+#[derive(Debug)]
+pub(super) struct Scan {
+    prefix: String,
+    after: Option<DocId>,
+    limit: usize,
+    values: bool,
+    /// Still to be read.
+    left: VecDeque<DocId>,
+    /// Being read.
+    reading: BTreeSet<DocId>,
+    read: BTreeMap<DocId, Listed>,
+    bytes: usize,
+    more: bool,
+}
+
+impl Scan {
+    pub(super) const fn new(prefix: String, after: Option<DocId>, limit: usize, values: bool) -> Self {
+        Self {
+            prefix,
+            after,
+            limit,
+            values,
+            left: VecDeque::new(),
+            reading: BTreeSet::new(),
+            read: BTreeMap::new(),
+            bytes: 0,
+            more: false,
+        }
+    }
+}
+
+impl Documents {
+    pub(super) fn on_read(&mut self, cx: &mut Cx<'_, Self>, doc: DocId, read: Read) {
+        let (Read::Get { command, .. } | Read::History { command }) = read;
+        if !self.docs.contains_key(&doc) && !self.work.contains_key(&doc) {
+            return self.reply(cx, command, Err(Error::NotFound { doc }));
+        }
+        self.asks.insert(command, Ask::One);
+        self.read(cx, doc, read);
+    }
+
+    /// Has a worker read, at once unless an edit is not durable yet.
+    fn read(&mut self, cx: &mut Cx<'_, Self>, doc: DocId, read: Read) {
+        match self.work.get_mut(&doc) {
+            Some(work) => {
+                work.reads.push_back(read);
+                self.pump(cx, &doc);
+            }
+            None => cx.task(read.task(&doc)),
+        }
+    }
+
+    pub(super) fn on_scan(&mut self, cx: &mut Cx<'_, Self>, command: CommandId, mut scan: Scan) {
+        if self.restoring > 0 {
+            return self.parked.push((command, scan));
+        }
+        let limit = scan.limit.min(self.config.page_max);
+        let mut found: Vec<(DocId, Listed)> = self.matching(&scan).take(limit + 1).collect();
+        scan.more = found.len() > limit;
+        found.truncate(limit);
+        if !scan.values {
+            let docs = found.into_iter().map(|(_, listed)| listed).collect();
+            return self.reply(cx, command, Ok(Outcome::Page { docs, more: scan.more }));
+        }
+        scan.left = found.into_iter().map(|(doc, _)| doc).collect();
+        self.read_on(cx, command, scan);
+    }
+
+    /// Documents with content under the scan's prefix and above where it goes on, in order.
+    fn matching(&self, scan: &Scan) -> impl Iterator<Item = (DocId, Listed)> {
+        // The longest part of the prefix that is itself an id is not above any id that begins with the prefix.
+        let (prefix, after) = (scan.prefix.clone(), scan.after.clone());
+        let mut ends = prefix.char_indices().rev().map(|(at, c)| at + c.len_utf8());
+        let floor = ends.find_map(|end| DocId::parse(&prefix[..end]).ok());
+        let from = match (floor, after.clone()) {
+            (Some(floor), Some(after)) => Some(floor.max(after)),
+            (floor, after) => floor.or(after),
+        };
+        let (below, within) = (prefix.clone(), prefix);
+        let docs = match from {
+            Some(from) => self.docs.range(from..),
+            None => self.docs.range::<DocId, _>(..),
+        };
+        docs.skip_while(move |(doc, _)| doc.as_str() < below.as_str())
+            .take_while(move |(doc, _)| doc.as_str().starts_with(&within))
+            .filter(move |(doc, state)| state.exists && after.as_ref().is_none_or(|after| after < *doc))
+            .map(|(doc, state)| (doc.clone(), Listed { doc: doc.clone(), heads: hexes(state), value: None }))
+    }
+
+    fn read_on(&mut self, cx: &mut Cx<'_, Self>, command: CommandId, mut scan: Scan) {
+        if scan.bytes >= self.config.page_bytes && !scan.left.is_empty() {
+            scan.left.clear();
+            scan.more = true;
+        }
+        if scan.left.is_empty() && scan.reading.is_empty() {
+            let docs = scan.read.into_values().collect();
+            return self.reply(cx, command, Ok(Outcome::Page { docs, more: scan.more }));
+        }
+        let free = AHEAD_MAX - scan.reading.len();
+        let next: Vec<DocId> = scan.left.drain(..free.min(scan.left.len())).collect();
+        scan.reading.extend(next.iter().cloned());
+        self.asks.insert(command, Ask::Page(scan));
+        for doc in next {
+            self.read(cx, doc, Read::Get { command, path: String::new() });
+        }
+    }
+
+    pub(super) fn on_got(
+        &mut self,
+        cx: &mut Cx<'_, Self>,
+        doc: DocId,
+        command: CommandId,
+        value: Result<Value, Error>,
+        state: &DocState,
+    ) {
+        match self.asks.remove(&command) {
+            None => {}
+            Some(Ask::One) => {
+                let result = value.map(|value| Outcome::Value { doc, value, heads: hexes(state) });
+                self.reply(cx, command, result);
+            }
+            Some(Ask::Page(mut scan)) => {
+                scan.reading.remove(&doc);
+                // A document that was removed meanwhile is left out.
+                if let Ok(value) = value {
+                    scan.bytes += size::of_value(&value);
+                    scan.read.insert(doc.clone(), Listed { doc, heads: hexes(state), value: Some(value) });
+                }
+                self.read_on(cx, command, scan);
+            }
+        }
+    }
+}
+
+fn hexes(state: &DocState) -> Vec<String> {
+    state.heads.iter().map(super::engine::hex).collect()
+}
