@@ -1,3 +1,55 @@
-//! The command line of the mesh.
+//! The command line: arguments in, output and an exit code out. What a peer does is the library's.
 
-fn main() {}
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the command line is a host: it reads clocks and starts threads"
+)]
+
+mod args;
+mod client;
+mod configuration;
+mod doc;
+mod failure;
+mod invite;
+mod mesh;
+mod output;
+mod topology;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use args::{Arguments, Command};
+use failure::Result;
+use output::Output;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.json, arguments.color);
+    match dispatch(arguments.command, output) {
+        Ok(code) => code,
+        Err(failure) => failure.report(output.json, output::wants_colour(arguments.color, io::stderr().is_terminal())),
+    }
+}
+
+fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
+    match command {
+        Command::Members(arguments) => mesh::members(&arguments, output),
+        Command::Status(arguments) => return mesh::status(&arguments, output),
+        Command::Doc(arguments) => doc::doc(arguments, output),
+        Command::Invite(arguments) => invite::invite(arguments, output),
+        Command::Revoke(arguments) => invite::revoke(&arguments, output),
+        Command::Config(command) => configuration::config(command, output),
+        Command::Topology(command) => topology::topology(command, output),
+        Command::Completions(arguments) => completions(&arguments),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn completions(arguments: &args::Completions) -> Result {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut Arguments::command(), "oxigdal-ha", &mut script);
+    Ok(io::stdout().write_all(&script)?)
+}

@@ -1,0 +1,284 @@
+//! The arguments, as clap reads them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+/// What the exit codes mean; shown below the help.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  not done, or not as it should be: the reason is on standard error
+  2  wrong arguments, or a file that cannot be used
+  3  no peer answers at --api";
+
+/// A gossip-based peer-to-peer mesh that keeps documents highly available: edit anywhere, offline too; every peer ends
+/// with the same content.
+#[derive(Debug, Parser)]
+#[command(name = "oxigdal-ha", version, after_help = EXIT_CODES, max_term_width = 110, subcommand_required = true)]
+#[command(arg_required_else_help = true, propagate_version = false)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Answer in JSON
+    #[arg(long, global = true, help_heading = "Output")]
+    pub(crate) json: bool,
+    /// When to use colours: auto, always or never
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = "Output")]
+    #[arg(hide_possible_values = true)]
+    pub(crate) color: When,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show who is in the mesh
+    Members(Members),
+    /// Show how a peer stands and what is wrong with it
+    Status(Status),
+    /// Read and edit documents
+    Doc(Doc),
+    /// Let peers join
+    Invite(Invite),
+    /// Expel a node from the mesh for good, or list who is expelled
+    Revoke(Revoke),
+    /// Write, check and explain configurations
+    #[command(subcommand)]
+    Config(Config),
+    /// Check and draw topologies
+    #[command(subcommand)]
+    Topology(Topology),
+    /// Print a completion script for a shell
+    Completions(Completions),
+}
+
+/// Where the peer is that a client command talks to.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Peer")]
+pub(crate) struct Target {
+    /// The local HTTP interface of a peer
+    #[arg(long, global = true, env = "OXIGDAL_HA_API", default_value = "127.0.0.1:4748", value_name = "HOST:PORT")]
+    pub(crate) api: String,
+    /// The file that holds the peer's token; changes need it [default: oxigdal-ha-data/api-token]
+    #[arg(long, global = true, env = "OXIGDAL_HA_TOKEN", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Members {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Go on showing changes
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Exit with 1 when something is wrong
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doc {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(subcommand)]
+    pub(crate) command: DocCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DocCommand {
+    /// Make a document have exactly this content; only what differs is written
+    Put {
+        /// The document, such as layers/countries/FJI
+        id: String,
+        /// A JSON object; @FILE reads a file, - or nothing reads standard input
+        value: Option<String>,
+        /// Fail if the document exists
+        #[arg(long)]
+        create: bool,
+    },
+    /// Show a document, or one place in it
+    Get {
+        /// The document
+        id: String,
+        /// A JSON Pointer, such as properties/name
+        #[arg(default_value = "")]
+        path: String,
+    },
+    /// Set one place in a document, creating objects on the way
+    Set {
+        /// The document
+        id: String,
+        /// A JSON Pointer, such as properties/name
+        path: String,
+        /// JSON; what is no JSON is taken as text
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+        /// Take the value as text, whatever it looks like
+        #[arg(long)]
+        text: bool,
+    },
+    /// Remove a document, or one place in it
+    Rm {
+        /// The document
+        id: String,
+        /// A JSON Pointer; without it the whole document goes
+        path: Option<String>,
+    },
+    /// List documents, in order of id
+    Ls {
+        /// Only ids that begin with this
+        #[arg(default_value = "")]
+        prefix: String,
+        /// Show the contents too
+        #[arg(long)]
+        values: bool,
+        /// At most so many
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+    /// Show the changes of a document, oldest first
+    History {
+        /// The document
+        id: String,
+    },
+    /// Show changes as they arrive, until interrupted
+    Watch {
+        /// Only documents that begin with this
+        #[arg(default_value = "")]
+        prefix: String,
+    },
+    /// Import GeoJSON, one feature a document; run it again to go on where it stopped
+    Import {
+        /// A GeoJSON file; - for standard input
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// What the ids of the documents begin with, such as layers/countries
+        #[arg(long, default_value = "layers/import")]
+        prefix: String,
+        /// The property to take ids from where features have none
+        #[arg(long, value_name = "PROPERTY")]
+        id_property: Option<String>,
+    },
+    /// Export documents that are features as one GeoJSON feature collection
+    Export {
+        /// Only ids that begin with this
+        #[arg(default_value = "")]
+        prefix: String,
+        /// Where to write; standard output without it
+        #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        output: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Invite {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(subcommand)]
+    pub(crate) command: InviteCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum InviteCommand {
+    /// Make an invite, which one peer may use once
+    Issue {
+        /// For whom, in your own words
+        #[arg(long, default_value = "")]
+        name: String,
+        /// How long it is good, such as 30min or 24h
+        #[arg(long, default_value = "1h", value_name = "TIME", value_parser = seconds)]
+        ttl: u64,
+    },
+    /// List the invites that this peer made
+    List,
+    /// Take an invite back that was not used yet
+    Revoke {
+        /// Its id, as `list` shows it
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// The node's id; without it, who is expelled
+    pub(crate) node: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Print a file with every setting, its meaning and its default
+    Init {
+        /// Where to write; standard output without it. An existing file is not touched
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+    },
+    /// Check a file together with the environment
+    Check {
+        /// The file
+        #[arg(env = "OXIGDAL_HA_CONFIG", value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+    },
+    /// Print the settings that count
+    Print {
+        /// The file
+        #[arg(env = "OXIGDAL_HA_CONFIG", value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+        /// Show where each value comes from
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Topology {
+    /// Check a file; errors name the place
+    Check {
+        /// topologies/*.toml
+        #[arg(required = true, value_hint = ValueHint::FilePath)]
+        files: Vec<PathBuf>,
+    },
+    /// Draw a file
+    Show {
+        /// One of topologies/*.toml
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Draw it as SVG into this file too; - for standard output, and no text
+        #[arg(long, value_name = "OUT", value_hint = ValueHint::FilePath)]
+        svg: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Whole seconds of a text such as `30min`.
+fn seconds(text: &str) -> Result<u64, String> {
+    let time = oxigdal_ha::topology::duration(text).map_err(|error| error.to_string())?;
+    if time.subsec_nanos() == 0 && !time.is_zero() {
+        Ok(time.as_secs())
+    } else {
+        Err(format!("{text:?} is not a whole number of seconds above 0"))
+    }
+}

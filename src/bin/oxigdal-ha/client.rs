@@ -1,0 +1,223 @@
+//! The client of a peer's local HTTP interface.
+
+use std::io::{self, BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use ureq::http::{Response, StatusCode};
+use ureq::{Agent, Body};
+
+use crate::args::Target;
+use crate::failure::{Code, Failure, Result};
+
+/// A peer that does not accept a connection within this time is not there.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// A peer that does not answer within this time is stuck. Long, since an edit waits for the disk.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// Largest answer, in bytes: a page of documents.
+const ANSWER_BYTES_MAX: u64 = 256 << 20;
+/// Where a peer that was started here without further words keeps its token.
+const TOKEN_FILE: &str = "oxigdal-ha-data/api-token";
+
+/// Talks to one peer. Cheap to clone; clones share connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    api: String,
+    agent: Agent,
+    token_file: Option<PathBuf>,
+    token: Option<String>,
+}
+
+impl Client {
+    /// For a peer given by arguments.
+    pub(crate) fn new(target: &Target) -> Result<Self> {
+        let api = target.api.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let api = if api.starts_with(':') { format!("127.0.0.1{api}") } else { api };
+        if api.parse::<ureq::http::uri::Authority>().is_err() {
+            return Err(Failure::usage(format_args!("--api {api:?} is not HOST:PORT")));
+        }
+        let token_file =
+            target.token_file.clone().or_else(|| Some(TOKEN_FILE.into()).filter(|path: &PathBuf| path.exists()));
+        let token = match &token_file {
+            // A file that was asked for must be there; only changes need it, but a wrong path is better told at once.
+            Some(path) => Some(read_token(path)?),
+            None => None,
+        };
+        Ok(Self { api, agent: agent(Some(ANSWER_MAX)), token_file, token })
+    }
+
+    /// Reads from the peer.
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T> {
+        let mut request = self.agent.get(self.url(path));
+        request = query.iter().fold(request, |request, (key, value)| request.query(key, value));
+        self.read(self.answered(self.signed(request).call())?)
+    }
+
+    /// Changes something, with a body.
+    pub(crate) fn send<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, &str)],
+        body: &impl Serialize,
+    ) -> Result<T> {
+        let url = self.url(path);
+        let request = match method {
+            "PUT" => self.agent.put(url),
+            "PATCH" => self.agent.patch(url),
+            _ => self.agent.post(url),
+        };
+        let request = query.iter().fold(request, |request, (key, value)| request.query(key, value));
+        self.read(self.answered(self.signed(request).send_json(body))?)
+    }
+
+    /// Removes something.
+    pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.read(self.answered(self.signed(self.agent.delete(self.url(path))).call())?)
+    }
+
+    /// Server-sent events, until the peer stops or `each` has had enough. Gives each event's name and data.
+    pub(crate) fn watch(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        mut each: impl FnMut(&str, Value) -> Result<bool>,
+    ) -> Result {
+        let endless = agent(None);
+        let request = endless.get(self.url(path)).header("Accept", "text/event-stream");
+        let request = query.iter().fold(request, |request, (key, value)| request.query(key, value));
+        let response = self.answered(self.signed(request).call())?;
+        let (mut event, mut data) = (String::new(), String::new());
+        for line in BufReader::new(response.into_body().into_reader()).lines() {
+            let line =
+                line.map_err(|error| Failure::with(Code::NoPeer, format_args!("{} ended: {error}", self.api)))?;
+            if let Some(name) = line.strip_prefix("event:") {
+                name.trim().clone_into(&mut event);
+            } else if let Some(text) = line.strip_prefix("data:") {
+                data += text.trim();
+            } else if line.is_empty() && !data.is_empty() {
+                let value = serde_json::from_str(&data).map_err(|error| self.garbled(&error))?;
+                if !each(&event, value)? {
+                    return Ok(());
+                }
+                event.clear();
+                data.clear();
+            }
+        }
+        Err(Failure::with(Code::NoPeer, format_args!("the peer at {} has stopped", self.api)))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.api)
+    }
+
+    fn signed<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        match &self.token {
+            Some(token) => request.header("Authorization", &format!("Bearer {token}")),
+            None => request,
+        }
+    }
+
+    fn answered(&self, result: std::result::Result<Response<Body>, ureq::Error>) -> Result<Response<Body>> {
+        let response = result.map_err(|error| self.unreachable(&error))?;
+        if response.status().is_success() { Ok(response) } else { Err(self.refused(response)) }
+    }
+
+    fn read<T: DeserializeOwned>(&self, mut response: Response<Body>) -> Result<T> {
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        let body = body.map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&body).map_err(|error| self.garbled(&error))
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> Failure {
+        match error {
+            ureq::Error::Timeout(_) => {
+                Failure::with(Code::NoPeer, format_args!("the peer at {} does not answer: {error}", self.api))
+            }
+            _ => Failure::with(Code::NoPeer, format_args!("no peer answers at {}: {}", self.api, cause(error)))
+                .hint("start one with `oxigdal-ha run`, or name another with --api or OXIGDAL_HA_API"),
+        }
+    }
+
+    fn garbled(&self, error: &serde_json::Error) -> Failure {
+        Failure::new(format_args!("the answer of {} is not understood: {error}", self.api))
+            .hint("is this the local HTTP interface of a peer of the same version?")
+    }
+
+    /// The peer's own words, with what to do where that is known.
+    fn refused(&self, mut response: Response<Body>) -> Failure {
+        let status = response.status();
+        let body: Option<Value> = response.body_mut().read_json().ok();
+        let message = body.as_ref().and_then(|body| body.pointer("/error/message")).and_then(Value::as_str);
+        let failure = Failure::new(message.map_or_else(|| format!("{} answered {status}", self.api), str::to_owned));
+        match (status, &self.token_file) {
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, None) => {
+                failure.hint("give the peer's token: --token-file DATA-DIR/api-token, or OXIGDAL_HA_TOKEN")
+            }
+            (StatusCode::UNAUTHORIZED, Some(file)) => {
+                failure.hint(format!("the token was read from {}: is it the one of this peer?", file.display()))
+            }
+            (StatusCode::SERVICE_UNAVAILABLE, _) => failure.busy(),
+            _ => failure,
+        }
+    }
+}
+
+fn agent(answer_max: Option<Duration>) -> Agent {
+    Agent::config_builder()
+        .timeout_connect(Some(CONNECT_MAX))
+        .timeout_recv_response(Some(ANSWER_MAX))
+        .timeout_global(answer_max)
+        .http_status_as_error(false)
+        .proxy(None)
+        .max_redirects(0)
+        .user_agent(concat!("oxigdal-ha/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .new_agent()
+}
+
+/// The innermost words: the outer ones only say "io".
+fn cause(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        ureq::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn read_token(path: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::file("read the token", path, &error))?;
+    let token = text.trim();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Failure::usage(format_args!("{} does not hold a token", path.display())));
+    }
+    Ok(token.to_owned())
+}
+
+/// The path of a document in the interface: each segment percent-encoded, slashes kept.
+pub(crate) fn doc_path(base: &str, id: &str) -> String {
+    let mut path = format!("{base}/");
+    for byte in id.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => path.push(char::from(byte)),
+            _ => {
+                use std::fmt::Write as _;
+                write!(path, "%{byte:02X}").expect("writing to a String cannot fail");
+            }
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_encoded_by_segment() {
+        assert_eq!(doc_path("/v1/docs", "Köln/Straße 1"), "/v1/docs/K%C3%B6ln/Stra%C3%9Fe%201");
+    }
+}

@@ -1,0 +1,200 @@
+//! `doc import` and `doc export`: GeoJSON in and out, one feature a document.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use oxigdal_ha::documents::geojson;
+use oxigdal_ha::types::DocId;
+use serde_json::{Value, json};
+
+use super::{read, scan, standard_input};
+use crate::client::{Client, doc_path};
+use crate::failure::{Failure, Result};
+use crate::output::{Output, Tone, bytes};
+
+/// Edits under way at the same time. They share one sync of the peer's disk.
+const WRITERS: usize = 16;
+/// How often one edit is tried while the peer is busy, and how long between.
+const TRIES: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(150);
+
+/// What an import came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Imported {
+    /// Documents that are new or differ from what was there.
+    pub(crate) written: usize,
+    /// Documents that were there already.
+    pub(crate) unchanged: usize,
+}
+
+pub(super) fn import(client: &Client, file: &Path, prefix: &str, id_property: Option<&str>, output: Output) -> Result {
+    let text = if file == Path::new("-") { standard_input()? } else { read(file)? };
+    let import = geojson::import(&text, prefix, id_property)
+        .map_err(|error| Failure::usage(format_args!("{}: {error}", file.display())))?;
+    let (count, began) = (import.features.len(), Instant::now());
+    let bar = bar(count, output);
+    let imported = import_features(client, &import.features, &|| bar.inc(1)).map_err(|(done, failure)| {
+        bar.abandon();
+        let hint =
+            format!("{} of {count} are in; run it again to go on: what is there is not written twice", done.load());
+        failure.hint(hint)
+    })?;
+    bar.finish_and_clear();
+    let seconds = began.elapsed().as_secs_f64();
+    if output.json {
+        return output.value(&json!({
+            "features": count, "written": imported.written, "unchanged": imported.unchanged,
+            "bytes": text.len(), "seconds": seconds, "left_handed": import.left_handed, "foreign": import.foreign,
+        }));
+    }
+    let rate = f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / seconds.max(1e-3);
+    output.line(format_args!(
+        "{} {count} features from {} in {seconds:.2} s ({rate:.0}/s): {} written, {} unchanged",
+        output.paint(Tone::Good, "imported"),
+        bytes(text.len() as u64),
+        imported.written,
+        imported.unchanged
+    ))?;
+    if import.left_handed > 0 {
+        let note = format!("{} polygons are wound the old way; kept as they are (RFC 7946, 3.1.6)", import.left_handed);
+        output.line(output.paint(Tone::Dim, note))?;
+    }
+    if !import.foreign.is_empty() {
+        let names: Vec<&str> = import.foreign.keys().map(String::as_str).collect();
+        let note = format!("not part of any feature, left out: {}", names.join(", "));
+        output.line(output.paint(Tone::Dim, note))?;
+    }
+    Ok(())
+}
+
+/// How far an import came.
+pub(crate) struct Done(AtomicUsize);
+
+impl Done {
+    fn load(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Puts each feature into its document. Several edits are under way at a time, so that they share the disk's syncs.
+pub(crate) fn import_features(
+    client: &Client,
+    features: &[(DocId, Value)],
+    tick: &(dyn Fn() + Sync),
+) -> std::result::Result<Imported, (Done, Failure)> {
+    let (next, done, written) = (AtomicUsize::new(0), Done(AtomicUsize::new(0)), AtomicUsize::new(0));
+    let failed = Mutex::new(None::<Failure>);
+    let failure = || failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    std::thread::scope(|scope| {
+        for _ in 0..WRITERS.min(features.len()) {
+            scope.spawn(|| {
+                while failure().is_none() {
+                    let Some((id, value)) = features.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
+                    match put(client, id, value) {
+                        Ok(new) => written.fetch_add(usize::from(new), Ordering::Relaxed),
+                        Err(error) => return *failure() = Some(error),
+                    };
+                    done.0.fetch_add(1, Ordering::Relaxed);
+                    tick();
+                }
+            });
+        }
+    });
+    let failed = failure().take();
+    match failed {
+        Some(failure) => Err((done, failure)),
+        None => {
+            let written = written.into_inner();
+            Ok(Imported { written, unchanged: features.len() - written })
+        }
+    }
+}
+
+/// Whether anything was written. A peer that is busy is asked again.
+fn put(client: &Client, id: &DocId, value: &Value) -> Result<bool> {
+    let path = doc_path("/v1/docs", id.as_str());
+    let mut tries = 1;
+    loop {
+        match client.send::<Value>("PUT", &path, &[], value) {
+            Ok(answer) => return Ok(!answer["stamp"].is_null()),
+            Err(failure) if failure.is_busy() && tries < TRIES => {
+                std::thread::sleep(PAUSE * tries);
+                tries += 1;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+pub(super) fn export(client: &Client, prefix: &str, file: Option<&Path>, output: Output) -> Result {
+    let (began, bar) = (Instant::now(), spinner(file.is_some(), output));
+    let export = export_text(client, prefix, &|| bar.inc(1))?;
+    bar.finish_and_clear();
+    let Some(file) = file else { return Ok(io::stdout().write_all(export.text.as_bytes())?) };
+    write_whole(file, &export.text).map_err(|error| Failure::file("write", file, &error))?;
+    let seconds = began.elapsed().as_secs_f64();
+    if output.json {
+        return output.value(&json!({
+            "features": export.features, "skipped": export.skipped, "bytes": export.text.len(), "seconds": seconds,
+        }));
+    }
+    let (size, good) = (bytes(export.text.len() as u64), output.paint(Tone::Good, "exported"));
+    output.line(format_args!(
+        "{good} {} features, {size}, to {} in {seconds:.2} s",
+        export.features,
+        file.display()
+    ))?;
+    if export.skipped > 0 {
+        output.line(output.paint(Tone::Dim, format_args!("{} documents are no features: left out", export.skipped)))?;
+    }
+    Ok(())
+}
+
+/// The documents as a feature collection: the same documents give the same bytes on every peer.
+pub(crate) fn export_text(client: &Client, prefix: &str, tick: &dyn Fn()) -> Result<geojson::Export> {
+    let mut docs: BTreeMap<DocId, Value> = BTreeMap::new();
+    scan(client, prefix, true, |doc| {
+        let id = doc["doc"].as_str().unwrap_or_default();
+        let id = DocId::parse(id).map_err(|error| Failure::new(format_args!("the peer's answer: {error}")))?;
+        docs.insert(id, doc["value"].clone());
+        tick();
+        Ok(true)
+    })?;
+    Ok(geojson::export(&docs))
+}
+
+/// Under another name first, so that nobody ever sees half a file.
+fn write_whole(file: &Path, text: &str) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let mut partial = tempfile::NamedTempFile::new_in(folder)?;
+    partial.write_all(text.as_bytes())?;
+    partial.persist(file)?;
+    Ok(())
+}
+
+/// Progress goes to standard error, and only to a terminal.
+fn target(output: Output) -> ProgressDrawTarget {
+    if output.json || !io::stderr().is_terminal() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
+}
+
+fn bar(count: usize, output: Output) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(count as u64), target(output));
+    let style = "{spinner:.cyan} importing {bar:32.cyan/dim} {human_pos}/{human_len} features  {per_sec}  {eta} left";
+    bar.set_style(ProgressStyle::with_template(style).expect("the template is fixed").progress_chars("━╸─"));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+fn spinner(wanted: bool, output: Output) -> ProgressBar {
+    let target = if wanted { target(output) } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(None, target);
+    let style = "{spinner:.cyan} exporting {human_pos} documents  {per_sec}";
+    bar.set_style(ProgressStyle::with_template(style).expect("the template is fixed"));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}

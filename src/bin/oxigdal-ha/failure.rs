@@ -1,0 +1,99 @@
+//! Why a command was not done, as people and scripts learn it: `error: ...`, a hint, an exit code.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+/// What the exit codes mean; see the help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// It was not done.
+    Failed = 1,
+    /// Arguments or files cannot be used.
+    Usage = 2,
+    /// Nobody answers.
+    NoPeer = 3,
+}
+
+/// Why a command was not done.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: Code,
+    message: String,
+    hint: Option<String>,
+    /// Whoever reads our output went away: no failure at all.
+    quiet: bool,
+    /// The peer has too much to do, and says so.
+    busy: bool,
+}
+
+pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
+
+impl Failure {
+    /// It was not done.
+    pub(crate) fn new(message: impl fmt::Display) -> Self {
+        Self::with(Code::Failed, message)
+    }
+
+    /// Arguments or files cannot be used.
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+        Self::with(Code::Usage, message)
+    }
+
+    pub(crate) fn with(code: Code, message: impl fmt::Display) -> Self {
+        Self { code, message: message.to_string(), hint: None, quiet: false, busy: false }
+    }
+
+    /// What to do about it.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// A file that could not be read or written.
+    pub(crate) fn file(verb: &str, path: &std::path::Path, error: &io::Error) -> Self {
+        Self::usage(format_args!("cannot {verb} {}: {error}", path.display()))
+    }
+
+    /// The peer has too much to do: to be tried again.
+    pub(crate) fn busy(mut self) -> Self {
+        self.busy = true;
+        self.hint("try again shortly")
+    }
+
+    pub(crate) const fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// Tells it on standard error and gives the exit code.
+    pub(crate) fn report(&self, json: bool, red: bool) -> ExitCode {
+        if self.quiet {
+            return ExitCode::SUCCESS;
+        }
+        let told = if json {
+            let error = serde_json::json!({ "error": { "message": self.message, "hint": self.hint } });
+            format!("{error}\n")
+        } else {
+            let label = if red { "\x1b[1;31merror\x1b[0m" } else { "error" };
+            let hint = self.hint.as_ref().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
+            format!("{label}: {}\n{hint}", self.message)
+        };
+        // Nobody is left to tell when standard error is closed too.
+        let _ = io::Write::write_all(&mut io::stderr(), told.as_bytes());
+        ExitCode::from(self.code as u8)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// Only output is written with `?`; files name themselves with [`Failure::file`].
+    fn from(error: io::Error) -> Self {
+        let quiet = error.kind() == io::ErrorKind::BrokenPipe;
+        Self { quiet, ..Self::new(format_args!("cannot write the output: {error}")) }
+    }
+}

@@ -1,0 +1,88 @@
+//! `invite` and `revoke`: who may join, and who may not any more.
+
+use serde_json::{Value, json};
+
+use crate::args::{Invite, InviteCommand, Revoke};
+use crate::client::{Client, doc_path};
+use crate::failure::{Failure, Result};
+use crate::output::{Output, Tone, cell};
+
+pub(crate) fn invite(arguments: Invite, output: Output) -> Result {
+    let client = Client::new(&arguments.target)?;
+    match arguments.command {
+        InviteCommand::Issue { name, ttl } => issue(&client, &name, ttl, output),
+        InviteCommand::List => list(&client, output),
+        InviteCommand::Revoke { id } => {
+            let answer: Value = client.delete(&doc_path("/v1/invites", &id))?;
+            if output.json { output.value(&answer) } else { output.line(format_args!("invite {id} is taken back")) }
+        }
+    }
+}
+
+fn issue(client: &Client, name: &str, ttl: u64, output: Output) -> Result {
+    let answer: Value = client.send("POST", "/v1/invites", &[], &json!({ "ttl_s": ttl, "name": name }))?;
+    if output.json {
+        return output.value(&answer);
+    }
+    let text = |key: &str| answer[key].as_str().unwrap_or_default();
+    // Alone on its line when piped, so that it can be handed on.
+    if !output.terminal {
+        return output.line(text("invite"));
+    }
+    output.line(output.paint(Tone::Bold, text("invite")))?;
+    output.line("")?;
+    let note = format!("good once, until {}. On the new peer:", text("expires"));
+    output.line(output.paint(Tone::Dim, note))?;
+    output.line(format_args!("  oxigdal-ha run --join {}", text("invite")))
+}
+
+fn list(client: &Client, output: Output) -> Result {
+    let answer: Value = client.get("/v1/invites", &[])?;
+    if output.json {
+        return output.value(&answer);
+    }
+    let mut table = output.table(&["ID", "NAME", "STATE", "EXPIRES", "USED BY"]);
+    for invite in answer["invites"].as_array().into_iter().flatten() {
+        let text = |key: &str| invite[key].as_str().unwrap_or_default();
+        let (state, tone) = match (invite["revoked"].as_bool(), text("used_by")) {
+            (Some(true), _) => ("taken back", Tone::Bad),
+            (_, "") => ("open", Tone::Good),
+            _ => ("used", Tone::Dim),
+        };
+        table.add_row([
+            cell(Tone::Bold, text("id")),
+            cell(Tone::Name, text("name")),
+            cell(tone, state),
+            cell(Tone::Dim, text("expires")),
+            cell(Tone::Dim, text("used_by")),
+        ]);
+    }
+    output.rows(&table)
+}
+
+pub(crate) fn revoke(arguments: &Revoke, output: Output) -> Result {
+    let client = Client::new(&arguments.target)?;
+    let Some(node) = &arguments.node else { return revoked(&client, output) };
+    if node.parse::<oxigdal_ha::types::NodeId>().is_err() {
+        return Err(Failure::usage(format_args!("{node:?} is not a node id"))
+            .hint("`oxigdal-ha members` shows the ids in its column NODE"));
+    }
+    let answer: Value = client.send("POST", "/v1/revoked", &[], &json!({ "node": node }))?;
+    if output.json {
+        return output.value(&answer);
+    }
+    output.line(format_args!("{node} is expelled: its links close as the word spreads, and it is not let in again"))
+}
+
+fn revoked(client: &Client, output: Output) -> Result {
+    let answer: Value = client.get("/v1/revoked", &[])?;
+    if output.json {
+        return output.value(&answer);
+    }
+    let mut table = output.table(&["NODE", "SINCE"]);
+    for entry in answer["revoked"].as_array().into_iter().flatten() {
+        let text = |key: &str| entry[key].as_str().unwrap_or_default();
+        table.add_row([cell(Tone::Bold, text("node")), cell(Tone::Dim, text("at"))]);
+    }
+    output.rows(&table)
+}

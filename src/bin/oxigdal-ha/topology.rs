@@ -1,0 +1,56 @@
+//! `topology`: check files, draw them.
+
+use std::path::Path;
+
+use oxigdal_ha::topology::{Topology, svg, text};
+use serde_json::{Value, json};
+
+use crate::args;
+use crate::failure::{Failure, Result};
+use crate::output::{Output, Tone};
+
+pub(crate) fn topology(command: args::Topology, output: Output) -> Result {
+    match command {
+        args::Topology::Check { files } => files.iter().try_for_each(|file| check(file, output)),
+        args::Topology::Show { file, svg } => show(&file, svg.as_deref(), output),
+    }
+}
+
+/// Reads and checks a topology file.
+pub(crate) fn read(file: &Path) -> Result<Topology> {
+    let text = std::fs::read_to_string(file).map_err(|error| Failure::file("read", file, &error))?;
+    Topology::parse(&file.display().to_string(), &text).map_err(Failure::usage)
+}
+
+fn check(file: &Path, output: Output) -> Result {
+    let topology = read(file)?;
+    if output.json {
+        return output.value(&summary(&topology));
+    }
+    let (name, nodes) = (topology.name(), topology.nodes().len());
+    let plural = if nodes == 1 { "" } else { "s" };
+    let line = format!("{}: {name}, {nodes} node{plural}, {}", file.display(), topology.overlay());
+    output.line(format_args!("{} {line}", output.paint(Tone::Good, "ok")))
+}
+
+fn show(file: &Path, out: Option<&Path>, output: Output) -> Result {
+    let topology = read(file)?;
+    match out {
+        Some(out) if out == Path::new("-") => return output.line(svg(&topology).trim_end()),
+        Some(out) => std::fs::write(out, svg(&topology)).map_err(|error| Failure::file("write", out, &error))?,
+        None => {}
+    }
+    if output.json {
+        return output.value(&summary(&topology));
+    }
+    output.line(text(&topology).trim_end())
+}
+
+/// The topology with its edges by name.
+fn summary(topology: &Topology) -> Value {
+    let mut value = serde_json::to_value(topology).expect("a topology has text keys and finite numbers");
+    let name = |at: usize| &topology.nodes()[at].name;
+    value["edges"] = topology.edges().iter().map(|edge| json!([name(edge.a), name(edge.b)])).collect();
+    value["top"] = topology.top().map(name).map_or(Value::Null, |name| json!(name));
+    value
+}

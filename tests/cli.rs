@@ -1,0 +1,211 @@
+//! The command line without a running peer: what its commands print, what they refuse, and how they exit.
+#![cfg(feature = "cli")]
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+/// What a run printed and how it ended.
+#[derive(Debug, PartialEq)]
+struct Run {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+impl Run {
+    fn json(&self) -> Value {
+        assert_eq!(self.code, 0, "{self:?}");
+        serde_json::from_str(&self.out).unwrap()
+    }
+}
+
+fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oxigdal-ha"));
+    command.args(args).current_dir(dir).stdin(Stdio::null()).env("COLUMNS", "100");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OXIGDAL_HA_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn finished(command: &mut Command) -> Run {
+    Run::from(command.output().unwrap())
+}
+
+/// A run in the package's folder.
+fn run(args: &[&str]) -> Run {
+    finished(&mut command(Path::new(env!("CARGO_MANIFEST_DIR")), args))
+}
+
+#[test]
+fn topologies_are_checked_by_name() {
+    let checked = run(&["topology", "check", "topologies/single.toml", "topologies/tree-13.toml"]);
+    let out =
+        "ok topologies/single.toml: single, 1 node, mesh\nok topologies/tree-13.toml: tree-13, 13 nodes, tree:3\n";
+    assert_eq!(checked, Run { code: 0, out: out.into(), err: String::new() });
+}
+
+#[test]
+fn a_wrong_topology_is_refused_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("t.toml"), "schema = 1\nname = \"t\"\noverlay = \"ring\"\n[[node]]\nname = \"a\"\n")
+        .unwrap();
+    let refused = finished(&mut command(dir.path(), &["topology", "check", "t.toml"]));
+    let err = "error: t.toml:3:11: overlay: unknown overlay \"ring\"; expected \"star\", \"mesh\", \"tree\" or \"tree:ARITY\"\n";
+    assert_eq!(refused, Run { code: 2, out: String::new(), err: err.into() });
+    let missing = finished(&mut command(dir.path(), &["topology", "show", "u.toml"]));
+    assert_eq!(missing.err, "error: cannot read u.toml: No such file or directory (os error 2)\n");
+}
+
+#[test]
+fn topologies_are_drawn_as_text_as_json_and_as_svg() {
+    let shown = run(&["topology", "show", "topologies/star-5.toml"]);
+    assert!(shown.out.starts_with("star-5\nA hub and four spokes on one LAN.\n"), "{}", shown.out);
+    let summary = run(&["topology", "show", "topologies/star-5.toml", "--json"]).json();
+    assert_eq!((&summary["top"], &summary["edges"][0]), (&json!("hub"), &json!(["hub", "spare"])));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("star.svg");
+    let drawn = run(&["topology", "show", "topologies/star-5.toml", "--svg", file.to_str().unwrap()]);
+    assert_eq!((drawn.code, drawn.out), (0, shown.out));
+    let piped = run(&["topology", "show", "topologies/star-5.toml", "--svg", "-"]);
+    assert_eq!(std::fs::read_to_string(file).unwrap(), piped.out);
+    assert!(piped.out.starts_with("<svg "));
+}
+
+#[test]
+fn the_default_configuration_is_a_file_that_means_the_default() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = finished(&mut command(dir.path(), &["config", "init", "node.toml"]));
+    assert_eq!(written.code, 0, "{written:?}");
+    let again = finished(&mut command(dir.path(), &["config", "init", "node.toml"]));
+    assert_eq!((again.code, again.err.as_str()), (2, "error: cannot write node.toml: File exists (os error 17)\n"));
+    let checked = finished(&mut command(dir.path(), &["config", "check", "node.toml"]));
+    assert!(checked.out.starts_with("ok node.toml: 0 settings given;"), "{checked:?}");
+    let printed = finished(&mut command(dir.path(), &["config", "print", "node.toml"]));
+    std::fs::write(dir.path().join("printed.toml"), &printed.out).unwrap();
+    let reprinted = finished(&mut command(dir.path(), &["config", "print", "printed.toml"]));
+    assert_eq!(printed, reprinted);
+}
+
+#[test]
+fn each_setting_tells_where_it_comes_from() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("node.toml"), "[node]\nname = \"fjord\"\n").unwrap();
+    let print = |args: &[&str]| {
+        let mut command = command(dir.path(), &[&["config", "print", "node.toml", "--origin"], args].concat());
+        finished(command.env("OXIGDAL_HA_NODE__REGION", "north"))
+    };
+    let settings = print(&["--json"]).json();
+    let origin = |key: &str| settings.as_array().unwrap().iter().find(|setting| setting["key"] == key).unwrap().clone();
+    assert_eq!(origin("node.name"), json!({ "key": "node.name", "value": "\"fjord\"", "origin": "node.toml:2" }));
+    assert_eq!(origin("node.region")["origin"], "environment OXIGDAL_HA_NODE__REGION");
+    assert_eq!(origin("node.zone")["origin"], "default");
+    let table = print(&[]).out;
+    let row = table.lines().find(|line| line.starts_with("node.name")).unwrap();
+    assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["node.name", "\"fjord\"", "node.toml:2"]);
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("node.toml"), "[node]\nnaem = \"x\"\n").unwrap();
+    let refused = finished(&mut command(dir.path(), &["config", "check", "node.toml"]));
+    let err = "error: node.toml:2: there is no key `node.naem`; did you mean `node.name`?\n";
+    assert_eq!(refused, Run { code: 2, out: String::new(), err: err.into() });
+    let as_json = finished(&mut command(dir.path(), &["config", "check", "node.toml", "--json"]));
+    let error: Value = serde_json::from_str(&as_json.err).unwrap();
+    assert_eq!(error["error"]["message"], "node.toml:2: there is no key `node.naem`; did you mean `node.name`?");
+}
+
+#[test]
+fn a_peer_that_is_not_there_is_told_with_a_hint_and_code_3() {
+    // Bound and closed again: nobody listens there now.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let api = format!("127.0.0.1:{port}");
+    for args in [&["members"][..], &["status"], &["doc", "get", "a"], &["doc", "ls"], &["invite", "list"], &["revoke"]]
+    {
+        let told = run(&[args, &["--api", &api]].concat());
+        let err = format!(
+            "error: no peer answers at {api}: connection refused\n  \
+             hint: start one with `oxigdal-ha run`, or name another with --api or OXIGDAL_HA_API\n"
+        );
+        assert_eq!(told, Run { code: 3, out: String::new(), err }, "{args:?}");
+    }
+}
+
+#[test]
+fn wrong_arguments_are_refused_before_anything_is_asked() {
+    for (args, words) in [
+        (&["members", "--api", "not an address"][..], "is not HOST:PORT"),
+        (&["doc", "put", "a", "[1]"], "no JSON object"),
+        (&["doc", "put", "a", "{"], "is not JSON"),
+        (&["doc", "put", "a", "@missing.json"], "cannot read missing.json"),
+        (&["doc", "import", "missing.geojson"], "cannot read missing.geojson"),
+        (&["invite", "issue", "--ttl", "soon"], "does not begin with a number"),
+        (&["revoke", "me"], "is not a node id"),
+        (&["status", "--token-file", "missing"], "cannot read the token missing"),
+        (&["frobnicate"], "unrecognized subcommand"),
+    ] {
+        let refused = run(args);
+        assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{args:?}: {refused:?}");
+        assert!(refused.err.starts_with("error: ") && refused.err.contains(words), "{args:?}: {}", refused.err);
+    }
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(&["completions", shell]);
+        assert_eq!((script.code, script.err.as_str()), (0, ""));
+        assert!(["members", "topology", "token-file"].iter().all(|word| script.out.contains(word)), "{shell}");
+    }
+}
+
+#[test]
+fn colours_come_only_where_they_are_wanted() {
+    let args = ["topology", "check", "topologies/single.toml"];
+    assert!(!run(&args).out.contains('\x1b'));
+    assert!(run(&[&args[..], &["--color", "always"]].concat()).out.starts_with("\x1b[32mok\x1b[0m "));
+    assert!(run(&["topology", "check", "missing", "--color", "always"]).err.starts_with("\x1b[1;31merror\x1b[0m: "));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let mut child = command(Path::new(env!("CARGO_MANIFEST_DIR")), &["completions", "bash"]);
+    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!((child.wait().unwrap().code(), err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_stranger_at_the_api_is_no_peer() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let api = listener.local_addr().unwrap().to_string();
+    let asked = command(Path::new(env!("CARGO_MANIFEST_DIR")), &["members", "--api", &api])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut head = [0; 1024];
+    let _ = stream.read(&mut head).unwrap();
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").unwrap();
+    let told = Run::from(asked.wait_with_output().unwrap());
+    assert_eq!(told.code, 1, "{told:?}");
+    assert!(told.err.contains(&format!("the answer of {api} is not understood")), "{}", told.err);
+    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    assert!(head.starts_with("get /v1/members http/1.1\r\n") && head.contains(&format!("host: {api}")), "{head}");
+}
