@@ -1,6 +1,6 @@
 //! Sending: batches under credit, from the cache or the disk; what peers ask for; what they did not acknowledge.
 
-use super::message::{Batch, Entry, Graft, Message, Run};
+use super::message::{Batch, Entry, Graft, Kind, Run};
 use super::peer::{Budget, Job, Mode};
 use super::{Event, Record, Replication, Timer, Wait};
 use crate::machine::Cx;
@@ -12,17 +12,18 @@ impl Replication {
         while let Some(peer) = self.peers.get_mut(&to).filter(|peer| peer.has_credit(&self.config)) {
             let fill = peer.next_fill(&self.logs, &self.config);
             if !fill.is_empty() {
-                self.send(cx, to, fill, false);
+                self.send(cx, to, fill, Kind::Repair);
                 continue;
             }
-            if peer.has_ready() && peer.is_due(&self.config) {
-                let live = peer.next_live(&self.logs, &self.config);
-                if !live.is_empty() {
-                    self.send(cx, to, live, true);
-                    continue;
-                }
+            let live = peer.next_live(&self.logs, &self.config);
+            if !live.is_empty() {
+                self.send(cx, to, live, Kind::Live);
+                continue;
             }
-            if !self.read_for(cx, to) {
+            let backlog = peer.next_backlog(&self.logs, &self.config);
+            if !backlog.is_empty() {
+                self.send(cx, to, backlog, Kind::Backlog);
+            } else if !self.read_for(cx, to) {
                 break;
             }
         }
@@ -34,7 +35,7 @@ impl Replication {
         }
     }
 
-    fn send(&mut self, cx: &mut Cx<'_, Self>, to: NodeId, runs: Vec<Run>, live: bool) {
+    fn send(&mut self, cx: &mut Cx<'_, Self>, to: NodeId, runs: Vec<Run>, kind: Kind) {
         let bytes: usize = runs.iter().flat_map(|run| &run.entries).map(Entry::weight).sum();
         self.statistics.pushed += runs.iter().map(|run| run.entries.len() as u64).sum::<u64>();
         let spans = runs.iter().filter_map(|run| Some((self.logs.named(run.log)?, run.first.value(), run.last())));
@@ -46,22 +47,24 @@ impl Replication {
         {
             cx.arm(Timer::Retransmit(to), patience);
         }
-        let batch = Batch { number, runs };
-        if live {
-            cx.send(to, Message::Push(batch));
-        } else {
+        if kind != Kind::Live {
             self.statistics.repaired_bytes += bytes as u64;
-            cx.send(to, Message::Fill(batch));
         }
+        cx.send(to, kind.message(Batch { number, runs }));
     }
 
     /// Begins to read the next batch that is not in the cache. Says whether there is something to send instead.
     fn read_for(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) -> bool {
         let Some(peer) = self.peers.get_mut(&to) else { return false };
         let Some(job) = peer.next_job(&self.config) else { return false };
-        let (at, first, last) = match job {
-            Job::Stream(at) => (at, peer.edge(at).cursor + 1, u64::MAX),
-            Job::Range(at, first, last) => (at, first, last),
+        let (at, first, last, kind) = match job {
+            Job::Range(at, first, last) => (at, first, last, Kind::Repair),
+            Job::Stream(at) => {
+                let edge = peer.edge(at);
+                let old = edge.cursor < edge.backlog;
+                let (last, kind) = if old { (edge.backlog, Kind::Backlog) } else { (u64::MAX, Kind::Live) };
+                (at, edge.cursor + 1, last, kind)
+            }
         };
         let log = self.logs.get(at);
         let wanted = matches!(job, Job::Range(..)) || peer.is_eager(at, log);
@@ -80,7 +83,7 @@ impl Replication {
         if let Job::Stream(at) = job {
             peer.edge_mut(at).cursor = first + positions.len() as u64 - 1;
         }
-        let batch = peer.read(job, at, first, positions.len());
+        let batch = peer.read(job, kind, at, first, positions.len());
         for (at, position) in positions.into_iter().enumerate() {
             cx.read(position, Wait::Read { peer: to, batch, at });
         }
@@ -112,7 +115,7 @@ impl Replication {
         let Some(reading) = peer.reading.take() else { return };
         let (at, next) = (reading.log, reading.first + reading.entries.len() as u64);
         let entries: Vec<Entry> = reading.entries.into_iter().map_while(|entry| entry).collect();
-        let run = peer.name(&self.logs, at, reading.first, entries);
+        let run = peer.run_of(&self.logs, at, reading.first, entries);
         match reading.job {
             Job::Stream(at) if reading.failed => peer.edge_mut(at).mode = Mode::Lazy,
             Job::Stream(at) => peer.requeue(at),
@@ -120,7 +123,7 @@ impl Replication {
             Job::Range(..) => {}
         }
         if let Some(run) = run {
-            self.send(cx, to, vec![run], matches!(reading.job, Job::Stream(_)));
+            self.send(cx, to, vec![run], reading.kind);
         }
         self.pump(cx, to);
     }
@@ -185,7 +188,7 @@ impl Replication {
             let Some(at) = self.logs.find(graft.log) else { continue };
             let (after, offered) = (graft.after.value(), self.logs.get(at).offered());
             let edge = peer.edge_mut(at);
-            (edge.mode, edge.known, edge.cursor) = (Mode::Eager, after, after);
+            (edge.mode, edge.known, edge.cursor, edge.backlog) = (Mode::Grafted, after, after, offered);
             if after < offered {
                 peer.gather(at, usize::try_from(offered - after).unwrap_or(usize::MAX), 0);
             }

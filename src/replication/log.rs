@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::message::{Entry, Name, Short};
+use super::message::{Entry, Kind, Name, Short};
 use crate::types::{Digest, LogId, NodeId, Position, Seq, Time};
 
 /// A durable entry.
@@ -21,6 +21,7 @@ struct Slot {
 pub(super) struct Held {
     pub(super) from: NodeId,
     pub(super) before: Short,
+    pub(super) kind: Kind,
     pub(super) entries: Vec<Entry>,
 }
 

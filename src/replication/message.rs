@@ -30,8 +30,11 @@ pub(super) const SEQ_MAX: u64 = 1 << 48;
 pub enum Message {
     /// New entries. A duplicate among them says that the receiver has a faster source.
     Push(Batch),
-    /// Entries that were asked for, or sent again.
+    /// Entries that close a gap, or are sent again.
     Fill(Batch),
+    /// Entries that were there already when the receiver asked for their log. Its own neighbours may be getting them from
+    /// somebody else at this moment: it offers them instead of pushing them.
+    Backlog(Batch),
     /// Everything that this batch taught is durable.
     Ack {
         /// Which batch.
@@ -39,6 +42,8 @@ pub enum Message {
     },
     /// How far some logs are held, for whoever is not pushed to.
     Have(Vec<Have>),
+    /// The same, of logs on which the sender is catching up: whoever has no better source should ask for them now.
+    Offer(Vec<Have>),
     /// Entries that are missing.
     Want(Vec<Range>),
     /// Push these logs to me from now on, starting after what I hold.
@@ -49,6 +54,24 @@ pub enum Message {
     Digest(Digest),
     /// Everything that is held, or a part of it.
     Vector(Chunk),
+}
+
+/// Why a batch is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Live,
+    Repair,
+    Backlog,
+}
+
+impl Kind {
+    pub(super) fn message(self, batch: Batch) -> Message {
+        match self {
+            Self::Live => Message::Push(batch),
+            Self::Repair => Message::Fill(batch),
+            Self::Backlog => Message::Backlog(batch),
+        }
+    }
 }
 
 /// Runs of entries, numbered by their sender for the acknowledgement.
@@ -141,9 +164,10 @@ pub struct Chunk {
 impl Message {
     pub(super) fn lane(&self) -> Lane {
         match self {
-            Self::Push(_) | Self::Fill(_) => Lane::Sync,
+            Self::Push(_) | Self::Fill(_) | Self::Backlog(_) => Lane::Sync,
             Self::Ack { .. }
             | Self::Have(_)
+            | Self::Offer(_)
             | Self::Want(_)
             | Self::Graft(_)
             | Self::Prune(_)
@@ -155,9 +179,9 @@ impl Message {
     /// What no correct peer sends, whatever it holds.
     pub(super) fn check(&self) -> Result<(), String> {
         match self {
-            Self::Push(batch) | Self::Fill(batch) => batch.check(),
+            Self::Push(batch) | Self::Fill(batch) | Self::Backlog(batch) => batch.check(),
             Self::Ack { .. } | Self::Digest(_) => Ok(()),
-            Self::Have(lines) => {
+            Self::Have(lines) | Self::Offer(lines) => {
                 at_most("announcements", lines.len(), LINES_MAX)?;
                 lines.iter().try_for_each(|have| in_range(have.last))
             }

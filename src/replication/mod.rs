@@ -8,6 +8,8 @@
 //!   delivers a duplicate is asked to stop ([`Message::Prune`]); it goes on announcing ([`Message::Have`]), and is asked to
 //!   push again ([`Message::Graft`]) if the parent falls silent. That is Plumtree (Leitao et al., SRDS 2007) with a tree for each
 //!   origin, because one shared tree churns under many writers. Stars and trees are the case without duplicates.
+//! * **Backlog**: whoever finds itself behind asks one holder for the log from where it stands. What comes so is offered on
+//!   ([`Message::Offer`]), not pushed: when a cut heals, everybody on this side is catching up on the same entries.
 //! * **Batches**: what is there is sent at once when nothing is under way to the peer; meanwhile it is gathered. A peer's
 //!   credit is a window of bytes that it has not acknowledged as durable. A slow peer costs no memory: there is a cursor for each
 //!   log, and entries are taken from the cache or the disk when there is credit.
@@ -48,6 +50,7 @@ pub use vocabulary::{Event, Record, RestoreError, Statistics, Timer, Wait};
 use crate::machine::{Cx, Machine, Never};
 use crate::types::{Actor, DiskFault, Hlc, HlcClock, Lane, NodeId, Position, Seq, Topic};
 use log::Logs;
+use message::Kind;
 use peer::Peer;
 
 /// The origin logs of this node and of everybody else, as far as they are held here.
@@ -73,6 +76,8 @@ pub struct Replication {
     acks: VecDeque<(u64, NodeId, u64)>,
     /// Logs with entries that lazy neighbours do not know of.
     unannounced: BTreeSet<usize>,
+    /// Peers who are to be offered logs on which we catch up.
+    offers: BTreeMap<NodeId, BTreeSet<usize>>,
     /// Logs of which somebody holds more than we do.
     behind: BTreeMap<usize, reconcile::Behind>,
     /// Origins whose stamps are too far ahead to be followed.
@@ -110,6 +115,7 @@ impl Replication {
             writes: (0, 0),
             acks: VecDeque::new(),
             unannounced: BTreeSet::new(),
+            offers: BTreeMap::new(),
             behind: BTreeMap::new(),
             drifted: BTreeSet::new(),
         }
@@ -148,10 +154,12 @@ impl Replication {
             return self.fault(cx, from, why);
         }
         match message {
-            Message::Push(batch) => self.on_batch(cx, from, batch, true),
-            Message::Fill(batch) => self.on_batch(cx, from, batch, false),
+            Message::Push(batch) => self.on_batch(cx, from, batch, Kind::Live),
+            Message::Fill(batch) => self.on_batch(cx, from, batch, Kind::Repair),
+            Message::Backlog(batch) => self.on_batch(cx, from, batch, Kind::Backlog),
             Message::Ack { number } => self.on_ack(cx, from, number),
             Message::Have(lines) => self.on_have(cx, from, &lines),
+            Message::Offer(lines) => self.on_offer(cx, from, &lines),
             Message::Want(ranges) => self.on_want(cx, from, &ranges),
             Message::Graft(grafts) => self.on_graft(cx, from, &grafts),
             Message::Prune(logs) => self.on_prune(from, &logs),
@@ -165,6 +173,7 @@ impl Replication {
         match timer {
             Timer::AntiEntropy => self.on_anti_entropy(cx),
             Timer::Announce => self.on_announce(cx),
+            Timer::Offer => self.on_offer_due(cx),
             Timer::Behind => self.on_behind(cx),
             Timer::Flush(peer) => self.on_flush(cx, peer),
             Timer::Retransmit(peer) => self.on_retransmit(cx, peer),

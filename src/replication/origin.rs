@@ -95,7 +95,7 @@ impl Replication {
 
     fn on_durable(&mut self, cx: &mut Cx<'_, Self>, wait: Wait, position: Position) {
         let (log, seq) = match wait {
-            Wait::Originated { log, seq, .. } | Wait::Taken { log, seq } => (log, seq),
+            Wait::Originated { log, seq, .. } | Wait::Taken { log, seq, .. } => (log, seq),
             Wait::Read { .. } => unreachable!("a read is not answered as a write"),
         };
         let at = self.logs.find(log).expect("a log lives as long as the process");
@@ -108,7 +108,7 @@ impl Replication {
                 cx.emit(Event::Delivered { log, seq, hlc: entry.hlc, body: entry.body });
             }
         }
-        self.spread(cx, at, weight);
+        self.spread(cx, at, weight, matches!(wait, Wait::Taken { backlog: true, .. }));
         self.flush_acks(cx);
     }
 

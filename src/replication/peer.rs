@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Config;
 use super::log::{Log, Logs};
-use super::message::{ENTRIES_MAX, Entry, Name, RUNS_MAX, Run, Short};
+use super::message::{ENTRIES_MAX, Entry, Kind, Name, RUNS_MAX, Run, Short};
 use crate::types::{LogId, NodeId, Seq, Time};
 
 /// Most batches under way to one peer.
@@ -32,6 +32,8 @@ pub(super) enum Mode {
     Unset,
     /// New entries are pushed.
     Eager,
+    /// All entries are pushed, as the peer asked.
+    Grafted,
     /// New entries are announced.
     Lazy,
 }
@@ -44,6 +46,8 @@ pub(super) struct Edge {
     pub(super) cursor: u64,
     /// Everything up to here is known to be there.
     pub(super) known: u64,
+    /// Everything up to here is backlog to the peer.
+    pub(super) backlog: u64,
     /// How far we said that we hold it.
     pub(super) told: u64,
     /// The peer holds back on this log: it was pruned, or it waits for us to ask.
@@ -78,6 +82,7 @@ pub(super) enum Job {
 pub(super) struct Reading {
     pub(super) number: u64,
     pub(super) job: Job,
+    pub(super) kind: Kind,
     pub(super) log: usize,
     pub(super) first: u64,
     pub(super) entries: Vec<Option<Entry>>,
@@ -188,7 +193,7 @@ impl Peer {
     /// Whether new entries of this log are pushed. Its origin has them all, unless it says otherwise.
     pub(super) fn is_eager(&self, at: usize, log: &Log) -> bool {
         match self.edge(at).mode {
-            Mode::Eager => true,
+            Mode::Eager | Mode::Grafted => true,
             Mode::Lazy => false,
             Mode::Unset => self.heard && !self.is_origin(log),
         }
@@ -252,15 +257,16 @@ impl Peer {
         !self.ready.is_empty()
     }
 
-    /// New entries as a batch, from the cache. Logs whose next entry is not in the cache wait for the disk.
+    /// New entries as a batch, from the cache, if they are due. Logs whose next entry is not in the cache, or is backlog,
+    /// wait for their turn at the disk.
     pub(super) fn next_live(&mut self, logs: &Logs, config: &Config) -> Vec<Run> {
         let (mut budget, mut runs) = (Budget::of(config), Vec::new());
-        while runs.len() < RUNS_MAX {
+        while runs.len() < RUNS_MAX && self.is_due(config) {
             let Some(at) = self.ready.pop_front() else { break };
             let (edge, log) = (self.edge(at), logs.get(at));
             if !self.is_eager(at, log) || edge.cursor >= log.offered() {
                 self.edge_mut(at).queued = false;
-            } else if edge.cursor + 1 < log.cached_from() || self.is_reading(at) {
+            } else if edge.cursor < edge.backlog || edge.cursor + 1 < log.cached_from() || self.is_reading(at) {
                 self.cold.push_back(Job::Stream(at));
             } else if let Some((run, rest)) = self.run(logs, at, edge.cursor + 1, log.offered(), &mut budget) {
                 let edge = self.edge_mut(at);
@@ -276,6 +282,38 @@ impl Peer {
         }
         if self.ready.is_empty() {
             (self.gathered_entries, self.gathered_bytes) = (0, 0);
+        }
+        runs
+    }
+
+    /// Backlog as a batch, as far as it is in the cache.
+    pub(super) fn next_backlog(&mut self, logs: &Logs, config: &Config) -> Vec<Run> {
+        let (mut budget, mut runs) = (Budget::of(config), Vec::new());
+        if !self.has_spare_credit(config) {
+            return runs;
+        }
+        for _ in 0..self.cold.len().min(RUNS_MAX) {
+            let Some(job) = self.cold.pop_front() else { break };
+            let Job::Stream(at) = job else {
+                self.cold.push_back(job);
+                continue;
+            };
+            let (edge, log) = (self.edge(at), logs.get(at));
+            let last = edge.backlog.min(log.offered());
+            let (live, cold) =
+                (edge.cursor >= edge.backlog, edge.cursor + 1 < log.cached_from() || self.is_reading(at));
+            if !self.is_eager(at, log) || edge.cursor >= log.offered() || (live && !cold) {
+                self.requeue(at);
+            } else if cold {
+                self.cold.push_back(job);
+            } else if let Some((run, _)) = self.run(logs, at, edge.cursor + 1, last, &mut budget) {
+                self.edge_mut(at).cursor = run.last();
+                self.requeue(at);
+                runs.push(run);
+            } else {
+                self.cold.push_front(job);
+                break;
+            }
         }
         runs
     }
@@ -306,22 +344,32 @@ impl Peer {
     }
 
     /// As much of this range as fits, from the cache; and whether some is left.
-    fn run(&self, logs: &Logs, at: usize, first: u64, last: u64, budget: &mut Budget) -> Option<(Run, bool)> {
+    pub(super) fn run(
+        &self,
+        logs: &Logs,
+        at: usize,
+        first: u64,
+        last: u64,
+        budget: &mut Budget,
+    ) -> Option<(Run, bool)> {
         let log = logs.get(at);
         let fits = |seq: &u64| log.cached(*seq).is_some_and(|entry| budget.take(entry.weight()));
         let entries: Vec<Entry> = (first..=last).take_while(fits).filter_map(|seq| log.cached(seq)).cloned().collect();
-        let run = self.name(logs, at, first, entries)?;
+        let run = self.run_of(logs, at, first, entries)?;
         let rest = run.last() < last;
         Some((run, rest))
     }
 
     /// These entries as a run.
-    pub(super) fn name(&self, logs: &Logs, at: usize, first: u64, entries: Vec<Entry>) -> Option<Run> {
-        let log = logs.get(at);
+    pub(super) fn run_of(&self, logs: &Logs, at: usize, first: u64, entries: Vec<Entry>) -> Option<Run> {
+        let before = Short::of(logs.get(at).chain_at(first - 1)?);
+        (!entries.is_empty()).then(|| Run { log: self.log_name(logs, at), first: Seq::new(first), before, entries })
+    }
+
+    /// How to name a log to this peer.
+    pub(super) fn log_name(&self, logs: &Logs, at: usize) -> Name {
         let tag = (self.edge(at).known > 0).then(|| logs.tag(at)).flatten();
-        let before = Short::of(log.chain_at(first - 1)?);
-        let name = tag.unwrap_or(Name::Id(log.id));
-        (!entries.is_empty()).then_some(Run { log: name, first: Seq::new(first), before, entries })
+        tag.unwrap_or_else(|| Name::Id(logs.get(at).id))
     }
 
     fn is_reading(&self, at: usize) -> bool {
@@ -330,8 +378,11 @@ impl Peer {
 
     /// The next work for the disk. One batch at a time is read, and not while live entries have used up half the credit.
     pub(super) fn next_job(&mut self, config: &Config) -> Option<Job> {
-        let credit = self.has_credit(config) && (self.flight_bytes * 2 <= config.window_bytes);
-        if self.reading.is_some() || !credit { None } else { self.cold.pop_front() }
+        if self.reading.is_some() || !self.has_spare_credit(config) { None } else { self.cold.pop_front() }
+    }
+
+    fn has_spare_credit(&self, config: &Config) -> bool {
+        self.has_credit(config) && self.flight_bytes * 2 <= config.window_bytes
     }
 
     /// A log that waited for the disk is looked at anew.
@@ -341,11 +392,12 @@ impl Peer {
     }
 
     /// Begins to read `len` entries; gives the number of this reading.
-    pub(super) fn read(&mut self, job: Job, log: usize, first: u64, len: usize) -> u64 {
+    pub(super) fn read(&mut self, job: Job, kind: Kind, log: usize, first: u64, len: usize) -> u64 {
         self.readings += 1;
         self.reading = Some(Reading {
             number: self.readings,
             job,
+            kind,
             log,
             first,
             entries: vec![None; len],

@@ -174,7 +174,7 @@ impl Replication {
     }
 
     /// Asks a peer to push these logs from where we stand.
-    fn graft(&mut self, cx: &mut Cx<'_, Self>, to: NodeId, logs: &[usize]) {
+    pub(super) fn graft(&mut self, cx: &mut Cx<'_, Self>, to: NodeId, logs: &[usize]) {
         let Some(peer) = self.peers.get_mut(&to).filter(|_| self.failed.is_none()) else { return };
         let mut grafts = Vec::with_capacity(logs.len());
         for at in logs {

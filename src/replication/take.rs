@@ -1,7 +1,7 @@
 //! Receiving: entries are taken in order, held behind a gap, or recognised as duplicates; each log keeps one parent.
 
 use super::log::Held;
-use super::message::{Batch, Entry, Have, Message, Name, Run, Short};
+use super::message::{Batch, Entry, Have, Kind, Message, Name, Run, Short};
 use super::{Event, Record, Replication, Wait};
 use crate::machine::Cx;
 use crate::types::{Hlc, LogId, NodeId, Range, Seq};
@@ -17,7 +17,7 @@ struct Taken {
 }
 
 impl Replication {
-    pub(super) fn on_batch(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, batch: Batch, live: bool) {
+    pub(super) fn on_batch(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, batch: Batch, kind: Kind) {
         if self.failed.is_some() {
             return;
         }
@@ -25,7 +25,7 @@ impl Replication {
             peer.active_at = cx.now().mono;
         }
         for run in batch.runs {
-            self.on_run(cx, from, run, live);
+            self.on_run(cx, from, run, kind);
         }
         if self.acks.len() < ACKS_MAX {
             self.acks.push_back((self.writes.0, from, batch.number));
@@ -40,7 +40,7 @@ impl Replication {
         }
     }
 
-    fn on_run(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, run: Run, live: bool) {
+    fn on_run(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, run: Run, kind: Kind) {
         let at = match self.resolve(run.log, Some((run.first.value() - 1, run.before))) {
             Ok(Some(at)) => at,
             Ok(None) => return, // Anti-entropy will name it in full.
@@ -57,26 +57,23 @@ impl Replication {
             peer.knows(at, run.last());
         }
         if run.first.value() > self.logs.get(at).accepted() + 1 {
-            return self.on_gap(cx, from, at, run);
+            return self.on_gap(cx, from, at, run, kind);
         }
-        let Some(taken) = self.take(cx, from, at, run.first.value(), run.before, run.entries) else { return };
+        let Some(taken) =
+            self.take(cx, at, run.first.value(), Held { from, before: run.before, kind, entries: run.entries })
+        else {
+            return;
+        };
         self.statistics.duplicates += taken.old;
-        if live {
+        if kind != Kind::Repair {
             self.choose_parent(cx, from, at, taken);
         }
         self.unhold(cx, at);
     }
 
     /// Takes the new entries of a run that begins at most one beyond what we have. `None` if the log is forked.
-    fn take(
-        &mut self,
-        cx: &mut Cx<'_, Self>,
-        from: NodeId,
-        at: usize,
-        first: u64,
-        before: Short,
-        entries: Vec<Entry>,
-    ) -> Option<Taken> {
+    fn take(&mut self, cx: &mut Cx<'_, Self>, at: usize, first: u64, run: Held) -> Option<Taken> {
+        let Held { from, before, kind, entries } = run;
         let log = self.logs.get(at);
         let mut chain = log.chain_at(first - 1).expect("the caller looked for gaps");
         if Short::of(chain) != before {
@@ -93,14 +90,14 @@ impl Replication {
                 }
                 taken.old += 1;
             } else {
-                self.take_next(cx, at, entry);
+                self.take_next(cx, at, entry, kind == Kind::Backlog);
                 taken.new += 1;
             }
         }
         Some(taken)
     }
 
-    fn take_next(&mut self, cx: &mut Cx<'_, Self>, at: usize, entry: Entry) {
+    fn take_next(&mut self, cx: &mut Cx<'_, Self>, at: usize, entry: Entry, backlog: bool) {
         let now = cx.now();
         let id = self.logs.get(at).id;
         self.follow(cx, id.actor.node, entry.hlc);
@@ -110,7 +107,7 @@ impl Replication {
         log.progress_at = now.mono;
         let seq = Seq::new(log.accepted());
         self.writes.0 += 1;
-        cx.persist(Record { log: id, seq, hlc, body }, Wait::Taken { log: id, seq });
+        cx.persist(Record { log: id, seq, hlc, body }, Wait::Taken { log: id, seq, backlog });
     }
 
     /// Moves our clock past a stamp. An origin whose clock is far off is named once; its data must converge all the same.
@@ -151,10 +148,10 @@ impl Replication {
     }
 
     /// A run ahead of a gap is held, and the gap asked for at once.
-    fn on_gap(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, at: usize, run: Run) {
+    fn on_gap(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, at: usize, run: Run, kind: Kind) {
         let first = run.first.value();
         let missing_from = self.logs.get(at).held_before(first) + 1;
-        let held = Held { from, before: run.before, entries: run.entries };
+        let held = Held { from, before: run.before, kind, entries: run.entries };
         if !self.logs.hold(at, first, held, self.config.held_bytes) {
             self.statistics.overflows += 1;
         }
@@ -185,7 +182,7 @@ impl Replication {
     /// Takes what waited behind a gap that is closed.
     fn unhold(&mut self, cx: &mut Cx<'_, Self>, at: usize) {
         while let Some((first, held)) = self.logs.unhold(at) {
-            if self.take(cx, held.from, at, first, held.before, held.entries).is_none() {
+            if self.take(cx, at, first, held).is_none() {
                 return;
             }
         }
@@ -199,6 +196,27 @@ impl Replication {
                 Err(why) => return self.fault(cx, from, why),
             }
         }
+    }
+
+    /// A peer offers what it is catching up on: it is asked for at once unless our source has it too, or will not come to us.
+    pub(super) fn on_offer(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, lines: &[Have]) {
+        let mut wanted = Vec::new();
+        for offer in lines {
+            let at = match self.resolve(offer.log, None) {
+                Ok(Some(at)) => at,
+                Ok(None) => continue,
+                Err(why) => return self.fault(cx, from, why),
+            };
+            self.on_ahead(cx, from, at, offer.last);
+            let log = self.logs.get(at);
+            let Some(peer) = self.peers.get_mut(&from) else { return };
+            peer.edge_mut(at).quiet = true;
+            let source = log.parent.filter(|parent| *parent != from).and_then(|parent| self.peers.get(&parent));
+            if self.behind.contains_key(&at) && source.is_none_or(|source| source.edge(at).known <= log.accepted()) {
+                wanted.push(at);
+            }
+        }
+        self.graft(cx, from, &wanted);
     }
 
     fn on_ahead(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, at: usize, last: Seq) {

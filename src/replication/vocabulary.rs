@@ -65,6 +65,8 @@ pub enum Wait {
         log: LogId,
         /// Its place there.
         seq: Seq,
+        /// It was old already when it came.
+        backlog: bool,
     },
     /// An entry comes back from the log, for a peer.
     Read {
@@ -84,6 +86,8 @@ pub enum Timer {
     AntiEntropy,
     /// Announce what became durable to lazy neighbours.
     Announce,
+    /// Offer what was caught up on.
+    Offer,
     /// Look after the logs that are known to be behind.
     Behind,
     /// What was gathered for this peer has waited long enough.

@@ -184,7 +184,7 @@ fn a_mesh_under_loss_still_agrees_within_a_second() {
 
 #[test]
 fn a_partition_is_healed_with_little_more_than_what_is_missing() {
-    for (name, edges) in [("star", star(6)), ("tree", tree(9, 2))] {
+    for (name, edges) in [("star", star(6)), ("tree", tree(9, 2)), ("mesh", full(6))] {
         let mut world = World::new(7, &edges, Config::default());
         world.run(200);
         let across: Vec<_> = world.edges.iter().copied().filter(|(a, b)| (*a > node(3)) != (*b > node(3))).collect();
