@@ -16,6 +16,10 @@ pub mod overlay;
 pub mod replication;
 
 pub mod config;
+#[cfg(feature = "net")]
+mod error;
+#[cfg(feature = "net")]
+pub use error::{Error, ErrorKind};
 
 pub mod node;
 

@@ -369,7 +369,10 @@ impl Values {
 }
 
 /// A multiaddr from itself or from `host:port`.
-fn address(text: &str) -> Result<Address, String> {
+///
+/// # Errors
+/// What was expected.
+pub fn address(text: &str) -> Result<Address, String> {
     let multiaddr = if text.starts_with('/') {
         text.to_owned()
     } else if let Ok(socket) = text.parse::<SocketAddr>() {

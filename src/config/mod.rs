@@ -20,7 +20,7 @@ mod tests;
 use std::fmt::Write as _;
 use std::path::Path;
 
-pub use checked::{Api, Config, Log, LogFormat, Network, Node};
+pub use checked::{Api, Config, Log, LogFormat, Network, Node, address};
 pub use cluster::Cluster;
 pub use error::{Error, Origin, Relation};
 

@@ -13,7 +13,19 @@
 pub mod admission;
 mod clock;
 pub mod disk;
+mod failure;
+mod http;
 pub mod identity;
 pub mod network;
+mod notify;
+mod peer;
+mod remembered;
+mod routes;
+mod start;
+mod turn;
+mod workers;
 
 pub use clock::Clock;
+pub use failure::StartError;
+pub use http::TokenError;
+pub use peer::{Events, Host, Peer, Phase, Report, Stop};

@@ -1,0 +1,126 @@
+//! Why a peer did not start, and how rooms' errors become the one that an embedder meets.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::admission::{AdmissionError, FileError};
+use super::disk::OpenError;
+use super::http::TokenError;
+use super::network::{JoinError, NetworkError};
+use crate::config;
+use crate::error::{Error, ErrorKind};
+use crate::node::{BootError, CommandError};
+use crate::{documents, membership};
+
+/// Why a peer did not start. Nothing of it runs; the data directory is as it was, unless a damaged last write was cut.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is no tokio runtime to run on.
+    #[error("a peer runs on the tokio runtime that it is started from, and there is none here")]
+    NoRuntime,
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] OpenError),
+    /// A file of the data directory cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The token of the HTTP interface cannot be read or made.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The HTTP interface cannot listen.
+    #[error("the HTTP interface cannot listen on {address}: {error}")]
+    Api {
+        /// Where.
+        address: SocketAddr,
+        /// The system's words.
+        #[source]
+        error: io::Error,
+    },
+    /// The mesh did not let this peer in.
+    #[error("cannot join: {0}")]
+    Join(#[from] JoinError),
+    /// An entry of the configuration's `network` section cannot be used.
+    #[error("`{key}`: {text:?}: {why}")]
+    Address {
+        /// The key.
+        key: &'static str,
+        /// The entry.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// What this peer says of itself cannot be gossiped.
+    #[error("this peer's description: {0}")]
+    Meta(#[from] membership::MetaError),
+    /// The log cannot be used.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// The network cannot be set up.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The system gives no threads.
+    #[error("cannot start the merge workers: {0}")]
+    Workers(io::Error),
+    /// The system gives no entropy.
+    #[error("the system gives no entropy: {0}")]
+    Entropy(getrandom::Error),
+    /// The task that started it was cancelled, or panicked.
+    #[error("the start was broken off: {0}")]
+    BrokenOff(String),
+}
+
+impl From<StartError> for Error {
+    fn from(error: StartError) -> Self {
+        let kind = match &error {
+            StartError::Directory(OpenError::Locked { .. }) => ErrorKind::InUse,
+            StartError::Directory(_) => ErrorKind::Disk,
+            StartError::Api { error, .. } if error.kind() == io::ErrorKind::AddrInUse => ErrorKind::InUse,
+            StartError::Api { .. } | StartError::Network(_) => ErrorKind::Network,
+            StartError::File(_) | StartError::Token(_) => ErrorKind::Damaged,
+            StartError::Boot(BootError::Disk(_)) => ErrorKind::Disk,
+            StartError::Boot(_) => ErrorKind::Damaged,
+            StartError::Join(_) => ErrorKind::NotAdmitted,
+            StartError::Address { .. } | StartError::Meta(_) => ErrorKind::Config,
+            _ => ErrorKind::Disk,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<config::Error> for Error {
+    fn from(error: config::Error) -> Self {
+        Self::new(ErrorKind::Config, error)
+    }
+}
+
+impl From<AdmissionError> for Error {
+    fn from(error: AdmissionError) -> Self {
+        let kind = match &error {
+            AdmissionError::NoInvite { .. } => ErrorKind::NotFound,
+            AdmissionError::InviteUsed { .. } => ErrorKind::Exists,
+            AdmissionError::File(_) => ErrorKind::Disk,
+            AdmissionError::TooManyInvites | AdmissionError::TooManyRevocations => ErrorKind::TooLarge,
+            AdmissionError::NotAnIssuer | AdmissionError::Refused(_) => ErrorKind::NotAdmitted,
+            _ => ErrorKind::Invalid,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<CommandError> for Error {
+    fn from(error: CommandError) -> Self {
+        use documents::Error as E;
+        let kind = match &error {
+            CommandError::Documents(E::NotFound { .. } | E::NoSuchPath { .. }) => ErrorKind::NotFound,
+            CommandError::Documents(E::Exists { .. }) => ErrorKind::Exists,
+            CommandError::Documents(E::TooLarge { .. }) => ErrorKind::TooLarge,
+            CommandError::Documents(E::Busy { .. }) => ErrorKind::Busy,
+            CommandError::Documents(E::Disk(_)) => ErrorKind::Disk,
+            CommandError::Documents(E::Engine { .. }) => ErrorKind::Engine,
+            CommandError::Documents(_) => ErrorKind::Invalid,
+            CommandError::Leaving => ErrorKind::Leaving,
+        };
+        Self::new(kind, error)
+    }
+}

@@ -1,0 +1,106 @@
+//! Documents: one, a page of them, a history.
+
+use axum::extract::State;
+use axum::response::Json;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Interface;
+use super::reply::{Body, Id, Query, Refusal};
+use crate::documents::{Command, Edit, Outcome};
+use crate::types::DocId;
+
+/// Documents in a page when the client does not say.
+const PAGE: usize = 100;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    #[serde(default)]
+    prefix: String,
+    after: Option<DocId>,
+    limit: Option<usize>,
+    #[serde(default)]
+    values: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Where {
+    #[serde(default)]
+    path: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct How {
+    #[serde(default)]
+    create: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+type Answer = Result<Json<Outcome>, Refusal>;
+
+impl Interface {
+    async fn ask(&self, command: Command) -> Answer {
+        Ok(Json(self.link.documents(command).await?))
+    }
+}
+
+pub(super) async fn page(State(interface): State<Interface>, Query(which): Query<Which>) -> Answer {
+    let Which { prefix, after, limit, values } = which;
+    if limit == Some(0) {
+        return Err(Refusal::invalid("the query: a limit of 0 shows nothing"));
+    }
+    interface.ask(Command::Scan { prefix, after, limit: limit.unwrap_or(PAGE), values }).await
+}
+
+pub(super) async fn read(State(interface): State<Interface>, Id(doc): Id, Query(at): Query<Where>) -> Answer {
+    interface.ask(Command::Get { doc, path: at.path }).await
+}
+
+pub(super) async fn history(State(interface): State<Interface>, Id(doc): Id, Query(_): Query<Nothing>) -> Answer {
+    interface.ask(Command::History { doc }).await
+}
+
+pub(super) async fn put(
+    State(interface): State<Interface>,
+    Id(doc): Id,
+    Query(how): Query<How>,
+    Body(value): Body<Value>,
+) -> Answer {
+    if !value.is_object() {
+        return Err(Refusal::invalid(format!("the body: a document is a JSON object, this is {}", kind(&value))));
+    }
+    interface.ask(Command::Edit { doc, edits: vec![Edit::Put { value }], create: how.create }).await
+}
+
+pub(super) async fn patch(
+    State(interface): State<Interface>,
+    Id(doc): Id,
+    Query(how): Query<How>,
+    Body(edits): Body<Vec<Edit>>,
+) -> Answer {
+    if edits.is_empty() {
+        return Err(Refusal::invalid("the body: there are no edits in it"));
+    }
+    interface.ask(Command::Edit { doc, edits, create: how.create }).await
+}
+
+pub(super) async fn remove(State(interface): State<Interface>, Id(doc): Id, Query(_): Query<Nothing>) -> Answer {
+    interface.ask(Command::Edit { doc, edits: vec![Edit::Delete], create: false }).await
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

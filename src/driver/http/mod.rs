@@ -1,0 +1,133 @@
+//! The local HTTP interface: JSON for clients on this machine, and for load balancers and supervisors.
+//!
+//! It is loopback by default. The Host header must name this machine, so that no web page can reach it by pointing a name
+//! of its own at 127.0.0.1. Changes need the bearer token of the data directory; when the interface is bound to anything
+//! but loopback, reads need it too, and only the probes do not. Every answer is JSON, errors too:
+//! `{"error":{"code":"not_found","message":"..."}}`.
+//!
+//! | path | |
+//! |---|---|
+//! | `GET /livez`, `/readyz`, `/healthz` | alive; serving; both with reasons |
+//! | `GET /v1/status`, `/v1/members` | what this peer knows |
+//! | `GET /v1/docs?prefix&after&limit&values` | a page of documents |
+//! | `GET /v1/docs/ID?path`, `PUT ..?create=true`, `PATCH`, `DELETE` | one document |
+//! | `GET /v1/history/ID` | its changes |
+//! | `GET /v1/watch?prefix` | server-sent events |
+//! | `POST /v1/leave` | say goodbye and stop |
+//! | `GET`, `POST /v1/invites`, `DELETE /v1/invites/ID` | who may join |
+//! | `GET`, `POST /v1/revoked` | who may not any more |
+//!
+//! **Bounds:** [`BODY_MAX`] a body, [`BODY_TIME_MAX`] to send it, [`REQUESTS_MAX`] requests at work, [`WATCHERS_MAX`] watchers;
+//! a slow watcher loses events and is told how many.
+
+mod admission;
+mod docs;
+mod guard;
+mod reply;
+mod state;
+#[cfg(test)]
+mod tests;
+mod token;
+mod watch;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{any, delete, get, post};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+pub(super) use token::Token;
+pub use token::TokenError;
+
+use super::admission::Admission;
+use super::peer::{Link, Phase};
+use reply::Refusal;
+
+/// Most bytes of a request's body: what a document's largest change may hold, and then some.
+pub(super) const BODY_MAX: usize = 16 << 20;
+/// Longest time for a body to arrive.
+const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+/// Requests at work at the same time.
+const REQUESTS_MAX: usize = 256;
+/// Watchers at the same time; they do not count as requests.
+const WATCHERS_MAX: usize = 64;
+/// How long requests may go on after the peer has stopped.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// What handlers see.
+#[derive(Clone)]
+pub(super) struct Interface {
+    link: Link,
+    admission: Admission,
+    token: Arc<Token>,
+    bound: SocketAddr,
+    requests: Arc<Semaphore>,
+    watchers: Arc<Semaphore>,
+}
+
+impl Interface {
+    pub(super) fn new(link: Link, admission: Admission, token: Token, bound: SocketAddr) -> Self {
+        let (requests, watchers) = (Arc::new(Semaphore::new(REQUESTS_MAX)), Arc::new(Semaphore::new(WATCHERS_MAX)));
+        Self { link, admission, token: Arc::new(token), bound, requests, watchers }
+    }
+
+    fn router(self) -> Router {
+        let changes = Router::new()
+            .route("/v1/leave", post(state::leave))
+            .route("/v1/invites", get(admission::invites).post(admission::invite))
+            .route("/v1/invites/{id}", delete(admission::take_back))
+            .route("/v1/revoked", post(admission::revoke))
+            .route_layer(from_fn_with_state(self.clone(), guard::token_always));
+        let reads = Router::new()
+            .route("/v1/status", get(state::status))
+            .route("/v1/members", get(state::members))
+            .route("/v1/docs", get(docs::page))
+            .route("/v1/docs/{*id}", get(docs::read).put(docs::put).patch(docs::patch).delete(docs::remove))
+            .route("/v1/history/{*id}", get(docs::history))
+            .route("/v1/revoked", get(admission::revoked))
+            .route_layer(from_fn_with_state(self.clone(), guard::token_for_changes));
+        let watch = Router::new()
+            .route("/v1/watch", get(watch::watch))
+            .route_layer(from_fn_with_state(self.clone(), guard::token_for_changes));
+        Router::new()
+            .merge(changes)
+            .merge(reads)
+            .route_layer(from_fn_with_state(self.clone(), guard::at_work))
+            .merge(watch)
+            .route("/livez", get(state::live))
+            .route("/readyz", get(state::ready))
+            .route("/healthz", get(state::health))
+            .fallback(any(async || {
+                Refusal::new(StatusCode::NOT_FOUND, "no_such_path", "there is nothing at this path")
+            }))
+            .method_not_allowed_fallback(async || {
+                Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path does not take this method")
+            })
+            .layer(from_fn_with_state(self.clone(), guard::host))
+            .layer(from_fn(guard::headers))
+            .with_state(self)
+    }
+
+    /// Serves until the peer has stopped.
+    pub(super) async fn serve(self, listener: TcpListener) {
+        let mut phase = self.link.phase.clone();
+        let mut after = phase.clone();
+        let stopped = async move { drop(phase.wait_for(|phase| *phase == Phase::Stopped).await) };
+        let overdue = async move {
+            drop(after.wait_for(|phase| *phase == Phase::Stopped).await);
+            tokio::time::sleep(DRAIN_MAX).await;
+        };
+        let serve = axum::serve(listener, self.router()).with_graceful_shutdown(stopped);
+        tokio::select! {
+            served = serve => if let Err(error) = served {
+                tracing::error!(%error, "the HTTP interface has ended");
+            },
+            () = overdue => tracing::warn!("the HTTP interface ends with requests at work"),
+        }
+    }
+}

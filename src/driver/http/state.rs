@@ -1,0 +1,81 @@
+//! How the peer stands: for people, for load balancers, for supervisors.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Json;
+use serde_json::{Value, json};
+
+use super::Interface;
+use super::reply::Refusal;
+use crate::driver::peer::{Phase, Report};
+use crate::node::{Command, MemberStatus};
+
+/// A loop that has not answered for so long is not alive: a supervisor should restart the process.
+const ALIVE_MAX: Duration = Duration::from_secs(10);
+
+pub(super) async fn status(State(interface): State<Interface>) -> Result<Json<Report>, Refusal> {
+    Ok(Json(interface.link.report().await?))
+}
+
+pub(super) async fn members(State(interface): State<Interface>) -> Result<Json<Vec<MemberStatus>>, Refusal> {
+    Ok(Json(interface.link.report().await?.node.members))
+}
+
+pub(super) async fn leave(State(interface): State<Interface>) -> Result<Json<Value>, Refusal> {
+    interface.link.command(Command::Leave).await?;
+    Ok(Json(json!({ "left": true })))
+}
+
+pub(super) async fn live(State(interface): State<Interface>) -> (StatusCode, Json<Value>) {
+    let verdict = interface.verdict().await;
+    verdict.answer(verdict.live)
+}
+
+pub(super) async fn ready(State(interface): State<Interface>) -> (StatusCode, Json<Value>) {
+    let verdict = interface.verdict().await;
+    verdict.answer(verdict.ready)
+}
+
+pub(super) async fn health(State(interface): State<Interface>) -> (StatusCode, Json<Value>) {
+    let verdict = interface.verdict().await;
+    verdict.answer(verdict.live && verdict.ready)
+}
+
+/// What the probes say.
+struct Verdict {
+    live: bool,
+    ready: bool,
+    reasons: Vec<String>,
+}
+
+impl Verdict {
+    fn answer(&self, good: bool) -> (StatusCode, Json<Value>) {
+        let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (status, Json(json!({ "live": self.live, "ready": self.ready, "reasons": self.reasons })))
+    }
+}
+
+impl Interface {
+    async fn verdict(&self) -> Verdict {
+        match self.link.phase() {
+            Phase::Booting => Verdict { live: true, ready: false, reasons: vec!["it reads its log still".into()] },
+            Phase::Leaving => Verdict { live: true, ready: false, reasons: vec!["it is leaving the mesh".into()] },
+            Phase::Stopped => Verdict { live: false, ready: false, reasons: vec!["it has stopped".into()] },
+            Phase::Ready => match tokio::time::timeout(ALIVE_MAX, self.link.report()).await {
+                // Reads go on while the log takes no writes, so it stays ready, with the reason told.
+                Ok(Ok(report)) => Verdict {
+                    live: true,
+                    ready: true,
+                    reasons: report.node.read_only.iter().map(|fault| format!("it is read-only: {fault}")).collect(),
+                },
+                Ok(Err(error)) => Verdict { live: true, ready: false, reasons: vec![error.to_string()] },
+                Err(_) => {
+                    let reason = format!("its loop has not answered for {} s", ALIVE_MAX.as_secs());
+                    Verdict { live: false, ready: false, reasons: vec![reason] }
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The interface over real sockets, as a client that speaks HTTP badly on purpose meets it.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::guard::is_ours;
+use crate::config::{self, Flags};
+use crate::driver::Peer;
+
+/// A client of one peer.
+#[derive(Clone)]
+struct Client {
+    api: SocketAddr,
+    token: String,
+}
+
+impl Client {
+    /// Sends a request as it is written and reads status and body.
+    fn raw(&self, head: &str, body: &str) -> (u16, Value) {
+        let mut stream = TcpStream::connect(self.api).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(stream, "{head}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {text:?}"));
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{error} in {text:?}")))
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let token = &self.token;
+        self.raw(&format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}"), body)
+    }
+
+    fn refused(&self, method: &str, path: &str, body: &str) -> (u16, String, String) {
+        let (status, answer) = self.ask(method, path, body);
+        let text = |part: &str| answer["error"][part].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+        (status, text("code"), text("message"))
+    }
+}
+
+async fn start(dir: &Path) -> Peer {
+    let flags = Flags::new()
+        .set("test", "node.data-dir", dir.to_str().unwrap())
+        .set("test", "membership.profile", "local")
+        .set("test", "api.listen", "127.0.0.1:0")
+        .list("test", "network.listen", ["127.0.0.1:0"]);
+    Peer::start(config::parse(None, [], &flags).unwrap()).await.unwrap()
+}
+
+/// Runs a client against a peer of its own.
+fn with_peer(work: impl FnOnce(Client) + Send + 'static) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let peer = start(dir.path()).await;
+        let token = std::fs::read_to_string(dir.path().join("api-token")).unwrap().trim().to_owned();
+        let client = Client { api: peer.api().unwrap(), token };
+        tokio::task::spawn_blocking(move || work(client)).await.unwrap();
+        peer.shutdown(Duration::from_secs(5)).await;
+    });
+}
+
+#[test]
+fn documents_are_written_read_listed_and_removed() {
+    with_peer(|client| {
+        let (status, edited) = client.ask("PUT", "/v1/docs/layers/a%20b/FJI", r#"{"name":"Fiji","n":1}"#);
+        assert_eq!((status, &edited["doc"]), (200, &json!("layers/a b/FJI")), "{edited}");
+        let (status, edited) = client.ask(
+            "PATCH",
+            "/v1/docs/layers/a%20b/FJI",
+            r#"[{"op":"set","path":"/n","value":2},{"op":"remove","path":"/name"}]"#,
+        );
+        assert_eq!(status, 200, "{edited}");
+        let (_, read) = client.ask("GET", "/v1/docs/layers/a%20b/FJI", "");
+        assert_eq!(read["value"], json!({"n": 2}));
+        assert_eq!(client.ask("GET", "/v1/docs/layers/a%20b/FJI?path=/n", "").1["value"], json!(2));
+        let (_, page) = client.ask("GET", "/v1/docs?prefix=layers/&values=true&limit=5", "");
+        assert_eq!((&page["more"], &page["docs"][0]["value"]), (&json!(false), &json!({"n": 2})), "{page}");
+        let (_, history) = client.ask("GET", "/v1/history/layers/a%20b/FJI", "");
+        assert_eq!(history["changes"].as_array().unwrap().len(), 2, "{history}");
+        assert_eq!(client.ask("DELETE", "/v1/docs/layers/a%20b/FJI", "").0, 200);
+        assert_eq!(client.refused("GET", "/v1/docs/layers/a%20b/FJI", "").0, 404);
+    });
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_with_its_place() {
+    with_peer(|client| {
+        let refused = |method: &str, path: &str, body: &str, status: u16, code: &str, words: &str| {
+            let found = client.refused(method, path, body);
+            assert!(
+                found.0 == status && found.1 == code && found.2.contains(words),
+                "{method} {path} {body}: {found:?}"
+            );
+        };
+        refused("PUT", "/v1/docs/a", "{\n\"b\": x}", 400, "invalid", "line 2 column 6");
+        refused("PUT", "/v1/docs/a", "[1]", 400, "invalid", "this is an array");
+        refused("PUT", "/v1/docs/a", "", 400, "invalid", "EOF");
+        refused("PUT", "/v1/docs/a//b", "{}", 400, "invalid", "segment \"\" at byte 2");
+        refused("PUT", "/v1/docs/a%00b", "{}", 400, "invalid", "character '\\0' at byte 1");
+        refused("PUT", "/v1/docs/%FF", "{}", 400, "invalid", "the path");
+        refused("PUT", &format!("/v1/docs/{}", "x".repeat(300)), "{}", 400, "invalid", "this one has 300");
+        refused("PATCH", "/v1/docs/a", r#"[{"op":"burn"}]"#, 400, "invalid", "unknown variant `burn`");
+        refused("PATCH", "/v1/docs/a", "[]", 400, "invalid", "no edits");
+        refused("GET", "/v1/docs?limit=x", "", 400, "invalid", "limit");
+        refused("GET", "/v1/docs?colour=red", "", 400, "invalid", "colour");
+        refused("GET", "/v1/docs/nothing", "", 404, "not_found", "nothing");
+        refused("GET", "/v2/docs", "", 404, "no_such_path", "nothing at this path");
+        refused("POST", "/v1/docs/a", "{}", 405, "method", "method");
+        refused("POST", "/v1/revoked", r#"{"node":"me"}"#, 400, "invalid", "UUID");
+        refused("DELETE", "/v1/invites/zz", "", 400, "invalid", "zz");
+        client.ask("PUT", "/v1/docs/a", "{}");
+        refused("PUT", "/v1/docs/a?create=true", "{}", 409, "exists", "exists already");
+    });
+}
+
+#[test]
+fn changes_need_the_token_and_every_request_names_this_machine() {
+    with_peer(|client| {
+        let raw = |head: &str| client.raw(head, "{}").0;
+        assert_eq!(raw("PUT /v1/docs/a HTTP/1.1\r\nHost: localhost"), 401);
+        assert_eq!(raw("PUT /v1/docs/a HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer wrong"), 401);
+        assert_eq!(raw("GET /v1/invites HTTP/1.1\r\nHost: localhost"), 401);
+        assert_eq!(raw("POST /v1/leave HTTP/1.1\r\nHost: localhost"), 401);
+        assert_eq!(raw("GET /v1/status HTTP/1.1\r\nHost: localhost"), 200);
+        assert_eq!(raw("GET /v1/status HTTP/1.1\r\nHost: evil.example"), 421);
+        assert_eq!(raw("GET /v1/status HTTP/1.1\r\nHost: localhost@evil.example"), 421);
+        assert_eq!(raw("GET /livez HTTP/1.1\r\nHost: evil.example"), 421);
+        assert_eq!(raw("GET http://evil.example/v1/status HTTP/1.1\r\nHost: localhost"), 421);
+        assert_eq!(raw("GET /v1/status HTTP/1.1"), 400);
+    });
+}
+
+#[test]
+fn this_machine_has_several_names_and_no_others() {
+    let bound = |text: &str| text.parse::<SocketAddr>().unwrap();
+    for ours in ["localhost", "LOCALHOST:80", "127.0.0.1:4748", "127.9.9.9", "[::1]:4748", "192.0.2.7:1"] {
+        assert!(is_ours(ours, bound("192.0.2.7:4748")), "{ours}");
+    }
+    for other in
+        ["", "localhost.example", "example", "192.0.2.8", "127.0.0.1.example", "[::2]", "0.0.0.0", "a b", "::1"]
+    {
+        assert!(!is_ours(other, bound("192.0.2.7:4748")), "{other}");
+    }
+    assert!(is_ours("192.0.2.8:4748", bound("0.0.0.0:4748")) && !is_ours("example", bound("0.0.0.0:4748")));
+}
+
+#[test]
+fn probes_and_status_tell_how_the_peer_stands() {
+    with_peer(|client| {
+        for probe in ["/livez", "/readyz", "/healthz"] {
+            assert_eq!(client.ask("GET", probe, ""), (200, json!({"live": true, "ready": true, "reasons": []})));
+        }
+        let (_, status) = client.ask("GET", "/v1/status", "");
+        assert_eq!((&status["host"]["phase"], &status["documents"]), (&json!("ready"), &json!(0)), "{status}");
+        let (_, members) = client.ask("GET", "/v1/members", "");
+        assert_eq!((members.as_array().unwrap().len(), &members[0]["node"]), (1, &status["node"]), "{members}");
+    });
+}
+
+#[test]
+fn a_watcher_hears_what_changes_below_its_prefix() {
+    with_peer(|client| {
+        let mut stream = TcpStream::connect(client.api).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(stream, "GET /v1/watch?prefix=b/ HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut text = String::new();
+        let mut read_until = |wanted: &str| {
+            let mut buffer = [0; 4096];
+            while !text.contains(wanted) {
+                let len = stream.read(&mut buffer).unwrap();
+                assert!(len > 0, "the stream ended: {text}");
+                text.push_str(std::str::from_utf8(&buffer[..len]).unwrap());
+            }
+            text.clone()
+        };
+        read_until("\r\n\r\n");
+        client.ask("PUT", "/v1/docs/a/1", "{}");
+        client.ask("PUT", "/v1/docs/b/1", "{}");
+        let heard = read_until("b/1");
+        assert!(heard.contains("event: changed") && heard.contains(r#""exists":true"#), "{heard}");
+        assert!(!heard.contains("a/1"), "{heard}");
+    });
+}
+
+#[test]
+fn leaving_stops_the_peer() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let peer = start(dir.path()).await;
+        let token = std::fs::read_to_string(dir.path().join("api-token")).unwrap().trim().to_owned();
+        let client = Client { api: peer.api().unwrap(), token };
+        let left = tokio::task::spawn_blocking(move || client.ask("POST", "/v1/leave", "")).await.unwrap();
+        assert_eq!(left, (200, json!({"left": true})));
+        assert_eq!(peer.stopped().await, crate::driver::Stop::Left);
+    });
+}

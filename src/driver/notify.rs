@@ -1,0 +1,72 @@
+//! What the node tells, as log lines for operators: what changes the mesh at `info`, what needs a look at `warn`, what needs a
+//! hand at `error`, the rest at `debug` or `trace`.
+
+use crate::node::Event;
+use crate::{documents, membership, overlay, replication};
+
+pub(super) fn log(event: &Event) {
+    match event {
+        Event::Membership(event) => membership(event),
+        Event::Overlay(event) => overlay(event),
+        Event::Replication(event) => replication(event),
+        Event::Documents(event) => documents(event),
+        Event::BadFrame { peer, why } => tracing::warn!(%peer, %why, "a frame that cannot be read; the link is closed"),
+        Event::ReadOnly { fault } => {
+            tracing::error!(%fault, "the log takes no more writes: edits are refused until this peer is restarted");
+        }
+        Event::Minted { actor, why } => tracing::warn!(mint = %actor.mint, %why, "this peer writes as a new actor"),
+    }
+}
+
+fn membership(event: &membership::Event) {
+    use membership::Event as E;
+    match event {
+        E::Joined { member } => tracing::info!(%member, "a member joined"),
+        E::Suspected { member, by } => tracing::info!(%member, %by, "a member is suspect"),
+        E::Refuted { member } => tracing::info!(%member, "a suspect answered"),
+        E::Died { member, by } => tracing::warn!(%member, %by, "a member is dead"),
+        E::Left { member } => tracing::info!(%member, "a member left"),
+        E::Defended { incarnation } => tracing::warn!(%incarnation, "this peer was suspect and has answered"),
+        E::PeerFault { peer, why } => tracing::warn!(%peer, %why, "a peer sent what no correct peer sends"),
+        other => tracing::debug!(event = ?other, "membership"),
+    }
+}
+
+fn overlay(event: &overlay::Event) {
+    match event {
+        overlay::Event::NeighborUp { peer } => tracing::debug!(%peer, "exchanging deltas"),
+        overlay::Event::NeighborDown { peer } => tracing::debug!(%peer, "no longer exchanging deltas"),
+        other => tracing::trace!(event = ?other, "overlay"),
+    }
+}
+
+fn replication(event: &replication::Event) {
+    use replication::Event as E;
+    match event {
+        E::OriginateFailed { fault, .. } => tracing::error!(%fault, "an edit could not be made durable"),
+        E::RolledBack { held, theirs, .. } => {
+            tracing::error!(%held, %theirs, "this store was rolled back: others hold more of its own log");
+        }
+        E::Forked { log, seq, peer } => {
+            tracing::error!(entry = log.at(*seq), %peer, "two entries claim the same place; nothing more of this log is taken");
+        }
+        E::PeerFault { peer, why } => tracing::warn!(%peer, %why, "a peer sent what no correct peer sends"),
+        // Per entry, and with its bytes: only its name, and only when asked for.
+        E::Originated { log, seq, .. } | E::Delivered { log, seq, .. } => {
+            tracing::trace!(entry = log.at(*seq), "durable")
+        }
+        other => tracing::debug!(event = ?other, "replication"),
+    }
+}
+
+fn documents(event: &documents::Event) {
+    match event {
+        documents::Event::Refused { doc, log, seq, why } => {
+            let doc = doc.as_ref().map(tracing::field::display);
+            tracing::warn!(doc, entry = log.at(*seq), %why, "a change was refused");
+        }
+        documents::Event::Changed { doc, exists, .. } => tracing::trace!(%doc, exists, "a document changed"),
+        // These name clients' contents: never in a log.
+        _ => {}
+    }
+}

@@ -1,0 +1,351 @@
+//! The handle that an embedding program holds: commands, events, status, shutdown.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::clock::Clock;
+use super::workers;
+use crate::documents::{self, Edit};
+use crate::error::{Error, ErrorKind};
+use crate::node::{Command, CommandError, Event, Outcome, Status};
+use crate::types::{Address, DocId, NodeId};
+
+/// Commands that wait for the loop at most; who asks then waits too.
+pub(super) const ASKS_MAX: usize = 1_024;
+
+/// Events that a slow subscriber may be behind before it loses some and is told how many.
+pub(super) const EVENTS_MAX: usize = 4_096;
+
+/// A running peer. Cheap to clone; when the last clone is dropped, the peer stops without saying goodbye.
+#[derive(Clone)]
+pub struct Peer {
+    link: Link,
+    stop: Arc<StopOnDrop>,
+}
+
+/// How far a peer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Phase {
+    /// It reads its log.
+    Booting,
+    /// It serves.
+    Ready,
+    /// It said goodbye and is about to stop.
+    Leaving,
+    /// It stopped; nothing of it runs any more.
+    Stopped,
+}
+
+/// Why a peer has stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stop {
+    /// It said goodbye to the mesh.
+    Left,
+    /// It was told to, without a goodbye.
+    Halted,
+    /// It could not go on.
+    Failed(String),
+}
+
+/// How a peer stands: the node's own knowledge, and its host's.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The node.
+    #[serde(flatten)]
+    pub node: Status,
+    /// Its host.
+    pub host: Host,
+}
+
+/// What the driver knows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Host {
+    /// How far it has come.
+    pub phase: Phase,
+    /// Milliseconds since the start.
+    pub uptime_ms: u64,
+    /// Where it listens for peers.
+    pub listen: Vec<Address>,
+    /// Where the HTTP interface is served.
+    pub api: Option<SocketAddr>,
+    /// Where it keeps its data.
+    pub data_dir: PathBuf,
+    /// Inputs handled.
+    pub turns: u64,
+    /// The longest that a due timer had to wait for the loop, in microseconds.
+    pub lag_max_us: u64,
+    /// The longest that one input and its effects took, in microseconds.
+    pub turn_max_us: u64,
+    /// The longest task of a merge worker, in microseconds.
+    pub task_max_us: u64,
+    /// Tasks that panicked; each was contained and its command failed.
+    pub task_panics: u64,
+}
+
+/// Events, from the moment of subscribing.
+#[derive(Debug)]
+pub struct Events(broadcast::Receiver<Arc<Event>>);
+
+impl Events {
+    /// The next event; `Err` says how many were lost because this subscriber was too slow. `None` when the peer stopped.
+    pub async fn next(&mut self) -> Option<Result<Arc<Event>, u64>> {
+        match self.0.recv().await {
+            Ok(event) => Some(Ok(event)),
+            Err(broadcast::error::RecvError::Lagged(lost)) => Some(Err(lost)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+impl Peer {
+    pub(super) fn new(link: Link, stop: watch::Sender<bool>) -> Self {
+        Self { link, stop: Arc::new(StopOnDrop(stop)) }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.link.facts.id
+    }
+
+    /// Gives a command to the node and waits for its answer.
+    ///
+    /// # Errors
+    /// [`Error`] of the command, or [`ErrorKind::Leaving`] when the peer stopped before it was answered.
+    pub async fn command(&self, command: Command) -> Result<Outcome, Error> {
+        self.link.command(command).await
+    }
+
+    /// Edits one document: all edits or none. Durable here when it returns; the others follow.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command). Nothing was changed, unless the kind is [`ErrorKind::Disk`].
+    pub async fn edit(&self, doc: DocId, edits: Vec<Edit>) -> Result<documents::Outcome, Error> {
+        self.link.documents(documents::Command::Edit { doc, edits, create: false }).await
+    }
+
+    /// Makes a document have exactly this content: a JSON object.
+    ///
+    /// # Errors
+    /// As [`edit`](Self::edit).
+    pub async fn put(&self, doc: DocId, value: Value) -> Result<documents::Outcome, Error> {
+        self.edit(doc, vec![Edit::Put { value }]).await
+    }
+
+    /// The whole content of a document.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is none.
+    pub async fn get(&self, doc: DocId) -> Result<Value, Error> {
+        match self.link.documents(documents::Command::Get { doc, path: String::new() }).await? {
+            documents::Outcome::Value { value, .. } => Ok(value),
+            other => unreachable!("a Get was answered by {other:?}"),
+        }
+    }
+
+    /// How it stands.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command).
+    pub async fn status(&self) -> Result<Report, Error> {
+        self.link.report().await
+    }
+
+    /// Everything that the node tells, from now on.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.link.events()
+    }
+
+    /// Where it listens for peers, once the sockets are open.
+    #[must_use]
+    pub fn listening(&self) -> Vec<Address> {
+        self.link.facts.listening()
+    }
+
+    /// Where the HTTP interface is served.
+    #[must_use]
+    pub fn api(&self) -> Option<SocketAddr> {
+        self.link.facts.api
+    }
+
+    /// Where it keeps its data.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.link.facts.data_dir
+    }
+
+    /// Says goodbye to the mesh, makes what was acknowledged durable and stops. After the deadline it stops all the same.
+    pub async fn shutdown(self, deadline: Duration) -> Stop {
+        // A failure here means that it is leaving or has stopped already, which is what is wanted.
+        let _ = tokio::time::timeout(deadline, self.link.command(Command::Leave)).await;
+        if tokio::time::timeout(deadline, self.stopped()).await.is_err() {
+            self.stop.0.send_replace(true);
+        }
+        self.stopped().await
+    }
+
+    /// Stops without a goodbye, as a crash would, except that running writes are finished.
+    pub async fn halt(self) -> Stop {
+        self.stop.0.send_replace(true);
+        self.stopped().await
+    }
+
+    /// Waits until the peer has stopped: after [`shutdown`](Self::shutdown), after a `POST /v1/leave`, or because it had to.
+    pub async fn stopped(&self) -> Stop {
+        let mut phase = self.link.phase.clone();
+        // An error means that the loop has gone, which is the same.
+        let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
+        self.link.facts.stop.get().cloned().unwrap_or_else(|| Stop::Failed("its loop panicked".into()))
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer").field("id", &self.id()).field("phase", &self.link.phase()).finish_non_exhaustive()
+    }
+}
+
+struct StopOnDrop(watch::Sender<bool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// What a client asks of the loop.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) command: Command,
+    pub(super) answer: oneshot::Sender<Result<Outcome, CommandError>>,
+}
+
+/// The way to the loop, without keeping the peer alive: for the HTTP interface.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) events: broadcast::WeakSender<Arc<Event>>,
+    pub(super) phase: watch::Receiver<Phase>,
+    pub(super) facts: Arc<Facts>,
+}
+
+impl Link {
+    pub(super) fn phase(&self) -> Phase {
+        // The loop's end of the channel sets `Stopped`; if it was dropped without, that says the same.
+        if self.phase.has_changed().is_err() { Phase::Stopped } else { *self.phase.borrow() }
+    }
+
+    pub(super) async fn command(&self, command: Command) -> Result<Outcome, Error> {
+        match self.phase() {
+            Phase::Booting => return Err(Error::new(ErrorKind::Booting, "this peer reads its log still")),
+            Phase::Stopped => return Err(stopped()),
+            Phase::Ready | Phase::Leaving => {}
+        }
+        let (answer, result) = oneshot::channel();
+        self.asks.send(Ask { command, answer }).await.map_err(|_| stopped())?;
+        result.await.map_err(|_| stopped())?.map_err(Error::from)
+    }
+
+    pub(super) async fn documents(&self, command: documents::Command) -> Result<documents::Outcome, Error> {
+        match self.command(Command::Documents(command)).await? {
+            Outcome::Documents(outcome) => Ok(outcome),
+            other => unreachable!("a command on documents was answered by {other:?}"),
+        }
+    }
+
+    pub(super) async fn report(&self) -> Result<Report, Error> {
+        match self.command(Command::Status).await? {
+            Outcome::Status(node) => Ok(Report { node: *node, host: self.facts.host(self.phase()) }),
+            other => unreachable!("Status was answered by {other:?}"),
+        }
+    }
+
+    pub(super) fn events(&self) -> Events {
+        // After the end the channel is closed: a subscriber then hears its end at once.
+        Events(self.events.upgrade().map_or_else(|| broadcast::channel(1).1, |events| events.subscribe()))
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Leaving, "this peer has stopped")
+}
+
+/// What the loop tells about itself without being asked.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) id: NodeId,
+    pub(super) clock: Clock,
+    pub(super) api: Option<SocketAddr>,
+    pub(super) data_dir: PathBuf,
+    pub(super) workers: Arc<workers::Counters>,
+    stop: OnceLock<Stop>,
+    listen: RwLock<Vec<Address>>,
+    turns: AtomicU64,
+    lag_max_us: AtomicU64,
+    turn_max_us: AtomicU64,
+}
+
+impl Facts {
+    pub(super) fn new(
+        id: NodeId,
+        clock: Clock,
+        api: Option<SocketAddr>,
+        data_dir: PathBuf,
+        workers: Arc<workers::Counters>,
+    ) -> Self {
+        let (turns, lag_max_us, turn_max_us) = Default::default();
+        let (stop, listen) = (OnceLock::new(), RwLock::default());
+        Self { id, clock, api, data_dir, workers, stop, listen, turns, lag_max_us, turn_max_us }
+    }
+
+    /// One turn of the loop: how late it was for its deadline, and how long it took.
+    pub(super) fn turned(&self, late: Duration, took: Duration) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+        self.lag_max_us.fetch_max(micros(late), Ordering::Relaxed);
+        self.turn_max_us.fetch_max(micros(took), Ordering::Relaxed);
+    }
+
+    /// Only the first reason counts.
+    pub(super) fn set_stop(&self, why: Stop) {
+        let _ = self.stop.set(why);
+    }
+
+    pub(super) fn set_listening(&self, addresses: Vec<Address>) {
+        *self.listen.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
+    fn listening(&self) -> Vec<Address> {
+        self.listen.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn host(&self, phase: Phase) -> Host {
+        Host {
+            phase,
+            uptime_ms: self.clock.now().mono.as_nanos() / 1_000_000,
+            listen: self.listening(),
+            api: self.api,
+            data_dir: self.data_dir.clone(),
+            turns: self.turns.load(Ordering::Relaxed),
+            lag_max_us: self.lag_max_us.load(Ordering::Relaxed),
+            turn_max_us: self.turn_max_us.load(Ordering::Relaxed),
+            task_max_us: micros(self.workers.longest()),
+            task_panics: self.workers.panics(),
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

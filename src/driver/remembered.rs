@@ -1,0 +1,179 @@
+//! Peers met before, in a file of the data directory: a peer that restarts finds its mesh although the peers that it was
+//! told to join are gone.
+//!
+//! The file is a hint, not the truth: one that is damaged is set aside and begun anew. It is replaced whole, at most once in
+//! [`PAUSE`], on a thread that may wait for the disk.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::membership::{self, State};
+use crate::node::Event;
+use crate::types::{Address, NodeId, Now, Time, WallTime};
+
+/// The file in the data directory.
+const FILE: &str = "peers.json";
+/// Most peers remembered: the latest seen.
+const PEERS_MAX: usize = 256;
+/// Longest file that is read: 256 peers with 16 addresses of 256 bytes, twice.
+const BYTES_MAX: u64 = 4 << 20;
+/// Between two writes, at least.
+const PAUSE: Duration = Duration::from_secs(1);
+/// A peer that was not seen for so long is forgotten.
+const KEPT: Duration = Duration::from_hours(90 * 24);
+
+/// One peer of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    node: NodeId,
+    name: String,
+    addresses: Vec<String>,
+    /// When it was last present, in microseconds since 1970.
+    seen: WallTime,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Contents {
+    version: u32,
+    peers: Vec<Known>,
+}
+
+/// The remembered peers and their file.
+#[derive(Debug)]
+pub(super) struct Remembered {
+    path: PathBuf,
+    me: NodeId,
+    known: BTreeMap<NodeId, Known>,
+    /// When to write, if something changed.
+    due: Option<Time>,
+    writing: Arc<AtomicBool>,
+}
+
+impl Remembered {
+    /// Reads the file of a data directory. What cannot be read is set aside and reported.
+    pub(super) fn open(dir: &Path, me: NodeId) -> Self {
+        let path = dir.join(FILE);
+        let known = match read(&path) {
+            Ok(peers) => peers,
+            Err(why) => {
+                let aside = path.with_extension("json.damaged");
+                tracing::warn!(%why, aside = %aside.display(), "the file of remembered peers is damaged; it begins anew");
+                // If this fails, the next write replaces the file all the same.
+                let _ = fs::rename(&path, aside);
+                Vec::new()
+            }
+        };
+        let known = known.into_iter().filter(|peer| peer.node != me).map(|peer| (peer.node, peer)).collect();
+        Self { path, me, known, due: None, writing: Arc::default() }
+    }
+
+    /// Who was met, and where, the latest first.
+    pub(super) fn peers(&self) -> Vec<(NodeId, Vec<Address>)> {
+        let mut peers: Vec<_> = self.known.values().collect();
+        peers.sort_by_key(|peer| std::cmp::Reverse(peer.seen));
+        let addresses = |peer: &Known| peer.addresses.iter().filter_map(|text| Address::parse(text).ok()).collect();
+        peers.into_iter().map(|peer| (peer.node, addresses(peer))).collect()
+    }
+
+    /// Notes that there is something to remember.
+    pub(super) fn hear(&mut self, event: &Event, now: Time) {
+        use membership::Event as E;
+        let Event::Membership(E::Joined { .. } | E::Updated { .. } | E::Left { .. } | E::Died { .. }) = event else {
+            return;
+        };
+        self.due.get_or_insert(now + PAUSE);
+    }
+
+    /// When to write, if something changed.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// Writes if it is time, without waiting for the disk.
+    pub(super) fn keep(&mut self, now: Now, members: membership::View<'_>) {
+        if self.due.is_none_or(|due| now.mono < due) {
+            return;
+        }
+        if self.writing.swap(true, Ordering::AcqRel) {
+            // The disk is slow: later.
+            self.due = Some(now.mono + PAUSE);
+            return;
+        }
+        self.due = None;
+        self.update(now.wall, members);
+        let (path, contents, writing) = (self.path.clone(), self.contents(), Arc::clone(&self.writing));
+        tokio::task::spawn_blocking(move || {
+            save(&path, &contents);
+            writing.store(false, Ordering::Release);
+        });
+    }
+
+    /// Writes what is not written yet, and waits for the disk.
+    pub(super) fn save_now(mut self, now: WallTime, members: membership::View<'_>) {
+        if self.due.is_some() {
+            self.update(now, members);
+            save(&self.path, &self.contents());
+        }
+    }
+
+    fn update(&mut self, now: WallTime, members: membership::View<'_>) {
+        for member in members.members().filter(|member| member.id != self.me) {
+            if member.state == State::Left {
+                self.known.remove(&member.id);
+            } else if member.is_present() && !member.meta.addresses.is_empty() {
+                let addresses = member.meta.addresses.iter().map(ToString::to_string).collect();
+                let name = member.meta.name.clone();
+                self.known.insert(member.id, Known { node: member.id, name, addresses, seen: now });
+            }
+        }
+        let kept = u64::try_from(KEPT.as_micros()).unwrap_or(u64::MAX);
+        self.known.retain(|_, peer| peer.seen.as_micros().saturating_add(kept) > now.as_micros());
+        while self.known.len() > PEERS_MAX {
+            let oldest = self.known.values().min_by_key(|peer| peer.seen).map(|peer| peer.node);
+            self.known.remove(&oldest.expect("there are more than a few"));
+        }
+    }
+
+    fn contents(&self) -> Contents {
+        Contents { version: 1, peers: self.known.values().cloned().collect() }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<Known>, String> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.to_string()),
+    };
+    let contents: Contents = serde_json::from_reader(io::BufReader::new(io::Read::take(file, BYTES_MAX)))
+        .map_err(|error| error.to_string())?;
+    if contents.version != 1 {
+        return Err(format!("version {} is unknown", contents.version));
+    }
+    Ok(contents.peers.into_iter().take(PEERS_MAX).collect())
+}
+
+fn save(path: &Path, contents: &Contents) {
+    if let Err(error) = replace(path, contents) {
+        tracing::warn!(path = %path.display(), %error, "remembered peers could not be written");
+    }
+}
+
+fn replace(path: &Path, contents: &Contents) -> io::Result<()> {
+    let partial = path.with_extension("json.new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    file.write_all(serde_json::to_string_pretty(contents)?.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&partial, path)?;
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}

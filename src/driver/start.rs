@@ -1,0 +1,177 @@
+//! From a configuration to a running peer: lock, identity, interface, log, network, loop, in this order.
+//!
+//! The lock comes first, so that a second process on the same directory changes nothing. The HTTP interface comes before the
+//! log is read, so that probes are answered while a long log boots. The network comes last: a peer that is heard has read
+//! its log and has written down that a new life begins.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::{JoinError, spawn_blocking};
+
+use super::admission::Admission;
+use super::clock::Clock;
+use super::disk::Disk;
+use super::failure::StartError;
+use super::http::{Interface, Token};
+use super::network::Network;
+use super::peer::{ASKS_MAX, EVENTS_MAX, Facts, Link, Peer, Phase};
+use super::remembered::Remembered;
+use super::routes::Routes;
+use super::turn::{Log, Open, Turn};
+use super::workers::{self, Workers};
+use crate::config::Config;
+use crate::membership::Meta;
+use crate::node::{self, Boot, BootReport, Identity, Input, Node, Progress, Setup};
+use crate::types::NodeId;
+use crate::wire;
+
+/// Where the log's files are, in the data directory.
+const LOG_DIR: &str = "log";
+
+/// Network events that wait for the loop at most; peers wait then. With frames of at most 16 MiB decoded one at a time.
+const HEARD_MAX: usize = 1_024;
+
+impl Peer {
+    /// Starts a peer on the tokio runtime of the caller and returns when it serves.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing of it runs then.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        let clock = Clock::start();
+        let dir = config.node.data_dir.clone();
+        let (log, token) = {
+            let dir = dir.clone();
+            blocking(move || open(&dir)).await??
+        };
+        let routes = Routes::of(&config.network)?;
+        let admission = routes.admit(&dir).await?;
+        let bound = match config.api.listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let api = bound.as_ref().map(|(_, address)| *address);
+        let workers = Workers::start(workers::threads(), &config.documents).map_err(StartError::Workers)?;
+        let facts = Arc::new(Facts::new(admission.node(), clock, api, dir.clone(), workers.counters()));
+        let (phase, phases) = watch::channel(Phase::Booting);
+        let (asks, asked) = mpsc::channel(ASKS_MAX);
+        let (events, _) = broadcast::channel(EVENTS_MAX);
+        let link = Link { asks, events: events.downgrade(), phase: phases, facts: Arc::clone(&facts) };
+        if let Some((listener, address)) = bound {
+            let interface = Interface::new(link.clone(), admission.clone(), token, address);
+            tokio::spawn(interface.serve(listener));
+        }
+        let remembered = Remembered::open(&dir, admission.node());
+        let setup = setup(&config, &admission)?;
+        let (node, report, log) = blocking(move || boot(setup, clock, log)).await??;
+        tell(&report);
+        let (told, heard) = mpsc::channel(HEARD_MAX);
+        let network = Network::start(routes.setup(admission, report.boot, &remembered), told)?;
+        let (stop, stopping) = watch::channel(false);
+        phase.send_replace(Phase::Ready);
+        let turn = Turn {
+            node,
+            clock,
+            log,
+            workers,
+            network,
+            heard,
+            asks: asked,
+            events,
+            phase,
+            stop: stopping,
+            facts,
+            remembered,
+            routes,
+            open: Open::default(),
+        };
+        tokio::spawn(turn.run());
+        Ok(Self::new(link, stop))
+    }
+}
+
+/// Takes the directory for this process alone.
+fn open(dir: &Path) -> Result<(Log, Token), StartError> {
+    let (answer, answers) = mpsc::unbounded_channel();
+    // Bounded by what the disk takes in (`disk::QUEUE_MAX`). An error means that the loop is gone, and with it who asked.
+    let disk = Disk::open(&dir.join(LOG_DIR), move |input: Input| drop(answer.send(input)))?;
+    let token = Token::open_or_mint(dir)?;
+    Ok((Log::new(disk, answers), token))
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound.await.map_err(|error| StartError::Api { address, error })
+}
+
+fn setup(config: &Config, admission: &Admission) -> Result<Setup, StartError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(StartError::Entropy)?;
+    let meta = Meta {
+        name: name(&config.node.name, admission.node()),
+        region: config.node.region.clone(),
+        zone: config.node.zone.clone(),
+        priority: config.node.priority,
+        observer: config.node.observer,
+        addresses: Vec::new(),
+        protocol: wire::VERSION.into(),
+    };
+    meta.check()?;
+    Ok(Setup {
+        identity: Identity { node: admission.node(), cluster: admission.cluster() },
+        seed,
+        meta,
+        config: node::Config {
+            membership: config.membership.clone(),
+            policy: config.cluster.overlay,
+            overlay: config.overlay.clone(),
+            replication: config.replication.clone(),
+            documents: config.documents.clone(),
+            wal: config.wal.clone(),
+        },
+    })
+}
+
+/// The given name, or one made from the last digits of the id.
+fn name(given: &str, id: NodeId) -> String {
+    let [.., a, b, c, d] = *id.as_bytes();
+    if given.is_empty() { format!("peer-{a:02x}{b:02x}{c:02x}{d:02x}") } else { given.to_owned() }
+}
+
+/// Reads the log, on a thread that may wait.
+fn boot(setup: Setup, clock: Clock, mut log: Log) -> Result<(Box<Node>, BootReport, Log), StartError> {
+    let mut boot = Box::new(Boot::start(setup));
+    loop {
+        while let Some(effect) = boot.poll_effect() {
+            if let Some(other) = log.perform(effect) {
+                unreachable!("a boot asks for the log only, not for {other:?}");
+            }
+        }
+        let answer = log.wait().ok_or_else(|| StartError::BrokenOff("the disk's thread has ended".into()))?;
+        match boot.handle(clock.now(), answer) {
+            Progress::Booting(more) => boot = more,
+            Progress::Ready(node, report) => return Ok((node, report, log)),
+            Progress::Refused(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn tell(report: &BootReport) {
+    let BootReport { boot, actor, segments, records, .. } = report;
+    tracing::info!(%boot, mint = %actor.mint, segments, records, "the log is read");
+    if let Some(cut) = &report.cut {
+        tracing::warn!(%cut, "a damaged last write was cut off; this peer writes as a new actor");
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StartError> {
+    spawn_blocking(work).await.map_err(|error: JoinError| StartError::BrokenOff(error.to_string()))
+}

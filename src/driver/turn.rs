@@ -1,0 +1,348 @@
+//! The loop: one task owns the node, hands it one input at a time, and performs what comes out.
+//!
+//! It waits for the disk, the deadline, clients, workers and the network, in that order of preference: what was begun is
+//! finished before new work is taken. So that preference never becomes starvation, each round then takes a bounded number
+//! of inputs from every source. Performing never waits: effects go into queues, each bounded where it is filled.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::clock::Clock;
+use super::disk::{Disk, Request};
+use super::network::{NetworkEvent, NetworkHandle};
+use super::notify;
+use super::peer::{Ask, Facts, Phase, Stop};
+use super::remembered::Remembered;
+use super::routes::Routes;
+use super::workers::Workers;
+use crate::node::{CommandError, Effect, Event, Input, Node, Outcome};
+use crate::types::{Address, CommandId, DiskFault, DiskFaultKind, PersistId, Time};
+
+/// Inputs taken from one source in one round.
+const ROUND: usize = 64;
+
+/// How long commands may go on after the goodbye.
+const LEAVE_GRACE: Duration = Duration::from_secs(2);
+
+/// How long the network may take to send what waits.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// How long disk and workers may take to finish what they are at; a worker in a long merge is left behind.
+const FINISH_MAX: Duration = Duration::from_secs(5);
+
+/// When there is no deadline, the loop still turns this often: it costs nothing and bounds what a lost wake-up could do.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// Everything that the loop owns.
+pub(super) struct Turn {
+    pub(super) node: Box<Node>,
+    pub(super) clock: Clock,
+    pub(super) log: Log,
+    pub(super) workers: Workers,
+    pub(super) network: NetworkHandle,
+    pub(super) heard: mpsc::Receiver<NetworkEvent>,
+    pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) events: broadcast::Sender<Arc<Event>>,
+    pub(super) phase: watch::Sender<Phase>,
+    pub(super) stop: watch::Receiver<bool>,
+    pub(super) facts: Arc<Facts>,
+    pub(super) remembered: Remembered,
+    pub(super) routes: Routes,
+    pub(super) open: Open,
+}
+
+/// What waits for an answer.
+#[derive(Default)]
+pub(super) struct Open {
+    replies: BTreeMap<CommandId, oneshot::Sender<Result<Outcome, CommandError>>>,
+    last: CommandId,
+    /// Where peers can reach us, and whether they should be told.
+    addresses: Vec<(Address, bool)>,
+    left_at: Option<Instant>,
+}
+
+impl Turn {
+    /// Runs until it is told to stop, has left, or cannot go on.
+    pub(super) async fn run(mut self) {
+        self.perform_all();
+        let why = self.rounds().await;
+        if let Stop::Failed(why) = &why {
+            tracing::error!(%why, "the peer stops");
+        }
+        self.end(why).await;
+    }
+
+    async fn rounds(&mut self) -> Stop {
+        let mut wake = pin!(sleep_until(Instant::now()));
+        loop {
+            let due = self.due();
+            if wake.deadline() != due {
+                wake.as_mut().reset(due);
+            }
+            tokio::select! {
+                biased;
+                () = told(&mut self.stop) => return Stop::Halted,
+                Some(input) = self.log.next() => self.turn(input),
+                () = &mut wake => self.turn(Input::Wake),
+                Some(ask) = self.asks.recv() => self.on_ask(ask),
+                Some((id, done)) = self.workers.next() => self.turn(Input::TaskDone { id, done }),
+                heard = self.heard.recv() => match heard {
+                    Some(event) => self.on_network(event),
+                    None => return Stop::Failed("the network has ended".into()),
+                },
+            }
+            self.round();
+            if let Some(left_at) = self.open.left_at
+                && (self.open.replies.is_empty() || left_at.elapsed() >= LEAVE_GRACE)
+            {
+                return Stop::Left;
+            }
+        }
+    }
+
+    /// Takes a bounded number of inputs that are there already from every source.
+    fn round(&mut self) {
+        for _ in 0..ROUND {
+            let Some(input) = self.log.try_next() else { break };
+            self.turn(input);
+        }
+        for _ in 0..ROUND {
+            let Ok(ask) = self.asks.try_recv() else { break };
+            self.on_ask(ask);
+        }
+        for _ in 0..ROUND {
+            let Some((id, done)) = self.workers.try_next() else { break };
+            self.turn(Input::TaskDone { id, done });
+        }
+        for _ in 0..ROUND {
+            let Ok(event) = self.heard.try_recv() else { break };
+            self.on_network(event);
+        }
+        self.remembered.keep(self.clock.now(), self.node.membership());
+    }
+
+    /// When to wake at the latest.
+    fn due(&self) -> Instant {
+        let idle = Instant::now() + IDLE_MAX;
+        let earliest = [self.node.deadline(), self.remembered.deadline()].into_iter().flatten().min();
+        let grace = self.open.left_at.map_or(idle, |left_at| left_at + LEAVE_GRACE);
+        let due = earliest.and_then(|due: Time| self.clock.instant(due)).map_or(idle, Instant::from_std);
+        due.min(idle).min(grace)
+    }
+
+    /// One input and everything that follows from it.
+    fn turn(&mut self, input: Input) {
+        let now = self.clock.now();
+        let late = self.node.deadline().map_or(Duration::ZERO, |due| now.mono.since(due));
+        self.node.handle(now, input);
+        self.perform_all();
+        self.facts.turned(late, self.clock.now().mono.since(now.mono));
+    }
+
+    fn on_ask(&mut self, ask: Ask) {
+        let id = self.open.last.next();
+        self.open.last = id;
+        self.open.replies.insert(id, ask.answer);
+        self.turn(Input::Command { id, command: ask.command });
+    }
+
+    fn on_network(&mut self, event: NetworkEvent) {
+        let input = match event {
+            NetworkEvent::Linked { peer } => {
+                tracing::info!(%peer, "linked");
+                Input::Linked { peer }
+            }
+            NetworkEvent::Unlinked { peer, why } => {
+                tracing::info!(%peer, %why, "unlinked");
+                Input::Unlinked { peer }
+            }
+            NetworkEvent::Received { from, lane, frame } => Input::Received { from, lane, frame },
+            NetworkEvent::DialFailed { peer, why } => {
+                tracing::debug!(%peer, %why, "a dial failed");
+                Input::DialFailed { peer }
+            }
+            NetworkEvent::Listening { address, advertise } => {
+                tracing::info!(%address, "listening for peers");
+                self.open.addresses.retain(|(known, _)| *known != address);
+                self.open.addresses.push((address, advertise));
+                self.listening()
+            }
+            NetworkEvent::ListenerClosed { address } => {
+                tracing::warn!(%address, "no longer listening");
+                self.open.addresses.retain(|(known, _)| *known != address);
+                self.listening()
+            }
+            NetworkEvent::Refused { address, by_peer, why } => {
+                return tracing::warn!(%address, by_peer, %why, "not admitted");
+            }
+            NetworkEvent::Fault { peer, fault } => return tracing::warn!(%peer, %fault, "a peer broke the protocol"),
+        };
+        self.turn(input);
+    }
+
+    fn listening(&self) -> Input {
+        let all = self.open.addresses.iter().map(|(address, _)| address.clone());
+        self.facts.set_listening(all.collect());
+        let told = self.open.addresses.iter().filter(|(_, advertise)| *advertise);
+        Input::Listening { addresses: told.map(|(address, _)| address.clone()).collect() }
+    }
+
+    fn perform_all(&mut self) {
+        while let Some(effect) = self.node.poll_effect() {
+            self.perform(effect);
+        }
+    }
+
+    /// Queues what the node wants. Never waits.
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { to, lane, frame } => self.network.send(to, lane, frame),
+            Effect::Persist { id, segment, offset, bytes } => {
+                self.log.persist(id, Request::Persist { id, segment, offset, bytes });
+            }
+            Effect::Io { id, op } => self.log.io(Request::Io { id, op }),
+            Effect::Task { id, task } => self.workers.give(id, task),
+            Effect::Dial { peer, addresses } => self.network.dial(peer, self.routes.via(addresses)),
+            Effect::Close { peer, why } => self.network.close(peer, why),
+            Effect::Reply { id, result } => {
+                if matches!(result, Ok(Outcome::Left)) && self.open.left_at.is_none() {
+                    self.open.left_at = Some(Instant::now());
+                    self.phase.send_replace(Phase::Leaving);
+                }
+                if let Some(answer) = self.open.replies.remove(&id) {
+                    // Who asked may have gone meanwhile.
+                    let _ = answer.send(result);
+                }
+            }
+            Effect::Notify(event) => {
+                notify::log(&event);
+                self.remembered.hear(&event, self.clock.now().mono);
+                // Without subscribers there is nobody to tell.
+                let _ = self.events.send(Arc::new(event));
+            }
+        }
+    }
+
+    /// Sends what waits, finishes what was begun, and gives everything free.
+    async fn end(self, why: Stop) {
+        let now = self.clock.now().wall;
+        let Self { node, log, workers, network, heard, asks, events, phase, facts, remembered, open, .. } = self;
+        drop((asks, open));
+        network.shutdown(FLUSH_MAX).await;
+        drop(heard);
+        let finish = tokio::task::spawn_blocking(move || {
+            remembered.save_now(now, node.membership());
+            drop(log);
+            workers.stop();
+        });
+        if timeout(FINISH_MAX, finish).await.is_err() {
+            tracing::warn!("the peer stops while a worker is at a long task");
+        }
+        drop(events);
+        facts.set_stop(why);
+        phase.send_replace(Phase::Stopped);
+    }
+}
+
+/// Until it is told to stop, or nobody is left who could tell.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+/// The disk's two ends, and what it did not take.
+pub(super) struct Log {
+    disk: Disk,
+    answers: mpsc::UnboundedReceiver<Input>,
+    /// Writes that were taken and not answered.
+    writes: usize,
+    /// Writes that were not taken: answered when those before them are.
+    refused: VecDeque<(PersistId, DiskFault)>,
+    ready: VecDeque<Input>,
+}
+
+impl Log {
+    /// `answers` brings what `disk` answers; nothing is in flight.
+    pub(super) fn new(disk: Disk, answers: mpsc::UnboundedReceiver<Input>) -> Self {
+        Self { disk, answers, writes: 0, refused: VecDeque::new(), ready: VecDeque::new() }
+    }
+
+    /// Performs one of the effects that a boot may have; gives back any other.
+    pub(super) fn perform(&mut self, effect: Effect) -> Option<Effect> {
+        match effect {
+            Effect::Persist { id, segment, offset, bytes } => {
+                self.persist(id, Request::Persist { id, segment, offset, bytes });
+            }
+            Effect::Io { id, op } => self.io(Request::Io { id, op }),
+            other => return Some(other),
+        }
+        None
+    }
+
+    fn persist(&mut self, id: PersistId, request: Request) {
+        // Behind a refused write nothing may be written: answers keep the order of the writes.
+        let refusal = if self.refused.is_empty() {
+            self.disk.submit(request).err().map(|e| e.to_string())
+        } else {
+            Some("a write before it was not taken".into())
+        };
+        match refusal {
+            None => self.writes += 1,
+            Some(why) => {
+                self.refused.push_back((id, not_taken(why)));
+                self.release();
+            }
+        }
+    }
+
+    fn io(&mut self, request: Request) {
+        let Request::Io { id, .. } = &request else { unreachable!("writes go through persist") };
+        let id = *id;
+        if let Err(error) = self.disk.submit(request) {
+            self.ready.push_back(Input::IoDone { id, result: Err(not_taken(error.to_string())) });
+        }
+    }
+
+    /// Answers refused writes once every write before them is answered.
+    fn release(&mut self) {
+        if self.writes == 0 {
+            let refused = self.refused.drain(..).map(|(id, fault)| Input::Persisted { id, result: Err(fault) });
+            self.ready.extend(refused);
+        }
+    }
+
+    fn count(&mut self, input: Input) -> Input {
+        if matches!(input, Input::Persisted { .. }) {
+            self.writes -= 1;
+            self.release();
+        }
+        input
+    }
+
+    /// The next answer. Cancelling loses nothing.
+    pub(super) async fn next(&mut self) -> Option<Input> {
+        if let Some(input) = self.ready.pop_front() {
+            return Some(input);
+        }
+        let input = self.answers.recv().await?;
+        Some(self.count(input))
+    }
+
+    /// An answer that is there already.
+    fn try_next(&mut self) -> Option<Input> {
+        self.ready.pop_front().or_else(|| self.answers.try_recv().ok().map(|input| self.count(input)))
+    }
+
+    /// The next answer, for a thread that may wait.
+    pub(super) fn wait(&mut self) -> Option<Input> {
+        self.ready.pop_front().or_else(|| self.answers.blocking_recv().map(|input| self.count(input)))
+    }
+}
+
+fn not_taken(why: String) -> DiskFault {
+    DiskFault { kind: DiskFaultKind::Failed, what: "write the log".into(), why: why.into() }
+}

@@ -1,0 +1,122 @@
+//! The one error type that an embedder meets: a kind for decisions, words for people, and the cause for both.
+//!
+//! Rooms have their own error types, which say what became of the state; the driver turns each into this one where it
+//! leaves the crate. The kinds are also the codes of the HTTP interface.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// What went wrong, for decisions. Each kind has a stable code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The configuration was refused.
+    Config,
+    /// Another process uses the data directory, or the address.
+    InUse,
+    /// What the data directory holds is damaged, or is not what was expected. Nothing was changed.
+    Damaged,
+    /// The disk failed, or is full.
+    Disk,
+    /// The network could not be set up.
+    Network,
+    /// The mesh, or the token's bearer, was not let in.
+    NotAdmitted,
+    /// What was asked for is not there.
+    NotFound,
+    /// What was to be made is there already.
+    Exists,
+    /// What was given cannot be used.
+    Invalid,
+    /// A limit would be passed.
+    TooLarge,
+    /// Too much is waiting; try again shortly.
+    Busy,
+    /// The peer reads its log still; try again shortly.
+    Booting,
+    /// The peer is saying goodbye, or has stopped.
+    Leaving,
+    /// The merge engine failed on this document.
+    Engine,
+}
+
+impl ErrorKind {
+    /// The code, as the HTTP interface gives it.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::InUse => "in_use",
+            Self::Damaged => "damaged",
+            Self::Disk => "disk",
+            Self::Network => "network",
+            Self::NotAdmitted => "not_admitted",
+            Self::NotFound => "not_found",
+            Self::Exists => "exists",
+            Self::Invalid => "invalid",
+            Self::TooLarge => "too_large",
+            Self::Busy => "busy",
+            Self::Booting => "booting",
+            Self::Leaving => "leaving",
+            Self::Engine => "engine",
+        }
+    }
+}
+
+/// Why something was not done.
+pub struct Error {
+    kind: ErrorKind,
+    cause: Box<dyn StdError + Send + Sync>,
+}
+
+impl Error {
+    /// Made where an error leaves the crate.
+    pub(crate) fn new(kind: ErrorKind, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { kind, cause: cause.into() }
+    }
+
+    /// The kind, for decisions.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The room's own error, to be downcast by who knows it.
+    #[must_use]
+    pub fn cause(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        &*self.cause
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cause.fmt(f)
+    }
+}
+
+impl fmt::Debug for Error {
+    /// As `main` prints it: the code and the words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.code(), self.cause)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        // The cause's words are ours, so the chain goes on with what is behind it.
+        self.cause.source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_speaks_with_its_causes_words_and_keeps_the_cause() {
+        let error = Error::new(ErrorKind::NotFound, crate::types::IdError::Length { len: 0 });
+        assert_eq!(error.to_string(), "a document id is 1 to 255 bytes, this one has 0");
+        assert_eq!(format!("{error:?}"), "not_found: a document id is 1 to 255 bytes, this one has 0");
+        assert!(error.cause().is::<crate::types::IdError>());
+    }
+}
