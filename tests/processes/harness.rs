@@ -1,0 +1,143 @@
+//! Starts peers as their users do, and talks to them through their own command line.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything may take before a test gives up. Generous: machines are shared, and nothing here measures speed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where and how a peer runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Its network namespace, if it has one of its own.
+    pub(crate) namespace: Option<String>,
+    /// Its name.
+    pub(crate) name: String,
+    /// Its data directory.
+    pub(crate) data: PathBuf,
+    /// Where it listens for peers.
+    pub(crate) listen: String,
+    /// Where its local API listens.
+    pub(crate) api: String,
+}
+
+/// A running peer. Killed when dropped.
+pub(crate) struct Peer {
+    pub(crate) place: Place,
+    child: Child,
+}
+
+impl Place {
+    fn command(&self, program: &str) -> Command {
+        match &self.namespace {
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace, program]);
+                command
+            }
+            None => Command::new(program),
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.data.with_extension("log")
+    }
+
+    /// Starts it and waits until its API answers.
+    pub(crate) fn start(&self, join: Option<&str>) -> Peer {
+        let mut command = self.command(env!("CARGO_BIN_EXE_oxigdal-ha"));
+        command.arg("run").args(["--name", &self.name, "--listen", &self.listen, "--api", &self.api]);
+        command.arg("--data-dir").arg(&self.data).args(join.iter().flat_map(|invite| ["--join", invite]));
+        command.env("OXIGDAL_HA_NETWORK__MDNS", "false").stdin(Stdio::null());
+        let log = File::options().create(true).append(true).open(self.log()).unwrap();
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        let mut peer = Peer { place: self.clone(), child: command.spawn().unwrap() };
+        wait_for(&format!("{} answers", self.name), || {
+            if let Some(status) = peer.child.try_wait().unwrap() {
+                panic!("{} ended with {status}:\n{}", peer.place.name, peer.log());
+            }
+            peer.try_ask(&["status"]).is_some()
+        });
+        peer
+    }
+}
+
+impl Peer {
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it wrote to its terminal.
+    pub(crate) fn log(&self) -> String {
+        let mut text = String::new();
+        File::open(self.place.log()).unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// Runs a client command against it.
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        let mut command = self.place.command(env!("CARGO_BIN_EXE_oxigdal-ha"));
+        command.args(args).env("OXIGDAL_HA_API", &self.place.api);
+        command.env("OXIGDAL_HA_TOKEN", self.place.data.join("api-token"));
+        command.stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// The JSON answer of a client command.
+    pub(crate) fn ask(&self, args: &[&str]) -> Value {
+        self.try_ask(args).unwrap_or_else(|| {
+            let output = self.run(args);
+            panic!("{} {args:?}: {}\n{}", self.place.name, String::from_utf8_lossy(&output.stderr), self.log())
+        })
+    }
+
+    /// The JSON answer of a client command, if it succeeds.
+    pub(crate) fn try_ask(&self, args: &[&str]) -> Option<Value> {
+        let output = self.run(&[args, &["--json"]].concat());
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+    }
+
+    /// An invite to its mesh.
+    pub(crate) fn invite(&self) -> String {
+        self.ask(&["invite", "issue"])["invite"].as_str().unwrap().to_owned()
+    }
+
+    /// How many members it sees in this state.
+    pub(crate) fn members(&self, state: &str) -> usize {
+        let status = self.ask(&["status"]);
+        status["members"].as_array().unwrap().iter().filter(|member| member["state"] == state).count()
+    }
+
+    /// Ends it at once, as a power cut would end the process.
+    pub(crate) fn kill(mut self) -> Place {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.place.clone()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Looks again and again until it holds.
+pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The bytes of a file.
+pub(crate) fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
