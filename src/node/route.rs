@@ -100,7 +100,8 @@ impl Node {
                 let result = result.map(Outcome::Documents).map_err(CommandError::Documents);
                 self.shared.effects.push_back(Effect::Reply { id: command, result });
             }
-            event @ (E::Changed { .. } | E::Refused { .. } | E::Reread { .. }) => self.tell(Event::Documents(event)),
+            E::Reread { log, seq } => self.shared.step(now, |cx| self.replication.reread(cx, log, seq)),
+            event @ (E::Changed { .. } | E::Refused { .. }) => self.tell(Event::Documents(event)),
         }
     }
 }

@@ -150,8 +150,10 @@ impl Host {
     }
 
     fn set(&mut self, n: u64, at: u64, value: u64) -> Result<documents::Outcome, CommandError> {
-        let edits = vec![Edit::Set { path: format!("field{n}"), value: json!(value) }];
-        self.ask(n, at, documents::Command::Edit { doc: doc(), edits, create: false })
+        let (path, value) = (format!("field{n}"), json!(value));
+        let create = n == 1;
+        let edit = if create { Edit::Put { value: json!({ path: value }) } } else { Edit::Set { path, value } };
+        self.ask(n, at, documents::Command::Edit { doc: doc(), edits: vec![edit], create })
     }
 
     fn value(&mut self, n: u64, at: u64) -> serde_json::Value {

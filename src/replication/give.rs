@@ -92,7 +92,11 @@ impl Replication {
 
     /// The disk answers a read.
     pub fn on_read(&mut self, cx: &mut Cx<'_, Self>, wait: Wait, result: Result<Record, DiskFault>) {
-        let Wait::Read { peer: to, batch, at } = wait else { unreachable!("a write is not answered as a read") };
+        let (to, batch, at) = match wait {
+            Wait::Read { peer, batch, at } => (peer, batch, at),
+            Wait::Reread { log, seq } => return self.on_reread(cx, log, seq, result),
+            Wait::Originated { .. } | Wait::Taken { .. } => unreachable!("a write is not answered as a read"),
+        };
         let Some(peer) = self.peers.get_mut(&to) else { return };
         let Some(reading) = peer.reading.as_mut().filter(|reading| reading.number == batch) else { return };
         let (log, seq) = (self.logs.get(reading.log).id, Seq::new(reading.first + at as u64));
@@ -206,7 +210,7 @@ impl Replication {
 }
 
 /// Whether the disk gave what was asked for.
-fn verify(record: Record, log: LogId, seq: Seq) -> Result<Entry, DiskFault> {
+pub(super) fn verify(record: Record, log: LogId, seq: Seq) -> Result<Entry, DiskFault> {
     if (record.log, record.seq) == (log, seq) {
         return Ok(Entry { hlc: record.hlc, body: record.body });
     }

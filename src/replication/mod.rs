@@ -31,6 +31,7 @@ mod message;
 mod origin;
 mod peer;
 mod reconcile;
+mod reread;
 mod spread;
 mod take;
 #[cfg(test)]

@@ -96,14 +96,14 @@ impl Replication {
     fn on_durable(&mut self, cx: &mut Cx<'_, Self>, wait: Wait, position: Position) {
         let (log, seq) = match wait {
             Wait::Originated { log, seq, .. } | Wait::Taken { log, seq, .. } => (log, seq),
-            Wait::Read { .. } => unreachable!("a read is not answered as a write"),
+            Wait::Read { .. } | Wait::Reread { .. } => unreachable!("a read is not answered as a write"),
         };
         let at = self.logs.find(log).expect("a log lives as long as the process");
         let entry = self.logs.settle(at, seq, position, self.config.cache_bytes);
         let weight = entry.weight();
         match wait {
             Wait::Originated { token, .. } => cx.emit(Event::Originated { token, log, seq, hlc: entry.hlc }),
-            Wait::Taken { .. } | Wait::Read { .. } => {
+            Wait::Taken { .. } | Wait::Read { .. } | Wait::Reread { .. } => {
                 self.statistics.taken += 1;
                 cx.emit(Event::Delivered { log, seq, hlc: entry.hlc, body: entry.body });
             }

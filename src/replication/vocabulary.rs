@@ -77,6 +77,13 @@ pub enum Wait {
         /// Which entry of the batch.
         at: usize,
     },
+    /// An entry comes back from the log, to be delivered once more.
+    Reread {
+        /// Whose log.
+        log: LogId,
+        /// Its place there.
+        seq: Seq,
+    },
 }
 
 /// This room's timers.

@@ -1,0 +1,24 @@
+//! Delivering an entry once more, from the log: for a sibling that had no room to keep it.
+
+use super::give::verify;
+use super::{Event, Replication, Wait};
+use crate::machine::Cx;
+use crate::types::{DiskFault, LogId, Seq};
+
+use super::Record;
+
+impl Replication {
+    /// Reads an entry that was delivered before and delivers it again. Nothing happens for one that is not held.
+    pub fn reread(&mut self, cx: &mut Cx<'_, Self>, log: LogId, seq: Seq) {
+        if let Some(position) = self.logs.find(log).and_then(|at| self.logs.get(at).position(seq.value())) {
+            cx.read(position, Wait::Reread { log, seq });
+        }
+    }
+
+    pub(super) fn on_reread(&mut self, cx: &mut Cx<'_, Self>, log: LogId, seq: Seq, result: Result<Record, DiskFault>) {
+        match result.and_then(|record| verify(record, log, seq)) {
+            Ok(entry) => cx.emit(Event::Delivered { log, seq, hlc: entry.hlc, body: entry.body }),
+            Err(fault) => cx.emit(Event::Unreadable { log, seq, fault }),
+        }
+    }
+}
