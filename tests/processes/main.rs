@@ -1,6 +1,8 @@
 //! Real peer processes: what only the whole program on real sockets and files can show. Few tests, each bounded in time.
 
 #![cfg(feature = "cli")]
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real processes are waited for in real time")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod harness;
 mod namespaces;
