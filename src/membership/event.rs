@@ -38,7 +38,7 @@ pub enum Event {
         /// Who.
         member: NodeId,
     },
-    /// A present member changed what it says of itself.
+    /// A present member changed what it says of itself, or lives its next life without having been missed.
     Updated {
         /// Who.
         member: NodeId,

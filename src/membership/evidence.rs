@@ -119,10 +119,14 @@ impl Membership {
         let linked = self.table.entry(slot).linked || (!before.known && self.strangers.remove(&update.id));
         let forget_at = self.forget_at(now, update);
         let accusers = self.table.entry(slot).accusers.as_slice().len();
-        let old_meta = self.table.entry(slot).member.meta.clone();
+        let (old_meta, old_boot) = (self.table.entry(slot).member.meta.clone(), self.table.entry(slot).member.boot);
         let change = self.table.amend(slot, now, cx.rng(), |entry| {
-            let raised = update.boot > entry.member.boot || update.incarnation > entry.member.incarnation;
+            let raised = (update.boot, update.incarnation) > (entry.member.boot, entry.member.incarnation);
+            let reborn = update.boot > entry.member.boot;
             let change = entry.merge(update);
+            if change.status && before.claim == State::Dead && before.known && !reborn && entry.claim == State::Alive {
+                entry.flapped(now);
+            }
             entry.linked = linked;
             entry.lost &= !raised;
             if change.status && !entry.is_present() {
@@ -132,7 +136,7 @@ impl Membership {
         });
         let entry = self.table.entry(slot);
         let hastened = change.accusers && entry.accusers.as_slice().len() > accusers;
-        let redescribed = change.described && *entry.member.meta != *old_meta;
+        let redescribed = (change.described && *entry.member.meta != *old_meta) || entry.member.boot > old_boot;
         let (claim, present) = (entry.claim, entry.is_present());
         let is_news = before.known || present;
         let spreads = source == Source::News || (is_news && (from == update.id || !self.is_fresh(now)));

@@ -49,8 +49,8 @@ pub enum Message {
     Nack {
         /// The probe that is answered.
         probe: u16,
-        /// Whether I have a link to that member at all.
-        linked: bool,
+        /// Why not.
+        reach: Reach,
     },
     /// What is fresh, outside of probes.
     Gossip {
@@ -78,6 +78,17 @@ pub enum Message {
         /// Please send yours.
         ask: bool,
     },
+}
+
+/// What the link between a helper and a member says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub enum Reach {
+    /// There is none, nor need be one: no evidence.
+    Unlinked,
+    /// There was one, or it could not be made.
+    Lost,
+    /// There is one, and nothing comes back.
+    Silent,
 }
 
 /// What somebody says of one member. It counts against what is known by (boot, incarnation, state).

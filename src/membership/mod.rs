@@ -17,8 +17,10 @@
 //! the two was cut off.
 //!
 //! **Links.** Probes go through links that the overlay makes. Up to [`Config::full_mesh_max`] present members a missing
-//! link counts as a lost probe; above that only a link that was lost or could not be made does, or a helper's link on
-//! which nothing comes back. A lost link makes a probe come soon; it never is a death.
+//! link counts as a lost probe. Above that the mesh is *sparse*: a missing link alone says nothing, only one that was lost
+//! or could not be made does, ours or a helper's, or one on which nothing comes back. Each member is then watched by those
+//! linked with it; few can confirm a suspicion, so a lone accuser waits less. A lost link makes a probe come soon; it never
+//! is a death.
 //!
 //! **Invariants** (named as in the tests):
 //! - *I1* our own boot and incarnation never fall; nobody but us raises them.
@@ -55,7 +57,7 @@ use std::sync::Arc;
 pub use config::{Config, ConfigError, Profile};
 pub use event::Event;
 pub use member::{Member, Meta, MetaError, State};
-pub use message::{Accusers, Described, Message, Update, Updates};
+pub use message::{Accusers, Described, Message, Reach, Update, Updates};
 pub use view::View;
 
 use evidence::Source;
@@ -110,7 +112,7 @@ pub struct Membership {
     period_ends: Time,
     number: u16,
     urgent: VecDeque<Slot>,
-    far_turn: bool,
+    turn: u32,
     silences: u8,
     relays: BTreeMap<u16, Relay>,
     /// Until then we blame nobody: we were late.
@@ -176,7 +178,7 @@ impl Membership {
             period_ends: Time::ZERO,
             number: 0,
             urgent: VecDeque::new(),
-            far_turn: false,
+            turn: 0,
             silences: 0,
             relays: BTreeMap::new(),
             steady_at: Time::ZERO,
@@ -291,7 +293,7 @@ impl Membership {
                 self.on_ping_req(cx, from, probe, target);
             }
             Message::Vouch { probe } => self.on_vouch(cx, from, probe),
-            Message::Nack { probe, linked } => self.on_nack(cx, from, probe, linked),
+            Message::Nack { probe, reach } => self.on_nack(cx, from, probe, reach),
             Message::Gossip { gossip } => self.learn_all(cx, from, &gossip, Source::News),
             Message::State { rows, ask } => self.on_state(cx, from, &rows, ask),
             Message::Buckets { sums } => self.on_buckets(cx, from, &sums),

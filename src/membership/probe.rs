@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::message::{Message, Updates};
+use super::message::{Message, Reach, Updates};
 use super::table::Slot;
 use super::{Event, Membership, State, Timer};
 use crate::machine::Cx;
@@ -19,6 +19,10 @@ const SILENCES_MAX: u8 = 3;
 const SILENT_PERIODS: u32 = 3;
 /// Expected number of members, beside those whose turn it is, that probe a fresh suspect at once.
 const WITNESSES: u64 = 3;
+/// So often a probe goes to a member without a link, which should have one.
+const FAR_EVERY: u32 = 2;
+/// And so often where links are few: those linked with it watch it.
+const FAR_EVERY_SPARSE: u32 = 4;
 /// Most members that wait to be probed out of turn.
 const URGENT_MAX: usize = 16;
 /// Most probes on behalf of others at a time.
@@ -46,8 +50,8 @@ pub(super) struct Probe {
     /// Who was asked to help and said nothing so far.
     waiting: Vec<NodeId>,
     asked: usize,
-    /// Whether a helper at least had a link to the target.
-    reachable: bool,
+    /// The strongest that a helper's link said.
+    reach: Reach,
 }
 
 /// A probe made for another member.
@@ -127,7 +131,8 @@ impl Membership {
         let (target, linked) = (self.table.entry(slot).member.id, self.table.entry(slot).linked);
         let number = self.next_number();
         let (stage, waiting) = (Stage::Direct, Vec::new());
-        self.probe = Some(Probe { target, slot, number, sent_at: now, stage, waiting, asked: 0, reachable: false });
+        let reach = Reach::Unlinked;
+        self.probe = Some(Probe { target, slot, number, sent_at: now, stage, waiting, asked: 0, reach });
         if linked {
             self.ping(cx, target, number);
             self.arm_probe(cx, now + self.health.stretch(self.config.probe_timeout) / 2);
@@ -136,17 +141,24 @@ impl Membership {
         }
     }
 
-    /// Whoever is urgent, else in turn. Members without a link have a ring of their own, drawn from every second time, so
-    /// that in a mesh too large for all links the linked ones are still probed often.
+    /// Whoever is urgent, else in turn. Members without a link have a ring of their own, drawn from now and then only, so
+    /// that the linked ones are still probed often where links are few.
     fn next_target(&mut self, cx: &mut Cx<'_, Self>) -> Option<Slot> {
         while let Some(slot) = self.urgent.pop_front() {
             if slot != Slot::ME && self.table.entry(slot).is_present() {
                 return Some(slot);
             }
         }
-        self.far_turn = !self.far_turn && !self.table.far.is_empty();
+        self.turn = self.turn.wrapping_add(1);
+        let far_every = if self.is_sparse() { FAR_EVERY_SPARSE } else { FAR_EVERY };
+        let far_turn = self.turn.is_multiple_of(far_every) && !self.table.far.is_empty();
         let table = &mut self.table;
-        if self.far_turn || table.near.is_empty() { table.far.draw(cx.rng()) } else { table.near.draw(cx.rng()) }
+        if far_turn || table.near.is_empty() { table.far.draw(cx.rng()) } else { table.near.draw(cx.rng()) }
+    }
+
+    /// Whether there are more members than everybody is expected to be linked with.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.table.present_len() > self.config.full_mesh_max
     }
 
     fn next_number(&mut self) -> u16 {
@@ -172,7 +184,10 @@ impl Membership {
         };
         // Who is suspect itself is no help.
         let fit = |helper: Slot| helper != slot && self.table.entry(helper).claim == State::Alive;
-        let helpers = self.table.near.sample(cx.rng(), self.config.helpers, fit);
+        // Without a reason to worry, one that may have a link is enough.
+        let entry = self.table.entry(slot);
+        let calm = !entry.linked && !entry.lost && entry.claim == State::Alive && self.is_sparse();
+        let helpers = self.table.near.sample(cx.rng(), if calm { 1 } else { self.config.helpers }, fit);
         let helpers: Vec<NodeId> = helpers.into_iter().map(|helper| self.table.entry(helper).member.id).collect();
         for helper in &helpers {
             let gossip = self.piggyback(cx.now().mono, *helper);
@@ -202,7 +217,7 @@ impl Membership {
         let linked = self.table.entry(probe.slot).linked;
         let alone = usize::from(linked && probe.asked == 0);
         self.health.worse(u8::try_from(missed + alone).unwrap_or(u8::MAX));
-        if linked || probe.reachable || self.is_expected(cx.now().mono, probe.slot) {
+        if linked || probe.reach != Reach::Unlinked || self.is_expected(cx.now().mono, probe.slot) {
             self.accuse(cx, probe.slot);
         }
     }
@@ -250,7 +265,9 @@ impl Membership {
             return cx.send(from, Message::Vouch { probe });
         }
         if !self.is_linked(target) {
-            return cx.send(from, Message::Nack { probe, linked: false });
+            let lost = self.table.find(target).is_some_and(|entry| entry.lost);
+            let reach = if lost { Reach::Lost } else { Reach::Unlinked };
+            return cx.send(from, Message::Nack { probe, reach });
         }
         // Who is this busy had better not answer: it then counts as missing.
         if self.relays.len() < RELAYS_MAX {
@@ -268,7 +285,7 @@ impl Membership {
             self.relays.remove(&number);
         } else {
             relay.nacked = true;
-            cx.send(relay.asker, Message::Nack { probe: relay.asked, linked: true });
+            cx.send(relay.asker, Message::Nack { probe: relay.asked, reach: Reach::Silent });
             // A late ack is still passed on.
             cx.arm(Timer::Relay(number), self.config.probe_period);
         }
@@ -276,19 +293,23 @@ impl Membership {
 
     pub(super) fn on_vouch(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, number: u16) {
         let vouched = |probe: &mut Probe| probe.number == number && probe.asked > 0 && probe.target != from;
-        if self.probe.take_if(vouched).is_some() {
+        if let Some(probe) = self.probe.take_if(vouched) {
+            if self.table.slot(probe.target) == Some(probe.slot) {
+                self.table.amend(probe.slot, cx.now().mono, cx.rng(), |entry| entry.lost = false);
+            }
             self.succeeded(cx);
         }
     }
 
-    pub(super) fn on_nack(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, number: u16, linked: bool) {
+    pub(super) fn on_nack(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, number: u16, reach: Reach) {
         let Some(probe) = self.probe.as_mut().filter(|probe| probe.number == number) else { return };
         let Some(at) = probe.waiting.iter().position(|helper| *helper == from) else { return };
         probe.waiting.swap_remove(at);
-        probe.reachable |= linked;
+        probe.reach = probe.reach.max(reach);
         // Nobody has a link to it: nothing else will come.
-        let hopeless = probe.waiting.is_empty() && !probe.reachable;
-        if hopeless && !self.table.entry(probe.slot).linked {
+        let hopeless = probe.waiting.is_empty() && probe.reach < Reach::Silent;
+        let slot = probe.slot;
+        if hopeless && !self.table.entry(slot).linked {
             self.conclude(cx);
             self.arm_probe(cx, self.period_ends);
         }

@@ -13,6 +13,8 @@ use crate::types::{NodeId, Time};
 
 /// Accusers beyond the first that make a suspicion as short as it gets (Lifeguard's K).
 pub(super) const CONFIRMATIONS: usize = 3;
+/// In a sparse mesh a suspicion is as long as if it were confirmed so often at least: about twice the shortest.
+const CONFIRMED_SPARSE: usize = 2;
 /// The longest suspicion is this many of the shortest (Lifeguard's beta).
 const LONGEST: u32 = 6;
 /// A suspicion lasts at least this many periods.
@@ -37,9 +39,9 @@ pub(super) struct Suspicion {
     held: bool,
 }
 
-/// How long a suspicion lasts among `members`, with `c` confirmations of `k` possible ones.
-pub(super) fn lasts(period: Duration, floor: Duration, members: usize, c: usize, k: usize) -> Duration {
-    let shortest = floor.max(period * PERIODS_MIN) + PER_DOUBLING * ceil_log2(members);
+/// How long a suspicion lasts among `members`, with `c` confirmations of `k` possible ones, if none lasts less than `floor`.
+pub(super) fn lasts(floor: Duration, members: usize, c: usize, k: usize) -> Duration {
+    let shortest = floor + PER_DOUBLING * ceil_log2(members);
     let longest = shortest * LONGEST;
     let share = SHARES[k.min(CONFIRMATIONS)][c.min(CONFIRMATIONS)];
     longest - (longest - shortest) / 1_000 * (share / 1_000) - (longest - shortest) / 1_000_000 * (share % 1_000)
@@ -103,10 +105,13 @@ impl Membership {
     /// Computes the end of a suspicion and arms its timer.
     fn schedule(&mut self, cx: &mut Cx<'_, Self>, slot: Slot) {
         let entry = self.table.entry(slot);
+        let members = self.table.present_len();
         let confirmed = entry.accusers.as_slice().len().saturating_sub(1);
-        let config = &self.config;
-        let lasts =
-            lasts(config.probe_period, config.suspicion_floor, self.table.present_len(), confirmed, self.confirmations);
+        // Where links are few, those who could confirm are few.
+        let confirmed = if self.is_sparse() { confirmed.max(CONFIRMED_SPARSE) } else { confirmed };
+        let floor = self.config.suspicion_floor.max(self.config.probe_period * PERIODS_MIN);
+        let floor = floor * entry.patience(cx.now().mono);
+        let lasts = lasts(floor, members, confirmed, self.confirmations);
         let timer = Timer::Suspicion(entry.member.id);
         if let Some(suspicion) = self.suspicions.get_mut(&slot)
             && !suspicion.held

@@ -64,12 +64,20 @@ pub(super) struct Entry {
     pub(super) rtt: Option<Duration>,
     /// When it may be forgotten, if it is dead or has left.
     pub(super) forget_at: Time,
+    /// How often it was dead and refuted that, less one for each [`FLAPS_FADE`] since, as of `flapped_at`.
+    flaps: u32,
+    flapped_at: Time,
     meta_len: usize,
     counted_alive: bool,
     place: Place,
     bucket: u8,
     sum: u64,
 }
+
+/// After this long one refuted death is forgiven.
+const FLAPS_FADE: Duration = Duration::from_secs(120);
+/// More refuted deaths than this count no more: a suspicion then lasts eight times as long.
+const FLAPS_MAX: u32 = 4;
 
 /// What a merge changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,6 +116,8 @@ impl Entry {
             lost: false,
             rtt: None,
             forget_at: Time::ZERO,
+            flaps: 0,
+            flapped_at: Time::ZERO,
             meta_len: 0,
             counted_alive: false,
             place: Place::Aside,
@@ -184,6 +194,23 @@ impl Entry {
     pub(super) fn cost(&self, full: bool) -> usize {
         let meta = if full && self.described.is_some() { 14 + self.meta_len } else { 0 };
         39 + 16 * self.accusers.as_slice().len() + meta
+    }
+
+    /// It was dead and proved that it was not: it stalls, or its network does.
+    pub(super) fn flapped(&mut self, now: Time) {
+        self.flaps = (self.flaps_now(now) + 1).min(FLAPS_MAX);
+        self.flapped_at = now;
+    }
+
+    /// How many times longer a suspicion of it lasts (flap damping): the first refuted death costs nothing, since a cut
+    /// makes everybody beyond it look dead once; each one after it doubles.
+    pub(super) fn patience(&self, now: Time) -> u32 {
+        1 << self.flaps_now(now).saturating_sub(1)
+    }
+
+    fn flaps_now(&self, now: Time) -> u32 {
+        let faded = now.since(self.flapped_at).as_secs() / FLAPS_FADE.as_secs();
+        self.flaps.saturating_sub(u32::try_from(faded).unwrap_or(u32::MAX))
     }
 
     fn rightful_place(&self) -> Place {

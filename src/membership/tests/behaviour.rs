@@ -26,13 +26,9 @@ fn median(mut all: Vec<Duration>) -> Duration {
 fn detect(mesh: &mut Mesh, crashes: usize, closes: bool) -> (Vec<Duration>, Vec<Duration>) {
     let (mut first, mut all) = (Vec::new(), Vec::new());
     for round in 0..crashes {
-        let node = mesh.len() - 1 - round;
-        let at = mesh.now;
-        mesh.crash(node, closes);
-        let knows = |mesh: &Mesh| mesh.up().all(|observer| mesh.state(observer, node) == Some(State::Dead));
-        all.push(mesh.run_until(secs(60), knows).expect("everybody learns of a death"));
-        let earliest = mesh.counts.deaths.iter().filter(|death| death.1 == node).map(|death| death.2).min();
-        first.push(earliest.expect("somebody saw it").since(at));
+        let (earliest, last) = bury(mesh, mesh.len() - 1 - round, closes);
+        first.push(earliest);
+        all.push(last);
         mesh.run(Duration::from_millis(1_300));
     }
     (first, all)
@@ -158,4 +154,72 @@ fn a_hundred_join_through_one_seed_within_3_seconds() {
     mesh.run(secs(20));
     assert_eq!(mesh.counts.false_deaths, []);
     assert!(mesh.is_whole());
+}
+
+/// Crashes one member and waits until all others know; from the crash to the first who knew, and to the last.
+fn bury(mesh: &mut Mesh, node: usize, closes: bool) -> (Duration, Duration) {
+    let at = mesh.now;
+    mesh.crash(node, closes);
+    let knows = |mesh: &Mesh| mesh.up().all(|observer| mesh.state(observer, node) == Some(State::Dead));
+    let all = mesh.run_until(secs(120), knows).expect("everybody learns of a death");
+    let first = mesh.counts.deaths.iter().filter(|death| death.1 == node).map(|death| death.2).min();
+    (first.expect("somebody saw it").since(at), all)
+}
+
+#[test]
+fn a_sparse_mesh_is_quiet_and_sees_crashes_through_the_few_links_there_are() {
+    let star = |a: usize, b: usize| a.min(b) < 2;
+    let tree = |a: usize, b: usize| (a.max(b) - 1) / 4 == a.min(b);
+    let ring = |a: usize, b: usize| [1, 2, 98, 99].contains(&a.abs_diff(b));
+    for (name, linked) in
+        [("star", &star as &dyn Fn(usize, usize) -> bool), ("tree", &tree), ("ring of 4 links", &ring)]
+    {
+        let mut mesh = Mesh::linked_by(6, 100, linked);
+        mesh.run(secs(60));
+        let (messages, bytes) = (mesh.counts.messages as f64 / 6_000.0, mesh.counts.bytes as f64 / 6_000.0);
+        println!("{name} of 100, quiet: {messages:.2} messages, {bytes:.1} B a node and period");
+        assert_eq!((mesh.counts.suspicions, &mesh.counts.false_deaths), (0, &vec![]));
+        assert!(messages < 3.0);
+        for (node, closes) in [(99, true), (98, false)] {
+            let (first, all) = bury(&mut mesh, node, closes);
+            println!("  crash of {node}, link closes: {closes}: first {first:?}, all {all:?}");
+            // A silent crash has to wait for a neighbour's turn.
+            assert!(first < if closes { secs(12) } else { secs(120) });
+        }
+        assert_eq!(mesh.counts.false_deaths, []);
+    }
+}
+
+#[test]
+fn who_stalls_again_and_again_is_soon_given_more_time() {
+    let mut mesh = Mesh::settled(3, 20);
+    mesh.stall(&[0], Stall::Io, secs(10), secs(600));
+    mesh.run(secs(600));
+    let flaps = mesh.counts.false_deaths.iter().filter(|(observer, ..)| *observer == 19).count();
+    println!("one stalls 10 s again and again for 600 s: {flaps} deaths of it at one observer");
+    assert!(flaps <= 10);
+}
+
+/// Slow in a debug build: `cargo test --release --no-default-features --lib membership -- --ignored --nocapture`.
+#[test]
+#[ignore = "a thousand members take seconds of CPU in release"]
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "it measures the CPU's time, not the mesh's")]
+fn a_thousand_members_are_quiet_quick_and_see_a_crash() {
+    let mut mesh = Mesh::settled(1, 1_000);
+    mesh.measure = false;
+    let steps = mesh.counts.steps;
+    let begin = std::time::Instant::now();
+    mesh.run(secs(120));
+    let took = begin.elapsed().as_secs_f64();
+    let steps = mesh.counts.steps - steps;
+    println!("n=1000 quiet: {:.0} node-seconds a second, {:.2} us a step", 120_000.0 / took, took * 1e6 / steps as f64);
+    mesh.measure = true;
+    mesh.run(secs(30));
+    let messages = mesh.counts.messages as f64 / 30_000.0;
+    println!("n=1000 quiet: {messages:.2} messages, {:.1} B a node and period", mesh.counts.bytes as f64 / 30_000.0);
+    assert!(mesh.is_whole() && messages <= 2.1);
+    for (loss, closes) in [(0, false), (5, false), (0, true)] {
+        let first = detection(1_000, 10, loss, closes);
+        assert!(first < Duration::from_millis(7_000), "{first:?}");
+    }
 }

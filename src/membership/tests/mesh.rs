@@ -109,6 +109,11 @@ impl Mesh {
 
     /// A mesh of `n` that know and are linked with each other, after the storm of the start has settled.
     pub(super) fn settled(seed: u8, n: usize) -> Self {
+        Self::linked_by(seed, n, &|_, _| true)
+    }
+
+    /// The same, with links only between some.
+    pub(super) fn linked_by(seed: u8, n: usize, linked: &dyn Fn(usize, usize) -> bool) -> Self {
         let mut mesh = Self::new(seed, Config::default());
         mesh.measure = false;
         for node in 0..n {
@@ -129,7 +134,7 @@ impl Mesh {
             });
         }
         for a in 0..n {
-            for b in 0..a {
+            for b in (0..a).filter(|b| linked(a, *b)) {
                 mesh.link(a, b);
             }
         }

@@ -2,4 +2,6 @@
 
 mod behaviour;
 mod chaos;
+mod laws;
+mod machine;
 mod mesh;

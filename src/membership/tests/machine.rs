@@ -1,0 +1,319 @@
+//! One machine alone: what it answers to what it is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::machine::testkit::step_at;
+use crate::machine::{Op, Rng};
+use crate::membership::suspicion::lasts;
+use crate::membership::{
+    Accusers, Config, Described, Event, Membership, Message, Meta, Reach, State, Timer, Update, Updates,
+};
+use crate::types::{Boot, Digest, Incarnation, NodeId, Now, Time, WallTime};
+
+type Ops = Vec<Op<Membership>>;
+
+const ME: NodeId = NodeId::from_u128(1);
+const PEER: NodeId = NodeId::from_u128(2);
+const THIRD: NodeId = NodeId::from_u128(3);
+
+fn at(millis: u64) -> Now {
+    Now { mono: Time::from_nanos(millis * 1_000_000), wall: WallTime::EPOCH }
+}
+
+fn update(id: NodeId, incarnation: u32, state: State) -> Update {
+    let (boot, incarnation) = (Boot::new(1), Incarnation::new(incarnation));
+    let accusers = if state == State::Suspect { Accusers::from(THIRD) } else { Accusers::none() };
+    let meta = (state == State::Alive).then(|| Described { boot, incarnation, meta: Arc::new(Meta::default()) });
+    Update { id, boot, incarnation, state, accusers, meta, age_s: 0 }
+}
+
+fn gossip(updates: &[Update]) -> Message {
+    Message::Gossip { gossip: Updates(updates.to_vec()) }
+}
+
+/// A machine that knows and is linked with two peers.
+fn machine() -> Membership {
+    let mut machine = Membership::new(ME, Boot::new(1), Meta::default(), Config::default()).unwrap();
+    step_at(at(0), |cx| machine.start(cx));
+    let rows = Updates(vec![update(PEER, 0, State::Alive), update(THIRD, 0, State::Alive)]);
+    step_at(at(1), |cx| machine.on_linked(cx, PEER));
+    step_at(at(2), |cx| machine.on_message(cx, PEER, Message::State { rows, ask: false }));
+    step_at(at(3), |cx| machine.on_linked(cx, THIRD));
+    machine
+}
+
+fn sent(ops: &Ops) -> Vec<(NodeId, &Message)> {
+    ops.iter().filter_map(|op| if let Op::Send(to, message) = op { Some((*to, message)) } else { None }).collect()
+}
+
+fn events(ops: Ops) -> Vec<Event> {
+    ops.into_iter().filter_map(|op| if let Op::Emit(event) = op { Some(event) } else { None }).collect()
+}
+
+fn own_incarnation(machine: &Membership) -> u32 {
+    machine.view().member(ME).unwrap().incarnation.value()
+}
+
+#[test]
+fn a_suspicion_of_us_is_refuted_at_once_with_a_higher_incarnation() {
+    for (state, incarnation) in [(State::Suspect, 0), (State::Dead, 0), (State::Left, 0), (State::Suspect, 9)] {
+        let mut machine = machine();
+        let ops = step_at(at(10), |cx| machine.on_message(cx, PEER, gossip(&[update(ME, incarnation, state)])));
+        assert_eq!(own_incarnation(&machine), incarnation + 1);
+        let mut refutation = update(ME, incarnation + 1, State::Alive);
+        refutation.accusers = Accusers::none();
+        assert!(sent(&ops).contains(&(PEER, &gossip(&[refutation]))), "{ops:?}");
+        let incarnation = Incarnation::new(incarnation + 1);
+        assert_eq!(events(ops), [Event::Defended { incarnation }]);
+    }
+}
+
+#[test]
+fn an_accusation_in_a_ping_is_refuted_in_its_ack() {
+    let mut machine = machine();
+    let ping = Message::Ping { probe: 5, digest: Digest::ZERO, gossip: Updates(vec![update(ME, 0, State::Suspect)]) };
+    let ops = step_at(at(10), |cx| machine.on_message(cx, PEER, ping));
+    match sent(&ops)[..] {
+        [(PEER, Message::Ack { probe: 5, gossip, .. })] => {
+            assert_eq!(gossip.as_slice()[0], update(ME, 1, State::Alive));
+        }
+        ref sent => panic!("{sent:?}"),
+    }
+}
+
+#[test]
+fn an_old_accusation_is_answered_but_raises_nothing() {
+    let mut machine = machine();
+    step_at(at(10), |cx| machine.on_message(cx, PEER, gossip(&[update(ME, 0, State::Suspect)])));
+    let ops = step_at(at(20), |cx| machine.on_message(cx, PEER, gossip(&[update(ME, 0, State::Dead)])));
+    assert_eq!((own_incarnation(&machine), events(ops)), (1, vec![]));
+}
+
+#[test]
+fn only_a_higher_incarnation_brings_the_dead_back() {
+    let mut machine = machine();
+    let mut state = |at_ms, heard: Update| {
+        let ops = step_at(at(at_ms), |cx| machine.on_message(cx, PEER, gossip(&[heard])));
+        (machine.view().member(THIRD).unwrap().state, events(ops))
+    };
+    let (member, by) = (THIRD, PEER);
+    assert_eq!(state(10, update(THIRD, 0, State::Dead)), (State::Dead, vec![Event::Died { member, by }]));
+    assert_eq!(state(20, update(THIRD, 0, State::Alive)), (State::Dead, vec![]));
+    assert_eq!(state(30, update(THIRD, 0, State::Suspect)), (State::Dead, vec![]));
+    assert_eq!(state(40, update(THIRD, 1, State::Alive)), (State::Alive, vec![Event::Joined { member }]));
+    assert_eq!(state(50, update(THIRD, 2, State::Left)), (State::Left, vec![Event::Left { member }]));
+    assert_eq!(state(60, update(THIRD, 2, State::Suspect)), (State::Left, vec![]));
+    let mut reborn = update(THIRD, 0, State::Alive);
+    reborn.boot = Boot::new(2);
+    assert_eq!(state(70, reborn), (State::Alive, vec![Event::Joined { member }]));
+}
+
+#[test]
+fn what_no_correct_peer_says_is_a_fault_and_changes_nothing() {
+    let long = Meta { name: "x".repeat(600), ..Meta::default() };
+    let described = Described { boot: Boot::new(1), incarnation: Incarnation::new(1), meta: Arc::new(long) };
+    let early = Described { incarnation: Incarnation::new(7), ..update(THIRD, 0, State::Alive).meta.unwrap() };
+    let faulty = [
+        update(THIRD, (1 << 16) + 1, State::Alive),
+        update(ME, (1 << 16) + 1, State::Suspect),
+        update(THIRD, u32::MAX, State::Dead),
+        Update { boot: Boot::new((1 << 32) + 2), ..update(THIRD, 0, State::Alive) },
+        Update { boot: Boot::new(u64::MAX), ..update(ME, 0, State::Suspect) },
+        Update { accusers: Accusers::none(), ..update(THIRD, 0, State::Suspect) },
+        Update { meta: Some(described), ..update(THIRD, 1, State::Alive) },
+        Update { meta: Some(early), ..update(THIRD, 1, State::Alive) },
+    ];
+    for update in faulty {
+        let mut machine = machine();
+        let before = machine.view().members().cloned().collect::<Vec<_>>();
+        let ops = step_at(at(10), |cx| machine.on_message(cx, PEER, gossip(std::slice::from_ref(&update))));
+        let events = events(ops);
+        assert!(matches!(events[..], [Event::PeerFault { peer: PEER, .. }]), "{update:?}: {events:?}");
+        assert_eq!(machine.view().members().cloned().collect::<Vec<_>>(), before);
+    }
+}
+
+#[test]
+fn a_member_that_lived_on_unseen_may_be_far_ahead_in_its_own_words() {
+    let mut machine = machine();
+    let ahead = update(THIRD, 1 << 20, State::Alive);
+    let ops = step_at(at(10), |cx| machine.on_message(cx, THIRD, gossip(&[ahead])));
+    assert_eq!(events(ops), []);
+    assert_eq!(machine.view().member(THIRD).unwrap().incarnation, Incarnation::new(1 << 20));
+}
+
+#[test]
+fn the_table_is_bounded_and_gives_up_tombstones_first() {
+    let config = Config { members_max: 4, ..Config::default() };
+    let mut machine = Membership::new(ME, Boot::new(1), Meta::default(), config).unwrap();
+    step_at(at(0), |cx| machine.start(cx));
+    step_at(at(1), |cx| machine.on_linked(cx, PEER));
+    let mut meet = |id: u128, state| {
+        let news = gossip(&[update(NodeId::from_u128(id), 0, state)]);
+        events(step_at(at(10), |cx| machine.on_message(cx, PEER, news)))
+    };
+    let joined = |id| vec![Event::Joined { member: NodeId::from_u128(id) }];
+    assert_eq!(meet(2, State::Alive), joined(2));
+    assert_eq!(meet(10, State::Dead), []);
+    assert_eq!(meet(11, State::Alive), joined(11));
+    assert_eq!(meet(12, State::Alive), joined(12));
+    assert!(matches!(meet(13, State::Alive)[..], [Event::PeerFault { .. }]));
+    let known: Vec<NodeId> = machine.view().members().map(|member| member.id).collect();
+    assert_eq!(known, [1, 2, 11, 12].map(NodeId::from_u128));
+    machine.table.check();
+}
+
+#[test]
+fn tombstones_end_and_do_not_start_anew_at_every_hop() {
+    let mut machine = machine();
+    let mut old = update(THIRD, 0, State::Left);
+    old.age_s = 590;
+    let ops = step_at(at(1_000), |cx| machine.on_message(cx, PEER, gossip(&[old])));
+    assert!(ops.contains(&Op::Arm(Timer::Reap, Duration::from_secs(10))), "{ops:?}");
+    step_at(at(11_000), |cx| machine.on_timer(cx, Timer::Reap));
+    assert_eq!(machine.view().member(THIRD), None);
+    machine.table.check();
+    let mut stale = update(NodeId::from_u128(9), 0, State::Left);
+    stale.age_s = 600;
+    step_at(at(12_000), |cx| machine.on_message(cx, PEER, gossip(&[stale])));
+    assert_eq!(machine.view().member(NodeId::from_u128(9)), None);
+}
+
+#[test]
+fn a_helper_vouches_or_says_that_it_cannot() {
+    let mut machine = machine();
+    let ask = |target| Message::PingReq { probe: 77, target, gossip: Updates::default() };
+    let ops = step_at(at(10), |cx| machine.on_message(cx, PEER, ask(NodeId::from_u128(99))));
+    assert!(sent(&ops).contains(&(PEER, &Message::Nack { probe: 77, reach: Reach::Unlinked })));
+    let ops = step_at(at(20), |cx| machine.on_message(cx, PEER, ask(THIRD)));
+    let number = match sent(&ops)[..] {
+        [(THIRD, Message::Ping { probe, .. })] => *probe,
+        ref sent => panic!("{sent:?}"),
+    };
+    let ops = step_at(at(420), |cx| machine.on_timer(cx, Timer::Relay(number)));
+    assert_eq!(sent(&ops), [(PEER, &Message::Nack { probe: 77, reach: Reach::Silent })]);
+    let ack = Message::Ack { probe: number, digest: Digest::ZERO, gossip: Updates::default() };
+    let ops = step_at(at(500), |cx| machine.on_message(cx, THIRD, ack));
+    assert!(sent(&ops).contains(&(PEER, &Message::Vouch { probe: 77 })));
+}
+
+#[test]
+fn a_goodbye_reaches_all_linked_and_accusations_do_not_call_us_back() {
+    let mut machine = machine();
+    let ops = step_at(at(10), |cx| machine.leave(cx));
+    let told: Vec<NodeId> = sent(&ops).into_iter().map(|(to, _)| to).collect();
+    assert_eq!(told, [PEER, THIRD]);
+    let ops = step_at(at(20), |cx| machine.on_message(cx, PEER, gossip(&[update(ME, 5, State::Dead)])));
+    assert_eq!((own_incarnation(&machine), events(ops)), (1, vec![]));
+    assert_eq!(machine.view().member(ME).unwrap().state, State::Left);
+}
+
+#[test]
+fn a_large_view_travels_in_small_messages() {
+    let mut machine = machine();
+    let meta = Arc::new(Meta { name: "x".repeat(480), ..Meta::default() });
+    let described = Described { boot: Boot::new(1), incarnation: Incarnation::ZERO, meta };
+    let row = |id| Update { meta: Some(described.clone()), ..update(NodeId::from_u128(id), 0, State::Alive) };
+    for ids in [10..60, 60..110, 110..160] {
+        let rows = Updates(ids.map(row).collect());
+        step_at(at(10), |cx| machine.on_message(cx, PEER, Message::State { rows, ask: false }));
+    }
+    let ops =
+        step_at(at(5_000), |cx| machine.on_message(cx, PEER, Message::State { rows: Updates::default(), ask: true }));
+    let sizes: Vec<usize> = sent(&ops)
+        .into_iter()
+        .map(|(_, message)| bincode::encode_to_vec(message, bincode::config::standard()).unwrap().len())
+        .collect();
+    assert!(sizes.len() == 2 && sizes.iter().all(|size| *size <= 48 << 10), "{sizes:?}");
+}
+
+#[test]
+fn suspicions_last_as_lifeguard_has_it() {
+    let lasts = |members, c, k| lasts(Duration::from_secs(4), members, c, k).as_millis();
+    assert_eq!([0, 1, 2, 3, 4].map(|c| lasts(100, c, 3)), [28_200, 16_450, 9_576, 4_700, 4_700]);
+    assert_eq!([0, 1, 2].map(|c| lasts(3, c, 1)), [25_200, 4_200, 4_200]);
+    assert_eq!(lasts(2, 0, 0), 4_100);
+    assert_eq!(lasts(1_000, 3, 3), 5_000);
+}
+
+#[test]
+fn late_timers_make_a_node_doubt_itself_not_others() {
+    let mut machine = machine();
+    step_at(at(10), |cx| machine.on_message(cx, PEER, gossip(&[update(THIRD, 0, State::Suspect)])));
+    let before = machine.view().health();
+    step_at(at(60_000), |cx| machine.on_message(cx, PEER, Message::Nack { probe: 0, reach: Reach::Silent }));
+    let ops = step_at(at(60_000), |cx| machine.on_timer(cx, Timer::Suspicion(THIRD)));
+    assert_eq!(machine.view().member(THIRD).unwrap().state, State::Suspect);
+    assert!(ops.contains(&Op::Arm(Timer::Suspicion(THIRD), Duration::from_secs(1))), "{ops:?}");
+    assert_eq!(machine.view().health(), before + 1);
+}
+
+#[test]
+fn a_description_may_change_and_has_a_bound() {
+    let mut machine = machine();
+    let long = Meta { name: "x".repeat(600), ..Meta::default() };
+    let ops = step_at(at(10), |cx| assert!(machine.set_meta(cx, long).is_err()));
+    assert_eq!((ops, own_incarnation(&machine)), (vec![], 0));
+    let named = Meta { name: "gate".into(), ..Meta::default() };
+    let ops = step_at(at(20), |cx| machine.set_meta(cx, named.clone()).unwrap());
+    assert_eq!((events(ops), own_incarnation(&machine)), (vec![Event::Updated { member: ME }], 1));
+    assert_eq!(step_at(at(30), |cx| machine.set_meta(cx, named).unwrap()), vec![]);
+}
+
+/// Changing these bytes needs a new wire version.
+#[test]
+fn messages_have_these_bytes() {
+    let bytes = |message: &Message| {
+        let bytes = bincode::encode_to_vec(message, bincode::config::standard()).unwrap();
+        let (back, len): (Message, usize) = bincode::decode_from_slice(&bytes, bincode::config::standard()).unwrap();
+        assert_eq!((&back, len), (message, bytes.len()));
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let (probe, gossip) = (0x1234, Updates::default());
+    let digest = Digest::new(0x0102_0304_0506_0708);
+    assert_eq!(bytes(&Message::Ping { probe, digest, gossip: gossip.clone() }), "00fb3412fd080706050403020100");
+    assert_eq!(bytes(&Message::Ack { probe, digest, gossip: gossip.clone() }), "01fb3412fd080706050403020100");
+    let target = "00000000000000000000000000000003";
+    assert_eq!(bytes(&Message::PingReq { probe, target: THIRD, gossip }), format!("02fb3412{target}00"));
+    assert_eq!(bytes(&Message::Vouch { probe }), "03fb3412");
+    assert_eq!(bytes(&Message::Nack { probe, reach: Reach::Silent }), "04fb341202");
+    let suspect = format!("0501{target}01050101{target}0000");
+    assert_eq!(bytes(&self::gossip(&[update(THIRD, 5, State::Suspect)])), suspect);
+    let rows = Updates(vec![update(THIRD, 5, State::Alive)]);
+    let alive = format!("0601{target}010500000101050000000000000000");
+    assert_eq!(bytes(&Message::State { rows, ask: false }), alive + "00");
+    let sums = Box::new([1; 64]);
+    assert_eq!(bytes(&Message::Buckets { sums }), format!("07{}", "01".repeat(64)));
+    assert_eq!(bytes(&Message::Diff { buckets: 3, rows: Updates::default(), ask: true }), "08030001");
+}
+
+#[test]
+fn lists_are_bounded_before_they_are_read() {
+    let decode = |bytes: &[u8]| -> Result<(Message, usize), _> {
+        bincode::decode_from_slice(bytes, bincode::config::standard())
+    };
+    let huge = [&[5, 253][..], &[255; 8]].concat();
+    assert!(decode(&huge).unwrap_err().to_string().contains("more updates than one message may hold"));
+    let accusers = [&[5, 1][..], &[0; 16], &[1, 0, 1, 5]].concat();
+    assert!(decode(&accusers).unwrap_err().to_string().contains("more accusers than count"));
+}
+
+#[test]
+fn no_message_panics() {
+    let mut rng = Rng::fork(&[5; 32], "fuzz");
+    let mut machine = machine();
+    let mut read = 0;
+    for round in 0..200_000_u64 {
+        let len = rng.index(120);
+        let bytes: Vec<u8> = (0..len).map(|_| [0, 1, 2, 3, 251, rng.bits().to_le_bytes()[0]][rng.index(6)]).collect();
+        let decoded = bincode::decode_from_slice(&bytes, bincode::config::standard().with_limit::<65_536>());
+        if let Ok((message, _)) = decoded {
+            read += 1;
+            let peer = [PEER, THIRD, NodeId::from_u128(4)][rng.index(3)];
+            step_at(at(100 + round), |cx| machine.on_message(cx, peer, message));
+        }
+    }
+    machine.table.check();
+    assert!(read > 10_000, "{read} messages were readable");
+}
