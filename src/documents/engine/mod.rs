@@ -22,6 +22,7 @@ use std::time::Duration;
 use super::{Done, Error, Limits, Task};
 use crate::types::DocId;
 
+pub(super) use atomic::canonical;
 pub(super) use document::hex;
 use document::{Document, Outcome};
 
@@ -155,3 +156,6 @@ fn broken(error: &Error, changes: Vec<super::Arrived>) -> Outcome {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod hostile;
