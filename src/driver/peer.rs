@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::admission::Admission;
 use super::clock::Clock;
 use super::workers;
 use crate::documents::{self, Edit};
@@ -28,6 +29,7 @@ pub(super) const EVENTS_MAX: usize = 4_096;
 #[derive(Clone)]
 pub struct Peer {
     link: Link,
+    admission: Admission,
     stop: Arc<StopOnDrop>,
 }
 
@@ -109,8 +111,8 @@ impl Events {
 }
 
 impl Peer {
-    pub(super) fn new(link: Link, stop: watch::Sender<bool>) -> Self {
-        Self { link, stop: Arc::new(StopOnDrop(stop)) }
+    pub(super) fn new(link: Link, admission: Admission, stop: watch::Sender<bool>) -> Self {
+        Self { link, admission, stop: Arc::new(StopOnDrop(stop)) }
     }
 
     /// Who it is.
@@ -160,6 +162,12 @@ impl Peer {
     /// As [`command`](Self::command).
     pub async fn status(&self) -> Result<Report, Error> {
         self.link.report().await
+    }
+
+    /// Its membership: invites and revocations, if it is an issuer.
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// Everything that the node tells, from now on.

@@ -33,7 +33,10 @@ impl Routes {
         for text in &network.join {
             let refused = |why: String| StartError::Address { key: "network.join", text: text.clone(), why };
             if Invite::looks_like(text) {
-                invites.push(text.parse().map_err(|error| refused(format!("{error}")))?);
+                let invite: Invite = text.parse().map_err(|error| refused(format!("{error}")))?;
+                // Afterwards the issuer is the one member that is known.
+                bootstrap.extend(invite.addresses.iter().cloned());
+                invites.push(invite);
             } else {
                 let address = config::address(text).map_err(|why| refused(format!("{why}, or an invite")))?;
                 bootstrap.push(multiaddr("network.join", &address)?);

@@ -32,8 +32,8 @@ use crate::wire;
 /// Where the log's files are, in the data directory.
 const LOG_DIR: &str = "log";
 
-/// Network events that wait for the loop at most; peers wait then. With frames of at most 16 MiB decoded one at a time.
-const HEARD_MAX: usize = 1_024;
+/// Network events that wait for the loop at most; peers wait then.
+const HEARD_MAX: usize = 256;
 
 impl Peer {
     /// Starts a peer on the tokio runtime of the caller and returns when it serves.
@@ -70,7 +70,7 @@ impl Peer {
         let (node, report, log) = blocking(move || boot(setup, clock, log)).await??;
         tell(&report);
         let (told, heard) = mpsc::channel(HEARD_MAX);
-        let network = Network::start(routes.setup(admission, report.boot, &remembered), told)?;
+        let network = Network::start(routes.setup(admission.clone(), report.boot, &remembered), told)?;
         let (stop, stopping) = watch::channel(false);
         phase.send_replace(Phase::Ready);
         let turn = Turn {
@@ -90,7 +90,7 @@ impl Peer {
             open: Open::default(),
         };
         tokio::spawn(turn.run());
-        Ok(Self::new(link, stop))
+        Ok(Self::new(link, admission, stop))
     }
 }
 

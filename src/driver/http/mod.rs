@@ -17,10 +17,11 @@
 //! | `GET`, `POST /v1/invites`, `DELETE /v1/invites/ID` | who may join |
 //! | `GET`, `POST /v1/revoked` | who may not any more |
 //!
-//! **Bounds:** [`BODY_MAX`] a body, [`BODY_TIME_MAX`] to send it, [`REQUESTS_MAX`] requests at work, [`WATCHERS_MAX`] watchers;
+//! **Bounds:** 512 connections, closed when idle; [`BODY_MAX`] a body, [`BODY_TIME_MAX`] to send it, [`REQUESTS_MAX`] requests at work, [`WATCHERS_MAX`] watchers;
 //! a slow watcher loses events and is told how many.
 
 mod admission;
+mod connection;
 mod docs;
 mod guard;
 mod reply;
@@ -46,6 +47,7 @@ pub use token::TokenError;
 
 use super::admission::Admission;
 use super::peer::{Link, Phase};
+use connection::Clients;
 use reply::Refusal;
 
 /// Most bytes of a request's body: what a document's largest change may hold, and then some.
@@ -122,7 +124,7 @@ impl Interface {
             drop(after.wait_for(|phase| *phase == Phase::Stopped).await);
             tokio::time::sleep(DRAIN_MAX).await;
         };
-        let serve = axum::serve(listener, self.router()).with_graceful_shutdown(stopped);
+        let serve = axum::serve(Clients::new(listener), self.router()).with_graceful_shutdown(stopped);
         tokio::select! {
             served = serve => if let Err(error) = served {
                 tracing::error!(%error, "the HTTP interface has ended");
