@@ -74,7 +74,7 @@ impl Scanner {
         self.check(segment, &header)?;
         self.end.store = Some(header.store);
         // An earlier boot judged this damage, and went on here.
-        self.damage.take_if(|cut| header.first == cut.lsn && header.cut.is_some_and(|from| from <= cut.at));
+        self.damage.take_if(|cut| header.cut.is_some_and(|from| from <= cut.at));
         if self.damage.is_some() {
             self.on_segment_behind(segment, bytes, false)?;
             return Ok(Vec::new());

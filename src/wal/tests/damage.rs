@@ -45,9 +45,12 @@ fn a_first_write_that_is_torn_anywhere_leaves_an_empty_log() {
         let (frames, scanned) = scan_one(&log[..len]).unwrap();
         assert_eq!((frames.len(), scanned.end.next), (0, Lsn::new(1)));
         let cut = scanned.cut.unwrap();
+        let from = if len < 80 { 0 } else { 80 };
+        assert_eq!((cut.at, cut.lost_bytes), (at(from), (len - from) as u64));
         assert_eq!(
-            (cut.at, cut.lost_bytes),
-            (at(if len < 80 { 0 } else { 80 }), if len < 80 { len } else { len - 80 } as u64)
+            cut.truncation(),
+            (from > 0).then_some((ONE, 80)),
+            "a damaged header stays: 0 would remove the file"
         );
     }
 }
