@@ -9,7 +9,7 @@ use libp2p::identity::{self, PeerId, ed25519};
 use super::vault::{self, FileError};
 
 /// A protobuf-encoded ed25519 key pair has 68 bytes.
-const FILE_MAX: u64 = 256;
+const FILE_MAX: usize = 256;
 
 /// What a signature is for. Its tag is signed with the body, so that no signature can be passed off as another kind's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,9 @@ use crate::types::{NodeId, WallTime};
 /// Most members that an issuer keeps track of.
 pub const MEMBERS_MAX: usize = 4096;
 
+/// Longest file of a full ledger, in bytes.
+pub(super) const FILE_MAX: usize = 4 << 20;
+
 /// A member that got a ticket here.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) struct Issued {
@@ -32,7 +35,9 @@ impl Ledger {
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (ledger, len) = bincode::decode_from_slice(bytes, bincode::config::standard()).ok()?;
+        // The limit bounds what a damaged length may make us allocate.
+        let config = bincode::config::standard().with_limit::<FILE_MAX>();
+        let (ledger, len) = bincode::decode_from_slice(bytes, config).ok()?;
         (len == bytes.len()).then_some(ledger)
     }
 

@@ -72,9 +72,8 @@ const ROOT_FILE: &str = "root.key";
 const ISSUER_KEY_FILE: &str = "issuer.key";
 const ISSUER_CERT_FILE: &str = "issuer.cert";
 const INVITES_FILE: &str = "invites";
-const CREDENTIAL_MAX: u64 = 4096;
-const LEDGER_MAX: u64 = 4 << 20;
-const REVOKED_MAX: u64 = 4 << 20;
+const CREDENTIAL_MAX: usize = 4096;
+const REVOKED_MAX: usize = 4 << 20;
 
 /// Why an act of admission was not done. Nothing was changed, in memory or on the disk.
 #[derive(Debug, thiserror::Error)]
@@ -168,7 +167,7 @@ impl Admission {
     /// # Errors
     /// [`FileError`] when a file cannot be read, is damaged, or may be read by others.
     pub fn open(dir: &Path) -> Result<Option<Self>, FileError> {
-        let Some(credential) = read_value::<Credential>(&dir.join(TICKET_FILE), CREDENTIAL_MAX)? else {
+        let Some(credential) = read_value::<Credential, CREDENTIAL_MAX>(&dir.join(TICKET_FILE))? else {
             return Ok(None);
         };
         let key = NodeKey::open_or_mint(dir)?;
@@ -204,11 +203,11 @@ impl Admission {
         let issuer = open_issuer(dir, cluster)?;
         let mut revoked = RevocationSet::default();
         let path = dir.join(REVOKED_FILE);
-        if let Some(entries) = read_value::<Vec<Revocation>>(&path, REVOKED_MAX)? {
+        if let Some(entries) = read_value::<Vec<Revocation>, REVOKED_MAX>(&path)? {
             revoked.merge(cluster, entries).map_err(|error| FileError::content(&path, error.to_string()))?;
         }
         let path = dir.join(INVITES_FILE);
-        let ledger = match vault::read(&path, LEDGER_MAX)? {
+        let ledger = match vault::read(&path, ledger::FILE_MAX)? {
             Some(bytes) => Ledger::from_bytes(&bytes).ok_or_else(|| FileError::content(&path, "damaged"))?,
             None => Ledger::default(),
         };
@@ -564,16 +563,17 @@ fn sign_ticket(
 fn open_issuer(dir: &Path, cluster: ClusterId) -> Result<Option<Issuer>, FileError> {
     let Some(secret) = SecretKey::open(&dir.join(ISSUER_KEY_FILE))? else { return Ok(None) };
     let path = dir.join(ISSUER_CERT_FILE);
-    let Some(chain) = read_value::<IssuerCertificate>(&path, CREDENTIAL_MAX)? else { return Ok(None) };
+    let Some(chain) = read_value::<IssuerCertificate, CREDENTIAL_MAX>(&path)? else { return Ok(None) };
     if chain.body.key != secret.public() || chain.check_root(cluster).is_err() {
         return Err(FileError::content(&path, "not the certificate of issuer.key in this cluster"));
     }
     Ok(Some(Issuer { secret, chain }))
 }
 
-fn read_value<T: bincode::Decode<()>>(path: &Path, max: u64) -> Result<Option<T>, FileError> {
-    let Some(bytes) = vault::read(path, max)? else { return Ok(None) };
-    match bincode::decode_from_slice(&bytes, bincode::config::standard()) {
+fn read_value<T: bincode::Decode<()>, const MAX: usize>(path: &Path) -> Result<Option<T>, FileError> {
+    let Some(bytes) = vault::read(path, MAX)? else { return Ok(None) };
+    // The limit bounds what a damaged length may make us allocate.
+    match bincode::decode_from_slice(&bytes, bincode::config::standard().with_limit::<MAX>()) {
         Ok((value, len)) if len == bytes.len() => Ok(Some(value)),
         Ok(_) => Err(FileError::content(path, "damaged: bytes are left over")),
         Err(error) => Err(FileError::content(path, format!("damaged: {error}"))),

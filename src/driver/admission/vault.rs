@@ -23,7 +23,7 @@ impl FileError {
 
 /// The content, `None` if there is no such file. A file longer than `max` is refused before it is read, and so is one
 /// that others may read: a key that was lying open may be known to them.
-pub(crate) fn read(path: &Path, max: u64) -> Result<Option<Vec<u8>>, FileError> {
+pub(crate) fn read(path: &Path, max: usize) -> Result<Option<Vec<u8>>, FileError> {
     let fail = |why| FileError { path: path.to_owned(), why };
     let file = match File::open(path) {
         Ok(file) => file,
@@ -36,8 +36,9 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Option<Vec<u8>>, FileError> 
         return Err(FileError::content(path, format!("mode {mode:o}, must be 600: others may have read it")));
     }
     let mut bytes = Vec::new();
-    file.take(max + 1).read_to_end(&mut bytes).map_err(fail)?;
-    if u64::try_from(bytes.len()).is_ok_and(|len| len > max) {
+    let bound = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(bound).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() > max {
         return Err(FileError::content(path, format!("longer than {max} bytes")));
     }
     Ok(Some(bytes))

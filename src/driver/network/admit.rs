@@ -3,12 +3,14 @@
 //! A peer that listens tells a stranger nothing before the stranger has shown a good ticket.
 
 use std::io;
+use std::time::Duration;
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use libp2p::Stream;
+use tokio::time::timeout;
 
 use crate::driver::admission::message::{ANSWER_MAX, Answer, Hello, Join, Joined, REQUEST_MAX, Request};
-use crate::driver::admission::{Admission, Member, PublicKey, Refusal};
+use crate::driver::admission::{Admission, Credential, Member, PublicKey, Refusal};
 use crate::types::Boot;
 
 /// Why there is no admission.
@@ -34,6 +36,9 @@ pub(super) struct Admitted {
     pub(super) member: Member,
     pub(super) hello: Hello,
 }
+
+/// How long a refused peer has to read why.
+const HANG_UP: Duration = Duration::from_millis(250);
 
 /// Two requests in a row make sense, a renewal and then the hello; more do not.
 const REQUESTS_MAX: usize = 2;
@@ -90,7 +95,7 @@ pub(super) async fn request(
     }
 }
 
-pub(super) async fn accept_renewal(admission: &Admission, credential: crate::driver::admission::Credential) {
+pub(super) async fn accept_renewal(admission: &Admission, credential: Credential) {
     let admission = admission.clone();
     let accepted = tokio::task::spawn_blocking(move || admission.accept_renewal(credential)).await;
     match accepted.expect("accepting a ticket does not panic") {
@@ -126,8 +131,8 @@ pub(super) async fn answer(
             Err(why) => {
                 write(stream, &Answer::Refused(why.clone()).to_bytes()).await?;
                 stream.close().await?;
-                // The answer must arrive before the connection goes: the peer hangs up when it has read it.
-                _ = read(stream, 0).await;
+                // The answer must arrive before the connection goes: a peer that has read it hangs up.
+                _ = timeout(HANG_UP, read(stream, 0)).await;
                 return Err(AdmitError::Refused(why));
             }
         }

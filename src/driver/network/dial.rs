@@ -291,6 +291,11 @@ impl DialBook {
         }
     }
 
+    /// A link has ended, and a connection of the same node's next life is there.
+    pub(super) fn life_over(&mut self) {
+        self.links -= 1;
+    }
+
     /// No connection to this node is left. `was_linked`: there was a link. Requests for it have failed.
     pub(super) fn lost(
         &mut self,

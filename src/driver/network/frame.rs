@@ -210,6 +210,8 @@ impl Assembly {
                     return Ok(Some(bytes));
                 }
                 self.expected = total;
+                // Its share of memory was taken before.
+                self.bytes.reserve(total);
                 bytes
             }
             Piece::More(bytes) => bytes,

@@ -229,6 +229,16 @@ impl NetworkHandle {
 }
 
 impl Linked {
+    pub(super) fn new(peer_id: PeerId, path: Path, limits: &Limits) -> Self {
+        Self {
+            peer_id,
+            outbox: Outbox::new(limits),
+            since: Instant::now(),
+            traffic: Traffic::default(),
+            path: path.into(),
+        }
+    }
+
     fn status(&self, node: NodeId) -> LinkStatus {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let path = self.path.lock().expect("nobody panics while holding it").clone();

@@ -32,6 +32,8 @@ mod peers;
 mod rate;
 mod session;
 mod swarm;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod window;
 

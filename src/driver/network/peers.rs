@@ -3,9 +3,9 @@
 //! Simultaneous dials always leave two connections (measured: 180 of 180). Both ends must keep the same one, without asking
 //! each other; so the choice depends only on what both know: the peer's life, who dialled, and the dialler's own count of
 //! its dials. **The later life wins; then the dial of the lower peer id; then the later dial.** The loser is kept
-//! for a second, so that frames in flight arrive and the other end can come to the same choice.
+//! for a second, so that frames in flight arrive and the other end can come to the same choice. An earlier life's connection
+//! is not kept, though: the link of one life must be told gone before the next life's begins.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ enum Stage {
     Opening,
     /// The lanes are open.
     Open,
+    /// The lanes are open; an earlier life's connection must end before it is used.
+    Next,
     /// Another connection has taken over.
     Retired,
 }
@@ -50,14 +52,15 @@ struct Entry {
     connections: Vec<Known>,
     /// The connection in use.
     active: Option<ConnectionId>,
-    linked: Option<Arc<Linked>>,
+    /// The link that was told, and the peer's life that it is with.
+    link: Option<(Arc<Linked>, Boot)>,
 }
 
 /// What to do about a connection whose ends have let each other in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Open its lanes.
-    Proceed,
+    /// Open its lanes, and close these of an earlier life.
+    Proceed { superseded: Vec<ConnectionId> },
     /// There is a better one.
     Duplicate,
     /// Its node id is in use by another transport key.
@@ -73,6 +76,8 @@ pub(super) enum Opening {
     TakesOver { linked: Arc<Linked>, retired: ConnectionId },
     /// Nothing is in use, but the link was not yet told gone: it goes on.
     GoesOn { linked: Arc<Linked> },
+    /// It is used as soon as the earlier life's connection has ended.
+    Waits,
     /// There is a better one already.
     Duplicate,
 }
@@ -84,6 +89,8 @@ pub(super) enum Ending {
     OthersLeft,
     /// The connection in use has ended; these, which were retired, must end before the link is told gone.
     CloseRetired(Vec<ConnectionId>),
+    /// The link's life is over; a connection of the next life is left, and perhaps this one is open already.
+    LifeOver { next: Option<ConnectionId> },
     /// No connection to this node is left; it was linked, or not.
     Last { was_linked: bool },
 }
@@ -101,7 +108,7 @@ impl Peers {
     }
 
     pub(super) fn is_linked(&self, node: NodeId) -> bool {
-        self.entries.get(&node).is_some_and(|entry| entry.linked.is_some())
+        self.entries.get(&node).is_some_and(|entry| entry.link.is_some())
     }
 
     /// Whether there is a connection to this node, linked or on the way.
@@ -133,7 +140,7 @@ impl Peers {
             peer_id,
             connections: Vec::new(),
             active: None,
-            linked: None,
+            link: None,
         });
         if entry.peer_id != peer_id {
             return Verdict::Taken;
@@ -143,39 +150,50 @@ impl Peers {
         if rivals.any(|known| known.rank > rank) {
             return Verdict::Duplicate;
         }
+        let earlier = entry.connections.iter().filter(|known| known.rank.boot < rank.boot);
+        let superseded = earlier.map(|known| known.connection).collect();
         entry.connections.push(Known { connection, rank, stage: Stage::Opening });
         self.by_connection.insert(connection, node);
-        Verdict::Proceed
+        Verdict::Proceed { superseded }
     }
 
     pub(super) fn open(&mut self, connection: ConnectionId) -> Option<(NodeId, Opening)> {
         let node = self.node_of(connection)?;
         let entry = self.entries.get_mut(&node)?;
         let at = entry.connections.iter().position(|known| known.connection == connection)?;
-        let in_use =
-            entry.active.and_then(|active| entry.connections.iter().position(|known| known.connection == active));
-        if let Some(in_use) = in_use
-            && entry.connections[in_use].rank.cmp(&entry.connections[at].rank) == Ordering::Greater
-        {
+        let rank = entry.connections[at].rank;
+        let in_use = entry.connections.iter().position(|known| Some(known.connection) == entry.active);
+        if in_use.is_some_and(|in_use| entry.connections[in_use].rank > rank) {
             entry.connections[at].stage = Stage::Retired;
             return Some((node, Opening::Duplicate));
         }
+        if let Some((_, boot)) = entry.link
+            && boot != rank.boot
+        {
+            // Of the later life, or else there would be a better one.
+            entry.connections[at].stage = Stage::Next;
+            return Some((node, Opening::Waits));
+        }
         entry.connections[at].stage = Stage::Open;
         entry.active = Some(connection);
-        let opening = match (in_use, &entry.linked) {
-            (Some(in_use), Some(linked)) => {
+        let opening = match (in_use, &entry.link) {
+            (Some(in_use), Some((linked, _))) => {
                 entry.connections[in_use].stage = Stage::Retired;
                 Opening::TakesOver { linked: Arc::clone(linked), retired: entry.connections[in_use].connection }
             }
-            (None, Some(linked)) => Opening::GoesOn { linked: Arc::clone(linked) },
+            (None, Some((linked, _))) => Opening::GoesOn { linked: Arc::clone(linked) },
             (_, None) => Opening::First,
         };
         Some((node, opening))
     }
 
-    pub(super) fn set_linked(&mut self, node: NodeId, linked: Arc<Linked>) {
-        if let Some(entry) = self.entries.get_mut(&node) {
-            entry.linked = Some(linked);
+    /// The link that is told now runs over this connection.
+    pub(super) fn set_linked(&mut self, connection: ConnectionId, linked: Arc<Linked>) {
+        let node = self.by_connection.get(&connection);
+        if let Some(entry) = node.and_then(|node| self.entries.get_mut(node))
+            && let Some(known) = entry.connections.iter().find(|known| known.connection == connection)
+        {
+            entry.link = Some((linked, known.rank.boot));
         }
     }
 
@@ -187,15 +205,33 @@ impl Peers {
             entry.active = None;
         }
         if entry.connections.is_empty() {
-            let was_linked = entry.linked.is_some();
+            let was_linked = entry.link.is_some();
             self.entries.remove(&node);
             return Some((node, Ending::Last { was_linked }));
         }
-        if entry.active.is_some() || entry.connections.iter().any(|known| known.stage != Stage::Retired) {
-            return Some((node, Ending::OthersLeft));
+        let ending = entry.after_one_ended();
+        Some((node, ending))
+    }
+}
+
+impl Entry {
+    fn after_one_ended(&mut self) -> Ending {
+        let Some((_, boot)) = self.link else { return Ending::OthersLeft };
+        if !self.connections.iter().any(|known| known.rank.boot == boot) {
+            self.link = None;
+            let waiting = self.connections.iter_mut().filter(|known| known.stage == Stage::Next);
+            let next = waiting.max_by_key(|known| known.rank).map(|known| {
+                known.stage = Stage::Open;
+                known.connection
+            });
+            self.active = next;
+            return Ending::LifeOver { next };
         }
-        let retired = entry.connections.iter().map(|known| known.connection).collect();
-        Some((node, Ending::CloseRetired(retired)))
+        let of_life = self.connections.iter().filter(|known| known.rank.boot == boot);
+        if self.active.is_some() || of_life.clone().any(|known| known.stage != Stage::Retired) {
+            return Ending::OthersLeft;
+        }
+        Ending::CloseRetired(of_life.map(|known| known.connection).collect())
     }
 }
 
@@ -227,7 +263,7 @@ mod tests {
 
     #[test]
     fn both_ends_keep_the_same_connection_in_whatever_order_they_see_them() {
-        let ranks = [rank(1, false, 1), rank(1, true, 1), rank(1, true, 2), rank(2, false, 3)];
+        let ranks = [rank(1, false, 1), rank(1, false, 2), rank(1, true, 1), rank(1, true, 2)];
         for first in 0..ranks.len() {
             for second in (0..ranks.len()).filter(|second| *second != first) {
                 let (mut peers, peer_id) = (Peers::default(), peer());
@@ -243,9 +279,42 @@ mod tests {
     #[test]
     fn a_node_id_belongs_to_one_transport_key() {
         let mut peers = Peers::default();
-        assert_eq!(peers.admitted(connection(1), NODE, peer(), rank(1, true, 1)), Verdict::Proceed);
+        let proceed = Verdict::Proceed { superseded: vec![] };
+        assert_eq!(peers.admitted(connection(1), NODE, peer(), rank(1, true, 1)), proceed);
         assert_eq!(peers.admitted(connection(2), NODE, peer(), rank(9, true, 9)), Verdict::Taken);
         assert_eq!(peers.node_of(connection(2)), None);
+    }
+
+    #[test]
+    fn the_next_life_waits_until_the_last_one_is_told_gone() {
+        let (mut peers, peer_id) = (Peers::default(), peer());
+        peers.admitted(connection(1), NODE, peer_id, rank(1, true, 1));
+        assert!(matches!(peers.open(connection(1)), Some((NODE, Opening::First))));
+        peers.set_linked(connection(1), linked(peer_id));
+        let verdict = peers.admitted(connection(2), NODE, peer_id, rank(2, false, 1));
+        assert_eq!(verdict, Verdict::Proceed { superseded: vec![connection(1)] });
+        assert!(matches!(peers.open(connection(2)), Some((NODE, Opening::Waits))));
+        let old = peers.admitted(connection(3), NODE, peer_id, rank(1, true, 9));
+        assert_eq!(old, Verdict::Duplicate, "an earlier life does not come back");
+        let ending = peers.ended(connection(1));
+        assert!(matches!(ending, Some((NODE, Ending::LifeOver { next: Some(next) })) if next == connection(2)));
+        assert_eq!(peers.active().collect::<Vec<_>>(), vec![connection(2)]);
+    }
+
+    #[test]
+    fn a_life_that_ends_before_the_next_one_is_open_is_told_gone_too() {
+        let (mut peers, peer_id) = (Peers::default(), peer());
+        peers.admitted(connection(1), NODE, peer_id, rank(1, true, 1));
+        peers.open(connection(1));
+        peers.set_linked(connection(1), linked(peer_id));
+        peers.admitted(connection(2), NODE, peer_id, rank(2, false, 1));
+        assert!(matches!(peers.ended(connection(1)), Some((NODE, Ending::LifeOver { next: None }))));
+        assert!(matches!(peers.open(connection(2)), Some((NODE, Opening::First))));
+    }
+
+    fn linked(peer_id: PeerId) -> Arc<Linked> {
+        let path = super::super::handle::Path { address: "/ip4/192.0.2.1/tcp/1".parse().unwrap(), dialled: true };
+        Arc::new(Linked::new(peer_id, path, &super::super::limit::Limits::default()))
     }
 
     #[test]
@@ -254,13 +323,14 @@ mod tests {
         for raw in [1, 2] {
             peers.admitted(connection(raw), NODE, peer_id, rank(1, true, u64::try_from(raw).unwrap()));
             peers.open(connection(raw));
+            peers.set_linked(connection(raw), linked(peer_id));
         }
         match peers.ended(connection(2)) {
             Some((NODE, Ending::CloseRetired(retired))) => assert_eq!(retired, vec![connection(1)]),
             other => panic!("{other:?}"),
         }
         assert!(peers.is_reached(NODE));
-        assert!(matches!(peers.ended(connection(1)), Some((NODE, Ending::Last { was_linked: false }))));
+        assert!(matches!(peers.ended(connection(1)), Some((NODE, Ending::Last { was_linked: true }))));
         assert!(!peers.is_reached(NODE));
         assert!(peers.ended(connection(1)).is_none());
     }

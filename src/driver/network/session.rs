@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -29,6 +30,10 @@ use crate::types::{Lane, NodeId};
 
 /// How often the round trip is measured while sync bytes are on their way.
 const BUSY_PING: Duration = Duration::from_millis(200);
+/// How long what is on its way may arrive after the end was heard of on one lane.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Shortest time between two tickets for one peer.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 /// Revocations in one frame: about 20 KB.
 const REVOCATIONS: usize = 64;
 
@@ -114,6 +119,8 @@ struct Signals {
     consumed: u64,
     acknowledged: u64,
     window: Window,
+    /// When the peer last got a ticket here.
+    renewed_at: Option<Instant>,
 }
 
 /// A link at work.
@@ -153,6 +160,7 @@ impl Session {
                 consumed: 0,
                 acknowledged: 0,
                 window,
+                renewed_at: None,
             }),
             control_wake: Notify::new(),
             sync_wake: Notify::new(),
@@ -165,13 +173,26 @@ impl Session {
     /// Runs until the link ends. `known`: how many revocations the peer is known to have.
     pub(super) async fn run(&self, streams: Streams, known: usize) -> End {
         let Streams { control_in, control_out, sync_in, sync_out } = streams;
-        tokio::select! {
-            end = self.read_control(control_in) => end,
-            end = self.write_control(control_out) => end,
-            end = self.read_sync(sync_in) => end,
-            end = self.write_sync(sync_out) => end,
-            end = self.watch_silence() => end,
-            end = self.tell_revocations(known) => end,
+        let (mut read_control, mut read_sync) = (pin!(self.read_control(control_in)), pin!(self.read_sync(sync_in)));
+        let (ended, end) = tokio::select! {
+            end = &mut read_control => (Some(Lane::Control), end),
+            end = &mut read_sync => (Some(Lane::Sync), end),
+            end = self.write_control(control_out) => (None, end),
+            end = self.write_sync(sync_out) => (None, end),
+            end = self.watch_silence() => (None, end),
+            end = self.tell_revocations(known) => (None, end),
+        };
+        // A goodbye and the end of the connection may overtake each other, and what was sent before them on the other lane.
+        match end {
+            End::Goodbye(_) => {
+                _ = timeout(LAST_WORDS, read_sync).await;
+                end
+            }
+            End::Gone(_) if ended != Some(Lane::Control) => match timeout(LAST_WORDS, read_control).await {
+                Ok(goodbye @ End::Goodbye(_)) => goodbye,
+                _ => end,
+            },
+            _ => end,
         }
     }
 
@@ -266,8 +287,11 @@ impl Session {
             Control::Revoked(bytes) => self.on_revoked(&bytes).await?,
             Control::Renew(bytes) => {
                 let old = decode::<Credential>(&bytes, frame::RENEW)?;
-                // Not being an issuer, or refusing, is answered by silence: the peer asks others.
-                if let Ok(next) = self.around.admission.renew(&old, self.key) {
+                // Not being an issuer, or refusing, is answered by silence: the peer asks others. A ticket costs three
+                // signatures, so none is made twice in a while.
+                if self.may_renew()
+                    && let Ok(next) = self.around.admission.renew(&old, self.key)
+                {
                     self.signal(frame::RENEWED, next.to_bytes().into());
                 }
             }
@@ -278,6 +302,15 @@ impl Session {
             Control::Goodbye(why) => return Err(End::Goodbye(why)),
         }
         Ok(())
+    }
+
+    fn may_renew(&self) -> bool {
+        let mut signals = self.signals();
+        let may = signals.renewed_at.is_none_or(|at| at.elapsed() >= RENEWAL_PAUSE);
+        if may {
+            signals.renewed_at = Some(Instant::now());
+        }
+        may
     }
 
     /// Waiting for our own side does not count as the peer's silence.

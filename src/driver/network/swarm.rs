@@ -19,10 +19,9 @@ use super::behaviour::{Behaviour, BehaviourEvent, Opened};
 use super::dial::{DialBook, Failed, Key, Target, targets};
 use super::event::NetworkEvent;
 use super::fault::Fault;
-use super::handle::{Linked, Path, Shared, Traffic};
+use super::handle::{Linked, Path, Shared};
 use super::limit::EVENTS_WAITING;
 use super::link::{Command, Link, Report};
-use super::outbox::Outbox;
 use super::peers::{Ending, Opening, Peers, Rank, Verdict};
 use super::session::{End, Surroundings};
 use crate::types::{Address, Boot, NodeId};
@@ -31,6 +30,8 @@ use crate::types::{Address, Boot, NodeId};
 const RENEWAL: Duration = Duration::from_secs(60);
 /// Of two peers that find each other on the LAN at once, the higher waits this long: most double dials are avoided.
 const POLITENESS: Duration = Duration::from_millis(300);
+/// No stop takes longer, whatever was asked.
+const DEADLINE_MAX: Duration = Duration::from_hours(1);
 /// Commands that may wait for a connection's task.
 const COMMANDS: usize = 8;
 
@@ -335,7 +336,7 @@ impl Hub {
             self.on_dial_wanted(node, &addresses);
         }
         if let (Some(deadline), None) = (wishes.shutdown, self.stop_at) {
-            self.stop_at = Some(Instant::now() + deadline);
+            self.stop_at = Some(Instant::now() + deadline.min(DEADLINE_MAX));
             for connection in self.handles.keys().copied().collect::<Vec<_>>() {
                 self.command(connection, Command::Finish);
             }
@@ -387,7 +388,12 @@ impl Hub {
         let failed = self.book.reached(connection, node, Instant::now());
         self.tell_failed(failed);
         match self.peers.admitted(connection, node, peer_id, rank) {
-            Verdict::Proceed => self.command(connection, Command::Proceed),
+            Verdict::Proceed { superseded } => {
+                self.command(connection, Command::Proceed);
+                for old in superseded {
+                    self.command(old, Command::Close("the peer has restarted".into()));
+                }
+            }
             Verdict::Duplicate => {
                 self.shared.counters.duplicates.fetch_add(1, Ordering::Relaxed);
                 self.command(connection, Command::Retire);
@@ -404,10 +410,8 @@ impl Hub {
         let Some(handle) = self.handles.get(&connection) else { return };
         let path = Path { address: handle.address.clone(), dialled: handle.dialled };
         let (linked, retired) = match opening {
-            Opening::First => {
-                let linked = self.begin_link(node, handle.peer_id, path);
-                (linked, None)
-            }
+            Opening::First => return self.begin_link(connection, node),
+            Opening::Waits => return,
             Opening::GoesOn { linked } => (linked, None),
             Opening::TakesOver { linked, retired } => {
                 self.shared.counters.duplicates.fetch_add(1, Ordering::Relaxed);
@@ -422,19 +426,20 @@ impl Hub {
         self.out.push_back(Out::Activate { connection, linked, retired });
     }
 
-    fn begin_link(&mut self, node: NodeId, peer_id: PeerId, path: Path) -> Arc<Linked> {
-        let linked = Arc::new(Linked {
-            peer_id,
-            outbox: Outbox::new(&self.shared.limits),
-            since: Instant::now(),
-            traffic: Traffic::default(),
-            path: path.into(),
-        });
-        self.peers.set_linked(node, Arc::clone(&linked));
+    fn begin_link(&mut self, connection: ConnectionId, node: NodeId) {
+        let Some(handle) = self.handles.get(&connection) else { return };
+        let path = Path { address: handle.address.clone(), dialled: handle.dialled };
+        let linked = Arc::new(Linked::new(handle.peer_id, path, &self.shared.limits));
+        self.peers.set_linked(connection, Arc::clone(&linked));
         self.shared.peers.write().expect("nobody panics while holding it").insert(node, Arc::clone(&linked));
         self.book.linked(node, Instant::now());
         self.tell(NetworkEvent::Linked { peer: node });
-        linked
+        self.out.push_back(Out::Activate { connection, linked, retired: None });
+    }
+
+    fn end_link(&mut self, node: NodeId, why: &Arc<str>) {
+        self.shared.peers.write().expect("nobody panics while holding it").remove(&node);
+        self.tell(NetworkEvent::Unlinked { peer: node, why: Arc::clone(why) });
     }
 
     fn on_task_ended(&mut self, ended: Result<(ConnectionId, End), JoinError>) {
@@ -457,11 +462,18 @@ impl Hub {
                     self.command(connection, Command::Close(Arc::clone(&why)));
                 }
             }
+            Some((node, Ending::LifeOver { next })) => {
+                let why = self.ending.remove(&node).unwrap_or(why);
+                self.end_link(node, &why);
+                self.book.life_over();
+                if let Some(next) = next {
+                    self.begin_link(next, node);
+                }
+            }
             Some((node, Ending::Last { was_linked })) => {
                 let why = self.ending.remove(&node).unwrap_or(why);
                 if was_linked {
-                    self.shared.peers.write().expect("nobody panics while holding it").remove(&node);
-                    self.tell(NetworkEvent::Unlinked { peer: node, why: Arc::clone(&why) });
+                    self.end_link(node, &why);
                 }
                 let failed = self.book.lost(node, &why, was_linked, hopeless, now);
                 self.tell_failed(failed);

@@ -1,0 +1,535 @@
+//! The network for real: peers in one process, over loopback sockets. Few tests, each bounded in time.
+#![cfg(feature = "net")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, reason = "a test with real time")]
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use oxigdal_ha::driver::admission::{Admission, Refusal};
+use oxigdal_ha::driver::network::{JoinError, Limits, Network, NetworkEvent, NetworkHandle, NetworkSetup, join};
+use oxigdal_ha::types::{Address, Boot, Lane, NodeId};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, sleep_until, timeout};
+
+/// No test waits longer for one thing.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A peer with its data directory.
+struct Peer {
+    dir: TempDir,
+    admission: Admission,
+    network: NetworkHandle,
+    events: mpsc::Receiver<NetworkEvent>,
+    address: Address,
+}
+
+impl Peer {
+    async fn founder() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let admission = Admission::open_or_mint(dir.path()).unwrap();
+        Self::start(dir, admission, |_| {}).await
+    }
+
+    /// Joins the mesh of `issuer` with a fresh invite.
+    async fn joiner(issuer: &Self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let admission = issuer.admit(dir.path()).await;
+        Self::start(dir, admission, |_| {}).await
+    }
+
+    async fn admit(&self, dir: &Path) -> Admission {
+        let invite = self.admission.issue_invite(Duration::from_secs(60), "test").unwrap();
+        join(dir, &invite, PATIENCE).await.unwrap()
+    }
+
+    async fn start(dir: TempDir, admission: Admission, change: impl FnOnce(&mut NetworkSetup)) -> Self {
+        let mut setup = NetworkSetup::new(admission.clone(), Boot::new(1));
+        setup.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+        change(&mut setup);
+        let (sender, mut events) = mpsc::channel(1024);
+        let network = Network::start(setup, sender).unwrap();
+        let address = loop {
+            match timeout(PATIENCE, events.recv()).await.unwrap().unwrap() {
+                NetworkEvent::Listening { address, advertise: true } => break address,
+                other => assert!(matches!(other, NetworkEvent::Listening { .. }), "{other:?}"),
+            }
+        };
+        Self { dir, admission, network, events, address }
+    }
+
+    fn node(&self) -> NodeId {
+        self.admission.node()
+    }
+
+    fn dial(&self, other: &Self) {
+        self.network.dial(other.node(), vec![other.address.clone()]);
+    }
+
+    async fn next(&mut self) -> NetworkEvent {
+        timeout(PATIENCE, self.events.recv()).await.expect("an event in time").expect("the network runs")
+    }
+
+    /// The next event that `pick` takes; others are passed over.
+    async fn until<T>(&mut self, mut pick: impl FnMut(&NetworkEvent) -> Option<T>) -> T {
+        loop {
+            let event = self.next().await;
+            if let Some(picked) = pick(&event) {
+                return picked;
+            }
+        }
+    }
+
+    async fn linked(&mut self, with: NodeId) {
+        self.until(|event| (*event == NetworkEvent::Linked { peer: with }).then_some(())).await;
+    }
+
+    async fn unlinked(&mut self, from: NodeId) -> String {
+        self.until(|event| match event {
+            NetworkEvent::Unlinked { peer, why } if *peer == from => Some(why.to_string()),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn received(&mut self) -> (Lane, Bytes) {
+        self.until(|event| match event {
+            NetworkEvent::Received { lane, frame, .. } => Some((*lane, frame.clone())),
+            _ => None,
+        })
+        .await
+    }
+}
+
+async fn pair() -> (Peer, Peer) {
+    let mut a = Peer::founder().await;
+    let mut b = Peer::joiner(&a).await;
+    b.dial(&a);
+    a.linked(b.node()).await;
+    b.linked(a.node()).await;
+    (a, b)
+}
+
+#[tokio::test]
+async fn frames_cross_both_lanes_whole_and_in_order() {
+    let (a, mut b) = pair().await;
+    let long = Bytes::from((0..=255_u8).cycle().take(5_000_000).collect::<Vec<u8>>());
+    for number in 0..100_u8 {
+        a.network.send(b.node(), Lane::Control, Bytes::from(vec![number; 100]));
+    }
+    a.network.send(b.node(), Lane::Sync, long.clone());
+    a.network.send(b.node(), Lane::Sync, Bytes::from_static(b"short"));
+    let (mut control, mut sync) = (Vec::new(), Vec::new());
+    while control.len() < 100 || sync.len() < 2 {
+        match b.received().await {
+            (Lane::Control, frame) => control.push(frame[0]),
+            (Lane::Sync, frame) => sync.push(frame),
+        }
+    }
+    assert_eq!(control, (0..100).collect::<Vec<u8>>());
+    assert!(sync == vec![long, Bytes::from_static(b"short")]);
+    let status = &b.network.links()[0];
+    assert!(status.bytes_in > 5_000_000 && status.dialled && status.direct, "{status:?}");
+}
+
+#[tokio::test]
+async fn a_clean_stop_is_told_and_what_waited_arrives() {
+    let (a, mut b) = pair().await;
+    for _ in 0..50 {
+        a.network.send(b.node(), Lane::Sync, Bytes::from(vec![7; 100_000]));
+    }
+    let from = a.node();
+    a.network.shutdown(PATIENCE).await;
+    let mut frames = 0;
+    let why = b
+        .until(|event| match event {
+            NetworkEvent::Received { .. } => {
+                frames += 1;
+                None
+            }
+            NetworkEvent::Unlinked { peer, why } if *peer == from => Some(why.to_string()),
+            _ => None,
+        })
+        .await;
+    assert_eq!((frames, why.as_str()), (50, "the peer said goodbye: the peer stops"));
+}
+
+#[tokio::test]
+async fn simultaneous_dials_leave_one_link_a_hundred_times() {
+    let mut a = Peer::founder().await;
+    let mut b = Peer::joiner(&a).await;
+    for round in 0..100 {
+        a.dial(&b);
+        b.dial(&a);
+        a.linked(b.node()).await;
+        b.linked(a.node()).await;
+        assert_eq!((a.network.links().len(), b.network.links().len()), (1, 1));
+        a.network.close(b.node(), format!("round {round}").into());
+        a.unlinked(b.node()).await;
+        b.unlinked(a.node()).await;
+    }
+    println!("duplicates given up: {} and {}", a.network.totals().duplicates, b.network.totals().duplicates);
+}
+
+/// A TCP proxy on loopback: it can go silent without closing, drop its connections, and be slow.
+struct Proxy {
+    address: SocketAddr,
+    blackhole: Arc<AtomicBool>,
+    tasks: tokio::task::JoinHandle<()>,
+}
+
+/// Bytes a second, and delay, each way.
+#[derive(Clone, Copy)]
+struct Slow {
+    rate: f64,
+    delay: Duration,
+}
+
+impl Proxy {
+    async fn start(to: &Address, slow: Option<Slow>) -> Self {
+        let to = socket(to);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let blackhole = Arc::new(AtomicBool::new(false));
+        let hole = Arc::clone(&blackhole);
+        let tasks = tokio::spawn(async move {
+            let mut pumps = tokio::task::JoinSet::new();
+            loop {
+                let Ok((near, _)) = listener.accept().await else { return };
+                let Ok(far) = TcpStream::connect(to).await else { continue };
+                near.set_nodelay(true).unwrap();
+                far.set_nodelay(true).unwrap();
+                let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+                pumps.spawn(pump(near_in, far_out, Arc::clone(&hole), slow));
+                pumps.spawn(pump(far_in, near_out, Arc::clone(&hole), slow));
+            }
+        });
+        Self { address, blackhole, tasks }
+    }
+
+    fn as_address(&self) -> Address {
+        Address::parse(&format!("/ip4/127.0.0.1/tcp/{}", self.address.port())).unwrap()
+    }
+
+    fn go_silent(&self) {
+        self.blackhole.store(true, Ordering::SeqCst);
+    }
+}
+
+fn socket(address: &Address) -> SocketAddr {
+    let mut parts = address.as_str().split('/').skip(1);
+    let (Some("ip4"), Some(ip), Some("tcp"), Some(port)) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        panic!("{address}")
+    };
+    format!("{ip}:{port}").parse().unwrap()
+}
+
+/// Copies, at most as fast as `slow` says: a small queue in front of a wire of that rate and length.
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, hole: Arc<AtomicBool>, slow: Option<Slow>) {
+    let (sender, mut wire) = mpsc::channel::<(tokio::time::Instant, Vec<u8>)>(64);
+    let arrive = async move {
+        while let Some((at, bytes)) = wire.recv().await {
+            sleep_until(at).await;
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    };
+    let depart = async move {
+        let mut bytes = vec![0; 8192];
+        let mut free_at = tokio::time::Instant::now();
+        while let Ok(len @ 1..) = from.read(&mut bytes).await {
+            if hole.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            let now = tokio::time::Instant::now();
+            let at = match slow {
+                None => now,
+                Some(slow) => {
+                    free_at = free_at.max(now) + Duration::from_secs_f64(len as f64 / slow.rate);
+                    sleep_until(free_at).await;
+                    free_at + slow.delay
+                }
+            };
+            if sender.send((at, bytes[..len].to_vec())).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(arrive, depart);
+}
+
+#[tokio::test]
+async fn a_silent_cut_is_noticed_on_both_sides() {
+    let mut a = Peer::founder().await;
+    let mut b = Peer::joiner(&a).await;
+    let proxy = Proxy::start(&a.address, None).await;
+    b.network.dial(a.node(), vec![proxy.as_address()]);
+    a.linked(b.node()).await;
+    b.linked(a.node()).await;
+    sleep(Duration::from_millis(100)).await;
+    let began = Instant::now();
+    proxy.go_silent();
+    let (a_node, b_node) = (a.node(), b.node());
+    let (at_a, at_b) = tokio::join!(a.unlinked(b_node), b.unlinked(a_node));
+    assert!(at_a.contains("nothing received for") && at_b.contains("nothing received for"), "{at_a}; {at_b}");
+    println!("silent cut noticed after {:?}", began.elapsed());
+    assert!(began.elapsed() < Limits::default().watchdog + Duration::from_secs(4));
+}
+
+#[tokio::test]
+async fn a_closed_connection_is_noticed_at_once() {
+    let mut a = Peer::founder().await;
+    let mut b = Peer::joiner(&a).await;
+    let proxy = Proxy::start(&a.address, None).await;
+    b.network.dial(a.node(), vec![proxy.as_address()]);
+    a.linked(b.node()).await;
+    b.linked(a.node()).await;
+    let began = Instant::now();
+    proxy.tasks.abort();
+    let why = a.unlinked(b.node()).await;
+    println!("closed connection noticed after {:?}: {why}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(1));
+    b.unlinked(a.node()).await;
+}
+
+#[tokio::test]
+async fn a_restarted_peer_is_a_new_link_without_waiting_for_the_watchdog() {
+    let mut a = Peer::founder().await;
+    let mut b = Peer::joiner(&a).await;
+    let proxy = Proxy::start(&a.address, None).await;
+    b.network.dial(a.node(), vec![proxy.as_address()]);
+    a.linked(b.node()).await;
+    b.linked(a.node()).await;
+    proxy.go_silent();
+    let admission = Admission::open(b.dir.path()).unwrap().unwrap();
+    let again = tempfile::tempdir().unwrap();
+    let mut reborn = Peer::start(again, admission, |setup| setup.boot = Boot::new(2)).await;
+    let began = Instant::now();
+    reborn.dial(&a);
+    let why = a.unlinked(b.node()).await;
+    assert_eq!(why, "closed here: the peer has restarted");
+    a.linked(b.node()).await;
+    reborn.linked(a.node()).await;
+    println!("the next life was linked after {:?}", began.elapsed());
+    assert!(began.elapsed() < Limits::default().watchdog);
+    a.network.send(b.node(), Lane::Control, Bytes::from_static(b"hello again"));
+    assert_eq!(reborn.received().await.1, Bytes::from_static(b"hello again"));
+    drop(b);
+}
+
+#[tokio::test]
+async fn an_invite_joins_once_and_each_refusal_says_why() {
+    let a = Peer::founder().await;
+    let other = Peer::founder().await;
+    let invite = a.admission.issue_invite(Duration::from_secs(60), "kiosk").unwrap();
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let joined = join(one.path(), &invite, PATIENCE).await.unwrap();
+    assert_eq!((joined.cluster(), joined.is_issuer()), (a.admission.cluster(), false));
+    // A unit file names its invite at every start.
+    assert_eq!(join(one.path(), &invite, PATIENCE).await.unwrap().node(), joined.node());
+    let refused = join(two.path(), &invite, PATIENCE).await.unwrap_err();
+    assert_eq!(refused.to_string(), "the issuer refused: the invite was already used");
+    let short = a.admission.issue_invite(Duration::from_secs(1), "late").unwrap();
+    sleep(Duration::from_millis(1100)).await;
+    let refused = join(two.path(), &short, PATIENCE).await.unwrap_err();
+    assert!(matches!(refused, JoinError::Refused(Refusal::InviteExpired { .. })), "{refused}");
+    let revoked = a.admission.issue_invite(Duration::from_secs(60), "mistake").unwrap();
+    a.admission.revoke_invite(revoked.id()).unwrap();
+    let refused = join(two.path(), &revoked, PATIENCE).await.unwrap_err();
+    assert_eq!(refused.to_string(), "the issuer refused: the invite was revoked");
+    let elsewhere = other.admission.issue_invite(Duration::from_secs(60), "other").unwrap();
+    let refused = join(one.path(), &elsewhere, PATIENCE).await.unwrap_err();
+    assert!(refused.to_string().contains("belongs to cluster"), "{refused}");
+    other.network.shutdown(PATIENCE).await;
+    let unreachable = join(two.path(), &elsewhere, Duration::from_secs(1)).await.unwrap_err();
+    assert!(matches!(unreachable, JoinError::Unreachable { .. }), "{unreachable}");
+    assert!(Admission::open(two.path()).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn revocation_closes_connections_everywhere_and_for_good() {
+    let mut a = Peer::founder().await;
+    let mut b = Peer::joiner(&a).await;
+    let mut c = Peer::joiner(&a).await;
+    b.dial(&a);
+    b.linked(a.node()).await;
+    c.network.dial(a.node(), vec![a.address.clone()]);
+    c.linked(a.node()).await;
+    c.network.dial(b.node(), vec![b.address.clone()]);
+    c.linked(b.node()).await;
+    let began = Instant::now();
+    a.admission.revoke(c.node()).unwrap();
+    assert_eq!(a.unlinked(c.node()).await, "closed here: revoked");
+    b.unlinked(c.node()).await;
+    println!("revoked and disconnected everywhere after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(3));
+    assert_eq!(b.admission.revoked()[0].0, c.node());
+    let mut gone = 0;
+    c.until(|event| {
+        gone += usize::from(matches!(event, NetworkEvent::Unlinked { .. }));
+        (gone == 2).then_some(())
+    })
+    .await;
+    c.network.dial(b.node(), vec![b.address.clone()]);
+    let why = c
+        .until(|event| match event {
+            NetworkEvent::DialFailed { why, .. } => Some(why.to_string()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(why, format!("the peer refused: node {} is revoked", c.node()));
+    // A member that was away learns of it when it comes back.
+    let mut late = Peer::joiner(&a).await;
+    late.dial(&a);
+    late.linked(a.node()).await;
+    assert_eq!(late.admission.revoked().len(), 1);
+}
+
+#[tokio::test]
+async fn bootstrap_addresses_are_tried_until_somebody_is_there() {
+    let a = Peer::founder().await;
+    let (dir, address) = (tempfile::tempdir().unwrap(), a.address.clone());
+    let admission = a.admit(dir.path()).await;
+    let (a_dir, a_admission) = (a.dir, a.admission);
+    a.network.shutdown(PATIENCE).await;
+    let at = socket(&address);
+    let bootstrap = format!("/ip4/127.0.0.1/tcp/{}", at.port()).parse().unwrap();
+    let mut b = Peer::start(dir, admission, |setup| setup.bootstrap = vec![bootstrap]).await;
+    sleep(Duration::from_millis(700)).await;
+    let listen = format!("/ip4/127.0.0.1/tcp/{}", at.port()).parse().unwrap();
+    let mut a = Peer::start(a_dir, a_admission, |setup| setup.listen = vec![listen]).await;
+    b.linked(a.node()).await;
+    a.linked(b.node()).await;
+    // And again after the link was lost.
+    b.network.close(a.node(), "test".into());
+    b.unlinked(a.node()).await;
+    b.linked(a.node()).await;
+}
+
+#[tokio::test]
+async fn only_announced_addresses_are_advertised() {
+    let dir = tempfile::tempdir().unwrap();
+    let admission = Admission::open_or_mint(dir.path()).unwrap();
+    let announced = "/ip4/127.0.0.1/tcp/4242";
+    let mut a = Peer::start(dir, admission, |setup| setup.announce = vec![announced.parse().unwrap()]).await;
+    assert_eq!(a.address.as_str(), format!("{announced}/p2p/{}", a.admission.peer_id()));
+    let hidden = a.next().await;
+    assert!(matches!(hidden, NetworkEvent::Listening { advertise: false, .. }), "{hidden:?}");
+}
+
+#[tokio::test]
+async fn a_dial_that_fails_is_told_once() {
+    let mut a = Peer::founder().await;
+    let nowhere = NodeId::from_u128(7);
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let address = Address::parse(&format!("/ip4/127.0.0.1/tcp/{}", closed.port())).unwrap();
+    for addresses in [vec![address], vec![], vec![Address::parse("not an address").unwrap()], vec![a.address.clone()]] {
+        a.network.dial(nowhere, addresses);
+        let event = a.next().await;
+        assert!(matches!(&event, NetworkEvent::DialFailed { peer, .. } if *peer == nowhere), "{event:?}");
+    }
+    assert!(timeout(Duration::from_millis(300), a.events.recv()).await.is_err(), "nothing more is told");
+}
+
+/// Round trips of small control frames, echoed by the other end; median and 99th of a hundred.
+async fn round_trips(a: &mut Peer, b: NodeId) -> (Duration, Duration) {
+    let mut times = Vec::new();
+    for number in 0..100_u8 {
+        let began = Instant::now();
+        a.network.send(b, Lane::Control, Bytes::from(vec![number; 100]));
+        loop {
+            let (_, frame) = a.received().await;
+            if frame[0] == number {
+                break;
+            }
+        }
+        times.push(began.elapsed());
+        sleep(Duration::from_millis(10)).await;
+    }
+    times.sort();
+    (times[50], times[98])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_frames_do_not_wait_behind_bulk() {
+    let mut a = Peer::founder().await;
+    let mut b = Peer::joiner(&a).await;
+    // 20 Mbit/s and 10 ms, each way.
+    let slow = Slow { rate: 2_500_000.0, delay: Duration::from_millis(10) };
+    let proxy = Proxy::start(&b.address, Some(slow)).await;
+    a.network.dial(b.node(), vec![proxy.as_address()]);
+    a.linked(b.node()).await;
+    b.linked(a.node()).await;
+    let (to_a, b_network, b_node) = (a.node(), b.network.clone(), b.node());
+    let echo = tokio::spawn(async move {
+        let mut bulk = 0;
+        while let Some(event) = b.events.recv().await {
+            match event {
+                NetworkEvent::Received { lane: Lane::Control, frame, .. } => b_network.send(to_a, Lane::Control, frame),
+                NetworkEvent::Received { frame, .. } => bulk += frame.len(),
+                NetworkEvent::Fault { .. } => break,
+                _ => {}
+            }
+        }
+        bulk
+    });
+    let idle = round_trips(&mut a, b_node).await;
+    let network = a.network.clone();
+    let flood = tokio::spawn(async move {
+        loop {
+            if network.links().first().is_some_and(|link| link.sync_waiting_bytes < 4 << 20) {
+                network.send(b_node, Lane::Sync, Bytes::from(vec![7; 1 << 20]));
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    });
+    sleep(Duration::from_secs(1)).await;
+    let before = (a.network.links()[0].bytes_out, Instant::now());
+    let busy = round_trips(&mut a, b_node).await;
+    let link = &a.network.links()[0];
+    let rate = (link.bytes_out - before.0) as f64 / before.1.elapsed().as_secs_f64() / 1e6;
+    println!(
+        "control round trip, 20 Mbit/s and 20 ms: idle {idle:?}, under bulk {busy:?}, bulk {rate:.2} MB/s, window {}",
+        link.window_bytes
+    );
+    flood.abort();
+    assert!(busy.0 < idle.0 + Duration::from_millis(80), "idle {idle:?}, under bulk {busy:?}");
+    echo.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mesh_of_eight_connects_every_pair_once() {
+    let founder = Peer::founder().await;
+    let mut peers = vec![founder];
+    for _ in 0..7 {
+        let joiner = Peer::joiner(&peers[0]).await;
+        peers.push(joiner);
+    }
+    for a in &peers {
+        for b in peers.iter().filter(|b| b.node() != a.node()) {
+            a.dial(b);
+        }
+    }
+    for peer in &mut peers {
+        for _ in 0..7 {
+            peer.until(|event| matches!(event, NetworkEvent::Linked { .. }).then_some(())).await;
+        }
+    }
+    // The losing connections of simultaneous dials are gone after their grace, and no link with them.
+    sleep(Duration::from_millis(1500)).await;
+    for peer in &mut peers {
+        assert_eq!(peer.network.links().len(), 7);
+        while let Ok(event) = peer.events.try_recv() {
+            assert!(!matches!(event, NetworkEvent::Unlinked { .. } | NetworkEvent::Linked { .. }), "{event:?}");
+        }
+    }
+}
