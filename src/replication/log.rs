@@ -138,11 +138,6 @@ impl Log {
         let held = self.held.range(..seq).next_back().map(|(first, held)| first + held.entries.len() as u64 - 1);
         held.unwrap_or_default().max(self.accepted())
     }
-
-    /// Whether anything waits behind a gap.
-    pub(super) fn is_gapped(&self) -> bool {
-        !self.held.is_empty()
-    }
 }
 
 /// The place in a vector of entry `seq`: `Some(None)` before the first, `None` if there is no such place.
@@ -174,6 +169,18 @@ pub(super) struct Logs {
 impl Logs {
     pub(super) fn len(&self) -> usize {
         self.list.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Has a second log claim this one's tag.
+    #[cfg(test)]
+    pub(super) fn collide(&mut self, at: usize) {
+        let tag = Short::of(self.list[at].root);
+        self.by_tag.entry(tag).or_default().push(at + 1);
     }
 
     pub(super) fn entries(&self) -> u64 {
@@ -296,11 +303,15 @@ impl Logs {
 
     /// Takes nothing more of this log.
     pub(super) fn quarantine(&mut self, at: usize, seq: u64, peer: NodeId) {
-        let log = &mut self.list[at];
-        let held = std::mem::take(&mut log.held);
-        log.fork = Some((seq, peer));
-        self.held_bytes -= held.values().map(Held::weight).sum::<usize>();
+        self.list[at].fork = Some((seq, peer));
         self.dirty.insert(at);
+        self.drop_held(at);
+    }
+
+    /// Gives up what waits behind a gap that nobody can close.
+    pub(super) fn drop_held(&mut self, at: usize) {
+        let held = std::mem::take(&mut self.list[at].held);
+        self.held_bytes -= held.values().map(Held::weight).sum::<usize>();
     }
 
     /// Of everything that is durable. A log in quarantine does not count: its holders will never agree.

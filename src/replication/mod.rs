@@ -19,7 +19,7 @@
 //!
 //! **Invariants.** Nothing is sent, delivered or acknowledged before it is durable here. Entries of a log are taken,
 //! delivered and sent in order, each once. Two different entries at one place are found by the hash chain, and the log is
-//! quarantined. A node that finds more of its own log elsewhere than at home never writes to that log again.
+//! quarantined by the holders who differ. A node that finds more of its own log elsewhere than at home never writes to that log again.
 //!
 //! Left to others: what bodies mean and whether they may be applied (`documents`), who the neighbours are (`overlay`),
 //! bytes (`wire`, `wal`), links (the driver).
@@ -49,7 +49,7 @@ pub use view::View;
 pub use vocabulary::{Event, Record, RestoreError, Statistics, Timer, Wait};
 
 use crate::machine::{Cx, Machine, Never};
-use crate::types::{Actor, DiskFault, Hlc, HlcClock, Lane, NodeId, Position, Seq, Topic};
+use crate::types::{Actor, DiskFault, Hlc, HlcClock, Lane, LogId, NodeId, Position, Seq, Time, Topic};
 use log::Logs;
 use message::Kind;
 use peer::Peer;
@@ -62,8 +62,8 @@ pub struct Replication {
     logs: Logs,
     peers: BTreeMap<NodeId, Peer>,
     clock: HlcClock,
-    /// Our highest stamp in the log, as restored.
-    last_stamp: Hlc,
+    /// The highest stamps in the log as restored: ours, and of all.
+    restored: (Hlc, Hlc),
     statistics: Statistics,
     /// More of our log was found elsewhere: nothing is originated until a new actor is minted.
     rolled_back: bool,
@@ -79,6 +79,12 @@ pub struct Replication {
     unannounced: BTreeSet<usize>,
     /// Peers who are to be offered logs on which we catch up.
     offers: BTreeMap<NodeId, BTreeSet<usize>>,
+    /// Forks that were told: which log, and who holds the other branch.
+    disputed: BTreeSet<(LogId, NodeId)>,
+    /// When something last became durable here.
+    durable_at: Time,
+    /// Vectors are not compared again before, while entries are flowing; and how often in a row that taught nothing.
+    compare_at: (Time, u32),
     /// Logs of which somebody holds more than we do.
     behind: BTreeMap<usize, reconcile::Behind>,
     /// Origins whose stamps are too far ahead to be followed.
@@ -108,7 +114,7 @@ impl Replication {
             logs: Logs::default(),
             peers: BTreeMap::new(),
             clock: HlcClock::default(),
-            last_stamp: Hlc::default(),
+            restored: Default::default(),
             statistics: Statistics::default(),
             rolled_back: false,
             queue: VecDeque::new(),
@@ -117,6 +123,9 @@ impl Replication {
             acks: VecDeque::new(),
             unannounced: BTreeSet::new(),
             offers: BTreeMap::new(),
+            disputed: BTreeSet::new(),
+            durable_at: Time::ZERO,
+            compare_at: (Time::ZERO, 0),
             behind: BTreeMap::new(),
             drifted: BTreeSet::new(),
         }
@@ -133,16 +142,20 @@ impl Replication {
             return Err(RestoreError::NotDense { log: record.log, expected, found: record.seq });
         }
         self.logs.restore(at, &Entry { hlc: record.hlc, body: record.body.clone() }, position);
-        // Only our own stamps bind our clock whatever the wall says; others' are followed as they arrive.
+        self.restored.1 = self.restored.1.max(record.hlc);
         if record.log.actor.node == self.actor.node {
-            self.last_stamp = self.last_stamp.max(record.hlc);
-            self.clock = HlcClock::resume(self.last_stamp);
+            self.restored.0 = self.restored.0.max(record.hlc);
         }
         Ok(())
     }
 
     /// Begins. Once, after the last [`restore`](Self::restore).
     pub fn start(&mut self, cx: &mut Cx<'_, Self>) {
+        let (ours, all) = self.restored;
+        self.clock = HlcClock::resume(ours);
+        // Our own stamps bind our clock whatever the wall says. Others' do within bounds; which origin is off will be told
+        // when it speaks again.
+        let _ = self.clock.follow(all, cx.now().wall);
         self.arm_anti_entropy(cx);
     }
 

@@ -99,6 +99,7 @@ impl Replication {
             Wait::Read { .. } | Wait::Reread { .. } => unreachable!("a read is not answered as a write"),
         };
         let at = self.logs.find(log).expect("a log lives as long as the process");
+        self.durable_at = cx.now().mono;
         let entry = self.logs.settle(at, seq, position, self.config.cache_bytes);
         let weight = entry.weight();
         match wait {

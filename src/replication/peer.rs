@@ -14,6 +14,8 @@ use crate::types::{LogId, NodeId, Seq, Time};
 
 /// Most batches under way to one peer.
 const FLIGHTS_MAX: usize = 256;
+/// A batch with more than one entry is not longer, whatever the configuration says: it must fit a frame.
+const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Most ranges that a peer may have asked for and not got yet. More are forgotten: the peer asks again.
 const WANTED_MAX: usize = 1_024;
 /// Round trip, disk included, of a peer that has not acknowledged anything yet. Guess: an edge box behind LTE.
@@ -100,7 +102,8 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn of(config: &Config) -> Self {
-        Self { entries: config.batch_size.clamp(1, ENTRIES_MAX), bytes: config.batch_bytes, empty: true }
+        let (entries, bytes) = (config.batch_size.clamp(1, ENTRIES_MAX), config.batch_bytes.min(BATCH_BYTES_MAX));
+        Self { entries, bytes, empty: true }
     }
 
     /// Takes up room for an entry. The first always fits.
@@ -418,8 +421,11 @@ impl Peer {
         self.last_number
     }
 
-    /// A batch arrived there, and is durable.
+    /// A batch arrived there, and is durable. It may have been taken for lost: that is a sign of life all the same.
     pub(super) fn land(&mut self, now: Time, number: u64) {
+        if number > self.last_number {
+            return;
+        }
         self.timeouts = 0;
         let Some(flight) = self.flights.remove(&number) else { return };
         self.flight_bytes -= flight.bytes;

@@ -209,11 +209,12 @@ impl Replication {
         for (at, mut behind) in std::mem::take(&mut self.behind) {
             let log = self.logs.get(at);
             let ahead = |peer: &&Peer| peer.edge(at).known > log.accepted();
-            if log.fork.is_some() || (!log.is_gapped() && !self.peers.values().any(|peer| ahead(&peer))) {
+            if log.fork.is_some() || !self.peers.values().any(|peer| ahead(&peer)) {
+                self.logs.drop_held(at);
                 continue;
             }
             if log.accepted() > behind.accepted {
-                behind = Behind { since: now.max(log.progress_at), accepted: log.accepted(), tries: 0 };
+                behind = Behind { since: log.progress_at, accepted: log.accepted(), tries: 0 };
             }
             if self.is_stalled(at, behind, now)
                 && let Some(next) = self.another_source(cx, at)
@@ -222,6 +223,9 @@ impl Replication {
                 (behind.since, behind.tries) = (now, behind.tries.saturating_add(1));
             }
             self.behind.insert(at, behind);
+        }
+        if !grafts.is_empty() {
+            self.compare_at = (now, 0);
         }
         for (next, logs) in grafts {
             self.graft(cx, next, &logs);
@@ -268,8 +272,16 @@ impl Replication {
     }
 
     pub(super) fn on_digest(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, digest: Digest) {
-        if digest != self.logs.digest() {
-            self.tell_vector(cx, from, true);
+        if digest == self.logs.digest() {
+            return;
         }
+        // While entries flow, digests differ by what is under way, and that is looked after by acknowledgements and gaps.
+        let (now, (compare_at, fruitless)) = (cx.now().mono, self.compare_at);
+        let flowing = now.since(self.durable_at) < self.config.anti_entropy / 2;
+        if flowing && now < compare_at {
+            return;
+        }
+        self.compare_at = (now + self.config.anti_entropy * 2_u32.pow(fruitless.min(3)), fruitless + 1);
+        self.tell_vector(cx, from, true);
     }
 }

@@ -232,18 +232,23 @@ impl Replication {
         }
     }
 
-    /// Two branches of a log: nothing more of it is taken, and nothing given beyond what both share.
+    /// Two branches of a log. Nobody can tell which of two holders has the right one: nothing more of it is taken, and nothing
+    /// given beyond what both share. If the other is the origin itself, its store was rolled back before it wrote on: it will
+    /// find that out and write elsewhere, and the branch that the mesh holds stands.
     pub(super) fn fork(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, at: usize, seq: u64) {
         let log = self.logs.get(at);
-        if log.fork.is_some() {
+        let (id, held, seq_at) = (log.id, Seq::new(log.accepted()), Seq::new(seq));
+        if log.fork.is_some() || !self.disputed.insert((id, peer)) {
             return;
         }
-        let (id, held) = (log.id, Seq::new(log.accepted()));
+        cx.emit(Event::Forked { log: id, seq: seq_at, peer });
+        if id.actor.node == peer {
+            return;
+        }
         self.logs.quarantine(at, seq, peer);
         self.behind.remove(&at);
-        cx.emit(Event::Forked { log: id, seq: Seq::new(seq), peer });
         if id.actor == self.actor {
-            self.roll_back(cx, id, held, Seq::new(seq));
+            self.roll_back(cx, id, held, seq_at);
         }
     }
 

@@ -1,7 +1,9 @@
 //! Rules one by one, then whole meshes under virtual time.
 
 mod mesh;
+mod rules;
 mod spreading;
+mod words;
 
 use bytes::Bytes;
 
