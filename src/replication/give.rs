@@ -194,7 +194,7 @@ impl Replication {
             let edge = peer.edge_mut(at);
             (edge.mode, edge.known, edge.cursor, edge.backlog) = (Mode::Grafted, after, after, offered);
             if after < offered {
-                peer.gather(at, usize::try_from(offered - after).unwrap_or(usize::MAX), 0);
+                peer.stream(at);
             }
         }
         self.pump(cx, from);

@@ -224,6 +224,13 @@ impl Peer {
         self.enqueue(at);
     }
 
+    /// A backlog is wanted: it does not wait to be gathered.
+    pub(super) fn stream(&mut self, at: usize) {
+        if !std::mem::replace(&mut self.edge_mut(at).queued, true) {
+            self.cold.push_back(Job::Stream(at));
+        }
+    }
+
     pub(super) fn enqueue(&mut self, at: usize) {
         let edge = self.edge_mut(at);
         if !std::mem::replace(&mut edge.queued, true) {

@@ -168,7 +168,8 @@ pub enum Event {
         /// The disk's words.
         fault: DiskFault,
     },
-    /// An entry of another origin is durable here. Each is told once, in order of its log.
+    /// An entry of another origin is durable here. Each is told once, in order of its log; and again, at any time, if a
+    /// sibling has it [reread](super::Replication::reread).
     Delivered {
         /// Whose log.
         log: LogId,

@@ -120,6 +120,42 @@ fn a_newcomer_gets_everything_from_one_source_through_the_disk() {
 }
 
 #[test]
+fn a_node_whose_disk_was_rolled_back_writes_as_another_and_gets_its_old_entries_back() {
+    for (name, edges, written_before_links) in [("mesh", full(4), 0), ("star", star(4), 0), ("mesh", full(4), 2)] {
+        let mut world = World::new(9, &edges, Config::default());
+        for _ in 0..20 {
+            (1..=4).for_each(|n| world.originate(node(n), 100));
+            world.run(20);
+        }
+        world.settle(Duration::from_secs(5));
+        world.kill(node(3));
+        world.hosts.get_mut(&node(3)).unwrap().disk.truncate(30);
+        world.restart(node(3));
+        // With luck it hears of it before it writes; without, what it wrote is disputed, and nobody else is troubled.
+        (0..written_before_links).for_each(|_| world.originate(node(3), 100));
+        world.run(10);
+        world.join_all();
+        world.run(200);
+        let rolled_back = |event: &Event| matches!(event, Event::RolledBack { .. });
+        assert_eq!(world.hosts[&node(3)].events.iter().filter(|event| rolled_back(event)).count(), 1, "{name}");
+        world.originate(node(3), 100);
+        world.step(node(3), |machine, cx| machine.mint(cx, actor(3, 2)));
+        (1..=4).for_each(|n| world.originate(node(n), 100));
+        world.run(5_000);
+        let quarantined = |n| world.hosts[&node(n)].machine.view().forks().len();
+        assert_eq!([1, 2, 4].map(quarantined), [0; 3], "{name}");
+        if written_before_links == 0 {
+            world.agrees().unwrap();
+            assert_eq!(world.hosts[&node(3)].machine.view().entries(), 85, "{name}");
+        } else {
+            let entries = |n| world.hosts[&node(n)].machine.view().entries();
+            assert_eq!([1, 2, 4].map(entries), [85; 3]);
+            assert_eq!(quarantined(3), 1);
+        }
+    }
+}
+
+#[test]
 fn a_lost_frame_is_repaired_in_about_one_round_trip() {
     let mut world = World::new(4, &star(2), Config::default());
     world.net.delay = (20 * MS, 20 * MS);
