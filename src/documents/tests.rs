@@ -471,3 +471,11 @@ fn a_new_actor_makes_the_edit_again_that_a_worker_was_at() {
     other.settle();
     assert_eq!((other.get("d").unwrap(), other.documents.view().refused()), (json!({"n": 1}), 0));
 }
+
+#[test]
+fn a_body_keeps_its_bytes() {
+    let body = Body { doc: id("a/b"), change: vec![1, 2, 3] };
+    let bytes = bincode::encode_to_vec(&body, bincode::config::standard()).unwrap();
+    assert_eq!(bytes, [3, b'a', b'/', b'b', 3, 1, 2, 3]);
+    assert_eq!(bincode::decode_from_slice(&bytes, bincode::config::standard()).unwrap(), (body, bytes.len()));
+}

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::{Arrived, DocState, Done, Edit, Error, Limits, Task, Wanted};
 use super::Engine;
+use crate::machine::Rng;
 use crate::types::{Actor, CommandId, DocId, LogId, Mint, NodeId, Seq, Topic, WallTime};
 
 /// A node with an engine, and the log of what it wrote.
@@ -279,4 +280,46 @@ fn nobody_writes_in_anothers_name() {
     assert_eq!(b.apply(forged).2.len(), 1);
     let garbage = Arrived { change: Bytes::from_static(b"\x85oJ\x83garbage"), ..a.log[0].clone() };
     assert_eq!(b.apply(vec![garbage]).2.len(), 1);
+}
+
+/// A random edit of a small vocabulary, so that writers meet.
+fn random_edit(rng: &mut Rng) -> Edit {
+    let value = match rng.below(6) {
+        0 => json!({"x": rng.below(9), "y": [1, 2]}),
+        1 => json!([rng.below(9), {"z": 1}, "text"]),
+        2 => json!({"type": "Point", "coordinates": [rng.below(9), 0.5]}),
+        3 => json!(null),
+        _ => json!(rng.below(9)),
+    };
+    let path = ["a", "b", "a/x", "b/0", "b/-", "c/d/e", "a/coordinates/0"][rng.index(7)].to_owned();
+    match rng.below(12) {
+        0 => Edit::Delete,
+        1 | 2 => Edit::Put { value: json!({"a": value, "b": [rng.below(3), 2, 3], "k": rng.below(9)}) },
+        3 => Edit::Remove { path },
+        _ => Edit::Set { path, value },
+    }
+}
+
+quickcheck::quickcheck! {
+    fn peers_that_have_the_same_changes_have_the_same_document(seed: u8) -> bool {
+        let mut rng = Rng::fork(&[seed; 32], "edits");
+        let mut peers: Vec<Peer> = (1..=3).map(Peer::new).collect();
+        for _ in 0..40 {
+            let at = rng.index(3);
+            let _ = peers[at].edit([random_edit(&mut rng)]);
+            if rng.below(3) == 0 {
+                let other = peers[(at + 1) % 3].log.clone();
+                peers[at].apply(other);
+            }
+        }
+        let mut all: Vec<Arrived> = peers.iter().flat_map(|peer| peer.log.clone()).collect();
+        let outcomes = peers.iter_mut().map(|peer| {
+            rng.shuffle(&mut all);
+            let (_, orphans, refused, state) = peer.apply(all.clone());
+            assert_eq!((orphans, refused), (0, Vec::new()));
+            (state, peer.get(""))
+        });
+        let outcomes: Vec<_> = outcomes.collect();
+        outcomes.iter().all(|outcome| *outcome == outcomes[0])
+    }
 }
