@@ -364,3 +364,25 @@ async fn those_who_hold_places_without_a_ticket_do_not_keep_members_out() {
     let read: io::Result<usize> = timeout(Duration::from_secs(2), first.read(&mut byte)).await.expect("it was evicted");
     assert!(matches!(read, Ok(0) | Err(_)));
 }
+
+#[tokio::test]
+async fn a_ticket_past_half_its_life_is_renewed_over_the_link() {
+    let mut victim = Victim::start(Limits::default()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let invite = victim.admission.issue_invite(Duration::from_secs(60), "member").unwrap();
+    let member = join(dir.path(), &invite, PATIENCE).await.unwrap();
+    victim.admission.age_ticket_of(&member);
+    let old = member.expires_at();
+    assert!(member.due_for_renewal().is_some());
+    let mut setup = NetworkSetup::new(member.clone(), Boot::new(1));
+    setup.bootstrap = vec![victim.address.clone()];
+    let (sender, _events) = mpsc::channel(64);
+    let _network = Network::start(setup, sender).unwrap();
+    while victim.next().await != (NetworkEvent::Linked { peer: member.node() }) {}
+    let began = Instant::now();
+    while member.expires_at() == old {
+        assert!(began.elapsed() < PATIENCE, "no renewal");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(member.expires_at() > old && member.due_for_renewal().is_none());
+}

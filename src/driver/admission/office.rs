@@ -1,0 +1,141 @@
+//! The issuer's office: invites are made and taken back, nodes are expelled.
+
+use std::time::Duration;
+
+use libp2p::Multiaddr;
+use tokio::sync::watch;
+
+use super::invite::{ADDRESSES_MAX, Invite, InviteId, InviteRecord, InviteStatus, Secret, fit_name};
+use super::key::encode;
+use super::ledger::Ledger;
+use super::refusal::Refusal;
+use super::revocation::Revocation;
+use super::vault::{self, FileError};
+use super::{Admission, AdmissionError, INVITE_LIFE_MAX, INVITES_FILE, REVOKED_FILE, State, after};
+use crate::types::{Digest, NodeId, WallTime};
+
+impl Admission {
+    /// Makes an invite: whoever first redeems the text within `life` becomes a member under this name.
+    ///
+    /// # Errors
+    /// [`AdmissionError`]; nothing is recorded then.
+    pub fn issue_invite(&self, life: Duration, name: &str) -> Result<Invite, AdmissionError> {
+        if life < Duration::from_secs(1) || life > INVITE_LIFE_MAX {
+            return Err(AdmissionError::Life);
+        }
+        let now = self.now();
+        let mut state = self.state();
+        if state.issuer.is_none() {
+            return Err(AdmissionError::NotAnIssuer);
+        }
+        let addresses: Vec<Multiaddr> = state.addresses.iter().take(ADDRESSES_MAX).cloned().collect();
+        if addresses.is_empty() {
+            return Err(AdmissionError::NoAddress);
+        }
+        let secret = Secret::mint();
+        let expires_at = after(now, life);
+        let record = InviteRecord {
+            id: secret.id(),
+            proof: secret.proof(),
+            name: fit_name(name),
+            issued_at: now,
+            expires_at,
+            used: None,
+            revoked: false,
+        };
+        let mut ledger = state.ledger.clone();
+        if !ledger.add(record, now) {
+            return Err(AdmissionError::TooManyInvites);
+        }
+        self.store_ledger(&mut state, ledger)?;
+        Ok(Invite { cluster: self.cluster(), issuer: self.shared.key.public(), addresses, secret, expires_at })
+    }
+
+    /// The invites that this issuer remembers, oldest first.
+    #[must_use]
+    pub fn invites(&self) -> Vec<InviteStatus> {
+        self.state().ledger.invites.iter().map(InviteStatus::from).collect()
+    }
+
+    /// Takes an invite back.
+    ///
+    /// # Errors
+    /// [`AdmissionError`] when there is none, it was used, or the disk failed; nothing is changed then.
+    pub fn revoke_invite(&self, id: InviteId) -> Result<(), AdmissionError> {
+        let mut state = self.state();
+        let mut ledger = state.ledger.clone();
+        let invite = ledger.invite_mut(id).ok_or(AdmissionError::NoInvite { id })?;
+        if let Some(used) = invite.used {
+            return Err(AdmissionError::InviteUsed { id, by: used.node });
+        }
+        invite.revoked = true;
+        Ok(self.store_ledger(&mut state, ledger)?)
+    }
+
+    pub(super) fn store_ledger(&self, state: &mut State, ledger: Ledger) -> Result<(), FileError> {
+        vault::write(&self.path(INVITES_FILE), &ledger.to_bytes())?;
+        state.ledger = ledger;
+        Ok(())
+    }
+}
+
+impl Admission {
+    /// Expels a node for good: its connections close at once here, and everywhere as the word spreads. Revoking a node
+    /// that is revoked changes nothing.
+    ///
+    /// # Errors
+    /// [`AdmissionError`]; nothing is changed then.
+    pub fn revoke(&self, node: NodeId) -> Result<(), AdmissionError> {
+        if node == self.node() {
+            return Err(AdmissionError::RevokesItself);
+        }
+        let now = self.now();
+        let entry = {
+            let state = self.state();
+            let issuer = state.issuer.as_ref().ok_or(AdmissionError::NotAnIssuer)?;
+            Revocation::sign(&issuer.secret, &issuer.chain, node, now)
+        };
+        match self.merge_revocations(vec![entry]) {
+            Err(AdmissionError::Refused(Refusal::Full)) => Err(AdmissionError::TooManyRevocations),
+            merged => merged.map(|_| ()),
+        }
+    }
+
+    /// The revoked nodes and when they were revoked.
+    #[must_use]
+    pub fn revoked(&self) -> Vec<(NodeId, WallTime)> {
+        self.state().revoked.iter().map(|entry| (entry.node(), entry.at())).collect()
+    }
+
+    pub(crate) fn is_revoked(&self, node: NodeId) -> bool {
+        self.state().revoked.contains(node)
+    }
+
+    /// The revocations that this process learned after the first `known`, in the order it learned them.
+    pub(crate) fn revocations_after(&self, known: usize) -> Vec<Revocation> {
+        self.state().revoked.after(known)
+    }
+
+    pub(crate) fn revoked_digest(&self) -> Digest {
+        self.state().revoked.digest()
+    }
+
+    /// Sees each change of the revoked set.
+    pub(crate) fn watch_revoked(&self) -> watch::Receiver<u64> {
+        self.shared.revoked.subscribe()
+    }
+
+    /// Takes in what a peer told, durably; gives back what was new.
+    pub(crate) fn merge_revocations(&self, entries: Vec<Revocation>) -> Result<Vec<Revocation>, AdmissionError> {
+        let mut state = self.state();
+        let mut revoked = state.revoked.clone();
+        let new = revoked.merge(self.cluster(), entries)?;
+        if !new.is_empty() {
+            let all: Vec<&Revocation> = revoked.iter().collect();
+            vault::write(&self.path(REVOKED_FILE), &encode(&all))?;
+            state.revoked = revoked;
+            self.shared.revoked.send_modify(|changes| *changes += 1);
+        }
+        Ok(new)
+    }
+}

@@ -1,0 +1,189 @@
+//! Connections: which is used for the link, and what the end of one means.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use libp2p::swarm::ConnectionId;
+use tokio::task::JoinError;
+
+use super::super::admit::Admitted;
+use super::super::dial::Key;
+use super::super::event::NetworkEvent;
+use super::super::fault::Fault;
+use super::super::handle::{Linked, Path};
+use super::super::link::{Command, Report};
+use super::super::peers::{Ending, Opening, Rank, Verdict};
+use super::super::session::End;
+use super::{Handle, Hub, Out};
+use crate::types::NodeId;
+
+impl Hub {
+    pub(super) fn on_report(&mut self, report: Report) {
+        match report {
+            Report::Admitted { connection, admitted } => self.on_admitted(connection, &admitted),
+            Report::Open { connection } => self.on_open(connection),
+        }
+    }
+
+    pub(super) fn on_admitted(&mut self, connection: ConnectionId, admitted: &Admitted) {
+        self.swarm.behaviour_mut().lanes.admitted(connection);
+        let own = *self.swarm.local_peer_id();
+        let Some(handle) = self.handles.get_mut(&connection) else { return };
+        handle.issuer = admitted.hello.issuer;
+        let (peer_id, dialled) = (handle.peer_id, handle.dialled);
+        let rank = Rank {
+            boot: admitted.hello.boot,
+            by_lower: (own < peer_id) == dialled,
+            attempt: if dialled { handle.attempt } else { admitted.hello.attempt },
+        };
+        let node = admitted.member.node;
+        let failed = self.book.reached(connection, node, Instant::now());
+        self.tell_failed(failed);
+        match self.peers.admitted(connection, node, peer_id, rank) {
+            Verdict::Proceed { superseded } => {
+                self.command(connection, Command::Proceed);
+                for old in superseded {
+                    self.command(old, Command::Close("the peer has restarted".into()));
+                }
+            }
+            Verdict::Duplicate => {
+                self.shared.counters.duplicates.fetch_add(1, Ordering::Relaxed);
+                self.command(connection, Command::Retire);
+            }
+            Verdict::Taken => {
+                tracing::warn!(%node, %peer_id, "a second peer shows a ticket for a node that is connected");
+                self.command(connection, Command::Close("this node id is connected already".into()));
+            }
+        }
+    }
+
+    pub(super) fn on_open(&mut self, connection: ConnectionId) {
+        let Some((node, opening)) = self.peers.open(connection) else { return };
+        let Some(handle) = self.handles.get(&connection) else { return };
+        let path = Path { address: handle.address.clone(), dialled: handle.dialled };
+        let (linked, retired) = match opening {
+            Opening::First => return self.begin_link(connection, node),
+            Opening::Waits => return,
+            Opening::GoesOn { linked } => (linked, None),
+            Opening::TakesOver { linked, retired } => {
+                self.shared.counters.duplicates.fetch_add(1, Ordering::Relaxed);
+                *linked.path.lock().expect("nobody panics while holding it") = path;
+                (linked, Some(retired))
+            }
+            Opening::Duplicate => {
+                self.shared.counters.duplicates.fetch_add(1, Ordering::Relaxed);
+                return self.command(connection, Command::Retire);
+            }
+        };
+        self.out.push_back(Out::Activate { connection, linked, retired });
+    }
+
+    pub(super) fn begin_link(&mut self, connection: ConnectionId, node: NodeId) {
+        let Some(handle) = self.handles.get(&connection) else { return };
+        let path = Path { address: handle.address.clone(), dialled: handle.dialled };
+        let linked = Arc::new(Linked::new(handle.peer_id, path, &self.shared.limits));
+        self.peers.set_linked(connection, Arc::clone(&linked));
+        self.shared.peers.write().expect("nobody panics while holding it").insert(node, Arc::clone(&linked));
+        self.book.linked(node, Instant::now());
+        self.tell(NetworkEvent::Linked { peer: node });
+        self.out.push_back(Out::Activate { connection, linked, retired: None });
+    }
+
+    pub(super) fn end_link(&mut self, node: NodeId, why: &Arc<str>) {
+        self.shared.peers.write().expect("nobody panics while holding it").remove(&node);
+        self.tell(NetworkEvent::Unlinked { peer: node, why: Arc::clone(why) });
+    }
+
+    pub(super) fn on_task_ended(&mut self, ended: Result<(ConnectionId, End), JoinError>) {
+        let (connection, end) = ended.expect("a connection's task does not panic");
+        let handle = self.handles.remove(&connection).expect("a task has a handle until it ends");
+        self.swarm.behaviour_mut().lanes.admitted(connection);
+        self.swarm.close_connection(connection);
+        tracing::debug!(peer_id = %handle.peer_id, %end, "connection ended");
+        self.account(connection, &handle, &end);
+        let hopeless = matches!(end, End::Refused { .. } | End::Fault(Fault::Unsupported { .. }));
+        let why: Arc<str> = end.to_string().into();
+        let now = Instant::now();
+        let failed = self.book.failed(connection, &why, hopeless, now);
+        self.tell_failed(failed);
+        match self.peers.ended(connection) {
+            None | Some((_, Ending::OthersLeft)) => {}
+            Some((node, Ending::CloseRetired(retired))) => {
+                self.ending.insert(node, Arc::clone(&why));
+                for connection in retired {
+                    self.command(connection, Command::Close(Arc::clone(&why)));
+                }
+            }
+            Some((node, Ending::LifeOver { next })) => {
+                let why = self.ending.remove(&node).unwrap_or(why);
+                self.end_link(node, &why);
+                self.book.life_over();
+                if let Some(next) = next {
+                    self.begin_link(next, node);
+                }
+            }
+            Some((node, Ending::Last { was_linked })) => {
+                let why = self.ending.remove(&node).unwrap_or(why);
+                if was_linked {
+                    self.end_link(node, &why);
+                }
+                let failed = self.book.lost(node, &why, was_linked, hopeless, now);
+                self.tell_failed(failed);
+            }
+        }
+    }
+
+    /// Counts and tells what the other end did wrong.
+    pub(super) fn account(&mut self, connection: ConnectionId, handle: &Handle, end: &End) {
+        match end {
+            End::Fault(fault) => {
+                self.shared.counters.faults.fetch_add(1, Ordering::Relaxed);
+                if let Some(peer) = self.peers.node_of(connection) {
+                    self.tell(NetworkEvent::Fault { peer, fault: fault.clone() });
+                }
+            }
+            End::Refused { why, by_peer } => {
+                self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+                if !by_peer && !handle.dialled {
+                    self.swarm.behaviour_mut().lanes.punish(&handle.address);
+                }
+                let address = handle.address.to_string().into();
+                self.tell_of_strangers(NetworkEvent::Refused { address, by_peer: *by_peer, why: why.clone() });
+            }
+            End::Gone(_) | End::Goodbye(_) | End::Closed(_) | End::Duplicate | End::Served => {}
+        }
+    }
+
+    pub(super) fn on_revoked(&mut self) {
+        let revoked: Vec<NodeId> = self.peers.nodes().filter(|node| self.around.admission.is_revoked(*node)).collect();
+        for node in revoked {
+            self.book.forget(&Key::Remembered(node));
+            for connection in self.peers.connections_of(node) {
+                self.command(connection, Command::Close("revoked".into()));
+            }
+        }
+    }
+
+    pub(super) fn renew(&self) {
+        let admission = self.around.admission.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = admission.renew_own() {
+                tracing::error!(%error, "this issuer could not renew its own ticket");
+            }
+        });
+        for connection in self.peers.active() {
+            self.ask_renewal(connection);
+        }
+    }
+
+    /// Asks this peer for our next ticket, if it can give one and it is time. Also done as soon as a link is up: a peer that
+    /// is awake for a minute a day would otherwise never ask.
+    pub(super) fn ask_renewal(&self, connection: ConnectionId) {
+        if self.handles.get(&connection).is_some_and(|handle| handle.issuer)
+            && let Some(due) = self.around.admission.due_for_renewal()
+        {
+            self.command(connection, Command::Renew(due.to_bytes().into()));
+        }
+    }
+}

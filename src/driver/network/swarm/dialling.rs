@@ -1,0 +1,115 @@
+//! Dials: what is due, what was asked for, and what their failures mean.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use libp2p::swarm::DialError;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+
+use super::super::dial::{Key, Target, targets};
+use super::super::event::NetworkEvent;
+use super::super::link::Command;
+use super::{DEADLINE_MAX, Hub};
+use crate::types::{Address, NodeId};
+
+impl Hub {
+    pub(super) fn dial_due(&mut self) {
+        while self.stop_at.is_none() {
+            let now = Instant::now();
+            let Some((key, target)) = self.book.due(now) else { return };
+            let reached = target.peer.and_then(|peer| self.peers.reached_as(peer));
+            if let (Some(node), false) = (reached, matches!(key, Key::Asked(_))) {
+                let linked_at = self.peers.is_linked(node).then_some(now);
+                self.book.attach(&key, node, linked_at);
+                continue;
+            }
+            let options = dial_options(target);
+            let connection = options.connection_id();
+            match self.swarm.dial(options) {
+                Ok(()) => self.book.dialling(&key, connection),
+                Err(error) => {
+                    let failed = self.book.refused_to_dial(&key, &explain(&error), is_hopeless(&error), now);
+                    self.tell_failed(failed);
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_wishes(&mut self) {
+        let wishes = std::mem::take(&mut *self.shared.wishes.lock().expect("nobody panics while holding it"));
+        for (node, why) in wishes.closes {
+            for connection in self.peers.connections_of(node) {
+                self.command(connection, Command::Close(Arc::clone(&why)));
+            }
+        }
+        for (node, addresses) in wishes.dials {
+            self.on_dial_wanted(node, &addresses);
+        }
+        if let (Some(deadline), None) = (wishes.shutdown, self.stop_at) {
+            self.stop_at = Some(Instant::now() + deadline.min(DEADLINE_MAX));
+            for connection in self.handles.keys().copied().collect::<Vec<_>>() {
+                self.command(connection, Command::Finish);
+            }
+        }
+    }
+
+    pub(super) fn on_dial_wanted(&mut self, node: NodeId, addresses: &[Address]) {
+        if self.peers.is_linked(node) {
+            return;
+        }
+        if self.peers.is_reached(node) {
+            return self.book.ask_reached(node);
+        }
+        let addresses = addresses.iter().filter_map(|address| address.as_str().parse().ok());
+        let why = if node == self.around.admission.node() {
+            "that is this peer itself"
+        } else if self.around.admission.is_revoked(node) {
+            "it is revoked"
+        } else if self.book.add(Key::Asked(node), targets(addresses), Instant::now()) {
+            return;
+        } else {
+            "no usable address is known"
+        };
+        self.tell(NetworkEvent::DialFailed { peer: node, why: why.into() });
+    }
+}
+
+/// New ports for dials: with the listener's port two simultaneous dials can meet in one TCP connection with two diallers.
+fn dial_options(target: Target) -> DialOpts {
+    match (target.peer, target.addresses) {
+        (Some(peer), addresses) => {
+            DialOpts::peer_id(peer).condition(PeerCondition::Always).allocate_new_port().addresses(addresses).build()
+        }
+        (None, addresses) => {
+            let address = addresses.into_iter().next().expect("a target has an address");
+            DialOpts::unknown_peer_id().address(address).allocate_new_port().build()
+        }
+    }
+}
+
+/// libp2p's errors are nested; people want the innermost words.
+pub(in super::super) fn explain(error: &DialError) -> String {
+    match error {
+        DialError::LocalPeerId { .. } => "that is this peer itself".to_owned(),
+        DialError::NoAddresses => "no usable address".to_owned(),
+        DialError::WrongPeerId { obtained, .. } => format!("another peer answers there: {obtained}"),
+        DialError::Denied { cause } => innermost(cause),
+        DialError::Transport(tried) => {
+            let tried = tried.iter().map(|(address, error)| format!("{address}: {}", innermost(error)));
+            tried.collect::<Vec<_>>().join("; ")
+        }
+        DialError::DialPeerConditionFalse(_) | DialError::Aborted => innermost(error),
+    }
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+pub(super) fn is_hopeless(error: &DialError) -> bool {
+    matches!(error, DialError::LocalPeerId { .. } | DialError::NoAddresses)
+}

@@ -1,0 +1,330 @@
+//! The task that owns the swarm: connections come and go here, data does not pass through.
+
+mod connections;
+mod dialling;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm, mdns};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
+
+use super::behaviour::{Behaviour, BehaviourEvent, Opened};
+use super::dial::{DialBook, Failed, Key, targets};
+use super::event::NetworkEvent;
+use super::handle::{Linked, Shared};
+use super::limit::EVENTS_WAITING;
+use super::link::{Command, Link, Report};
+use super::peers::Peers;
+use super::session::{End, Surroundings};
+use crate::types::{Address, Boot, NodeId};
+pub(super) use dialling::explain;
+use dialling::is_hopeless;
+
+/// How often tickets are looked at.
+const RENEWAL: Duration = Duration::from_secs(60);
+/// Of two peers that find each other on the LAN at once, the higher waits this long: most double dials are avoided.
+const POLITENESS: Duration = Duration::from_millis(300);
+/// No stop takes longer, whatever was asked.
+const DEADLINE_MAX: Duration = Duration::from_hours(1);
+/// Commands that may wait for a connection's task.
+const COMMANDS: usize = 8;
+
+/// What the swarm's task knows of a connection.
+struct Handle {
+    commands: mpsc::Sender<Command>,
+    peer_id: PeerId,
+    address: Multiaddr,
+    dialled: bool,
+    attempt: u64,
+    /// The peer can renew tickets.
+    issuer: bool,
+}
+
+/// What happens in order: a link is told before its frames are.
+enum Out {
+    Tell(NetworkEvent),
+    Activate { connection: ConnectionId, linked: Arc<Linked>, retired: Option<ConnectionId> },
+}
+
+/// The swarm and everything about connections.
+pub(super) struct Hub {
+    swarm: Swarm<Behaviour>,
+    shared: Arc<Shared>,
+    around: Arc<Surroundings>,
+    boot: Boot,
+    announce: Vec<Multiaddr>,
+    loopback_only: bool,
+    listening: BTreeSet<Multiaddr>,
+    book: DialBook,
+    peers: Peers,
+    handles: BTreeMap<ConnectionId, Handle>,
+    tasks: JoinSet<(ConnectionId, End)>,
+    reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
+    out: VecDeque<Out>,
+    /// Why a link ended whose retired connections are still to end.
+    ending: BTreeMap<NodeId, Arc<str>>,
+    attempts: u64,
+    stop_at: Option<Instant>,
+}
+
+impl Hub {
+    pub(super) fn new(
+        swarm: Swarm<Behaviour>,
+        shared: Arc<Shared>,
+        around: Arc<Surroundings>,
+        boot: Boot,
+        announce: Vec<Multiaddr>,
+        listen: &[Multiaddr],
+        book: DialBook,
+    ) -> Self {
+        Self {
+            swarm,
+            shared,
+            around,
+            boot,
+            announce,
+            loopback_only: listen.iter().all(is_loopback),
+            listening: BTreeSet::new(),
+            book,
+            peers: Peers::default(),
+            handles: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            reports: mpsc::channel(64),
+            out: VecDeque::new(),
+            ending: BTreeMap::new(),
+            attempts: 0,
+            stop_at: None,
+        }
+    }
+
+    /// Runs until the network is told to stop or nobody listens any more.
+    pub(super) async fn run(mut self, stopped: watch::Sender<bool>) {
+        self.announce();
+        let mut renewal = interval(RENEWAL);
+        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut revoked = self.around.admission.watch_revoked();
+        while self.flush() && !(self.stop_at.is_some() && self.handles.is_empty() && self.out.is_empty()) {
+            self.dial_due();
+            if !self.step(&mut renewal, &mut revoked).await {
+                break;
+            }
+        }
+        self.tasks.shutdown().await;
+        self.shared.peers.write().expect("nobody panics while holding it").clear();
+        drop(self);
+        stopped.send_replace(true);
+    }
+
+    /// Waits for whatever comes first; `false` when it is over.
+    async fn step(&mut self, renewal: &mut Interval, revoked: &mut watch::Receiver<u64>) -> bool {
+        let deadline = if self.stop_at.is_some() { self.stop_at } else { self.book.deadline() };
+        let shared = Arc::clone(&self.shared);
+        let around = Arc::clone(&self.around);
+        tokio::select! {
+            event = self.swarm.select_next_some() => self.on_swarm_event(event),
+            Some(report) = self.reports.1.recv() => self.on_report(report),
+            Some(ended) = self.tasks.join_next() => self.on_task_ended(ended),
+            () = shared.wake.notified() => self.on_wishes(),
+            permit = around.events.reserve(), if !self.out.is_empty() => return permit.is_ok(),
+            changed = revoked.changed() => {
+                debug_assert!(changed.is_ok(), "we hold the admission ourselves");
+                self.on_revoked();
+            }
+            _ = renewal.tick() => self.renew(),
+            () = until(deadline) => return self.stop_at.is_none_or(|at| Instant::now() < at),
+        }
+        true
+    }
+
+    /// Performs what waits as far as the listener takes it; `false` when there is no listener.
+    fn flush(&mut self) -> bool {
+        loop {
+            match self.out.pop_front() {
+                None => return true,
+                Some(Out::Activate { connection, linked, retired }) => {
+                    self.command(connection, Command::Activate(linked));
+                    self.ask_renewal(connection);
+                    if let Some(retired) = retired {
+                        self.command(retired, Command::Retire);
+                    }
+                }
+                Some(Out::Tell(event)) => match self.around.events.try_send(event) {
+                    Ok(()) => {}
+                    Err(mpsc::error::TrySendError::Full(event)) => {
+                        self.out.push_front(Out::Tell(event));
+                        return true;
+                    }
+                    Err(mpsc::error::TrySendError::Closed(_)) => return false,
+                },
+            }
+        }
+    }
+
+    fn tell(&mut self, event: NetworkEvent) {
+        self.out.push_back(Out::Tell(event));
+    }
+
+    /// Tells what strangers can cause as often as they like: beyond a bound it is only counted.
+    fn tell_of_strangers(&mut self, event: NetworkEvent) {
+        if self.out.len() < EVENTS_WAITING {
+            self.tell(event);
+        } else {
+            self.shared.counters.events_lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn tell_failed(&mut self, failed: Option<Failed>) {
+        if let Some(Failed { peer, why }) = failed {
+            self.tell(NetworkEvent::DialFailed { peer, why });
+        }
+    }
+
+    fn command(&self, connection: ConnectionId, command: Command) {
+        if let Some(handle) = self.handles.get(&connection)
+            && let Err(mpsc::error::TrySendError::Full(command)) = handle.commands.try_send(command)
+        {
+            tracing::warn!(?connection, ?command, "a connection's task is behind with its commands");
+        }
+    }
+}
+
+// The swarm.
+impl Hub {
+    fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Lanes(opened)) => self.on_opened(opened),
+            SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => self.on_found(found),
+            SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Expired(gone))) => {
+                for (peer, _) in gone {
+                    self.book.forget(&Key::Found(peer));
+                }
+            }
+            SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.on_listener_closed(&address),
+            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+                if let Err(error) = reason {
+                    tracing::error!(%error, "a listener closed");
+                }
+                for address in addresses {
+                    self.on_listener_closed(&address);
+                }
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener failed to accept"),
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                let failed = self.book.failed(connection_id, &explain(&error), is_hopeless(&error), Instant::now());
+                self.tell_failed(failed);
+            }
+            SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
+                tracing::debug!(address = %send_back_addr, %error, "a connection was not accepted");
+            }
+            // The ends of connections are told by their tasks; identify and ping serve others; the rest are details.
+            _ => {}
+        }
+    }
+
+    fn on_opened(&mut self, opened: Opened) {
+        let Opened { connection, peer_id, address, dialled, ends } = opened;
+        self.attempts += u64::from(dialled);
+        let (sender, commands) = mpsc::channel(COMMANDS);
+        let link = Link {
+            connection,
+            peer_id,
+            dialled,
+            attempt: self.attempts,
+            boot: self.boot,
+            ends,
+            around: Arc::clone(&self.around),
+            reports: self.reports.0.clone(),
+            commands,
+        };
+        let handle = Handle { commands: sender, peer_id, address, dialled, attempt: self.attempts, issuer: false };
+        self.handles.insert(connection, handle);
+        self.tasks.spawn(link.run());
+    }
+
+    fn on_listening(&mut self, address: Multiaddr) {
+        let own = *self.swarm.local_peer_id();
+        let shown = self.announce.is_empty() && (self.loopback_only || is_reachable(&address));
+        self.listening.insert(address.clone());
+        self.publish();
+        if let Some(address) = as_address(&address, own) {
+            self.tell(NetworkEvent::Listening { address, advertise: shown });
+        }
+    }
+
+    fn on_listener_closed(&mut self, address: &Multiaddr) {
+        if self.listening.remove(address) {
+            self.publish();
+            if let Some(address) = as_address(address, *self.swarm.local_peer_id()) {
+                self.tell(NetworkEvent::ListenerClosed { address });
+            }
+        }
+    }
+
+    /// Addresses that stand in for those listened on: a forwarded port, a proxy.
+    fn announce(&mut self) {
+        let own = *self.swarm.local_peer_id();
+        self.publish();
+        for address in self.announce.clone() {
+            if let Some(address) = as_address(&address, own) {
+                self.tell(NetworkEvent::Listening { address, advertise: true });
+            }
+        }
+    }
+
+    /// Invites name the addresses that others are told.
+    fn publish(&self) {
+        let addresses = if self.announce.is_empty() {
+            let shown = self.listening.iter().filter(|address| self.loopback_only || is_reachable(address));
+            shown.cloned().collect()
+        } else {
+            self.announce.iter().cloned().collect()
+        };
+        self.around.admission.set_addresses(addresses);
+    }
+
+    fn on_found(&mut self, found: Vec<(PeerId, Multiaddr)>) {
+        let own = *self.swarm.local_peer_id();
+        for (peer, address) in found {
+            if self.peers.reached_as(peer).is_some() {
+                continue;
+            }
+            let wait = if own > peer { POLITENESS } else { Duration::ZERO };
+            let address = address.with_p2p(peer).unwrap_or_else(|address| address);
+            self.book.add(Key::Found(peer), targets([address]), Instant::now() + wait);
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn as_address(address: &Multiaddr, own: PeerId) -> Option<Address> {
+    let address = address.clone().with_p2p(own).unwrap_or_else(|address| address);
+    Address::parse(&address.to_string()).ok()
+}
+
+fn is_loopback(address: &Multiaddr) -> bool {
+    address.iter().any(|part| match part {
+        Protocol::Ip4(ip) => ip.is_loopback(),
+        Protocol::Ip6(ip) => ip.is_loopback(),
+        _ => false,
+    })
+}
+
+/// Whether another machine may reach it.
+fn is_reachable(address: &Multiaddr) -> bool {
+    !is_loopback(address) && !address.iter().any(|part| matches!(part, Protocol::Ip6(ip) if ip.is_unicast_link_local()))
+}
