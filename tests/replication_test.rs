@@ -227,6 +227,58 @@ fn an_invite_is_good_once() {
     });
 }
 
+/// Makes one document of `parts` texts of 256 KiB on a peer alone, lets a second peer join and merge it, and gives the
+/// second peer's report.
+async fn large_merge(parts: usize) -> Report {
+    let mut mesh = Mesh::of(1).await;
+    let text = |nth: usize| format!("{nth:08}").repeat(32 << 10);
+    mesh.peers[0].put(id("large"), json!({})).await.unwrap();
+    for nth in 0..parts {
+        mesh.peers[0].edit(id("large"), vec![set(&format!("parts/{nth}"), json!(text(nth)))]).await.unwrap();
+    }
+    let invite = mesh.peers[0].admission().issue_invite(LIMIT, "late").unwrap().to_string();
+    let home = tempfile::tempdir().unwrap();
+    mesh.peers.push(Peer::start(config(home.path(), "late", Some(&invite))).await.unwrap());
+    mesh.agreed(1).await;
+    let last = mesh.peers[1].get(id("large")).await.unwrap();
+    assert_eq!(last["parts"].as_object().unwrap().len(), parts);
+    let merged = report(&mesh.peers[1]).await;
+    mesh.end().await;
+    merged
+}
+
+/// Asserts that a merge of `parts` quarter mebibytes held no timer up for as long as a probe's period.
+fn heartbeats_go_on(parts: usize) {
+    bounded(async move {
+        let Report { node, host } = large_merge(parts).await;
+        println!(
+            "{parts} parts: lag {} us, turn {} us, task {} us",
+            host.lag_max_us, host.turn_max_us, host.task_max_us
+        );
+        // The profile `local` probes every 500 ms: a timer later than that would have missed one.
+        assert!(host.lag_max_us < 500_000, "a timer was {} us late", host.lag_max_us);
+        // What a worker is at must not be what the loop is at.
+        assert!(
+            host.turn_max_us < host.task_max_us,
+            "a turn took {} us, a task {} us",
+            host.turn_max_us,
+            host.task_max_us
+        );
+        assert!(node.members.iter().all(|member| member.state == State::Alive), "{:?}", node.members);
+    });
+}
+
+#[test]
+fn merging_a_large_document_delays_no_heartbeat_beyond_its_period() {
+    heartbeats_go_on(64);
+}
+
+#[test]
+#[ignore = "writes 300 MB: run it to measure"]
+fn merging_a_document_of_100_mb_delays_no_heartbeat_beyond_its_period() {
+    heartbeats_go_on(400);
+}
+
 #[test]
 fn unknown_keys_of_the_configuration_are_refused() {
     let text = "[node]\nname = 'a'\n[replication]\nbatch-sise = 5\n";

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 
 use super::admission::Admission;
 use super::clock::Clock;
@@ -21,6 +21,12 @@ use crate::types::{Address, DocId, NodeId};
 
 /// Commands that wait for the loop at most; who asks then waits too.
 pub(super) const ASKS_MAX: usize = 1_024;
+
+/// Bytes of edits that are not answered yet at most; one edit is taken whatever its size, and who comes after it waits.
+pub(super) const EDIT_BYTES_MAX: usize = 32 << 20;
+
+/// What edits are counted in.
+const EDIT_UNIT: usize = 1 << 10;
 
 /// Events that a slow subscriber may be behind before it loses some and is told how many.
 pub(super) const EVENTS_MAX: usize = 4_096;
@@ -247,9 +253,19 @@ pub(super) struct Link {
     pub(super) events: broadcast::WeakSender<Arc<Event>>,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) facts: Arc<Facts>,
+    edits: Arc<Semaphore>,
 }
 
 impl Link {
+    pub(super) fn new(
+        asks: mpsc::Sender<Ask>,
+        events: broadcast::WeakSender<Arc<Event>>,
+        phase: watch::Receiver<Phase>,
+        facts: Arc<Facts>,
+    ) -> Self {
+        Self { asks, events, phase, facts, edits: Arc::new(Semaphore::new(EDIT_BYTES_MAX / EDIT_UNIT)) }
+    }
+
     pub(super) fn phase(&self) -> Phase {
         // The loop's end of the channel sets `Stopped`; if it was dropped without, that says the same.
         if self.phase.has_changed().is_err() { Phase::Stopped } else { *self.phase.borrow() }
@@ -261,6 +277,10 @@ impl Link {
             Phase::Stopped => return Err(stopped()),
             Phase::Ready | Phase::Leaving => {}
         }
+        let units = (weight(&command) / EDIT_UNIT).min(EDIT_BYTES_MAX / EDIT_UNIT);
+        let units = u32::try_from(units).expect("the bound is far below");
+        // Held until the answer: an edit that is answered is on the disk, or refused.
+        let _room = self.edits.acquire_many(units).await.expect("nobody closes it");
         let (answer, result) = oneshot::channel();
         self.asks.send(Ask { command, answer }).await.map_err(|_| stopped())?;
         result.await.map_err(|_| stopped())?.map_err(Error::from)
@@ -284,6 +304,29 @@ impl Link {
         // After the end the channel is closed: a subscriber then hears its end at once.
         Events(self.events.upgrade().map_or_else(|| broadcast::channel(1).1, |events| events.subscribe()))
     }
+}
+
+/// About how many bytes a command holds on to.
+fn weight(command: &Command) -> usize {
+    let Command::Documents(documents::Command::Edit { edits, .. }) = command else { return 0 };
+    let bytes = |edit: &Edit| match edit {
+        Edit::Put { value } => size(value),
+        Edit::Set { path, value } => path.len() + size(value),
+        Edit::Remove { path } => path.len(),
+        Edit::Delete => 0,
+    };
+    edits.iter().map(|edit| size_of::<Edit>() + bytes(edit)).sum()
+}
+
+/// About how many bytes a value takes. Values are as deep as JSON is read, so the stack holds.
+fn size(value: &Value) -> usize {
+    let inner: usize = match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(size).sum(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| key.len() + size(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    size_of::<Value>() + inner
 }
 
 fn stopped() -> Error {

@@ -17,11 +17,12 @@ use super::clock::Clock;
 use super::disk::Disk;
 use super::failure::StartError;
 use super::http::{Interface, Token};
+use super::log::Log;
 use super::network::Network;
 use super::peer::{ASKS_MAX, EVENTS_MAX, Facts, Link, Peer, Phase};
 use super::remembered::Remembered;
 use super::routes::Routes;
-use super::turn::{Log, Open, Turn};
+use super::turn::{Open, Turn};
 use super::workers::{self, Workers};
 use crate::config::Config;
 use crate::membership::Meta;
@@ -60,7 +61,7 @@ impl Peer {
         let (phase, phases) = watch::channel(Phase::Booting);
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (events, _) = broadcast::channel(EVENTS_MAX);
-        let link = Link { asks, events: events.downgrade(), phase: phases, facts: Arc::clone(&facts) };
+        let link = Link::new(asks, events.downgrade(), phases, Arc::clone(&facts));
         if let Some((listener, address)) = bound {
             let interface = Interface::new(link.clone(), admission.clone(), token, address);
             tokio::spawn(interface.serve(listener));

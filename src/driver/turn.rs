@@ -4,7 +4,7 @@
 //! finished before new work is taken. So that preference never becomes starvation, each round then takes a bounded number
 //! of inputs from every source. Performing never waits: effects go into queues, each bounded where it is filled.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::clock::Clock;
-use super::disk::{Disk, Request};
+use super::disk::Request;
+use super::log::Log;
 use super::network::{NetworkEvent, NetworkHandle};
 use super::notify;
 use super::peer::{Ask, Facts, Phase, Stop};
@@ -21,7 +22,7 @@ use super::remembered::Remembered;
 use super::routes::Routes;
 use super::workers::Workers;
 use crate::node::{CommandError, Effect, Event, Input, Node, Outcome};
-use crate::types::{Address, CommandId, DiskFault, DiskFaultKind, PersistId, Time};
+use crate::types::{Address, CommandId, Time};
 
 /// Inputs taken from one source in one round.
 const ROUND: usize = 64;
@@ -87,9 +88,12 @@ impl Turn {
             tokio::select! {
                 biased;
                 () = told(&mut self.stop) => return Stop::Halted,
-                Some(input) = self.log.next() => self.turn(input),
+                answer = self.log.next() => match answer {
+                    Some(input) => self.turn(input),
+                    None => return Stop::Failed("the thread of the log has ended".into()),
+                },
                 () = &mut wake => self.turn(Input::Wake),
-                Some(ask) = self.asks.recv() => self.on_ask(ask),
+                Some(ask) = self.asks.recv(), if self.log.keeps_up() => self.on_ask(ask),
                 Some((id, done)) = self.workers.next() => self.turn(Input::TaskDone { id, done }),
                 heard = self.heard.recv() => match heard {
                     Some(event) => self.on_network(event),
@@ -112,6 +116,9 @@ impl Turn {
             self.turn(input);
         }
         for _ in 0..ROUND {
+            if !self.log.keeps_up() {
+                break;
+            }
             let Ok(ask) = self.asks.try_recv() else { break };
             self.on_ask(ask);
         }
@@ -203,9 +210,9 @@ impl Turn {
         match effect {
             Effect::Send { to, lane, frame } => self.network.send(to, lane, frame),
             Effect::Persist { id, segment, offset, bytes } => {
-                self.log.persist(id, Request::Persist { id, segment, offset, bytes });
+                self.log.submit(Request::Persist { id, segment, offset, bytes });
             }
-            Effect::Io { id, op } => self.log.io(Request::Io { id, op }),
+            Effect::Io { id, op } => self.log.submit(Request::Io { id, op }),
             Effect::Task { id, task } => self.workers.give(id, task),
             Effect::Dial { peer, addresses } => self.network.dial(peer, self.routes.via(addresses)),
             Effect::Close { peer, why } => self.network.close(peer, why),
@@ -252,97 +259,4 @@ impl Turn {
 /// Until it is told to stop, or nobody is left who could tell.
 async fn told(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
-}
-
-/// The disk's two ends, and what it did not take.
-pub(super) struct Log {
-    disk: Disk,
-    answers: mpsc::UnboundedReceiver<Input>,
-    /// Writes that were taken and not answered.
-    writes: usize,
-    /// Writes that were not taken: answered when those before them are.
-    refused: VecDeque<(PersistId, DiskFault)>,
-    ready: VecDeque<Input>,
-}
-
-impl Log {
-    /// `answers` brings what `disk` answers; nothing is in flight.
-    pub(super) fn new(disk: Disk, answers: mpsc::UnboundedReceiver<Input>) -> Self {
-        Self { disk, answers, writes: 0, refused: VecDeque::new(), ready: VecDeque::new() }
-    }
-
-    /// Performs one of the effects that a boot may have; gives back any other.
-    pub(super) fn perform(&mut self, effect: Effect) -> Option<Effect> {
-        match effect {
-            Effect::Persist { id, segment, offset, bytes } => {
-                self.persist(id, Request::Persist { id, segment, offset, bytes });
-            }
-            Effect::Io { id, op } => self.io(Request::Io { id, op }),
-            other => return Some(other),
-        }
-        None
-    }
-
-    fn persist(&mut self, id: PersistId, request: Request) {
-        // Behind a refused write nothing may be written: answers keep the order of the writes.
-        let refusal = if self.refused.is_empty() {
-            self.disk.submit(request).err().map(|e| e.to_string())
-        } else {
-            Some("a write before it was not taken".into())
-        };
-        match refusal {
-            None => self.writes += 1,
-            Some(why) => {
-                self.refused.push_back((id, not_taken(why)));
-                self.release();
-            }
-        }
-    }
-
-    fn io(&mut self, request: Request) {
-        let Request::Io { id, .. } = &request else { unreachable!("writes go through persist") };
-        let id = *id;
-        if let Err(error) = self.disk.submit(request) {
-            self.ready.push_back(Input::IoDone { id, result: Err(not_taken(error.to_string())) });
-        }
-    }
-
-    /// Answers refused writes once every write before them is answered.
-    fn release(&mut self) {
-        if self.writes == 0 {
-            let refused = self.refused.drain(..).map(|(id, fault)| Input::Persisted { id, result: Err(fault) });
-            self.ready.extend(refused);
-        }
-    }
-
-    fn count(&mut self, input: Input) -> Input {
-        if matches!(input, Input::Persisted { .. }) {
-            self.writes -= 1;
-            self.release();
-        }
-        input
-    }
-
-    /// The next answer. Cancelling loses nothing.
-    pub(super) async fn next(&mut self) -> Option<Input> {
-        if let Some(input) = self.ready.pop_front() {
-            return Some(input);
-        }
-        let input = self.answers.recv().await?;
-        Some(self.count(input))
-    }
-
-    /// An answer that is there already.
-    fn try_next(&mut self) -> Option<Input> {
-        self.ready.pop_front().or_else(|| self.answers.try_recv().ok().map(|input| self.count(input)))
-    }
-
-    /// The next answer, for a thread that may wait.
-    pub(super) fn wait(&mut self) -> Option<Input> {
-        self.ready.pop_front().or_else(|| self.answers.blocking_recv().map(|input| self.count(input)))
-    }
-}
-
-fn not_taken(why: String) -> DiskFault {
-    DiskFault { kind: DiskFaultKind::Failed, what: "write the log".into(), why: why.into() }
 }
