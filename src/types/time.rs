@@ -127,7 +127,7 @@ mod tests {
     fn wall_time_prints_as_rfc_3339() {
         assert_eq!(WallTime::EPOCH.to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(WallTime::from_micros(951_782_400_123_000).to_string(), "2000-02-29T00:00:00.123Z");
-        assert_eq!(WallTime::from_micros(1_795_392_061_000_000).to_string(), "2026-11-23T02:41:01.000Z");
+        assert_eq!(WallTime::from_micros(1_795_401_661_000_000).to_string(), "2026-11-23T02:41:01.000Z");
     }
 
     #[test]
