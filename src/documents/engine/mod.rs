@@ -14,6 +14,7 @@ mod document;
 mod path;
 mod read;
 mod table;
+mod twins;
 mod write;
 
 use std::collections::BTreeMap;

@@ -2,40 +2,29 @@
 
 use std::borrow::Cow;
 
-use automerge::{ObjId, ObjType, ReadDoc, ScalarValue, ScalarValueRef, ValueRef};
-use serde_json::{Map, Number, Value};
+use automerge::{ObjId, ReadDoc, ScalarValue};
+use serde_json::{Number, Value};
 
 use super::path;
+use super::twins::{Member, Twins};
 
-/// A whole object.
-pub(super) fn object(doc: &impl ReadDoc, id: &ObjId, kind: ObjType) -> Value {
-    match kind {
-        ObjType::Map | ObjType::Table => Value::Object(map(doc, id)),
-        ObjType::List => doc.list_range(id, ..).map(|item| value(doc, &item.value, || item.id())).collect(),
-        ObjType::Text => Value::String(doc.text(id).unwrap_or_default()),
+/// What stands at a place, with everything in it.
+pub(super) fn member(doc: &impl ReadDoc, member: &Member) -> Value {
+    match member {
+        Member::Map(twins) => map(doc, twins),
+        Member::List(id) => list(doc, id),
+        Member::Text(id) => Value::String(doc.text(id).unwrap_or_default()),
+        Member::Scalar(value) => scalar(value),
     }
 }
 
-/// A map's members.
-fn map(doc: &impl ReadDoc, id: &ObjId) -> Map<String, Value> {
-    doc.map_range(id, ..).map(|item| (item.key.to_string(), value(doc, &item.value, || item.id()))).collect()
+fn map(doc: &impl ReadDoc, twins: &Twins) -> Value {
+    Value::Object(twins.members(doc).into_iter().map(|(key, found)| (key, member(doc, &found))).collect())
 }
 
-fn value(doc: &impl ReadDoc, found: &ValueRef<'_>, id: impl FnOnce() -> ObjId) -> Value {
-    match found {
-        ValueRef::Object(kind) => object(doc, &id(), *kind),
-        ValueRef::Scalar(value) => match value {
-            ScalarValueRef::Bytes(json) => atomic(json),
-            ScalarValueRef::Str(value) => Value::String(value.to_string()),
-            ScalarValueRef::Int(value) | ScalarValueRef::Counter(value) | ScalarValueRef::Timestamp(value) => {
-                Value::from(*value)
-            }
-            ScalarValueRef::Uint(value) => Value::from(*value),
-            ScalarValueRef::F64(value) => float(*value),
-            ScalarValueRef::Boolean(value) => Value::Bool(*value),
-            ScalarValueRef::Unknown { .. } | ScalarValueRef::Null => Value::Null,
-        },
-    }
+fn list(doc: &impl ReadDoc, id: &ObjId) -> Value {
+    let items = doc.list_range(id, ..).map(|item| Member::alone(&item.value.clone().into_value(), item.id()));
+    items.map(|item| member(doc, &item)).collect()
 }
 
 /// A scalar that stands alone. The kinds that JSON lacks do not pass the admission check.
@@ -44,10 +33,11 @@ pub(super) fn scalar(value: &ScalarValue) -> Value {
         ScalarValue::Bytes(json) => atomic(json),
         ScalarValue::Str(value) => Value::String(value.to_string()),
         ScalarValue::Int(value) | ScalarValue::Timestamp(value) => Value::from(*value),
+        ScalarValue::Counter(value) => Value::from(i64::from(value)),
         ScalarValue::Uint(value) => Value::from(*value),
         ScalarValue::F64(value) => float(*value),
         ScalarValue::Boolean(value) => Value::Bool(*value),
-        ScalarValue::Counter(_) | ScalarValue::Unknown { .. } | ScalarValue::Null => Value::Null,
+        ScalarValue::Unknown { .. } | ScalarValue::Null => Value::Null,
     }
 }
 
@@ -61,19 +51,19 @@ fn float(value: f64) -> Value {
 
 /// The value at these steps; absent if there is none.
 pub(super) fn at(doc: &impl ReadDoc, steps: &[Cow<'_, str>]) -> Option<Value> {
-    let (mut id, mut kind) = (automerge::ROOT, ObjType::Map);
+    let mut place = Member::Map(Twins::root());
     for (done, step) in steps.iter().enumerate() {
-        let found = match kind {
-            ObjType::Map | ObjType::Table => doc.get(&id, step.as_ref()),
-            ObjType::List => doc.get(&id, path::index(step)?),
-            ObjType::Text => return None,
+        place = match place {
+            Member::Map(twins) => twins.member(doc, step).ok()??,
+            Member::List(id) => {
+                let (value, id) = doc.get(&id, path::index(step)?).ok()??;
+                Member::alone(&value, id)
+            }
+            Member::Text(_) => return None,
+            Member::Scalar(value) => return inside(&scalar(&value), &steps[done..]).cloned(),
         };
-        match found.ok()?? {
-            (automerge::Value::Object(inner), inner_id) => (id, kind) = (inner_id, inner),
-            (automerge::Value::Scalar(value), _) => return inside(&scalar(&value), &steps[done + 1..]).cloned(),
-        }
     }
-    Some(object(doc, &id, kind))
+    Some(member(doc, &place))
 }
 
 /// The place at these steps inside a value.

@@ -323,3 +323,54 @@ quickcheck::quickcheck! {
         outcomes.iter().all(|outcome| *outcome == outcomes[0])
     }
 }
+
+#[test]
+fn an_object_that_both_made_is_one_object() {
+    let (mut a, mut b) = pair(json!({"name": "x"}));
+    a.set("by/deep/a", json!(1));
+    b.set("by/deep/b", json!(2));
+    a.set("by/both", json!("a"));
+    b.set("by/both", json!("b"));
+    let value = meet(&mut a, &mut b).unwrap();
+    let both = value["by"]["both"].clone();
+    assert!(both == json!("a") || both == json!("b"));
+    assert_eq!(value, json!({"name": "x", "by": {"both": both, "deep": {"a": 1, "b": 2}}}));
+
+    // A later edit shows, wherever it was made; a removal removes it from both objects.
+    a.set("by/both", json!("later"));
+    a.edit([Edit::Remove { path: "by/deep/b".into() }]).unwrap();
+    let value = meet(&mut a, &mut b).unwrap();
+    assert_eq!(value["by"], json!({"both": "later", "deep": {"a": 1}}));
+    b.put(json!({"name": "x", "by": {"deep": {"c": 3}}}));
+    assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"name": "x", "by": {"deep": {"c": 3}}}));
+}
+
+#[test]
+fn a_document_that_both_put_is_one_document() {
+    let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+    a.put(json!({"properties": {"from": "a", "a": 1}}));
+    b.put(json!({"properties": {"from": "b", "b": 2}}));
+    let value = meet(&mut a, &mut b).unwrap();
+    assert_eq!((&value["properties"]["a"], &value["properties"]["b"]), (&json!(1), &json!(2)));
+}
+
+quickcheck::quickcheck! {
+    /// Whatever two peers set and remove under the same places before they meet, both read the same, and a later edit shows.
+    fn twins_read_the_same_on_both_sides(edits: Vec<(bool, u8, u8, bool)>) -> bool {
+        let (mut a, mut b) = pair(json!({}));
+        for (side, place, value, meets) in edits.into_iter().take(24) {
+            let peer = if side { &mut a } else { &mut b };
+            let path = ["m/x", "m/y", "m/n/x", "m/n/y", "m/n/o/x"][usize::from(place % 5)].to_owned();
+            if value % 4 == 0 {
+                let _ = peer.edit([Edit::Remove { path }]);
+            } else {
+                peer.set(&path, json!(value));
+                assert_eq!(peer.get(&path), Ok(json!(value)), "an edit shows where it was made");
+            }
+            if meets {
+                meet(&mut a, &mut b).unwrap();
+            }
+        }
+        meet(&mut a, &mut b).is_ok()
+    }
+}

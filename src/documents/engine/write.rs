@@ -1,14 +1,14 @@
 //! From JSON to Automerge: only what differs is written, so that what others write at the same time survives.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use automerge::transaction::Transactable;
-use automerge::{AutomergeError, ObjId, ObjType, Prop, ROOT, ReadDoc, ScalarValue, ScalarValueRef, ValueRef};
+use automerge::{AutomergeError, ObjId, ObjType, Prop, ReadDoc, ScalarValue};
 use serde_json::{Map, Value};
 
 use super::super::Edit;
 use super::super::change::{ATOMIC_DEPTH_MAX, DEPTH_MAX, KEY_MAX};
+use super::twins::{Member, Twins};
 use super::{atomic, path, read};
 
 /// Why an edit was not made.
@@ -51,58 +51,89 @@ pub(super) fn edit(tx: &mut impl Transactable, edit: &Edit) -> Result<(), Fault>
 fn put(tx: &mut impl Transactable, value: &Value) -> Result<(), Fault> {
     let Value::Object(members) = value else { return invalid("a document is a JSON object") };
     check(value, "", usize::from(DEPTH_MAX), false)?;
-    merge_map(tx, &ROOT, members)
+    merge_map(tx, &Twins::root(), members)
+}
+
+/// An object that has members or elements.
+#[derive(Clone)]
+enum Holder {
+    Map(Twins),
+    List(ObjId),
+}
+
+impl Holder {
+    /// The object that a write to one of its places goes to.
+    fn object(&self) -> &ObjId {
+        match self {
+            Self::Map(twins) => twins.newest(),
+            Self::List(id) => id,
+        }
+    }
+
+    fn prop(&self, step: &str) -> Result<Prop, Fault> {
+        match self {
+            Self::Map(_) => Ok(Prop::Map(step.to_owned())),
+            Self::List(_) => match path::index(step) {
+                Some(index) => Ok(Prop::Seq(index)),
+                None => invalid(format!("{step:?} is no index of a list")),
+            },
+        }
+    }
+
+    fn get(&self, tx: &impl ReadDoc, prop: &Prop) -> Result<Option<Member>, Fault> {
+        Ok(match (self, prop) {
+            (Self::Map(twins), Prop::Map(key)) => twins.member(tx, key)?,
+            (holder, prop) => tx.get(holder.object(), prop.clone())?.map(|(value, id)| Member::alone(&value, id)),
+        })
+    }
 }
 
 /// Where the walk along a path ended.
 enum Place<'a> {
     /// In this object.
-    In(ObjId, ObjType),
-    /// At a value that is stored as one: its member in this object, its content, and the steps inside.
-    Inside(ObjId, Prop, Value, &'a [Cow<'a, str>]),
+    In(Holder),
+    /// At a value that is stored as one: its place in this object, its content, and the steps inside.
+    Inside(Holder, Prop, Value, &'a [Cow<'a, str>]),
     Nowhere,
 }
 
 /// Walks to the object that holds the last step; makes objects on the way if `create`.
 fn walk<'a>(tx: &mut impl Transactable, steps: &'a [Cow<'a, str>], create: bool) -> Result<Place<'a>, Fault> {
-    let (mut id, mut kind) = (ROOT, ObjType::Map);
+    let mut holder = Holder::Map(Twins::root());
     for (done, step) in steps.iter().enumerate() {
-        let prop = match kind {
-            ObjType::Map | ObjType::Table => Prop::Map(step.to_string()),
-            ObjType::List => match path::index(step) {
-                Some(index) => Prop::Seq(index),
-                None => return invalid(format!("{step:?} is no index of a list")),
-            },
-            ObjType::Text => return invalid("there is nothing inside a text"),
-        };
-        (id, kind) = match tx.get(&id, prop.clone())? {
-            Some((automerge::Value::Object(inner), inner_id)) => (inner_id, inner),
-            Some((automerge::Value::Scalar(value), _)) => match &*value {
-                ScalarValue::Bytes(_) => return Ok(Place::Inside(id, prop, read::scalar(&value), &steps[done + 1..])),
-                ScalarValue::Null if create => (tx.put_object(&id, prop, ObjType::Map)?, ObjType::Map),
-                _ if create => return invalid(format!("{step:?} is not an object")),
-                _ => return Ok(Place::Nowhere),
-            },
-            None if create && kind == ObjType::List => return invalid(format!("the list has no element {step}")),
-            None if create => (tx.put_object(&id, prop, ObjType::Map)?, ObjType::Map),
-            None => return Ok(Place::Nowhere),
+        let prop = holder.prop(step)?;
+        holder = match holder.get(tx, &prop)? {
+            Some(Member::Map(twins)) => Holder::Map(twins),
+            Some(Member::List(id)) => Holder::List(id),
+            Some(Member::Text(_)) => return invalid(format!("there is nothing inside the text {step:?}")),
+            Some(Member::Scalar(value @ ScalarValue::Bytes(_))) => {
+                return Ok(Place::Inside(holder, prop, read::scalar(&value), &steps[done + 1..]));
+            }
+            None if create && matches!(holder, Holder::List(_)) => {
+                return invalid(format!("the list has no element {step}"));
+            }
+            None | Some(Member::Scalar(ScalarValue::Null)) if create => {
+                Holder::Map(Twins::one(tx.put_object(holder.object(), prop, ObjType::Map)?))
+            }
+            Some(_) if create => return invalid(format!("{step:?} is not an object")),
+            None | Some(_) => return Ok(Place::Nowhere),
         };
     }
-    Ok(Place::In(id, kind))
+    Ok(Place::In(holder))
 }
 
 fn set(tx: &mut impl Transactable, steps: &[Cow<'_, str>], value: &Value) -> Result<(), Fault> {
     let (last, parents) = steps.split_last().expect("an empty path was handled");
     check(value, last, usize::from(DEPTH_MAX).saturating_sub(steps.len()), false)?;
     match walk(tx, parents, true)? {
-        Place::In(id, ObjType::List) => set_element(tx, &id, last, value),
-        Place::In(id, _) => {
-            let found = tx.get(&id, last.as_ref())?.map(|(found, found_id)| Present::of(&found, found_id));
-            merge_member(tx, &id, last.to_string().into(), last, found, value)
+        Place::In(Holder::List(id)) => set_element(tx, &id, last, value),
+        Place::In(Holder::Map(twins)) => {
+            let found = twins.member(tx, last)?;
+            merge_member(tx, twins.newest(), last.to_string().into(), last, found, value)
         }
-        Place::Inside(id, prop, mut whole, inner) => {
+        Place::Inside(holder, prop, mut whole, inner) => {
             set_inside(&mut whole, inner, last, value)?;
-            put_back(tx, &id, prop, &whole)
+            put_back(tx, &holder, prop, &whole)
         }
         Place::Nowhere => Err(Fault::NoSuchPath),
     }
@@ -113,7 +144,7 @@ fn set_element(tx: &mut impl Transactable, list: &ObjId, step: &str, value: &Val
     match index {
         Some(index) => match tx.get(list, index)? {
             Some((found, id)) => {
-                let found = Present::of(&found, id);
+                let found = Member::alone(&found, id);
                 merge_member(tx, list, index.into(), "", Some(found), value)
             }
             None if index == tx.length(list) => insert(tx, list, index, std::slice::from_ref(value)),
@@ -126,19 +157,19 @@ fn set_element(tx: &mut impl Transactable, list: &ObjId, step: &str, value: &Val
 
 fn remove(tx: &mut impl Transactable, parents: &[Cow<'_, str>], last: &str) -> Result<(), Fault> {
     match walk(tx, parents, false)? {
-        Place::In(id, ObjType::List) => {
+        Place::In(Holder::List(id)) => {
             let index = path::index(last).ok_or(Fault::NoSuchPath)?;
             tx.get(&id, index)?.ok_or(Fault::NoSuchPath)?;
             Ok(tx.delete(&id, index)?)
         }
-        Place::In(id, _) => {
-            tx.get(&id, last)?.ok_or(Fault::NoSuchPath)?;
-            Ok(tx.delete(&id, last)?)
+        Place::In(Holder::Map(twins)) => {
+            twins.member(tx, last)?.ok_or(Fault::NoSuchPath)?;
+            Ok(twins.remove(tx, last)?)
         }
-        Place::Inside(id, prop, mut whole, inner) => {
-            let holder =
+        Place::Inside(holder, prop, mut whole, inner) => {
+            let inside =
                 inner.iter().try_fold(&mut whole, |value, step| member(value, step)).ok_or(Fault::NoSuchPath)?;
-            match holder {
+            match inside {
                 Value::Object(members) => members.remove(last).map(drop).ok_or(Fault::NoSuchPath)?,
                 Value::Array(items) => {
                     let index = path::index(last).filter(|index| *index < items.len()).ok_or(Fault::NoSuchPath)?;
@@ -146,7 +177,7 @@ fn remove(tx: &mut impl Transactable, parents: &[Cow<'_, str>], last: &str) -> R
                 }
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return Err(Fault::NoSuchPath),
             }
-            put_back(tx, &id, prop, &whole)
+            put_back(tx, &holder, prop, &whole)
         }
         Place::Nowhere => Err(Fault::NoSuchPath),
     }
@@ -184,70 +215,24 @@ fn set_inside(whole: &mut Value, inner: &[Cow<'_, str>], last: &str, value: &Val
     Ok(())
 }
 
-fn put_back(tx: &mut impl Transactable, id: &ObjId, prop: Prop, whole: &Value) -> Result<(), Fault> {
+fn put_back(tx: &mut impl Transactable, holder: &Holder, prop: Prop, whole: &Value) -> Result<(), Fault> {
     let key = match &prop {
         Prop::Map(key) => key.clone(),
         Prop::Seq(_) => String::new(),
     };
     check(whole, &key, usize::from(DEPTH_MAX), false)?;
-    let found = tx.get(id, prop.clone())?.map(|(found, found_id)| Present::of(&found, found_id));
-    merge_member(tx, id, prop, &key, found, whole)
+    let found = holder.get(tx, &prop)?;
+    merge_member(tx, holder.object(), prop, &key, found, whole)
 }
 
-/// What stands at a place now.
-enum Present {
-    Object(ObjType, ObjId),
-    Scalar(ScalarValue),
-}
-
-impl Present {
-    fn of(value: &automerge::Value<'_>, id: ObjId) -> Self {
-        match value {
-            automerge::Value::Object(kind) => Self::Object(*kind, id),
-            automerge::Value::Scalar(value) => Self::Scalar(value.clone().into_owned()),
-        }
-    }
-
-    fn of_ref(value: ValueRef<'_>, id: impl FnOnce() -> ObjId) -> Self {
-        match value {
-            ValueRef::Object(kind) => Self::Object(kind, id()),
-            ValueRef::Scalar(value) => Self::Scalar(owned(&value)),
-        }
-    }
-
-    fn equals(&self, doc: &impl ReadDoc, value: &Value) -> bool {
-        match self {
-            Self::Object(kind, id) => read::object(doc, id, *kind) == *value,
-            Self::Scalar(scalar) => read::scalar(scalar) == *value,
-        }
-    }
-}
-
-fn owned(value: &ScalarValueRef<'_>) -> ScalarValue {
-    match value {
-        ScalarValueRef::Bytes(value) => ScalarValue::Bytes(value.to_vec()),
-        ScalarValueRef::Str(value) => ScalarValue::Str(value.as_ref().into()),
-        ScalarValueRef::Int(value) => ScalarValue::Int(*value),
-        ScalarValueRef::Uint(value) => ScalarValue::Uint(*value),
-        ScalarValueRef::F64(value) => ScalarValue::F64(*value),
-        ScalarValueRef::Boolean(value) => ScalarValue::Boolean(*value),
-        ScalarValueRef::Timestamp(value) => ScalarValue::Timestamp(*value),
-        ScalarValueRef::Counter(_) | ScalarValueRef::Unknown { .. } | ScalarValueRef::Null => ScalarValue::Null,
-    }
-}
-
-fn merge_map(tx: &mut impl Transactable, id: &ObjId, wanted: &Map<String, Value>) -> Result<(), Fault> {
-    let mut present: BTreeMap<String, Present> = tx
-        .map_range(id, ..)
-        .map(|item| (item.key.to_string(), Present::of_ref(item.value.clone(), || item.id())))
-        .collect();
-    let gone: Vec<String> = present.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
-    for key in gone {
-        tx.delete(id, key)?;
+fn merge_map(tx: &mut impl Transactable, twins: &Twins, wanted: &Map<String, Value>) -> Result<(), Fault> {
+    let mut present = twins.members(tx);
+    for key in present.keys().filter(|key| !wanted.contains_key(*key)) {
+        twins.remove(tx, key)?;
     }
     for (key, value) in sorted(wanted) {
         let found = present.remove(key);
-        merge_member(tx, id, key.as_str().into(), key, found, value)?;
+        merge_member(tx, twins.newest(), key.as_str().into(), key, found, value)?;
     }
     Ok(())
 }
@@ -258,14 +243,14 @@ fn merge_member(
     id: &ObjId,
     prop: Prop,
     key: &str,
-    found: Option<Present>,
+    found: Option<Member>,
     wanted: &Value,
 ) -> Result<(), Fault> {
     match (found, wanted) {
         _ if atomic::is_atomic(key, wanted) => {}
-        (Some(Present::Object(ObjType::Map, inner)), Value::Object(members)) => return merge_map(tx, &inner, members),
-        (Some(Present::Object(ObjType::List, inner)), Value::Array(items)) => return merge_list(tx, &inner, items),
-        (Some(Present::Scalar(scalar)), wanted)
+        (Some(Member::Map(twins)), Value::Object(members)) => return merge_map(tx, &twins, members),
+        (Some(Member::List(inner)), Value::Array(items)) => return merge_list(tx, &inner, items),
+        (Some(Member::Scalar(scalar)), wanted)
             if !matches!(scalar, ScalarValue::Bytes(_)) && read::scalar(&scalar) == *wanted =>
         {
             return Ok(());
@@ -287,11 +272,11 @@ fn merge_member(
 
 /// What is common at both ends stays; between, elements are paired from the left.
 fn merge_list(tx: &mut impl Transactable, id: &ObjId, wanted: &[Value]) -> Result<(), Fault> {
-    let mut present: Vec<Present> =
-        tx.list_range(id, ..).map(|item| Present::of_ref(item.value.clone(), || item.id())).collect();
-    let prefix = present.iter().zip(wanted).take_while(|(found, value)| found.equals(tx, value)).count();
+    let items = tx.list_range(id, ..).map(|item| Member::alone(&item.value.clone().into_value(), item.id()));
+    let mut present: Vec<Member> = items.collect();
+    let prefix = present.iter().zip(wanted).take_while(|(found, value)| read::member(tx, found) == **value).count();
     let rest = present[prefix..].iter().rev().zip(wanted[prefix..].iter().rev());
-    let suffix = rest.take_while(|(found, value)| found.equals(tx, value)).count();
+    let suffix = rest.take_while(|(found, value)| read::member(tx, found) == **value).count();
     present.truncate(present.len() - suffix);
     let wanted = &wanted[prefix..wanted.len() - suffix];
     let common = wanted.len().min(present.len() - prefix);
