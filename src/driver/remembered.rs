@@ -177,3 +177,49 @@ fn replace(path: &Path, contents: &Contents) -> io::Result<()> {
     fs::rename(&partial, path)?;
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(nth: u128, seen: u64) -> Known {
+        let addresses = vec![format!("/ip4/192.0.2.1/tcp/{nth}")];
+        Known {
+            node: NodeId::from_u128(nth),
+            name: format!("peer-{nth}"),
+            addresses,
+            seen: WallTime::from_micros(seen),
+        }
+    }
+
+    #[test]
+    fn who_was_met_is_there_after_a_restart_the_latest_first_and_never_oneself() {
+        let dir = tempfile::tempdir().unwrap();
+        let contents = Contents { version: 1, peers: vec![known(1, 10), known(2, 30), known(3, 20)] };
+        replace(&dir.path().join(FILE), &contents).unwrap();
+        let remembered = Remembered::open(dir.path(), NodeId::from_u128(3));
+        let address = |nth: u128| vec![Address::parse(&format!("/ip4/192.0.2.1/tcp/{nth}")).unwrap()];
+        assert_eq!(remembered.peers(), [(NodeId::from_u128(2), address(2)), (NodeId::from_u128(1), address(1))]);
+    }
+
+    #[test]
+    fn a_damaged_file_is_set_aside_and_does_not_stop_a_start() {
+        for damaged in ["", "{", r#"{"version":2,"peers":[]}"#, r#"{"version":1,"peers":[{"node":"x"}]}"#] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join(FILE), damaged).unwrap();
+            assert_eq!(Remembered::open(dir.path(), NodeId::from_u128(1)).peers(), []);
+            assert_eq!(fs::read_to_string(dir.path().join("peers.json.damaged")).unwrap(), damaged);
+        }
+    }
+
+    #[test]
+    fn what_changed_is_written_once_after_a_pause() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut remembered = Remembered::open(dir.path(), NodeId::from_u128(1));
+        assert_eq!(remembered.deadline(), None);
+        let joined = Event::Membership(membership::Event::Joined { member: NodeId::from_u128(2) });
+        remembered.hear(&joined, Time::from_nanos(5));
+        remembered.hear(&joined, Time::from_nanos(9));
+        assert_eq!(remembered.deadline(), Some(Time::from_nanos(5) + PAUSE));
+    }
+}

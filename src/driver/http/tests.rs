@@ -3,13 +3,23 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::guard::is_ours;
+use super::{Interface, Token};
 use crate::config::{self, Flags};
-use crate::driver::Peer;
+use crate::driver::admission::Admission;
+use crate::driver::peer::{Ask, Facts, Link, Phase};
+use crate::driver::{Clock, Peer};
+use crate::membership;
+use crate::node::Event;
+use crate::types::NodeId;
 
 /// A client of one peer.
 #[derive(Clone)]
@@ -186,6 +196,74 @@ fn a_watcher_hears_what_changes_below_its_prefix() {
         assert!(heard.contains("event: changed") && heard.contains(r#""exists":true"#), "{heard}");
         assert!(!heard.contains("a/1"), "{heard}");
     });
+}
+
+/// An interface of a peer whose loop does not turn, with the ends that the loop would hold.
+struct Still {
+    client: Client,
+    phase: watch::Sender<Phase>,
+    events: broadcast::Sender<Arc<Event>>,
+    _asks: mpsc::Receiver<Ask>,
+    _dir: tempfile::TempDir,
+}
+
+impl Still {
+    async fn start(phase: Phase) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let admission = Admission::open_or_mint(dir.path()).unwrap();
+        let token = Token::open_or_mint(dir.path()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let api = listener.local_addr().unwrap();
+        let facts = Facts::new(admission.node(), Clock::start(), Some(api), dir.path().into(), Arc::default());
+        let ((phase, phases), (asks, asked)) = (watch::channel(phase), mpsc::channel(1));
+        let (events, _) = broadcast::channel(2);
+        let link = Link::new(asks, events.downgrade(), phases, Arc::new(facts));
+        tokio::spawn(Interface::new(link, admission, token, api).serve(listener));
+        let token = std::fs::read_to_string(dir.path().join("api-token")).unwrap().trim().to_owned();
+        Self { client: Client { api, token }, phase, events, _asks: asked, _dir: dir }
+    }
+
+    async fn ask(&self, method: &'static str, path: &'static str) -> (u16, Value) {
+        let client = self.client.clone();
+        tokio::task::spawn_blocking(move || client.ask(method, path, "{}")).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_reads_its_log_is_alive_and_not_ready() {
+    let still = Still::start(Phase::Booting).await;
+    assert_eq!(still.ask("GET", "/livez").await.0, 200);
+    let (status, ready) = still.ask("GET", "/readyz").await;
+    assert_eq!((status, &ready["ready"]), (503, &json!(false)), "{ready}");
+    let (status, refused) = still.ask("PUT", "/v1/docs/a").await;
+    assert_eq!((status, &refused["error"]["code"]), (503, &json!("booting")));
+    still.phase.send_replace(Phase::Leaving);
+    assert_eq!(still.ask("GET", "/readyz").await.0, 503);
+}
+
+#[tokio::test]
+async fn a_slow_watcher_is_told_how_much_it_missed() {
+    let still = Still::start(Phase::Ready).await;
+    let mut stream = tokio::net::TcpStream::connect(still.client.api).await.unwrap();
+    stream.write_all(b"GET /v1/watch HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    while still.events.receiver_count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // The runtime has one thread, so the watcher cannot read in between.
+    for nth in 0..7_u128 {
+        let member = NodeId::from_u128(nth);
+        still.events.send(Arc::new(Event::Membership(membership::Event::Joined { member }))).unwrap();
+    }
+    drop(still.events);
+    while !text.contains("-000000000006") {
+        let mut buffer = [0; 4096];
+        let len = stream.read(&mut buffer).await.unwrap();
+        assert!(len > 0, "the stream ended: {text}");
+        text.push_str(std::str::from_utf8(&buffer[..len]).unwrap());
+    }
+    assert!(text.contains("event: lagged\ndata: {\"missed\":5}"), "{text}");
+    assert!(text.contains(r#""event":"joined""#) && !text.contains("-000000000004"), "{text}");
 }
 
 #[test]
