@@ -437,6 +437,28 @@ impl Mesh {
         self.check(node);
     }
 
+    /// Calm periods with hardly any driver around the machines: each pings, is answered, and hears the answer.
+    pub(super) fn bare_periods(&mut self, periods: u32) {
+        let mut ops = Vec::new();
+        for _ in 0..periods {
+            self.now = self.now + self.config.probe_period;
+            let now = Now { mono: self.now, wall: WallTime::EPOCH };
+            for node in 0..self.len() {
+                let mut from = node;
+                let state = &mut self.nodes[node];
+                state.machine.on_timer(&mut Cx::new(now, &mut state.rng, &mut ops), Timer::Probe);
+                while let Some(op) = ops.pop() {
+                    let Op::Send(to, message) = op else { continue };
+                    ops.clear();
+                    let to = self.index[&to];
+                    let state = &mut self.nodes[to];
+                    state.machine.on_message(&mut Cx::new(now, &mut state.rng, &mut ops), id(from), message);
+                    from = to;
+                }
+            }
+        }
+    }
+
     fn send(&mut self, from: usize, to: NodeId, message: Message) {
         let to = self.index[&to];
         if self.measure {
