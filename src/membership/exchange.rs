@@ -16,7 +16,8 @@ impl Membership {
     /// Sends all that we know, unless this peer was just told; and asks for the same.
     pub(super) fn exchange(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, ask: bool) {
         let now = cx.now().mono;
-        if self.told.get(&peer).is_some_and(|at| now.since(*at) < self.config.probe_period) {
+        let just_told = self.told.get(&peer).is_some_and(|at| now.since(*at) < self.config.probe_period);
+        if just_told || !self.is_linked(peer) {
             return;
         }
         self.told.insert(peer, now);
@@ -120,8 +121,7 @@ impl Membership {
     pub(super) fn on_reconnect_due(&mut self, cx: &mut Cx<'_, Self>) {
         self.reconnect_armed = false;
         if let Some(slot) = self.table.undead.draw(cx.rng()) {
-            let id = self.table.entry(slot).member.id;
-            self.nudge(cx, id);
+            self.nudge(cx, slot);
         }
         self.arm_reconnect(cx);
     }

@@ -4,7 +4,7 @@ use super::message::{Message, Update, Updates};
 use super::table::{Entry, Slot};
 use super::{Membership, State, Timer};
 use crate::machine::Cx;
-use crate::types::{NodeId, Time};
+use crate::types::Time;
 
 /// News are told lambda x ceil(log2(N + 1)) times by each who learns them (SWIM, section 4.1). 2 is close to memberlist's
 /// 4 x ceil(log10(N + 1)): 14 instead of 12 at 100 members, 20 instead of 16 at 1,000.
@@ -33,7 +33,7 @@ impl Membership {
         self.gossip_armed = false;
         for slot in self.table.near.sample(cx.rng(), self.config.gossip_fanout, |_| true) {
             let to = self.table.entry(slot).member.id;
-            let gossip = self.news(cx.now().mono, to, GOSSIP_MAX);
+            let gossip = self.news(cx.now().mono, Some(slot), GOSSIP_MAX);
             if !gossip.as_slice().is_empty() {
                 cx.send(to, Message::Gossip { gossip });
             }
@@ -41,15 +41,15 @@ impl Membership {
         self.arm_gossip(cx);
     }
 
-    /// What to put on a probe to this peer.
-    pub(super) fn piggyback(&mut self, now: Time, to: NodeId) -> Updates {
+    /// What to put on a probe to this peer, if it is known.
+    pub(super) fn piggyback(&mut self, now: Time, to: Option<Slot>) -> Updates {
         self.news(now, to, PIGGYBACK_MAX)
     }
 
     /// What to tell this peer: first the accusation if it is accused (Lifeguard's buddy system; the dead are told too),
     /// then what was told least often, as far as it fits.
-    fn news(&mut self, now: Time, to: NodeId, budget: usize) -> Updates {
-        let accused = self.table.slot(to).filter(|slot| self.table.entry(*slot).claim != State::Alive);
+    fn news(&mut self, now: Time, to: Option<Slot>, budget: usize) -> Updates {
+        let accused = to.filter(|slot| self.table.entry(*slot).claim != State::Alive);
         // Who still talks to us after our goodbye has not heard it.
         let accused = if self.leaving { Some(Slot::ME) } else { accused };
         if accused.is_none() && self.queue.is_empty() {
@@ -64,7 +64,7 @@ impl Membership {
                 break;
             }
             // Nobody needs to be told that it is alive.
-            if entry.member.id != to || entry.claim != State::Alive {
+            if Some(slot) != to || entry.claim != State::Alive {
                 left -= cost;
                 chosen.push(slot);
             }

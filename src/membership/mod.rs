@@ -300,7 +300,7 @@ impl Membership {
             Message::Diff { buckets, rows, ask } => self.on_diff(cx, from, buckets, &rows, ask),
         }
         self.answer(cx);
-        if !answered || self.table.slot(from).is_none() {
+        if !answered {
             self.greet(cx, from);
         }
     }
@@ -365,10 +365,10 @@ impl Membership {
         self.table.find(peer).map_or_else(|| self.strangers.contains(&peer), |entry| entry.linked)
     }
 
-    /// After a message: whoever we do not know is asked who it is; whoever is accused is told so.
+    /// After a message that has no answer: whoever we do not know is asked who it is; whoever is accused is told so.
     fn greet(&mut self, cx: &mut Cx<'_, Self>, from: NodeId) {
         let Some(entry) = self.table.find(from) else { return self.exchange(cx, from, true) };
-        if entry.claim != State::Alive && !self.leaving {
+        if entry.claim != State::Alive && entry.linked && !self.leaving {
             let now = cx.now().mono;
             if self.warned.get(&from).is_none_or(|at| now.since(*at) >= self.config.probe_period) {
                 self.warned.insert(from, now);

@@ -93,10 +93,10 @@ impl Membership {
             }
         }
         let timeout = self.health.stretch(self.config.probe_timeout);
-        match self.probe.as_mut().map(|probe| (probe.stage, probe.sent_at, probe.target, probe.number)) {
-            Some((Stage::Direct, sent_at, target, number)) => {
+        match self.probe.as_mut().map(|probe| (probe.stage, probe.sent_at, probe.slot, probe.number)) {
+            Some((Stage::Direct, sent_at, slot, number)) => {
                 self.set_stage(Stage::Retried);
-                self.ping(cx, target, number);
+                self.ping(cx, slot, number);
                 self.arm_probe(cx, sent_at + timeout);
             }
             Some((Stage::Retried, ..)) => self.ask_helpers(cx),
@@ -138,7 +138,7 @@ impl Membership {
         let reach = Reach::Unlinked;
         self.probe = Some(Probe { target, slot, number, sent_at: now, stage, waiting, asked: 0, reach });
         if linked {
-            self.ping(cx, target, number);
+            self.ping(cx, slot, number);
             self.arm_probe(cx, now + self.health.stretch(self.config.probe_timeout) / 2);
         } else {
             self.ask_helpers(cx);
@@ -185,15 +185,16 @@ impl Membership {
         self.number
     }
 
-    fn ping(&mut self, cx: &mut Cx<'_, Self>, to: NodeId, probe: u16) {
-        let gossip = self.piggyback(cx.now().mono, to);
+    fn ping(&mut self, cx: &mut Cx<'_, Self>, slot: Slot, probe: u16) {
+        let to = self.table.entry(slot).member.id;
+        let gossip = self.piggyback(cx.now().mono, Some(slot));
         cx.send(to, Message::Ping { probe, digest: self.table.digest(), gossip });
     }
 
     /// A ping whose answer nobody waits for.
-    pub(super) fn nudge(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) {
+    pub(super) fn nudge(&mut self, cx: &mut Cx<'_, Self>, slot: Slot) {
         let number = self.next_number();
-        self.ping(cx, to, number);
+        self.ping(cx, slot, number);
     }
 
     fn ask_helpers(&mut self, cx: &mut Cx<'_, Self>) {
@@ -207,15 +208,17 @@ impl Membership {
         let entry = self.table.entry(slot);
         let calm = !entry.linked && !entry.lost && entry.claim == State::Alive && self.is_sparse();
         let helpers = self.table.near.sample(cx.rng(), if calm { 1 } else { self.config.helpers }, fit);
-        let helpers: Vec<NodeId> = helpers.into_iter().map(|helper| self.table.entry(helper).member.id).collect();
-        for helper in &helpers {
-            let gossip = self.piggyback(cx.now().mono, *helper);
-            cx.send(*helper, Message::PingReq { probe, target, gossip });
+        let mut waiting = Vec::with_capacity(helpers.len());
+        for slot in helpers {
+            let helper = self.table.entry(slot).member.id;
+            let gossip = self.piggyback(cx.now().mono, Some(slot));
+            cx.send(helper, Message::PingReq { probe, target, gossip });
+            waiting.push(helper);
         }
         if let Some(probe) = &mut self.probe {
             probe.stage = Stage::Indirect;
-            probe.asked = helpers.len();
-            probe.waiting = helpers;
+            probe.asked = waiting.len();
+            probe.waiting = waiting;
         }
         self.arm_probe(cx, self.period_ends);
     }
@@ -251,9 +254,13 @@ impl Membership {
     pub(super) fn on_ping(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, probe: u16, digest: Digest) {
         // The ack carries what an answer to an accusation would.
         self.answer_to = None;
-        let gossip = self.piggyback(cx.now().mono, from);
+        let slot = self.table.slot(from);
+        let gossip = self.piggyback(cx.now().mono, slot);
         cx.send(from, Message::Ack { probe, digest: self.table.digest(), gossip });
         self.compare(cx, from, digest);
+        if slot.is_none() {
+            self.exchange(cx, from, true);
+        }
     }
 
     pub(super) fn on_ack(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, number: u16, digest: Digest) {
@@ -283,16 +290,17 @@ impl Membership {
         if target == self.me {
             return cx.send(from, Message::Vouch { probe });
         }
-        if !self.is_linked(target) {
-            let lost = self.table.find(target).is_some_and(|entry| entry.lost);
+        let slot = self.table.slot(target);
+        let Some(slot) = slot.filter(|slot| self.table.entry(*slot).linked) else {
+            let lost = slot.is_some_and(|slot| self.table.entry(slot).lost);
             let reach = if lost { Reach::Lost } else { Reach::Unlinked };
             return cx.send(from, Message::Nack { probe, reach });
-        }
+        };
         // Who is this busy had better not answer: it then counts as missing.
         if self.relays.len() < RELAYS_MAX {
             let number = self.next_number();
             self.relays.insert(number, Relay { asker: from, asked: probe, target, nacked: false });
-            self.ping(cx, target, number);
+            self.ping(cx, slot, number);
             // Lifeguard: at 80 % of the timeout.
             cx.arm(Timer::Relay(number), self.config.probe_timeout / 5 * 4);
         }
@@ -403,8 +411,8 @@ impl Membership {
 
     /// Tells an accused peer so, at once and with nothing asked for in return.
     pub(super) fn tell_accused(&mut self, cx: &mut Cx<'_, Self>, id: NodeId) {
-        if self.is_linked(id) {
-            let gossip = self.piggyback(cx.now().mono, id);
+        if let Some(slot) = self.table.slot(id).filter(|slot| self.table.entry(*slot).linked) {
+            let gossip = self.piggyback(cx.now().mono, Some(slot));
             if gossip != Updates::default() {
                 cx.send(id, Message::Gossip { gossip });
             }
