@@ -1,8 +1,10 @@
 //! The arguments, as clap reads them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use oxigdal_ha::topology::Policy;
 
 /// What the exit codes mean; shown below the help.
 const EXIT_CODES: &str = "\
@@ -10,7 +12,10 @@ Exit codes:
   0  done
   1  not done, or not as it should be: the reason is on standard error
   2  wrong arguments, or a file that cannot be used
-  3  no peer answers at --api";
+  3  no peer answers at --api
+  130  interrupted
+
+Start with `oxigdal-ha demo`, which needs nothing, or with `oxigdal-ha run`.";
 
 /// A gossip-based peer-to-peer mesh that keeps documents highly available: edit anywhere, offline too; every peer ends
 /// with the same content.
@@ -43,12 +48,18 @@ pub(crate) enum When {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run one peer until it is told to stop
+    Run(Box<Run>),
+    /// Show a mesh of real peers at work: edit, cut, kill, heal, agree
+    Demo(Demo),
     /// Show who is in the mesh
     Members(Members),
     /// Show how a peer stands and what is wrong with it
     Status(Status),
     /// Read and edit documents
     Doc(Doc),
+    /// Show the identity in a data directory
+    Key(Key),
     /// Let peers join
     Invite(Invite),
     /// Expel a node from the mesh for good, or list who is expelled
@@ -73,6 +84,56 @@ pub(crate) struct Target {
     /// The file that holds the peer's token; changes need it [default: oxigdal-ha-data/api-token]
     #[arg(long, global = true, env = "OXIGDAL_HA_TOKEN", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// A file of settings; see `config init`
+    #[arg(long, env = "OXIGDAL_HA_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// A topology to take region, zone, priority, addresses and overlay from; needs --name, a node of it
+    #[arg(long, value_name = "FILE", requires = "name", value_hint = ValueHint::FilePath)]
+    pub(crate) topology: Option<PathBuf>,
+    /// A name for people
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Where identity, log and tokens are kept
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where to listen for peers; may be given more than once
+    #[arg(long, value_name = "MULTIADDR")]
+    pub(crate) listen: Vec<String>,
+    /// What to tell others to dial, if it differs; may be given more than once
+    #[arg(long, value_name = "MULTIADDR")]
+    pub(crate) announce: Vec<String>,
+    /// An invite, or the address of a member that knows this peer; may be given more than once
+    #[arg(long, value_name = "INVITE|ADDR")]
+    pub(crate) join: Vec<String>,
+    /// Where to serve the local HTTP interface
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) api: Option<SocketAddr>,
+    /// The overlay: star, mesh, tree or tree:ARITY. All peers must have the same
+    #[arg(long)]
+    pub(crate) overlay: Option<Policy>,
+    /// What to log: error, warn, info, debug, trace, or directives by module
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// Stop when standard input ends, as it does when whoever started this peer has gone
+    #[arg(long)]
+    pub(crate) stop_with_stdin: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Demo {
+    /// How many peers
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(3..=16))]
+    pub(crate) peers: u8,
+    /// The overlay: star, mesh, tree or tree:ARITY
+    #[arg(long, default_value_t = Policy::Mesh)]
+    pub(crate) overlay: Policy,
+    /// Keep the peers' data and logs, and say where; on a terminal, keep the mesh running until Ctrl-C too
+    #[arg(long)]
+    pub(crate) keep: bool,
 }
 
 #[derive(Debug, Args)]
@@ -185,6 +246,17 @@ pub(crate) enum DocCommand {
         #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
         output: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Key {
+    /// The data directory
+    #[arg(long, env = "OXIGDAL_HA_NODE__DATA_DIR", default_value = "oxigdal-ha-data", value_name = "DIR")]
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) data_dir: PathBuf,
+    /// Draw the identity if there is none
+    #[arg(long)]
+    pub(crate) create: bool,
 }
 
 #[derive(Debug, Args)]

@@ -49,6 +49,12 @@ impl Client {
         Ok(Self { api, agent: agent(Some(ANSWER_MAX)), token_file, token })
     }
 
+    /// The arguments that name this peer.
+    pub(crate) fn flags(&self) -> String {
+        let token = self.token_file.as_ref().map(|file| format!(" --token-file {}", file.display()));
+        format!("--api {}{}", self.api, token.unwrap_or_default())
+    }
+
     /// Reads from the peer.
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T> {
         let mut request = self.agent.get(self.url(path));

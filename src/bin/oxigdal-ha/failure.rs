@@ -13,6 +13,8 @@ pub(crate) enum Code {
     Usage = 2,
     /// Nobody answers.
     NoPeer = 3,
+    /// Ctrl-C.
+    Interrupted = 130,
 }
 
 /// Why a command was not done.

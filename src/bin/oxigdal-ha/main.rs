@@ -9,11 +9,14 @@
 mod args;
 mod client;
 mod configuration;
+mod demo;
 mod doc;
 mod failure;
 mod invite;
+mod key;
 mod mesh;
 mod output;
+mod run;
 mod topology;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -36,9 +39,12 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
     match command {
+        Command::Demo(arguments) => demo::demo(&arguments, output),
+        Command::Run(arguments) => run::run(&arguments, output),
         Command::Members(arguments) => mesh::members(&arguments, output),
         Command::Status(arguments) => return mesh::status(&arguments, output),
         Command::Doc(arguments) => doc::doc(arguments, output),
+        Command::Key(arguments) => key::key(&arguments, output),
         Command::Invite(arguments) => invite::invite(arguments, output),
         Command::Revoke(arguments) => invite::revoke(&arguments, output),
         Command::Config(command) => configuration::config(command, output),

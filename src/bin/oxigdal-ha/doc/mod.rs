@@ -2,6 +2,8 @@
 
 mod transfer;
 
+pub(crate) use transfer::{export_text, import_features};
+
 use std::io::{self, IsTerminal as _, Read as _};
 use std::path::Path;
 

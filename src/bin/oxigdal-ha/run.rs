@@ -1,0 +1,217 @@
+//! `run`: one peer, from its settings to its goodbye.
+
+use std::io::{self, IsTerminal as _, Read as _};
+use std::time::Duration;
+
+use oxigdal_ha::config::{self, Config, Flags, LogFormat};
+use oxigdal_ha::driver::{Peer, Stop};
+use oxigdal_ha::topology::{Policy, Role};
+use oxigdal_ha::{Error, ErrorKind};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::Run;
+use crate::configuration::environment;
+use crate::failure::{Failure, Result};
+use crate::output::{Output, Tone};
+use crate::topology;
+
+/// How long a goodbye may take before the peer stops without.
+const GOODBYE_MAX: Duration = Duration::from_secs(10);
+/// How long the peer's sockets may take to open before their addresses are shown without being known.
+const LISTEN_MAX: Duration = Duration::from_secs(5);
+
+pub(crate) fn run(arguments: &Run, output: Output) -> Result {
+    let config =
+        config::load(arguments.config.as_deref(), environment(), &flags(arguments)?).map_err(Failure::usage)?;
+    log_to_stderr(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(format_args!("cannot start threads: {error}")))?;
+    let result = runtime.block_on(serve(config, arguments.stop_with_stdin, output));
+    // Whoever still reads standard input would wait for ever.
+    runtime.shutdown_background();
+    result
+}
+
+/// The arguments as settings; what the topology says first, so that single arguments win over it.
+fn flags(arguments: &Run) -> Result<Flags> {
+    let mut flags = Flags::new();
+    if let (Some(file), Some(name)) = (&arguments.topology, &arguments.name) {
+        let topology = topology::read(file)?;
+        let node = topology.node(name).ok_or_else(|| {
+            let names: Vec<&str> = topology.nodes().iter().take(20).map(|node| node.name.as_str()).collect();
+            Failure::usage(format_args!("{} has no node {name:?}", file.display()))
+                .hint(format!("its nodes are {}", names.join(", ")))
+        })?;
+        let text = |flags: Flags, key: &str, value: &Option<String>| match value {
+            Some(value) => flags.set("--topology", key, value),
+            None => flags,
+        };
+        flags = text(flags, "node.region", &node.region);
+        flags = text(flags, "node.zone", &node.zone);
+        flags = flags.set("--topology", "node.priority", node.priority.to_string());
+        flags = flags.set("--topology", "node.observer", (node.role == Role::Observer).to_string());
+        if !node.addresses.is_empty() {
+            flags = flags.list("--topology", "network.listen", node.addresses.iter().map(|address| address.as_str()));
+        }
+        flags = overlay(flags, "--topology", topology.overlay());
+    }
+    for (flag, key, value) in [
+        ("--name", "node.name", arguments.name.clone()),
+        ("--data-dir", "node.data-dir", arguments.data_dir.as_ref().map(|dir| dir.display().to_string())),
+        ("--api", "api.listen", arguments.api.map(|api| api.to_string())),
+        ("--log-level", "log.level", arguments.log_level.clone()),
+    ] {
+        flags = value.into_iter().fold(flags, |flags, value| flags.set(flag, key, value));
+    }
+    for (flag, key, values) in [
+        ("--listen", "network.listen", &arguments.listen),
+        ("--announce", "network.announce", &arguments.announce),
+        ("--join", "network.join", &arguments.join),
+    ] {
+        flags = if values.is_empty() { flags } else { flags.list(flag, key, values) };
+    }
+    Ok(arguments.overlay.into_iter().fold(flags, |flags, policy| overlay(flags, "--overlay", policy)))
+}
+
+fn overlay(flags: Flags, flag: &str, policy: Policy) -> Flags {
+    let flags = flags.set(flag, "overlay.kind", policy.kind());
+    match policy {
+        Policy::Tree { arity } => flags.set(flag, "overlay.arity", arity.to_string()),
+        _ => flags,
+    }
+}
+
+/// Text for people, JSON for machines; on standard error, since standard output belongs to answers.
+fn log_to_stderr(config: &Config) -> Result {
+    let filter = EnvFilter::try_new(&config.log.level)
+        .map_err(|error| Failure::usage(format_args!("`log.level` = {:?}: {error}", config.log.level)))?;
+    let people = match config.log.format {
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => io::stderr().is_terminal(),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    if people {
+        builder.with_ansi(io::stderr().is_terminal()).with_target(false).init();
+    } else {
+        builder.json().flatten_event(true).init();
+    }
+    Ok(())
+}
+
+async fn serve(config: Config, stop_with_stdin: bool, output: Output) -> Result {
+    let mut told = Told::listen(stop_with_stdin)?;
+    let (api_wanted, join) = (config.api.listen, config.network.join.clone());
+    let peer = tokio::select! {
+        peer = Peer::start(config) => peer.map_err(|error| refused(error.into(), &join))?,
+        why = told.next() => {
+            tracing::info!(why, "stopped before it was up");
+            return Ok(());
+        }
+    };
+    announce(&peer, output).await?;
+    let stop = tokio::select! {
+        stop = peer.stopped() => stop,
+        why = told.next() => {
+            tracing::info!(why, "leaving the mesh");
+            tokio::select! {
+                stop = peer.clone().shutdown(GOODBYE_MAX) => stop,
+                why = told.next() => {
+                    tracing::warn!(why, "stopping without a goodbye");
+                    peer.halt().await
+                }
+            }
+        }
+    };
+    match stop {
+        Stop::Failed(why) => Err(Failure::new(format_args!("the peer could not go on: {why}"))),
+        _ => {
+            tracing::info!(api = ?api_wanted, "stopped");
+            Ok(())
+        }
+    }
+}
+
+/// Why it did not start, with what to do where that is known.
+fn refused(error: Error, join: &[String]) -> Failure {
+    let failure = Failure::new(&error);
+    match error.kind() {
+        ErrorKind::Config => Failure::usage(&error),
+        ErrorKind::InUse => {
+            failure.hint("does another peer run here? Give this one its own --data-dir, --listen and --api")
+        }
+        ErrorKind::NotAdmitted if !join.is_empty() => failure
+            .hint("an invite is good once and for a limited time: ask for a new one with `oxigdal-ha invite issue`"),
+        _ => failure,
+    }
+}
+
+/// Says where the peer is, and how others come to it.
+async fn announce(peer: &Peer, output: Output) -> Result {
+    let opened = tokio::time::timeout(LISTEN_MAX, async {
+        while peer.listening().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    // A peer that listens nowhere yet still serves; it goes on trying.
+    let _ = opened.await;
+    let listen = peer.listening();
+    let (api, token) = (peer.api(), peer.data_dir().join("api-token"));
+    if output.json {
+        let addresses: Vec<&str> = listen.iter().map(|address| address.as_str()).collect();
+        return output.value(&json!({ "node": peer.id(), "listen": addresses, "api": api, "token_file": token }));
+    }
+    let row = |label: &str, value: String| {
+        output.line(format_args!("{} {value}", output.paint(Tone::Dim, format_args!("{label:<8}"))))
+    };
+    row("node", output.paint(Tone::Bold, peer.id()))?;
+    for address in &listen {
+        row("peers", address.to_string())?;
+    }
+    let Some(api) = api else { return Ok(()) };
+    row("api", format!("http://{api}"))?;
+    row("token", token.display().to_string())?;
+    let mut client = String::new();
+    if api.to_string() != "127.0.0.1:4748" {
+        client += &format!(" --api {api}");
+    }
+    if token != std::path::Path::new("oxigdal-ha-data/api-token") {
+        client += &format!(" --token-file {}", token.display());
+    }
+    row("invite", output.paint(Tone::Name, format_args!("oxigdal-ha invite issue{client}")))
+}
+
+/// Everything that tells a peer to stop.
+struct Told {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    stdin: tokio::sync::watch::Receiver<bool>,
+}
+
+impl Told {
+    fn listen(stop_with_stdin: bool) -> Result<Self> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::new(format_args!("cannot listen to signals: {error}")));
+        let (ended, stdin) = tokio::sync::watch::channel(false);
+        if stop_with_stdin {
+            std::thread::spawn(move || {
+                // Whatever comes is of no interest; an error is an end too.
+                let _ = io::copy(&mut io::stdin().lock().by_ref(), &mut io::sink());
+                ended.send_replace(true);
+            });
+        }
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())?, stdin })
+    }
+
+    /// Waits for the next one and says which it was.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            // Once: after that, or without `--stop-with-stdin`, nobody sends any more.
+            Ok(()) = self.stdin.changed() => "the end of standard input",
+        }
+    }
+}
