@@ -108,7 +108,10 @@ impl Node {
                 self.shared.step(now, |cx| self.overlay.on_unlinked(cx, peer, self.membership.view()));
                 self.shared.step(now, |cx| self.membership.on_unlinked(cx, peer));
             }
-            Input::DialFailed { peer } => self.shared.step(now, |cx| self.overlay.on_dial_failed(cx, peer)),
+            Input::DialFailed { peer } => {
+                self.shared.step(now, |cx| self.overlay.on_dial_failed(cx, peer));
+                self.shared.step(now, |cx| self.membership.on_dial_failed(cx, peer));
+            }
             Input::Listening { addresses } => self.on_listening(now, addresses),
             Input::Persisted { id, result } => self.on_persisted(now, id, result),
             Input::IoDone { id, result } => self.on_io_done(now, id, result),

@@ -25,8 +25,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            // Membership probes over links, so every pair needs one; the transport's own limit. Larger meshes: simulation only.
-            links_max: 512,
+            links_max: 64,
             courtesy: Duration::from_millis(300), // A round trip and a handshake between two continents.
             backoff: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),

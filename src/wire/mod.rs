@@ -35,6 +35,9 @@ pub const RATIO_MAX: usize = 200;
 /// Payloads below this are not worth compressing, in bytes: a zstd frame of a single change gains nothing.
 pub const PLAIN_BELOW: usize = 200;
 
+/// What a payload no longer than a control frame may claim to decode to, in bytes of memory. Lists count with the size
+/// that their elements have in memory, which is a few times what they have in the frame.
+const SMALL_MAX: usize = 1 << 20;
 const HEADER: usize = 3;
 const SKIPPABLE: u8 = 0x80;
 const PLAIN: u8 = 0;
@@ -236,9 +239,13 @@ impl Payload<'_> {
     /// [`Error::Message`] or [`Error::LeftOver`]: the sender is at fault.
     pub fn decode<M: Decode<()>>(&self) -> Result<M, Error> {
         // The limit bounds what a length inside the message may claim, before it is allocated.
-        let config = bincode::config::standard().with_limit::<SYNC_MAX>();
-        let (message, read) = bincode::decode_from_slice(&self.bytes, config)
-            .map_err(|error| Error::Message { kind: self.kind, why: error.to_string() })?;
+        let config = bincode::config::standard();
+        let decoded = if self.bytes.len() <= CONTROL_MAX {
+            bincode::decode_from_slice(&self.bytes, config.with_limit::<SMALL_MAX>())
+        } else {
+            bincode::decode_from_slice(&self.bytes, config.with_limit::<SYNC_MAX>())
+        };
+        let (message, read) = decoded.map_err(|error| Error::Message { kind: self.kind, why: error.to_string() })?;
         match self.bytes.len() - read {
             0 => Ok(message),
             extra => Err(Error::LeftOver { kind: self.kind, extra }),

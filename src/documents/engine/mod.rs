@@ -157,9 +157,3 @@ fn broken(error: &Error, changes: Vec<super::Arrived>) -> Outcome {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod hostile;
-
-#[cfg(test)]
-mod speed;

@@ -192,10 +192,11 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, gate: &RwLock<()>
         && len > 0
     {
         let _open = gate.read().await;
+        // Before the write, so that whoever has the bytes finds them counted.
+        count.fetch_add(len as u64, Ordering::SeqCst);
         if !matches!(timeout(WRITE_MAX, to.write_all(&chunk[..len])).await, Ok(Ok(()))) {
             return;
         }
-        count.fetch_add(len as u64, Ordering::SeqCst);
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::super::{Arrived, Done, Edit, Limits, Task, Wanted};
-use super::Engine;
+use super::super::super::{Arrived, Done, Edit, Limits, Task, Wanted};
+use super::super::Engine;
 use crate::types::{Actor, CommandId, DocId, LogId, Mint, NodeId, Seq, Topic, WallTime};
 
 const DOCS: usize = 1_000;

@@ -10,8 +10,8 @@ use automerge::{ActorId, Automerge, Change, ExpandedChange, ObjType, ROOT, ReadD
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::super::{Arrived, Done, Limits, Task};
-use super::Engine;
+use super::super::super::{Arrived, Done, Limits, Task};
+use super::super::Engine;
 use crate::machine::Rng;
 use crate::types::{Actor, DocId, LogId, Mint, NodeId, Seq, Topic};
 

@@ -1,5 +1,8 @@
 //! What a worker does with documents, alone and against another.
 
+mod hostile;
+mod speed;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 
