@@ -1,4 +1,5 @@
-//! A gossip-based peer-to-peer high-availability mesh.
+//! The library of a peer-to-peer mesh that keeps documents highly available.
+#![doc = include_str!("../README.md")]
 
 // Rooms in the order of their tiers: each imports only from those above it (tests/tidy.rs holds the table).
 pub mod types;

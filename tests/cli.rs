@@ -164,6 +164,53 @@ fn wrong_arguments_are_refused_before_anything_is_asked() {
 }
 
 #[test]
+fn an_identity_is_shown_only_where_there_is_one_and_drawn_only_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = |args: &[&str]| finished(&mut command(dir.path(), &[&["key", "--data-dir", "d"], args].concat()));
+    let none = key(&[]);
+    assert_eq!((none.code, none.err.lines().next()), (2, Some("error: there is no identity in d")));
+    assert!(!dir.path().join("d").exists(), "nothing was made by looking");
+    let drawn = key(&["--create", "--json"]).json();
+    assert_eq!(key(&["--json"]).json(), drawn);
+    assert_eq!((&drawn["cluster"], &drawn["issuer"]), (&Value::Null, &json!(false)));
+    assert!(key(&[]).out.contains(drawn["node"].as_str().unwrap()));
+}
+
+#[test]
+fn a_peer_is_refused_what_it_cannot_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let topology = format!("{}/topologies/star-5.toml", env!("CARGO_MANIFEST_DIR"));
+    for (args, words) in [
+        (&["--overlay", "ring"][..], "unknown overlay"),
+        (&["--config", "missing.toml"], "cannot read missing.toml"),
+        (&["--listen", "here"], "`network.listen`"),
+        (&["--join", "oxha1nonsense"], "oxha1nonsense"),
+        (&["--log-level", "much=too=loud"], "`log.level`"),
+        (&["--topology", &topology, "--name", "nobody"], "has no node \"nobody\""),
+        (&["--topology", &topology], "--name"),
+    ] {
+        let refused = finished(&mut command(dir.path(), &[&["run", "--api", "127.0.0.1:0"], args].concat()));
+        assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{args:?}: {refused:?}");
+        assert!(refused.err.contains(words), "{args:?}: {}", refused.err);
+    }
+}
+
+#[test]
+fn the_demo_keeps_its_word() {
+    let demo = run(&["demo", "--peers", "4", "--overlay", "tree:2", "--json"]);
+    assert_eq!(demo.code, 0, "{demo:?}");
+    let steps: Vec<Value> = demo.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<&str> = steps.iter().map(|step| step["step"].as_str().unwrap()).collect();
+    let told =
+        ["start", "join", "import", "cut", "edit", "detect", "kill", "detect", "restart", "heal", "agree", "done"];
+    assert_eq!(names, told);
+    let step = |name: &str| steps.iter().find(|step| step["step"] == name).unwrap();
+    assert_eq!((&step("import")["documents"], &step("heal")["crossed_bytes"]), (&json!(177), &json!(0)));
+    assert_eq!(step("cut")["sides"], json!([["peer-1", "peer-2"], ["peer-3", "peer-4"]]));
+    assert!(step("agree")["edits"].as_u64() >= Some(160), "{demo:?}");
+}
+
+#[test]
 fn completions_know_the_commands() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run(&["completions", shell]);

@@ -54,3 +54,56 @@ fn summary(topology: &Topology) -> Value {
     value["top"] = topology.top().map(name).map_or(Value::Null, |name| json!(name));
     value
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use oxigdal_ha::membership::{Member, Meta, State};
+    use oxigdal_ha::overlay::neighbors;
+    use oxigdal_ha::topology::Role;
+    use oxigdal_ha::types::{Boot, Incarnation, NodeId, Time};
+
+    use super::*;
+
+    /// Everybody alive, with ids that fall in the file's order.
+    fn members(topology: &Topology) -> Vec<Member> {
+        let member = |(at, node): (u128, &oxigdal_ha::topology::Node)| Member {
+            id: NodeId::from_u128(1_000 - at),
+            boot: Boot::new(1),
+            incarnation: Incarnation::ZERO,
+            state: State::Alive,
+            meta: Arc::new(Meta {
+                name: node.name.clone(),
+                region: node.region.clone().unwrap_or_default(),
+                priority: node.priority,
+                observer: node.role == Role::Observer,
+                ..Meta::default()
+            }),
+            since: Time::ZERO,
+        };
+        (0..).zip(topology.nodes()).map(member).collect()
+    }
+
+    #[test]
+    fn what_is_drawn_is_what_the_peers_compute() {
+        let mut files: Vec<_> = std::fs::read_dir("topologies").unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        assert!(files.len() >= 4);
+        for file in files {
+            let topology = read(&file).unwrap();
+            let members = members(&topology);
+            let at = |id: NodeId| members.iter().position(|member| member.id == id).unwrap();
+            let mut computed = BTreeSet::new();
+            for member in &members {
+                for other in neighbors(&members, topology.overlay(), member.id) {
+                    computed.insert((at(member.id).min(at(other)), at(member.id).max(at(other))));
+                }
+            }
+            let drawn: BTreeSet<_> =
+                topology.edges().iter().map(|edge| (edge.a.min(edge.b), edge.a.max(edge.b))).collect();
+            assert_eq!(drawn, computed, "{}", file.display());
+        }
+    }
+}

@@ -120,10 +120,10 @@ fn field(peer: usize) -> String {
     format!("peer-{}", peer + 1)
 }
 
-/// The field that only this peer writes. Not in an object of its own below `properties`: when two sides make that object at
-/// the same time, one of the two objects wins as a whole.
+/// The field that only this peer writes, in an object that both sides of a cut make at the same time: neither may hide what
+/// the other put into it.
 fn own_path(peer: usize) -> String {
-    format!("properties/edits_of_{}", field(peer))
+    format!("properties/edited_by/{}", field(peer))
 }
 
 fn contested_value(peer: usize, number: u64) -> Value {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     fn value(first: u64, second: u64, last: &str) -> Value {
-        json!({ "properties": { "edits_of_peer-1": first, "edits_of_peer-2": second, "edited_last": last } })
+        json!({ "properties": { "edited_by": { "peer-1": first, "peer-2": second }, "edited_last": last } })
     }
 
     #[test]
