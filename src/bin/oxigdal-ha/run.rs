@@ -103,7 +103,7 @@ fn log_to_stderr(config: &Config) -> Result {
 
 async fn serve(config: Config, stop_with_stdin: bool, output: Output) -> Result {
     let mut told = Told::listen(stop_with_stdin)?;
-    let (api_wanted, join) = (config.api.listen, config.network.join.clone());
+    let join = config.network.join.clone();
     let peer = tokio::select! {
         peer = Peer::start(config) => peer.map_err(|error| refused(error.into(), &join))?,
         why = told.next() => {
@@ -128,7 +128,7 @@ async fn serve(config: Config, stop_with_stdin: bool, output: Output) -> Result 
     match stop {
         Stop::Failed(why) => Err(Failure::new(format_args!("the peer could not go on: {why}"))),
         _ => {
-            tracing::info!(api = ?api_wanted, "stopped");
+            tracing::info!("stopped");
             Ok(())
         }
     }
