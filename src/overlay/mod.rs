@@ -1,6 +1,6 @@
 //! Who exchanges deltas with whom: star, tree and full mesh, computed from the membership view and the topology's policy.
 //!
-//! Every member computes its neighbours by the same pure function ([`neighbors`]), so nobody coordinates anything and the
+//! Every member computes its neighbours by the same pure function ([`neighbors()`]), so nobody coordinates anything and the
 //! overlay heals on each membership event. Views that differ for a while only cost duplicates or a detour; anti-entropy
 //! (room `replication`) closes what a gap missed.
 //!
