@@ -51,6 +51,8 @@ pub(super) struct Probe {
     number: u16,
     sent_at: Time,
     stage: Stage,
+    /// Whether it was pinged over a link of ours.
+    pinged: bool,
     /// Who was asked to help and said nothing so far.
     waiting: Vec<NodeId>,
     asked: usize,
@@ -136,7 +138,8 @@ impl Membership {
         let number = self.next_number();
         let (stage, waiting) = (Stage::Direct, Vec::new());
         let reach = Reach::Unlinked;
-        self.probe = Some(Probe { target, slot, number, sent_at: now, stage, waiting, asked: 0, reach });
+        self.probe =
+            Some(Probe { target, slot, number, sent_at: now, stage, pinged: linked, waiting, asked: 0, reach });
         if linked {
             self.ping(cx, slot, number);
             self.arm_probe(cx, now + self.health.stretch(self.config.probe_timeout) / 2);
@@ -239,6 +242,10 @@ impl Membership {
         let linked = self.table.entry(probe.slot).linked;
         let alone = usize::from(linked && probe.asked == 0);
         self.health.worse(u8::try_from(missed + alone).unwrap_or(u8::MAX));
+        if linked && !probe.pinged {
+            // The link came up while helpers without one were asked: its end was asked nothing yet.
+            return self.urge(probe.slot);
+        }
         if linked || probe.reach != Reach::Unlinked || self.is_expected(cx.now().mono, probe.slot) {
             self.accuse(cx, probe.slot);
         }

@@ -70,6 +70,8 @@ pub(crate) enum Command {
     /// Check and draw topologies
     #[command(subcommand)]
     Topology(Topology),
+    /// Run whole meshes under virtual time, with faults, and judge them
+    Simulate(crate::simulate::Args),
     /// Print a completion script for a shell
     Completions(Completions),
 }

@@ -17,6 +17,7 @@ mod key;
 mod mesh;
 mod output;
 mod run;
+mod simulate;
 mod topology;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -49,6 +50,7 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::Revoke(arguments) => invite::revoke(&arguments, output),
         Command::Config(command) => configuration::config(command, output),
         Command::Topology(command) => topology::topology(command, output),
+        Command::Simulate(arguments) => return simulate::run(arguments, output),
         Command::Completions(arguments) => completions(&arguments),
     }?;
     Ok(ExitCode::SUCCESS)

@@ -198,6 +198,48 @@ fn a_helper_vouches_or_says_that_it_cannot() {
     assert!(sent(&ops).contains(&(PEER, &Message::Vouch { probe: 77 })));
 }
 
+/// A peer that joined a moment ago was accused: helpers had no link to it, its own link came up while they were asked.
+#[test]
+fn who_gets_a_link_while_helpers_are_asked_is_pinged_before_it_is_accused() {
+    let mut machine = Membership::new(ME, Boot::new(1), Meta::default(), Config::default()).unwrap();
+    let mut now = 1;
+    let mut probe_in = None;
+    let follow = |ops: &Ops, probe_in: &mut Option<Duration>| {
+        let arms = ops.iter().filter_map(|op| if let Op::Arm(Timer::Probe, wait) = op { Some(*wait) } else { None });
+        *probe_in = arms.next_back().or(*probe_in);
+    };
+    follow(&step_at(at(0), |cx| machine.start(cx)), &mut probe_in);
+    step_at(at(now), |cx| machine.on_linked(cx, PEER));
+    let rows = Updates(vec![update(PEER, 0, State::Alive), update(THIRD, 0, State::Alive)]);
+    follow(&step_at(at(now), |cx| machine.on_message(cx, PEER, Message::State { rows, ask: false })), &mut probe_in);
+    let mut linked = false;
+    for _ in 0..40 {
+        now += u64::try_from(probe_in.take().map_or(0, |wait| wait.as_millis())).unwrap() + 1;
+        let ops = step_at(at(now), |cx| machine.on_timer(cx, Timer::Probe));
+        follow(&ops, &mut probe_in);
+        assert!(!ops.iter().any(|op| matches!(op, Op::Emit(Event::Suspected { .. }))), "{ops:?}");
+        for (to, message) in sent(&ops) {
+            let answer = match message {
+                Message::Ping { probe, .. } => {
+                    assert!(to == PEER || linked);
+                    if to == THIRD {
+                        return;
+                    }
+                    Message::Ack { probe: *probe, digest: Digest::ZERO, gossip: Updates::default() }
+                }
+                Message::PingReq { probe, .. } => {
+                    linked = true;
+                    step_at(at(now), |cx| machine.on_linked(cx, THIRD));
+                    Message::Nack { probe: *probe, reach: Reach::Unlinked }
+                }
+                _ => continue,
+            };
+            follow(&step_at(at(now), |cx| machine.on_message(cx, to, answer)), &mut probe_in);
+        }
+    }
+    panic!("it was never pinged");
+}
+
 #[test]
 fn a_goodbye_reaches_all_linked_and_accusations_do_not_call_us_back() {
     let mut machine = machine();

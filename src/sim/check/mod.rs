@@ -1,0 +1,128 @@
+//! Invariants, one a file, each with an id that never changes its meaning. They see everything, true time included, and
+//! nothing that they do is seen by a node.
+//!
+//! A check hears of every event that a node tells, of every acknowledgement, start and stop, and looks at the whole mesh
+//! once a second. What must hold only when the mesh had time to heal is asked through [`Check::settled`]: sampled during the
+//! calm to find when the mesh converged, and binding at its end.
+
+mod c1;
+mod c2;
+mod c3;
+mod c5;
+mod c6;
+mod c7;
+mod g3;
+mod g4;
+mod m1;
+mod m12;
+mod m2;
+mod m4;
+mod m5;
+mod m7;
+mod o1;
+mod o5;
+mod set;
+mod u1;
+
+pub(super) use set::Checks;
+pub use set::ids;
+
+use super::host::Host;
+use super::outcome::Figures;
+use super::plan::Plan;
+use super::scenario::Scenario;
+use super::world::Mesh;
+use crate::documents::{Listed, Stamp};
+use crate::node::{BootReport, Event, Node};
+use crate::types::NodeId;
+
+/// An invariant did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Violation {
+    /// Which.
+    pub check: &'static str,
+    /// What was seen instead.
+    pub what: String,
+}
+
+/// What a check says: nothing, or what it saw.
+pub(super) type Verdict = Result<(), String>;
+
+/// The mesh as the checks may see it.
+#[derive(Clone, Copy)]
+pub(super) struct Sight<'a> {
+    pub(super) now: u64,
+    pub(super) hosts: &'a [Host],
+    pub(super) plan: &'a Plan,
+    pub(super) scenario: &'a Scenario,
+}
+
+impl<'a> Sight<'a> {
+    pub(super) fn new(mesh: &'a Mesh, scenario: &'a Scenario) -> Self {
+        Self { now: mesh.now, hosts: &mesh.hosts, plan: &mesh.plan, scenario }
+    }
+
+    /// The peers that run a node and stay, with their nodes.
+    pub(super) fn live(self) -> impl Iterator<Item = (u32, &'a Host, &'a Node)> {
+        let placed = (0..).zip(self.hosts).filter(|(_, host)| !host.leaving);
+        placed.filter_map(|(place, host)| host.node().map(|node| (place, host, node)))
+    }
+
+    /// The node of this place, if it is up.
+    pub(super) fn node(self, place: u32) -> Option<&'a Node> {
+        self.hosts[place as usize].node()
+    }
+
+    /// The place of a peer.
+    pub(super) fn place(self, id: NodeId) -> Option<u32> {
+        super::world::place_in(self.hosts, id)
+    }
+
+    /// A peer's name.
+    pub(super) fn name(self, place: u32) -> &'a str {
+        &self.scenario.mesh.nodes()[place as usize].name
+    }
+
+    /// The name of a peer known by its id.
+    pub(super) fn name_of(self, id: NodeId) -> String {
+        self.place(id).map_or_else(|| id.to_string(), |place| self.name(place).to_owned())
+    }
+}
+
+/// One invariant.
+pub(super) trait Check {
+    /// Its id.
+    fn id(&self) -> &'static str;
+    /// A node told something.
+    fn on_event(&mut self, _sight: &Sight<'_>, _who: u32, _event: &Event) -> Verdict {
+        Ok(())
+    }
+    /// An edit of the plan was acknowledged.
+    fn on_acknowledged(&mut self, _sight: &Sight<'_>, _who: u32, _edit: usize, _stamp: Option<Stamp>) -> Verdict {
+        Ok(())
+    }
+    /// A node may speak.
+    fn on_ready(&mut self, _sight: &Sight<'_>, _who: u32, _report: &BootReport) -> Verdict {
+        Ok(())
+    }
+    /// A process is about to end.
+    fn on_stopping(&mut self, _sight: &Sight<'_>, _who: u32) -> Verdict {
+        Ok(())
+    }
+    /// A machine was replaced by an empty one.
+    fn on_wiped(&mut self, _who: u32) {}
+    /// A second has passed.
+    fn on_tick(&mut self, _sight: &Sight<'_>) -> Verdict {
+        Ok(())
+    }
+    /// Whether what must hold at rest holds now.
+    fn settled(&mut self, _sight: &Sight<'_>) -> Verdict {
+        Ok(())
+    }
+    /// At the end: what a peer's documents say, all of them.
+    fn on_content(&mut self, _sight: &Sight<'_>, _who: u32, _docs: &[Listed]) -> Verdict {
+        Ok(())
+    }
+    /// What it measured on the way.
+    fn figures(&self, _figures: &mut Figures) {}
+}

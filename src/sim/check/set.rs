@@ -1,0 +1,139 @@
+//! All invariants of a run together, and the list of their ids.
+
+use super::{Check, Sight, Verdict, Violation};
+use super::{c1, c2, c3, c5, c6, c7, g3, g4, m1, m2, m4, m5, m7, m12, o1, o5, u1};
+use crate::documents::{Listed, Stamp};
+use crate::node::{BootError, BootReport, Event};
+use crate::sim::outcome::Figures;
+use crate::sim::plan::Plan;
+use crate::sim::scenario::Scenario;
+
+/// Every invariant, with what it says.
+const ALL: &[(&str, &str)] = &[
+    ("C1", "documents with the same heads have the same content"),
+    ("C2", "after the calm all live peers hold the same changes"),
+    ("C3", "after the calm every acknowledged edit is in every live peer"),
+    ("C5", "what a peer holds only grows within a boot, and each log is delivered in order, once"),
+    ("C6", "a place in an origin log is used once: no two entries claim it"),
+    ("C7", "after the calm no change waits for another, and none was refused"),
+    ("E1", "a node keeps to the contract of its edge"),
+    ("G1", "the same seed gives the same trace"),
+    ("G2", "nothing panics"),
+    ("G3", "queues are bounded"),
+    ("G4", "no peer handles more inputs a second than it ever needs"),
+    ("M1", "what a peer thinks of a member only climbs: boot, incarnation, state"),
+    ("M2", "nobody but the member itself issues its incarnations"),
+    ("M4", "where nothing is wrong nobody is suspected"),
+    ("M5", "who is down is not thought present by any well peer for longer than a minute"),
+    ("M7", "after the calm every live peer sees exactly the live peers"),
+    ("O1", "after the calm the neighbourhoods connect all live peers"),
+    ("O5", "after the calm neighbourhood is mutual"),
+    ("U1", "what was durable is there after a crash and after a power loss"),
+    ("U3", "a peer whose disk is undamaged boots from it"),
+];
+
+/// Every invariant's id, with what it says.
+pub fn ids() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ALL.iter().copied()
+}
+
+/// The invariants of a run.
+pub(in crate::sim) struct Checks {
+    checks: Vec<Box<dyn Check>>,
+    except: Vec<String>,
+}
+
+impl Checks {
+    pub(in crate::sim) fn new(scenario: &Scenario, plan: &Plan, peers: usize) -> Self {
+        let except: Vec<String> = scenario.says.checks.except.keys().cloned().collect();
+        let all: Vec<Box<dyn Check>> = vec![
+            Box::new(c1::SameHeadsSameContent::default()),
+            Box::new(c2::SameChanges),
+            Box::new(c3::NothingLost::default()),
+            Box::new(c5::OnlyGrows::new(peers)),
+            Box::new(c6::PlacesAreUnique::default()),
+            Box::new(c7::NothingWaits),
+            Box::new(g3::BoundedQueues),
+            Box::new(g4::BoundedWork),
+            Box::new(m1::OnlyClimbs::new(peers)),
+            Box::new(m2::OnlyItself::new(peers)),
+            Box::new(m4::NoFalseAlarm::new(scenario, plan)),
+            Box::new(m5::Completeness::new(peers)),
+            Box::new(m7::SameViews),
+            Box::new(m12::FalseDeaths::default()),
+            Box::new(o1::Connected),
+            Box::new(o5::Mutual),
+            Box::new(u1::Recoverable::new(peers)),
+        ];
+        let checks = all.into_iter().filter(|check| !except.iter().any(|id| id == check.id())).collect();
+        Self { checks, except }
+    }
+
+    fn each(&mut self, mut ask: impl FnMut(&mut dyn Check) -> Verdict) -> Result<(), Violation> {
+        self.checks.iter_mut().try_for_each(|check| {
+            let id = check.id();
+            ask(check.as_mut()).map_err(|what| Violation { check: id, what })
+        })
+    }
+
+    pub(in crate::sim) fn on_event(&mut self, sight: &Sight<'_>, who: u32, event: &Event) -> Result<(), Violation> {
+        self.each(|check| check.on_event(sight, who, event))
+    }
+
+    pub(in crate::sim) fn on_acknowledged(
+        &mut self,
+        sight: &Sight<'_>,
+        who: u32,
+        edit: usize,
+        stamp: Option<Stamp>,
+    ) -> Result<(), Violation> {
+        self.each(|check| check.on_acknowledged(sight, who, edit, stamp))
+    }
+
+    pub(in crate::sim) fn on_ready(
+        &mut self,
+        sight: &Sight<'_>,
+        who: u32,
+        report: &BootReport,
+    ) -> Result<(), Violation> {
+        self.each(|check| check.on_ready(sight, who, report))
+    }
+
+    pub(in crate::sim) fn on_stopping(&mut self, sight: &Sight<'_>, who: u32) -> Result<(), Violation> {
+        self.each(|check| check.on_stopping(sight, who))
+    }
+
+    pub(in crate::sim) fn on_wiped(&mut self, who: u32) {
+        self.checks.iter_mut().for_each(|check| check.on_wiped(who));
+    }
+
+    pub(in crate::sim) fn on_tick(&mut self, sight: &Sight<'_>) -> Result<(), Violation> {
+        self.each(|check| check.on_tick(sight))
+    }
+
+    pub(in crate::sim) fn settled(&mut self, sight: &Sight<'_>) -> Result<(), Violation> {
+        self.each(|check| check.settled(sight))
+    }
+
+    pub(in crate::sim) fn on_content(&mut self, sight: &Sight<'_>, who: u32, docs: &[Listed]) -> Result<(), Violation> {
+        self.each(|check| check.on_content(sight, who, docs))
+    }
+
+    pub(in crate::sim) fn figures(&self, figures: &mut Figures) {
+        self.checks.iter().for_each(|check| check.figures(figures));
+    }
+
+    /// E1: the node asked the edge for what it may not.
+    pub(in crate::sim) fn edge(&self, sight: &Sight<'_>, who: u32, why: &str) -> Result<(), Violation> {
+        self.own("E1", format!("{}: {why}", sight.name(who)))
+    }
+
+    /// U3: no medium is ever damaged here, so every log must be usable.
+    pub(in crate::sim) fn on_refused(&self, sight: &Sight<'_>, who: u32, error: &BootError) -> Result<(), Violation> {
+        self.own("U3", format!("{} refuses its log: {error}", sight.name(who)))
+    }
+
+    fn own(&self, check: &'static str, what: String) -> Result<(), Violation> {
+        if self.except.iter().any(|id| id == check) { Ok(()) } else { Err(Violation { check, what }) }
+    }
+}

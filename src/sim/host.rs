@@ -1,0 +1,169 @@
+//! One simulated machine: its clock, its disk, its process if one runs, and what the process has not got to yet.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::clock::Clock;
+use super::disk::Disk;
+use super::queue::EventId;
+use crate::documents::{Engine, Limits};
+use crate::node::{Boot, Input, Node};
+use crate::types::{CommandId, NodeId};
+
+/// What runs there.
+#[derive(Debug)]
+pub(super) enum Life {
+    /// Nothing.
+    Off,
+    /// A process that reads its log.
+    Booting(Box<Boot>),
+    /// A node.
+    Up(Box<Node>),
+    /// The process gave up its log.
+    Refused,
+}
+
+/// What a command was for.
+#[derive(Clone, Debug)]
+pub(super) enum Asked {
+    /// An edit of the plan, by its number, and how often it was tried before.
+    Edit { number: usize, tries: u32 },
+    /// The content of all documents, page by page.
+    Content,
+    /// Goodbye.
+    Leave,
+}
+
+/// One machine.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) id: NodeId,
+    pub(super) life: Life,
+    /// Raised whenever a process begins or ends: what was meant for another process is dropped.
+    pub(super) epoch: u32,
+    /// Which item of the plan stopped it.
+    pub(super) down_by: Option<usize>,
+    /// Since when no process runs, in true time.
+    pub(super) down_since: Option<u64>,
+    /// The machine itself is dark: it does not even refuse.
+    pub(super) dark: bool,
+    /// It has said goodbye and is about to stop.
+    pub(super) leaving: bool,
+    pub(super) clock: Clock,
+    pub(super) disk: Disk,
+    /// The merge engine of the running process.
+    pub(super) engine: Engine,
+    pub(super) worker_free: u64,
+    pub(super) inbox: VecDeque<(EventId, Input)>,
+    pub(super) busy_until: u64,
+    pub(super) resuming: bool,
+    pub(super) wake_at: Option<u64>,
+    pub(super) paused_since: Option<u64>,
+    pub(super) pauses: u32,
+    pub(super) slow: Vec<(usize, u32)>,
+    pub(super) slow_disk: Vec<(usize, u32)>,
+    pub(super) next_command: u64,
+    pub(super) asked: BTreeMap<CommandId, Asked>,
+    /// Peers that it had links to: the driver's book of remembered peers, on disk.
+    pub(super) book: BTreeSet<u32>,
+    pub(super) dials: u64,
+    /// Things that are wrong with it now, and when the last one ended.
+    pub(super) ailments: u32,
+    pub(super) well_since: u64,
+    /// Operations of its disk, for draws.
+    pub(super) disk_ops: u64,
+    /// Inputs handled since the last tick.
+    pub(super) inputs: u32,
+}
+
+impl Host {
+    pub(super) fn new(id: NodeId, clock: Clock, disk: Disk) -> Self {
+        Self {
+            id,
+            life: Life::Off,
+            epoch: 0,
+            down_by: None,
+            down_since: Some(0),
+            dark: false,
+            leaving: false,
+            clock,
+            disk,
+            engine: Engine::new(Limits::default()),
+            worker_free: 0,
+            inbox: VecDeque::new(),
+            busy_until: 0,
+            resuming: false,
+            wake_at: None,
+            paused_since: None,
+            pauses: 0,
+            slow: Vec::new(),
+            slow_disk: Vec::new(),
+            next_command: 0,
+            asked: BTreeMap::new(),
+            book: BTreeSet::new(),
+            dials: 0,
+            ailments: 0,
+            well_since: 0,
+            disk_ops: 0,
+            inputs: 0,
+        }
+    }
+
+    /// The node, if one is up.
+    pub(super) fn node(&self) -> Option<&Node> {
+        match &self.life {
+            Life::Up(node) => Some(node),
+            Life::Off | Life::Booting(_) | Life::Refused => None,
+        }
+    }
+
+    /// Whether a process runs.
+    pub(super) fn runs(&self) -> bool {
+        matches!(self.life, Life::Up(_) | Life::Booting(_))
+    }
+
+    /// Whether nothing has been wrong with it for so long.
+    pub(super) fn well_for(&self, now: u64, span: u64) -> bool {
+        self.ailments == 0 && self.node().is_some() && now.saturating_sub(self.well_since) >= span
+    }
+
+    /// How many times slower than usual it computes.
+    pub(super) fn slowness(&self) -> u64 {
+        self.slow.iter().map(|(_, factor)| u64::from(*factor)).max().unwrap_or(1)
+    }
+
+    /// How many times slower than usual its disk is.
+    pub(super) fn disk_slowness(&self) -> u64 {
+        self.slow_disk.iter().map(|(_, factor)| u64::from(*factor)).max().unwrap_or(1)
+    }
+
+    /// A new process begins, or the old one has ended: nothing of its memory is left.
+    pub(super) fn forget(&mut self, now: u64) {
+        self.epoch += 1;
+        self.engine = Engine::new(Limits::default());
+        (self.worker_free, self.busy_until) = (now, now);
+        (self.resuming, self.wake_at, self.leaving) = (false, None, false);
+        self.inbox.clear();
+        self.asked.clear();
+        // Ids are unique within a life; counting on keeps them apart in traces too.
+        self.next_command += 1;
+    }
+
+    /// Names the next command.
+    pub(super) fn ask(&mut self, what: Asked) -> CommandId {
+        self.next_command += 1;
+        let id = CommandId::new(self.next_command);
+        self.asked.insert(id, what);
+        id
+    }
+
+    /// Something is wrong with it from now on.
+    pub(super) fn ails(&mut self) {
+        self.ailments += 1;
+    }
+
+    /// That is over.
+    pub(super) fn heals(&mut self, now: u64) {
+        self.ailments -= 1;
+        self.well_since = now;
+    }
+}

@@ -1,0 +1,217 @@
+//! What a run came to: figures, a judgement, and the line that replays it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::check::Violation;
+use super::net::NetStats;
+use super::queue::EventId;
+use super::scenario::{Scenario, Span};
+use super::trace::TraceHash;
+
+/// What was counted and measured. Times are virtual.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Figures {
+    /// Length of the run.
+    pub virtual_ns: u64,
+    /// Inputs handled, over all peers.
+    pub events: u64,
+    /// What the network did.
+    pub net: NetStats,
+    /// Processes started.
+    pub starts: u64,
+    /// Processes that a fault ended.
+    pub stops: u64,
+    /// Starts that found a damaged end of the log and cut it.
+    pub cuts: u64,
+    /// Faults that began.
+    pub faults: u64,
+    /// Edits asked of running peers.
+    pub edits: u64,
+    /// Edits that the plan had for peers that were down.
+    pub edits_unasked: u64,
+    /// Edits acknowledged.
+    pub acknowledged: u64,
+    /// Edits refused.
+    pub edits_refused: u64,
+    /// Tasks of merge engines.
+    pub tasks: u64,
+    /// Syncs of disks.
+    pub syncs: u64,
+    /// Bytes written to logs.
+    pub bytes_written: u64,
+    /// Suspicions, over all observers.
+    pub suspicions: u64,
+    /// Healthy peers that were declared dead.
+    pub false_deaths: u64,
+    /// From each stop to the first peer that declared it dead, sorted.
+    pub detections_ns: Vec<u64>,
+    /// From the start of the run until all peers were up and agreed for the first time; sampled each second.
+    pub formed_ns: Option<u64>,
+    /// From the start of the calm until all live peers agreed; sampled each second.
+    pub converged_ns: Option<u64>,
+    /// Most events that were pending.
+    pub queue_most: u64,
+    /// Most inputs that waited at one peer.
+    pub inbox_most: u64,
+}
+
+impl Figures {
+    /// Median time from a stop to the first peer that declared it dead.
+    #[must_use]
+    pub fn detection_p50_ns(&self) -> Option<u64> {
+        self.detections_ns.get(self.detections_ns.len() / 2).copied()
+    }
+}
+
+/// How a run is judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "judgement", rename_all = "snake_case")]
+pub enum Judgement {
+    /// All invariants held, all expectations were met.
+    Passed,
+    /// An invariant did not hold.
+    Violated {
+        /// Which, and what was seen.
+        violation: Violation,
+        /// When, in virtual time.
+        at_ns: u64,
+        /// At which event.
+        event: u64,
+    },
+    /// An expectation was missed.
+    Missed {
+        /// Which, with both values.
+        what: Vec<String>,
+    },
+}
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    /// The scenario's name.
+    pub scenario: String,
+    /// Its file.
+    pub file: String,
+    /// The seed.
+    pub seed: u64,
+    /// How many peers.
+    pub peers: usize,
+    /// Equal for equal runs.
+    pub hash: TraceHash,
+    /// The hash at every [`CHECKPOINT_EVERY`](super::CHECKPOINT_EVERY)th event.
+    #[serde(skip)]
+    pub checkpoints: Vec<TraceHash>,
+    /// How it is judged.
+    #[serde(flatten)]
+    pub judgement: Judgement,
+    /// What was counted.
+    pub figures: Figures,
+}
+
+impl Outcome {
+    /// Whether nothing was wrong.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.judgement == Judgement::Passed
+    }
+
+    /// The process's exit code for this run: 0 passed, 1 an invariant, 2 an expectation, 3 not deterministic.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match &self.judgement {
+            Judgement::Passed => 0,
+            Judgement::Violated { violation, .. } if violation.check == "G1" => 3,
+            Judgement::Violated { .. } => 1,
+            Judgement::Missed { .. } => 2,
+        }
+    }
+
+    /// The command that runs it again.
+    #[must_use]
+    pub fn replay(&self) -> String {
+        format!("oxigdal-ha simulate run {} --seed {}", self.file, self.seed)
+    }
+
+    /// How many events two runs have in common at least, by their checkpoints.
+    #[must_use]
+    pub fn common_events(&self, other: &Self) -> u64 {
+        let equal = self.checkpoints.iter().zip(&other.checkpoints).take_while(|(a, b)| a == b).count();
+        equal as u64 * super::CHECKPOINT_EVERY
+    }
+}
+
+impl fmt::Display for Outcome {
+    /// One line that can be pasted to replay a failure.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.judgement {
+            Judgement::Passed => write!(f, "PASS  {}  trace {}", self.replay(), self.hash),
+            Judgement::Violated { violation, at_ns, event } => write!(
+                f,
+                "FAIL {} {}  t={} ev={event}  {}  trace {}",
+                violation.check,
+                violation.what,
+                Span(*at_ns),
+                self.replay(),
+                self.hash
+            ),
+            Judgement::Missed { what } => write!(f, "MISS {}  {}  trace {}", what.join("; "), self.replay(), self.hash),
+        }
+    }
+}
+
+/// One step of a run, for `--trace`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// When, in nanoseconds of virtual time.
+    pub at: u64,
+    /// During which event.
+    pub event: u64,
+    /// The event during which that one was asked for; zero is the plan.
+    pub cause: u64,
+    /// At which peer.
+    pub node: String,
+    /// What: an input, or an effect of it.
+    pub what: String,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (secs, nanos) = (self.at / 1_000_000_000, self.at % 1_000_000_000);
+        write!(f, "{secs:>5}.{nanos:09} #{} <-{} {:<12} {}", self.event, self.cause, self.node, self.what)
+    }
+}
+
+/// Compares a run that broke no invariant with what its scenario expects.
+pub(super) fn judge(scenario: &Scenario, figures: &Figures, failure: Option<(Violation, u64, EventId)>) -> Judgement {
+    if let Some((violation, at_ns, event)) = failure {
+        return Judgement::Violated { violation, at_ns, event: event.0 };
+    }
+    let expect = &scenario.says.expect;
+    let mut what = Vec::new();
+    let mut at_most = |name: &str, found: Option<u64>, most: Option<u64>, show: &dyn Fn(u64) -> String| {
+        let Some(most) = most else { return };
+        match found {
+            Some(found) if found <= most => {}
+            Some(found) => what.push(format!("{name} is {}, expected at most {}", show(found), show(most))),
+            None => what.push(format!("{name} was never seen, expected at most {}", show(most))),
+        }
+    };
+    let span = |ns: u64| Span(ns).to_string();
+    let count = |n: u64| n.to_string();
+    at_most("form-within", figures.formed_ns, expect.form_within.map(|span| span.0), &span);
+    at_most("converge-within", figures.converged_ns, expect.converge_within.map(|span| span.0), &span);
+    at_most("detect-within", figures.detection_p50_ns(), expect.detect_within.map(|span| span.0), &span);
+    at_most("suspicions", Some(figures.suspicions), expect.suspicions, &count);
+    at_most("false-deaths", Some(figures.false_deaths), expect.false_deaths, &count);
+    let node_seconds = figures.virtual_ns / 1_000_000_000 * scenario.peers() as u64;
+    let rate = figures.net.bytes.checked_div(node_seconds);
+    at_most("bytes-per-peer-second", rate, expect.bytes_per_peer_second, &count);
+    if let Some(least) = expect.acknowledged
+        && figures.acknowledged < least
+    {
+        what.push(format!("acknowledged is {}, expected at least {least}", figures.acknowledged));
+    }
+    if what.is_empty() { Judgement::Passed } else { Judgement::Missed { what } }
+}

@@ -1,0 +1,301 @@
+//! The file's shape: what a scenario's TOML says, strictly. What it means for one seed is the plan's.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::quantity::{Rate, Share, Size, Span};
+use super::who::Who;
+use crate::sim::disk::Model;
+use crate::topology::Policy;
+
+/// A whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct File {
+    pub(crate) schema: u32,
+    pub(crate) description: String,
+    /// A topology file by name; or `mesh`.
+    pub(crate) topology: Option<String>,
+    pub(crate) mesh: Option<Mesh>,
+    pub(crate) phases: Phases,
+    /// What a peer's configuration file would say; `node`, `network`, `api` and the overlay's kind are the simulator's.
+    #[serde(default)]
+    pub(crate) config: toml::Table,
+    #[serde(default)]
+    pub(crate) join: Join,
+    #[serde(default)]
+    pub(crate) network: Network,
+    #[serde(default)]
+    pub(crate) disk: Disk,
+    #[serde(default)]
+    pub(crate) clocks: Clocks,
+    #[serde(default)]
+    pub(crate) edits: Vec<Edits>,
+    #[serde(default, rename = "fault")]
+    pub(crate) faults: Vec<Scheduled>,
+    #[serde(default)]
+    pub(crate) random: Random,
+    #[serde(default)]
+    pub(crate) checks: Checks,
+    #[serde(default)]
+    pub(crate) expect: Expect,
+}
+
+/// `[mesh]`: so many alike peers with a link between each two.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Mesh {
+    pub(crate) peers: usize,
+    #[serde(default)]
+    pub(crate) overlay: Policy,
+    pub(crate) delay: Option<String>,
+    pub(crate) jitter: Option<String>,
+    pub(crate) loss: Option<String>,
+    pub(crate) bandwidth: Option<String>,
+}
+
+/// `[phases]`: the run is as long as all of them.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Phases {
+    /// The mesh forms; nothing is broken.
+    pub(crate) warm_up: Span,
+    /// Faults happen.
+    #[serde(default)]
+    pub(crate) chaos: Span,
+    /// What is not permanent is healed at its start; at its end the mesh must agree.
+    pub(crate) calm: Span,
+}
+
+/// `[join]`: how peers find the mesh when they have no link, as the production driver does.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Join {
+    /// The peers that everybody is told of.
+    pub(crate) through: Who,
+    /// Peers start within this time, in random order.
+    pub(crate) within: Span,
+}
+
+impl Default for Join {
+    fn default() -> Self {
+        Self { through: Who::First(3), within: Span(1_000_000_000) }
+    }
+}
+
+/// How loss shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    /// As over TCP: a lost packet arrives later, and what follows it waits.
+    #[default]
+    Stream,
+    /// As over UDP: it does not arrive; others may arrive twice or out of order.
+    Datagram,
+}
+
+/// `[network]`: what the links of the topology do besides.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Network {
+    pub(crate) mode: Mode,
+    /// On top of the links' own loss.
+    pub(crate) loss: Share,
+    /// Frames that arrive twice; datagrams only.
+    pub(crate) duplicate: Share,
+    /// Frames that arrive late and let others pass; datagrams only.
+    pub(crate) reorder: Share,
+    /// How long a link may be silent before both ends give it up: the driver's watchdog.
+    pub(crate) cut_detection: Span,
+    /// How long a dial may hang.
+    pub(crate) dial_timeout: Span,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Stream,
+            loss: Share(0),
+            duplicate: Share(0),
+            reorder: Share(0),
+            cut_detection: Span(3_000_000_000),
+            dial_timeout: Span(5_000_000_000),
+        }
+    }
+}
+
+/// `[disk]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Disk {
+    /// Least time of a sync.
+    pub(crate) sync: Span,
+    /// Mean of what comes on top of it.
+    pub(crate) jitter: Span,
+    /// How often the last surviving write is torn.
+    pub(crate) torn: Share,
+    /// What survives a power loss.
+    pub(crate) model: Model,
+    /// Bytes that fit.
+    pub(crate) capacity: Option<Size>,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        // A fast SSD with power-loss protection syncs in some 100 us, an SD card in tens of milliseconds.
+        Self { sync: Span(300_000), jitter: Span(300_000), torn: Share(500_000), model: Model::Prefix, capacity: None }
+    }
+}
+
+/// `[clocks]`
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Clocks {
+    /// Wall clocks are up to so far off, either way.
+    pub(crate) skew: Span,
+    /// Monotonic clocks gain or lose up to so many parts in a million.
+    pub(crate) drift: Share,
+}
+
+/// `[[edits]]`: a load of edits.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Edits {
+    /// Who edits.
+    #[serde(default)]
+    pub(crate) peers: Who,
+    /// Over how many documents.
+    pub(crate) docs: u32,
+    /// Edits of all of them together.
+    pub(crate) rate: Rate,
+    /// From the start of the run; by default from the end of the warm-up.
+    pub(crate) from: Option<Span>,
+    /// By default until the calm begins.
+    pub(crate) until: Option<Span>,
+    /// How many of the edits also write a place that everybody writes.
+    #[serde(default)]
+    pub(crate) shared: Share,
+    /// Bytes of text in each edit, about.
+    #[serde(default)]
+    pub(crate) padding: u32,
+}
+
+/// `[[fault]]`: a fault at a given time.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Scheduled {
+    /// From the start of the run.
+    pub(crate) at: Span,
+    /// How long it lasts; by default until the calm begins.
+    #[serde(rename = "for")]
+    pub(crate) lasts: Option<Span>,
+    /// It outlasts the calm.
+    #[serde(default)]
+    pub(crate) permanent: bool,
+    /// To whom.
+    #[serde(default)]
+    pub(crate) peers: Who,
+    /// The next of them only after this.
+    #[serde(default)]
+    pub(crate) stagger: Span,
+    /// How often it comes again.
+    #[serde(default)]
+    pub(crate) times: Option<u32>,
+    /// From one time to the next.
+    pub(crate) every: Option<Span>,
+    /// What happens.
+    pub(crate) kind: Kind,
+    /// `slow`, `slow-disk`: how many times slower.
+    pub(crate) factor: Option<u32>,
+    /// `cut`: from whom `peers` are cut; by default from all the rest.
+    pub(crate) from: Option<Who>,
+    /// `cut`: only what `peers` send is lost.
+    #[serde(default)]
+    pub(crate) one_way: bool,
+    /// `clock-step`: by how much; `back` turns it round.
+    pub(crate) by: Option<Span>,
+    #[serde(default)]
+    pub(crate) back: bool,
+    /// `loss`: how much more is lost everywhere.
+    pub(crate) share: Option<Share>,
+}
+
+/// What can happen to peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    Crash,
+    PowerLoss,
+    Wipe,
+    Leave,
+    Pause,
+    Slow,
+    SlowDisk,
+    FullDisk,
+    FailingDisk,
+    Cut,
+    Loss,
+    ClockStep,
+}
+
+/// `[random]`: faults by rate, expanded into the plan before the run.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Random {
+    pub(crate) crash: Option<Often>,
+    pub(crate) power_loss: Option<Often>,
+    pub(crate) pause: Option<Often>,
+    pub(crate) slow: Option<Often>,
+    pub(crate) slow_disk: Option<Often>,
+    /// Two halves, drawn anew each time.
+    pub(crate) partition: Option<Often>,
+    /// One peer from all others.
+    pub(crate) isolate: Option<Often>,
+    /// What one peer sends is lost.
+    pub(crate) one_way: Option<Often>,
+    pub(crate) clock_step: Option<Often>,
+    /// Every rate may hit these peers only.
+    pub(crate) peers: Who,
+}
+
+/// How often, for how long.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Often {
+    /// Mean time between two, over the whole mesh.
+    pub(crate) every: Span,
+    /// Shortest and longest.
+    #[serde(rename = "for")]
+    pub(crate) lasts: [Span; 2],
+    /// `slow`, `slow-disk`: at most so many times slower.
+    pub(crate) factor: Option<u32>,
+}
+
+/// `[checks]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Checks {
+    /// Invariants that this scenario breaks on purpose, each with the reason.
+    pub(crate) except: BTreeMap<String, String>,
+}
+
+/// `[expect]`: missing one of these is a miss, not a broken invariant.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Expect {
+    /// From the start of the run until all peers are up and agree.
+    pub(crate) form_within: Option<Span>,
+    /// From the start of the calm until all live peers agree.
+    pub(crate) converge_within: Option<Span>,
+    /// Median time from a crash to the first peer that declares it dead.
+    pub(crate) detect_within: Option<Span>,
+    /// At least so many edits are acknowledged.
+    pub(crate) acknowledged: Option<u64>,
+    /// At most so many suspicions of anybody; 0 in a mesh where nothing is wrong.
+    pub(crate) suspicions: Option<u64>,
+    /// At most so many times is a healthy peer declared dead.
+    pub(crate) false_deaths: Option<u64>,
+    /// At most so many bytes a peer and second, over the whole run.
+    pub(crate) bytes_per_peer_second: Option<u64>,
+}

@@ -1,0 +1,226 @@
+//! Scenarios: `simulations/*.toml`, read strictly.
+//!
+//! A scenario says what the mesh looks like, what is asked of it, what goes wrong, and what must hold. Together with a seed
+//! it expands into an explicit [`Plan`](super::plan::Plan) before the run begins. This room opens no file: text in.
+
+mod file;
+mod quantity;
+mod who;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::Path;
+
+pub(super) use file::{Edits, File, Kind, Mode, Network, Often, Scheduled};
+pub(super) use quantity::Span;
+
+use super::check;
+use crate::topology::Topology;
+use crate::{config, node};
+
+/// A scenario that can be run.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    name: String,
+    file: String,
+    /// Part of the identity of a run: the same seed in another text is another run.
+    text: String,
+    pub(super) says: File,
+    pub(super) mesh: Topology,
+    /// How the machines of every node behave.
+    pub(super) config: node::Config,
+}
+
+/// Why a text is not a scenario. Nothing was run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    file: String,
+    /// Line and column, where known.
+    place: Option<(usize, usize)>,
+    why: String,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place {
+            Some((line, column)) => write!(f, "{}:{line}:{column}: {}", self.file, self.why),
+            None => write!(f, "{}: {}", self.file, self.why),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A topology file that a scenario names.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Where it was found, for errors.
+    pub file: String,
+    /// What it says.
+    pub text: String,
+}
+
+impl Scenario {
+    /// The only schema so far.
+    pub const SCHEMA: u32 = 1;
+    /// Longest file, in bytes.
+    pub const TEXT_MAX: usize = 1 << 20;
+    /// Longest run: a day.
+    pub const SPAN_MAX: u64 = 24 * 3_600_000_000_000;
+
+    /// Reads a scenario. `file` is for the errors and the line that replays a failure; `topology` finds a topology by name.
+    ///
+    /// # Errors
+    /// [`Error`] with file, place where known, key and reason of the first thing that is wrong.
+    pub fn parse(
+        file: &str,
+        text: &str,
+        topology: &mut dyn FnMut(&str) -> Result<Found, String>,
+    ) -> Result<Self, Error> {
+        let error = |place, why| Error { file: file.to_owned(), place, why };
+        if text.len() > Self::TEXT_MAX {
+            return Err(error(None, format!("the file has {} bytes, the limit is {}", text.len(), Self::TEXT_MAX)));
+        }
+        let says: File = toml::from_str(text)
+            .map_err(|bad| error(bad.span().map(|span| line_column(text, span.start)), flat(bad.message())))?;
+        let whole = |why| error(None, why);
+        let (mesh, mesh_text) = mesh_of(&says, topology).map_err(whole)?;
+        let config = config_of(&says, &mesh).map_err(whole)?;
+        checked(&says).map_err(whole)?;
+        let stem = file.rsplit(['/', '\\']).next().unwrap_or(file);
+        let name = stem.strip_suffix(".toml").unwrap_or(stem).to_owned();
+        let scenario = Self { name, file: file.to_owned(), text: format!("{text}\n{mesh_text}"), says, mesh, config };
+        // Whoever is named must exist, whatever the seed.
+        super::plan::Plan::expand(&scenario, &super::luck::Luck::new(0, "")).map_err(whole)?;
+        Ok(scenario)
+    }
+
+    /// Its file's name without the ending.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its file, as given.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// What it is about, for people.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.says.description
+    }
+
+    /// How many peers it has.
+    #[must_use]
+    pub fn peers(&self) -> usize {
+        self.mesh.nodes().len()
+    }
+
+    /// The overlay that they form.
+    #[must_use]
+    pub fn overlay(&self) -> String {
+        self.mesh.overlay().to_string()
+    }
+
+    /// How long a run is, in virtual nanoseconds.
+    #[must_use]
+    pub fn span_ns(&self) -> u64 {
+        let phases = &self.says.phases;
+        phases.warm_up.0 + phases.chaos.0 + phases.calm.0
+    }
+
+    /// Whether no link ever loses anything by itself.
+    pub(super) fn is_lossless(&self) -> bool {
+        let zero = crate::topology::Ppm::ZERO;
+        let listed = self.mesh.wires().all(|(_, _, link)| link.loss == zero);
+        self.says.network.loss.0 == 0 && listed && self.mesh.default_link().is_none_or(|link| link.loss == zero)
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// When the warm-up is over.
+    pub(super) fn chaos_at(&self) -> u64 {
+        self.says.phases.warm_up.0
+    }
+
+    /// When faults end.
+    pub(super) fn calm_at(&self) -> u64 {
+        self.chaos_at() + self.says.phases.chaos.0
+    }
+}
+
+fn line_column(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+fn flat(message: &str) -> String {
+    message.trim_end().replace('\n', " ")
+}
+
+fn mesh_of(says: &File, topology: &mut dyn FnMut(&str) -> Result<Found, String>) -> Result<(Topology, String), String> {
+    let found = match (&says.topology, &says.mesh) {
+        (Some(name), None) => topology(name).map_err(|why| format!("topology: {why}"))?,
+        (None, Some(mesh)) => Found { file: "[mesh]".to_owned(), text: mesh_text(mesh) },
+        (Some(_), Some(_)) => return Err("topology and [mesh] exclude each other".to_owned()),
+        (None, None) => return Err("either topology = \"NAME\" or [mesh] is needed".to_owned()),
+    };
+    let mesh = Topology::parse(&found.file, &found.text).map_err(|error| error.to_string())?;
+    Ok((mesh, found.text))
+}
+
+/// `[config]` is a peer's configuration file, read as the production driver reads it.
+fn config_of(says: &File, mesh: &Topology) -> Result<node::Config, String> {
+    let foreign = says.config.keys().find(|section| ["node", "network", "api", "log"].contains(&section.as_str()));
+    if let Some(section) = foreign {
+        return Err(format!("config.{section}: not in a simulation"));
+    }
+    let text = says.config.to_string();
+    let read = config::parse(Some((Path::new("[config]"), &text)), [], &config::Flags::new());
+    let config::Config { membership, overlay, replication, documents, wal, .. } =
+        read.map_err(|error| error.to_string())?;
+    Ok(node::Config { membership, policy: mesh.overlay(), overlay, replication, documents, wal })
+}
+
+/// `[mesh]` as the topology file that it stands for.
+fn mesh_text(mesh: &file::Mesh) -> String {
+    let or = |value: &Option<String>, default: &str| value.clone().unwrap_or_else(|| default.to_owned());
+    let bandwidth = mesh.bandwidth.as_ref().map(|text| format!(", bandwidth = {text:?}")).unwrap_or_default();
+    format!(
+        "schema = 1\nname = \"mesh\"\noverlay = {:?}\ndefault-link = {{ delay = {:?}, jitter = {:?}, loss = {:?}{bandwidth} }}\n[[group]]\nname = \"p\"\ncount = {}\n",
+        mesh.overlay.to_string(),
+        or(&mesh.delay, "0.4ms"),
+        or(&mesh.jitter, "0.4ms"),
+        or(&mesh.loss, "0ppm"),
+        mesh.peers,
+    )
+}
+
+/// What each key says alone is right; this is about what they say together.
+fn checked(says: &File) -> Result<(), String> {
+    if says.schema != Scenario::SCHEMA {
+        return Err(format!("schema: {} is unknown, this version reads {}", says.schema, Scenario::SCHEMA));
+    }
+    let phases = &says.phases;
+    let span = phases.warm_up.0.saturating_add(phases.chaos.0).saturating_add(phases.calm.0);
+    if span > Scenario::SPAN_MAX {
+        return Err(format!("phases: {} in all, at most {}", Span(span), Span(Scenario::SPAN_MAX)));
+    }
+    if let Some((id, _)) =
+        says.checks.except.iter().find(|(id, _)| !check::ids().any(|(known, _)| known == id.as_str()))
+    {
+        return Err(format!("checks.except: there is no invariant {id:?}"));
+    }
+    says.edits
+        .iter()
+        .enumerate()
+        .try_for_each(|(n, edits)| if edits.docs == 0 { Err(format!("edits[{n}].docs: at least 1")) } else { Ok(()) })
+}

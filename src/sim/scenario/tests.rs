@@ -1,0 +1,67 @@
+//! Scenarios are read strictly, and errors name file, place, key and reason.
+
+use super::{Found, Scenario};
+
+const GOOD: &str = r#"
+schema = 1
+description = "Two halves edit apart and agree."
+[mesh]
+peers = 4
+[phases]
+warm-up = "5s"
+chaos = "10s"
+calm = "10s"
+[[edits]]
+docs = 2
+rate = "10/s"
+[[fault]]
+at = "6s"
+kind = "cut"
+peers = "random 2"
+for = "5s"
+[expect]
+converge-within = "5s"
+"#;
+
+fn parse(text: &str) -> Result<Scenario, String> {
+    let mut none = |name: &str| -> Result<Found, String> { Err(format!("no topology {name:?}")) };
+    Scenario::parse("simulations/x.toml", text, &mut none).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_good_scenario_is_read() {
+    let scenario = parse(GOOD).unwrap();
+    assert_eq!((scenario.name(), scenario.peers(), scenario.span_ns()), ("x", 4, 25_000_000_000));
+}
+
+#[test]
+fn what_is_wrong_is_refused_with_its_place_and_reason() {
+    for (from, to, expected) in [
+        ("peers = 4", "peers = 4\nfoo = 1", "simulations/x.toml:6:1: unknown field `foo`"),
+        ("\"5s\"\nchaos", "\"5\"\nchaos", "simulations/x.toml:7:11: "),
+        ("schema = 1", "schema = 2", "simulations/x.toml: schema: 2 is unknown"),
+        ("random 2", "random x", "\"x\" is not a number"),
+        ("random 2", "somebody", "fault[0]: peers: the topology has no node \"somebody\""),
+        ("kind = \"cut\"", "kind = \"meteor\"", "unknown variant `meteor`"),
+        ("kind = \"cut\"", "kind = \"slow\"", "fault[0]: factor: at least 2 is needed"),
+        ("docs = 2", "docs = 0", "edits[0].docs: at least 1"),
+        ("[mesh]\npeers = 4", "topology = \"nowhere\"", "topology: no topology \"nowhere\""),
+        ("[expect]", "[config.overlay]\nlinks-max = 1\n[expect]", "overlay.links-max"),
+        ("[expect]", "[config.node]\nname = \"x\"\n[expect]", "config.node: not in a simulation"),
+        (
+            "[expect]",
+            "[checks]\nexcept = { Z9 = \"why not\" }\n[expect]",
+            "checks.except: there is no invariant \"Z9\"",
+        ),
+    ] {
+        assert!(GOOD.contains(from), "{from}");
+        let found = parse(&GOOD.replacen(from, to, 1)).expect_err(to);
+        assert!(found.contains(expected), "{to:?}: expected {expected:?}, found {found:?}");
+    }
+}
+
+#[test]
+fn the_text_is_part_of_the_identity_of_a_run() {
+    let (one, other) = (parse(GOOD).unwrap(), parse(&format!("{GOOD}# another\n")).unwrap());
+    assert_ne!(one.text(), other.text());
+}

@@ -1,0 +1,335 @@
+//! Effects: one input is handled, and what the node wants done is done.
+
+use std::fmt;
+
+use super::super::check::Sight;
+use super::super::cost;
+use super::super::host::{Asked, Life};
+use super::super::outcome::Line;
+use super::{Due, World};
+use crate::node::{
+    Boot, BootReport, Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome, Progress, Setup,
+};
+use crate::types::{Address, ClusterId, CommandId, DiskFault, NodeId};
+use crate::{documents, membership};
+
+/// Reading and changing files, without a sync.
+const IO_NS: u64 = 40_000;
+/// Reading, for each KiB.
+const IO_NS_KIB: u64 = 500;
+/// A client tries an edit so often: it may find no document, and then another client's.
+const TRIES_MAX: u32 = 3;
+/// From the start of a process to its first step.
+const START_NS: u64 = 5_000_000;
+
+impl World<'_> {
+    /// A process begins on what the disk holds.
+    pub(super) fn start(&mut self, place: u32) {
+        let now = self.mesh.now;
+        let node = &self.scenario.mesh.nodes()[place as usize];
+        let meta = membership::Meta {
+            name: node.name.clone(),
+            region: node.region.clone().unwrap_or_default(),
+            zone: node.zone.clone().unwrap_or_default(),
+            priority: node.priority,
+            observer: node.role == crate::topology::Role::Observer,
+            addresses: vec![Address::parse(&format!("/sim/{place}")).expect("short")],
+            ..membership::Meta::default()
+        };
+        let host = &mut self.mesh.hosts[place as usize];
+        if host.runs() {
+            return;
+        }
+        host.forget(now);
+        (host.down_by, host.down_since) = (None, None);
+        let setup = Setup {
+            identity: Identity { node: host.id, cluster: ClusterId::from_bytes([7; 32]) },
+            seed: self.luck.seed(&format!("node {place} epoch {}", host.epoch)),
+            meta,
+            config: self.scenario.config.clone(),
+        };
+        host.life = Life::Booting(Box::new(Boot::start(setup)));
+        host.busy_until = now + START_NS;
+        self.figures.starts += 1;
+        self.note(place, &"start");
+        self.trace.event(now, place, 0);
+        self.drain(place, now + START_NS);
+    }
+
+    /// Handles one input and performs its effects.
+    pub(super) fn step(&mut self, place: u32, input: Input) {
+        let now = self.mesh.now;
+        self.hash_input(place, &input);
+        self.note(place, &input);
+        let host = &mut self.mesh.hosts[place as usize];
+        let cost = cost::of_input(&input) * host.slowness();
+        let read = host.clock.read(now);
+        host.busy_until = now + cost;
+        host.inputs += 1;
+        match std::mem::replace(&mut host.life, Life::Off) {
+            Life::Up(mut node) => {
+                node.handle(read, input);
+                host.life = Life::Up(node);
+                self.drain(place, now + cost);
+            }
+            Life::Booting(boot) => match boot.handle(read, input) {
+                Progress::Booting(boot) => {
+                    host.life = Life::Booting(boot);
+                    self.drain(place, now + cost);
+                }
+                Progress::Ready(node, report) => {
+                    host.life = Life::Up(node);
+                    self.ready(place, &report);
+                    self.drain(place, now + cost);
+                }
+                Progress::Refused(error) => {
+                    host.life = Life::Refused;
+                    host.down_since = Some(now);
+                    self.note(place, &format_args!("refused: {error}"));
+                    let verdict = self.checks.on_refused(&Sight::new(&self.mesh, self.scenario), place, &error);
+                    self.judge(verdict);
+                }
+            },
+            life @ (Life::Off | Life::Refused) => host.life = life,
+        }
+    }
+
+    /// A node may speak from now on.
+    fn ready(&mut self, place: u32, report: &BootReport) {
+        let now = self.mesh.now;
+        self.note(place, report);
+        self.figures.cuts += u64::from(report.cut.is_some());
+        let host = self.host(place);
+        if host.ailments == 0 {
+            host.well_since = now;
+        }
+        self.seek(place);
+        let verdict = self.checks.on_ready(&Sight::new(&self.mesh, self.scenario), place, report);
+        self.judge(verdict);
+    }
+
+    pub(super) fn sight(&self) -> Sight<'_> {
+        Sight::new(&self.mesh, self.scenario)
+    }
+
+    fn drain(&mut self, place: u32, at: u64) {
+        loop {
+            let effect = match &mut self.mesh.hosts[place as usize].life {
+                Life::Up(node) => node.poll_effect(),
+                Life::Booting(boot) => boot.poll_effect(),
+                Life::Off | Life::Refused => None,
+            };
+            let Some(effect) = effect else { return };
+            self.hash_effect(&effect);
+            self.note(place, &effect);
+            self.perform(place, at, effect);
+        }
+    }
+
+    fn perform(&mut self, place: u32, at: u64, effect: Effect) {
+        match effect {
+            Effect::Send { to, lane, frame } => {
+                let Some(to) = self.place_of(to) else { return };
+                let (fate, frame) = self.mesh.net.send(at, place, to, lane, frame);
+                let Some(frame) = frame else { return };
+                if let Some(again) = fate.again {
+                    let bytes = frame.bytes.clone();
+                    let twin = super::Frame { bytes, ..frame };
+                    self.queue.push(again, self.cause, Due::Frame(twin));
+                }
+                if let Some(arrives) = fate.arrives {
+                    self.queue.push(arrives, self.cause, Due::Frame(frame));
+                }
+            }
+            Effect::Persist { id, segment, offset, bytes } => {
+                self.figures.bytes_written += bytes.len() as u64;
+                match self.host(place).disk.write(id, segment, offset, &bytes) {
+                    Ok(()) => self.sync(place, at),
+                    Err(why) => {
+                        let verdict = self.checks.edge(&self.sight(), place, &why);
+                        self.judge(verdict);
+                    }
+                }
+            }
+            Effect::Io { id, op } => {
+                let (result, bytes) = self.io(place, &op);
+                let cost = (IO_NS + bytes / 1_024 * IO_NS_KIB) * self.host(place).disk_slowness();
+                self.later(place, at + cost, Input::IoDone { id, result });
+            }
+            Effect::Task { id, task } => self.work(place, at, id, task),
+            Effect::Dial { peer, .. } => {
+                if let Some(peer) = self.place_of(peer) {
+                    self.dial(place, peer, at);
+                }
+            }
+            Effect::Close { peer, .. } => {
+                if let Some(peer) = self.place_of(peer) {
+                    self.close(place, peer);
+                }
+            }
+            Effect::Reply { id, result } => self.reply(place, id, result),
+            Effect::Notify(event) => self.notify(place, &event),
+        }
+    }
+
+    /// The place of a peer; none if nobody has this id.
+    pub(super) fn place_of(&self, id: NodeId) -> Option<u32> {
+        super::place_in(&self.mesh.hosts, id)
+    }
+
+    fn later(&mut self, place: u32, at: u64, input: Input) {
+        let epoch = self.host(place).epoch;
+        self.queue.push(at, self.cause, Due::Input { host: place, epoch, input: Box::new(input) });
+    }
+
+    /// Lets the disk sync, if it is not at it already.
+    pub(super) fn sync(&mut self, place: u32, at: u64) {
+        let disk = &self.scenario.says.disk;
+        let (least, jitter) = (disk.sync.0, disk.jitter.0);
+        let draws = self.draws.sync;
+        let host = self.host(place);
+        if !host.disk.start_sync() {
+            return;
+        }
+        host.disk_ops += 1;
+        let took = least + draws.exponential(u64::from(place), host.disk_ops, jitter);
+        let (at, epoch) = (at + took * host.disk_slowness(), host.epoch);
+        self.queue.push(at, self.cause, Due::Synced { host: place, epoch });
+    }
+
+    pub(super) fn synced(&mut self, place: u32, epoch: u32) {
+        let now = self.mesh.now;
+        if self.host(place).epoch != epoch {
+            return;
+        }
+        self.figures.syncs += 1;
+        for (id, result) in self.host(place).disk.finish_sync() {
+            self.feed(place, Input::Persisted { id, result });
+        }
+        self.sync(place, now);
+    }
+
+    fn io(&mut self, place: u32, op: &Io) -> (Result<IoOutcome, DiskFault>, u64) {
+        let disk = &mut self.host(place).disk;
+        match *op {
+            Io::List => (Ok(IoOutcome::Listed(disk.list())), 0),
+            Io::Read { segment, offset, len } => {
+                let read = disk.read(segment, offset, len);
+                let bytes = read.as_ref().map_or(0, |bytes| bytes.len() as u64);
+                (read.map(IoOutcome::Read), bytes)
+            }
+            Io::Truncate { segment, len } => (disk.truncate(segment, len).map(|()| IoOutcome::Truncated), 0),
+        }
+    }
+
+    /// One worker a peer: tasks keep their order, and take as long as the engine says.
+    fn work(&mut self, place: u32, at: u64, id: crate::types::TaskId, task: documents::Task) {
+        let host = self.host(place);
+        let took = cost::of_task(&host.engine, &task) * host.slowness();
+        let done = host.engine.run(task);
+        host.worker_free = host.worker_free.max(at) + took;
+        let at = host.worker_free;
+        self.figures.tasks += 1;
+        self.trace.debug(20, &done);
+        self.later(place, at, Input::TaskDone { id, done });
+    }
+
+    fn reply(&mut self, place: u32, id: CommandId, result: Result<Outcome, CommandError>) {
+        let Some(asked) = self.host(place).asked.remove(&id) else {
+            let verdict =
+                self.checks.edge(&self.sight(), place, &format!("an answer to command {id}, which nobody asks"));
+            return self.judge(verdict);
+        };
+        match (asked, result) {
+            (Asked::Edit { number, .. }, Ok(Outcome::Documents(documents::Outcome::Edited { stamp, .. }))) => {
+                self.figures.acknowledged += 1;
+                let verdict = self.checks.on_acknowledged(&Sight::new(&self.mesh, self.scenario), place, number, stamp);
+                self.judge(verdict);
+            }
+            (Asked::Edit { number, tries }, Err(CommandError::Documents(error)))
+                if retriable(&error) && tries < TRIES_MAX =>
+            {
+                let create = matches!(error, documents::Error::NotFound { .. });
+                self.ask_edit(place, number, tries + 1, create);
+            }
+            (Asked::Edit { .. }, _) => self.figures.edits_refused += 1,
+            (Asked::Content, result) => self.on_content(place, result),
+            (Asked::Leave, _) => self.left(place),
+        }
+    }
+
+    fn notify(&mut self, place: u32, event: &Event) {
+        let verdict = self.checks.on_event(&Sight::new(&self.mesh, self.scenario), place, event);
+        self.judge(verdict);
+    }
+
+    fn hash_input(&mut self, place: u32, input: &Input) {
+        let (now, trace) = (self.mesh.now, &mut self.trace);
+        match input {
+            Input::Wake => trace.event(now, place, 1),
+            Input::Received { from, lane, frame } => {
+                trace.event(now, place, 2 + (*lane as u8));
+                trace.word(4, u64::from(from.as_bytes()[15]) | frame.len() as u64);
+                trace.bytes(4, frame);
+            }
+            Input::Command { id, command } => {
+                trace.event(now, place, 5);
+                trace.word(5, id.value());
+                match command {
+                    Command::Documents(_) => trace.word(5, 0),
+                    other => trace.debug(5, other),
+                }
+            }
+            // Results of tasks were hashed when they were made.
+            Input::TaskDone { id, .. } => {
+                trace.event(now, place, 6);
+                trace.word(6, id.value());
+            }
+            Input::IoDone { id, result: Ok(IoOutcome::Read(bytes)) } => {
+                trace.event(now, place, 7);
+                trace.word(7, id.value());
+                trace.bytes(7, bytes);
+            }
+            Input::Persisted { id, result: Ok(()) } => {
+                trace.event(now, place, 8);
+                trace.word(8, id.value());
+            }
+            other => {
+                trace.event(now, place, 9);
+                trace.debug(9, other);
+            }
+        }
+    }
+
+    fn hash_effect(&mut self, effect: &Effect) {
+        let trace = &mut self.trace;
+        match effect {
+            Effect::Send { to, lane, frame } => {
+                trace.word(10 + (*lane as u8), u64::from(to.as_bytes()[15]));
+                trace.bytes(10, frame);
+            }
+            Effect::Persist { id, segment, offset, bytes } => {
+                trace.word(12, id.value());
+                trace.word(12, segment.value() << 40 | offset);
+                trace.bytes(12, bytes);
+            }
+            // Its answer is hashed, and it says everything.
+            Effect::Task { id, .. } => trace.word(13, id.value()),
+            other => trace.debug(14, other),
+        }
+    }
+
+    /// Tells whoever watches the run.
+    pub(super) fn note(&mut self, place: u32, what: &dyn fmt::Debug) {
+        if let Some(sink) = &mut self.sink {
+            let name = self.scenario.mesh.nodes()[place as usize].name.clone();
+            let (event, cause) = (self.cause.0, self.caused_by.0);
+            sink(Line { at: self.mesh.now, event, cause, node: name, what: format!("{what:?}") });
+        }
+    }
+}
+
+/// Whether a client tries again: the document is not there yet, or by now.
+fn retriable(error: &documents::Error) -> bool {
+    matches!(error, documents::Error::NotFound { .. } | documents::Error::Exists { .. })
+}

@@ -1,0 +1,210 @@
+//! Faults: the items of the plan begin and end, and the calm ends what is not permanent.
+
+use super::super::check::Sight;
+use super::super::disk::Stop;
+use super::super::host::{Asked, Life};
+use super::super::plan::Fault;
+use super::{Due, World};
+use crate::node::{Command, Input};
+
+impl World<'_> {
+    pub(super) fn begin(&mut self, item: usize) {
+        let says = self.mesh.plan.items[item].clone();
+        self.mesh.active[item] = true;
+        self.figures.faults += 1;
+        if let Some(until) = says.until {
+            self.queue.push(until, self.cause, Due::End { item });
+        }
+        if let Some(peer) = says.fault.peer() {
+            self.note(peer, &says.fault);
+        }
+        let now = self.mesh.now;
+        match says.fault {
+            Fault::Crash { peer } => self.stop(item, peer, Stop::Crash),
+            Fault::PowerLoss { peer } => self.stop(item, peer, Stop::PowerLoss),
+            Fault::Wipe { peer } => {
+                self.stop(item, peer, Stop::PowerLoss);
+                self.host(peer).disk.wipe();
+                self.host(peer).book.clear();
+                self.checks.on_wiped(peer);
+            }
+            Fault::Leave { peer } => {
+                if self.host(peer).node().is_some() && self.host(peer).down_by.is_none() {
+                    self.host(peer).down_by = Some(item);
+                    self.host(peer).ails();
+                    let id = self.host(peer).ask(Asked::Leave);
+                    self.feed(peer, Input::Command { id, command: Command::Leave });
+                } else {
+                    self.mesh.active[item] = false;
+                }
+            }
+            Fault::Pause { peer } => {
+                let host = self.host(peer);
+                host.pauses += 1;
+                host.paused_since.get_or_insert(now);
+                host.ails();
+                let links = self.mesh.net.links(peer).map(|(other, conn)| (peer, other, conn)).collect();
+                self.silenced(links);
+            }
+            Fault::Slow { peer, factor } => {
+                self.host(peer).slow.push((item, factor));
+                self.host(peer).ails();
+            }
+            Fault::SlowDisk { peer, factor } => self.host(peer).slow_disk.push((item, factor)),
+            Fault::FullDisk { peer } => {
+                let disk = &mut self.host(peer).disk;
+                disk.capacity = Some(disk.used());
+            }
+            Fault::FailingDisk { peer } => self.host(peer).disk.fail_next_sync = true,
+            Fault::Cut { from, to, one_way } => {
+                self.cut_off(&from, &to).iter().for_each(|peer| self.host(*peer).ails());
+                let links = self.mesh.net.cut(now, item, &from, &to, one_way);
+                self.silenced(links);
+            }
+            Fault::Loss { ppm } => self.mesh.net.loss += ppm,
+            Fault::ClockStep { peer, by_us } => self.host(peer).clock.step(by_us),
+        }
+    }
+
+    pub(super) fn end(&mut self, item: usize) {
+        if !std::mem::take(&mut self.mesh.active[item]) {
+            return;
+        }
+        let now = self.mesh.now;
+        match self.mesh.plan.items[item].fault.clone() {
+            Fault::Crash { peer } | Fault::PowerLoss { peer } | Fault::Wipe { peer } | Fault::Leave { peer } => {
+                self.restart(item, peer);
+            }
+            Fault::Pause { peer } => {
+                let host = self.host(peer);
+                host.pauses -= 1;
+                host.heals(now);
+                if host.pauses == 0 {
+                    host.paused_since = None;
+                    self.unpause(peer);
+                }
+            }
+            Fault::Slow { peer, .. } => {
+                self.host(peer).slow.retain(|(of, _)| *of != item);
+                self.host(peer).heals(now);
+            }
+            Fault::SlowDisk { peer, .. } => self.host(peer).slow_disk.retain(|(of, _)| *of != item),
+            // Space returns, but what failed stays failed until the log is opened again: the operator restarts the peer.
+            Fault::FullDisk { peer } => {
+                let capacity = self.scenario.says.disk.capacity.map(|size| size.0);
+                self.host(peer).disk.capacity = capacity;
+                self.reopen(item, peer);
+            }
+            Fault::FailingDisk { peer } => {
+                self.host(peer).disk.fail_next_sync = false;
+                self.reopen(item, peer);
+            }
+            Fault::Cut { from, to, .. } => {
+                self.cut_off(&from, &to).iter().for_each(|peer| self.host(*peer).heals(now));
+                for (at, frame) in self.mesh.net.heal(now, item) {
+                    self.queue.push(at, self.cause, Due::Frame(frame));
+                }
+            }
+            Fault::Loss { ppm } => self.mesh.net.loss -= ppm,
+            Fault::ClockStep { peer, by_us } => self.host(peer).clock.step(-by_us),
+        }
+    }
+
+    /// The peers that a cut makes unwell: the smaller side if it is small, else both.
+    fn cut_off(&self, from: &[u32], to: &[u32]) -> Vec<u32> {
+        if from.len() * 4 <= to.len() {
+            from.to_vec()
+        } else if to.len() * 4 <= from.len() {
+            to.to_vec()
+        } else {
+            from.iter().chain(to).copied().collect()
+        }
+    }
+
+    /// The process ends, unless none runs.
+    fn stop(&mut self, item: usize, place: u32, how: Stop) {
+        if !self.host(place).runs() {
+            self.mesh.active[item] = false;
+            return;
+        }
+        let verdict = self.checks.on_stopping(&Sight::new(&self.mesh, self.scenario), place);
+        self.judge(verdict);
+        self.hang_up(place, how == Stop::PowerLoss);
+        let (now, luck) = (self.mesh.now, self.draws.stop);
+        let disk = &self.scenario.says.disk;
+        let (model, torn) = (disk.model, disk.torn.0);
+        let host = self.host(place);
+        let counter = u64::from(host.epoch);
+        host.disk.stop(how, model, torn, luck, u64::from(place), counter);
+        host.life = Life::Off;
+        host.forget(now);
+        // Whoever was about to leave ails already.
+        if host.down_by.replace(item).is_none() {
+            host.ails();
+        }
+        (host.down_since, host.dark) = (Some(now), how == Stop::PowerLoss);
+        self.figures.stops += 1;
+    }
+
+    fn restart(&mut self, item: usize, place: u32) {
+        let now = self.mesh.now;
+        let host = self.host(place);
+        if host.down_by != Some(item) {
+            return;
+        }
+        host.heals(now);
+        host.dark = false;
+        if host.runs() {
+            // It was asked to leave and has not answered yet: it is stopped now, and starts again.
+            self.shut_down(place);
+        }
+        self.start(place);
+    }
+
+    /// A peer whose log takes no writes is stopped and started again.
+    fn reopen(&mut self, item: usize, place: u32) {
+        if self.host(place).node().is_some() {
+            self.stop(item, place, Stop::Crash);
+            self.restart(item, place);
+        }
+    }
+
+    /// The goodbye is said: the process ends.
+    pub(super) fn left(&mut self, place: u32) {
+        self.host(place).leaving = true;
+        let (at, epoch) = (self.host(place).busy_until + GOODBYE_NS, self.host(place).epoch);
+        self.queue.push(at, self.cause, Due::Gone { host: place, epoch });
+    }
+
+    pub(super) fn gone(&mut self, place: u32, epoch: u32) {
+        if self.host(place).epoch == epoch {
+            self.shut_down(place);
+        }
+    }
+
+    /// An orderly end: what was written is synced, links are closed.
+    fn shut_down(&mut self, place: u32) {
+        let verdict = self.checks.on_stopping(&Sight::new(&self.mesh, self.scenario), place);
+        self.judge(verdict);
+        self.hang_up(place, false);
+        let now = self.mesh.now;
+        let host = self.host(place);
+        host.disk.start_sync();
+        host.disk.finish_sync();
+        host.life = Life::Off;
+        host.forget(now);
+        (host.down_since, host.leaving) = (Some(now), false);
+    }
+
+    /// Faults are over: what is not permanent ends now.
+    pub(super) fn calm(&mut self) {
+        for item in 0..self.mesh.active.len() {
+            if self.mesh.active[item] && !self.mesh.plan.items[item].permanent {
+                self.end(item);
+            }
+        }
+    }
+}
+
+/// From the goodbye to the end of the process: the frames must leave.
+const GOODBYE_NS: u64 = 200_000_000;

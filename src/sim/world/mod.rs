@@ -1,0 +1,257 @@
+//! The run: a whole mesh in one thread under virtual time.
+//!
+//! The other driver of the node. It does what the production driver does, with events in place of sockets, files and
+//! clocks: feeds inputs, performs effects, wakes a node at its deadline. A peer handles one input at a time and is busy for
+//! a while with each, so slow peers, pauses and overload come about by themselves.
+
+mod effects;
+mod faults;
+mod feed;
+mod links;
+mod verify;
+
+pub(super) use feed::{doc_of, place_of};
+
+use super::check::{Checks, Sight, Violation};
+use super::clock::Clock;
+use super::disk::Disk;
+use super::host::Host;
+use super::luck::{Luck, Stream};
+use super::net::{Frame, Net};
+use super::outcome::{Figures, Line};
+use super::plan::Plan;
+use super::queue::{EventId, Queue};
+use super::scenario::Scenario;
+use super::trace::Trace;
+use crate::node::Input;
+use crate::types::NodeId;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// What is to happen.
+#[derive(Debug)]
+pub(super) enum Due {
+    /// An input for the process of this epoch.
+    Input { host: u32, epoch: u32, input: Box<Input> },
+    /// A frame arrives.
+    Frame(Frame),
+    /// A node's deadline.
+    Wake { host: u32, epoch: u32 },
+    /// A peer is no longer busy.
+    Resume { host: u32, epoch: u32 },
+    /// A sync ends.
+    Synced { host: u32, epoch: u32 },
+    /// A dial is decided.
+    Dialed { from: u32, to: u32 },
+    /// The other end of a link is gone.
+    FarEnd { host: u32, peer: u32, conn: u32 },
+    /// A watchdog looks at a link that was silenced.
+    Watchdog { a: u32, b: u32, conn: u32 },
+    /// A peer looks whether it is linked with a candidate.
+    Knock(links::Knock),
+    /// A peer that said goodbye stops.
+    Gone { host: u32, epoch: u32 },
+    /// A peer starts for the first time.
+    Start { host: u32 },
+    /// An item of the plan begins.
+    Begin { item: usize },
+    /// An item of the plan ends.
+    End { item: usize },
+    /// An edit of the plan.
+    Edit { number: usize },
+    /// A second has passed.
+    Tick,
+    /// Faults are over.
+    Calm,
+    /// The calm is over.
+    Verify,
+}
+
+/// The mesh as it is, for checks and for the run.
+#[derive(Debug)]
+pub(super) struct Mesh {
+    pub(super) now: u64,
+    pub(super) hosts: Vec<Host>,
+    pub(super) net: Net,
+    pub(super) plan: Plan,
+    /// Which items of the plan have begun and not ended.
+    pub(super) active: Vec<bool>,
+}
+
+/// A run.
+pub(super) struct World<'a> {
+    scenario: &'a Scenario,
+    luck: Luck,
+    draws: Draws,
+    mesh: Mesh,
+    queue: Queue<Due>,
+    trace: Trace,
+    checks: Checks,
+    figures: Figures,
+    /// The event that happens now, and the one during which it was asked for.
+    cause: EventId,
+    caused_by: EventId,
+    /// Told of each step, if anybody wants to know.
+    sink: Option<&'a mut (dyn FnMut(Line) + 'a)>,
+    content: verify::Content,
+    failure: Option<Violation>,
+}
+
+#[derive(Clone, Copy)]
+struct Draws {
+    sync: Stream,
+    stop: Stream,
+    knock: Stream,
+}
+
+impl<'a> World<'a> {
+    /// A mesh in which nothing has happened yet.
+    pub(super) fn new(
+        scenario: &'a Scenario,
+        luck: Luck,
+        plan: Plan,
+        sink: Option<&'a mut (dyn FnMut(Line) + 'a)>,
+    ) -> Self {
+        let hosts: Vec<Host> = (0..).take(scenario.peers()).map(|place| host(scenario, &luck, place)).collect();
+        let net = Net::new(scenario.mesh.clone(), scenario.says.network.clone(), &luck);
+        let draws =
+            Draws { sync: luck.stream("disk sync"), stop: luck.stream("disk stop"), knock: luck.stream("knock") };
+        let mut world = Self {
+            scenario,
+            draws,
+            checks: Checks::new(scenario, &plan, hosts.len()),
+            mesh: Mesh { now: 0, hosts, net, active: vec![false; plan.items.len()], plan },
+            queue: Queue::new(luck.stream("ties")),
+            luck,
+            trace: Trace::new(),
+            figures: Figures::default(),
+            cause: EventId::default(),
+            caused_by: EventId::default(),
+            sink,
+            content: verify::Content::default(),
+            failure: None,
+        };
+        world.schedule();
+        world
+    }
+
+    fn schedule(&mut self) {
+        let root = EventId::default();
+        for (host, at) in (0..).zip(&self.mesh.plan.starts) {
+            self.queue.push(*at, root, Due::Start { host });
+        }
+        for (item, says) in self.mesh.plan.items.iter().enumerate() {
+            self.queue.push(says.at, root, Due::Begin { item });
+        }
+        for (number, edit) in self.mesh.plan.edits.iter().enumerate() {
+            self.queue.push(edit.at, root, Due::Edit { number });
+        }
+        self.queue.push(SECOND, root, Due::Tick);
+        self.queue.push(self.scenario.calm_at(), root, Due::Calm);
+        self.queue.push(self.scenario.span_ns(), root, Due::Verify);
+    }
+
+    /// Runs to the end or to the first violation.
+    pub(super) fn run(mut self) -> Ran {
+        while self.failure.is_none() && !self.content.is_done() {
+            let Some(popped) = self.queue.pop() else { break };
+            self.mesh.now = popped.at;
+            (self.cause, self.caused_by) = (popped.id, popped.cause);
+            self.figures.queue_most = self.figures.queue_most.max(self.queue.len() as u64);
+            self.happen(popped.body);
+        }
+        self.finish()
+    }
+
+    fn happen(&mut self, due: Due) {
+        match due {
+            Due::Input { host, epoch, input } => self.input(host, epoch, *input),
+            Due::Frame(frame) => self.frame(frame),
+            Due::Wake { host, epoch } => self.wake(host, epoch),
+            Due::Resume { host, epoch } => self.resume(host, epoch),
+            Due::Synced { host, epoch } => self.synced(host, epoch),
+            Due::Dialed { from, to } => self.dialed(from, to),
+            Due::FarEnd { host, peer, conn } => self.far_end(host, peer, conn),
+            Due::Watchdog { a, b, conn } => self.watchdog(a, b, conn),
+            Due::Knock(knock) => self.knock(knock),
+            Due::Gone { host, epoch } => self.gone(host, epoch),
+            Due::Start { host } => self.start(host),
+            Due::Begin { item } => self.begin(item),
+            Due::End { item } => self.end(item),
+            Due::Edit { number } => self.edit(number),
+            Due::Tick => self.tick(),
+            Due::Calm => self.calm(),
+            Due::Verify => self.verify(),
+        }
+    }
+
+    fn tick(&mut self) {
+        let verdict = self.checks.on_tick(&Sight::new(&self.mesh, self.scenario));
+        self.judge(verdict);
+        self.mesh.hosts.iter_mut().for_each(|host| host.inputs = 0);
+        self.sample();
+        self.queue.push(self.mesh.now + SECOND, EventId::default(), Due::Tick);
+    }
+
+    /// Keeps the first violation.
+    fn judge(&mut self, verdict: Result<(), Violation>) {
+        if let Err(violation) = verdict
+            && self.failure.is_none()
+        {
+            self.failure = Some(violation);
+        }
+    }
+
+    fn host(&mut self, place: u32) -> &mut Host {
+        &mut self.mesh.hosts[place as usize]
+    }
+
+    fn finish(mut self) -> Ran {
+        self.figures.virtual_ns = self.mesh.now;
+        self.figures.events = self.trace.events();
+        self.figures.net = self.mesh.net.stats;
+        self.checks.figures(&mut self.figures);
+        let event = self.cause;
+        let at = self.mesh.now;
+        Ran {
+            figures: self.figures,
+            failure: self.failure.map(|violation| (violation, at, event)),
+            hash: self.trace.hash(),
+            checkpoints: self.trace.into_checkpoints(),
+        }
+    }
+}
+
+/// What a run came to.
+pub(super) struct Ran {
+    pub(super) figures: Figures,
+    pub(super) failure: Option<(Violation, u64, EventId)>,
+    pub(super) hash: super::trace::TraceHash,
+    pub(super) checkpoints: Vec<super::trace::TraceHash>,
+}
+
+/// The place of a peer; none if nobody has this id. Ids are places, so this is a check and not a search.
+pub(super) fn place_in(hosts: &[Host], id: NodeId) -> Option<u32> {
+    let [.., a, b, c, d] = *id.as_bytes();
+    let place = u32::from_be_bytes([a, b, c, d]).checked_sub(1)?;
+    hosts.get(place as usize).is_some_and(|host| host.id == id).then_some(place)
+}
+
+/// Ids of simulated peers rise with their place, and print as it.
+fn node_id(place: u32) -> NodeId {
+    NodeId::from_u128(0x5111_0000_0000_4000_8000_0000_0000_0000 | u128::from(place + 1))
+}
+
+fn host(scenario: &Scenario, luck: &Luck, place: u32) -> Host {
+    let clocks = scenario.says.clocks;
+    let stream = luck.stream("clocks");
+    let entity = u64::from(place);
+    let signed = |counter, most: u64| {
+        let drawn = stream.below(entity, counter, 2 * most + 1);
+        i64::try_from(drawn).unwrap_or(0) - i64::try_from(most).unwrap_or(0)
+    };
+    let mut clock = Clock::new(stream.below(entity, 0, 1_000 * SECOND), signed(1, clocks.skew.0 / 1_000));
+    clock.drift(0, i32::try_from(signed(2, clocks.drift.0)).unwrap_or(0));
+    let disk = Disk::new(scenario.says.disk.capacity.map(|size| size.0));
+    Host::new(node_id(place), clock, disk)
+}

@@ -1,0 +1,104 @@
+//! The end of a run: all documents of all live peers are read, as a client would, and judged.
+
+use std::collections::BTreeMap;
+
+use super::super::check::Violation;
+use super::super::host::Asked;
+use super::{Due, SECOND, World};
+use crate::documents::{self, Listed};
+use crate::node::{Command, CommandError, Input, Outcome};
+
+/// Documents in one page.
+const PAGE: usize = 500;
+/// A peer that has not answered by then does not answer.
+const PATIENCE: u64 = 30 * SECOND;
+
+/// What was read so far.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    /// For each peer that is asked: its documents so far.
+    reading: BTreeMap<u32, Vec<Listed>>,
+    begun: bool,
+    done: bool,
+}
+
+impl Content {
+    /// Whether everybody has answered.
+    pub(super) fn is_done(&self) -> bool {
+        self.done
+    }
+}
+
+impl World<'_> {
+    /// Once a second of the warm-up and of the calm: whether the mesh agrees by now.
+    pub(super) fn sample(&mut self) {
+        let (now, calm_at) = (self.mesh.now, self.scenario.calm_at());
+        let all_up = || self.mesh.hosts.iter().all(|host| host.node().is_some());
+        let forming = now <= self.scenario.chaos_at() && self.figures.formed_ns.is_none() && all_up();
+        let healing = now >= calm_at && self.figures.converged_ns.is_none();
+        if (!forming && !healing) || self.checks.settled(&super::Sight::new(&self.mesh, self.scenario)).is_err() {
+            return;
+        }
+        if forming {
+            self.figures.formed_ns = Some(now);
+        }
+        if healing {
+            self.figures.converged_ns = Some(now - calm_at);
+        }
+    }
+
+    /// The calm is over: what must hold at rest must hold now. Called again when patience is over.
+    pub(super) fn verify(&mut self) {
+        if std::mem::replace(&mut self.content.begun, true) {
+            let silent: Vec<_> = self.content.reading.keys().map(|place| self.sight().name(*place)).collect();
+            let what = format!("{} did not answer a scan", silent.join(", "));
+            return self.judge(Err(Violation { check: "C3", what }));
+        }
+        let verdict = self.checks.settled(&super::Sight::new(&self.mesh, self.scenario));
+        self.judge(verdict);
+        if self.mesh.plan.edits.is_empty() {
+            self.content.done = true;
+            return;
+        }
+        let live: Vec<u32> = self.sight().live().map(|(place, ..)| place).collect();
+        for place in live {
+            self.content.reading.insert(place, Vec::new());
+            self.ask_page(place, None);
+        }
+        self.queue.push(self.mesh.now + PATIENCE, self.cause, Due::Verify);
+    }
+
+    fn ask_page(&mut self, place: u32, after: Option<crate::types::DocId>) {
+        let id = self.host(place).ask(Asked::Content);
+        let command = documents::Command::Scan { prefix: String::new(), after, limit: PAGE, values: true };
+        self.feed(place, Input::Command { id, command: Command::Documents(command) });
+    }
+
+    pub(super) fn on_content(&mut self, place: u32, result: Result<Outcome, CommandError>) {
+        let page = match result {
+            Ok(Outcome::Documents(documents::Outcome::Page { docs, more })) => (docs, more),
+            other => {
+                let what = format!("{} answered a scan with {other:?}", self.sight().name(place));
+                return self.judge(Err(Violation { check: "C3", what }));
+            }
+        };
+        let (docs, more) = page;
+        let after = docs.last().map(|listed| listed.doc.clone());
+        let Some(read) = self.content.reading.get_mut(&place) else { return };
+        read.extend(docs);
+        if more {
+            // The next page is asked for when this step is over, as a client's answer would be.
+            let (now, cause) = (self.mesh.now, self.cause);
+            let id = self.host(place).ask(Asked::Content);
+            let epoch = self.host(place).epoch;
+            let command = documents::Command::Scan { prefix: String::new(), after, limit: PAGE, values: true };
+            let input = Box::new(Input::Command { id, command: Command::Documents(command) });
+            self.queue.push(now + 1, cause, Due::Input { host: place, epoch, input });
+            return;
+        }
+        let read = self.content.reading.remove(&place).unwrap_or_default();
+        let verdict = self.checks.on_content(&super::Sight::new(&self.mesh, self.scenario), place, &read);
+        self.judge(verdict);
+        self.content.done = self.content.reading.is_empty();
+    }
+}

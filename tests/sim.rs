@@ -1,0 +1,115 @@
+//! Every scenario of `simulations/`, on fixed seeds, twice: the invariants hold, the expectations are met, and both runs
+//! leave the same trace.
+//!
+//! `OXIGDAL_HA_SIM_SEEDS=A..B` adds a sweep of fresh seeds over all scenarios, bounded by `OXIGDAL_HA_SIM_SECONDS` (60).
+#![cfg(feature = "sim")]
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a sweep is bounded by the wall clock")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use oxigdal_ha::sim::{Found, Outcome, Scenario, run};
+
+/// The scenarios and how many seeds of each are run here: large meshes one, the others a few.
+macro_rules! scenarios {
+    ($($test:ident $name:literal $seeds:literal;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                passes_twice($name, $seeds);
+            }
+        )*
+
+        const NAMES: &[&str] = &[$($name),*];
+    };
+}
+
+scenarios! {
+    calm_1000 "calm-1000" 1;
+    clocks "clocks" 2;
+    crash_restart "crash-restart" 2;
+    datagrams "datagrams" 2;
+    full_disk "full-disk" 2;
+    join_through_one "join-through-one" 1;
+    kitchen_sink "kitchen-sink" 3;
+    leave_rejoin "leave-rejoin" 2;
+    lossy_links "lossy-links" 2;
+    mesh_heal "mesh-heal" 2;
+    one_way_cut "one-way-cut" 2;
+    partition_heal "partition-heal" 2;
+    power_loss "power-loss" 2;
+    rolling_restart "rolling-restart" 2;
+    slow_members "slow-members" 1;
+    star_hub_dies "star-hub-dies" 2;
+    star_hub_gone "star-hub-gone" 2;
+    tree_root_dies "tree-root-dies" 2;
+}
+
+#[test]
+fn every_scenario_is_listed_here() {
+    let found: BTreeSet<String> = std::fs::read_dir(root().join("simulations"))
+        .unwrap()
+        .filter_map(|entry| Some(entry.unwrap().file_name().to_str()?.strip_suffix(".toml")?.to_owned()))
+        .collect();
+    assert_eq!(found, NAMES.iter().map(|name| (*name).to_owned()).collect());
+}
+
+/// Fresh seeds, as CI draws them from the commit.
+#[test]
+fn a_sweep_of_fresh_seeds_passes() {
+    let Ok(seeds) = std::env::var("OXIGDAL_HA_SIM_SEEDS") else { return };
+    let (from, to) = seeds.split_once("..").expect("OXIGDAL_HA_SIM_SEEDS is A..B");
+    let (from, to): (u64, u64) = (from.parse().unwrap(), to.parse().unwrap());
+    let seconds = std::env::var("OXIGDAL_HA_SIM_SECONDS").map_or(60, |seconds| seconds.parse().unwrap());
+    let (began, bound) = (Instant::now(), Duration::from_secs(seconds));
+    let small: Vec<Scenario> = NAMES.iter().map(|name| scenario(name)).filter(|it| it.peers() <= 20).collect();
+    let (mut runs, mut failed) = (0, Vec::new());
+    'sweep: for seed in from..to {
+        for scenario in &small {
+            if began.elapsed() > bound {
+                break 'sweep;
+            }
+            runs += 1;
+            let outcome = run(scenario, seed, None);
+            if !outcome.passed() {
+                eprintln!("{outcome}");
+                failed.push(outcome);
+            }
+        }
+    }
+    println!("{runs} runs from seed {from}");
+    assert!(failed.is_empty(), "{}", told(&failed));
+}
+
+fn passes_twice(name: &str, seeds: u64) {
+    let scenario = scenario(name);
+    for seed in 1..=seeds {
+        let (first, second) = (run(&scenario, seed, None), run(&scenario, seed, None));
+        println!("{first}");
+        assert!(first.passed(), "{first}");
+        let common = first.common_events(&second);
+        assert_eq!(first.hash, second.hash, "{}: the same for {common} events only", first.replay());
+        assert_eq!(first, second, "{}", first.replay());
+    }
+}
+
+fn told(outcomes: &[Outcome]) -> String {
+    outcomes.iter().map(|outcome| format!("\n{outcome}")).collect()
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn scenario(name: &str) -> Scenario {
+    let file = Path::new("simulations").join(name).with_extension("toml");
+    let text = std::fs::read_to_string(root().join(&file)).unwrap();
+    let mut topology = |name: &str| {
+        let file = Path::new("topologies").join(name).with_extension("toml");
+        let text = std::fs::read_to_string(root().join(&file)).map_err(|error| error.to_string())?;
+        Ok(Found { file: file.display().to_string(), text })
+    };
+    Scenario::parse(&file.display().to_string(), &text, &mut topology).unwrap_or_else(|error| panic!("{error}"))
+}
