@@ -14,8 +14,9 @@ use oxigdal_ha::sim::{Found, Outcome, Scenario, run};
 
 /// The scenarios and how many seeds of each are run here: large meshes one, the others a few.
 macro_rules! scenarios {
-    ($($test:ident $name:literal $seeds:literal;)*) => {
+    ($($(#[$meta:meta])* $test:ident $name:literal $seeds:literal;)*) => {
         $(
+            $(#[$meta])*
             #[test]
             fn $test() {
                 passes_twice($name, $seeds);
@@ -27,6 +28,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    #[ignore = "minutes in a debug build: cargo test --release --test sim -- --ignored"]
     calm_1000 "calm-1000" 1;
     clocks "clocks" 2;
     crash_restart "crash-restart" 2;

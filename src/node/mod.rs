@@ -4,8 +4,8 @@
 //! [`Node::poll_effect`] until it is empty, and nothing more until [`Node::deadline`] or the next input. `handle` returns
 //! nothing and never blocks. Effects come in the order in which they must be performed.
 //!
-//! Inside, each protocol is a [`Machine`](crate::machine::Machine) that speaks only its own words. [`route`] is the wiring
-//! diagram: which machine hears whose events. [`hosted`] translates a machine's words into the edge's: messages into
+//! Inside, each protocol is a [`Machine`](crate::machine::Machine) that speaks only its own words. `route` is the wiring
+//! diagram: which machine hears whose events. `hosted` translates a machine's words into the edge's: messages into
 //! frames, records into log bytes, timers into one table.
 //!
 //! **Invariants.** The node never decides what a protocol decides. A send that depends on the disk leaves only after its
