@@ -205,7 +205,8 @@ fn who_gets_a_link_while_helpers_are_asked_is_pinged_before_it_is_accused() {
     let mut now = 1;
     let mut probe_in = None;
     let follow = |ops: &Ops, probe_in: &mut Option<Duration>| {
-        let arms = ops.iter().filter_map(|op| if let Op::Arm(Timer::Probe, wait) = op { Some(*wait) } else { None });
+        let mut arms =
+            ops.iter().filter_map(|op| if let Op::Arm(Timer::Probe, wait) = op { Some(*wait) } else { None });
         *probe_in = arms.next_back().or(*probe_in);
     };
     follow(&step_at(at(0), |cx| machine.start(cx)), &mut probe_in);
