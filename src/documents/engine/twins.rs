@@ -4,7 +4,8 @@
 //! two that put the same document. Automerge shows one of the two objects and hides the other with everything in it; people
 //! would see acknowledged edits vanish. Here all map objects that stand at the same place are read as one: of each member
 //! the newest value shows (the highest operation id, which is Automerge's own rule within one object). A write goes to the
-//! newest of the objects and is newer than what it replaces; a removal goes to all of them.
+//! object whose value shows, so that it follows what it replaces: in another one it might repeat a value that is hidden
+//! there, and Automerge makes no operation of a repetition. A removal goes to all of them.
 //!
 //! **Invariant:** what shows is a function of the set of changes alone, so it is the same on every peer.
 
@@ -60,9 +61,21 @@ impl Twins {
         Self(vec![id])
     }
 
-    /// The object that writes go to.
-    pub(super) fn newest(&self) -> &ObjId {
-        &self.0[0]
+    /// The object that a write to this member goes to: the one whose value shows, or the newest.
+    pub(super) fn place(&self, doc: &impl ReadDoc, key: &str) -> Result<&ObjId, AutomergeError> {
+        let [newest, older @ ..] = self.0.as_slice() else { unreachable!("a map has an object") };
+        let mut place = newest;
+        // Most maps were made once.
+        if !older.is_empty() {
+            let mut shown = None;
+            for id in &self.0 {
+                let value = doc.get_all(id, key)?.into_iter().map(|(_, value)| value).max();
+                if value > shown {
+                    (place, shown) = (id, value);
+                }
+            }
+        }
+        Ok(place)
     }
 
     /// The member of this name.

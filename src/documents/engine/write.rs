@@ -62,11 +62,12 @@ enum Holder {
 }
 
 impl Holder {
-    /// The object that a write to one of its places goes to.
-    fn object(&self) -> &ObjId {
-        match self {
-            Self::Map(twins) => twins.newest(),
-            Self::List(id) => id,
+    /// The object that a write to this place goes to.
+    fn object(&self, tx: &impl ReadDoc, prop: &Prop) -> Result<&ObjId, Fault> {
+        match (self, prop) {
+            (Self::Map(twins), Prop::Map(key)) => Ok(twins.place(tx, key)?),
+            (Self::Map(_), Prop::Seq(_)) => invalid("a map has no elements"),
+            (Self::List(id), _) => Ok(id),
         }
     }
 
@@ -83,7 +84,8 @@ impl Holder {
     fn get(&self, tx: &impl ReadDoc, prop: &Prop) -> Result<Option<Member>, Fault> {
         Ok(match (self, prop) {
             (Self::Map(twins), Prop::Map(key)) => twins.member(tx, key)?,
-            (holder, prop) => tx.get(holder.object(), prop.clone())?.map(|(value, id)| Member::alone(&value, id)),
+            (Self::Map(_), Prop::Seq(_)) => None,
+            (Self::List(id), prop) => tx.get(id, prop.clone())?.map(|(value, id)| Member::alone(&value, id)),
         })
     }
 }
@@ -113,7 +115,8 @@ fn walk<'a>(tx: &mut impl Transactable, steps: &'a [Cow<'a, str>], create: bool)
                 return invalid(format!("the list has no element {step}"));
             }
             None | Some(Member::Scalar(ScalarValue::Null)) if create => {
-                Holder::Map(Twins::one(tx.put_object(holder.object(), prop, ObjType::Map)?))
+                let object = holder.object(tx, &prop)?.clone();
+                Holder::Map(Twins::one(tx.put_object(object, prop, ObjType::Map)?))
             }
             Some(_) if create => return invalid(format!("{step:?} is not an object")),
             None | Some(_) => return Ok(Place::Nowhere),
@@ -128,8 +131,8 @@ fn set(tx: &mut impl Transactable, steps: &[Cow<'_, str>], value: &Value) -> Res
     match walk(tx, parents, true)? {
         Place::In(Holder::List(id)) => set_element(tx, &id, last, value),
         Place::In(Holder::Map(twins)) => {
-            let found = twins.member(tx, last)?;
-            merge_member(tx, twins.newest(), last.to_string().into(), last, found, value)
+            let (found, object) = (twins.member(tx, last)?, twins.place(tx, last)?);
+            merge_member(tx, object, last.to_string().into(), last, found, value)
         }
         Place::Inside(holder, prop, mut whole, inner) => {
             set_inside(&mut whole, inner, last, value)?;
@@ -221,8 +224,8 @@ fn put_back(tx: &mut impl Transactable, holder: &Holder, prop: Prop, whole: &Val
         Prop::Seq(_) => String::new(),
     };
     check(whole, &key, usize::from(DEPTH_MAX), false)?;
-    let found = holder.get(tx, &prop)?;
-    merge_member(tx, holder.object(), prop, &key, found, whole)
+    let (found, object) = (holder.get(tx, &prop)?, holder.object(tx, &prop)?);
+    merge_member(tx, object, prop, &key, found, whole)
 }
 
 fn merge_map(tx: &mut impl Transactable, twins: &Twins, wanted: &Map<String, Value>) -> Result<(), Fault> {
@@ -231,8 +234,8 @@ fn merge_map(tx: &mut impl Transactable, twins: &Twins, wanted: &Map<String, Val
         twins.remove(tx, key)?;
     }
     for (key, value) in sorted(wanted) {
-        let found = present.remove(key);
-        merge_member(tx, twins.newest(), key.as_str().into(), key, found, value)?;
+        let (found, object) = (present.remove(key), twins.place(tx, key)?);
+        merge_member(tx, object, key.as_str().into(), key, found, value)?;
     }
     Ok(())
 }

@@ -348,6 +348,26 @@ fn an_object_that_both_made_is_one_object() {
     assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"name": "x", "by": {"deep": {"c": 3}}}));
 }
 
+/// Each of two objects has a value of its own at one place, and the older object has the newer value. Setting what is hidden
+/// in the other one is an edit: it was taken for a repetition.
+#[test]
+fn a_value_that_is_hidden_in_a_twin_can_be_set_again() {
+    let kinds =
+        [[json!(1), json!(2)], [json!([0.5]), json!([1.5])], [json!({"type": "Point"}), json!({"type": "Line"})]];
+    for [shown, hidden] in kinds {
+        for a_is_newer in [true, false] {
+            let (mut a, mut b) = pair(json!({}));
+            let (newer, older) = if a_is_newer { (&mut a, &mut b) } else { (&mut b, &mut a) };
+            older.set("m/coordinates", hidden.clone());
+            newer.set("m/coordinates", json!("for the time being"));
+            newer.set("m/coordinates", shown.clone());
+            assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"m": {"coordinates": shown}}));
+            a.set("m/coordinates", hidden.clone());
+            assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"m": {"coordinates": hidden}}));
+        }
+    }
+}
+
 #[test]
 fn a_document_that_both_put_is_one_document() {
     let (mut a, mut b) = (Peer::new(1), Peer::new(2));
