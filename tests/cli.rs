@@ -56,6 +56,16 @@ fn topologies_are_checked_by_name() {
     assert_eq!(checked, Run { code: 0, out: out.into(), err: String::new() });
 }
 
+/// Nothing of a process reaches a simulated run: not its memory, its entropy, nor its clock.
+#[test]
+fn two_processes_leave_the_same_trace() {
+    let trace = || run(&["simulate", "run", "simulations/star-hub-dies.toml", "--seed", "7", "--json"]).json();
+    let (first, second) = (trace(), trace());
+    assert_eq!(first["runs"][0]["run"], second["runs"][0]["run"]);
+    let hash = first["runs"][0]["run"]["hash"].as_str().unwrap();
+    assert!(hash.len() == 32 && hash != "0".repeat(32), "{hash}");
+}
+
 /// A token in the environment is a token, not a path that is not there; and an error never tells it.
 #[test]
 fn the_environment_may_hold_the_token_itself() {
