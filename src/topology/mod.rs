@@ -53,6 +53,8 @@ mod quantity;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use serde::Serialize;
 
 pub use draw::{Edge, svg, text};
@@ -126,6 +128,15 @@ pub struct Place {
     pub lon: f64,
     /// North of the equator, -90 to 90.
     pub lat: f64,
+}
+
+impl fmt::Display for Place {
+    /// As people write it, to hundredths of a degree: `50.11°N 8.68°E`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |value: f64, [minus, plus]: [char; 2]| if value < 0.0 { minus } else { plus };
+        let (north, east) = (side(self.lat, ['S', 'N']), side(self.lon, ['W', 'E']));
+        write!(f, "{:.2}°{north} {:.2}°{east}", self.lat.abs(), self.lon.abs())
+    }
 }
 
 impl Topology {
