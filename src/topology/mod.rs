@@ -33,6 +33,8 @@
 //! between = ["gateway", "edge"]
 //! delay = "35ms"
 //! ```
+//! Where all nodes have a position, their own or their region's, the drawing is a map.
+//!
 //! # Invariants
 //! * A [`Topology`] is valid: holding one is the proof that names are unique, references resolve, numbers are in range,
 //!   and every node can reach every other one.

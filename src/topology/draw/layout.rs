@@ -16,6 +16,8 @@ pub(super) const BORDER: f64 = 28.0;
 const CELL: f64 = 96.0;
 /// Most edges that are drawn; a picture with more shows nothing.
 pub(super) const EDGES_MAX: usize = 2_500;
+/// Most nodes whose names are written beside them; each has a tooltip anyway.
+pub(super) const LABELS_MAX: usize = 120;
 /// Most edges whose delay is written beside them.
 const DELAYS_MAX: usize = 14;
 /// Height of a delay's letters, in pixels.
@@ -28,7 +30,7 @@ pub(super) struct Layout {
     pub(super) nodes: Vec<Point>,
     /// Of each node.
     pub(super) radii: Vec<f64>,
-    /// Of each node.
+    /// Of each node; none on a map with more than [`LABELS_MAX`].
     pub(super) labels: Vec<Label>,
     /// Height of the names' letters, in pixels.
     pub(super) size: f64,
@@ -113,7 +115,8 @@ fn on_map(topology: &Topology, places: &[Place], edges: Vec<(Edge, Link)>) -> La
         .enumerate()
         .map(|(at, node)| Named { point: nodes[at], radius: radii[at], name: &node.name, outward: outward[at] })
         .collect();
-    let labels = place(&named, size, &Around { frame: map.frame.grown(-4.0), taken: &taken, lines: &lines });
+    let around = Around { frame: map.frame.grown(-4.0), taken: &taken, lines: &lines };
+    let labels = if named.len() > LABELS_MAX { Vec::new() } else { place(&named, size, &around) };
     let (width, height) = (map.frame.right + BORDER, map.frame.bottom);
     Layout { width, height, nodes, radii, labels, size, edges, delays, map: Some(map) }
 }

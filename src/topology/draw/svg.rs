@@ -5,12 +5,10 @@ use std::fmt::Write as _;
 use super::super::{Policy, Role, Topology};
 use super::geometry::{Frame, Point, px};
 use super::labels::{Label, width};
-use super::layout::{BORDER, DELAY_SIZE, EDGES_MAX, Layout, layout};
+use super::layout::{BORDER, DELAY_SIZE, EDGES_MAX, LABELS_MAX, Layout, layout};
 use super::map::Map;
 use super::{Quality, meaning, population};
 
-/// Most nodes whose names are written beside them; each has a tooltip anyway.
-const LABELS_MAX: usize = 120;
 /// More edges than this are drawn fainter.
 const CROWD: usize = 50;
 /// Height of a key's letters, in pixels.
