@@ -81,36 +81,65 @@ impl Protocol for Ours {
     }
 }
 
+/// Members with their links, while they find each other.
+struct Forming {
+    world: World<Ours>,
+    linked: Vec<Vec<bool>>,
+}
+
+impl Forming {
+    fn input(&mut self, at: usize, input: impl FnOnce(&mut Membership, &mut Cx<'_, Membership>)) {
+        self.world.step(at, |ours, now, out| ours.input(now, out, input));
+    }
+
+    fn link(&mut self, a: usize, b: usize) {
+        if !std::mem::replace(&mut self.linked[a][b], true) {
+            self.linked[b][a] = true;
+            self.input(a, |machine, cx| machine.on_linked(cx, id(b)));
+            self.input(b, |machine, cx| machine.on_linked(cx, id(a)));
+        }
+    }
+
+    /// Links everybody with some more of those that it sees, as an overlay dials.
+    fn link_known(&mut self) {
+        for at in 0..self.linked.len() {
+            let view = self.world.members[at].machine.view();
+            let known = view.present().map(|known| member(known.id.as_bytes()));
+            let wanted: Vec<usize> = known.filter(|other| *other != at && !self.linked[at][*other]).take(16).collect();
+            wanted.into_iter().for_each(|other| self.link(at, other));
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        let members = self.linked.len();
+        let whole = |(at, ours): (usize, &Ours)| {
+            let linked = self.linked[at].iter().filter(|linked| **linked).count();
+            linked + 1 == members && ours.machine.view().present_len() == members
+        };
+        self.world.members.iter().enumerate().all(whole)
+    }
+}
+
 /// So many members that joined through one of them, know each other and are linked.
 pub(crate) fn settled(seed: u8, members: usize) -> World<Ours> {
-    let mut world = World::new(seed, (0..members).map(|at| Ours::new(seed, at)).collect());
-    let input = |world: &mut World<Ours>, at: usize, input: &dyn Fn(&mut Membership, &mut Cx<'_, Membership>)| {
-        world.step(at, |ours, now, out| ours.input(now, out, input));
-    };
-    let link = |world: &mut World<Ours>, a: usize, b: usize| {
-        input(world, a, &|machine, cx| machine.on_linked(cx, id(b)));
-        input(world, b, &|machine, cx| machine.on_linked(cx, id(a)));
-    };
+    let world = World::new(seed, (0..members).map(|at| Ours::new(seed, at)).collect());
+    let mut forming = Forming { world, linked: vec![vec![false; members]; members] };
     for at in 0..members {
-        input(&mut world, at, &Membership::start);
-        world.run(Duration::from_millis(1));
+        forming.input(at, Membership::start);
+        if at > 0 {
+            forming.link(at, 0);
+        }
+        forming.world.run(Duration::from_millis(1));
     }
-    for at in 1..members {
-        link(&mut world, at, 0);
-        world.run(Duration::from_millis(1));
-    }
-    let whole = |world: &World<Ours>| world.members.iter().all(|ours| ours.machine.view().present_len() == members);
-    for _ in 0..120 {
-        if whole(&world) {
+    for _ in 0..1_200 {
+        if forming.is_whole() {
             break;
         }
-        world.run(Duration::from_secs(1));
+        forming.link_known();
+        forming.world.run(Duration::from_millis(100));
     }
-    assert!(whole(&world), "all members join within two minutes");
-    for a in 1..members {
-        (1..a).for_each(|b| link(&mut world, a, b));
-    }
-    world.run(Duration::from_secs(10));
-    world.count();
-    world
+    assert!(forming.is_whole(), "all members find each other within two minutes");
+    forming.world.run(Duration::from_secs(10));
+    forming.world.count();
+    forming.world
 }
