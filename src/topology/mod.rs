@@ -33,6 +33,8 @@
 //! between = ["gateway", "edge"]
 //! delay = "35ms"
 //! ```
+//! Where all nodes have a position, their own or their region's, the drawing is a map.
+//!
 //! # Invariants
 //! * A [`Topology`] is valid: holding one is the proof that names are unique, references resolve, numbers are in range,
 //!   and every node can reach every other one.
@@ -52,6 +54,8 @@ mod policy;
 mod quantity;
 #[cfg(test)]
 mod tests;
+
+use std::fmt;
 
 use serde::Serialize;
 
@@ -126,6 +130,15 @@ pub struct Place {
     pub lon: f64,
     /// North of the equator, -90 to 90.
     pub lat: f64,
+}
+
+impl fmt::Display for Place {
+    /// As people write it, to hundredths of a degree: `50.11°N 8.68°E`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |value: f64, [minus, plus]: [char; 2]| if value < 0.0 { minus } else { plus };
+        let (north, east) = (side(self.lat, ['S', 'N']), side(self.lon, ['W', 'E']));
+        write!(f, "{:.2}°{north} {:.2}°{east}", self.lat.abs(), self.lon.abs())
+    }
 }
 
 impl Topology {

@@ -4,11 +4,18 @@ use std::time::Duration;
 
 use super::*;
 
-const SHIPPED: [(&str, &str); 4] = [
+const SHIPPED: [(&str, &str); 11] = [
     ("single", include_str!("../../topologies/single.toml")),
     ("star-5", include_str!("../../topologies/star-5.toml")),
     ("mesh-5", include_str!("../../topologies/mesh-5.toml")),
     ("tree-13", include_str!("../../topologies/tree-13.toml")),
+    ("two-regions", include_str!("../../topologies/two-regions.toml")),
+    ("three-regions", include_str!("../../topologies/three-regions.toml")),
+    ("abilene", include_str!("../../topologies/abilene.toml")),
+    ("nsfnet", include_str!("../../topologies/nsfnet.toml")),
+    ("nobel-eu", include_str!("../../topologies/nobel-eu.toml")),
+    ("geant2012", include_str!("../../topologies/geant2012.toml")),
+    ("germany50", include_str!("../../topologies/germany50.toml")),
 ];
 
 fn shipped(name: &str) -> Topology {
@@ -36,10 +43,11 @@ fn names(topology: &Topology) -> Vec<&str> {
 
 #[test]
 fn shipped_topologies_are_named_as_their_files_and_as_large_as_they_say() {
-    for (name, size) in [("single", 1), ("star-5", 5), ("mesh-5", 5), ("tree-13", 13)] {
+    let sizes = [1, 5, 5, 13, 6, 9, 12, 13, 28, 37, 50];
+    for ((name, _), size) in SHIPPED.into_iter().zip(sizes) {
         let topology = shipped(name);
         assert_eq!((topology.name(), topology.nodes().len()), (name, size));
-        let edges = if name == "mesh-5" { 10 } else { size - 1 };
+        let edges = if topology.overlay() == Policy::Mesh { size * (size - 1) / 2 } else { size - 1 };
         assert_eq!(topology.edges().len(), edges, "{name}");
     }
 }
@@ -244,12 +252,47 @@ fn texts_are_drawn_as_they_were() {
 fn pictures_hold_every_node_and_edge_and_nothing_from_elsewhere() {
     for (name, _) in SHIPPED {
         let (topology, picture) = (shipped(name), svg(&shipped(name)));
-        assert_eq!(picture.matches("<path class=\"edge\"").count(), topology.edges().len(), "{name}");
+        assert_eq!(picture.matches("<path class=\"edge").count(), topology.edges().len(), "{name}");
         assert_eq!(picture.matches("class=\"label\"").count(), topology.nodes().len(), "{name}");
         assert_eq!(picture.matches("://").count(), 1, "the only address is the one of SVG's name space");
         assert_eq!(picture.matches('<').count(), picture.matches('>').count());
         assert_eq!(picture, svg(&shipped(name)));
     }
+}
+
+#[test]
+fn nodes_with_places_stand_on_a_map_with_a_scale() {
+    for (name, _) in SHIPPED {
+        let (topology, picture) = (shipped(name), svg(&shipped(name)));
+        let placed = topology.nodes().len() > 1 && topology.nodes().iter().all(|node| node.position.is_some());
+        for part in ["class=\"land\"", "class=\"grid\"", " km</text>"] {
+            assert_eq!(picture.contains(part), placed, "{name}: {part}");
+        }
+    }
+    // What is north is above, what is east is to the right.
+    let picture = svg(&shipped("germany50"));
+    let at = |name: &str| {
+        let (_, rest) = picture.split_once(&format!("<title>{name}</title>")).unwrap();
+        let number = |key: &str| rest.split_once(key).unwrap().1.split('"').next().unwrap().parse::<f64>().unwrap();
+        (number("cx=\""), number("cy=\""))
+    };
+    let ((x, y), (east, south)) = (at("aachen west"), at("passau south-east"));
+    assert!(x < east && y < south);
+    let (km, pixels) = (586.6, ((east - x).powi(2) + (south - y).powi(2)).sqrt());
+    let (before, _) = picture.split_once(" km</text>").unwrap();
+    let bar = picture.split_once("class=\"bar\" d=\"M").unwrap().1;
+    let x = |after: &str| bar.split_once(after).unwrap().1.split(['V', ' ']).next().unwrap().parse::<f64>().unwrap();
+    let from: f64 = bar.split(' ').next().unwrap().parse().unwrap();
+    let bar_km: f64 = before.rsplit('>').next().unwrap().parse().unwrap();
+    let drawn = bar_km / (x("H") - from) * pixels;
+    assert!((drawn / km - 1.0).abs() < 0.03, "{drawn} km by the scale, {km} on the Earth");
+}
+
+#[test]
+fn places_are_written_as_people_write_them() {
+    let place = |lon, lat| Place { lon, lat }.to_string();
+    assert_eq!([place(8.68, 50.11), place(-78.384, -0.5)], ["50.11°N 8.68°E", "0.50°S 78.38°W"]);
+    assert!(text(&shipped("mesh-5")).contains("● fra-1  frankfurt  priority 10  50.11°N 8.68°E\n"));
 }
 
 #[test]
@@ -268,11 +311,10 @@ quickcheck::quickcheck! {
     }
 
     fn a_shipped_text_with_a_hole_never_makes_the_parser_panic(from: usize, len: usize) -> bool {
-        SHIPPED.iter().all(|(name, text)| {
-            let (from, len) = (from % text.len(), len % 40);
-            let holed: String = text.char_indices().filter(|(at, _)| !(from..from + len).contains(at)).map(|(_, c)| c).collect();
-            Topology::parse(name, &holed).map_or_else(|error| error.to_string().starts_with(name), |t| !svg(&t).is_empty())
-        })
+        let (name, text) = SHIPPED[(from ^ len) % SHIPPED.len()];
+        let (from, len) = (from % text.len(), len % 40);
+        let holed: String = text.char_indices().filter(|(at, _)| !(from..from + len).contains(at)).map(|(_, c)| c).collect();
+        Topology::parse(name, &holed).map_or_else(|error| error.to_string().starts_with(name), |t| !svg(&t).is_empty())
     }
 
     fn losses_in_a_row_are_at_least_the_worst_and_at_most_the_sum(a: u32, b: u32) -> bool {

@@ -326,34 +326,3 @@ fn the_directory_and_its_files_are_their_owners() {
     assert_eq!(mode(dir.path().join("wal")), 0o700);
     assert_eq!(mode(dir.path().join("wal").join(crate::wal::file_name(ONE))), 0o600);
 }
-
-/// Writes per second when so many are in flight at any time, each of 200 bytes.
-fn writes_per_second(in_flight: u64) -> (u64, Stats) {
-    let dir = TempDir::new_in("target").unwrap();
-    let (disk, answers) = open(dir.path());
-    let (mut submitted, mut answered, bytes) = (0, 0, [7; 200]);
-    let began = std::time::Instant::now();
-    while began.elapsed().as_millis() < 2_000 {
-        while submitted < answered + in_flight {
-            disk.submit(persist(submitted, ONE, usize::try_from(submitted).unwrap() * bytes.len(), &bytes)).unwrap();
-            submitted += 1;
-        }
-        assert_eq!(answers.recv().unwrap(), done(answered));
-        answered += 1;
-    }
-    (answered * 1_000 / u64::try_from(began.elapsed().as_millis()).unwrap(), disk.stats())
-}
-
-#[test]
-#[ignore = "a measurement: cargo test --release --lib driver::disk::tests::group -- --ignored --nocapture"]
-fn group_commit_pays() {
-    let (alone, stats) = writes_per_second(1);
-    println!("1 in flight: {alone} writes/s; {stats:?}");
-    let mut together = 0;
-    for in_flight in [16, 64, 1_024, 16_384] {
-        let (rate, stats) = writes_per_second(in_flight);
-        println!("{in_flight} in flight: {rate} writes/s; {stats:?}");
-        together = together.max(rate);
-    }
-    assert!(together >= 20 * alone, "{together} writes/s together, {alone} alone");
-}

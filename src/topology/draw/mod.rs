@@ -4,7 +4,9 @@
 //! parent at another time is for the `overlay` room to say, from who is alive then.
 
 mod geometry;
+mod labels;
 mod layout;
+mod map;
 mod shape;
 mod svg;
 mod text;

@@ -104,6 +104,7 @@ fn about(node: &Node) -> String {
     if node.role == Role::Observer {
         parts.push("observer".into());
     }
+    parts.extend(node.position.map(|place| place.to_string()));
     parts.extend(node.addresses.iter().map(ToString::to_string));
     parts.join("  ")
 }

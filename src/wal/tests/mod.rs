@@ -144,32 +144,3 @@ fn file_names_sort_and_are_spelled_one_way() {
         assert_eq!(segment_of(name), None, "{name}");
     }
 }
-
-#[test]
-#[ignore = "a measurement: cargo test --release --lib wal::tests::a_million -- --ignored --nocapture"]
-#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "it measures")]
-fn a_million_records_are_scanned_in_a_second() {
-    const RECORDS: u32 = 1_000_000;
-    for len in [100, 300] {
-        let payload = vec![7; len];
-        let mut writer = Writer::new(Config::default(), Scanner::new(ME).finish().end, STORE);
-        let mut files = BTreeMap::<_, Vec<u8>>::new();
-        let began = std::time::Instant::now();
-        for _ in 0..RECORDS {
-            let appended = writer.append(1, Hlc::default(), &payload).unwrap();
-            files.entry(appended.segment).or_default().extend_from_slice(&appended.bytes);
-        }
-        let appended = began.elapsed();
-        let files: Vec<_> = files.into_iter().map(|(segment, bytes)| (segment, Bytes::from(bytes))).collect();
-        let began = std::time::Instant::now();
-        let mut scanner = Scanner::new(ME);
-        let found: usize = files.iter().map(|(segment, bytes)| scanner.segment(*segment, bytes).unwrap().len()).sum();
-        let scanned = began.elapsed();
-        assert_eq!(u32::try_from(found), Ok(RECORDS));
-        println!(
-            "{RECORDS} records of {len} bytes in {} segments: framed in {appended:?}, scanned in {scanned:?}",
-            files.len()
-        );
-        assert!(scanned.as_secs() < 1, "the budget of DESIGN section 14");
-    }
-}

@@ -1,7 +1,6 @@
 //! What a worker does with documents, alone and against another.
 
 mod hostile;
-mod speed;
 
 use bytes::Bytes;
 use serde_json::{Value, json};

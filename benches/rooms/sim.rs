@@ -1,0 +1,36 @@
+//! The simulator: node-seconds a second of one core, the mesh forming included.
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use oxigdal_ha::sim::{Scenario, run};
+
+fn scenario(peers: usize, overlay: &str, seconds: u64, edits: &str) -> Scenario {
+    let text = format!(
+        "schema = 1\ndescription = \"a bench\"\n[mesh]\npeers = {peers}\noverlay = \"{overlay}\"\n\
+         [phases]\nwarm-up = \"{}s\"\ncalm = \"10s\"\n[join]\nwithin = \"3s\"\n{edits}",
+        seconds - 10
+    );
+    Scenario::parse("bench.toml", &text, &mut |name| Err(format!("no topology {name}"))).unwrap()
+}
+
+pub(crate) fn bench(c: &mut Criterion) {
+    let mut group = c.benchmark_group("sim");
+    group.sample_size(10);
+    let edits = "[[edits]]\ndocs = 20\nrate = \"10/s\"\nshared = \"50%\"\n";
+    let cases = [
+        ("1,000 quiet peers in a tree, whole nodes", scenario(1_000, "tree:8", 30, "")),
+        ("5 peers that edit, full mesh", scenario(5, "mesh", 60, edits)),
+        ("20 peers that edit, star", scenario(20, "star", 60, edits)),
+    ];
+    for (name, scenario) in &cases {
+        let node_seconds = scenario.span_ns() / 1_000_000_000 * scenario.peers() as u64;
+        group.throughput(Throughput::Elements(node_seconds));
+        group.bench_function(BenchmarkId::from_parameter(name), |b| {
+            b.iter(|| {
+                let outcome = run(scenario, 1, None);
+                assert!(outcome.passed(), "{outcome}");
+                outcome.hash
+            });
+        });
+    }
+    group.finish();
+}
