@@ -8,6 +8,8 @@ use oxigdal_ha::documents::{Arrived, Done, Edit, Engine, Limits, Task, Wanted};
 use oxigdal_ha::types::{Actor, CommandId, DocId, LogId, Mint, NodeId, Seq, Topic, WallTime};
 use serde_json::{Value, json};
 
+use crate::cpu::Cpu;
+
 /// Edits that are timed together, on a document that had so many more before.
 const EDITS: usize = 50;
 const KEYS: usize = 20;
@@ -72,7 +74,7 @@ pub(crate) fn apply(engine: &mut Engine, doc: &DocId, changes: Vec<Arrived>) {
     assert!(matches!(done, Done::Applied { applied, .. } if applied.len() == count));
 }
 
-fn one_document(c: &mut Criterion) {
+fn one_document(c: &mut Criterion<Cpu>) {
     let mut group = c.benchmark_group("documents");
     let doc = doc("layers/countries/FJI");
     for ops in [100, 1_000] {
@@ -120,7 +122,7 @@ fn one_document(c: &mut Criterion) {
     group.finish();
 }
 
-fn many_documents(c: &mut Criterion) {
+fn many_documents(c: &mut Criterion<Cpu>) {
     let mut group = c.benchmark_group("documents");
     let docs: Vec<DocId> = (0..DOCS).map(|n| doc(&format!("d/{n}"))).collect();
     let mut here = Writer::new(1);
@@ -150,7 +152,7 @@ fn many_documents(c: &mut Criterion) {
     group.finish();
 }
 
-fn a_large_document(c: &mut Criterion) {
+fn a_large_document(c: &mut Criterion<Cpu>) {
     let mut group = c.benchmark_group("documents");
     group.sample_size(10);
     let doc = doc("large");
@@ -182,7 +184,7 @@ pub(crate) fn bytes(changes: &[Arrived]) -> Vec<Bytes> {
     changes.iter().map(|arrived| arrived.change.clone()).collect()
 }
 
-pub(crate) fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion<Cpu>) {
     one_document(c);
     many_documents(c);
     a_large_document(c);

@@ -5,7 +5,9 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput};
 use oxigdal_ha::documents::geojson::{export, import};
 
-pub(crate) fn bench(c: &mut Criterion) {
+use crate::cpu::Cpu;
+
+pub(crate) fn bench(c: &mut Criterion<Cpu>) {
     let text = include_str!("../../examples/data/naturalearth_lowres.geojson");
     let countries = import(text, "layers/countries", None).unwrap();
     let mut group = c.benchmark_group("geojson: 177 countries");

@@ -6,12 +6,13 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput};
 use oxigdal_ha::membership::Message;
 
+use crate::cpu::Cpu;
 use crate::ours::settled;
 use crate::world::{Out, Protocol as _};
 
 const MEMBERS: usize = 1_000;
 
-pub(crate) fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion<Cpu>) {
     // Made when it is asked for: it takes a while.
     let mut world = LazyCell::new(|| settled(1, MEMBERS));
     let mut group = c.benchmark_group("membership of 1,000");

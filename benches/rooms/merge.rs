@@ -8,6 +8,7 @@ use oxigdal_ha::documents::Engine;
 use yrs::updates::decoder::Decode as _;
 use yrs::{Doc, Map as _, Transact as _, Update};
 
+use crate::cpu::Cpu;
 use crate::documents::{Writer, apply, bytes, doc, engine, history};
 
 /// Changes that are merged, onto a document that had so many before.
@@ -45,7 +46,7 @@ fn automerge_doc(changes: &[Change]) -> Automerge {
     doc
 }
 
-pub(crate) fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion<Cpu>) {
     let id = doc("merge");
     let mut group = c.benchmark_group("merge 50 changes, one by one");
     group.throughput(Throughput::Elements(CHANGES as u64));

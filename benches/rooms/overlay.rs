@@ -9,6 +9,7 @@ use oxigdal_ha::overlay::neighbors;
 use oxigdal_ha::topology::Policy;
 use oxigdal_ha::types::{Boot, Incarnation, Time};
 
+use crate::cpu::Cpu;
 use crate::world::id;
 
 const MEMBERS: usize = 1_000;
@@ -26,7 +27,7 @@ fn members() -> Vec<Member> {
     (0..MEMBERS).map(member).collect()
 }
 
-pub(crate) fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion<Cpu>) {
     let members = members();
     let mut group = c.benchmark_group("overlay: neighbours among 1,000");
     for policy in [Policy::Star, Policy::Tree { arity: 3 }, Policy::Mesh] {

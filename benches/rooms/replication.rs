@@ -11,6 +11,7 @@ use oxigdal_ha::types::{Actor, Hlc, Lane, Mint, NodeId, Now, Position, SegmentId
 use oxigdal_ha::wal::{self, Scanner, Writer};
 use oxigdal_ha::wire::{self, Kind};
 
+use crate::cpu::Cpu;
 use crate::wire::body;
 
 const ENTRIES: usize = 10_000;
@@ -159,7 +160,7 @@ impl Pair {
     }
 }
 
-pub(crate) fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion<Cpu>) {
     let bodies: Vec<Bytes> = (0..ENTRIES).map(|number| body(number as u64, 100)).collect();
     let mut group = c.benchmark_group("replication: 10,000 entries of 100 B from one peer to another");
     group.sample_size(20).throughput(Throughput::Elements(ENTRIES as u64));

@@ -3,21 +3,23 @@
 use criterion::{BenchmarkId, Criterion, Throughput};
 use oxigdal_ha::sim::{Scenario, run};
 
+use crate::cpu::Cpu;
+
 fn scenario(peers: usize, overlay: &str, seconds: u64, edits: &str) -> Scenario {
     let text = format!(
         "schema = 1\ndescription = \"a bench\"\n[mesh]\npeers = {peers}\noverlay = \"{overlay}\"\n\
-         [phases]\nwarm-up = \"{}s\"\ncalm = \"10s\"\n[join]\nwithin = \"3s\"\n{edits}",
-        seconds - 10
+         [phases]\nwarm-up = \"{}s\"\ncalm = \"20s\"\n[join]\nwithin = \"3s\"\n{edits}",
+        seconds - 20
     );
     Scenario::parse("bench.toml", &text, &mut |name| Err(format!("no topology {name}"))).unwrap()
 }
 
-pub(crate) fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion<Cpu>) {
     let mut group = c.benchmark_group("sim");
     group.sample_size(10);
     let edits = "[[edits]]\ndocs = 20\nrate = \"10/s\"\nshared = \"50%\"\n";
     let cases = [
-        ("1,000 quiet peers in a tree, whole nodes", scenario(1_000, "tree:8", 30, "")),
+        ("1,000 quiet peers in a tree, whole nodes", scenario(1_000, "tree:8", 60, "")),
         ("5 peers that edit, full mesh", scenario(5, "mesh", 60, edits)),
         ("20 peers that edit, star", scenario(20, "star", 60, edits)),
     ];

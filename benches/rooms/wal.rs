@@ -9,6 +9,8 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use oxigdal_ha::types::{Hlc, NodeId, SegmentId};
 use oxigdal_ha::wal::{Config, Scanner, Writer};
 
+use crate::cpu::Cpu;
+
 const ME: NodeId = NodeId::from_u128(7);
 const APPENDS: u64 = 10_000;
 const RECORDS: u64 = 1_000_000;
@@ -28,7 +30,7 @@ fn log(len: usize) -> Vec<(SegmentId, Bytes)> {
     files.into_iter().map(|(segment, bytes)| (segment, Bytes::from(bytes))).collect()
 }
 
-pub(crate) fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion<Cpu>) {
     let mut group = c.benchmark_group("wal");
     for len in [100, 300] {
         let payload = vec![7; len];

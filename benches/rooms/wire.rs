@@ -10,6 +10,8 @@ use oxigdal_ha::replication::{self, Batch, Entry, Name, Run};
 use oxigdal_ha::types::{Actor, Digest, Hlc, Lane, LogId, Mint, NodeId, Seq, Topic, WallTime};
 use oxigdal_ha::wire::{self, Kind};
 
+use crate::cpu::Cpu;
+
 /// Entries of a full batch, as the default configuration has it.
 const ENTRIES: u64 = 512;
 
@@ -29,7 +31,7 @@ fn batch() -> replication::Message {
     replication::Message::Push(Batch { number: 1, runs: vec![run] })
 }
 
-pub(crate) fn bench(c: &mut Criterion) {
+pub(crate) fn bench(c: &mut Criterion<Cpu>) {
     let mut group = c.benchmark_group("wire");
     let ping = membership::Message::Ping { probe: 7, digest: Digest::new(u64::MAX), gossip: Default::default() };
     let frame = wire::seal(Kind::Membership, Lane::Control, &ping);

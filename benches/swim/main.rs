@@ -2,14 +2,14 @@
 //!
 //! `cargo bench --bench swim` prints the table of `benches/README.md`; times are virtual, so all but the CPU column is a
 //! function of the seeds. Without `--bench`, as `cargo test --all-targets` runs it, a small world shows that it works.
-#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a measurement reads the clock")]
 
 mod ours;
 mod theirs;
 mod world;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use cpu_time::ThreadTime;
 use oxigdal_ha::machine::Rng;
 use world::{Counts, Protocol, World};
 
@@ -52,9 +52,9 @@ struct Found {
 impl Found {
     fn add<P: Protocol>(&mut self, case: &Case, seed: u8, mut world: World<P>) {
         world.loss_percent = case.loss_percent;
-        let began = cpu();
+        let began = ThreadTime::now();
         world.run(QUIET);
-        self.cpu += cpu().saturating_sub(began);
+        self.cpu += began.elapsed();
         let quiet = world.count();
         self.quiet.messages += quiet.messages;
         self.quiet.bytes += quiet.bytes;
@@ -83,14 +83,6 @@ impl Found {
     fn cpu_micros(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / self.periods as f64
     }
-}
-
-/// This thread's time on a core, where the system tells it: others share these cores. Else the wall's.
-fn cpu() -> Duration {
-    static ORIGIN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let nanos = stat.and_then(|stat| stat.split(' ').next()?.parse().ok());
-    nanos.map_or_else(|| ORIGIN.elapsed(), Duration::from_nanos)
 }
 
 fn quantile(all: &[Duration], percent: usize) -> f64 {

@@ -139,7 +139,8 @@ pub(crate) fn settled(seed: u8, members: usize) -> World<Ours> {
         forming.world.run(Duration::from_millis(100));
     }
     assert!(forming.is_whole(), "all members find each other within two minutes");
-    forming.world.run(Duration::from_secs(10));
+    // News of so many joins go round for a while.
+    forming.world.run(Duration::from_secs(40));
     forming.world.count();
     forming.world
 }
