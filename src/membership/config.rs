@@ -43,6 +43,8 @@ pub struct Config {
     /// Up to this many present members every pair is expected to be linked, so that a missing link counts as a lost probe.
     /// Above it a missing link alone says nothing. Keep it equal to the overlay's own bound.
     pub full_mesh_max: usize,
+    /// Most links at a time that are made only to probe members with whom the overlay makes none.
+    pub pool_max: usize,
     /// Most members known at a time, dead and left ones included.
     pub members_max: usize,
 }
@@ -62,6 +64,7 @@ impl Config {
             dead_kept: Duration::from_secs(24 * 3_600), // serf's tombstones.
             left_kept: Duration::from_secs(600),  // memberlist#253: members that left and are kept fill every exchange.
             full_mesh_max: 64,                    // The overlay's default.
+            pool_max: 8,                          // One is sought every four periods; the rest is for suspects.
             members_max: 65_536,
         };
         match profile {
