@@ -37,23 +37,32 @@ impl Before {
 }
 
 impl Membership {
-    /// Incarnations above this are refused from anybody: their subject could not answer with a higher one (memberlist#358).
+    /// Incarnations above this are refused from anybody, so that its subject can always answer with a higher one, or, in the
+    /// upper half, with a later boot (memberlist#358). There is no bound on how far one may be ahead: a refutation that had to
+    /// outbid a liar was not believed by those who had heard only half of the lies.
     const INCARNATION_MAX: u32 = 1 << 31;
-    /// Third parties may not know a member this many incarnations ahead of us.
-    const INCARNATION_JUMP_MAX: u32 = 1 << 16;
-    /// Nor this many boots.
+    /// Third parties may not know a member this many boots ahead of us: a store that was wiped counts on from the seconds of
+    /// the wall clock.
     const BOOT_JUMP_MAX: u64 = 1 << 32;
+    /// Boots above this are refused from anybody, as such incarnations are.
+    const BOOT_MAX: u64 = 1 << 63;
 
     /// Takes in several updates from one peer.
     pub(super) fn learn_all(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, updates: &Updates, source: Source) {
+        let mut fault = None;
         for update in updates.as_slice() {
             let slot = self.table.slot(update.id);
-            if let Err(why) = self.check(from, slot, update) {
-                // Who errs once is not heard out.
-                return cx.emit(Event::PeerFault { peer: from, why });
+            match self.check(from, slot, update) {
+                Ok(()) => {
+                    let grounds = Grounds::Told { from, dead: update.state == State::Dead };
+                    self.learn(cx, Word { from, source, grounds }, slot, update);
+                }
+                // It may have been lied to, and the rest may be about us.
+                Err(why) => fault = fault.or(Some(why)),
             }
-            let grounds = Grounds::Told { from, dead: update.state == State::Dead };
-            self.learn(cx, Word { from, source, grounds }, slot, update);
+        }
+        if let Some(why) = fault {
+            cx.emit(Event::PeerFault { peer: from, why });
         }
     }
 
@@ -91,18 +100,16 @@ impl Membership {
     /// Whether a correct peer may say this.
     fn check(&self, from: NodeId, slot: Option<Slot>, update: &Update) -> Result<(), String> {
         let (id, boot, incarnation) = (update.id, update.boot, update.incarnation);
-        let known = slot.map(|slot| &self.table.entry(slot).member).map(|member| (member.boot, member.incarnation));
-        let (known_boot, known_incarnation) = known.unwrap_or_default();
-        if boot.value().saturating_sub(known_boot.value()) > Self::BOOT_JUMP_MAX {
-            return Err(format!("boot {boot} of {id} is too far above {known_boot}"));
+        let known = slot.map_or(Boot::ZERO, |slot| self.table.entry(slot).member.boot);
+        let jump = boot.value().saturating_sub(known.value());
+        // The member itself may be any number ahead: it lived on while we did not see it. And of ourselves we hear whatever
+        // others were made to believe, and rise above it.
+        let hearsay = from != id && slot != Some(Slot::ME);
+        if boot.value() > Self::BOOT_MAX || (jump > Self::BOOT_JUMP_MAX && hearsay) {
+            return Err(format!("boot {boot} of {id} is too far above {known}"));
         }
         if incarnation.value() > Self::INCARNATION_MAX {
             return Err(format!("incarnation {incarnation} of {id} is above all"));
-        }
-        let jump = incarnation.value().saturating_sub(known_incarnation.value());
-        // The member itself may be any number ahead: it lived on while we did not see it.
-        if known.is_some() && boot == known_boot && from != id && jump > Self::INCARNATION_JUMP_MAX {
-            return Err(format!("incarnation {incarnation} of {id} is too far above {known_incarnation}"));
         }
         if update.state == State::Suspect && update.accusers.as_slice().is_empty() {
             return Err(format!("{id} is suspect without an accuser"));
@@ -142,6 +149,9 @@ impl Membership {
         let change = self.table.amend(slot, now, cx.rng(), |entry| {
             let raised = (update.boot, update.incarnation) > (entry.member.boot, entry.member.incarnation);
             let reborn = update.boot > entry.member.boot;
+            if raised && before.known && before.claim == State::Suspect {
+                entry.spoken_for = if from == update.id { 0 } else { entry.spoken_for.saturating_add(1) };
+            }
             let change = entry.merge(update);
             if change.status {
                 let refuted = before.known && before.claim == State::Dead && entry.is_present() && !reborn;

@@ -4,6 +4,8 @@
 //! - *Dead* is an accusation that is as sure as can be: the subject has the shortest suspicion's time to refute it, and is
 //!   asked once more before it ends.
 //! - *Left*, of a member that is linked with us, is asked of that member.
+//! - *Alive* after all, of a suspect, is believed some times; then it has to speak for itself, so that nobody keeps a member
+//!   that crashed among the living.
 //! - *Alive* again after it was dead or had left: where everybody is linked with everybody, a link to it is sought, and only
 //!   its own word brings it back. Where links are few, word of mouth has to do.
 //!
@@ -16,6 +18,9 @@ use super::table::Slot;
 use super::{Event, Membership, State, Timer};
 use crate::machine::Cx;
 use crate::types::{Address, NodeId, Time};
+
+/// Others may refute so many suspicions of a member before it has to do so itself.
+const SPOKEN_FOR_MAX: u8 = 3;
 
 /// How far an update is believed.
 pub(super) enum Belief<'a> {
@@ -33,6 +38,11 @@ impl Membership {
         if from == self.me || (from == update.id && update.state != State::Dead) {
             return as_said;
         }
+        let raised = (update.boot, update.incarnation) > (entry.member.boot, entry.member.incarnation);
+        let can_ask = entry.linked || !self.is_sparse();
+        if raised && entry.claim == State::Suspect && entry.spoken_for >= SPOKEN_FOR_MAX && can_ask {
+            return Belief::Ask;
+        }
         match (entry.is_present(), update.state) {
             (true, State::Dead) => {
                 let mut accusers = update.accusers.clone();
@@ -42,7 +52,7 @@ impl Membership {
                 Belief::Is(Cow::Owned(Update { state: State::Suspect, accusers, age_s: 0, ..update.clone() }), true)
             }
             (true, State::Left) if entry.linked => Belief::Ask,
-            (false, State::Alive | State::Suspect) if entry.linked || !self.is_sparse() => Belief::Ask,
+            (false, State::Alive | State::Suspect) if can_ask => Belief::Ask,
             _ => as_said,
         }
     }

@@ -25,8 +25,6 @@ const SILENCES_MAX: u8 = 3;
 const WITNESSES: u64 = 3;
 /// So often a probe goes to a member without a link, which should have one.
 const FAR_EVERY: u32 = 2;
-/// And so often where links are few: those linked with it watch it.
-const FAR_EVERY_SPARSE: u32 = 4;
 /// Most suspects among which one is sought that still needs a witness.
 const SUSPECTS_LOOKED_AT: usize = 16;
 /// Most members that wait to be probed out of turn.
@@ -184,7 +182,7 @@ impl Membership {
             return Some(slot);
         }
         self.turn = self.turn.wrapping_add(1);
-        let far_every = if self.is_sparse() { FAR_EVERY_SPARSE } else { FAR_EVERY };
+        let far_every = if self.is_sparse() { self.config.far_every.max(1) } else { FAR_EVERY };
         let far_turn = self.turn.is_multiple_of(far_every) && !self.table.far.is_empty();
         if far_turn || self.table.near.is_empty() {
             return self.table.far.draw(cx.rng());
@@ -301,8 +299,9 @@ impl Membership {
         let gossip = self.piggyback(cx.now().mono, from, slot);
         cx.send(from, Message::Ack { probe, digest: self.table.digest(), gossip });
         self.compare(cx, from, digest);
-        if slot.is_none() {
-            self.exchange(cx, from, true);
+        match slot {
+            Some(slot) => self.table.heard(slot),
+            None => self.exchange(cx, from, true),
         }
     }
 
@@ -315,6 +314,7 @@ impl Membership {
             self.pace.saw(round_trip);
             if self.table.slot(from) == Some(slot) {
                 self.table.set_rtt(slot, round_trip);
+                self.table.heard(slot);
             }
             self.probe = None;
             if stage != Stage::Concluded {

@@ -64,6 +64,8 @@ pub(super) struct Entry {
     pub(super) lost: bool,
     /// Whether there was a link with this life of it: then one can be made.
     pub(super) met: bool,
+    /// How often others spoke for it while it was suspect, since it last spoke for itself.
+    pub(super) spoken_for: u8,
     /// Round trip of the last answered direct probe.
     pub(super) rtt: Option<Duration>,
     /// When it may be forgotten, if it is dead or has left.
@@ -120,6 +122,7 @@ impl Entry {
             linked: false,
             lost: false,
             met: false,
+            spoken_for: 0,
             rtt: None,
             forget_at: Time::ZERO,
             flaps: 0,
@@ -318,6 +321,11 @@ impl Table {
     /// For what no index depends on.
     pub(super) fn set_rtt(&mut self, slot: Slot, rtt: Duration) {
         self.entries[slot.index()].rtt = Some(rtt);
+    }
+
+    /// It spoke for itself.
+    pub(super) fn heard(&mut self, slot: Slot) {
+        self.entries[slot.index()].spoken_for = 0;
     }
 
     /// Whom to probe in this step of all: the member so many places ahead on the circle of ids. Members with equal views

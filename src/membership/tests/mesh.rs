@@ -63,6 +63,11 @@ pub(super) struct Counts {
     pub(super) suspicions: u64,
     /// Links asked for by membership itself.
     pub(super) dials: u64,
+    /// Goodbyes seen of members that said none, and comebacks of members that are down: (observer, subject).
+    pub(super) false_leaves: Vec<(usize, usize)>,
+    pub(super) ghosts: Vec<(usize, usize)>,
+    /// Messages sent, by sender.
+    pub(super) sent: Vec<u32>,
     /// Deaths declared of members that were up: (observer, subject, when).
     pub(super) false_deaths: Vec<(usize, usize, Time)>,
     /// Deaths declared of members that were down.
@@ -87,6 +92,8 @@ pub(super) struct Mesh {
     stalls: BTreeMap<usize, (Stall, Duration, Time)>,
     /// Whether the whole table of a node is compared at every step, or only whom its events name.
     pub(super) strict: bool,
+    /// Whose messages need not make sense.
+    pub(super) liar: Option<usize>,
     /// Whether messages are encoded, for bytes and the trace.
     pub(super) measure: bool,
     pub(super) counts: Counts,
@@ -112,6 +119,7 @@ impl Mesh {
             loss_percent: 0,
             stalls: BTreeMap::new(),
             strict: false,
+            liar: None,
             measure: true,
             counts: Counts::default(),
         }
@@ -281,6 +289,28 @@ impl Mesh {
         self.link(node, seed);
     }
 
+    /// Starts it again and links it with all that are up.
+    pub(super) fn revive(&mut self, node: usize) {
+        self.restart(node, (node + 1) % self.len());
+        for peer in 0..self.len() {
+            if peer != node {
+                self.link(node, peer);
+            }
+        }
+    }
+
+    /// Some time up to this long goes by.
+    pub(super) fn pause(&mut self, most: Duration) {
+        let pause = Duration::from_nanos(self.rng.below(most.as_nanos().try_into().unwrap()));
+        self.run(pause);
+    }
+
+    /// A message that this node's machine never made.
+    pub(super) fn forge(&mut self, from: usize, to: usize, message: Message) {
+        let (life, delay) = (self.nodes[to].life, Duration::from_micros(20_000 + self.rng.below(4_000)));
+        self.after(delay, Happens::Deliver { from, to, life, message });
+    }
+
     pub(super) fn leave(&mut self, node: usize) {
         self.step(node, Membership::leave);
     }
@@ -435,7 +465,7 @@ impl Mesh {
         self.step(to, |machine, cx| machine.on_message(cx, id(from), message));
         assert_eq!(seen, self.counts.deaths.len() + self.counts.false_deaths.len(), "I5: nobody dies by a message");
         let after = self.nodes[to].own;
-        if accused && !self.nodes[to].machine.leaving {
+        if accused && !self.nodes[to].machine.leaving && self.liar != Some(from) {
             assert!(after > (boot, incarnation), "I6: accused, not defended");
         }
     }
@@ -491,6 +521,8 @@ impl Mesh {
         if self.measure {
             let bytes = bincode::encode_to_vec(&message, bincode::config::standard()).unwrap();
             self.counts.messages += 1;
+            self.counts.sent.resize(self.nodes.len(), 0);
+            self.counts.sent[from] += 1;
             self.counts.bytes += bytes.len() as u64;
             let seed = self.counts.trace ^ self.now.as_nanos() ^ (from as u64) << 32;
             self.counts.trace = xxhash_rust::xxh3::xxh3_64_with_seed(&bytes, seed);
@@ -521,12 +553,20 @@ impl Mesh {
             }
             Event::Suspected { .. } => self.counts.suspicions += 1,
             Event::PeerFault { why, .. } => self.counts.faults.push(why),
-            Event::Joined { member, .. }
-            | Event::Updated { member }
-            | Event::Refuted { member, .. }
-            | Event::Left { member, .. } => {
+            Event::Joined { member, .. } => {
+                if !self.nodes[self.index[&member]].up {
+                    self.counts.ghosts.push((observer, self.index[&member]));
+                }
                 self.check_rank(observer, member);
             }
+            Event::Left { member, .. } => {
+                let subject = &self.nodes[self.index[&member]];
+                if subject.up && !subject.machine.leaving {
+                    self.counts.false_leaves.push((observer, self.index[&member]));
+                }
+                self.check_rank(observer, member);
+            }
+            Event::Updated { member } | Event::Refuted { member, .. } => self.check_rank(observer, member),
             Event::Seek { member, .. } => {
                 self.counts.dials += 1;
                 self.after(HANDSHAKE, Happens::Dial { from: observer, to: self.index[&member] });
