@@ -21,12 +21,16 @@ pub(super) fn log(event: &Event) {
 fn membership(event: &membership::Event) {
     use membership::Event as E;
     match event {
-        E::Joined { member } => tracing::info!(%member, "a member joined"),
-        E::Suspected { member, by } => tracing::info!(%member, %by, "a member is suspect"),
-        E::Refuted { member } => tracing::info!(%member, "a suspect answered"),
-        E::Died { member, by } => tracing::warn!(%member, %by, "a member is dead"),
-        E::Left { member } => tracing::info!(%member, "a member left"),
-        E::Defended { incarnation } => tracing::warn!(%incarnation, "this peer was suspect and has answered"),
+        E::Joined { member, from } => tracing::info!(%member, %from, "a member joined"),
+        E::Suspected { member, by, grounds } => tracing::info!(%member, %by, ?grounds, "a member is suspect"),
+        E::Refuted { member, from } => tracing::info!(%member, %from, "a suspect answered"),
+        E::Died { member, by, accusers, suspected_ms, health } => {
+            tracing::warn!(%member, %by, accusers = accusers.len(), suspected_ms, health, "a member is dead");
+        }
+        E::Left { member, from } => tracing::info!(%member, %from, "a member left"),
+        E::Defended { incarnation, from } => {
+            tracing::warn!(%incarnation, %from, "this peer was suspect and has answered");
+        }
         E::PeerFault { peer, why } => tracing::warn!(%peer, %why, "a peer sent what no correct peer sends"),
         other => tracing::debug!(event = ?other, "membership"),
     }

@@ -217,7 +217,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut remembered = Remembered::open(dir.path(), NodeId::from_u128(1));
         assert_eq!(remembered.deadline(), None);
-        let joined = Event::Membership(membership::Event::Joined { member: NodeId::from_u128(2) });
+        let joined =
+            Event::Membership(membership::Event::Joined { member: NodeId::from_u128(2), from: NodeId::from_u128(2) });
         remembered.hear(&joined, Time::from_nanos(5));
         remembered.hear(&joined, Time::from_nanos(9));
         assert_eq!(remembered.deadline(), Some(Time::from_nanos(5) + PAUSE));

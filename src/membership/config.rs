@@ -43,6 +43,11 @@ pub struct Config {
     /// Up to this many present members every pair is expected to be linked, so that a missing link counts as a lost probe.
     /// Above it a missing link alone says nothing. Keep it equal to the overlay's own bound.
     pub full_mesh_max: usize,
+    /// Where links are few, one probe in so many goes to a member without one, over a link made for it; the others to those
+    /// linked, whose turn comes far more often. A handshake is some kilobytes.
+    pub far_every: u32,
+    /// Most links at a time that are made only to probe members with whom the overlay makes none.
+    pub pool_max: usize,
     /// Most members known at a time, dead and left ones included.
     pub members_max: usize,
 }
@@ -62,6 +67,8 @@ impl Config {
             dead_kept: Duration::from_secs(24 * 3_600), // serf's tombstones.
             left_kept: Duration::from_secs(600),  // memberlist#253: members that left and are kept fill every exchange.
             full_mesh_max: 64,                    // The overlay's default.
+            far_every: 4,                         // Each member is probed over a new link every four periods, by somebody.
+            pool_max: 8,                          // One is sought every four periods; the rest is for suspects.
             members_max: 65_536,
         };
         match profile {
@@ -82,6 +89,7 @@ impl Config {
                 suspicion_floor: Duration::from_secs(6),
                 gossip_period: Duration::from_millis(500), // memberlist's WAN profile.
                 gossip_fanout: 4,                          // memberlist's WAN profile.
+                far_every: 16,                             // About 100 B/s on a metered link.
                 reconnect_period: Duration::from_secs(10),
                 ..lan
             },

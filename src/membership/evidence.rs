@@ -1,8 +1,9 @@
 //! What is said of members: checked, merged, and what follows from it.
 
+use super::hearsay::Belief;
 use super::message::Update;
 use super::table::{Change, Slot};
-use super::{Event, Membership, Message, Meta, State, Timer, Updates};
+use super::{Event, Grounds, Membership, Message, Meta, State, Timer, Updates};
 use crate::machine::Cx;
 use crate::types::{Boot, Incarnation, NodeId, Time};
 
@@ -13,6 +14,14 @@ pub(super) enum Source {
     News,
     /// It is part of a whole: what was not known here need not be news elsewhere.
     Exchange,
+}
+
+/// Who says something, where it came from, and what makes of it a suspicion.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Word {
+    pub(super) from: NodeId,
+    pub(super) source: Source,
+    pub(super) grounds: Grounds,
 }
 
 /// What is compared to see what followed from a merge.
@@ -28,63 +37,79 @@ impl Before {
 }
 
 impl Membership {
-    /// Incarnations above this are refused from anybody: their subject could not answer with a higher one (memberlist#358).
+    /// Incarnations above this are refused from anybody, so that its subject can always answer with a higher one, or, in the
+    /// upper half, with a later boot (memberlist#358). There is no bound on how far one may be ahead: a refutation that had to
+    /// outbid a liar was not believed by those who had heard only half of the lies.
     const INCARNATION_MAX: u32 = 1 << 31;
-    /// Third parties may not know a member this many incarnations ahead of us.
-    const INCARNATION_JUMP_MAX: u32 = 1 << 16;
-    /// Nor this many boots.
+    /// Third parties may not know a member this many boots ahead of us: a store that was wiped counts on from the seconds of
+    /// the wall clock.
     const BOOT_JUMP_MAX: u64 = 1 << 32;
+    /// Boots above this are refused from anybody, as such incarnations are.
+    const BOOT_MAX: u64 = 1 << 63;
 
     /// Takes in several updates from one peer.
     pub(super) fn learn_all(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, updates: &Updates, source: Source) {
+        let mut fault = None;
         for update in updates.as_slice() {
             let slot = self.table.slot(update.id);
-            if let Err(why) = self.check(from, slot, update) {
-                // Who errs once is not heard out.
-                return cx.emit(Event::PeerFault { peer: from, why });
+            match self.check(from, slot, update) {
+                Ok(()) => {
+                    let grounds = Grounds::Told { from, dead: update.state == State::Dead };
+                    self.learn(cx, Word { from, source, grounds }, slot, update);
+                }
+                // It may have been lied to, and the rest may be about us.
+                Err(why) => fault = fault.or(Some(why)),
             }
-            self.learn_of(cx, from, slot, update, source);
+        }
+        if let Some(why) = fault {
+            cx.emit(Event::PeerFault { peer: from, why });
         }
     }
 
-    /// Takes in what `from` says of a member, which was checked.
-    pub(super) fn learn(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, update: &Update, source: Source) {
-        self.learn_of(cx, from, self.table.slot(update.id), update, source);
-    }
-
-    /// The same, of the member in this slot, if it is known.
-    fn learn_of(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, slot: Option<Slot>, update: &Update, source: Source) {
-        if slot == Some(Slot::ME) {
-            self.defend(cx, from, update);
-        } else if let Some(slot) = slot {
-            let entry = self.table.entry(slot);
-            if entry.compare(update).any() {
-                let before = Before { claim: entry.claim, known: true };
-                self.take_in(cx, from, slot, update, &before, source);
-            } else if source == Source::News && entry.rank() == update.rank() {
-                self.heard_again(slot);
+    /// Takes in what is said of the member in this slot, if it is known, after it was checked.
+    pub(super) fn learn(&mut self, cx: &mut Cx<'_, Self>, word: Word, slot: Option<Slot>, update: &Update) {
+        let Some(slot) = slot else {
+            if let Some(slot) = self.meet(cx, word.from, update) {
+                let before = Before { claim: State::Left, known: false };
+                self.take_in(cx, word, slot, update, &before);
             }
-        } else if let Some(slot) = self.meet(cx, from, update) {
-            let before = Before { claim: State::Left, known: false };
-            self.take_in(cx, from, slot, update, &before, source);
+            return;
+        };
+        if slot == Slot::ME {
+            return self.defend(cx, word.from, update);
+        }
+        let entry = self.table.entry(slot);
+        if !entry.compare(update).any() {
+            return;
+        }
+        match self.weigh(word.from, slot, update) {
+            Belief::Is(update, sure) => {
+                let entry = self.table.entry(slot);
+                if entry.compare(&update).any() {
+                    let before = Before { claim: entry.claim, known: true };
+                    self.take_in(cx, word, slot, &update, &before);
+                }
+                if sure {
+                    self.make_sure(cx, slot);
+                }
+            }
+            Belief::Ask => self.ask(cx, slot, update),
         }
     }
 
     /// Whether a correct peer may say this.
     fn check(&self, from: NodeId, slot: Option<Slot>, update: &Update) -> Result<(), String> {
         let (id, boot, incarnation) = (update.id, update.boot, update.incarnation);
-        let known = slot.map(|slot| &self.table.entry(slot).member).map(|member| (member.boot, member.incarnation));
-        let (known_boot, known_incarnation) = known.unwrap_or_default();
-        if boot.value().saturating_sub(known_boot.value()) > Self::BOOT_JUMP_MAX {
-            return Err(format!("boot {boot} of {id} is too far above {known_boot}"));
+        let known = slot.map_or(Boot::ZERO, |slot| self.table.entry(slot).member.boot);
+        let jump = boot.value().saturating_sub(known.value());
+        // The member itself may be any number ahead: it lived on while we did not see it. And of ourselves we hear whatever
+        // others were made to believe, and rise above it.
+        let hearsay = from != id && slot != Some(Slot::ME);
+        if boot.value() > Self::BOOT_MAX || (jump > Self::BOOT_JUMP_MAX && hearsay) {
+            return Err(format!("boot {boot} of {id} is too far above {known}"));
         }
         if incarnation.value() > Self::INCARNATION_MAX {
             return Err(format!("incarnation {incarnation} of {id} is above all"));
-        }
-        let jump = incarnation.value().saturating_sub(known_incarnation.value());
-        // The member itself may be any number ahead: it lived on while we did not see it.
-        if known.is_some() && boot == known_boot && from != id && jump > Self::INCARNATION_JUMP_MAX {
-            return Err(format!("incarnation {incarnation} of {id} is too far above {known_incarnation}"));
         }
         if update.state == State::Suspect && update.accusers.as_slice().is_empty() {
             return Err(format!("{id} is suspect without an accuser"));
@@ -114,28 +139,30 @@ impl Membership {
         Some(self.table.add(update.id, cx.now().mono))
     }
 
-    fn take_in(
-        &mut self,
-        cx: &mut Cx<'_, Self>,
-        from: NodeId,
-        slot: Slot,
-        update: &Update,
-        before: &Before,
-        source: Source,
-    ) {
-        let now = cx.now().mono;
-        let linked = self.table.entry(slot).linked || (!before.known && self.strangers.remove(&update.id));
+    fn take_in(&mut self, cx: &mut Cx<'_, Self>, word: Word, slot: Slot, update: &Update, before: &Before) {
+        let (now, from) = (cx.now().mono, word.from);
+        let linked = self.is_linked(update.id);
         let forget_at = self.forget_at(now, update);
         let accusers = self.table.entry(slot).accusers.as_slice().len();
         let (old_meta, old_boot) = (self.table.entry(slot).member.meta.clone(), self.table.entry(slot).member.boot);
+        let suspected = self.suspected_for(now, slot);
         let change = self.table.amend(slot, now, cx.rng(), |entry| {
             let raised = (update.boot, update.incarnation) > (entry.member.boot, entry.member.incarnation);
             let reborn = update.boot > entry.member.boot;
-            let change = entry.merge(update);
-            if change.status && before.claim == State::Dead && before.known && !reborn && entry.claim == State::Alive {
-                entry.flapped(now);
+            if raised && before.known && before.claim == State::Suspect {
+                entry.spoken_for = if from == update.id { 0 } else { entry.spoken_for.saturating_add(1) };
             }
-            entry.linked = linked;
+            let change = entry.merge(update);
+            if change.status {
+                let refuted = before.known && before.claim == State::Dead && entry.is_present() && !reborn;
+                entry.unstable(now, refuted);
+                match entry.claim {
+                    State::Suspect => entry.grounds = Some(Box::new(word.grounds)),
+                    State::Alive | State::Left => entry.grounds = None,
+                    State::Dead => {}
+                }
+            }
+            (entry.linked, entry.met) = (linked, linked || (entry.met && !reborn));
             entry.lost &= !raised;
             if change.status && !entry.is_present() {
                 entry.forget_at = forget_at;
@@ -147,12 +174,15 @@ impl Membership {
         let redescribed = (change.described && *entry.member.meta != *old_meta) || entry.member.boot > old_boot;
         let (claim, present) = (entry.claim, entry.is_present());
         let is_news = before.known || present;
-        let spreads = source == Source::News || (is_news && (from == update.id || !self.is_fresh(now)));
+        let spreads = word.source == Source::News || (is_news && (from == update.id || !self.is_fresh(now)));
         if spreads && (change.status || change.described || hastened) {
-            self.enqueue(cx, slot);
+            self.enqueue(cx, slot, from);
         }
-        self.follow_suspicion(cx, from, slot, before.claim == State::Suspect, change, hastened);
-        self.tell(cx, from, slot, before, change, redescribed);
+        self.follow_suspicion(cx, word, slot, before.claim == State::Suspect, change, hastened);
+        self.tell(cx, word, slot, before, change, suspected);
+        if redescribed && present && before.was_present() {
+            cx.emit(Event::Updated { member: update.id });
+        }
         self.arm_reconnect(cx);
         self.arm_reap(cx);
         if before.known && !before.was_present() && claim == State::Alive && from == update.id {
@@ -163,33 +193,35 @@ impl Membership {
 
     /// Tells the host what changed.
     fn tell(
-        &mut self,
+        &self,
         cx: &mut Cx<'_, Self>,
-        from: NodeId,
+        word: Word,
         slot: Slot,
         before: &Before,
         change: Change,
-        redescribed: bool,
+        suspected: std::time::Duration,
     ) {
-        let entry = self.table.entry(slot);
-        let member = entry.member.id;
-        let by = entry.accusers.as_slice().first().copied().unwrap_or(from);
-        let by = if entry.accusers.as_slice().contains(&from) { from } else { by };
+        let (entry, from) = (self.table.entry(slot), word.from);
+        let (member, accusers) = (entry.member.id, entry.accusers.as_slice());
+        let by = accusers.first().copied().filter(|_| !accusers.contains(&from)).unwrap_or(from);
         let (was_present, present) = (before.was_present(), entry.is_present());
         if present && !was_present {
-            cx.emit(Event::Joined { member });
+            cx.emit(Event::Joined { member, from });
         }
         match entry.claim {
             State::Alive if change.status && was_present && before.claim == State::Suspect => {
-                cx.emit(Event::Refuted { member });
+                cx.emit(Event::Refuted { member, from });
             }
-            State::Suspect if change.status => cx.emit(Event::Suspected { member, by }),
-            State::Dead if change.status && was_present => cx.emit(Event::Died { member, by }),
-            State::Left if change.status && was_present => cx.emit(Event::Left { member }),
+            State::Suspect if change.status => cx.emit(Event::Suspected { member, by, grounds: word.grounds }),
+            State::Dead if change.status && was_present => cx.emit(Event::Died {
+                member,
+                by,
+                accusers: accusers.to_vec(),
+                suspected_ms: u64::try_from(suspected.as_millis()).unwrap_or(u64::MAX),
+                health: self.health.score(),
+            }),
+            State::Left if change.status && was_present => cx.emit(Event::Left { member, from }),
             _ => {}
-        }
-        if redescribed && present && was_present {
-            cx.emit(Event::Updated { member });
         }
     }
 
@@ -202,8 +234,8 @@ impl Membership {
         let me = self.table.me();
         let (boot, incarnation) = (me.member.boot, me.member.incarnation);
         if (update.boot, update.incarnation) < (boot, incarnation) {
-            // The accuser has not heard our answer. If it still spreads, it will; else tell this one.
-            if update.state != State::Alive && !self.queue.contains(Slot::ME) {
+            // The accuser has not heard our answer, or not from us.
+            if update.state != State::Alive {
                 self.answer_to = Some(from);
             }
             return;
@@ -213,7 +245,8 @@ impl Membership {
             return;
         }
         // A later boot than ours was seen: our counter of boots was set back. We go on above it.
-        let (boot, incarnation) = if update.boot > boot {
+        // And before our incarnations are used up, by somebody who keeps claiming high ones, we begin anew.
+        let (boot, incarnation) = if update.boot > boot || update.incarnation.value() > Self::INCARNATION_MAX / 2 {
             (update.boot.next(), Incarnation::ZERO)
         } else {
             (boot, update.incarnation.next())
@@ -224,7 +257,7 @@ impl Membership {
         }
         self.rise(cx, boot, incarnation);
         self.answer_to = Some(from);
-        cx.emit(Event::Defended { incarnation });
+        cx.emit(Event::Defended { incarnation, from });
     }
 
     /// Speaks with a higher (boot, incarnation) from now on.
@@ -235,13 +268,19 @@ impl Membership {
             (me.member.boot, me.member.incarnation) = (boot, incarnation);
             me.described = Some((boot, incarnation));
         });
-        self.enqueue(cx, Slot::ME);
+        self.enqueue(cx, Slot::ME, self.me);
     }
 
-    /// Answers an accusation at once if the message itself has no answer that would carry it.
+    /// Answers an accusation at once if the message itself has no answer that would carry it; not everybody who repeats it.
     pub(super) fn answer(&mut self, cx: &mut Cx<'_, Self>) {
-        if let Some(to) = self.answer_to.take() {
-            let update = self.update(Slot::ME, cx.now().mono, true);
+        let (now, me) = (cx.now().mono, &self.table.me().member);
+        let said = (me.boot, me.incarnation);
+        if let Some(to) = self.answer_to.take()
+            && let Some(link) = self.links.get_mut(&to)
+            && link.answered.is_none_or(|(at, before)| before < said || now.since(at) >= self.config.probe_period)
+        {
+            link.answered = Some((now, said));
+            let update = self.update(Slot::ME, now, true);
             cx.send(to, Message::Gossip { gossip: Updates(vec![update]) });
         }
     }
@@ -259,11 +298,9 @@ impl Membership {
 
     /// Forgets the oldest tombstone, if there is any.
     fn forget(&mut self, cx: &mut Cx<'_, Self>) -> bool {
-        let Some((id, slot, linked)) = self.table.forget() else { return false };
+        let Some(slot) = self.table.forget() else { return false };
         self.queue.remove(slot);
-        if linked {
-            self.strangers.insert(id);
-        }
+        self.sightings.remove(&slot);
         self.arm_reap(cx);
         true
     }

@@ -16,11 +16,11 @@ impl Membership {
     /// Sends all that we know, unless this peer was just told; and asks for the same.
     pub(super) fn exchange(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, ask: bool) {
         let now = cx.now().mono;
-        let just_told = self.told.get(&peer).is_some_and(|at| now.since(*at) < self.config.probe_period);
-        if just_told || !self.is_linked(peer) {
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        if link.told_at.is_some_and(|at| now.since(at) < self.config.probe_period) {
             return;
         }
-        self.told.insert(peer, now);
+        (link.told_at, link.told_to) = (Some(now), self.queue.last());
         let rows =
             self.table.entries().map(|entry| (entry.cost(true), entry.update(now, true, self.kept(entry.claim))));
         let mut chunks = chunked(rows);

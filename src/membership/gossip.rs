@@ -1,29 +1,30 @@
 //! Infection-style dissemination: news ride on probes, and on a tick of their own while there are any.
+//!
+//! Where everybody is linked with everybody, each tells some others, drawn at random, a number of times that grows with the
+//! logarithm of their number (SWIM, section 4.1). Where links are few, each item goes over each link once, but not back: a
+//! member that can only be heard through us is told, and nobody is told ten times.
 
 use super::message::{Message, Update, Updates};
 use super::table::{Entry, Slot};
 use super::{Membership, State, Timer};
 use crate::machine::Cx;
-use crate::types::Time;
+use crate::types::{NodeId, Time};
 
 /// News are told lambda x ceil(log2(N + 1)) times by each who learns them (SWIM, section 4.1). 2 is close to memberlist's
 /// 4 x ceil(log10(N + 1)): 14 instead of 12 at 100 members, 20 instead of 16 at 1,000.
 const LAMBDA: u32 = 2;
-/// Who has few links need not tell one neighbour the same thing ten times: so often for each link is enough, drawn at random.
-const TELLINGS_A_LINK: u32 = 3;
 /// Most bytes of news on a probe: small beside the transport's own packets.
 const PIGGYBACK_MAX: usize = 1_024;
 /// Most bytes of news in a message of their own: a join of 1,000 must not take minutes (memberlist#167).
 const GOSSIP_MAX: usize = 4_096;
-/// With more news than this at a time, which is a mass join or restart, hearing an item again counts as telling it: what
-/// others tell us they also tell each other (the "feedback" of Demers et al., "Epidemic Algorithms for Replicated Database
-/// Maintenance", PODC 1987, section 1.4). Nobody is left out: the digest on every probe finds what was missed.
-const CROWD: usize = 64;
+/// After a pause the first news are told after this part of a period: long enough to gather what comes together, short enough
+/// to pass many hops.
+const FIRST_PART: u32 = 8;
 
 impl Membership {
-    /// There is news of this member.
-    pub(super) fn enqueue(&mut self, cx: &mut Cx<'_, Self>, slot: Slot) {
-        self.queue.push(slot);
+    /// There is news of this member, told by `from`.
+    pub(super) fn enqueue(&mut self, cx: &mut Cx<'_, Self>, slot: Slot, from: NodeId) {
+        self.queue.push(slot, from);
         self.arm_gossip(cx);
     }
 
@@ -31,70 +32,113 @@ impl Membership {
     pub(super) fn arm_gossip(&mut self, cx: &mut Cx<'_, Self>) {
         if !self.gossip_armed && !self.queue.is_empty() && !self.table.near.is_empty() {
             self.gossip_armed = true;
-            cx.arm(Timer::Gossip, self.config.gossip_period);
+            let period = self.config.gossip_period;
+            let rest = period.saturating_sub(cx.now().mono.since(self.gossiped_at));
+            cx.arm(Timer::Gossip, rest.max(period / FIRST_PART));
         }
     }
 
     pub(super) fn on_gossip_due(&mut self, cx: &mut Cx<'_, Self>) {
         self.gossip_armed = false;
-        for slot in self.table.near.sample(cx.rng(), self.config.gossip_fanout, |_| true) {
-            let to = self.table.entry(slot).member.id;
-            let gossip = self.news(cx.now().mono, Some(slot), GOSSIP_MAX);
-            if !gossip.as_slice().is_empty() {
-                cx.send(to, Message::Gossip { gossip });
+        self.gossiped_at = cx.now().mono;
+        if self.is_sparse() {
+            let peers: Vec<NodeId> = self.links.keys().copied().collect();
+            for peer in peers {
+                self.gossip(cx, peer, self.table.slot(peer));
+            }
+            self.queue.told_all(self.links.values().map(|link| link.told_to).min().unwrap_or_default());
+        } else {
+            for slot in self.table.near.sample(cx.rng(), self.config.gossip_fanout, |_| true) {
+                self.gossip(cx, self.table.entry(slot).member.id, Some(slot));
             }
         }
         self.arm_gossip(cx);
     }
 
-    /// What to put on a probe to this peer, if it is known.
-    pub(super) fn piggyback(&mut self, now: Time, to: Option<Slot>) -> Updates {
-        self.news(now, to, PIGGYBACK_MAX)
+    fn gossip(&mut self, cx: &mut Cx<'_, Self>, to: NodeId, slot: Option<Slot>) {
+        let gossip = self.news(cx.now().mono, to, slot, GOSSIP_MAX);
+        if !gossip.as_slice().is_empty() {
+            cx.send(to, Message::Gossip { gossip });
+        }
     }
 
-    /// What to tell this peer: first the accusation if it is accused (Lifeguard's buddy system; the dead are told too),
-    /// then what was told least often, as far as it fits.
-    fn news(&mut self, now: Time, to: Option<Slot>, budget: usize) -> Updates {
-        let accused = to.filter(|slot| self.table.entry(*slot).claim != State::Alive);
-        // Who still talks to us after our goodbye has not heard it.
-        let accused = if self.leaving { Some(Slot::ME) } else { accused };
-        if accused.is_none() && self.queue.is_empty() {
+    /// Tells an accused peer so, at once and with nothing asked for in return.
+    pub(super) fn tell_accused(&mut self, cx: &mut Cx<'_, Self>, id: NodeId) {
+        if let Some(slot) = self.table.slot(id).filter(|slot| self.table.entry(*slot).linked) {
+            let gossip = self.piggyback(cx.now().mono, id, Some(slot));
+            if gossip != Updates::default() {
+                cx.send(id, Message::Gossip { gossip });
+            }
+        }
+    }
+
+    /// What to put on a probe to this peer, which is in this slot if it is known.
+    pub(super) fn piggyback(&mut self, now: Time, to: NodeId, slot: Option<Slot>) -> Updates {
+        self.news(now, to, slot, PIGGYBACK_MAX)
+    }
+
+    /// What to tell this peer: first what it must hear, then the news, as far as they fit.
+    ///
+    /// It must hear that it is accused, if it is (Lifeguard's buddy system; the dead are told too), and that we are alive, if
+    /// it has accused us or still talks to us after our goodbye.
+    fn news(&mut self, now: Time, to: NodeId, slot: Option<Slot>, budget: usize) -> Updates {
+        let answer = self.leaving || self.answer_to.take_if(|peer| *peer == to).is_some();
+        let accused = slot.filter(|slot| self.table.entry(*slot).claim != State::Alive);
+        let first = [answer.then_some(Slot::ME), accused];
+        if first == [None; 2] && self.queue.is_empty() {
             return Updates::default();
         }
-        let mut left = budget;
-        let mut chosen = Vec::new();
-        for slot in accused.into_iter().chain(self.queue.iter().filter(|slot| Some(*slot) != accused)) {
-            let entry = self.table.entry(slot);
-            let cost = entry.cost(tells_meta(entry));
-            if cost > left {
-                break;
-            }
-            // Nobody needs to be told that it is alive.
-            if Some(slot) != to || entry.claim != State::Alive {
+        let left = budget.saturating_sub(first.iter().flatten().map(|slot| self.cost(*slot)).sum());
+        let chosen = if self.is_sparse() { self.next_of_all(to, left) } else { self.next_of_some(left) };
+        // Nobody needs to be told that it is alive.
+        let chosen = chosen.into_iter().map(Some).filter(|told| *told != slot && !first.contains(told));
+        Updates(first.into_iter().chain(chosen).flatten().map(|slot| self.news_of(now, slot)).collect())
+    }
+
+    /// What was told least often.
+    fn next_of_some(&mut self, mut left: usize) -> Vec<Slot> {
+        let fits = |slot: &Slot| {
+            let cost = self.cost(*slot);
+            let fits = cost <= left;
+            left = left.saturating_sub(cost);
+            fits
+        };
+        let chosen: Vec<Slot> = self.queue.iter().take_while(fits).collect();
+        let limit = LAMBDA * ceil_log2(self.table.present_len() + 1);
+        for slot in &chosen {
+            self.queue.told(*slot, limit);
+        }
+        chosen
+    }
+
+    /// What this peer was not told yet, unless it told us.
+    fn next_of_all(&mut self, to: NodeId, mut left: usize) -> Vec<Slot> {
+        let Some(link) = self.links.get(&to) else { return Vec::new() };
+        let (mut told_to, mut chosen) = (link.told_to, Vec::new());
+        for (arrival, slot, from) in self.queue.after(told_to) {
+            if from != to {
+                let cost = self.cost(slot);
+                if cost > left {
+                    break;
+                }
                 left -= cost;
                 chosen.push(slot);
             }
+            told_to = arrival;
         }
-        let limit = self.tellings();
-        let mut news = Vec::with_capacity(chosen.len());
-        for slot in chosen {
-            news.push(self.update(slot, now, tells_meta(self.table.entry(slot))));
-            self.queue.told(slot, limit);
+        if let Some(link) = self.links.get_mut(&to) {
+            link.told_to = told_to;
         }
-        Updates(news)
+        chosen
     }
 
-    /// How often each item is told.
-    fn tellings(&self) -> u32 {
-        let links = u32::try_from(self.table.near.len()).unwrap_or(u32::MAX).max(1);
-        (LAMBDA * ceil_log2(self.table.present_len() + 1)).min(links.saturating_mul(TELLINGS_A_LINK))
+    fn cost(&self, slot: Slot) -> usize {
+        let entry = self.table.entry(slot);
+        entry.cost(tells_meta(entry))
     }
 
-    /// Somebody tells what we know already.
-    pub(super) fn heard_again(&mut self, slot: Slot) {
-        if self.queue.len() > CROWD {
-            self.queue.told(slot, self.tellings());
-        }
+    fn news_of(&self, now: Time, slot: Slot) -> Update {
+        self.update(slot, now, tells_meta(self.table.entry(slot)))
     }
 
     /// What we say of a member.

@@ -78,6 +78,8 @@ pub enum Message {
         /// Please send yours.
         ask: bool,
     },
+    /// I close this link soon, having no more use for it: that says nothing of how I am.
+    Parting,
 }
 
 /// What the link between a helper and a member says.

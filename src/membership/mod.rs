@@ -35,15 +35,20 @@
 //! It leaves links to the overlay, admission and signatures to the driver: an admitted member is believed, within bounds.
 
 mod config;
+mod doubt;
 mod event;
 mod evidence;
 mod exchange;
 mod gossip;
 mod health;
+mod hearsay;
+mod link;
 mod member;
 mod message;
+mod pace;
 mod probe;
 mod queue;
+mod relay;
 mod ring;
 mod suspicion;
 mod table;
@@ -55,15 +60,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use config::{Config, ConfigError, Profile};
-pub use event::Event;
+pub use event::{Event, Grounds, Unanswered};
 pub use member::{Member, Meta, MetaError, State};
 pub use message::{Accusers, Described, Message, Reach, Update, Updates};
 pub use view::View;
 
 use evidence::Source;
 use health::Health;
-use probe::{Probe, Relay};
+use hearsay::Sighting;
+use link::Link;
+use pace::Pace;
+use probe::Probe;
 use queue::Queue;
+use relay::Relay;
 use suspicion::Suspicion;
 use table::{Slot, Table};
 
@@ -83,6 +92,10 @@ pub enum Timer {
     Suspicion(NodeId),
     /// A dead member is pinged.
     Reconnect,
+    /// Members that somebody sees again are sought.
+    Sighting,
+    /// A link whose end was announced ends.
+    Part(NodeId),
     /// The oldest tombstone may go.
     Reap,
 }
@@ -98,9 +111,12 @@ pub struct Membership {
     leaving: bool,
 
     // Links.
-    links: usize,
-    /// Linked peers that no update has told of yet.
-    strangers: BTreeSet<NodeId>,
+    links: BTreeMap<NodeId, Link>,
+    /// Links that were asked for here and are not up, and those that are, the oldest first.
+    sought: BTreeSet<NodeId>,
+    pool: VecDeque<NodeId>,
+    /// Members that others see again, of whom nothing was heard yet.
+    sightings: BTreeMap<Slot, Sighting>,
     unlinked_at: Time,
     isolated: bool,
     doubting: bool,
@@ -110,6 +126,7 @@ pub struct Membership {
     probe: Option<Probe>,
     probe_due: Time,
     period_ends: Time,
+    pace: Pace,
     number: u16,
     urgent: VecDeque<Slot>,
     turn: u32,
@@ -126,15 +143,12 @@ pub struct Membership {
     /// Whom to answer that we are alive, once the message in hand is dealt with.
     answer_to: Option<NodeId>,
     met_at: Option<Time>,
-    /// When we last sent all that we know, by linked peer.
-    told: BTreeMap<NodeId, Time>,
-    /// When we last told an accused peer so out of turn, by linked peer.
-    warned: BTreeMap<NodeId, Time>,
     unlike: u8,
     compared_at: Time,
     diffs: u32,
     diffs_since: Time,
     gossip_armed: bool,
+    gossiped_at: Time,
     reconnect_armed: bool,
     reap_at: Option<Time>,
 }
@@ -167,8 +181,10 @@ impl Membership {
             queue: Queue::default(),
             health: Health::default(),
             leaving: false,
-            links: 0,
-            strangers: BTreeSet::new(),
+            links: BTreeMap::new(),
+            sought: BTreeSet::new(),
+            pool: VecDeque::new(),
+            sightings: BTreeMap::new(),
             unlinked_at: Time::ZERO,
             isolated: true,
             doubting: false,
@@ -176,6 +192,7 @@ impl Membership {
             probe: None,
             probe_due: Time::ZERO,
             period_ends: Time::ZERO,
+            pace: Pace::default(),
             number: 0,
             urgent: VecDeque::new(),
             turn: 0,
@@ -186,13 +203,12 @@ impl Membership {
             confirmations: suspicion::CONFIRMATIONS,
             answer_to: None,
             met_at: None,
-            told: BTreeMap::new(),
-            warned: BTreeMap::new(),
             unlike: 0,
             compared_at: Time::ZERO,
             diffs: 0,
             diffs_since: Time::ZERO,
             gossip_armed: false,
+            gossiped_at: Time::ZERO,
             reconnect_armed: false,
             reap_at: None,
         })
@@ -201,74 +217,7 @@ impl Membership {
     /// Begins to probe. Once, before any other input.
     pub fn start(&mut self, cx: &mut Cx<'_, Self>) {
         self.start_probing(cx);
-        self.enqueue(cx, Slot::ME);
-    }
-
-    /// A link to an admitted peer is up.
-    pub fn on_linked(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
-        if peer == self.me || self.is_linked(peer) {
-            return;
-        }
-        let first = self.links == 0;
-        self.links += 1;
-        self.heard_at = cx.now().mono;
-        self.end_isolation(cx);
-        let claim = if let Some(slot) = self.table.slot(peer) {
-            let link = |entry: &mut table::Entry| {
-                (entry.linked, entry.lost) = (true, false);
-                Some(entry.claim)
-            };
-            self.table.amend(slot, cx.now().mono, cx.rng(), link)
-        } else {
-            self.strangers.insert(peer);
-            None
-        };
-        if self.leaving {
-            return;
-        }
-        // Peers that agree need no more than their digests; but who has been without links may have missed anything.
-        if first || !matches!(claim, Some(State::Alive | State::Suspect)) {
-            self.exchange(cx, peer, claim.is_none());
-        }
-        self.arm_gossip(cx);
-        self.arm_reconnect(cx);
-    }
-
-    /// The link is gone: a hint to probe that member soon, never a death.
-    pub fn on_unlinked(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
-        if !self.is_linked(peer) {
-            return;
-        }
-        self.links -= 1;
-        self.told.remove(&peer);
-        self.warned.remove(&peer);
-        if self.links == 0 {
-            self.isolated = true;
-            self.unlinked_at = cx.now().mono;
-        }
-        if !self.strangers.remove(&peer)
-            && let Some(slot) = self.table.slot(peer)
-        {
-            self.table.amend(slot, cx.now().mono, cx.rng(), |entry| (entry.linked, entry.lost) = (false, true));
-            self.doubt_link(cx, slot);
-        }
-    }
-
-    /// A wanted link could not be made: the member counts as not answering even in a mesh too large for links to all.
-    pub fn on_dial_failed(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
-        if let Some(slot) = self.table.slot(peer)
-            && !self.table.entry(slot).linked
-            && !self.table.entry(slot).lost
-        {
-            self.table.amend(slot, cx.now().mono, cx.rng(), |entry| entry.lost = true);
-            self.doubt_link(cx, slot);
-        }
-    }
-
-    fn doubt_link(&mut self, cx: &mut Cx<'_, Self>, slot: Slot) {
-        if !self.leaving && slot != Slot::ME && self.table.entry(slot).claim == State::Alive {
-            self.probe_soon(cx, slot);
-        }
+        self.enqueue(cx, Slot::ME, self.me);
     }
 
     /// A message arrived.
@@ -298,6 +247,7 @@ impl Membership {
             Message::State { rows, ask } => self.on_state(cx, from, &rows, ask),
             Message::Buckets { sums } => self.on_buckets(cx, from, &sums),
             Message::Diff { buckets, rows, ask } => self.on_diff(cx, from, buckets, &rows, ask),
+            Message::Parting => self.on_parting(cx, from),
         }
         self.answer(cx);
         if !answered {
@@ -316,6 +266,8 @@ impl Membership {
             Timer::Gossip => self.on_gossip_due(cx),
             Timer::Suspicion(id) => self.on_suspicion_due(cx, id),
             Timer::Reconnect => self.on_reconnect_due(cx),
+            Timer::Sighting => self.on_sighting_due(cx),
+            Timer::Part(peer) => self.on_part_due(cx, peer),
             Timer::Reap => self.on_reap_due(cx),
         }
     }
@@ -334,7 +286,7 @@ impl Membership {
             (me.claim, me.forget_at) = (State::Left, forget_at);
         });
         self.say_goodbye(cx);
-        cx.emit(Event::Left { member: self.me });
+        cx.emit(Event::Left { member: self.me, from: self.me });
     }
 
     /// Changes what this node says of itself.
@@ -361,19 +313,11 @@ impl Membership {
         View { membership: self }
     }
 
-    fn is_linked(&self, peer: NodeId) -> bool {
-        self.table.find(peer).map_or_else(|| self.strangers.contains(&peer), |entry| entry.linked)
-    }
-
     /// After a message that has no answer: whoever we do not know is asked who it is; whoever is accused is told so.
     fn greet(&mut self, cx: &mut Cx<'_, Self>, from: NodeId) {
         let Some(entry) = self.table.find(from) else { return self.exchange(cx, from, true) };
-        if entry.claim != State::Alive && entry.linked && !self.leaving {
-            let now = cx.now().mono;
-            if self.warned.get(&from).is_none_or(|at| now.since(*at) >= self.config.probe_period) {
-                self.warned.insert(from, now);
-                self.tell_accused(cx, from);
-            }
+        if entry.claim != State::Alive && entry.linked && !self.leaving && self.may_prod(cx.now().mono, from) {
+            self.tell_accused(cx, from);
         }
     }
 }

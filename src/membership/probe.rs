@@ -1,14 +1,18 @@
 //! Probes: one a period, in round-robin order (SWIM, section 4.3), with a retry at half the timeout, then through helpers
 //! who also say when they have no answer yet (Lifeguard, section 4.1).
+//!
+//! Where everybody is linked with everybody, all take the same step around the circle of ids in each period, which the wall
+//! clock counts: so each member is probed once a period, not once on average, and a silent crash is met within two periods
+//! instead of five (99th percentile). Clocks and views that differ only bring chance back; the rounds stay whole.
 
 use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::message::{Message, Reach, Updates};
+use super::message::{Message, Reach};
 use super::suspicion::CONFIRMATIONS;
 use super::table::Slot;
-use super::{Event, Membership, State, Timer};
+use super::{Grounds, Membership, State, Timer, Unanswered};
 use crate::machine::Cx;
 use crate::types::{Digest, NodeId, Time};
 
@@ -16,21 +20,15 @@ use crate::types::{Digest, NodeId, Time};
 const LINK_GRACE_PERIODS: u32 = 5;
 /// So often in a row a probe without an echo from anybody, not even from helpers, is put down to our own deafness.
 const SILENCES_MAX: u8 = 3;
-/// After this many periods without a word from anybody, this node finds itself isolated.
-const SILENT_PERIODS: u32 = 3;
 /// Expected number of members, beside those whose turn it is, that probe a suspect at once, and in each period until
 /// enough agree. Without the latter, one crash in twenty found no witness and took 12 s to see.
 const WITNESSES: u64 = 3;
 /// So often a probe goes to a member without a link, which should have one.
 const FAR_EVERY: u32 = 2;
-/// And so often where links are few: those linked with it watch it.
-const FAR_EVERY_SPARSE: u32 = 4;
 /// Most suspects among which one is sought that still needs a witness.
 const SUSPECTS_LOOKED_AT: usize = 16;
 /// Most members that wait to be probed out of turn.
 const URGENT_MAX: usize = 16;
-/// Most probes on behalf of others at a time.
-const RELAYS_MAX: usize = 1_024;
 
 /// How far a probe has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +39,10 @@ enum Stage {
     Retried,
     /// Helpers were asked.
     Indirect,
+    /// A link is being made for it.
+    Sought,
+    /// The verdict was given before the period ended; a late answer still tells how long answers take.
+    Concluded,
 }
 
 /// The probe of this period.
@@ -48,25 +50,30 @@ enum Stage {
 pub(super) struct Probe {
     target: NodeId,
     slot: Slot,
+    /// Of the first ping, and what helpers answer to.
     number: u16,
-    sent_at: Time,
+    began: Time,
+    /// Number and time of the second ping: which one was answered says how long the answer took (P. Karn, C. Partridge,
+    /// "Improving Round-Trip Time Estimates in Reliable Transport Protocols", 1987).
+    again: Option<(u16, Time)>,
     stage: Stage,
-    /// Whether it was pinged over a link of ours.
-    pinged: bool,
     /// Who was asked to help and said nothing so far.
     waiting: Vec<NodeId>,
-    asked: usize,
     /// The strongest that a helper's link said.
     reach: Reach,
+    /// What was tried, and what came of it.
+    tried: Unanswered,
+    /// Whether a link was sought for it.
+    sought: bool,
 }
 
-/// A probe made for another member.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Relay {
-    asker: NodeId,
-    asked: u16,
-    target: NodeId,
-    nacked: bool,
+impl Probe {
+    fn sent_at(&self, number: u16) -> Option<Time> {
+        match self.again {
+            Some((again, at)) if again == number => Some(at),
+            _ => (self.number == number).then_some(self.began),
+        }
+    }
 }
 
 impl Membership {
@@ -90,42 +97,39 @@ impl Membership {
         let now = cx.now().mono;
         if self.watch_lateness(now, self.probe_due) {
             // We slept: whoever was to answer may have. Ask again.
-            if let Some(probe) = self.probe.take() {
+            if let Some(probe) = self.probe.take().filter(|probe| probe.stage != Stage::Concluded) {
                 self.urge(probe.slot);
             }
         }
-        let timeout = self.health.stretch(self.config.probe_timeout);
-        match self.probe.as_mut().map(|probe| (probe.stage, probe.sent_at, probe.slot, probe.number)) {
-            Some((Stage::Direct, sent_at, slot, number)) => {
-                self.set_stage(Stage::Retried);
-                self.ping(cx, slot, number);
-                self.arm_probe(cx, sent_at + timeout);
-            }
-            Some((Stage::Retried, ..)) => self.ask_helpers(cx),
-            Some((Stage::Indirect, ..)) => {
+        match self.probe.as_ref().map(|probe| probe.stage) {
+            Some(Stage::Direct) => self.retry(cx),
+            Some(Stage::Retried) => self.ask_helpers(cx),
+            Some(Stage::Indirect | Stage::Sought) => {
                 self.conclude(cx);
-                self.next_probe(cx);
+                if now < self.period_ends { self.arm_probe(cx, self.period_ends) } else { self.next_probe(cx) }
             }
-            None => self.next_probe(cx),
+            Some(Stage::Concluded) | None => self.next_probe(cx),
         }
     }
 
-    fn set_stage(&mut self, stage: Stage) {
-        if let Some(probe) = &mut self.probe {
-            probe.stage = stage;
-        }
+    /// How long a ping may take: as measured, stretched by how unwell we are.
+    fn patience(&self) -> Duration {
+        self.health.stretch(self.timeout())
     }
 
-    /// Notices that a timer fired late, which only a slow host does: for a period from now we blame nobody.
-    pub(super) fn watch_lateness(&mut self, now: Time, due: Time) -> bool {
-        let late = now.since(due) > self.config.probe_timeout / 2;
-        if late {
-            if now >= self.steady_at {
-                self.health.worse(1);
-            }
-            self.steady_at = now + self.config.probe_period;
-        }
-        late
+    /// How long a ping may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.pace.timeout(self.config.probe_timeout)
+    }
+
+    fn retry(&mut self, cx: &mut Cx<'_, Self>) {
+        let (now, number, timeout) = (cx.now().mono, self.next_number(), self.patience());
+        let Some(probe) = &mut self.probe else { return };
+        (probe.stage, probe.again) = (Stage::Retried, Some((number, now)));
+        probe.tried.pings += 1;
+        let (slot, due) = (probe.slot, probe.began + timeout);
+        self.ping(cx, slot, number);
+        self.arm_probe(cx, due);
     }
 
     /// Begins the probe of the next period.
@@ -133,16 +137,34 @@ impl Membership {
         let now = cx.now().mono;
         self.watch_isolation(cx);
         self.period_ends = now + self.health.stretch(self.config.probe_period);
+        self.probe = None;
         let Some(slot) = self.next_target(cx) else { return self.arm_probe(cx, self.period_ends) };
-        let (target, linked) = (self.table.entry(slot).member.id, self.table.entry(slot).linked);
+        let entry = self.table.entry(slot);
+        let (target, linked, calm) = (entry.member.id, entry.linked, entry.claim == State::Alive && !entry.lost);
+        let sought = !linked && self.is_sparse() && self.config.pool_max > 0;
         let number = self.next_number();
-        let (stage, waiting) = (Stage::Direct, Vec::new());
-        let reach = Reach::Unlinked;
-        self.probe =
-            Some(Probe { target, slot, number, sent_at: now, stage, pinged: linked, waiting, asked: 0, reach });
+        self.probe = Some(Probe {
+            target,
+            slot,
+            number,
+            began: now,
+            again: None,
+            stage: if sought { Stage::Sought } else { Stage::Direct },
+            waiting: Vec::new(),
+            reach: Reach::Unlinked,
+            tried: Unanswered { pings: u8::from(linked), ..Unanswered::default() },
+            sought,
+        });
         if linked {
             self.ping(cx, slot, number);
-            self.arm_probe(cx, now + self.health.stretch(self.config.probe_timeout) / 2);
+            return self.arm_probe(cx, now + self.patience() / 2);
+        }
+        if sought {
+            self.seek(cx, slot);
+        }
+        if sought && calm {
+            // Without a reason to worry, a link that comes up says enough.
+            self.arm_probe(cx, self.period_ends);
         } else {
             self.ask_helpers(cx);
         }
@@ -160,10 +182,20 @@ impl Membership {
             return Some(slot);
         }
         self.turn = self.turn.wrapping_add(1);
-        let far_every = if self.is_sparse() { FAR_EVERY_SPARSE } else { FAR_EVERY };
+        let far_every = if self.is_sparse() { self.config.far_every.max(1) } else { FAR_EVERY };
         let far_turn = self.turn.is_multiple_of(far_every) && !self.table.far.is_empty();
-        let table = &mut self.table;
-        if far_turn || table.near.is_empty() { table.far.draw(cx.rng()) } else { table.near.draw(cx.rng()) }
+        if far_turn || self.table.near.is_empty() {
+            return self.table.far.draw(cx.rng());
+        }
+        let period = self.config.probe_period.as_micros().max(1);
+        let step = u64::try_from(u128::from(cx.now().wall.as_micros()) / period).unwrap_or(u64::MAX);
+        if self.table.far.is_empty()
+            && let Some(slot) = self.table.partner(step)
+            && self.table.near.take(slot, cx.rng())
+        {
+            return Some(slot);
+        }
+        self.table.near.draw(cx.rng())
     }
 
     /// While a suspicion waits for others to confirm or refute it, a few members of the mesh spend each period on it.
@@ -183,14 +215,14 @@ impl Membership {
         self.table.present_len() > self.config.full_mesh_max
     }
 
-    fn next_number(&mut self) -> u16 {
+    pub(super) fn next_number(&mut self) -> u16 {
         self.number = self.number.wrapping_add(1);
         self.number
     }
 
-    fn ping(&mut self, cx: &mut Cx<'_, Self>, slot: Slot, probe: u16) {
+    pub(super) fn ping(&mut self, cx: &mut Cx<'_, Self>, slot: Slot, probe: u16) {
         let to = self.table.entry(slot).member.id;
-        let gossip = self.piggyback(cx.now().mono, Some(slot));
+        let gossip = self.piggyback(cx.now().mono, to, Some(slot));
         cx.send(to, Message::Ping { probe, digest: self.table.digest(), gossip });
     }
 
@@ -207,20 +239,17 @@ impl Membership {
         };
         // Who is suspect itself is no help.
         let fit = |helper: Slot| helper != slot && self.table.entry(helper).claim == State::Alive;
-        // Without a reason to worry, one that may have a link is enough.
-        let entry = self.table.entry(slot);
-        let calm = !entry.linked && !entry.lost && entry.claim == State::Alive && self.is_sparse();
-        let helpers = self.table.near.sample(cx.rng(), if calm { 1 } else { self.config.helpers }, fit);
+        let helpers = self.table.near.sample(cx.rng(), self.config.helpers, fit);
         let mut waiting = Vec::with_capacity(helpers.len());
         for slot in helpers {
             let helper = self.table.entry(slot).member.id;
-            let gossip = self.piggyback(cx.now().mono, Some(slot));
+            let gossip = self.piggyback(cx.now().mono, helper, Some(slot));
             cx.send(helper, Message::PingReq { probe, target, gossip });
             waiting.push(helper);
         }
         if let Some(probe) = &mut self.probe {
             probe.stage = Stage::Indirect;
-            probe.asked = waiting.len();
+            probe.tried.helpers = u8::try_from(waiting.len()).unwrap_or(u8::MAX);
             probe.waiting = waiting;
         }
         self.arm_probe(cx, self.period_ends);
@@ -228,26 +257,33 @@ impl Membership {
 
     /// The probe was not answered.
     fn conclude(&mut self, cx: &mut Cx<'_, Self>) {
-        let Some(probe) = self.probe.take() else { return };
-        if self.table.slot(probe.target) != Some(probe.slot) || !self.table.entry(probe.slot).is_present() {
+        let Some(probe) = &mut self.probe else { return };
+        probe.stage = Stage::Concluded;
+        let (slot, target, tried, began) = (probe.slot, probe.target, probe.tried, probe.began);
+        let (missed, reach, sought) = (probe.waiting.len(), probe.reach, probe.sought);
+        if self.table.slot(target) != Some(slot) || !self.table.entry(slot).is_present() {
             return;
         }
-        let missed = probe.waiting.len();
-        let silent = missed > 0 && missed == probe.asked && self.heard_at <= probe.sent_at;
+        let silent = missed > 0 && missed == usize::from(tried.helpers) && self.heard_at <= began;
         if silent && self.silences < SILENCES_MAX {
             self.silences += 1;
             return self.health.worse(1);
         }
         self.silences = 0;
-        let linked = self.table.entry(probe.slot).linked;
-        let alone = usize::from(linked && probe.asked == 0);
+        let entry = self.table.entry(slot);
+        let (linked, suspect) = (entry.linked, entry.claim == State::Suspect);
+        let alone = usize::from(linked && tried.helpers == 0);
         self.health.worse(u8::try_from(missed + alone).unwrap_or(u8::MAX));
-        if linked && !probe.pinged {
+        if linked && tried.pings == 0 {
             // The link came up while helpers without one were asked: its end was asked nothing yet.
-            return self.urge(probe.slot);
+            return self.urge(slot);
         }
-        if linked || probe.reach != Reach::Unlinked || self.is_expected(cx.now().mono, probe.slot) {
-            self.accuse(cx, probe.slot);
+        let unreachable = sought && suspect;
+        let now = cx.now().mono;
+        if linked || reach != Reach::Unlinked || unreachable || self.is_expected(now, slot) {
+            let waited_ms = u32::try_from(now.since(began).as_millis()).unwrap_or(u32::MAX);
+            let tried = Unanswered { waited_ms, health: self.health.score(), ..tried };
+            self.accuse(cx, slot, Grounds::Unanswered(tried));
         }
     }
 
@@ -259,29 +295,33 @@ impl Membership {
     }
 
     pub(super) fn on_ping(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, probe: u16, digest: Digest) {
-        // The ack carries what an answer to an accusation would.
-        self.answer_to = None;
         let slot = self.table.slot(from);
-        let gossip = self.piggyback(cx.now().mono, slot);
+        let gossip = self.piggyback(cx.now().mono, from, slot);
         cx.send(from, Message::Ack { probe, digest: self.table.digest(), gossip });
         self.compare(cx, from, digest);
-        if slot.is_none() {
-            self.exchange(cx, from, true);
+        match slot {
+            Some(slot) => self.table.heard(slot),
+            None => self.exchange(cx, from, true),
         }
     }
 
     pub(super) fn on_ack(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, number: u16, digest: Digest) {
-        if let Some(probe) = self.probe.take_if(|probe| probe.number == number && probe.target == from) {
-            if probe.stage == Stage::Direct {
-                self.table.set_rtt(probe.slot, cx.now().mono.since(probe.sent_at));
-            }
-            self.succeeded(cx);
-        } else if let Some(relay) = self.relays.get(&number).copied()
-            && relay.target == from
+        let answered = self.probe.as_ref().filter(|probe| probe.target == from);
+        if let Some((slot, stage, sent_at)) =
+            answered.and_then(|probe| Some((probe.slot, probe.stage, probe.sent_at(number)?)))
         {
-            self.relays.remove(&number);
-            cx.disarm(Timer::Relay(number));
-            cx.send(relay.asker, Message::Vouch { probe: relay.asked });
+            let round_trip = cx.now().mono.since(sent_at);
+            self.pace.saw(round_trip);
+            if self.table.slot(from) == Some(slot) {
+                self.table.set_rtt(slot, round_trip);
+                self.table.heard(slot);
+            }
+            self.probe = None;
+            if stage != Stage::Concluded {
+                self.succeeded(cx);
+            }
+        } else {
+            self.vouch(cx, from, number);
         }
         self.compare(cx, from, digest);
     }
@@ -292,41 +332,26 @@ impl Membership {
         self.arm_probe(cx, self.period_ends);
     }
 
-    /// Another member wants to know whether `target` is alive.
-    pub(super) fn on_ping_req(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, probe: u16, target: NodeId) {
-        if target == self.me {
-            return cx.send(from, Message::Vouch { probe });
-        }
-        let slot = self.table.slot(target);
-        let Some(slot) = slot.filter(|slot| self.table.entry(*slot).linked) else {
-            let lost = slot.is_some_and(|slot| self.table.entry(slot).lost);
-            let reach = if lost { Reach::Lost } else { Reach::Unlinked };
-            return cx.send(from, Message::Nack { probe, reach });
-        };
-        // Who is this busy had better not answer: it then counts as missing.
-        if self.relays.len() < RELAYS_MAX {
-            let number = self.next_number();
-            self.relays.insert(number, Relay { asker: from, asked: probe, target, nacked: false });
-            self.ping(cx, slot, number);
-            // Lifeguard: at 80 % of the timeout.
-            cx.arm(Timer::Relay(number), self.config.probe_timeout / 5 * 4);
+    /// A link to this member is up, which shows as much as an answer would.
+    pub(super) fn reached(&mut self, cx: &mut Cx<'_, Self>, slot: Slot) {
+        if self.probe.take_if(|probe| probe.slot == slot && probe.sought && probe.stage != Stage::Concluded).is_some() {
+            self.succeeded(cx);
+            self.nudge(cx, slot);
         }
     }
 
-    pub(super) fn on_relay_due(&mut self, cx: &mut Cx<'_, Self>, number: u16) {
-        let Some(relay) = self.relays.get_mut(&number) else { return };
-        if relay.nacked {
-            self.relays.remove(&number);
-        } else {
-            relay.nacked = true;
-            cx.send(relay.asker, Message::Nack { probe: relay.asked, reach: Reach::Silent });
-            // A late ack is still passed on.
-            cx.arm(Timer::Relay(number), self.config.probe_period);
+    /// A link to this member cannot be made: if that was its probe, it has failed.
+    pub(super) fn not_reached(&mut self, cx: &mut Cx<'_, Self>, slot: Slot) {
+        if self.probe.as_ref().is_some_and(|probe| probe.slot == slot && probe.stage == Stage::Sought) {
+            self.conclude(cx);
+            self.arm_probe(cx, self.period_ends);
         }
     }
 
     pub(super) fn on_vouch(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, number: u16) {
-        let vouched = |probe: &mut Probe| probe.number == number && probe.asked > 0 && probe.target != from;
+        let vouched = |probe: &mut Probe| {
+            probe.number == number && probe.stage == Stage::Indirect && probe.tried.helpers > 0 && probe.target != from
+        };
         if let Some(probe) = self.probe.take_if(vouched) {
             if self.table.slot(probe.target) == Some(probe.slot) {
                 self.table.amend(probe.slot, cx.now().mono, cx.rng(), |entry| entry.lost = false);
@@ -336,14 +361,25 @@ impl Membership {
     }
 
     pub(super) fn on_nack(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, number: u16, reach: Reach) {
+        let (half, now) = (self.health.stretch(self.config.probe_period) / 2, cx.now().mono);
         let Some(probe) = self.probe.as_mut().filter(|probe| probe.number == number) else { return };
         let Some(at) = probe.waiting.iter().position(|helper| *helper == from) else { return };
         probe.waiting.swap_remove(at);
         probe.reach = probe.reach.max(reach);
-        // Nobody has a link to it: nothing else will come.
-        let hopeless = probe.waiting.is_empty() && probe.reach < Reach::Silent;
-        let slot = probe.slot;
-        if hopeless && !self.table.entry(slot).linked {
+        match reach {
+            Reach::Silent => probe.tried.silent += 1,
+            Reach::Lost => probe.tried.lost += 1,
+            Reach::Unlinked => probe.tried.unlinked += 1,
+        }
+        if !probe.waiting.is_empty() || probe.stage != Stage::Indirect {
+            return;
+        }
+        // Nothing else will come, but perhaps the link that was sought.
+        let (slot, due) = (probe.slot, probe.began + half);
+        if probe.tried.pings > 0 || probe.reach == Reach::Silent {
+            // It was pinged: half a period in all is its due. A host that is busy for less is no news.
+            self.arm_probe(cx, due.max(now).min(self.period_ends));
+        } else if !self.table.entry(slot).linked && (!probe.sought || probe.reach == Reach::Lost) {
             self.conclude(cx);
             self.arm_probe(cx, self.period_ends);
         }
@@ -354,15 +390,15 @@ impl Membership {
         let running = self.probe.as_ref().map(|probe| (probe.slot, probe.stage));
         match running {
             Some((running, stage)) if running == slot => {
-                if stage != Stage::Indirect && !self.table.entry(slot).linked {
+                if matches!(stage, Stage::Direct | Stage::Retried) && !self.table.entry(slot).linked {
                     self.ask_helpers(cx);
                 }
             }
-            Some(_) => self.urge(slot),
-            None => {
+            Some((_, Stage::Concluded)) | None => {
                 self.urge(slot);
                 self.next_probe(cx);
             }
+            Some(_) => self.urge(slot),
         }
     }
 
@@ -383,46 +419,6 @@ impl Membership {
         let members = self.table.present_len() as u64;
         if from != self.me && draw / WITNESSES.max(1) < u64::MAX / members.max(1) {
             self.probe_soon(cx, slot);
-        }
-    }
-
-    /// Without a link, or without a word from anybody for a while, what we think of others is worth nothing.
-    fn watch_isolation(&mut self, cx: &mut Cx<'_, Self>) {
-        let now = cx.now().mono;
-        let silent = now.since(self.heard_at) > self.health.stretch(self.config.probe_period) * SILENT_PERIODS;
-        if self.links == 0 || silent {
-            self.isolated = true;
-        }
-        if self.links == 0 && !self.doubting && now.since(self.unlinked_at) > self.config.probe_period {
-            self.doubting = true;
-            for member in self.table.doubt(true, now) {
-                cx.emit(Event::Suspected { member, by: self.me });
-            }
-        }
-    }
-
-    /// A link is up or a message came in.
-    pub(super) fn end_isolation(&mut self, cx: &mut Cx<'_, Self>) {
-        if !self.isolated {
-            return;
-        }
-        self.isolated = false;
-        if self.doubting {
-            self.doubting = false;
-            for member in self.table.doubt(false, cx.now().mono) {
-                cx.emit(Event::Refuted { member });
-            }
-        }
-        self.resume_suspicions(cx);
-    }
-
-    /// Tells an accused peer so, at once and with nothing asked for in return.
-    pub(super) fn tell_accused(&mut self, cx: &mut Cx<'_, Self>, id: NodeId) {
-        if let Some(slot) = self.table.slot(id).filter(|slot| self.table.entry(*slot).linked) {
-            let gossip = self.piggyback(cx.now().mono, Some(slot));
-            if gossip != Updates::default() {
-                cx.send(id, Message::Gossip { gossip });
-            }
         }
     }
 }

@@ -56,6 +56,13 @@ impl Ring {
 
     /// The next of this round; a new round begins in a new order.
     pub(super) fn draw(&mut self, rng: &mut Rng) -> Option<Slot> {
+        self.begin_round(rng);
+        let slot = *self.order.get(self.next)?;
+        self.next += 1;
+        Some(slot)
+    }
+
+    fn begin_round(&mut self, rng: &mut Rng) {
         if self.next >= self.order.len() {
             self.next = 0;
             rng.shuffle(&mut self.order);
@@ -63,9 +70,20 @@ impl Ring {
                 self.note(place);
             }
         }
-        let slot = *self.order.get(self.next)?;
-        self.next += 1;
-        Some(slot)
+    }
+
+    /// Draws this one, if it was not drawn in this round yet.
+    pub(super) fn take(&mut self, slot: Slot, rng: &mut Rng) -> bool {
+        self.begin_round(rng);
+        let place = self.at.get(slot.index()).map_or(usize::MAX, |at| *at as usize);
+        let fresh = self.next <= place && place < self.order.len();
+        if fresh {
+            self.order.swap(place, self.next);
+            self.note(place);
+            self.note(self.next);
+            self.next += 1;
+        }
+        fresh
     }
 
     /// Up to `count` different ones that are `fit`, uniformly.
@@ -110,6 +128,15 @@ mod tests {
                 let slot = Slot::new(u32::from(which % 16));
                 match what % 3 {
                     0 if model.insert(slot) => ring.add(slot, &mut rng),
+                    // Who was taken out of turn has had its turn.
+                    2 if which > 127 && model.contains(&slot) => {
+                        if round.is_superset(&model) {
+                            round.clear();
+                        }
+                        if ring.take(slot, &mut rng) != round.insert(slot) {
+                            return false;
+                        }
+                    }
                     1 if model.remove(&slot) => {
                         ring.remove(slot);
                         round.remove(&slot);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::ring::Ring;
-use super::{Accusers, Described, Member, State, Update};
+use super::{Accusers, Described, Grounds, Member, State, Update};
 use crate::machine::Rng;
 use crate::types::{Boot, Digest, Incarnation, NodeId, Time};
 
@@ -54,17 +54,23 @@ pub(super) struct Entry {
     pub(super) claim: State,
     /// Who accuses it.
     pub(super) accusers: Accusers,
+    /// Why it is or was suspect, unless it has refuted that.
+    pub(super) grounds: Option<Box<Grounds>>,
     /// When it said what `member.meta` holds.
     pub(super) described: Option<(Boot, Incarnation)>,
     /// Whether there is a link.
     pub(super) linked: bool,
     /// Whether a link was lost or could not be made, and nothing was heard of it since.
     pub(super) lost: bool,
+    /// Whether there was a link with this life of it: then one can be made.
+    pub(super) met: bool,
+    /// How often others spoke for it while it was suspect, since it last spoke for itself.
+    pub(super) spoken_for: u8,
     /// Round trip of the last answered direct probe.
     pub(super) rtt: Option<Duration>,
     /// When it may be forgotten, if it is dead or has left.
     pub(super) forget_at: Time,
-    /// How often it was dead and refuted that, less one for each [`FLAPS_FADE`] since, as of `flapped_at`.
+    /// How often it was dead and refuted that, less one for each [`FLAPS_FADE`] without a change, as of `flapped_at`.
     flaps: u32,
     flapped_at: Time,
     meta_len: usize,
@@ -111,9 +117,12 @@ impl Entry {
             member,
             claim: State::Alive,
             accusers: Accusers::none(),
+            grounds: None,
             described: None,
             linked: false,
             lost: false,
+            met: false,
+            spoken_for: 0,
             rtt: None,
             forget_at: Time::ZERO,
             flaps: 0,
@@ -196,9 +205,11 @@ impl Entry {
         39 + 16 * self.accusers.as_slice().len() + meta
     }
 
-    /// It was dead and proved that it was not: it stalls, or its network does.
-    pub(super) fn flapped(&mut self, now: Time) {
-        self.flaps = (self.flaps_now(now) + 1).min(FLAPS_MAX);
+    /// Its state has changed; `refuted` if it was dead and proved that it was not: it stalls, or its network does. What is
+    /// remembered of that fades from the last change on, so that whoever goes on stalling does not go on dying.
+    pub(super) fn unstable(&mut self, now: Time, refuted: bool) {
+        let flaps = self.flaps_now(now);
+        self.flaps = if refuted { (flaps + 1).min(FLAPS_MAX) } else { flaps };
         self.flapped_at = now;
     }
 
@@ -259,7 +270,12 @@ pub(super) struct Table {
     tombs: BTreeSet<(Time, Slot)>,
     /// Whether everybody is shown as suspect: this node has no link to tell.
     doubting: bool,
+    /// Those in `near` and this node in order of id, and where it stands; computed when it is needed.
+    circle: Option<(Vec<Slot>, usize)>,
 }
+
+/// A prime above any number of members: its multiples, modulo that number, go through all remainders.
+const STRIDE: u64 = (1 << 31) - 1;
 
 impl Table {
     pub(super) fn new(id: NodeId, boot: Boot, described: &Described) -> Self {
@@ -282,6 +298,7 @@ impl Table {
             undead: Ring::default(),
             tombs: BTreeSet::new(),
             doubting: false,
+            circle: None,
         }
     }
 
@@ -304,6 +321,27 @@ impl Table {
     /// For what no index depends on.
     pub(super) fn set_rtt(&mut self, slot: Slot, rtt: Duration) {
         self.entries[slot.index()].rtt = Some(rtt);
+    }
+
+    /// It spoke for itself.
+    pub(super) fn heard(&mut self, slot: Slot) {
+        self.entries[slot.index()].spoken_for = 0;
+    }
+
+    /// Whom to probe in this step of all: the member so many places ahead on the circle of ids. Members with equal views
+    /// each take another one, and in as many steps as there are others each takes all of them.
+    pub(super) fn partner(&mut self, step: u64) -> Option<Slot> {
+        let others = u64::try_from(self.near.len()).ok().filter(|others| *others > 0)?;
+        let ahead = 1 + (step % others) * (STRIDE % others) % others;
+        if self.circle.is_none() {
+            let linked = |slot: &Slot| *slot == Slot::ME || self.entry(*slot).place == Place::Near;
+            let circle: Vec<Slot> = self.index.values().copied().filter(linked).collect();
+            let at = circle.iter().position(|slot| *slot == Slot::ME)?;
+            self.circle = Some((circle, at));
+        }
+        let (circle, at) = self.circle.as_ref()?;
+        let ahead = usize::try_from(ahead).expect("at most as many as there are");
+        Some(circle[(at + ahead) % circle.len()]).filter(|slot| *slot != Slot::ME)
     }
 
     /// In order of id.
@@ -373,6 +411,9 @@ impl Table {
         self.sums[bucket] = self.sums[bucket].wrapping_add(delta);
         self.total = self.total.wrapping_add(delta);
         if was_place != place {
+            if was_place == Place::Near || place == Place::Near {
+                self.circle = None;
+            }
             if let Some(ring) = self.ring(was_place) {
                 ring.remove(slot);
             }
@@ -394,18 +435,19 @@ impl Table {
         self.tombs.first().map(|(at, _)| *at)
     }
 
-    /// Forgets the tombstone that ends first. Who it was, and whether it is still linked.
-    pub(super) fn forget(&mut self) -> Option<(NodeId, Slot, bool)> {
+    /// Forgets the tombstone that ends first. Whose it was.
+    pub(super) fn forget(&mut self) -> Option<Slot> {
         let (_, slot) = self.tombs.pop_first()?;
         let entry = &mut self.entries[slot.index()];
-        let (id, linked, place) = (entry.member.id, entry.linked, entry.place);
+        let (id, place) = (entry.member.id, entry.place);
         entry.place = Place::Aside;
+        self.circle = None;
         if let Some(ring) = self.ring(place) {
             ring.remove(slot);
         }
         self.index.remove(&id);
         self.free.push(slot);
-        Some((id, slot, linked))
+        Some(slot)
     }
 
     /// Shows everybody as suspect, or as what the evidence says. Who changed.

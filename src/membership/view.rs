@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Member, Membership};
+use super::{Grounds, Member, Membership};
 use crate::types::{Digest, NodeId};
 
 /// The mesh as this node sees it. Reading changes nothing.
@@ -44,6 +44,18 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn rtt(&self, id: NodeId) -> Option<Duration> {
         self.membership.table.find(id).and_then(|entry| entry.rtt)
+    }
+
+    /// Who accuses this member, if it is suspect or dead.
+    #[must_use]
+    pub fn accusers(&self, id: NodeId) -> &'a [NodeId] {
+        self.membership.table.find(id).map_or(&[], |entry| entry.accusers.as_slice())
+    }
+
+    /// Why this member is suspect, or was before it was declared dead.
+    #[must_use]
+    pub fn grounds(&self, id: NodeId) -> Option<Grounds> {
+        self.membership.table.find(id).and_then(|entry| entry.grounds.as_deref().copied())
     }
 
     /// Equal on two nodes if they agree on who is present, in which life, at which incarnation.

@@ -45,6 +45,15 @@ impl Node {
         use membership::Event as E;
         match &event {
             E::Joined { .. } | E::Died { .. } | E::Left { .. } | E::Updated { .. } => self.members_changed = true,
+            E::Seek { member, addresses } => {
+                self.shared.effects.push_back(Effect::Dial { peer: *member, addresses: addresses.clone() });
+            }
+            // The overlay may want the same link by now.
+            E::Release { member } if self.overlay.view().computed().contains(member) => {}
+            E::Release { member } => {
+                let why = "it was made to probe a member, and is needed no more".into();
+                self.shared.effects.push_back(Effect::Close { peer: *member, why });
+            }
             // A suspect is still present, our own incarnation changes no neighbourhood, a faulty message was ignored.
             E::Suspected { .. } | E::Refuted { .. } | E::Defended { .. } | E::PeerFault { .. } => {}
         }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Node;
-use crate::membership::{Member, Meta, State};
+use crate::membership::{Grounds, Member, Meta, State};
 use crate::types::{Actor, Boot, Digest, DiskFault, Incarnation, NodeId, Now};
 
 /// How this node stands, from its own knowledge.
@@ -64,6 +64,12 @@ pub struct MemberStatus {
     pub rtt_us: Option<u64>,
     /// For how long it has been in this state, in milliseconds.
     pub since_ms: u64,
+    /// Who accuses it, if it is suspect or dead.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accusers: Vec<NodeId>,
+    /// Why it is suspect, or was before it was declared dead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspected: Option<Grounds>,
     /// What it says of itself.
     #[serde(flatten)]
     pub meta: Meta,
@@ -106,6 +112,8 @@ impl Node {
             neighbor: overlay.neighbors().contains(&member.id),
             rtt_us: self.membership.view().rtt(member.id).map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
             since_ms: u64::try_from(now.mono.since(member.since).as_millis()).unwrap_or(u64::MAX),
+            accusers: self.membership.view().accusers(member.id).to_vec(),
+            suspected: self.membership.view().grounds(member.id),
             meta: (*member.meta).clone(),
         }
     }

@@ -253,7 +253,7 @@ async fn a_slow_watcher_is_told_how_much_it_missed() {
     // The runtime has one thread, so the watcher cannot read in between.
     for nth in 0..7_u128 {
         let member = NodeId::from_u128(nth);
-        still.events.send(Arc::new(Event::Membership(membership::Event::Joined { member }))).unwrap();
+        still.events.send(Arc::new(Event::Membership(membership::Event::Joined { member, from: member }))).unwrap();
     }
     drop(still.events);
     while !text.contains("-000000000006") {

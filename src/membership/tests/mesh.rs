@@ -11,6 +11,10 @@ use crate::types::{Boot, Incarnation, NodeId, Now, Time, WallTime};
 
 /// How long the link layer takes to see a silent cut, and to link again: the transport's watchdog.
 const WATCHDOG: Duration = Duration::from_secs(3);
+/// How long it takes to make a link: connection, encryption, multiplexing, admission.
+const HANDSHAKE: Duration = Duration::from_millis(200);
+/// How long a dial may hang.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a node's host suffers from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub(super) enum Stall {
 enum Happens {
     Deliver { from: usize, to: usize, life: u32, message: Message },
     Fire { node: usize, timer: Timer },
+    Dial { from: usize, to: usize },
+    DialFailed { from: usize, to: usize },
     Unlink { a: usize, b: usize },
     Link { a: usize, b: usize },
     Stall { node: usize },
@@ -35,6 +41,8 @@ struct Node {
     rng: Rng,
     timers: BTreeMap<Timer, (Time, u64)>,
     up: bool,
+    /// Its machine does not even refuse.
+    dark: bool,
     life: u32,
     boot: u64,
     side: u8,
@@ -53,6 +61,13 @@ pub(super) struct Counts {
     pub(super) messages: u64,
     pub(super) bytes: u64,
     pub(super) suspicions: u64,
+    /// Links asked for by membership itself.
+    pub(super) dials: u64,
+    /// Goodbyes seen of members that said none, and comebacks of members that are down: (observer, subject).
+    pub(super) false_leaves: Vec<(usize, usize)>,
+    pub(super) ghosts: Vec<(usize, usize)>,
+    /// Messages sent, by sender.
+    pub(super) sent: Vec<u32>,
     /// Deaths declared of members that were up: (observer, subject, when).
     pub(super) false_deaths: Vec<(usize, usize, Time)>,
     /// Deaths declared of members that were down.
@@ -77,6 +92,8 @@ pub(super) struct Mesh {
     stalls: BTreeMap<usize, (Stall, Duration, Time)>,
     /// Whether the whole table of a node is compared at every step, or only whom its events name.
     pub(super) strict: bool,
+    /// Whose messages need not make sense.
+    pub(super) liar: Option<usize>,
     /// Whether messages are encoded, for bytes and the trace.
     pub(super) measure: bool,
     pub(super) counts: Counts,
@@ -102,6 +119,7 @@ impl Mesh {
             loss_percent: 0,
             stalls: BTreeMap::new(),
             strict: false,
+            liar: None,
             measure: true,
             counts: Counts::default(),
         }
@@ -114,7 +132,10 @@ impl Mesh {
 
     /// The same, with links only between some.
     pub(super) fn linked_by(seed: u8, n: usize, linked: &dyn Fn(usize, usize) -> bool) -> Self {
-        let mut mesh = Self::new(seed, Config::default());
+        // Whoever has all links is to rely on them.
+        let full = (0..n).all(|a| (0..a).all(|b| linked(a, b)));
+        let full_mesh_max = if full { n.max(64) } else { 64 };
+        let mut mesh = Self::new(seed, Config { full_mesh_max, ..Config::default() });
         mesh.measure = false;
         for node in 0..n {
             mesh.add(node);
@@ -152,6 +173,7 @@ impl Mesh {
             rng: Rng::fork(&[0; 32], &format!("{seed} {node}")),
             timers: BTreeMap::new(),
             up: true,
+            dark: false,
             life: 0,
             boot: 1,
             side: 0,
@@ -243,7 +265,7 @@ impl Mesh {
 
     /// Stops a node. Its links close at once as a killed process's do, or nobody notices.
     pub(super) fn crash(&mut self, node: usize, closes: bool) {
-        self.nodes[node].up = false;
+        (self.nodes[node].up, self.nodes[node].dark) = (false, !closes);
         self.nodes[node].life += 1;
         self.nodes[node].timers.clear();
         for peer in 0..self.len() {
@@ -261,10 +283,32 @@ impl Mesh {
         let boot = self.nodes[node].boot + 1;
         let machine = self.machine(node, boot);
         let state = &mut self.nodes[node];
-        (state.machine, state.boot, state.up, state.accused) = (machine, boot, true, None);
+        (state.machine, state.boot, state.up, state.dark, state.accused) = (machine, boot, true, false, None);
         state.ranks.clear();
         self.step(node, Membership::start);
         self.link(node, seed);
+    }
+
+    /// Starts it again and links it with all that are up.
+    pub(super) fn revive(&mut self, node: usize) {
+        self.restart(node, (node + 1) % self.len());
+        for peer in 0..self.len() {
+            if peer != node {
+                self.link(node, peer);
+            }
+        }
+    }
+
+    /// Some time up to this long goes by.
+    pub(super) fn pause(&mut self, most: Duration) {
+        let pause = Duration::from_nanos(self.rng.below(most.as_nanos().try_into().unwrap()));
+        self.run(pause);
+    }
+
+    /// A message that this node's machine never made.
+    pub(super) fn forge(&mut self, from: usize, to: usize, message: Message) {
+        let (life, delay) = (self.nodes[to].life, Duration::from_micros(20_000 + self.rng.below(4_000)));
+        self.after(delay, Happens::Deliver { from, to, life, message });
     }
 
     pub(super) fn leave(&mut self, node: usize) {
@@ -355,6 +399,17 @@ impl Mesh {
         None
     }
 
+    /// A dial comes to a link, to a refusal, or to nothing for a long time.
+    fn dial(&mut self, from: usize, to: usize) {
+        let dark = self.nodes[from].side != self.nodes[to].side || self.nodes[to].dark;
+        if self.nodes[to].up && !dark {
+            self.link(from, to);
+        } else {
+            let wait = if dark { DIAL_TIMEOUT } else { Duration::ZERO };
+            self.after(wait, Happens::DialFailed { from, to });
+        }
+    }
+
     fn is_stalled(&self, node: usize, how: Stall) -> bool {
         self.nodes[node].stalled_until > self.now && self.stalls.get(&node).is_some_and(|stall| stall.0 == how)
     }
@@ -382,6 +437,12 @@ impl Mesh {
                     self.step(node, |machine, cx| machine.on_timer(cx, timer));
                 }
             }
+            Happens::Dial { from, to } => self.dial(from, to),
+            Happens::DialFailed { from, to } => {
+                if self.nodes[from].up && !self.linked[from][to] {
+                    self.step(from, |machine, cx| machine.on_dial_failed(cx, id(to)));
+                }
+            }
             Happens::Unlink { a, b } => self.unlink(a, b),
             Happens::Link { a, b } => self.link(a, b),
             Happens::Stall { node } => {
@@ -400,15 +461,11 @@ impl Mesh {
         let accused = updates_of(&message).iter().any(|update| {
             update.id == id(to) && update.rank() > (boot, incarnation, State::Alive) && update.boot == boot
         });
-        let dead: BTreeSet<NodeId> =
-            updates_of(&message).iter().filter(|u| u.state == State::Dead).map(|u| u.id).collect();
-        let seen = (self.counts.deaths.len(), self.counts.false_deaths.len());
+        let seen = self.counts.deaths.len() + self.counts.false_deaths.len();
         self.step(to, |machine, cx| machine.on_message(cx, id(from), message));
-        // I5: by a message only whom it calls dead.
-        let fresh = self.counts.deaths[seen.0..].iter().chain(&self.counts.false_deaths[seen.1..]);
-        assert!(fresh.into_iter().all(|death| dead.contains(&id(death.1))), "I5: {dead:?}");
+        assert_eq!(seen, self.counts.deaths.len() + self.counts.false_deaths.len(), "I5: nobody dies by a message");
         let after = self.nodes[to].own;
-        if accused && !self.nodes[to].machine.leaving {
+        if accused && !self.nodes[to].machine.leaving && self.liar != Some(from) {
             assert!(after > (boot, incarnation), "I6: accused, not defended");
         }
     }
@@ -464,6 +521,8 @@ impl Mesh {
         if self.measure {
             let bytes = bincode::encode_to_vec(&message, bincode::config::standard()).unwrap();
             self.counts.messages += 1;
+            self.counts.sent.resize(self.nodes.len(), 0);
+            self.counts.sent[from] += 1;
             self.counts.bytes += bytes.len() as u64;
             let seed = self.counts.trace ^ self.now.as_nanos() ^ (from as u64) << 32;
             self.counts.trace = xxhash_rust::xxh3::xxh3_64_with_seed(&bytes, seed);
@@ -494,13 +553,29 @@ impl Mesh {
             }
             Event::Suspected { .. } => self.counts.suspicions += 1,
             Event::PeerFault { why, .. } => self.counts.faults.push(why),
-            Event::Joined { member }
-            | Event::Updated { member }
-            | Event::Refuted { member }
-            | Event::Left { member } => {
+            Event::Joined { member, .. } => {
+                if !self.nodes[self.index[&member]].up {
+                    self.counts.ghosts.push((observer, self.index[&member]));
+                }
                 self.check_rank(observer, member);
             }
-            Event::Defended { incarnation } => {
+            Event::Left { member, .. } => {
+                let subject = &self.nodes[self.index[&member]];
+                if subject.up && !subject.machine.leaving {
+                    self.counts.false_leaves.push((observer, self.index[&member]));
+                }
+                self.check_rank(observer, member);
+            }
+            Event::Updated { member } | Event::Refuted { member, .. } => self.check_rank(observer, member),
+            Event::Seek { member, .. } => {
+                self.counts.dials += 1;
+                self.after(HANDSHAKE, Happens::Dial { from: observer, to: self.index[&member] });
+            }
+            Event::Release { member } => {
+                let (a, b) = (observer, self.index[&member]);
+                self.after(Duration::ZERO, Happens::Unlink { a, b });
+            }
+            Event::Defended { incarnation, .. } => {
                 self.nodes[observer].accused = Some((self.now, incarnation));
             }
         }
@@ -525,7 +600,7 @@ impl Mesh {
         let members = state.machine.table.len();
         assert!(members <= self.config.members_max && state.machine.queue.len() <= members, "I7");
         if let Some((since, _)) = state.accused {
-            let linked = state.machine.links > 0 && !state.machine.table.near.is_empty();
+            let linked = !state.machine.links.is_empty() && !state.machine.table.near.is_empty();
             let period = self.config.probe_period * 9;
             assert!(!linked || self.now.since(since) <= period, "I6: not answered within a period");
         }
@@ -555,7 +630,7 @@ fn updates_of(message: &Message) -> &[crate::membership::Update] {
         | Message::PingReq { gossip, .. }
         | Message::Gossip { gossip } => gossip.as_slice(),
         Message::State { rows, .. } | Message::Diff { rows, .. } => rows.as_slice(),
-        Message::Vouch { .. } | Message::Nack { .. } | Message::Buckets { .. } => &[],
+        Message::Vouch { .. } | Message::Nack { .. } | Message::Buckets { .. } | Message::Parting => &[],
     }
 }
 

@@ -20,13 +20,13 @@ impl OnlyItself {
 pub(super) fn subject_of(event: &membership::Event) -> Option<NodeId> {
     use membership::Event as E;
     match event {
-        E::Joined { member }
+        E::Joined { member, .. }
         | E::Suspected { member, .. }
-        | E::Refuted { member }
+        | E::Refuted { member, .. }
         | E::Died { member, .. }
-        | E::Left { member }
+        | E::Left { member, .. }
         | E::Updated { member } => Some(*member),
-        E::Defended { .. } | E::PeerFault { .. } => None,
+        E::Defended { .. } | E::Seek { .. } | E::Release { .. } | E::PeerFault { .. } => None,
     }
 }
 

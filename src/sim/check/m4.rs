@@ -25,7 +25,7 @@ impl Check for NoFalseAlarm {
     }
 
     fn on_event(&mut self, sight: &Sight<'_>, who: u32, event: &Event) -> Verdict {
-        let Event::Membership(membership::Event::Suspected { member, by }) = event else { return Ok(()) };
+        let Event::Membership(membership::Event::Suspected { member, by, .. }) = event else { return Ok(()) };
         self.suspicions += 1;
         if self.quiet {
             let (member, by) = (sight.name_of(*member), sight.name_of(*by));
