@@ -41,7 +41,7 @@ impl Documents {
             return None;
         };
         let refusal = match Header::read(&change) {
-            Ok(header) if header.is_by(&log.actor.to_bytes()) => return Some((doc, change.into())),
+            Ok(header) if header.is_of(log.actor.node) => return Some((doc, change.into())),
             Ok(_) => Refusal::Impostor,
             Err(refusal) => refusal,
         };

@@ -10,7 +10,9 @@
 //! arrived deletes it too. A later `Put` begins from what the document had, and writes only what differs.
 
 mod atomic;
+mod branches;
 mod document;
+mod open;
 mod path;
 mod read;
 mod table;
