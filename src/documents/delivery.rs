@@ -84,6 +84,9 @@ impl Documents {
         state: DocState,
     ) {
         self.applying -= 1;
+        let gave_way = self.work.get_mut(&doc).map(|work| std::mem::take(&mut work.gave_way)).unwrap_or_default();
+        let stays = |arrived: &Arrived| !gave_way.iter().any(|(log, from)| arrived.log == *log && arrived.seq >= *from);
+        let orphans = orphans.into_iter().filter(|orphan| stays(&orphan.arrived)).collect();
         let mut fallen = Vec::new();
         for (arrived, why) in refused {
             self.refuse(Some(doc.clone()), arrived.log, arrived.seq, why);

@@ -262,6 +262,29 @@ impl Pool {
         }
     }
 
+    /// What waits of a log from this place on comes again under another name.
+    pub(super) fn give_way(&mut self, log: LogId, from: Seq) {
+        self.asked.retain(|(of, seq), _| *of != log || *seq < from);
+        let holds = |(doc, waiting): (&DocId, &Waiting)| waiting.queues.contains_key(&log).then(|| doc.clone());
+        for doc in self.docs.iter().filter_map(holds).collect::<Vec<_>>() {
+            let Some(waiting) = self.docs.get_mut(&doc) else { continue };
+            let Some(queue) = waiting.queues.get_mut(&log) else { continue };
+            queue.asked = queue.asked.filter(|seq| *seq < from);
+            if let Some(tail) = queue.tail.take_if(|tail| tail.first >= from) {
+                self.given_up -= tail.count;
+            }
+            if let Some(tail) = &mut queue.tail {
+                tail.last = tail.last.min(Seq::new(from.value() - 1));
+            }
+            let gone = queue.held.split_off(queue.held.partition_point(|held| held.seq < from));
+            for held in &gone {
+                waiting.unlist(log, held);
+                (self.held, self.bytes) = (self.held - 1, self.bytes - held.change.as_ref().map_or(0, Bytes::len));
+            }
+            self.tidy(&doc, log);
+        }
+    }
+
     /// Takes from the front of each queue what waits for nothing any more, in the order in which to apply it.
     pub(super) fn released(&mut self, doc: &DocId) -> Vec<Arrived> {
         let mut released = Vec::new();

@@ -139,7 +139,10 @@ fn what_others_wrote_on_a_branch_before_they_knew_of_the_other_one_means_that_br
     for mut writer in [a, b, c, d] {
         writer.take(all.clone());
         let content = writer.content();
-        assert_eq!(content, json!({"name": "Fiji", "before": "e", "list": [1, "two"], "object": {"of": "a", "c": 1, "e": 1}}));
+        assert_eq!(
+            content,
+            json!({"name": "Fiji", "before": "e", "list": [1, "two"], "object": {"of": "a", "c": 1, "e": 1}})
+        );
     }
 }
 
@@ -196,7 +199,9 @@ fn a_change_in_whose_past_its_own_writer_parts_is_refused() {
     let change = automerge::Change::from(forged).raw_bytes().to_vec();
     let log = b.held[0].log;
     let arrived = Arrived { log, seq: Seq::new(9), change: change.into() };
-    let Done::Applied { refused, .. } = b.engine.run(Task::Apply { doc: doc(), changes: vec![arrived] }) else { panic!() };
+    let Done::Applied { refused, .. } = b.engine.run(Task::Apply { doc: doc(), changes: vec![arrived] }) else {
+        panic!()
+    };
     assert_eq!(refused.len(), 1);
     assert_eq!(refused[0].1, "follows two changes of its writer that do not follow each other");
 }
