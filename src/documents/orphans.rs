@@ -1,10 +1,10 @@
 //! Changes that wait for others.
 //!
 //! For each document and log there is a queue, in the log's order: behind a change that waits, later ones of the same log
-//! wait too, so that a log's changes are judged in its order on every node. Memory is bounded. When the pool is full or a
-//! change has waited for long, the oldest queue gives up its bytes: of its first change the hash and what it waits for
-//! stay, of the others only the range of their places in the log. Nothing is lost: when the first one's turn comes, the
-//! entries are asked for again, one after the other.
+//! wait too, since as a rule they follow it. Memory is bounded. When the pool is full or a change has waited for long, the
+//! oldest queue gives up its bytes: of its first change the hash and what it waits for stay, of the others only the range of
+//! their places in the log. Nothing is lost: when the first one's turn comes, the entries are asked for again, one after the
+//! other.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

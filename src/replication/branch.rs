@@ -55,6 +55,8 @@ pub(super) struct Move {
     tail: Vec<Slot>,
     /// Who holds the branch that stands.
     winner: NodeId,
+    /// Who disputed the log with us.
+    disputants: Vec<NodeId>,
     stage: Stage,
 }
 
@@ -203,9 +205,10 @@ impl Replication {
         self.logs.get_mut(at).lost = Some(from);
         self.logs.drop_held(at);
         self.behind.remove(&at);
+        let disputants = self.disputes.keys().filter(|(log, _)| *log == at).map(|(_, peer)| *peer).collect();
         self.disputes.retain(|(log, _), _| *log != at);
-        let stage = Stage::Waiting;
-        self.moves.push_back(Move { log: at, from, next: from, to: None, tail: Vec::new(), winner, stage });
+        let (to, tail, stage) = (None, Vec::new(), Stage::Waiting);
+        self.moves.push_back(Move { log: at, from, next: from, to, tail, winner, disputants, stage });
         self.move_on(cx);
     }
 
@@ -340,7 +343,9 @@ impl Replication {
 
     /// It is durable what moves where: so it does, and the branch that stands is asked for.
     pub(super) fn on_moved(&mut self, cx: &mut Cx<'_, Self>) {
-        let Some(Move { log, from, to: Some((to, place)), tail, winner, next, .. }) = self.moves.pop_front() else {
+        let Some(Move { log, from, to: Some((to, place)), tail, winner, disputants, next, .. }) =
+            self.moves.pop_front()
+        else {
             return;
         };
         self.statistics.branches += 1;
@@ -355,7 +360,7 @@ impl Replication {
         }
         let (id, to_id) = (self.logs.get(log).id, self.logs.get(to).id);
         let (from, last) = (Seq::new(from), Seq::new(next - 1));
-        cx.emit(Event::GaveWay { log: id, from, last, to: to_id });
+        cx.emit(Event::GaveWay { log: id, from, last, to: to_id, at: Seq::new(place - 1) });
         self.moved.push_back(Moved { log: to, next: place - moved, last: place - 1 });
         if self.moved.len() == 1 {
             self.deliver_moved(cx);
@@ -367,6 +372,8 @@ impl Replication {
         if self.peers.contains_key(&winner) {
             self.graft(cx, winner, &[log]);
         }
+        // So that they see that it is over.
+        disputants.into_iter().for_each(|peer| self.tell_vector(cx, peer, false));
         self.flush_acks(cx);
         self.move_on(cx);
     }

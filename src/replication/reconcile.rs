@@ -108,6 +108,12 @@ impl Replication {
         for line in &chunk.lines {
             self.on_line(cx, from, line);
         }
+        // Who holds nothing of a log disputes nothing.
+        let logs = &self.logs;
+        self.disputes.retain(|(at, with), _| {
+            let log = logs.get(*at).id;
+            *with != from || !chunk.covers(log) || chunk.lines.iter().any(|line| line.log == log)
+        });
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if !peer.heard {
             self.settle_edges(cx, from, chunk);

@@ -278,7 +278,7 @@ pub enum Event {
         peer: NodeId,
     },
     /// It is settled: the branch that was held here gave way to an older one. Its entries are not lost: they stand in a log
-    /// of their own, where all of them that are not held there yet are delivered again.
+    /// of their own, or in several if it has branches itself. Those that were not held there yet are delivered again.
     GaveWay {
         /// Which log.
         log: LogId,
@@ -286,8 +286,10 @@ pub enum Event {
         from: Seq,
         /// The last one.
         last: Seq,
-        /// Where they stand from now on.
+        /// In which log the last one stands from now on.
         to: LogId,
+        /// Its place there.
+        at: Seq,
     },
     /// An origin's stamps are too far ahead of our wall clock to be followed. Its entries are taken all the same. Told
     /// once for each origin.

@@ -111,7 +111,7 @@ fn the_older_entry_stands_and_the_branch_that_was_held_moves_to_a_log_of_its_own
     let kept =
         Kept::Branch(Branch { log: log_of(4), from: Seq::new(3), moved: Seq::new(3), to: to.actor, at: Seq::new(1) });
     assert_eq!(writes(&ops), [&kept], "one record, and no entry is written again");
-    let gave_way = Event::GaveWay { log: log_of(4), from: Seq::new(3), last: Seq::new(5), to };
+    let gave_way = Event::GaveWay { log: log_of(4), from: Seq::new(3), last: Seq::new(5), to, at: Seq::new(3) };
     assert!(told(&ops).contains(&&gave_way), "{ops:?}");
     assert_eq!(delivered(&ops), [(to, 1), (to, 2), (to, 3)]);
     let vector = bench.machine.view().vector();

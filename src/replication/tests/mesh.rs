@@ -373,10 +373,10 @@ impl World {
                 self.promised.insert(digest64(body));
                 self.answered.insert((*log, *seq), body.clone());
             }
-            Event::GaveWay { log, from, last, to } => {
+            Event::GaveWay { log, from, last, to, at } => {
                 assert_eq!(host.delivered.insert(*log, from.value() - 1), Some(last.value()));
                 let here = host.machine.view().vector().of(*to);
-                assert!(here >= Seq::new(last.value() - from.value() + 1), "all of it stands in {to:?}: {here}");
+                assert!(here >= *at, "the last of it stands in {to:?}, which is held up to {here}");
             }
             _ => {}
         }
