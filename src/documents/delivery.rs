@@ -41,7 +41,7 @@ impl Documents {
             return None;
         };
         let refusal = match Header::read(&change) {
-            Ok(header) if header.is_by(&log.actor.to_bytes()) => return Some((doc, change.into())),
+            Ok(header) if header.is_of(log.actor.node) => return Some((doc, change.into())),
             Ok(_) => Refusal::Impostor,
             Err(refusal) => refusal,
         };
@@ -84,6 +84,9 @@ impl Documents {
         state: DocState,
     ) {
         self.applying -= 1;
+        let gave_way = self.work.get_mut(&doc).map(|work| std::mem::take(&mut work.gave_way)).unwrap_or_default();
+        let stays = |arrived: &Arrived| !gave_way.iter().any(|(log, from)| arrived.log == *log && arrived.seq >= *from);
+        let orphans = orphans.into_iter().filter(|orphan| stays(&orphan.arrived)).collect();
         let mut fallen = Vec::new();
         for (arrived, why) in refused {
             self.refuse(Some(doc.clone()), arrived.log, arrived.seq, why);

@@ -75,6 +75,8 @@ pub(super) struct Work {
     pub(super) inbox: VecDeque<Arrived>,
     /// How many in the inbox are of our own log: without them the next edit would reuse their numbers.
     pub(super) own: usize,
+    /// Logs whose entries from a place on got other names while a worker was at some of them.
+    pub(super) gave_way: Vec<(LogId, Seq)>,
     /// Whether an edit was the last to have its turn.
     pub(super) edited: bool,
     /// Whether it waits among the ready.
@@ -203,6 +205,23 @@ impl Documents {
             self.pump(cx, &doc);
         }
         self.ask_again(cx);
+    }
+
+    /// The entries of a log from this place on stand in another one from now on, and will be delivered from there: what
+    /// waits of them here under their old names is dropped. What was applied stays.
+    pub fn give_way(&mut self, log: LogId, from: Seq) {
+        self.pool.give_way(log, from);
+        for work in self.work.values_mut() {
+            let gone = |arrived: &Arrived| arrived.log == log && arrived.seq >= from;
+            for arrived in work.inbox.iter().filter(|arrived| gone(arrived)) {
+                self.inbox_bytes -= arrived.change.len();
+                work.own -= usize::from(log.actor == self.actor && work.own > 0);
+            }
+            work.inbox.retain(|arrived| !gone(arrived));
+            if matches!(work.busy, Busy::Applying) {
+                work.gave_way.push((log, from));
+            }
+        }
     }
 
     /// A worker is done.

@@ -6,9 +6,10 @@
 //!
 //! **Invariants**
 //! - A change that the log refused is in no document, and nobody was told that it was.
-//! - Two nodes that were delivered the same entries hold the same heads, whatever the order: whether a change is admitted
-//!   depends on its bytes, its causal past and its own log only.
-//! - Nothing is lost silently: a change is applied, waits, or is refused by name.
+//! - Two nodes that were delivered the same entries hold the same heads, whatever the order and in whichever logs: whether
+//!   a change is admitted depends on its bytes and its causal past only.
+//! - Nothing is lost silently: a change is applied, waits, or is refused by name. Of two changes with which a writer used one
+//!   number twice, because its store was rolled back, both are applied.
 //!
 //! Left to others: durability and spreading (`replication`), threads (the driver).
 

@@ -1,10 +1,10 @@
 //! Changes that wait for others.
 //!
 //! For each document and log there is a queue, in the log's order: behind a change that waits, later ones of the same log
-//! wait too, so that a log's changes are judged in its order on every node. Memory is bounded. When the pool is full or a
-//! change has waited for long, the oldest queue gives up its bytes: of its first change the hash and what it waits for
-//! stay, of the others only the range of their places in the log. Nothing is lost: when the first one's turn comes, the
-//! entries are asked for again, one after the other.
+//! wait too, since as a rule they follow it. Memory is bounded. When the pool is full or a change has waited for long, the
+//! oldest queue gives up its bytes: of its first change the hash and what it waits for stay, of the others only the range of
+//! their places in the log. Nothing is lost: when the first one's turn comes, the entries are asked for again, one after the
+//! other.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -257,6 +257,29 @@ impl Pool {
                 queue.tail = None;
             } else {
                 (tail.first, tail.count) = (seq.next(), tail.count - gone);
+            }
+            self.tidy(&doc, log);
+        }
+    }
+
+    /// What waits of a log from this place on comes again under another name.
+    pub(super) fn give_way(&mut self, log: LogId, from: Seq) {
+        self.asked.retain(|(of, seq), _| *of != log || *seq < from);
+        let holds = |(doc, waiting): (&DocId, &Waiting)| waiting.queues.contains_key(&log).then(|| doc.clone());
+        for doc in self.docs.iter().filter_map(holds).collect::<Vec<_>>() {
+            let Some(waiting) = self.docs.get_mut(&doc) else { continue };
+            let Some(queue) = waiting.queues.get_mut(&log) else { continue };
+            queue.asked = queue.asked.filter(|seq| *seq < from);
+            if let Some(tail) = queue.tail.take_if(|tail| tail.first >= from) {
+                self.given_up -= tail.count;
+            }
+            if let Some(tail) = &mut queue.tail {
+                tail.last = tail.last.min(Seq::new(from.value() - 1));
+            }
+            let gone = queue.held.split_off(queue.held.partition_point(|held| held.seq < from));
+            for held in &gone {
+                waiting.unlist(log, held);
+                (self.held, self.bytes) = (self.held - 1, self.bytes - held.change.as_ref().map_or(0, Bytes::len));
             }
             self.tidy(&doc, log);
         }

@@ -52,7 +52,17 @@ fn replication(event: &replication::Event) {
             tracing::error!(%held, %theirs, "this store was rolled back: others hold more of its own log");
         }
         E::Forked { log, seq, peer } => {
-            tracing::error!(entry = log.at(*seq), %peer, "two entries claim the same place; nothing more of this log is taken");
+            let node = log.actor.node;
+            tracing::error!(%node, entry = log.at(*seq), %peer, "two entries claim the same place: a store was rolled back");
+        }
+        E::GaveWay { log, from, last, to, at } => {
+            let (entries, to) = (last.value() - from.value() + 1, to.at(*at));
+            tracing::warn!(
+                from = log.at(*from),
+                entries,
+                to,
+                "a branch gave way to an older one and moved; nothing is lost"
+            );
         }
         E::PeerFault { peer, why } => tracing::warn!(%peer, %why, "a peer sent what no correct peer sends"),
         // Per entry, and with its bytes: only its name, and only when asked for.

@@ -206,6 +206,7 @@ impl Boot {
             Own::Booted { boot } => self.found.boot = Some(boot),
             Own::Minted { actor } => self.found.actor = Some(actor),
             Own::Entry(record) => self.found.entries.push_back((record, position)),
+            Own::Branch(branch) => branch.replay(&mut self.found.entries),
         }
     }
 

@@ -81,8 +81,11 @@ impl Hosted for Replication {
     fn rng(rngs: &mut Rngs) -> &mut Rng {
         &mut rngs.replication
     }
-    fn record(record: replication::Record) -> Own {
-        Own::Entry(record)
+    fn record(record: replication::Kept) -> Own {
+        match record {
+            replication::Kept::Entry(record) => Own::Entry(record),
+            replication::Kept::Branch(branch) => Own::Branch(branch),
+        }
     }
     fn wait(wait: replication::Wait) -> Wait {
         Wait::Replication(wait)

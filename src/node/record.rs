@@ -14,11 +14,14 @@ pub(super) enum Own {
     Minted { actor: Actor },
     /// An entry of an origin log, its own or another's.
     Entry(replication::Record),
+    /// Entries that were written before stand in another log from here on.
+    Branch(replication::Branch),
 }
 
 const BOOTED: u8 = 1;
 const MINTED: u8 = 2;
 const ENTRY: u8 = 3;
+const BRANCH: u8 = 4;
 
 /// Longest record, in bytes: one entry of 16 MiB and its surroundings.
 const LEN_MAX: usize = (16 << 20) + (64 << 10);
@@ -36,6 +39,7 @@ impl Own {
             Self::Booted { boot } => (BOOTED, stamp, bytes_of(&Life { boot: *boot })),
             Self::Minted { actor } => (MINTED, stamp, bytes_of(actor)),
             Self::Entry(record) => (ENTRY, record.hlc, bytes_of(record)),
+            Self::Branch(branch) => (BRANCH, stamp, bytes_of(branch)),
         }
     }
 
@@ -46,6 +50,7 @@ impl Own {
             BOOTED => parse(payload).map(|Life { boot }| Self::Booted { boot }),
             MINTED => parse(payload).map(|actor| Self::Minted { actor }),
             ENTRY => parse(payload).map(Self::Entry),
+            BRANCH => parse(payload).map(Self::Branch),
             other => Err(format!("record kind {other} is not known; a newer version wrote this log")),
         }
     }
@@ -80,10 +85,18 @@ mod tests {
             body: Bytes::from_static(&[9]),
         };
         let id = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-        let golden: [(Own, u8, Vec<u8>); 3] = [
+        let branch = replication::Branch {
+            log: LogId { actor, topic: Topic::DOCUMENTS },
+            from: Seq::new(5),
+            moved: Seq::new(6),
+            to: Actor { mint: Mint::new(8), ..actor },
+            at: Seq::new(2),
+        };
+        let golden: [(Own, u8, Vec<u8>); 4] = [
             (Own::Booted { boot: Boot::new(7) }, 1, vec![7]),
             (Own::Minted { actor }, 2, [&id[..], &[251, 44, 1]].concat()),
             (Own::Entry(entry), 3, [&id[..], &[251, 44, 1, 0, 2, 5, 1, 1, 9]].concat()),
+            (Own::Branch(branch), 4, [&id[..], &[251, 44, 1, 0, 5, 6], &id[..], &[8, 2]].concat()),
         ];
         for (own, kind, bytes) in golden {
             let (found, _, payload) = own.encode(WallTime::EPOCH);

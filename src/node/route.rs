@@ -89,6 +89,7 @@ impl Node {
             E::Forked { log, seq, .. } if log.actor == self.actor => {
                 self.mint(now, &format!("a neighbour holds another entry {seq} of our log"));
             }
+            E::GaveWay { log, from, .. } => self.documents.give_way(log, from),
             // Somebody else's trouble, or an actor that we no longer are: reported, nothing to wire.
             E::RolledBack { .. }
             | E::Forked { .. }

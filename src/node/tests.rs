@@ -280,6 +280,85 @@ fn two_linked_nodes_learn_of_each_other_and_share_edits() {
     assert_eq!(a.node().replication().vector(), b.node().replication().vector());
 }
 
+/// Two nodes that share three edits of the first; then its disk is what it was after the first of them, and it writes two
+/// other ones before it meets the second again.
+fn put_back() -> (Host, Host) {
+    let (mut a, mut b) = (Host::on(1, BTreeMap::new(), 1), Host::on(2, BTreeMap::new(), 1));
+    a.set(1, 2, 1).unwrap();
+    let image = a.files.clone();
+    a.set(2, 2, 2).unwrap();
+    a.set(3, 2, 3).unwrap();
+    link(&mut a, &mut b, 2);
+    converse(&mut a, &mut b, 2, 6);
+    b.set(4, 6, 4).unwrap();
+    unlink(&mut b, id(1), 6);
+    let mut a = Host::on(1, image, 7);
+    a.set(5, 7, 5).unwrap();
+    a.set(6, 7, 6).unwrap();
+    (a, b)
+}
+
+fn unlink(host: &mut Host, peer: NodeId, at: u64) {
+    host.handle(at, Input::Unlinked { peer });
+    host.settle(at);
+    host.outgoing.clear();
+}
+
+/// Both hold every edit that [`put_back`] made, on either side, in the same logs.
+fn holds_all(a: &mut Host, b: &mut Host, at: u64) {
+    let all = json!({"field1": 1, "field2": 2, "field3": 3, "field4": 4, "field5": 5, "field6": 6});
+    for host in [&mut *a, &mut *b] {
+        assert_eq!(host.value(99, at), all);
+        assert!(host.node().replication().forks().is_empty());
+    }
+    assert_eq!(a.node().documents().content(), b.node().documents().content());
+    assert_eq!(a.node().replication().vector(), b.node().replication().vector());
+}
+
+#[test]
+fn a_node_that_was_put_back_and_wrote_on_loses_nothing_and_goes_on_as_another() {
+    let (mut a, mut b) = put_back();
+    let before = a.node().actor();
+    link(&mut a, &mut b, 8);
+    converse(&mut a, &mut b, 8, 14);
+    holds_all(&mut a, &mut b, 14);
+    assert_ne!(a.node().actor(), before);
+    let gave_way = |event: &&Event| matches!(event, Event::Replication(replication::Event::GaveWay { .. }));
+    assert_eq!((a.told.iter().filter(gave_way).count(), b.told.iter().filter(gave_way).count()), (1, 0));
+    // Whoever starts again finds what it had, and writes on.
+    let (mut a, mut b) = (Host::on(1, a.files, 15), Host::on(2, b.files, 15));
+    holds_all(&mut a, &mut b, 15);
+    link(&mut a, &mut b, 15);
+    a.set(7, 15, 7).unwrap();
+    b.set(8, 15, 8).unwrap();
+    converse(&mut a, &mut b, 15, 20);
+    assert_eq!(a.value(9, 20), b.value(9, 20));
+    assert_eq!(a.node().replication().vector(), b.node().replication().vector());
+}
+
+#[test]
+fn a_crash_at_any_moment_of_it_loses_and_doubles_nothing() {
+    let (mut a, mut b) = put_back();
+    let (begun, unmet) = (a.history.len(), b.files.clone());
+    link(&mut a, &mut b, 8);
+    converse(&mut a, &mut b, 8, 12);
+    let (mut states, held) = (a.history.split_off(begun), a.node().replication().entries());
+    states.push(a.files);
+    states.dedup();
+    assert!(states.len() > 5, "{} states", states.len());
+    // Afterwards it meets the other as that was before they met, or as that is after it heard of all.
+    for (n, files) in states.into_iter().enumerate() {
+        for theirs in [&unmet, &b.files] {
+            println!("crashed with the disk's state {n}");
+            let (mut a, mut b) = (Host::on(1, files.clone(), 13), Host::on(2, theirs.clone(), 13));
+            link(&mut a, &mut b, 13);
+            converse(&mut a, &mut b, 13, 17);
+            holds_all(&mut a, &mut b, 17);
+            assert_eq!(a.node().replication().entries(), held, "each entry once");
+        }
+    }
+}
+
 #[test]
 fn garbage_is_told_of_and_closes_the_link() {
     let mut host = Host::on(1, BTreeMap::new(), 1);

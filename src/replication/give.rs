@@ -4,7 +4,7 @@ use super::message::{Batch, Entry, Graft, Kind, Run};
 use super::peer::{Budget, Job, Mode};
 use super::{Event, Record, Replication, Timer, Wait};
 use crate::machine::Cx;
-use crate::types::{DiskFault, DiskFaultKind, LogId, NodeId, Range, Seq};
+use crate::types::{DiskFault, LogId, NodeId, Range, Seq};
 
 impl Replication {
     /// Sends this peer what there is for it, as far as its credit goes.
@@ -95,17 +95,21 @@ impl Replication {
         let (to, batch, at) = match wait {
             Wait::Read { peer, batch, at } => (peer, batch, at),
             Wait::Reread { log, seq } => return self.on_reread(cx, log, seq, result),
-            Wait::Originated { .. } | Wait::Taken { .. } => unreachable!("a write is not answered as a read"),
+            Wait::Compare { log, seq, peer, theirs } => return self.on_compared(cx, log, seq, peer, theirs, result),
+            Wait::Move { log, seq } => return self.on_move_read(cx, log, seq, result),
+            Wait::Originated { .. } | Wait::Taken { .. } | Wait::Branch => {
+                unreachable!("a write is not answered as a read")
+            }
         };
         let Some(peer) = self.peers.get_mut(&to) else { return };
         let Some(reading) = peer.reading.as_mut().filter(|reading| reading.number == batch) else { return };
-        let (log, seq) = (self.logs.get(reading.log).id, Seq::new(reading.first + at as u64));
+        let (log, seq) = (self.logs.get(reading.log), reading.first + at as u64);
         reading.unanswered -= 1;
-        match result.and_then(|record| verify(record, log, seq)) {
+        match result.and_then(|record| log.verify(seq, record)) {
             Ok(entry) => reading.entries[at] = Some(entry),
             Err(fault) => {
                 reading.failed = true;
-                cx.emit(Event::Unreadable { log, seq, fault });
+                cx.emit(Event::Unreadable { log: log.id, seq: Seq::new(seq), fault });
             }
         }
         if reading.unanswered == 0 {
@@ -207,13 +211,4 @@ impl Replication {
             peer.edge_mut(at).mode = Mode::Lazy;
         }
     }
-}
-
-/// Whether the disk gave what was asked for.
-pub(super) fn verify(record: Record, log: LogId, seq: Seq) -> Result<Entry, DiskFault> {
-    if (record.log, record.seq) == (log, seq) {
-        return Ok(Entry { hlc: record.hlc, body: record.body });
-    }
-    let why = format!("{} stands there", record.log.at(record.seq));
-    Err(DiskFault { kind: DiskFaultKind::Failed, what: log.at(seq).into(), why: why.into() })
 }

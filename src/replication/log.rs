@@ -6,14 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::Record;
 use super::message::{Entry, Kind, Name, Short};
-use crate::types::{Digest, LogId, NodeId, Position, Seq, Time};
+use crate::types::{Digest, DiskFault, DiskFaultKind, LogId, NodeId, Position, Seq, Time};
 
 /// A durable entry.
 #[derive(Clone, Copy, Debug)]
-struct Slot {
-    position: Position,
-    chain: Digest,
+pub(super) struct Slot {
+    pub(super) position: Position,
+    /// The chain after it.
+    pub(super) chain: Digest,
 }
 
 /// A run that arrived ahead of a gap.
@@ -46,8 +48,10 @@ pub(super) struct Log {
     pub(super) progress_at: Time,
     /// Up to where a gap was asked for, and when.
     pub(super) asked: (u64, Time),
-    /// Where two branches part at the latest, and who holds the other.
-    pub(super) fork: Option<(u64, NodeId)>,
+    /// From here on another branch stands: what is held of ours is about to move.
+    pub(super) lost: Option<u64>,
+    /// A branch of another log is about to move here.
+    pub(super) awaits: bool,
 }
 
 impl Log {
@@ -65,7 +69,8 @@ impl Log {
             source: None,
             progress_at: Time::ZERO,
             asked: (0, Time::ZERO),
-            fork: None,
+            lost: None,
+            awaits: false,
         }
     }
 
@@ -81,8 +86,29 @@ impl Log {
 
     /// The last entry that may be given away.
     pub(super) fn offered(&self) -> u64 {
-        let common = self.fork.map_or(u64::MAX, |(seq, _)| seq.saturating_sub(1));
-        self.durable().min(common)
+        let stands = self.lost.map_or(u64::MAX, |from| from - 1);
+        self.durable().min(stands)
+    }
+
+    /// Whether entries are moving out of it or into it: nothing of it is taken meanwhile.
+    pub(super) fn is_moving(&self) -> bool {
+        self.lost.is_some() || self.awaits
+    }
+
+    /// Whether the disk has not answered for some of it.
+    pub(super) fn is_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// The durable entry `seq`, as the disk gave it back. Where it was written it may have had another name.
+    pub(super) fn verify(&self, seq: u64, record: Record) -> Result<Entry, DiskFault> {
+        let entry = Entry { hlc: record.hlc, body: record.body };
+        let before = seq.checked_sub(1).and_then(|before| self.chain_at(before));
+        if before.is_some_and(|before| self.chain_at(seq) == Some(entry.link(before))) {
+            return Ok(entry);
+        }
+        let why = format!("another entry stands there, written as {}", record.log.at(record.seq));
+        Err(DiskFault { kind: DiskFaultKind::Failed, what: self.id.at(Seq::new(seq)).into(), why: why.into() })
     }
 
     /// The hash chain after entry `seq`, if it was taken.
@@ -301,11 +327,32 @@ impl Logs {
         Some((first, held))
     }
 
-    /// Takes nothing more of this log.
-    pub(super) fn quarantine(&mut self, at: usize, seq: u64, peer: NodeId) {
-        self.list[at].fork = Some((seq, peer));
+    /// Gives up what is durable from `from` on. Nothing may be on its way to the disk.
+    pub(super) fn cut(&mut self, at: usize, from: u64) {
+        let log = &mut self.list[at];
+        assert!(!log.is_pending(), "a log is at rest when it is cut");
+        let kept = usize::try_from(from - 1).map_or(log.slots.len(), |kept| kept.min(log.slots.len()));
+        self.entries -= (log.slots.len() - kept) as u64;
+        log.slots.truncate(kept);
+        (log.asked, log.parent, log.source, log.lost) = ((0, Time::ZERO), None, None, None);
+        self.uncache(at);
+    }
+
+    /// Takes durable entries that stood in another log until now.
+    pub(super) fn adopt(&mut self, at: usize, slots: Vec<Slot>) {
+        let log = &mut self.list[at];
+        assert!(!log.is_pending(), "a log is at rest when entries move into it");
+        self.entries += slots.len() as u64;
+        log.slots.extend(slots);
+        self.uncache(at);
+    }
+
+    /// Drops what is cached of a log whose end has changed: a cache ends with the last entry.
+    fn uncache(&mut self, at: usize) {
+        let tail = std::mem::take(&mut self.list[at].tail);
+        self.cached_bytes -= tail.iter().map(Entry::weight).sum::<usize>();
+        self.cached.retain(|cached| *cached != at);
         self.dirty.insert(at);
-        self.drop_held(at);
     }
 
     /// Gives up what waits behind a gap that nobody can close.
@@ -314,15 +361,15 @@ impl Logs {
         self.held_bytes -= held.values().map(Held::weight).sum::<usize>();
     }
 
-    /// Of everything that is durable. A log in quarantine does not count: its holders will never agree.
+    /// Of everything that is durable.
     pub(super) fn digest(&mut self) -> Digest {
         for at in std::mem::take(&mut self.dirty) {
             let log = &self.list[at];
             let share = match log.slots.last() {
-                Some(slot) if log.fork.is_none() => {
+                Some(slot) => {
                     log.root.chain(&[log.durable().to_be_bytes(), slot.chain.value().to_be_bytes()].concat()).value()
                 }
-                _ => 0,
+                None => 0,
             };
             // Addition, so that one log's share can be replaced (Bellare and Micciancio's AdHash; peers are admitted).
             self.sum = self.sum.wrapping_sub(self.shares[at]).wrapping_add(share);

@@ -10,6 +10,7 @@ use bincode::error::{DecodeError, EncodeError};
 use bincode::{BorrowDecode, Decode, Encode};
 use bytes::Bytes;
 
+use super::Rank;
 use crate::types::{Digest, Hlc, Lane, LogId, Range, Seq};
 
 /// Longest body of an entry, in bytes.
@@ -20,6 +21,8 @@ pub(super) const RUNS_MAX: usize = 1_024;
 pub(super) const ENTRIES_MAX: usize = 8_192;
 /// Most logs in one control message: 1,000 lines of a vector are 46 KB at the worst.
 pub(super) const LINES_MAX: usize = 1_000;
+/// Most places in one comparison of two branches: a log of a million entries takes four of them.
+pub(super) const MARKS_MAX: usize = 64;
 /// Most ranges in one request.
 pub(super) const RANGES_MAX: usize = 256;
 /// No log grows longer: at a million entries a second it would take nine years.
@@ -54,6 +57,9 @@ pub enum Message {
     Digest(Digest),
     /// Everything that is held, or a part of it.
     Vector(Chunk),
+    /// The sender's chain at some places of a log of which the receiver holds another branch: they look for the first place
+    /// at which the two differ.
+    Marks(Marks),
 }
 
 /// Why a batch is sent.
@@ -161,6 +167,24 @@ pub struct Chunk {
     pub answer: bool,
 }
 
+/// The chain of a log at some of its places.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Marks {
+    /// Which log.
+    pub log: LogId,
+    /// In order of their places.
+    pub marks: Vec<Mark>,
+}
+
+/// The chain of a log at one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Mark {
+    /// Which place.
+    pub seq: Seq,
+    /// The chain after the entry there.
+    pub chain: Digest,
+}
+
 impl Message {
     pub(super) fn lane(&self) -> Lane {
         match self {
@@ -172,7 +196,8 @@ impl Message {
             | Self::Graft(_)
             | Self::Prune(_)
             | Self::Digest(_)
-            | Self::Vector(_) => Lane::Control,
+            | Self::Vector(_)
+            | Self::Marks(_) => Lane::Control,
         }
     }
 
@@ -195,6 +220,7 @@ impl Message {
             }
             Self::Prune(logs) => at_most("prunes", logs.len(), LINES_MAX),
             Self::Vector(chunk) => chunk.check(),
+            Self::Marks(marks) => marks.check(),
         }
     }
 }
@@ -229,6 +255,11 @@ impl Entry {
         self.body.len() + 16
     }
 
+    /// Which of two entries at one place stands: the lower.
+    pub(super) fn rank(&self) -> Rank {
+        Rank { hlc: self.hlc, hash: self.link(Digest::ZERO) }
+    }
+
     /// The hash chain after this entry.
     pub(super) fn link(&self, chain: Digest) -> Digest {
         let bytes = bincode::encode_to_vec(self, bincode::config::standard()).expect("writing to a Vec does not fail");
@@ -244,6 +275,14 @@ impl Short {
 
     pub(super) fn is_zero(self) -> bool {
         self == Self::default()
+    }
+}
+
+impl Marks {
+    fn check(&self) -> Result<(), String> {
+        at_most("marks", self.marks.len(), MARKS_MAX)?;
+        self.marks.iter().try_for_each(|mark| in_range(mark.seq))?;
+        if self.marks.is_sorted_by(|a, b| a.seq < b.seq) { Ok(()) } else { Err("marks out of order".into()) }
     }
 }
 

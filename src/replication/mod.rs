@@ -13,17 +13,21 @@
 //! * **Batches**: what is there is sent at once when nothing is under way to the peer; meanwhile it is gathered. A peer's
 //!   credit is a window of bytes that it has not acknowledged as durable. A slow peer costs no memory: there is a cursor for each
 //!   log, and entries are taken from the cache or the disk when there is credit.
+//! * **Branches**: an origin whose store was put back to an earlier image uses places of its log again that others hold with
+//!   other entries. It is found by the hash chain and settled by the same rule everywhere; see `branch`.
 //! * **Repair**: a gap is asked for at once ([`Message::Want`]), then from another holder. What was lost without leaving a gap
 //!   is sent again when its acknowledgement is overdue. Neighbours that meet compare whole vectors; later they compare 8 bytes
 //!   at random moments, and vectors only if those differ.
 //!
 //! **Invariants.** Nothing is sent, delivered or acknowledged before it is durable here. Entries of a log are taken,
-//! delivered and sent in order, each once. Two different entries at one place are found by the hash chain, and the log is
-//! quarantined by the holders who differ. A node that finds more of its own log elsewhere than at home never writes to that log again.
+//! delivered and sent in order, each once. Two different entries at one place are found by the hash chain; the older
+//! one keeps the place, and the other goes on, with all that follows it, in a log of its own: nothing is dropped. A node that
+//! finds more of its own log elsewhere than at home, or another branch of it, never writes to that log again.
 //!
 //! Left to others: what bodies mean and whether they may be applied (`documents`), who the neighbours are (`overlay`),
 //! bytes (`wire`, `wal`), links (the driver).
 
+mod branch;
 mod config;
 mod give;
 mod log;
@@ -44,12 +48,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 pub use config::Config;
-pub use message::{Batch, Chunk, ENTRY_MAX, Entry, Graft, Have, Line, Message, Name, Run, Short};
+pub use message::{Batch, Chunk, ENTRY_MAX, Entry, Graft, Have, Line, Mark, Marks, Message, Name, Run, Short};
 pub use view::View;
-pub use vocabulary::{Event, Record, RestoreError, Statistics, Timer, Wait};
+pub use vocabulary::{Branch, Event, Kept, Rank, Record, RestoreError, Statistics, Timer, Wait};
 
 use crate::machine::{Cx, Machine, Never};
-use crate::types::{Actor, DiskFault, Hlc, HlcClock, Lane, LogId, NodeId, Position, Seq, Time, Topic};
+use crate::types::{Actor, DiskFault, Hlc, HlcClock, Lane, NodeId, Position, Seq, Time, Topic};
 use log::Logs;
 use message::Kind;
 use peer::Peer;
@@ -79,8 +83,12 @@ pub struct Replication {
     unannounced: BTreeSet<usize>,
     /// Peers who are to be offered logs on which we catch up.
     offers: BTreeMap<NodeId, BTreeSet<usize>>,
-    /// Forks that were told: which log, and who holds the other branch.
-    disputed: BTreeSet<(LogId, NodeId)>,
+    /// Logs of which a neighbour holds another branch.
+    disputes: BTreeMap<(usize, NodeId), branch::Dispute>,
+    /// Branches that give way, in turn.
+    moves: VecDeque<branch::Move>,
+    /// What has moved and is to be delivered under its new name.
+    moved: VecDeque<branch::Moved>,
     /// When something last became durable here.
     durable_at: Time,
     /// Vectors are not compared again before, while entries are flowing; and how often in a row that taught nothing.
@@ -93,7 +101,7 @@ pub struct Replication {
 
 impl Machine for Replication {
     type Message = Message;
-    type Record = Record;
+    type Record = Kept;
     type Wait = Wait;
     type Task = Never;
     type Timer = Timer;
@@ -123,7 +131,9 @@ impl Replication {
             acks: VecDeque::new(),
             unannounced: BTreeSet::new(),
             offers: BTreeMap::new(),
-            disputed: BTreeSet::new(),
+            disputes: BTreeMap::new(),
+            moves: VecDeque::new(),
+            moved: VecDeque::new(),
             durable_at: Time::ZERO,
             compare_at: (Time::ZERO, 0),
             behind: BTreeMap::new(),
@@ -179,6 +189,7 @@ impl Replication {
             Message::Prune(logs) => self.on_prune(from, &logs),
             Message::Digest(digest) => self.on_digest(cx, from, digest),
             Message::Vector(chunk) => self.on_vector(cx, from, &chunk),
+            Message::Marks(marks) => self.on_marks(cx, from, &marks),
         }
     }
 

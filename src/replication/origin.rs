@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::message::{ENTRY_MAX, Entry};
-use super::{Event, Record, Replication, Wait};
+use super::{Event, Kept, Record, Replication, Wait};
 use crate::machine::Cx;
 use crate::types::{Actor, DiskFault, DiskFaultKind, LogId, NodeId, Position, Seq, Topic};
 
@@ -27,7 +27,7 @@ impl Replication {
         log_at.push_pending(entry);
         let seq = Seq::new(log_at.accepted());
         self.writes.0 += 1;
-        cx.persist(Record { log, seq, hlc, body }, Wait::Originated { token, log, seq });
+        cx.persist(Kept::Entry(Record { log, seq, hlc, body }), Wait::Originated { token, log, seq });
     }
 
     fn refuse(&self, topic: Topic, len: usize) -> Result<(), DiskFault> {
@@ -47,7 +47,7 @@ impl Replication {
     }
 
     /// Writes as `actor` from now on, and originates what waited for it. What others hold of our old logs is fetched like
-    /// anybody's.
+    /// anybody's, and if they hold another branch, it is settled as anybody's.
     pub fn mint(&mut self, cx: &mut Cx<'_, Self>, actor: Actor) {
         let old = std::mem::replace(&mut self.actor, actor);
         self.rolled_back = false;
@@ -96,7 +96,10 @@ impl Replication {
     fn on_durable(&mut self, cx: &mut Cx<'_, Self>, wait: Wait, position: Position) {
         let (log, seq) = match wait {
             Wait::Originated { log, seq, .. } | Wait::Taken { log, seq, .. } => (log, seq),
-            Wait::Read { .. } | Wait::Reread { .. } => unreachable!("a read is not answered as a write"),
+            Wait::Branch => return self.on_moved(cx),
+            Wait::Read { .. } | Wait::Reread { .. } | Wait::Compare { .. } | Wait::Move { .. } => {
+                unreachable!("a read is not answered as a write")
+            }
         };
         let at = self.logs.find(log).expect("a log lives as long as the process");
         self.durable_at = cx.now().mono;
@@ -104,23 +107,27 @@ impl Replication {
         let weight = entry.weight();
         match wait {
             Wait::Originated { token, .. } => cx.emit(Event::Originated { token, log, seq, hlc: entry.hlc }),
-            Wait::Taken { .. } | Wait::Read { .. } | Wait::Reread { .. } => {
+            _ => {
                 self.statistics.taken += 1;
                 cx.emit(Event::Delivered { log, seq, hlc: entry.hlc, body: entry.body });
             }
         }
         self.spread(cx, at, weight, matches!(wait, Wait::Taken { backlog: true, .. }));
         self.flush_acks(cx);
+        self.move_on(cx);
     }
 
     /// Nothing more is taken or acknowledged: it would not be durable. What is durable is still given to whoever lacks it.
     fn on_disk_failed(&mut self, fault: DiskFault) {
         self.failed = Some(fault);
         for at in 0..self.logs.len() {
-            self.logs.get_mut(at).drop_pending();
+            let log = self.logs.get_mut(at);
+            log.drop_pending();
+            (log.lost, log.awaits) = (None, false);
         }
         self.acks.clear();
         self.behind.clear();
+        self.moves.clear();
     }
 }
 

@@ -395,6 +395,24 @@ impl Peer {
         self.has_credit(config) && self.flight_bytes * 2 <= config.window_bytes
     }
 
+    /// Our branch of a log ends before `from` now: whatever was known, sent or asked for beyond was of another one.
+    pub(super) fn part(&mut self, at: usize, from: u64) {
+        let edge = self.edge_mut(at);
+        for place in [&mut edge.cursor, &mut edge.known, &mut edge.backlog, &mut edge.told] {
+            *place = (*place).min(from - 1);
+        }
+        self.wanted.retain(|(log, ..)| *log != at);
+        self.cold.retain(|job| !matches!(job, Job::Range(log, ..) if *log == at));
+        for flight in self.flights.values_mut() {
+            flight.runs.retain(|(log, ..)| *log != at);
+        }
+        if let Some(reading) = self.reading.take_if(|reading| reading.log == at)
+            && let Job::Stream(at) = reading.job
+        {
+            self.requeue(at);
+        }
+    }
+
     /// A log that waited for the disk is looked at anew.
     pub(super) fn requeue(&mut self, at: usize) {
         self.edge_mut(at).queued = false;

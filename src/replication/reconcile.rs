@@ -52,6 +52,7 @@ impl Replication {
             cx.disarm(timer);
         }
         self.acks.retain(|(_, to, _)| *to != peer);
+        self.disputes.retain(|(_, with), _| *with != peer);
         let mut grafts: BTreeMap<NodeId, Vec<usize>> = BTreeMap::new();
         for at in 0..self.logs.len() {
             let log = self.logs.get_mut(at);
@@ -72,7 +73,7 @@ impl Replication {
     /// The others push already.
     fn foster(&self, at: usize) -> Option<NodeId> {
         let log = self.logs.get(at);
-        if log.fork.is_some() || log.id.actor == self.actor || self.failed.is_some() {
+        if log.is_moving() || log.id.actor == self.actor || self.failed.is_some() {
             return None;
         }
         let quiet = self.peers.iter().filter(|(_, peer)| peer.edge(at).quiet);
@@ -107,6 +108,12 @@ impl Replication {
         for line in &chunk.lines {
             self.on_line(cx, from, line);
         }
+        // Who holds nothing of a log disputes nothing.
+        let logs = &self.logs;
+        self.disputes.retain(|(at, with), _| {
+            let log = logs.get(*at).id;
+            *with != from || !chunk.covers(log) || chunk.lines.iter().any(|line| line.log == log)
+        });
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if !peer.heard {
             self.settle_edges(cx, from, chunk);
@@ -123,12 +130,15 @@ impl Replication {
             Err(why) => return self.fault(cx, from, why),
         };
         let (log, theirs) = (self.logs.get(at), line.last.value());
-        if log.fork.is_some() {
+        if log.lost.is_some() {
             return;
         }
-        if log.chain_at(theirs).is_some_and(|ours| ours != line.chain) {
-            return self.fork(cx, from, at, theirs);
+        match log.chain_at(theirs) {
+            Some(ours) if ours != line.chain => return self.disagree(cx, from, at, theirs),
+            Some(_) => _ = self.disputes.remove(&(at, from)),
+            None => {}
         }
+        let log = self.logs.get(at);
         if log.id.actor == self.actor {
             return self.on_own(cx, from, line.log, line.last);
         }
@@ -157,7 +167,7 @@ impl Replication {
                 peer.gather(at, usize::try_from(log.offered() - cursor).unwrap_or(usize::MAX), 0);
             }
             let ours = log.accepted();
-            if known > ours && log.parent.is_none() && log.fork.is_none() && log.id.actor != self.actor {
+            if known > ours && log.parent.is_none() && !log.is_moving() && log.id.actor != self.actor {
                 lacking.push((Reverse(known - ours), at));
             }
         }
@@ -192,7 +202,7 @@ impl Replication {
 
     /// Somebody holds more of this log, or there is a gap in it: it is looked after until that is over.
     pub(super) fn lags(&mut self, cx: &mut Cx<'_, Self>, at: usize) {
-        if self.failed.is_some() || self.logs.get(at).fork.is_some() {
+        if self.failed.is_some() || self.logs.get(at).is_moving() {
             return;
         }
         if self.behind.is_empty() {
@@ -209,7 +219,7 @@ impl Replication {
         for (at, mut behind) in std::mem::take(&mut self.behind) {
             let log = self.logs.get(at);
             let ahead = |peer: &&Peer| peer.edge(at).known > log.accepted();
-            if log.fork.is_some() || !self.peers.values().any(|peer| ahead(&peer)) {
+            if log.is_moving() || !self.peers.values().any(|peer| ahead(&peer)) {
                 self.logs.drop_held(at);
                 continue;
             }
@@ -273,6 +283,7 @@ impl Replication {
 
     pub(super) fn on_digest(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, digest: Digest) {
         if digest == self.logs.digest() {
+            self.disputes.retain(|(_, with), _| *with != from);
             return;
         }
         // While entries flow, digests differ by what is under way, and that is looked after by acknowledgements and gaps.

@@ -1,6 +1,5 @@
 //! Delivering an entry once more, from the log: for a sibling that had no room to keep it.
 
-use super::give::verify;
 use super::{Event, Replication, Wait};
 use crate::machine::Cx;
 use crate::types::{DiskFault, LogId, Seq};
@@ -16,9 +15,11 @@ impl Replication {
     }
 
     pub(super) fn on_reread(&mut self, cx: &mut Cx<'_, Self>, log: LogId, seq: Seq, result: Result<Record, DiskFault>) {
-        match result.and_then(|record| verify(record, log, seq)) {
+        let Some(at) = self.logs.find(log) else { return };
+        match result.and_then(|record| self.logs.get(at).verify(seq.value(), record)) {
             Ok(entry) => cx.emit(Event::Delivered { log, seq, hlc: entry.hlc, body: entry.body }),
             Err(fault) => cx.emit(Event::Unreadable { log, seq, fault }),
         }
+        self.on_told_again(cx, log, seq);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::log::Held;
 use super::message::{Batch, Entry, Have, Kind, Message, Name, Run, Short};
-use super::{Event, Record, Replication, Wait};
+use super::{Event, Kept, Record, Replication, Wait};
 use crate::machine::Cx;
 use crate::types::{Hlc, LogId, NodeId, Range, Seq};
 
@@ -50,20 +50,25 @@ impl Replication {
         if log.id.actor == self.actor {
             return self.on_own(cx, from, log.id, Seq::new(run.last()));
         }
-        if log.fork.is_some() {
+        if log.lost.is_some() {
             return;
         }
-        if let Some(peer) = self.peers.get_mut(&from) {
-            peer.knows(at, run.last());
+        let (first, last) = (run.first.value(), run.last());
+        let (moving, gap) = (log.is_moving(), first > log.accepted() + 1);
+        if moving || gap {
+            self.knows(from, at, last);
         }
-        if run.first.value() > self.logs.get(at).accepted() + 1 {
+        if moving {
+            return;
+        }
+        if gap {
             return self.on_gap(cx, from, at, run, kind);
         }
-        let Some(taken) =
-            self.take(cx, at, run.first.value(), Held { from, before: run.before, kind, entries: run.entries })
-        else {
-            return;
-        };
+        let held = Held { from, before: run.before, kind, entries: run.entries };
+        // Who holds another branch does not hold this one up to there.
+        let Some(taken) = self.take(cx, at, first, held) else { return };
+        self.knows(from, at, last);
+        self.disputes.remove(&(at, from));
         self.statistics.duplicates += taken.old;
         if kind != Kind::Repair {
             self.choose_parent(cx, from, at, taken);
@@ -71,13 +76,19 @@ impl Replication {
         self.unhold(cx, at);
     }
 
-    /// Takes the new entries of a run that begins at most one beyond what we have. `None` if the log is forked.
+    fn knows(&mut self, peer: NodeId, at: usize, seq: u64) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.knows(at, seq);
+        }
+    }
+
+    /// Takes the new entries of a run that begins at most one beyond what we have. `None` if it is of another branch.
     fn take(&mut self, cx: &mut Cx<'_, Self>, at: usize, first: u64, run: Held) -> Option<Taken> {
         let Held { from, before, kind, entries } = run;
         let log = self.logs.get(at);
         let mut chain = log.chain_at(first - 1).expect("the caller looked for gaps");
         if Short::of(chain) != before {
-            self.fork(cx, from, at, first - 1);
+            self.disagree(cx, from, at, first - 1);
             return None;
         }
         let mut taken = Taken::default();
@@ -85,7 +96,7 @@ impl Replication {
             if let Some(ours) = self.logs.get(at).chain_at(seq) {
                 chain = entry.link(chain);
                 if chain != ours {
-                    self.fork(cx, from, at, seq);
+                    self.differ(cx, from, at, seq, &entry);
                     return None;
                 }
                 taken.old += 1;
@@ -107,7 +118,8 @@ impl Replication {
         log.progress_at = now.mono;
         let seq = Seq::new(log.accepted());
         self.writes.0 += 1;
-        cx.persist(Record { log: id, seq, hlc, body }, Wait::Taken { log: id, seq, backlog });
+        let record = Record { log: id, seq, hlc, body };
+        cx.persist(Kept::Entry(record), Wait::Taken { log: id, seq, backlog });
     }
 
     /// Moves our clock past a stamp. An origin whose clock is far off is named once; its data must converge all the same.
@@ -224,31 +236,10 @@ impl Replication {
         if log.id.actor == self.actor {
             return self.on_own(cx, from, log.id, last);
         }
-        if let Some(peer) = self.peers.get_mut(&from) {
-            peer.knows(at, last.value());
-        }
-        if last.value() > log.accepted() {
+        let lags = last.value() > log.accepted();
+        self.knows(from, at, last.value());
+        if lags {
             self.lags(cx, at);
-        }
-    }
-
-    /// Two branches of a log. Nobody can tell which of two holders has the right one: nothing more of it is taken, and nothing
-    /// given beyond what both share. If the other is the origin itself, its store was rolled back before it wrote on: it will
-    /// find that out and write elsewhere, and the branch that the mesh holds stands.
-    pub(super) fn fork(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, at: usize, seq: u64) {
-        let log = self.logs.get(at);
-        let (id, held, seq_at) = (log.id, Seq::new(log.accepted()), Seq::new(seq));
-        if log.fork.is_some() || !self.disputed.insert((id, peer)) {
-            return;
-        }
-        cx.emit(Event::Forked { log: id, seq: seq_at, peer });
-        if id.actor.node == peer {
-            return;
-        }
-        self.logs.quarantine(at, seq, peer);
-        self.behind.remove(&at);
-        if id.actor == self.actor {
-            self.roll_back(cx, id, held, seq_at);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What others may read of replication.
 
 use super::{Replication, Statistics};
-use crate::types::{Actor, LogId, NodeId, Seq, VersionVector};
+use crate::types::{Actor, Digest, LogId, NodeId, Seq, VersionVector};
 
 /// The origin logs as they are held here, durably. Reading changes nothing.
 #[derive(Clone, Copy, Debug)]
@@ -40,10 +40,18 @@ impl View<'_> {
         self.replication.behind.len()
     }
 
-    /// The logs in quarantine: which, where they part at the latest, and who holds the other branch.
+    /// The logs of which a neighbour holds another branch, and that is not settled yet: which, where the two part at the
+    /// latest, and who holds the other.
     #[must_use]
     pub fn forks(&self) -> Vec<(LogId, Seq, NodeId)> {
-        let logs = self.replication.logs.by_id();
-        logs.filter_map(|(_, log)| log.fork.map(|(seq, peer)| (log.id, Seq::new(seq), peer))).collect()
+        let disputes = self.replication.disputes.iter();
+        disputes.map(|((at, peer), dispute)| (self.replication.logs.get(*at).id, dispute.upto, *peer)).collect()
+    }
+
+    /// Equal for nodes that hold the same entries at the same places.
+    #[must_use]
+    pub fn tip(&self, log: LogId) -> Option<Digest> {
+        let logs = &self.replication.logs;
+        logs.find(log).and_then(|at| logs.get(at).chain_at(logs.get(at).durable()))
     }
 }

@@ -1,12 +1,14 @@
 //! The words of this room: what goes to the log, what is told, what is waited for.
 
+use std::collections::VecDeque;
+
 use bincode::de::{BorrowDecoder, Decoder};
 use bincode::enc::Encoder;
 use bincode::error::{DecodeError, EncodeError};
 use bincode::{BorrowDecode, Decode, Encode};
 use bytes::Bytes;
 
-use crate::types::{DiskFault, Hlc, HlcDrift, LogId, NodeId, Seq};
+use crate::types::{Actor, Digest, DiskFault, Hlc, HlcDrift, LogId, NodeId, Position, Seq};
 
 /// One entry of an origin log, as it goes to disk: `body` is opaque here. A clone shares the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,59 @@ impl<'de, C> BorrowDecode<'de, C> for Record {
     }
 }
 
+/// What this room keeps in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// An entry of an origin log.
+    Entry(Record),
+    /// A branch gave way.
+    Branch(Branch),
+}
+
+/// Two branches claimed one log, and the one that was held here gave way: where its entries stand from now on. They are
+/// not written again, so whoever replays the log gives those that it has read before their new names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Branch {
+    /// The log that was claimed.
+    pub log: LogId,
+    /// The place of the first entry that gave way.
+    pub from: Seq,
+    /// The entries from this place on move. Those before it were held under their new names already.
+    pub moved: Seq,
+    /// Whose log of the same topic they stand in from now on.
+    pub to: Actor,
+    /// Where the first of them stands there.
+    pub at: Seq,
+}
+
+impl Branch {
+    /// Does it to the entries that were read from the log before this, for [`restore`](super::Replication::restore).
+    pub fn replay(&self, entries: &mut VecDeque<(Record, Position)>) {
+        let (gone, stay): (VecDeque<_>, VecDeque<_>) = std::mem::take(entries)
+            .into_iter()
+            .partition(|(record, _)| record.log == self.log && record.seq >= self.from);
+        *entries = stay;
+        // Behind those that were held under the new name before.
+        entries.extend(gone.into_iter().filter_map(|(record, position)| Some((self.rename(record)?, position))));
+    }
+
+    /// An entry that gave way, under its new name; `None` if it was held under that name already.
+    fn rename(&self, record: Record) -> Option<Record> {
+        let behind = record.seq.value().checked_sub(self.moved.value())?;
+        let log = LogId { actor: self.to, ..record.log };
+        Some(Record { log, seq: Seq::new(self.at.value().saturating_add(behind)), ..record })
+    }
+}
+
+/// Which of two entries at one place stands: the older one; of two that were made at the same time, the lower hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    /// When it was made.
+    pub hlc: Hlc,
+    /// Of its stamp and its body.
+    pub hash: Digest,
+}
+
 /// What this room waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
@@ -84,6 +139,26 @@ pub enum Wait {
         /// Its place there.
         seq: Seq,
     },
+    /// An entry comes back from the log, to be compared with another one that claims its place.
+    Compare {
+        /// Whose log.
+        log: LogId,
+        /// Their place there.
+        seq: Seq,
+        /// Who holds the other.
+        peer: NodeId,
+        /// The other.
+        theirs: Rank,
+    },
+    /// An entry of a branch that gives way comes back from the log, to be chained where it moves to.
+    Move {
+        /// Whose log.
+        log: LogId,
+        /// Its place there.
+        seq: Seq,
+    },
+    /// That a branch gave way becomes durable.
+    Branch,
 }
 
 /// This room's timers.
@@ -126,6 +201,8 @@ pub struct Statistics {
     pub repaired_bytes: u64,
     /// Entries that arrived ahead of a gap and found no room to wait.
     pub overflows: u64,
+    /// Branches of logs that gave way here.
+    pub branches: u64,
     /// Messages that no correct peer sends.
     pub faults: u64,
 }
@@ -180,8 +257,8 @@ pub enum Event {
         /// What it says.
         body: Bytes,
     },
-    /// A neighbour holds more of our own log than we do: our store was rolled back. A new actor must be minted before
-    /// anything else is originated.
+    /// A neighbour holds more of our own log than we do, or another branch of it: our store was rolled back. A new actor
+    /// must be minted before anything else is originated.
     RolledBack {
         /// Our log.
         log: LogId,
@@ -190,7 +267,8 @@ pub enum Event {
         /// How far they do.
         theirs: Seq,
     },
-    /// Two different entries claim the same place in a log. Nothing more of it is taken.
+    /// Two different entries claim the same place in a log: its origin's store was rolled back, and wrote on. It will be
+    /// settled which one stands. Told once for each neighbour who holds the other, until that is settled.
     Forked {
         /// Which log.
         log: LogId,
@@ -198,6 +276,20 @@ pub enum Event {
         seq: Seq,
         /// Who holds the other.
         peer: NodeId,
+    },
+    /// It is settled: the branch that was held here gave way to an older one. Its entries are not lost: they stand in a log
+    /// of their own, or in several if it has branches itself. Those that were not held there yet are delivered again.
+    GaveWay {
+        /// Which log.
+        log: LogId,
+        /// The first entry that gave way.
+        from: Seq,
+        /// The last one.
+        last: Seq,
+        /// In which log the last one stands from now on.
+        to: LogId,
+        /// Its place there.
+        at: Seq,
     },
     /// An origin's stamps are too far ahead of our wall clock to be followed. Its entries are taken all the same. Told
     /// once for each origin.

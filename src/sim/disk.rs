@@ -36,7 +36,7 @@ pub(super) enum Stop {
 }
 
 /// The segment files of one node.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
     files: BTreeMap<SegmentId, Vec<u8>>,
     /// Not durable yet, in order of the writes. The first [`Self::syncing`] belong to the running sync.
@@ -51,7 +51,7 @@ pub(super) struct Disk {
     poisoned: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Write {
     id: PersistId,
     segment: SegmentId,
@@ -238,6 +238,21 @@ impl Disk {
         }
     }
 
+    /// The disk is put back to an image of it that was taken while it was in use: what no sync had covered by then is kept,
+    /// dropped or torn, as if the power had gone at that moment.
+    pub(super) fn put_back(
+        &mut self,
+        mut image: Self,
+        model: Model,
+        torn_ppm: u64,
+        luck: Stream,
+        entity: u64,
+        counter: u64,
+    ) {
+        image.stop(Stop::PowerLoss, model, torn_ppm, luck, entity, counter);
+        *self = Self { capacity: self.capacity, ..image };
+    }
+
     /// The machine is replaced by an empty one.
     pub(super) fn wipe(&mut self) {
         *self = Self::new(self.capacity);
@@ -330,6 +345,22 @@ mod tests {
             lens.insert(image(&disk).len());
         }
         assert!([600, 1024, 1200, 1536, 1800].iter().all(|len| lens.contains(len)), "{lens:?}");
+    }
+
+    #[test]
+    fn an_image_holds_what_was_durable_when_it_was_taken_and_nothing_that_came_later() {
+        for seed in 0..50 {
+            let luck = Luck::new(seed, "disk").stream("image");
+            let (mut used, all, durable) = disk(&[600, 600], 1, 0);
+            let image = used.clone();
+            used.start_sync();
+            used.finish_sync();
+            used.write(PersistId::new(9), SEGMENT, 1_200, &Bytes::from_static(b"later")).unwrap();
+            used.put_back(image, Model::Prefix, 500_000, luck, 0, 0);
+            let left = super::tests::image(&used);
+            assert!(all.starts_with(&left) && left.len() as u64 >= durable, "{}", left.len());
+            assert_eq!(used.open_writes(), 0);
+        }
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub(super) enum Fault {
     PowerLoss { peer: u32 },
     /// The machine is replaced by an empty one with the same identity, which starts at the end.
     Wipe { peer: u32 },
+    /// The machine goes dark, and its disk is put back to the image that was taken of it so many nanoseconds ago; starts
+    /// again at the end.
+    RollBack { peer: u32, age: u64 },
     /// Says goodbye and stops; starts again at the end.
     Leave { peer: u32 },
     /// Does nothing; its links look alive until the watchdogs of others bark.
@@ -81,6 +84,7 @@ impl Fault {
             Self::Crash { peer }
             | Self::PowerLoss { peer }
             | Self::Wipe { peer }
+            | Self::RollBack { peer, .. }
             | Self::Leave { peer }
             | Self::Pause { peer }
             | Self::Slow { peer, .. }
@@ -89,6 +93,16 @@ impl Fault {
             | Self::FailingDisk { peer }
             | Self::ClockStep { peer, .. } => Some(*peer),
             Self::Cut { .. } | Self::Loss { .. } => None,
+        }
+    }
+}
+
+impl Item {
+    /// When an image is taken for it, if it puts one back.
+    pub(super) const fn image_at(&self) -> Option<u64> {
+        match self.fault {
+            Fault::RollBack { age, .. } => Some(self.at.saturating_sub(age)),
+            _ => None,
         }
     }
 }
@@ -159,6 +173,7 @@ impl Plan {
         let rest = |some: &[u32]| all.iter().copied().filter(|peer| !some.contains(peer)).collect::<Vec<_>>();
         let crash = |peer, _, _| Fault::Crash { peer };
         let power = |peer, _, _| Fault::PowerLoss { peer };
+        let roll_back = |peer, _, bits: u64| Fault::RollBack { peer, age: bits % (30_000 * MILLION) };
         let pause = |peer, _, _| Fault::Pause { peer };
         let slow = |peer, factor, _| Fault::Slow { peer, factor };
         let slow_disk = |peer, factor, _| Fault::SlowDisk { peer, factor };
@@ -177,9 +192,10 @@ impl Plan {
             let by_us = i64::try_from(bits % (120 * MILLION)).expect("two minutes") - 60_000_000;
             Fault::ClockStep { peer, by_us }
         };
-        let families: [(&str, Option<Often>, Make<'_>); 9] = [
+        let families: [(&str, Option<Often>, Make<'_>); 10] = [
             ("crash", random.crash, &crash),
             ("power-loss", random.power_loss, &power),
+            ("roll-back", random.roll_back, &roll_back),
             ("pause", random.pause, &pause),
             ("slow", random.slow, &slow),
             ("slow-disk", random.slow_disk, &slow_disk),
@@ -263,6 +279,9 @@ fn peer_fault(says: &Scheduled, peer: u32) -> Result<Fault, String> {
         Kind::Crash => Fault::Crash { peer },
         Kind::PowerLoss => Fault::PowerLoss { peer },
         Kind::Wipe => Fault::Wipe { peer },
+        Kind::RollBack => {
+            Fault::RollBack { peer, age: says.image.ok_or("image: how old the image is that is put back is needed")?.0 }
+        }
         Kind::Leave => Fault::Leave { peer },
         Kind::Pause => Fault::Pause { peer },
         Kind::Slow => Fault::Slow { peer, factor: factor()? },

@@ -3,8 +3,8 @@
 use super::column::{Deltas, Flags, Runs};
 use super::reader::Reader;
 use super::{
-    ACTOR_LEN, ATOMIC_DEPTH_MAX, Action, COUNTER_MAX, CREATE, Change, DELETE, DEPS_MAX, Header, Id, KEY_MAX, Key,
-    OPS_MAX, Op, OpFault, PLAIN_MAX, PREDS_MAX, Refusal,
+    ACTOR_LEN, ATOMIC_DEPTH_MAX, Action, COUNTER_MAX, CREATE, Change, DELETE, DEPS_MAX, HASH_LEN, Header, Id, KEY_MAX,
+    Key, Name, OPS_MAX, Op, OpFault, PLAIN_MAX, PREDS_MAX, Refusal,
 };
 
 /// The columns, by their specification: the number of a group in the upper bits, the kind of code in the lower four.
@@ -20,12 +20,12 @@ impl<'a> Change<'a> {
     pub(in crate::documents) fn decode(header: &Header<'a>) -> Result<Self, Refusal> {
         let mut reader = Reader::new(header.body);
         let deps = hashes(&mut reader)?;
-        let writer = actor(&mut reader)?;
+        let writer = Name::plain(actor(&mut reader)?);
         let (seq, start_op, millis) = (reader.unsigned()?, reader.unsigned()?, reader.signed()?);
         let message = reader.text()?;
-        let mut actors = vec![writer];
-        others(&mut reader, &mut actors)?;
-        let (rows, largest) = Rows::read(&mut reader, actors.len())?;
+        let mut names = vec![writer];
+        others(&mut reader, &mut names)?;
+        let (rows, largest) = Rows::read(&mut reader, names.len())?;
         if !reader.is_empty() {
             return Err(Refusal::Encoding("bytes after its columns"));
         }
@@ -48,7 +48,7 @@ impl<'a> Change<'a> {
         Ok(Self {
             hash: header.hash,
             deps,
-            actors,
+            names,
             seq,
             start_op,
             deletes: message == DELETE,
@@ -64,8 +64,8 @@ fn hashes(reader: &mut Reader<'_>) -> Result<Vec<super::Hash>, Refusal> {
     if count > DEPS_MAX {
         return Err(Refusal::TooLarge { what: "changes that it follows", found: count, max: DEPS_MAX });
     }
-    let bytes = reader.take(count * 32).ok_or(Refusal::NotAChange("it ends too early"))?;
-    let (hashes, _) = bytes.as_chunks::<32>();
+    let bytes = reader.take(count * HASH_LEN).ok_or(Refusal::NotAChange("it ends too early"))?;
+    let (hashes, _) = bytes.as_chunks::<HASH_LEN>();
     if !hashes.is_sorted_by(|a, b| a < b) {
         return Err(Refusal::Encoding("the order of the changes that it follows"));
     }
@@ -78,13 +78,14 @@ fn actor(reader: &mut Reader<'_>) -> Result<[u8; ACTOR_LEN], Refusal> {
     bytes.try_into().map_err(|_| Refusal::TooLarge { what: "bytes of a writer's id", found: len, max: ACTOR_LEN })
 }
 
-fn others(reader: &mut Reader<'_>, actors: &mut Vec<[u8; ACTOR_LEN]>) -> Result<(), Refusal> {
+fn others(reader: &mut Reader<'_>, names: &mut Vec<Name>) -> Result<(), Refusal> {
     // Every one is referred to by an operation, which is checked once these are read; here the bytes are the bound.
     for _ in 0..reader.unsigned()? {
-        actors.push(actor(reader)?);
+        let name = Name::read(reader.prefixed()?);
+        names.push(name.ok_or(Refusal::Encoding("the length of a writer's name"))?);
     }
-    let others = &actors[1..];
-    if !others.is_sorted_by(|a, b| a < b) || others.contains(&actors[0]) {
+    let others = &names[1..];
+    if !others.is_sorted_by(|a, b| a < b) || others.contains(&names[0]) {
         return Err(Refusal::Encoding("the order of writers"));
     }
     Ok(())
@@ -164,9 +165,9 @@ impl<'a> Columns<'a> {
 
 impl<'a> Rows<'a> {
     /// The operations, and the bytes of their largest value.
-    fn read(reader: &mut Reader<'a>, actors: usize) -> Result<(Self, usize), Refusal> {
+    fn read(reader: &mut Reader<'a>, names: usize) -> Result<(Self, usize), Refusal> {
         let mut columns = Columns::read(reader)?;
-        let mut rows = Self { ops: Vec::new(), preds: Vec::new(), referred: vec![false; actors] };
+        let mut rows = Self { ops: Vec::new(), preds: Vec::new(), referred: vec![false; names] };
         rows.referred[0] = true;
         let mut largest = 0;
         while !columns.action.done() {

@@ -15,6 +15,7 @@ mod reader;
 use sha2::{Digest as _, Sha256};
 
 use self::reader::Reader;
+use crate::types::NodeId;
 
 /// Operations in one change at most.
 pub(super) const OPS_MAX: usize = 10_000;
@@ -42,9 +43,38 @@ pub(super) const CREATE: &str = "create";
 const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
 const CHUNK_CHANGE: u8 = 1;
 const ACTOR_LEN: usize = 24;
+const HASH_LEN: usize = 32;
 
 /// The hash that names a change.
-pub(super) type Hash = [u8; 32];
+pub(super) type Hash = [u8; HASH_LEN];
+
+/// How operations are named that one writer made: by its actor, and where its changes part (see the engine's `branches`)
+/// by the first change of the branch too. In order of its bytes, which is the merge engine's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Name {
+    pub(super) actor: [u8; ACTOR_LEN],
+    pub(super) branch: Option<Hash>,
+}
+
+impl Name {
+    /// The whole of a writer, or what comes before its branches.
+    pub(super) const fn plain(actor: [u8; ACTOR_LEN]) -> Self {
+        Self { actor, branch: None }
+    }
+
+    /// As it stands in a change: 24 bytes of actor, then nothing or 32 bytes of hash.
+    pub(super) fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = self.actor.to_vec();
+        bytes.extend(self.branch.iter().flatten());
+        bytes
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let (actor, rest) = bytes.split_first_chunk()?;
+        let branch = if rest.is_empty() { None } else { Some(rest.try_into().ok()?) };
+        Some(Self { actor: *actor, branch })
+    }
+}
 
 /// Why a change is not admitted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,11 +87,9 @@ pub(super) enum Refusal {
     TooLarge { what: &'static str, found: usize, max: usize },
     #[error("written in the name of another than the log's owner")]
     Impostor,
-    #[error("its sequence number is {found}, the writer's next one is {expected}")]
+    #[error("its sequence number is {found}, by its writer's changes in its past it is {expected}")]
     Sequence { found: u64, expected: u64 },
-    #[error("another change has its writer and sequence number {0}")]
-    Equivocation(u64),
-    #[error("does not follow its writer's own change before it")]
+    #[error("follows two changes of its writer that do not follow each other")]
     OwnPast,
     #[error("its operations start at {found}, {expected} is next")]
     StartOp { found: u64, expected: u64 },
@@ -106,7 +134,7 @@ pub(super) struct Change<'a> {
     pub(super) hash: Hash,
     pub(super) deps: Vec<Hash>,
     /// The writer, then the others that operations refer to.
-    pub(super) actors: Vec<[u8; ACTOR_LEN]>,
+    pub(super) names: Vec<Name>,
     pub(super) seq: u64,
     pub(super) start_op: u64,
     /// Whether it deletes the document.
@@ -118,7 +146,7 @@ pub(super) struct Change<'a> {
     pub(super) preds: Vec<Id>,
 }
 
-/// An operation's name within a change: its counter, and an index into [`Change::actors`].
+/// An operation's name within a change: its counter, and an index into [`Change::names`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Id {
     pub(super) counter: u32,
@@ -188,11 +216,11 @@ impl<'a> Header<'a> {
         Ok(Self { hash, body })
     }
 
-    /// Whether this change was written by the actor with these bytes.
-    pub(super) fn is_by(&self, actor: &[u8; ACTOR_LEN]) -> bool {
+    /// Whether this change was written by an actor of this node.
+    pub(super) fn is_of(&self, node: NodeId) -> bool {
         let mut reader = Reader::new(self.body);
-        let skipped = reader.unsigned().ok().and_then(|deps| usize::try_from(deps).ok()?.checked_mul(32));
+        let skipped = reader.unsigned().ok().and_then(|deps| usize::try_from(deps).ok()?.checked_mul(HASH_LEN));
         let found = skipped.and_then(|len| reader.take(len)).and_then(|_| reader.prefixed().ok());
-        found == Some(actor.as_slice())
+        found.is_some_and(|actor| actor.len() == ACTOR_LEN && actor.starts_with(node.as_bytes()))
     }
 }

@@ -1,44 +1,34 @@
 //! One document of a shard: the changes that were admitted, and while it is open, Automerge and the table over them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::transaction::{CommitOptions, Transactable};
-use automerge::{ActorId, Automerge, TextEncoding};
+use automerge::{ActorId, Automerge};
 use bytes::Bytes;
 use serde_json::Value;
 
 use super::super::change::{CREATE, Change, DELETE, Hash, OPS_MAX, PLAIN_MAX, Refusal};
 use super::super::{Arrived, ChangeInfo, DocState, Edit, Error, Orphan, Wanted, size};
+use super::branches::{Fork, Parting};
+use super::open::{Accepted, Open};
 use super::table::{Table, Verdict};
 use super::{path, read, write};
 use crate::types::{Actor, CommandId, DocId, LogId, WallTime};
 
-/// Changes given to Automerge in one call at most: it takes about a kilobyte of memory for each while it works.
-const APPLY_MAX: usize = 1_000;
 /// Bytes of edits that are gathered into one change at most.
 const GATHER_MAX: usize = PLAIN_MAX / 2;
-
-#[derive(Debug)]
-struct Accepted {
-    hash: Hash,
-    bytes: Bytes,
-}
 
 /// A document. Its changes are the truth, what is open can be made from them again.
 #[derive(Debug)]
 pub(super) struct Document {
     id: DocId,
     accepted: Vec<Accepted>,
+    /// Where writers' changes part, and with which of the changes each branch begins.
+    forks: BTreeMap<Fork, BTreeSet<Hash>>,
     open: Option<Box<Open>>,
     state: DocState,
     ops: usize,
-}
-
-#[derive(Debug)]
-struct Open {
-    merged: Automerge,
-    table: Table,
 }
 
 /// What came of each command.
@@ -54,7 +44,8 @@ pub(super) struct Outcome {
 
 impl Document {
     pub(super) fn new(id: DocId) -> Self {
-        Self { id, accepted: Vec::new(), open: None, state: DocState::default(), ops: 0 }
+        let (accepted, forks, state) = (Vec::new(), BTreeMap::new(), DocState::default());
+        Self { id, accepted, forks, open: None, state, ops: 0 }
     }
 
     pub(super) const fn state(&self) -> &DocState {
@@ -91,11 +82,19 @@ impl Document {
                 queue.into()
             })
             .collect();
-        let open = self.opened()?;
-        let (mut outcome, mut fresh) = (Outcome::default(), Vec::new());
-        while admit(&mut open.table, &mut queues, &mut fresh, &mut outcome.refused) {}
-        outcome.orphans = orphans(&open.table, queues);
-        self.merge(fresh, &mut outcome);
+        let mut outcome = Outcome::default();
+        loop {
+            let (open, mut fresh) = (self.opened()?, Vec::new());
+            let parted = admit(&mut open.table, &mut queues, &mut fresh, &mut outcome.refused);
+            self.merge(fresh, &mut outcome);
+            let Some((queue, parting)) = parted else { break };
+            if let Err(error) = self.part(parting)
+                && let Some(arrived) = queues[queue].pop_front()
+            {
+                outcome.refused.push((arrived, error.to_string()));
+            }
+        }
+        outcome.orphans = orphans(&self.opened()?.table, queues);
         self.settle();
         Ok(outcome)
     }
@@ -103,15 +102,11 @@ impl Document {
     /// Gives admitted changes to Automerge. If it fails on them, they are tried one at a time to find the one.
     fn merge(&mut self, fresh: Vec<(Arrived, Hash)>, outcome: &mut Outcome) {
         let Some(open) = self.open.as_mut() else { return };
-        let merged = fresh.chunks(APPLY_MAX).try_for_each(|chunk| {
-            let bytes: Vec<&Bytes> = chunk.iter().map(|(arrived, _)| &arrived.change).collect();
-            contain(|| apply_to(&mut open.merged, &bytes))
-        });
-        if merged.and_then(|()| open.agrees()).is_ok() {
-            for (arrived, hash) in fresh {
-                self.accepted.push(Accepted { hash, bytes: arrived.change.clone() });
-                outcome.applied.push(arrived);
-            }
+        let accepted = |(arrived, hash): &(Arrived, Hash)| Accepted { hash: *hash, bytes: arrived.change.clone() };
+        let changes: Vec<Accepted> = fresh.iter().map(accepted).collect();
+        if contain(|| open.apply(&changes)).and_then(|()| open.agrees()).is_ok() {
+            self.accepted.extend(changes);
+            outcome.applied.extend(fresh.into_iter().map(|(arrived, _)| arrived));
             return;
         }
         self.close();
@@ -121,25 +116,54 @@ impl Document {
                 Err(refusal) => outcome.refused.push((arrived, refusal.to_string())),
             }
         }
+        self.unpart();
     }
 
     fn merge_one(&mut self, arrived: &Arrived) -> Result<(), Refusal> {
-        let open = self.opened().map_err(|error| Refusal::Engine(error.to_string()))?;
+        let engine = |error: Error| Refusal::Engine(error.to_string());
         let change = Change::read(&arrived.change)?;
-        let hash = change.hash;
-        match open.table.check(&change) {
+        let accepted = Accepted { hash: change.hash, bytes: arrived.change.clone() };
+        let mut verdict = self.opened().map_err(engine)?.table.check(&change);
+        if let Verdict::Parts(parting) = verdict {
+            self.part(parting).map_err(engine)?;
+            verdict = self.opened().map_err(engine)?.table.check(&change);
+        }
+        let open = self.opened().map_err(engine)?;
+        match verdict {
             Verdict::Admit(admitted) => open.table.insert(admitted),
             Verdict::Known => return Ok(()),
-            Verdict::Missing => return Err(Refusal::Descends),
+            Verdict::Missing | Verdict::Parts(_) => return Err(Refusal::Descends),
             Verdict::Refuse(refusal) => return Err(refusal),
         }
-        let merged = contain(|| apply_to(&mut open.merged, &[&arrived.change])).and_then(|()| open.agrees());
+        let merged = contain(|| open.apply(std::slice::from_ref(&accepted))).and_then(|()| open.agrees());
         if let Err(why) = merged {
             self.close();
             return Err(Refusal::Engine(why));
         }
-        self.accepted.push(Accepted { hash, bytes: arrived.change.clone() });
+        self.accepted.push(accepted);
         Ok(())
+    }
+
+    /// A writer's changes part: from here on each branch has a name of its own.
+    fn part(&mut self, parting: Parting) -> Result<(), Error> {
+        let before = self.forks.clone();
+        self.forks.entry(parting.fork).or_default().extend(parting.branches);
+        self.close();
+        let opened = self.opened().map(drop);
+        if opened.is_err() {
+            self.forks = before;
+        }
+        opened
+    }
+
+    /// Some change is not here after all: nobody begins a branch who is alone.
+    fn unpart(&mut self) {
+        let here: BTreeSet<Hash> = self.accepted.iter().map(|accepted| accepted.hash).collect();
+        for branches in self.forks.values_mut() {
+            branches.retain(|hash| here.contains(hash));
+        }
+        self.forks.retain(|_, branches| branches.len() > 1);
+        self.close();
     }
 
     /// Makes one change of these commands, as many as fit into it.
@@ -148,6 +172,10 @@ impl Document {
             Ok(_) => self.open.as_mut().expect("it was just opened"),
             Err(error) => return (None, fail(batch, &error)),
         };
+        if open.table.is_parted(&actor.to_bytes()) {
+            let why = "this writer's changes part: it must go on under another name".to_owned();
+            return (None, fail(batch, &Error::Engine { doc: self.id.clone(), why }));
+        }
         let exists = open.table.exists();
         let id = &self.id;
         let made = contain(|| {
@@ -156,7 +184,7 @@ impl Document {
         });
         let (bytes, results) = match made {
             Ok((false, results)) => return (None, results),
-            Ok((true, results)) => (contain(|| last_change(&open.merged)), results),
+            Ok((true, results)) => (contain(|| open.last_change()), results),
             Err(why) => {
                 self.close();
                 return (None, fail(batch, &Error::Engine { doc: self.id.clone(), why }));
@@ -182,7 +210,7 @@ impl Document {
         match open.table.check(&change) {
             Verdict::Admit(admitted) => open.table.insert(admitted),
             Verdict::Refuse(refusal) => return Err(refusal),
-            Verdict::Known | Verdict::Missing => return Err(Refusal::Descends),
+            Verdict::Known | Verdict::Missing | Verdict::Parts(_) => return Err(Refusal::Descends),
         }
         self.accepted.push(Accepted { hash, bytes: bytes.clone() });
         self.settle();
@@ -200,7 +228,7 @@ impl Document {
     /// Forgets a change that was made here and that nothing follows.
     pub(super) fn forget(&mut self, hash: &Hash) {
         self.accepted.retain(|accepted| accepted.hash != *hash);
-        self.close();
+        self.unpart();
         // A document that cannot be opened keeps its last state; the next task on it says so.
         if self.opened().is_ok() {
             self.settle();
@@ -234,7 +262,7 @@ impl Document {
             let millis = u64::try_from(change.millis).unwrap_or_default();
             Ok(ChangeInfo {
                 hash: hex(&change.hash),
-                actor: Actor::from_bytes(&change.actors[0]),
+                actor: Actor::from_bytes(&change.names[0].actor),
                 at: WallTime::from_micros(millis.saturating_mul(1_000)),
                 ops: change.ops.len(),
                 deletes: change.deletes,
@@ -253,7 +281,8 @@ impl Document {
     /// Opens the document: applies its changes again.
     fn opened(&mut self) -> Result<&mut Open, Error> {
         if self.open.is_none() {
-            let opened = contain(|| Open::build(&self.accepted));
+            let begins = self.forks.values().flatten().copied().collect();
+            let opened = contain(|| Open::build(&self.accepted, begins));
             let open = opened.map_err(|why| Error::Engine { doc: self.id.clone(), why })?;
             self.open = Some(Box::new(open));
         }
@@ -273,83 +302,43 @@ impl Document {
     }
 }
 
-impl Open {
-    fn build(accepted: &[Accepted]) -> Result<Self, String> {
-        // The actor is set before the first edit; until then nothing is written in its name.
-        let mut open = Self { merged: empty(), table: Table::default() };
-        for accepted in accepted {
-            let change = Change::read(&accepted.bytes).map_err(|refusal| refusal.to_string())?;
-            match open.table.check(&change) {
-                Verdict::Admit(admitted) => open.table.insert(admitted),
-                verdict => return Err(format!("a change that was admitted before is not now: {verdict:?}")),
-            }
-        }
-        for chunk in accepted.chunks(APPLY_MAX) {
-            apply_to(&mut open.merged, &chunk.iter().map(|accepted| &accepted.bytes).collect::<Vec<_>>())?;
-        }
-        open.agrees()?;
-        Ok(open)
-    }
-
-    /// Whether Automerge has the heads that the table has.
-    fn agrees(&self) -> Result<(), String> {
-        let ours = self.table.heads();
-        let theirs = self.merged.get_heads();
-        let same = theirs.len() == ours.len() && theirs.iter().all(|head| ours.contains(&head.0));
-        if same { Ok(()) } else { Err("it did not take every change".to_owned()) }
-    }
-}
-
-fn empty() -> Automerge {
-    Automerge::new_with_encoding(TextEncoding::UnicodeCodePoint).with_actor(ActorId::from([0_u8; 24].as_slice()))
-}
-
-fn apply_to(merged: &mut Automerge, changes: &[&Bytes]) -> Result<(), String> {
-    let changes: Vec<automerge::Change> = changes
-        .iter()
-        .map(|bytes| automerge::Change::try_from(&bytes[..]).map_err(|error| error.to_string()))
-        .collect::<Result<_, _>>()?;
-    merged.apply_changes(changes).map_err(|error| error.to_string())
-}
-
-fn last_change(merged: &Automerge) -> Result<Bytes, String> {
-    let change = merged.get_last_local_change().ok_or("the change that was made is not there")?;
-    Ok(Bytes::copy_from_slice(change.raw_bytes()))
-}
-
-/// Admits what can be admitted now; whether anything moved.
+/// Admits what can be admitted, until a writer's changes part: then gives the queue whose first change does that.
 fn admit(
     table: &mut Table,
     queues: &mut [VecDeque<Arrived>],
     fresh: &mut Vec<(Arrived, Hash)>,
     refused: &mut Vec<(Arrived, String)>,
-) -> bool {
-    let mut moved = false;
-    for queue in queues {
-        while let Some(arrived) = queue.front() {
-            let verdict = judge(table, arrived);
-            match verdict {
-                Ok((Verdict::Missing, _)) => break,
-                Ok((Verdict::Admit(admitted), hash)) => {
-                    let arrived = queue.pop_front().expect("it was just looked at");
-                    table.insert(admitted);
-                    fresh.push((arrived, hash));
+) -> Option<(usize, Parting)> {
+    let mut moved = true;
+    while std::mem::take(&mut moved) {
+        for (at, queue) in queues.iter_mut().enumerate() {
+            while let Some(arrived) = queue.front() {
+                let verdict = judge(table, arrived);
+                if let Ok((Verdict::Missing, _)) = verdict {
+                    break;
                 }
-                Ok((Verdict::Known, _)) => drop(queue.pop_front()),
-                Ok((Verdict::Refuse(refusal), _)) | Err(refusal) => {
-                    let arrived = queue.pop_front().expect("it was just looked at");
-                    refused.push((arrived, refusal.to_string()));
+                if let Ok((Verdict::Parts(parting), _)) = verdict {
+                    return Some((at, parting));
                 }
+                let arrived = queue.pop_front().expect("it was just looked at");
+                match verdict {
+                    Ok((Verdict::Admit(admitted), hash)) => {
+                        table.insert(admitted);
+                        fresh.push((arrived, hash));
+                    }
+                    Ok((Verdict::Refuse(refusal), _)) | Err(refusal) => refused.push((arrived, refusal.to_string())),
+                    Ok((Verdict::Known | Verdict::Missing | Verdict::Parts(_), _)) => {}
+                }
+                moved = true;
             }
-            moved = true;
         }
     }
-    moved
+    None
 }
 
 fn judge(table: &mut Table, arrived: &Arrived) -> Result<(Verdict, Hash), Refusal> {
     let change = Change::read(&arrived.change)?;
-    if change.actors[0] != arrived.log.actor.to_bytes() {
+    if !change.names[0].actor.starts_with(arrived.log.actor.node.as_bytes()) {
         return Err(Refusal::Impostor);
     }
     Ok((table.check(&change), change.hash))

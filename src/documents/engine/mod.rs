@@ -4,13 +4,18 @@
 //! tasks it was given, and on nothing else. Every call into Automerge is contained: after a panic the document is thrown
 //! away and built again from the changes that were admitted.
 //!
+//! **Branches.** A writer whose store was rolled back may have used its numbers twice. Both changes are taken, each branch
+//! as a writer of its own: see `branches`.
+//!
 //! **Deletion.** A deletion is a change without operations. A document is gone if and only if every newest change is a
 //! deletion, that is, if every edit was seen by somebody who deleted. So an edit that had not seen the deletion brings the
 //! document back, with all that it had: neither the edit nor what it stood in is lost. Whoever deletes after that edit
 //! arrived deletes it too. A later `Put` begins from what the document had, and writes only what differs.
 
 mod atomic;
+mod branches;
 mod document;
+mod open;
 mod path;
 mod read;
 mod table;

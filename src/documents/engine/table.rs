@@ -4,23 +4,23 @@
 //! that is not there is taken, and then every saved copy of the document fails to load. So this table knows, for every
 //! operation in the document, where it stands and what it made, and a change is admitted only if all that it refers to
 //! exists **in its own causal past**. Asking the past, and not what happens to be here, makes the verdict the same on every
-//! node in whatever order changes came: it depends on the change, on its ancestors, and on its writer's earlier changes,
-//! which come in the order of the writer's log.
+//! node in whatever order changes came: it depends on the change and on its ancestors.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::change::{Action, Change, DEPTH_MAX, Hash, Id, Key, Op, OpFault, Refusal};
+use super::super::change::{Action, Change, DEPTH_MAX, Hash, Id, Key, Name, Op, OpFault, Refusal};
+use super::branches::{Branches, Parting, Place, count};
 
 /// An operation's name within this document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct OpId {
     counter: u32,
-    /// Index of the writer.
-    actor: u32,
+    /// Index of the branch of a writer in which it stands.
+    branch: u32,
 }
 
 /// No operation: the root object, or the place before a list's first element.
-const NONE: OpId = OpId { counter: 0, actor: 0 };
+const NONE: OpId = OpId { counter: 0, branch: 0 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slot {
@@ -50,17 +50,25 @@ struct Row {
 
 /// One change of a writer: its operations, from `start` on.
 #[derive(Debug)]
-struct Run {
+pub(super) struct Run {
     start: u32,
     rows: Box<[Row]>,
 }
 
+impl Run {
+    /// One beyond its last operation.
+    pub(super) fn end(&self) -> u32 {
+        self.start + u32::try_from(self.rows.len()).expect("bounded where the change was read")
+    }
+}
+
 #[derive(Debug)]
 struct Node {
-    actor: u32,
+    branch: u32,
+    /// Its place in the branch.
     seq: u32,
     max_op: u64,
-    /// For each writer how many of its changes are in the past of this one, itself included.
+    /// For each branch how many of its changes are in the past of this one, itself included.
     clock: Box<[u32]>,
     deletes: bool,
 }
@@ -68,11 +76,8 @@ struct Node {
 /// What the document holds, as far as the check needs it.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    actors: Vec<[u8; 24]>,
-    actor_index: BTreeMap<[u8; 24], u32>,
+    branches: Branches,
     keys: BTreeMap<Box<str>, u32>,
-    /// For each writer its changes, in order.
-    runs: Vec<Vec<Run>>,
     nodes: BTreeMap<Hash, Node>,
     heads: BTreeSet<Hash>,
     ops: usize,
@@ -87,6 +92,8 @@ pub(super) enum Verdict {
     Known,
     /// It follows changes that are not here.
     Missing,
+    /// It would fit, but another change of its writer stands beside it: to be checked by a table that knows of both.
+    Parts(Parting),
     Refuse(Refusal),
 }
 
@@ -95,13 +102,18 @@ pub(super) enum Verdict {
 pub(super) struct Admitted {
     hash: Hash,
     deps: Vec<Hash>,
-    actor: [u8; 24],
+    place: Place,
     start: u32,
     rows: Vec<Row>,
     node: Node,
 }
 
 impl Table {
+    /// Of no changes yet, among which those will be that begin a branch.
+    pub(super) fn new(begins: BTreeSet<Hash>) -> Self {
+        Self { branches: Branches::new(begins), ..Self::default() }
+    }
+
     /// Judges a change by its own past. Nothing is kept but names of keys and writers.
     pub(super) fn check(&mut self, change: &Change<'_>) -> Verdict {
         if self.nodes.contains_key(&change.hash) {
@@ -110,22 +122,20 @@ impl Table {
         if change.deps.iter().any(|dep| !self.nodes.contains_key(dep)) {
             return Verdict::Missing;
         }
-        match self.admit(change) {
-            Ok(admitted) => Verdict::Admit(admitted),
-            Err(refusal) => Verdict::Refuse(refusal),
-        }
+        self.admit(change).unwrap_or_else(Verdict::Refuse)
     }
 
     /// Takes in a change that was just checked.
     pub(super) fn insert(&mut self, admitted: Admitted) {
-        let Admitted { hash, deps, actor, start, rows, node } = admitted;
-        debug_assert_eq!(self.actors[node.actor as usize], actor);
+        let Admitted { hash, deps, place, start, rows, node } = admitted;
+        let branch = self.branches.settle(place, hash);
+        debug_assert_eq!(node.branch, branch);
         for dep in &deps {
             self.heads.remove(dep);
         }
         self.heads.insert(hash);
         self.ops += rows.len();
-        self.runs[node.actor as usize].push(Run { start, rows: rows.into_boxed_slice() });
+        self.branches.extend(branch, hash, Run { start, rows: rows.into_boxed_slice() });
         self.nodes.insert(hash, node);
     }
 
@@ -155,68 +165,61 @@ impl Table {
         self.ops
     }
 
-    fn admit(&mut self, change: &Change<'_>) -> Result<Admitted, Refusal> {
-        let actors: Vec<u32> = change.actors.iter().map(|actor| self.actor(actor)).collect();
-        let writer = actors[0];
+    fn admit(&mut self, change: &Change<'_>) -> Result<Verdict, Refusal> {
+        let stem = self.branches.stem(change.names[0].actor);
         let mut clock = self.clock(&change.deps);
-        clock.resize(clock.len().max(writer as usize + 1), 0);
-        self.sequence(change, writer, &mut clock)?;
+        let (last, before) = self.branches.tip(stem, &clock).ok_or(Refusal::OwnPast)?;
+        if change.seq != u64::from(before) + 1 {
+            return Err(Refusal::Sequence { found: change.seq, expected: u64::from(before) + 1 });
+        }
         let past = change.deps.iter().map(|dep| self.nodes[dep].max_op).max().unwrap_or(0);
         if change.start_op != past + 1 {
             return Err(Refusal::StartOp { found: change.start_op, expected: past + 1 });
         }
-        let start = u32::try_from(change.start_op).expect("bounded where the change was read");
-        let mut checker = Checker { table: self, actors: &actors, clock: &clock, writer, start, rows: Vec::new() };
-        let rows = checker.ops(change)?;
-        let node = Node {
-            actor: writer,
-            seq: u32::try_from(change.seq).expect("one above the length of a list"),
-            max_op: past + rows.len() as u64,
-            clock: clock.into_boxed_slice(),
-            deletes: change.deletes,
+        let entries: Vec<u32> = change.names.iter().map(|name| self.branches.entry(*name, &clock)).collect();
+        let len = count(&clock, last);
+        let place = self.branches.place(&change.hash, last, len);
+        let (branch, seq) = match place {
+            Ok(Place::On(at)) => (at, len + 1),
+            Ok(Place::Behind(_)) | Err(_) => (self.branches.next(), 1),
         };
-        Ok(Admitted { hash: change.hash, deps: change.deps.clone(), actor: change.actors[0], start, rows, node })
+        clock.resize(clock.len().max(branch as usize + 1), 0);
+        clock[branch as usize] = seq;
+        let start = u32::try_from(change.start_op).expect("bounded where the change was read");
+        let own = Own { branch, start };
+        let mut checker = Checker { table: self, names: &change.names, entries, clock: &clock, own, rows: Vec::new() };
+        let rows = checker.ops(change)?;
+        let place = match place {
+            Ok(place) => place,
+            Err(parting) => return Ok(Verdict::Parts(parting)),
+        };
+        let (max_op, deletes) = (past + rows.len() as u64, change.deletes);
+        let node = Node { branch, seq, max_op, clock: clock.into_boxed_slice(), deletes };
+        Ok(Verdict::Admit(Admitted { hash: change.hash, deps: change.deps.clone(), place, start, rows, node }))
     }
 
-    /// The writer's changes are dense, and each follows the one before. Counts this one into the clock.
-    fn sequence(&self, change: &Change<'_>, writer: u32, clock: &mut [u32]) -> Result<(), Refusal> {
-        let last = self.runs[writer as usize].len() as u64;
-        if change.seq <= last {
-            return Err(Refusal::Equivocation(change.seq));
-        }
-        if change.seq != last + 1 {
-            return Err(Refusal::Sequence { found: change.seq, expected: last + 1 });
-        }
-        let own = &mut clock[writer as usize];
-        if u64::from(*own) != last {
-            return Err(Refusal::OwnPast);
-        }
-        *own += 1;
-        Ok(())
+    /// Whether this writer's changes part somewhere.
+    pub(super) fn is_parted(&self, actor: &[u8; 24]) -> bool {
+        self.branches.is_parted(actor)
+    }
+
+    /// How a change is named to Automerge. `None` if it is there as it is here, since no branch is in its past.
+    pub(super) fn renaming(&self, hash: &Hash) -> Option<Renaming<'_>> {
+        let node = self.nodes.get(hash).filter(|node| self.branches.is_renamed(&node.clock))?;
+        Some(Renaming { branches: &self.branches, node })
     }
 
     fn clock(&self, deps: &[Hash]) -> Vec<u32> {
         let mut clock = Vec::new();
         for dep in deps {
             let node = &self.nodes[dep];
-            debug_assert_eq!(node.clock[node.actor as usize], node.seq);
+            debug_assert_eq!(node.clock[node.branch as usize], node.seq);
             clock.resize(clock.len().max(node.clock.len()), 0);
             for (ours, theirs) in clock.iter_mut().zip(&node.clock) {
                 *ours = theirs.max(ours).to_owned();
             }
         }
         clock
-    }
-
-    fn actor(&mut self, actor: &[u8; 24]) -> u32 {
-        if let Some(index) = self.actor_index.get(actor) {
-            return *index;
-        }
-        let index = u32::try_from(self.actors.len()).expect("each writer took 24 bytes of a change");
-        self.actors.push(*actor);
-        self.actor_index.insert(*actor, index);
-        self.runs.push(Vec::new());
-        index
     }
 
     fn key(&mut self, key: &str) -> u32 {
@@ -229,14 +232,56 @@ impl Table {
     }
 }
 
+/// The names that a change and what it refers to have in Automerge.
+pub(super) struct Renaming<'a> {
+    branches: &'a Branches,
+    node: &'a Node,
+}
+
+impl Renaming<'_> {
+    /// Of its writer.
+    pub(super) fn writer(&self) -> Name {
+        self.branches.name(self.node.branch)
+    }
+
+    /// Its number among its writer's changes.
+    pub(super) fn seq(&self) -> u64 {
+        self.node.seq.into()
+    }
+
+    /// Of whoever made the operation that the change names so.
+    pub(super) fn of(&self, counter: u64, name: Name) -> Option<Name> {
+        let counter = u32::try_from(counter).ok()?;
+        let Node { branch, seq, .. } = *self.node;
+        let own = name == Name::plain(self.writer().actor)
+            && self.branches.runs(branch).get(seq as usize - 1).is_some_and(|run| counter >= run.start);
+        let at = if own {
+            branch
+        } else {
+            self.branches.find(self.branches.entry(name, &self.node.clock), counter, &self.node.clock)
+        };
+        self.branches.named(at)
+    }
+}
+
+/// The change being checked.
+#[derive(Clone, Copy)]
+struct Own {
+    /// Where it will stand.
+    branch: u32,
+    /// Its first operation.
+    start: u32,
+}
+
 /// Looks up what one change refers to: in the table as far as its past goes, then among its own operations.
 struct Checker<'a> {
     table: &'a mut Table,
-    /// The change's writers, as the table numbers them.
-    actors: &'a [u32],
+    /// The names that it uses, its writer's first.
+    names: &'a [Name],
+    /// For each name where its operations are looked for.
+    entries: Vec<u32>,
     clock: &'a [u32],
-    writer: u32,
-    start: u32,
+    own: Own,
     rows: Vec<Row>,
 }
 
@@ -319,7 +364,7 @@ impl Checker<'_> {
             if row.object != object || row.slot != slot {
                 return Err(OpFault::PredPlace);
             }
-            let order = (id.counter, self.table.actors[id.actor as usize]);
+            let order = (pred.counter, self.names[pred.actor as usize]);
             if before.replace(order).is_some_and(|before| before >= order) {
                 return Err(OpFault::PredOrder);
             }
@@ -328,23 +373,29 @@ impl Checker<'_> {
     }
 
     fn id(&self, id: Id) -> OpId {
-        OpId { counter: id.counter, actor: self.actors[id.actor as usize] }
+        let branch = if id.actor == 0 && id.counter >= self.own.start {
+            self.own.branch
+        } else {
+            self.table.branches.find(self.entries[id.actor as usize], id.counter, self.clock)
+        };
+        OpId { counter: id.counter, branch }
     }
 
     /// The id of the operation being checked.
     fn next(&self) -> OpId {
         let own = u32::try_from(self.rows.len()).expect("bounded where the change was read");
-        OpId { counter: self.start + own, actor: self.writer }
+        OpId { counter: self.own.start + own, branch: self.own.branch }
     }
 
     /// An operation of the change's past, or an earlier one of its own.
     fn find(&self, id: OpId) -> Option<Row> {
-        if id.actor == self.writer && id.counter >= self.start {
-            return self.rows.get((id.counter - self.start) as usize).copied();
+        let Own { branch, start } = self.own;
+        if id.branch == branch && id.counter >= start {
+            return self.rows.get((id.counter - start) as usize).copied();
         }
-        let known = *self.clock.get(id.actor as usize)? as usize;
+        let known = *self.clock.get(id.branch as usize)? as usize;
         // The writer's own entry counts the change being checked, which is not in the table yet.
-        let runs = self.table.runs.get(id.actor as usize)?;
+        let runs = self.table.branches.runs(id.branch);
         let runs = &runs[..known.min(runs.len())];
         let run = runs.get(runs.partition_point(|run| run.start <= id.counter).checked_sub(1)?)?;
         run.rows.get((id.counter - run.start) as usize).copied()

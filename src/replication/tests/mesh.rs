@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::machine::{Op, Rng};
-use crate::types::{Now, Time, VersionVector, WallTime};
+use crate::types::{Digest, LogId, Mint, Now, Time, VersionVector, WallTime, digest64};
 use crate::wire;
 
 pub(super) const MS: u64 = 1_000_000;
@@ -42,16 +42,27 @@ pub(super) struct Traffic {
 enum Happening {
     Frame { from: NodeId, to: NodeId, lane: Lane, frame: Bytes, link: u64 },
     Timer { to: NodeId, timer: Timer, life: u64, serial: u64 },
-    Persisted { to: NodeId, record: Record, wait: Wait, life: u64 },
+    Persisted { to: NodeId, record: Kept, wait: Wait, life: u64 },
+    Minted { to: NodeId, actor: Actor, life: u64 },
     Read { to: NodeId, position: Position, wait: Wait, life: u64 },
+}
+
+/// What stands at one place of a disk.
+#[derive(Clone, Debug)]
+pub(super) enum Stored {
+    Kept(Kept),
+    /// From here on the host writes as this actor.
+    Minted(Actor),
 }
 
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) machine: Replication,
-    pub(super) disk: Vec<Record>,
+    pub(super) disk: Vec<Stored>,
     /// What this life was told: per log how far.
     delivered: BTreeMap<LogId, u64>,
+    /// And what it said.
+    told: BTreeSet<Digest>,
     pub(super) events: Vec<Event>,
     rng: Rng,
     timers: BTreeMap<Timer, u64>,
@@ -77,8 +88,12 @@ pub(super) struct World {
     /// When the last frame of a lane arrives: lanes keep their order.
     last: BTreeMap<(NodeId, NodeId, Lane), u64>,
     pub(super) traffic: Traffic,
-    /// What was originated and answered, with its body's hash.
+    /// What was originated and answered.
     pub(super) answered: BTreeMap<(LogId, Seq), Bytes>,
+    /// What must be everywhere in the end.
+    promised: BTreeSet<Digest>,
+    /// Whose disk was put back to an earlier image: they may use places twice.
+    reused: BTreeSet<NodeId>,
     tokens: BTreeMap<u64, Bytes>,
     pub(super) config: Config,
 }
@@ -109,29 +124,43 @@ impl World {
             last: BTreeMap::new(),
             traffic: Traffic::default(),
             answered: BTreeMap::new(),
+            promised: BTreeSet::new(),
+            reused: BTreeSet::new(),
             tokens: BTreeMap::new(),
             config,
         };
         let ids: BTreeSet<NodeId> = world.edges.iter().flat_map(|(a, b)| [*a, *b]).collect();
         for id in ids {
-            world.boot(id, Actor { node: id, mint: Mint::new(1) }, Vec::new(), 0);
+            world.boot(id, vec![Stored::Minted(Actor { node: id, mint: Mint::new(1) })], 0);
         }
         world.join_all();
         world
     }
 
-    fn boot(&mut self, id: NodeId, actor: Actor, disk: Vec<Record>, life: u64) {
+    fn boot(&mut self, id: NodeId, disk: Vec<Stored>, life: u64) {
+        let (mut entries, mut actor) = (VecDeque::new(), None);
+        for (offset, stored) in (0..).zip(&disk) {
+            match stored {
+                Stored::Kept(Kept::Entry(record)) => entries.push_back((record.clone(), at(offset, record.body.len()))),
+                Stored::Kept(Kept::Branch(branch)) => branch.replay(&mut entries),
+                Stored::Minted(minted) => actor = Some(*minted),
+            }
+        }
+        // A disk that was wiped gets a new actor at the boot, as the node would give it one.
+        let actor = actor.unwrap_or(Actor { node: id, mint: Mint::new(1_000 + life) });
         let mut machine = Replication::new(actor, self.config.clone());
-        let mut delivered = BTreeMap::new();
-        for (offset, record) in disk.iter().enumerate() {
-            machine.restore(record, at(offset as u64, record.body.len())).expect("the disk holds what was written");
+        let (mut delivered, mut told) = (BTreeMap::new(), BTreeSet::new());
+        for (record, position) in entries {
+            machine.restore(&record, position).expect("the disk holds what was written");
             delivered.insert(record.log, record.seq.value());
+            told.insert(digest64(&record.body));
         }
         let rng = Rng::fork(&[u8::try_from(life % 251).unwrap(); 32], &id.to_string());
         let host = Host {
             machine,
             disk,
             delivered,
+            told,
             events: Vec::new(),
             rng,
             timers: BTreeMap::new(),
@@ -180,9 +209,23 @@ impl World {
     pub(super) fn restart(&mut self, id: NodeId) {
         let host = &self.hosts[&id];
         if !host.up {
-            let (actor, disk, life) = (host.machine.actor, host.disk.clone(), host.life + 1);
-            self.boot(id, actor, disk, life);
+            let (disk, life) = (host.disk.clone(), host.life + 1);
+            self.boot(id, disk, life);
         }
+    }
+
+    /// Puts a host's disk back to what its first `len` places held, and starts it. What nobody holds any more is lost.
+    pub(super) fn put_back(&mut self, id: NodeId, len: usize) {
+        self.kill(id);
+        self.hosts.get_mut(&id).unwrap().disk.truncate(len.max(1));
+        self.reused.insert(id);
+        let held = self.hosts.values().flat_map(|host| &host.disk).filter_map(|stored| match stored {
+            Stored::Kept(Kept::Entry(record)) => Some(digest64(&record.body)),
+            Stored::Kept(Kept::Branch(_)) | Stored::Minted(_) => None,
+        });
+        let held: BTreeSet<Digest> = held.collect();
+        self.promised.retain(|promised| held.contains(promised));
+        self.restart(id);
     }
 
     pub(super) fn originate(&mut self, id: NodeId, len: usize) {
@@ -231,15 +274,23 @@ impl World {
             Happening::Persisted { to, record, wait, life } => {
                 let host = self.hosts.get_mut(&to).unwrap();
                 if host.up && host.life == life {
-                    let position = at(host.disk.len() as u64, record.body.len());
-                    host.disk.push(record);
+                    let len = if let Kept::Entry(record) = &record { record.body.len() } else { 0 };
+                    let position = at(host.disk.len() as u64, len);
+                    host.disk.push(Stored::Kept(record));
                     self.step(to, |machine, cx| machine.on_persisted(cx, wait, Ok(position)));
+                }
+            }
+            Happening::Minted { to, actor, life } => {
+                let host = self.hosts.get_mut(&to).unwrap();
+                if host.up && host.life == life {
+                    host.disk.push(Stored::Minted(actor));
                 }
             }
             Happening::Read { to, position, wait, life } => {
                 let host = &self.hosts[&to];
                 if host.up && host.life == life {
-                    let record = host.disk[usize::try_from(position.offset).unwrap()].clone();
+                    let stored = host.disk[usize::try_from(position.offset).unwrap()].clone();
+                    let Stored::Kept(Kept::Entry(record)) = stored else { panic!("{stored:?} is read as an entry") };
                     self.step(to, |machine, cx| machine.on_read(cx, wait, Ok(record)));
                 }
             }
@@ -253,9 +304,25 @@ impl World {
         let host = self.hosts.get_mut(&id).unwrap();
         let mut ops = Vec::new();
         input(&mut host.machine, &mut Cx::new(now, &mut host.rng, &mut ops));
+        let mut rolled_back = false;
         for op in ops {
+            rolled_back |= matches!(op, Op::Emit(Event::RolledBack { .. }));
             self.perform(id, op);
         }
+        if rolled_back {
+            self.mint(id);
+        }
+    }
+
+    /// As the node does when it hears that its store was rolled back.
+    fn mint(&mut self, id: NodeId) {
+        self.serial += 1;
+        let (actor, serial) = (Actor { node: id, mint: Mint::new(1_000_000 + self.serial) }, self.serial);
+        let host = self.hosts.get_mut(&id).unwrap();
+        host.disk_free = host.disk_free.max(self.now + 1);
+        let (at, life) = (host.disk_free, host.life);
+        self.queue.insert((at, serial), Happening::Minted { to: id, actor, life });
+        self.step(id, |machine, cx| machine.mint(cx, actor));
     }
 
     fn perform(&mut self, id: NodeId, op: Op<Replication>) {
@@ -291,13 +358,25 @@ impl World {
             Event::Delivered { log, seq, body, .. } => {
                 let last = host.delivered.insert(*log, seq.value()).unwrap_or_default();
                 assert_eq!(last + 1, seq.value(), "{id:?} is told of {log:?} in order, each entry once");
-                if let Some(original) = self.answered.get(&(*log, *seq)) {
+                if let Some(original) =
+                    self.answered.get(&(*log, *seq)).filter(|_| !self.reused.contains(&log.actor.node))
+                {
                     assert_eq!(body, original, "what is delivered is what was originated");
                 }
+                host.told.insert(digest64(body));
             }
             Event::Originated { token, log, seq, .. } => {
-                host.delivered.insert(*log, seq.value());
-                self.answered.insert((*log, *seq), self.tokens[token].clone());
+                let body = &self.tokens[token];
+                let before = host.delivered.insert(*log, seq.value()).unwrap_or_default();
+                assert!(before < seq.value(), "a life uses a place once");
+                host.told.insert(digest64(body));
+                self.promised.insert(digest64(body));
+                self.answered.insert((*log, *seq), body.clone());
+            }
+            Event::GaveWay { log, from, last, to, at } => {
+                assert_eq!(host.delivered.insert(*log, from.value() - 1), Some(last.value()));
+                let here = host.machine.view().vector().of(*to);
+                assert!(here >= *at, "the last of it stands in {to:?}, which is held up to {here}");
             }
             _ => {}
         }
@@ -342,9 +421,12 @@ impl World {
         }
     }
 
-    pub(super) fn vectors(&self) -> BTreeSet<Vec<(LogId, Seq)>> {
+    /// How far everybody holds each log, and which branch of it.
+    pub(super) fn vectors(&self) -> BTreeSet<Vec<(LogId, Seq, Digest)>> {
         let up = self.hosts.values().filter(|host| host.up);
-        up.map(|host| host.machine.view().vector().iter().collect()).collect()
+        let tip = |host: &Host, log| host.machine.view().tip(log).unwrap_or_default();
+        up.map(|host| host.machine.view().vector().iter().map(|(log, seq)| (log, seq, tip(host, log))).collect())
+            .collect()
     }
 
     /// Whether all hold the same, and at least everything that was answered.
@@ -353,10 +435,20 @@ impl World {
         let [all] = &vectors.iter().collect::<Vec<_>>()[..] else {
             return Err(format!("{} different vectors: {vectors:#?}", vectors.len()));
         };
-        let all: VersionVector = all.iter().copied().collect();
-        for (log, seq) in self.answered.keys() {
+        let all: VersionVector = all.iter().map(|(log, seq, _)| (*log, *seq)).collect();
+        let once = |log: &LogId| !self.reused.contains(&log.actor.node);
+        for (log, seq) in self.answered.keys().filter(|(log, _)| once(log)) {
             if all.of(*log) < *seq {
                 return Err(format!("{} is missing", log.at(*seq)));
+            }
+        }
+        for (id, host) in self.hosts.iter().filter(|(_, host)| host.up) {
+            let missing = self.promised.difference(&host.told).count();
+            if missing > 0 {
+                return Err(format!("{missing} of {} bodies are not at {id:?}", self.promised.len()));
+            }
+            if !host.machine.view().forks().is_empty() {
+                return Err(format!("{id:?} still disputes {:?}", host.machine.view().forks()));
             }
         }
         Ok(())
@@ -374,6 +466,7 @@ impl World {
                 retransmits: a.retransmits + b.retransmits,
                 repaired_bytes: a.repaired_bytes + b.repaired_bytes,
                 overflows: a.overflows + b.overflows,
+                branches: a.branches + b.branches,
                 faults: a.faults + b.faults,
             }
         })

@@ -1,5 +1,6 @@
 //! Rules one by one, then whole meshes under virtual time.
 
+mod branches;
 mod mesh;
 mod rules;
 mod spreading;

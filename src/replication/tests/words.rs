@@ -24,6 +24,7 @@ fn golden_bytes_of_every_message() {
     let have = vec![Have { log: Name::Tag(short), last: Seq::new(3) }];
     let range = Range { log: log(), first: Seq::new(1), last: Seq::new(4) };
     let line = Line { log: log(), last: Seq::new(3), chain: Digest::new(4) };
+    let marks = Marks { log: log(), marks: vec![Mark { seq: Seq::new(3), chain: Digest::new(4) }] };
     let chunk = Chunk { after: None, upto: Some(log()), lines: vec![line], answer: true };
     let golden = [
         (Message::Push(batch(Name::Tag(short))), [&[0], tagged].concat()),
@@ -38,6 +39,7 @@ fn golden_bytes_of_every_message() {
         (Message::Prune(vec![log()]), [&[8, 1], id].concat()),
         (Message::Digest(Digest::new(5)), vec![9, 5]),
         (Message::Vector(chunk), [&[10, 0, 1], id, &[1], id, &[3, 4, 1]].concat()),
+        (Message::Marks(marks), [&[11], id, &[1, 3, 4]].concat()),
     ];
     for (message, expected) in golden {
         assert_eq!(bytes(&message), expected, "{message:?}");

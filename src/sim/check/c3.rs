@@ -1,18 +1,45 @@
-//! C3: after the calm every acknowledged edit is in every live peer. Each edit sets a place of its own.
+//! C3: after the calm every acknowledged edit is in every live peer, if any disk held it when others were put back or
+//! replaced. Each edit sets a place of its own.
+//!
+//! An entry is known by its origin and its stamp, under whatever name it stands in which log. What is durable somewhere
+//! counts, also on a machine that is down: it comes back before the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, Sight, Verdict};
 use crate::documents::{Listed, Stamp};
+use crate::node::Event;
+use crate::replication;
 use crate::sim::world::{doc_of, place_of};
-use crate::types::DocId;
+use crate::types::{DocId, Hlc, LogId, NodeId};
 
-/// The acknowledged edits of each document.
+/// An entry, whatever it is called.
+type Entry = (NodeId, Hlc);
+
+/// The acknowledged edits of each document, and whose disks hold the entries.
 #[derive(Default)]
 pub(super) struct NothingLost {
-    acknowledged: BTreeMap<DocId, Vec<usize>>,
-    /// Edits of a wiped machine may be lost with it.
-    wiped: BTreeSet<u32>,
+    acknowledged: BTreeMap<DocId, Vec<(usize, Option<Entry>)>>,
+    holders: BTreeMap<Entry, BTreeSet<u32>>,
+    /// What a disk held when an image was taken of it.
+    images: BTreeMap<usize, BTreeSet<Entry>>,
+    /// What no disk holds any more.
+    lost: BTreeSet<Entry>,
+}
+
+impl NothingLost {
+    fn hold(&mut self, who: u32, log: LogId, hlc: Hlc) {
+        self.holders.entry((log.actor.node, hlc)).or_default().insert(who);
+    }
+
+    /// Of what this disk held, only this is left.
+    fn keep(&mut self, who: u32, kept: &BTreeSet<Entry>) {
+        for (entry, holders) in self.holders.iter_mut().filter(|(entry, _)| !kept.contains(entry)) {
+            if holders.remove(&who) && holders.is_empty() {
+                self.lost.insert(*entry);
+            }
+        }
+    }
 }
 
 impl Check for NothingLost {
@@ -20,23 +47,42 @@ impl Check for NothingLost {
         "C3"
     }
 
-    fn on_acknowledged(&mut self, sight: &Sight<'_>, _: u32, edit: usize, _: Option<Stamp>) -> Verdict {
-        self.acknowledged.entry(doc_of(sight.plan.edits[edit].doc)).or_default().push(edit);
+    fn on_event(&mut self, _: &Sight<'_>, who: u32, event: &Event) -> Verdict {
+        use replication::Event as E;
+        if let Event::Replication(E::Delivered { log, hlc, .. } | E::Originated { log, hlc, .. }) = event {
+            self.hold(who, *log, *hlc);
+        }
+        Ok(())
+    }
+
+    fn on_acknowledged(&mut self, sight: &Sight<'_>, _: u32, edit: usize, stamp: Option<Stamp>) -> Verdict {
+        let entry = stamp.map(|stamp| (stamp.log.actor.node, stamp.hlc));
+        self.acknowledged.entry(doc_of(sight.plan.edits[edit].doc)).or_default().push((edit, entry));
         Ok(())
     }
 
     fn on_wiped(&mut self, who: u32) {
-        self.wiped.insert(who);
+        self.keep(who, &BTreeSet::new());
+    }
+
+    fn on_imaged(&mut self, who: u32, image: usize) {
+        let held = self.holders.iter().filter(|(_, holders)| holders.contains(&who)).map(|(entry, _)| *entry);
+        self.images.insert(image, held.collect());
+    }
+
+    fn on_put_back(&mut self, who: u32, image: usize) {
+        let held = self.images.remove(&image).unwrap_or_default();
+        self.keep(who, &held);
     }
 
     fn on_content(&mut self, sight: &Sight<'_>, who: u32, docs: &[Listed]) -> Verdict {
         let held: BTreeMap<_, _> = docs.iter().map(|listed| (&listed.doc, &listed.value)).collect();
         for (doc, edits) in &self.acknowledged {
-            for edit in edits {
+            for (edit, entry) in edits {
                 let found = held.get(doc).and_then(|value| value.as_ref()?.get(place_of(*edit))?.as_u64());
-                let writer = sight.plan.edits[*edit].peer;
-                if found != Some(*edit as u64) && !self.wiped.contains(&writer) {
-                    let (who, writer) = (sight.name(who), sight.name(writer));
+                let lost = entry.is_some_and(|entry| self.lost.contains(&entry));
+                if found != Some(*edit as u64) && !lost {
+                    let (who, writer) = (sight.name(who), sight.name(sight.plan.edits[*edit].peer));
                     return Err(format!("edit {edit} of {doc}, acknowledged by {writer}, is not at {who}: {found:?}"));
                 }
             }

@@ -1,4 +1,5 @@
-//! C5: what a peer holds only grows within a boot, and each log is delivered in order, each entry once.
+//! C5: what a peer holds only grows within a boot, and each log is delivered in order, each entry once. A branch of a log
+//! that gives way to another one does not vanish: it stands in a log of its own.
 
 use std::collections::BTreeMap;
 
@@ -36,6 +37,17 @@ impl Check for OnlyGrows {
     }
 
     fn on_event(&mut self, sight: &Sight<'_>, who: u32, event: &Event) -> Verdict {
+        if let Event::Replication(replication::Event::GaveWay { log, from, last, to, at }) = event {
+            let before = Seq::new(from.value() - 1);
+            self.delivered[who as usize].insert(*log, before);
+            let held = &mut self.held[who as usize];
+            *held = held.iter().map(|(of, seq)| (of, if of == *log { seq.min(before) } else { seq })).collect();
+            let here = sight.node(who).map(|node| node.replication().vector().of(*to)).unwrap_or_default();
+            if here < *at {
+                let name = sight.name(who);
+                return Err(format!("{name} gave {} to {last} up and lacks {}: {here}", log.at(*from), to.at(*at)));
+            }
+        }
         let Event::Replication(replication::Event::Delivered { log, seq, .. }) = event else { return Ok(()) };
         let last = self.delivered[who as usize].insert(*log, *seq).unwrap_or_default();
         if last.next() != *seq {

@@ -111,6 +111,10 @@ pub(super) trait Check {
     }
     /// A machine was replaced by an empty one.
     fn on_wiped(&mut self, _who: u32) {}
+    /// An image of this number was taken of a machine's disk.
+    fn on_imaged(&mut self, _who: u32, _image: usize) {}
+    /// A machine's disk was put back to the image of this number.
+    fn on_put_back(&mut self, _who: u32, _image: usize) {}
     /// A second has passed.
     fn on_tick(&mut self, _sight: &Sight<'_>) -> Verdict {
         Ok(())

@@ -12,9 +12,15 @@ use crate::sim::scenario::Scenario;
 const ALL: &[(&str, &str)] = &[
     ("C1", "documents with the same heads have the same content"),
     ("C2", "after the calm all live peers hold the same changes"),
-    ("C3", "after the calm every acknowledged edit is in every live peer"),
-    ("C5", "what a peer holds only grows within a boot, and each log is delivered in order, once"),
-    ("C6", "a place in an origin log is used once: no two entries claim it"),
+    ("C3", "after the calm every acknowledged edit that any disk held is in every live peer"),
+    (
+        "C5",
+        "what a peer holds only grows within a boot, and each log is delivered in order, once; a branch that gives way moves",
+    ),
+    (
+        "C6",
+        "a place in an origin log is used once, but by a peer whose disk was put back and that has not heard of it; in the end all hold the same entry there",
+    ),
     ("C7", "after the calm no change waits for another, and none was refused"),
     ("E1", "a node keeps to the contract of its edge"),
     ("G1", "the same seed gives the same trace"),
@@ -51,7 +57,7 @@ impl Checks {
             Box::new(c2::SameChanges),
             Box::new(c3::NothingLost::default()),
             Box::new(c5::OnlyGrows::new(peers)),
-            Box::new(c6::PlacesAreUnique::default()),
+            Box::new(c6::PlacesAreUnique::new(peers)),
             Box::new(c7::NothingWaits),
             Box::new(g3::BoundedQueues),
             Box::new(g4::BoundedWork),
@@ -105,6 +111,14 @@ impl Checks {
 
     pub(in crate::sim) fn on_wiped(&mut self, who: u32) {
         self.checks.iter_mut().for_each(|check| check.on_wiped(who));
+    }
+
+    pub(in crate::sim) fn on_imaged(&mut self, who: u32, image: usize) {
+        self.checks.iter_mut().for_each(|check| check.on_imaged(who, image));
+    }
+
+    pub(in crate::sim) fn on_put_back(&mut self, who: u32, image: usize) {
+        self.checks.iter_mut().for_each(|check| check.on_put_back(who, image));
     }
 
     pub(in crate::sim) fn on_tick(&mut self, sight: &Sight<'_>) -> Result<(), Violation> {

@@ -12,11 +12,13 @@ use crate::types::{LogId, Seq};
 /// For each peer how far each log must be found.
 pub(super) struct Recoverable {
     durable: Vec<BTreeMap<LogId, Seq>>,
+    /// The same, as it was when an image was taken.
+    images: BTreeMap<usize, BTreeMap<LogId, Seq>>,
 }
 
 impl Recoverable {
     pub(super) fn new(peers: usize) -> Self {
-        Self { durable: vec![BTreeMap::new(); peers] }
+        Self { durable: vec![BTreeMap::new(); peers], images: BTreeMap::new() }
     }
 
     fn raise(&mut self, who: u32, log: LogId, seq: Seq) {
@@ -42,11 +44,22 @@ impl Check for Recoverable {
         if let Event::Replication(E::Delivered { log, seq, .. } | E::Originated { log, seq, .. }) = event {
             self.raise(who, *log, *seq);
         }
+        if let Event::Replication(E::GaveWay { log, from, .. }) = event {
+            self.durable[who as usize].insert(*log, Seq::new(from.value() - 1));
+        }
         Ok(())
     }
 
     fn on_wiped(&mut self, who: u32) {
         self.durable[who as usize].clear();
+    }
+
+    fn on_imaged(&mut self, who: u32, image: usize) {
+        self.images.insert(image, self.durable[who as usize].clone());
+    }
+
+    fn on_put_back(&mut self, who: u32, image: usize) {
+        self.durable[who as usize] = self.images.remove(&image).unwrap_or_default();
     }
 
     fn on_ready(&mut self, sight: &Sight<'_>, who: u32, report: &BootReport) -> Verdict {

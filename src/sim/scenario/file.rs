@@ -217,6 +217,8 @@ pub(crate) struct Scheduled {
     pub(crate) by: Option<Span>,
     #[serde(default)]
     pub(crate) back: bool,
+    /// `roll-back`: how old the image is that the disk is put back to.
+    pub(crate) image: Option<Span>,
     /// `loss`: how much more is lost everywhere.
     pub(crate) share: Option<Share>,
 }
@@ -228,6 +230,7 @@ pub(crate) enum Kind {
     Crash,
     PowerLoss,
     Wipe,
+    RollBack,
     Leave,
     Pause,
     Slow,
@@ -245,6 +248,8 @@ pub(crate) enum Kind {
 pub(crate) struct Random {
     pub(crate) crash: Option<Often>,
     pub(crate) power_loss: Option<Often>,
+    /// To an image that is up to half a minute old.
+    pub(crate) roll_back: Option<Often>,
     pub(crate) pause: Option<Often>,
     pub(crate) slow: Option<Often>,
     pub(crate) slow_disk: Option<Often>,

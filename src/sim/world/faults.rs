@@ -1,11 +1,21 @@
 //! Faults: the items of the plan begin and end, and the calm ends what is not permanent.
 
+use std::collections::BTreeSet;
+
 use super::super::check::Sight;
-use super::super::disk::Stop;
+use super::super::disk::{Disk, Stop};
 use super::super::host::{Asked, Life};
 use super::super::plan::Fault;
 use super::{Due, World};
 use crate::node::{Command, Input};
+
+/// What is on a machine's disk.
+#[derive(Debug)]
+pub(super) struct Image {
+    disk: Disk,
+    /// The peers that the driver remembers.
+    book: BTreeSet<u32>,
+}
 
 impl World<'_> {
     pub(super) fn begin(&mut self, item: usize) {
@@ -27,6 +37,10 @@ impl World<'_> {
                 self.host(peer).disk.wipe();
                 self.host(peer).book.clear();
                 self.checks.on_wiped(peer);
+            }
+            Fault::RollBack { peer, .. } => {
+                self.stop(item, peer, Stop::PowerLoss);
+                self.put_back(item, peer);
             }
             Fault::Leave { peer } => {
                 if self.host(peer).node().is_some() && self.host(peer).down_by.is_none() {
@@ -72,9 +86,11 @@ impl World<'_> {
         }
         let now = self.mesh.now;
         match self.mesh.plan.items[item].fault.clone() {
-            Fault::Crash { peer } | Fault::PowerLoss { peer } | Fault::Wipe { peer } | Fault::Leave { peer } => {
-                self.restart(item, peer);
-            }
+            Fault::Crash { peer }
+            | Fault::PowerLoss { peer }
+            | Fault::Wipe { peer }
+            | Fault::RollBack { peer, .. }
+            | Fault::Leave { peer } => self.restart(item, peer),
             Fault::Pause { peer } => {
                 let host = self.host(peer);
                 host.pauses -= 1;
@@ -108,6 +124,26 @@ impl World<'_> {
             Fault::Loss { ppm } => self.mesh.net.loss -= ppm,
             Fault::ClockStep { peer, by_us } => self.host(peer).clock.step(-by_us),
         }
+    }
+
+    /// An image is taken of a disk, while it is in use.
+    pub(super) fn image(&mut self, item: usize) {
+        let Some(peer) = self.mesh.plan.items[item].fault.peer() else { return };
+        let host = self.host(peer);
+        let image = Image { disk: host.disk.clone(), book: host.book.clone() };
+        self.images.insert(item, image);
+        self.checks.on_imaged(peer, item);
+    }
+
+    /// The disk is what it was when the image was taken. Nobody tells the peer.
+    fn put_back(&mut self, item: usize, place: u32) {
+        let Some(Image { disk, book }) = self.images.remove(&item) else { return };
+        let (says, luck) = (&self.scenario.says.disk, self.draws.image);
+        let (model, torn) = (says.model, says.torn.0);
+        let host = self.host(place);
+        host.disk.put_back(disk, model, torn, luck, u64::from(place), item as u64);
+        host.book = book;
+        self.checks.on_put_back(place, item);
     }
 
     /// The peers that a cut makes unwell: the smaller side if it is small, else both.

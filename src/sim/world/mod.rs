@@ -10,6 +10,8 @@ mod feed;
 mod links;
 mod verify;
 
+use std::collections::BTreeMap;
+
 pub(super) use feed::{doc_of, place_of};
 
 use super::check::{Checks, Sight, Violation};
@@ -53,6 +55,8 @@ pub(super) enum Due {
     Gone { host: u32, epoch: u32 },
     /// A peer starts for the first time.
     Start { host: u32 },
+    /// An image is taken of a disk, for an item of the plan that will put it back.
+    Image { item: usize },
     /// An item of the plan begins.
     Begin { item: usize },
     /// An item of the plan ends.
@@ -94,6 +98,8 @@ pub(super) struct World<'a> {
     /// Told of each step, if anybody wants to know.
     sink: Option<&'a mut (dyn FnMut(Line) + 'a)>,
     content: verify::Content,
+    /// What disks will be put back to, by the item of the plan that does it.
+    images: BTreeMap<usize, faults::Image>,
     failure: Option<Violation>,
 }
 
@@ -101,6 +107,7 @@ pub(super) struct World<'a> {
 struct Draws {
     sync: Stream,
     stop: Stream,
+    image: Stream,
     knock: Stream,
 }
 
@@ -114,8 +121,12 @@ impl<'a> World<'a> {
     ) -> Self {
         let hosts: Vec<Host> = (0..).take(scenario.peers()).map(|place| host(scenario, &luck, place)).collect();
         let net = Net::new(scenario.mesh.clone(), scenario.says.network.clone(), &luck);
-        let draws =
-            Draws { sync: luck.stream("disk sync"), stop: luck.stream("disk stop"), knock: luck.stream("knock") };
+        let draws = Draws {
+            sync: luck.stream("disk sync"),
+            stop: luck.stream("disk stop"),
+            image: luck.stream("disk image"),
+            knock: luck.stream("knock"),
+        };
         let mut world = Self {
             scenario,
             draws,
@@ -129,6 +140,7 @@ impl<'a> World<'a> {
             caused_by: EventId::default(),
             sink,
             content: verify::Content::default(),
+            images: BTreeMap::new(),
             failure: None,
         };
         world.schedule();
@@ -142,6 +154,9 @@ impl<'a> World<'a> {
         }
         for (item, says) in self.mesh.plan.items.iter().enumerate() {
             self.queue.push(says.at, root, Due::Begin { item });
+            if let Some(at) = says.image_at() {
+                self.queue.push(at, root, Due::Image { item });
+            }
         }
         for (number, edit) in self.mesh.plan.edits.iter().enumerate() {
             self.queue.push(edit.at, root, Due::Edit { number });
@@ -176,6 +191,7 @@ impl<'a> World<'a> {
             Due::Knock(knock) => self.knock(knock),
             Due::Gone { host, epoch } => self.gone(host, epoch),
             Due::Start { host } => self.start(host),
+            Due::Image { item } => self.image(item),
             Due::Begin { item } => self.begin(item),
             Due::End { item } => self.end(item),
             Due::Edit { number } => self.edit(number),

@@ -192,9 +192,10 @@ fn operations_that_do_not_fit_their_object_are_refused() {
 #[test]
 fn changes_out_of_their_writers_order_are_refused() {
     let base = Base::new();
-    assert_eq!(base.verdict(|change| change.seq = 2), "its sequence number is 2, the writer's next one is 1");
+    let next = base.verdict(|change| change.seq = 2);
+    assert_eq!(next, "its sequence number is 2, by its writer's changes in its past it is 1");
     let far = base.verdict(|change| change.seq = 1 << 40);
-    assert_eq!(far, "its sequence number is 1099511627776, the writer's next one is 1");
+    assert_eq!(far, "its sequence number is 1099511627776, by its writer's changes in its past it is 1");
     let low = base.verdict(|change| change.start_op = NonZeroU64::MIN);
     assert_eq!(low, "its operations start at 1, 9 is next");
     let high = base.verdict(|change| change.start_op = NonZeroU64::new(10).unwrap());
@@ -209,22 +210,55 @@ fn changes_out_of_their_writers_order_are_refused() {
         (change.actor_id, change.seq, change.deps) = (actor_id(2), 2, vec![base.changes[0].hash()]);
         change.start_op = NonZeroU64::new(6).unwrap();
     });
-    assert_eq!(forgetful, "does not follow its writer's own change before it");
+    assert_eq!(forgetful, "its sequence number is 2, by its writer's changes in its past it is 1");
 }
 
 #[test]
-fn a_second_change_of_one_number_is_refused_wherever_it_arrives() {
+fn two_changes_of_one_number_are_two_branches_wherever_they_arrive() {
     let base = Base::new();
     let mut other = base.next();
     other.time = 99;
     let (one, two) = (Change::from(base.next()), Change::from(other));
-    for pair in [[one.clone(), two.clone()], [two, one]] {
+    let ends = [[one.clone(), two.clone()], [two, one]].map(|[first, second]| {
         let mut engine = base.engine();
-        let [first, second] = pair;
         assert_eq!(apply(&mut engine, &[first]), (1, Vec::new()));
-        let why = "another change has its writer and sequence number 1".to_owned();
-        assert_eq!(apply(&mut engine, &[second]), (0, vec![why]));
-    }
+        assert_eq!(apply(&mut engine, &[second]), (1, Vec::new()));
+        let loaded = Automerge::load(&engine.saved(&doc())).unwrap();
+        (loaded.get_heads(), loaded.get_changes(&[]).len())
+    });
+    assert_eq!(ends[0], ends[1]);
+    assert_eq!(ends[0].1, base.changes.len() + 2);
+}
+
+#[test]
+fn a_branch_is_named_only_by_who_knows_of_another_one() {
+    let base = Base::new();
+    let unknown = "operation 0: it replaces what does not exist in the change's past";
+    // The branch of the second writer that begins with its only change, which is no branch.
+    let name = [actor(2).to_bytes().as_slice(), &base.changes[1].hash().0].concat();
+    let pred = OpId::new(6, &ActorId::from(name.clone()));
+    let named = |op: &mut Op| {
+        (op.obj, op.key, op.pred) = (base.map.clone(), Key::Map("x".into()), vec![pred.clone()].into());
+    };
+    assert_eq!(base.op_verdict(named), unknown);
+    let mut twin = base.changes[1].decode();
+    twin.time = 99;
+    let twin = Change::from(twin);
+    let mut next = base.next();
+    named(&mut next.operations[0]);
+    // Nobody who has not heard of the other branch may use the name, whatever else is here.
+    let mut engine = base.engine();
+    assert_eq!(apply(&mut engine, std::slice::from_ref(&twin)), (1, Vec::new()));
+    assert_eq!(apply(&mut engine, &[Change::from(next.clone())]), (0, vec![unknown.to_owned()]));
+    next.deps = vec![base.changes[1].hash(), twin.hash()];
+    next.deps.sort_unstable();
+    assert_eq!(apply(&mut engine, &[Change::from(next.clone())]), (1, Vec::new()));
+    // And who has heard of both may not use the plain one.
+    next.operations[0].pred = vec![own(6, 2)].into();
+    assert_eq!(apply(&mut engine, &[Change::from(next.clone())]), (0, vec![unknown.to_owned()]));
+    next.operations[0].pred = vec![OpId::new(6, &ActorId::from(&name[..40]))].into();
+    let length = "not in its one canonical encoding: the length of a writer's name".to_owned();
+    assert_eq!(apply(&mut engine, &[Change::from(next)]), (0, vec![length]));
 }
 
 #[test]
@@ -456,6 +490,8 @@ fn is_healthy(past: &[Change], bytes: &[u8]) -> bool {
 #[derive(Debug, Default)]
 struct Tally {
     admitted: usize,
+    /// Of these, beside a change of the same number.
+    branches: usize,
     refused: usize,
     /// Admitted, and then the engine failed or what it saved did not load.
     poison: Vec<String>,
@@ -473,29 +509,32 @@ fn fuzz(seed: u8, cases: usize, ask: usize) -> Tally {
             changes = history(&mut rng);
         }
         let at = rng.index(changes.len());
-        let (past, victim) = (&changes[..at], &changes[at]);
+        // In a third of the cases the victim is there too: what is taken then is a branch.
+        let beside = case % 3 == 0;
+        let (past, victim) = (&changes[..at + usize::from(beside)], &changes[at]);
         let bytes = if case % 2 == 0 { mutant(victim, &mut rng) } else { misdirected(victim, &mut rng) };
         if bytes == victim.raw_bytes() {
             continue;
         }
         let writer = Actor::from_bytes(victim.actor_id().to_bytes()).unwrap();
         let mut engine = Engine::new(Limits::default());
-        assert_eq!(apply(&mut engine, past), (at, Vec::new()));
+        assert_eq!(apply(&mut engine, past), (past.len(), Vec::new()));
         let log = LogId { actor: writer, topic: Topic::DOCUMENTS };
         let (applied, refused) =
             deliver(&mut engine, vec![Arrived { log, seq: Seq::new(1_000), change: bytes.clone().into() }]);
         if applied == 1 {
             tally.admitted += 1;
+            tally.branches += usize::from(beside);
             let saved = engine.saved(&doc());
             let loads = catch_unwind(|| Automerge::load(&saved).map(|loaded| loaded.get_changes(&[]).len()));
-            if !matches!(loads, Ok(Ok(len)) if len == at + 1) || !is_healthy(past, &bytes) {
+            if !matches!(loads, Ok(Ok(len)) if len == past.len() + 1) || !(beside || is_healthy(past, &bytes)) {
                 tally.poison.push(format!("case {case}: {bytes:02x?}"));
             }
         } else if let Some(why) = refused.first() {
             tally.refused += 1;
             if why.contains("merge engine") {
                 tally.poison.push(format!("case {case}: {why}"));
-            } else if case % ask == 0 && is_healthy(past, &bytes) {
+            } else if !beside && case % ask == 0 && is_healthy(past, &bytes) {
                 tally.strict.push(why.clone());
             }
         }
@@ -507,7 +546,7 @@ fn fuzz(seed: u8, cases: usize, ask: usize) -> Tally {
 fn no_mutant_panics_the_engine_or_poisons_a_document() {
     let tally = fuzz(1, 3_000, 20);
     assert_eq!(tally.poison, Vec::<String>::new());
-    assert!(tally.admitted > 150 && tally.refused > 2_000, "{tally:?}");
+    assert!(tally.admitted > 150 && tally.branches > 40 && tally.refused > 2_000, "{tally:?}");
     // What documents do not use is refused although Automerge lives with it; nothing else is.
     let vocabulary = [
         "kind is not one",

@@ -1,5 +1,6 @@
 //! What a worker does with documents, alone and against another.
 
+mod branches;
 mod hostile;
 
 use bytes::Bytes;
