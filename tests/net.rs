@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use oxigdal_ha::config::{self, Flags, Terms};
 use oxigdal_ha::driver::admission::{Admission, Refusal};
 use oxigdal_ha::driver::network::{JoinError, Limits, Network, NetworkEvent, NetworkHandle, NetworkSetup, join};
 use oxigdal_ha::types::{Address, Boot, Lane, NodeId};
@@ -47,7 +48,7 @@ impl Peer {
 
     async fn admit(&self, dir: &Path) -> Admission {
         let invite = self.admission.issue_invite(Duration::from_secs(60), "test").unwrap();
-        join(dir, &invite, PATIENCE).await.unwrap()
+        join(dir, &invite, Terms::default(), PATIENCE).await.unwrap()
     }
 
     async fn start(dir: TempDir, admission: Admission, change: impl FnOnce(&mut NetworkSetup)) -> Self {
@@ -332,27 +333,80 @@ async fn an_invite_joins_once_and_each_refusal_says_why() {
     let other = Peer::founder().await;
     let invite = a.admission.issue_invite(Duration::from_secs(60), "kiosk").unwrap();
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let joined = join(one.path(), &invite, PATIENCE).await.unwrap();
+    let joined = join(one.path(), &invite, Terms::default(), PATIENCE).await.unwrap();
     assert_eq!((joined.cluster(), joined.is_issuer()), (a.admission.cluster(), false));
     // A unit file names its invite at every start.
-    assert_eq!(join(one.path(), &invite, PATIENCE).await.unwrap().node(), joined.node());
-    let refused = join(two.path(), &invite, PATIENCE).await.unwrap_err();
+    assert_eq!(join(one.path(), &invite, Terms::default(), PATIENCE).await.unwrap().node(), joined.node());
+    let refused = join(two.path(), &invite, Terms::default(), PATIENCE).await.unwrap_err();
     assert_eq!(refused.to_string(), "the issuer refused: the invite was already used");
     let short = a.admission.issue_invite(Duration::from_secs(1), "late").unwrap();
     sleep(Duration::from_millis(1100)).await;
-    let refused = join(two.path(), &short, PATIENCE).await.unwrap_err();
+    let refused = join(two.path(), &short, Terms::default(), PATIENCE).await.unwrap_err();
     assert!(matches!(refused, JoinError::Refused(Refusal::InviteExpired { .. })), "{refused}");
     let revoked = a.admission.issue_invite(Duration::from_secs(60), "mistake").unwrap();
     a.admission.revoke_invite(revoked.id()).unwrap();
-    let refused = join(two.path(), &revoked, PATIENCE).await.unwrap_err();
+    let refused = join(two.path(), &revoked, Terms::default(), PATIENCE).await.unwrap_err();
     assert_eq!(refused.to_string(), "the issuer refused: the invite was revoked");
     let elsewhere = other.admission.issue_invite(Duration::from_secs(60), "other").unwrap();
-    let refused = join(one.path(), &elsewhere, PATIENCE).await.unwrap_err();
+    let refused = join(one.path(), &elsewhere, Terms::default(), PATIENCE).await.unwrap_err();
     assert!(refused.to_string().contains("belongs to cluster"), "{refused}");
     other.network.shutdown(PATIENCE).await;
-    let unreachable = join(two.path(), &elsewhere, Duration::from_secs(1)).await.unwrap_err();
+    let unreachable = join(two.path(), &elsewhere, Terms::default(), Duration::from_secs(1)).await.unwrap_err();
     assert!(matches!(unreachable, JoinError::Unreachable { .. }), "{unreachable}");
     assert!(Admission::open(two.path()).unwrap().is_none());
+}
+
+fn terms(overlay: &str) -> Terms {
+    config::parse(None, [], &Flags::new().set("test", "overlay.kind", overlay)).unwrap().cluster.terms()
+}
+
+#[tokio::test]
+async fn members_whose_configurations_differ_are_not_linked_and_both_say_what_differs() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let admission = Admission::open_or_mint(dir.path()).unwrap();
+    let mut a = Peer::start(dir, admission, |setup| setup.terms = terms("star")).await;
+    let admission = a.admit(other.path()).await;
+    let mut b = Peer::start(other, admission.clone(), |setup| setup.terms = terms("mesh")).await;
+    b.dial(&a);
+    let refused = |event: &NetworkEvent| match event {
+        NetworkEvent::Refused { why, by_peer: false, again: false, .. } => Some(why.to_string()),
+        NetworkEvent::Linked { .. } => panic!("they differ"),
+        _ => None,
+    };
+    assert_eq!(a.until(refused).await, "the configurations differ: overlay: star here, mesh there");
+    assert_eq!(b.until(refused).await, "the configurations differ: overlay: mesh here, star there");
+    for (peer, other, name, differs) in [
+        (&a, b.node(), "test", "overlay: star here, mesh there"),
+        (&b, a.node(), "founder", "overlay: mesh here, star there"),
+    ] {
+        let told = &peer.network.not_linked()[0];
+        assert_eq!((told.node, told.name.as_deref(), told.refused), (Some(other), Some(name), true), "{told:?}");
+        assert_eq!(told.differs.to_string(), differs, "{told:?}");
+    }
+    // One of them is corrected and restarted.
+    let b_dir = b.dir;
+    b.network.shutdown(PATIENCE).await;
+    let mut b = Peer::start(b_dir, admission, |setup| {
+        (setup.terms, setup.boot) = (terms("star"), Boot::new(2));
+    })
+    .await;
+    b.dial(&a);
+    a.linked(b.node()).await;
+    b.linked(a.node()).await;
+    assert_eq!((a.network.not_linked(), b.network.not_linked()), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_joiner_with_another_configuration_is_told_and_keeps_its_invite() {
+    let dir = tempfile::tempdir().unwrap();
+    let admission = Admission::open_or_mint(dir.path()).unwrap();
+    let a = Peer::start(dir, admission, |setup| setup.terms = terms("star")).await;
+    let (invite, joiner) =
+        (a.admission.issue_invite(Duration::from_secs(60), "x").unwrap(), tempfile::tempdir().unwrap());
+    let refused = join(joiner.path(), &invite, terms("tree"), PATIENCE).await.unwrap_err();
+    let why = "the issuer refused: the configurations differ: overlay: tree:3 here, star there";
+    assert_eq!(refused.to_string(), why);
+    assert!(join(joiner.path(), &invite, terms("star"), PATIENCE).await.is_ok());
 }
 
 #[tokio::test]

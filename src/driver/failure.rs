@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::admission::{AdmissionError, FileError};
+use super::admission::{AdmissionError, FileError, Refusal};
 use super::disk::OpenError;
 use super::http::TokenError;
 use super::network::{JoinError, NetworkError};
@@ -80,6 +80,9 @@ impl From<StartError> for Error {
             StartError::File(_) | StartError::Token(_) => ErrorKind::Damaged,
             StartError::Boot(BootError::Disk(_)) => ErrorKind::Disk,
             StartError::Boot(_) => ErrorKind::Damaged,
+            StartError::Join(JoinError::Refused(Refusal::Differs(_))) => ErrorKind::Config,
+            StartError::Join(JoinError::Unreachable { .. } | JoinError::Network(_)) => ErrorKind::Network,
+            StartError::Join(JoinError::Admission(AdmissionError::File(_))) => ErrorKind::Damaged,
             StartError::Join(_) => ErrorKind::NotAdmitted,
             StartError::Address { .. } | StartError::Meta(_) => ErrorKind::Config,
             _ => ErrorKind::Disk,

@@ -50,14 +50,15 @@ impl Peer {
             blocking(move || open(&dir)).await??
         };
         let routes = Routes::of(&config.network)?;
-        let admission = routes.admit(&dir).await?;
+        let admission = routes.admit(&dir, config.cluster.terms()).await?;
         let bound = match config.api.listen {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
         let api = bound.as_ref().map(|(_, address)| *address);
         let workers = Workers::start(workers::threads(), &config.documents).map_err(StartError::Workers)?;
-        let facts = Arc::new(Facts::new(admission.node(), clock, api, dir.clone(), workers.counters()));
+        let facts = Facts::new(admission.node(), clock, api, dir.clone(), workers.counters(), config.cluster.clone());
+        let facts = Arc::new(facts);
         let (phase, phases) = watch::channel(Phase::Booting);
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (events, _) = broadcast::channel(EVENTS_MAX);
@@ -71,7 +72,9 @@ impl Peer {
         let (node, report, log) = blocking(move || boot(setup, clock, log)).await??;
         tell(&report);
         let (told, heard) = mpsc::channel(HEARD_MAX);
-        let network = Network::start(routes.setup(admission.clone(), report.boot, &remembered), told)?;
+        let setup = routes.setup(admission.clone(), report.boot, config.cluster.terms(), &remembered);
+        let network = Network::start(setup, told)?;
+        facts.set_network(network.view());
         let (stop, stopping) = watch::channel(false);
         phase.send_replace(Phase::Ready);
         let turn = Turn {

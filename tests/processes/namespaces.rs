@@ -91,6 +91,7 @@ fn start(lab: &Lab, dir: &Path) -> Vec<Peer> {
         data: dir.join(format!("n{n}")),
         listen: format!("/ip4/10.77.0.{n}/tcp/4747"),
         api: "127.0.0.1:4748".into(),
+        settings: Vec::new(),
     };
     let mut peers = vec![place(1).start(None)];
     for n in 2..=SITES.len() {

@@ -12,6 +12,7 @@ mod configuration;
 mod demo;
 mod doc;
 mod failure;
+mod health;
 mod invite;
 mod key;
 mod mesh;

@@ -7,10 +7,11 @@ use super::key::{PublicKey, encode};
 use super::refusal::Refusal;
 use super::revocation::Revocation;
 use super::ticket::Credential;
+use crate::config::Terms;
 use crate::types::{Boot, ClusterId, Digest, NodeId};
 
 /// Version of the admit protocol's messages.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 /// Longest request, in bytes: what a stranger may make us read.
 pub(crate) const REQUEST_MAX: usize = 4096;
 /// Longest answer, in bytes: a whole revocation set.
@@ -28,6 +29,8 @@ pub(crate) struct Hello {
     pub(crate) issuer: bool,
     /// Of the revoked set: peers whose sets differ exchange them.
     pub(crate) revoked: Digest,
+    /// Of the configuration: peers that do not agree are not linked.
+    pub(crate) terms: Terms,
 }
 
 /// Let me in: I hold an invite.
@@ -37,6 +40,8 @@ pub(crate) struct Join {
     pub(crate) issuer: PublicKey,
     pub(crate) secret: Secret,
     pub(crate) node: NodeId,
+    /// A joiner that would not be linked afterwards keeps its invite.
+    pub(crate) terms: Terms,
 }
 
 /// What a joiner gets.

@@ -50,6 +50,7 @@ pub use vault::FileError;
 
 use super::clock::Clock;
 use super::identity::NodeKey;
+use crate::config::{Differences, Terms};
 use crate::types::{Boot, ClusterId, NodeId, WallTime};
 use key::{SecretKey, encode, random};
 use ledger::Ledger;
@@ -136,6 +137,7 @@ struct State {
     revoked: RevocationSet,
     ledger: Ledger,
     addresses: BTreeSet<Multiaddr>,
+    terms: Terms,
 }
 
 struct Shared {
@@ -211,7 +213,8 @@ impl Admission {
             Some(bytes) => Ledger::from_bytes(&bytes).ok_or_else(|| FileError::content(&path, "damaged"))?,
             None => Ledger::default(),
         };
-        let state = State { credential, issuer, revoked, ledger, addresses: BTreeSet::new() };
+        let (addresses, terms) = Default::default();
+        let state = State { credential, issuer, revoked, ledger, addresses, terms };
         let (revoked, _) = watch::channel(0);
         let shared =
             Shared { dir: dir.to_owned(), key, cluster, clock: Clock::start(), state: Mutex::new(state), revoked };
@@ -278,6 +281,11 @@ impl Admission {
         self.state().addresses = addresses;
     }
 
+    /// What members must have alike in their configurations, as it is here.
+    pub(crate) fn set_terms(&self, terms: Terms) {
+        self.state().terms = terms;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().expect("nobody panics while holding it")
     }
@@ -303,6 +311,7 @@ impl Admission {
             attempt,
             issuer: state.issuer.is_some(),
             revoked: state.revoked.digest(),
+            terms: state.terms.clone(),
         }
     }
 
@@ -310,6 +319,11 @@ impl Admission {
     pub(crate) fn check(&self, hello: &Hello, key: PublicKey) -> Result<Member, Refusal> {
         let now = self.now();
         hello.credential.verify(self.cluster(), key, &self.state().revoked, now)
+    }
+
+    /// Where the configuration of a member differs from ours in what all must have alike.
+    pub(crate) fn differences(&self, hello: &Hello) -> Differences {
+        self.state().terms.against(&hello.terms)
     }
 
     /// Turns an invite into a ticket for the holder of `key`. The use is on the disk before this returns.
@@ -330,6 +344,11 @@ impl Admission {
         }
         let mut ledger = state.ledger.clone();
         let name = ledger.redeem(join, key, now)?;
+        // Told to holders of a good invite only.
+        let differences = state.terms.against(&join.terms);
+        if !differences.is_empty() {
+            return Err(Refusal::Differs(differences));
+        }
         self.store_ledger(&mut state, ledger).map_err(|error| {
             tracing::error!(%error, "an invite could not be marked as used, so it was not redeemed");
             Refusal::Disk

@@ -48,7 +48,13 @@ fn stranger(dir: &Path) -> NodeKey {
 }
 
 fn ask(invite: &Invite, key: &NodeKey) -> Join {
-    Join { cluster: invite.cluster, issuer: invite.issuer, secret: invite.secret.clone(), node: key.node() }
+    Join {
+        cluster: invite.cluster,
+        issuer: invite.issuer,
+        secret: invite.secret.clone(),
+        node: key.node(),
+        terms: Terms::default(),
+    }
 }
 
 fn hello(admission: &Admission) -> Hello {

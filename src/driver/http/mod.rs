@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `GET /livez`, `/readyz`, `/healthz` | alive; serving; both with reasons |
 //! | `GET /v1/status`, `/v1/members` | what this peer knows |
+//! | `GET /v1/links` | its links, and why there are others not |
 //! | `GET /v1/docs?prefix&after&limit&values` | a page of documents |
 //! | `GET /v1/docs/ID?path`, `PUT ..?create=true`, `PATCH`, `DELETE` | one document |
 //! | `GET /v1/history/ID` | its changes |
@@ -88,6 +89,7 @@ impl Interface {
         let reads = Router::new()
             .route("/v1/status", get(state::status))
             .route("/v1/members", get(state::members))
+            .route("/v1/links", get(state::links))
             .route("/v1/docs", get(docs::page))
             .route("/v1/docs/{*id}", get(docs::read).put(docs::put).patch(docs::patch).delete(docs::remove))
             .route("/v1/history/{*id}", get(docs::history))

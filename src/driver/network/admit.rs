@@ -9,6 +9,7 @@ use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use libp2p::Stream;
 use tokio::time::timeout;
 
+use crate::config::Differences;
 use crate::driver::admission::message::{ANSWER_MAX, Answer, Hello, Join, Joined, REQUEST_MAX, Request};
 use crate::driver::admission::{Admission, Credential, Member, PublicKey, Refusal};
 use crate::types::Boot;
@@ -25,6 +26,9 @@ pub(super) enum AdmitError {
     /// The peer only wanted a ticket, and got it.
     #[error("the peer has got its ticket")]
     Served,
+    /// The peer is a member, and its configuration is not as ours.
+    #[error("the configurations differ: {differences}")]
+    Differs { member: Member, differences: Differences },
     /// The connection failed.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -66,7 +70,7 @@ async fn ask(stream: &mut Stream, request: &Request, answer_max: usize) -> Resul
     write(stream, &request.to_bytes()).await?;
     let bytes = read(stream, answer_max).await?;
     match Answer::from_bytes(&bytes).map_err(AdmitError::Refused)? {
-        Answer::Refused(why) => Err(AdmitError::RefusedByPeer(why)),
+        Answer::Refused(why) => Err(AdmitError::RefusedByPeer(why.turned())),
         answer => Ok(answer),
     }
 }
@@ -89,10 +93,18 @@ pub(super) async fn request(
     match ask(stream, &hello, REQUEST_MAX).await? {
         Answer::Hello(hello) => {
             let member = admission.check(&hello, key).map_err(AdmitError::Refused)?;
-            Ok(Admitted { member, hello })
+            agreed(admission, Admitted { member, hello })
         }
         _ => Err(AdmitError::Refused(Refusal::Malformed)),
     }
+}
+
+/// Members that have not the same configuration where they must are told so, both, and are not linked. Both find it by
+/// themselves and alike: what is compared is only what both have told.
+fn agreed(admission: &Admission, admitted: Admitted) -> Result<Admitted, AdmitError> {
+    let differences = admission.differences(&admitted.hello);
+    let member = admitted.member.clone();
+    if differences.is_empty() { Ok(admitted) } else { Err(AdmitError::Differs { member, differences }) }
 }
 
 pub(super) async fn accept_renewal(admission: &Admission, credential: Credential) {
@@ -120,9 +132,15 @@ pub(super) async fn answer(
         };
         match decide(&bytes, admission, key).await {
             Ok(Decision::Admit(admitted)) => {
-                admit();
+                let agreed = agreed(admission, *admitted);
+                if agreed.is_ok() {
+                    admit();
+                }
                 write(stream, &Answer::Hello(admission.hello(boot, 0)).to_bytes()).await?;
-                return Ok(*admitted);
+                if agreed.is_err() {
+                    hang_up(stream).await?;
+                }
+                return agreed;
             }
             Ok(Decision::Serve(answer)) => {
                 write(stream, &answer.to_bytes()).await?;
@@ -130,14 +148,19 @@ pub(super) async fn answer(
             }
             Err(why) => {
                 write(stream, &Answer::Refused(why.clone()).to_bytes()).await?;
-                stream.close().await?;
-                // The answer must arrive before the connection goes: a peer that has read it hangs up.
-                _ = timeout(HANG_UP, read(stream, 0)).await;
+                hang_up(stream).await?;
                 return Err(AdmitError::Refused(why));
             }
         }
     }
     Err(AdmitError::Refused(Refusal::Malformed))
+}
+
+/// The last answer must arrive before the connection goes: a peer that has read it hangs up.
+async fn hang_up(stream: &mut Stream) -> io::Result<()> {
+    stream.close().await?;
+    _ = timeout(HANG_UP, read(stream, 0)).await;
+    Ok(())
 }
 
 enum Decision {

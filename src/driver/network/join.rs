@@ -16,6 +16,7 @@ use super::handle::Shared;
 use super::handler::{Negotiated, Protocol};
 use super::limit::Limits;
 use super::transport;
+use crate::config::Terms;
 use crate::driver::admission::message::{Join, Joined};
 use crate::driver::admission::{Admission, AdmissionError, Invite, Refusal};
 use crate::driver::identity::NodeKey;
@@ -46,11 +47,12 @@ pub enum JoinError {
 }
 
 /// Joins the mesh of this invite: afterwards the directory holds a ticket. A directory that belongs to that mesh already is
-/// left as it is, so that a unit file may name its invite at every start.
+/// left as it is, so that a unit file may name its invite at every start. `terms`: what this peer's configuration says of
+/// what all members must have alike; an issuer that has it otherwise refuses, and the invite stays good.
 ///
 /// # Errors
 /// [`JoinError`]. Being refused is final; being unreachable was tried again until `deadline` had passed.
-pub async fn join(dir: &Path, invite: &Invite, deadline: Duration) -> Result<Admission, JoinError> {
+pub async fn join(dir: &Path, invite: &Invite, terms: Terms, deadline: Duration) -> Result<Admission, JoinError> {
     if let Some(member) = Admission::open(dir).map_err(AdmissionError::from)? {
         if member.cluster() == invite.cluster {
             return Ok(member);
@@ -60,8 +62,8 @@ pub async fn join(dir: &Path, invite: &Invite, deadline: Duration) -> Result<Adm
     let key = NodeKey::open_or_mint(dir).map_err(AdmissionError::from)?;
     let shared = Arc::new(Shared::new(Limits::default()));
     let mut swarm = transport::swarm(key.keypair(), &shared, false)?;
-    let request =
-        Join { cluster: invite.cluster, issuer: invite.issuer, secret: invite.secret.clone(), node: key.node() };
+    let (cluster, issuer, secret) = (invite.cluster, invite.issuer, invite.secret.clone());
+    let request = Join { cluster, issuer, secret, node: key.node(), terms };
     let until = Instant::now() + deadline;
     let mut pause = PAUSE;
     loop {
@@ -69,7 +71,7 @@ pub async fn join(dir: &Path, invite: &Invite, deadline: Duration) -> Result<Adm
         let why = match timeout(left, redeem(&mut swarm, invite, request.clone())).await {
             Ok(Ok(joined)) => return Ok(Admission::accept(dir, key, invite, joined)?),
             Ok(Err(AdmitError::RefusedByPeer(why) | AdmitError::Refused(why))) => return Err(JoinError::Refused(why)),
-            Ok(Err(AdmitError::Served)) => "no answer".to_owned(),
+            Ok(Err(AdmitError::Served | AdmitError::Differs { .. })) => "no answer".to_owned(),
             Ok(Err(AdmitError::Io(error))) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),
         };

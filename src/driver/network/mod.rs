@@ -35,6 +35,7 @@ mod swarm;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod trouble;
 mod window;
 
 use std::sync::{Arc, Mutex, RwLock};
@@ -44,12 +45,14 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 pub use event::NetworkEvent;
 pub use fault::Fault;
-pub use handle::{LinkStatus, NetworkHandle, Totals};
+pub use handle::{LinkStatus, NetworkHandle, NetworkView, Totals};
 pub use join::{JoinError, join};
 pub use limit::Limits;
+pub use trouble::NotLinked;
 
 use super::admission::Admission;
 use super::admission::key::random;
+use crate::config::Terms;
 use crate::machine::Rng;
 use crate::types::{Address, Boot, NodeId};
 use dial::{DialBook, Key, targets};
@@ -84,6 +87,8 @@ pub struct NetworkSetup {
     pub admission: Admission,
     /// This life of the node.
     pub boot: Boot,
+    /// What all members must have alike in their configurations.
+    pub terms: Terms,
     /// Where to listen; none for a peer that only dials.
     pub listen: Vec<Multiaddr>,
     /// Where others shall dial instead: if there is any, only these are advertised.
@@ -105,6 +110,7 @@ impl NetworkSetup {
         Self {
             admission,
             boot,
+            terms: Terms::default(),
             listen: Vec::new(),
             announce: Vec::new(),
             bootstrap: Vec::new(),
@@ -129,7 +135,8 @@ impl Network {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(setup: NetworkSetup, events: mpsc::Sender<NetworkEvent>) -> Result<NetworkHandle, NetworkError> {
-        let NetworkSetup { admission, boot, listen, announce, bootstrap, remembered, mdns, limits } = setup;
+        let NetworkSetup { admission, boot, terms, listen, announce, bootstrap, remembered, mdns, limits } = setup;
+        admission.set_terms(terms);
         let shared = Arc::new(Shared::new(limits.clone()));
         let mut swarm = transport::swarm(admission.key().keypair(), &shared, mdns)?;
         for address in &listen {
@@ -163,6 +170,7 @@ impl Shared {
             wishes: Mutex::new(Wishes::default()),
             wake: Notify::new(),
             counters: Counters::default(),
+            troubles: Mutex::default(),
         }
     }
 }

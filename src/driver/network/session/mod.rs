@@ -26,7 +26,7 @@ use super::frame;
 use super::handle::Linked;
 use super::limit::Limits;
 use super::window::Window;
-use crate::driver::admission::{Admission, PublicKey, Refusal};
+use crate::driver::admission::{Admission, Member, PublicKey, Refusal};
 use crate::types::{Lane, NodeId};
 
 /// How often the round trip is measured while sync bytes are on their way.
@@ -50,7 +50,7 @@ pub(super) enum End {
     /// We wanted it closed.
     Closed(Arc<str>),
     /// One end did not let the other in.
-    Refused { why: Refusal, by_peer: bool },
+    Refused { why: Refusal, by_peer: bool, member: Option<Box<Member>> },
     /// The other of two connections to the peer is kept.
     Duplicate,
     /// The peer came for a ticket only.
@@ -64,8 +64,8 @@ impl fmt::Display for End {
             Self::Gone(why) => why.fmt(f),
             Self::Goodbye(why) => write!(f, "the peer said goodbye: {why}"),
             Self::Closed(why) => write!(f, "closed here: {why}"),
-            Self::Refused { why, by_peer: true } => write!(f, "the peer refused: {why}"),
-            Self::Refused { why, by_peer: false } => write!(f, "refused here: {why}"),
+            Self::Refused { why, by_peer: true, .. } => write!(f, "the peer refused: {why}"),
+            Self::Refused { why, by_peer: false, .. } => write!(f, "refused here: {why}"),
             Self::Duplicate => f.write_str("the other of two connections is kept"),
             Self::Served => f.write_str("the peer has got its ticket"),
         }

@@ -26,7 +26,6 @@ use super::peers::Peers;
 use super::session::{End, Surroundings};
 use crate::types::{Address, Boot, NodeId};
 pub(super) use dialling::explain;
-use dialling::is_hopeless;
 
 /// How often tickets are looked at.
 const RENEWAL: Duration = Duration::from_secs(60);
@@ -219,8 +218,7 @@ impl Hub {
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener failed to accept"),
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
-                let failed = self.book.failed(connection_id, &explain(&error), is_hopeless(&error), Instant::now());
-                self.tell_failed(failed);
+                self.on_dial_failed(connection_id, &error);
             }
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(address = %send_back_addr, %error, "a connection was not accepted");
