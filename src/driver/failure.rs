@@ -102,6 +102,7 @@ impl From<AdmissionError> for Error {
         let kind = match &error {
             AdmissionError::NoInvite { .. } => ErrorKind::NotFound,
             AdmissionError::InviteUsed { .. } => ErrorKind::Exists,
+            AdmissionError::NoIssuer => ErrorKind::Network,
             AdmissionError::File(_) => ErrorKind::Disk,
             AdmissionError::TooManyInvites | AdmissionError::TooManyRevocations => ErrorKind::TooLarge,
             AdmissionError::NotAnIssuer | AdmissionError::Refused(_) => ErrorKind::NotAdmitted,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 
-use super::admission::Admission;
+use super::admission::{Admission, Papers};
 use super::clock::Clock;
 use super::network::{LinkStatus, NetworkView, NotLinked, Totals};
 use super::workers;
@@ -37,7 +37,6 @@ pub(super) const EVENTS_MAX: usize = 4_096;
 #[derive(Clone)]
 pub struct Peer {
     link: Link,
-    admission: Admission,
     stop: Arc<StopOnDrop>,
 }
 
@@ -78,6 +77,8 @@ pub struct Report {
     pub host: Host,
     /// Its links.
     pub network: Links,
+    /// Its papers.
+    pub admission: Papers,
 }
 
 /// With whom a peer is linked, and with whom it is not and why.
@@ -136,14 +137,14 @@ impl Events {
 }
 
 impl Peer {
-    pub(super) fn new(link: Link, admission: Admission, stop: watch::Sender<bool>) -> Self {
-        Self { link, admission, stop: Arc::new(StopOnDrop(stop)) }
+    pub(super) fn new(link: Link, stop: watch::Sender<bool>) -> Self {
+        Self { link, stop: Arc::new(StopOnDrop(stop)) }
     }
 
     /// Who it is.
     #[must_use]
     pub fn id(&self) -> NodeId {
-        self.link.facts.id
+        self.link.facts.admission.node()
     }
 
     /// Gives a command to the node and waits for its answer.
@@ -192,7 +193,7 @@ impl Peer {
     /// Its membership: invites and revocations, if it is an issuer.
     #[must_use]
     pub fn admission(&self) -> &Admission {
-        &self.admission
+        &self.link.facts.admission
     }
 
     /// Everything that the node tells, from now on.
@@ -315,7 +316,8 @@ impl Link {
     pub(super) async fn report(&self) -> Result<Report, Error> {
         match self.command(Command::Status).await? {
             Outcome::Status(node) => {
-                Ok(Report { node: *node, host: self.facts.host(self.phase()), network: self.facts.links() })
+                let (host, network) = (self.facts.host(self.phase()), self.facts.links());
+                Ok(Report { node: *node, host, network, admission: self.facts.admission.papers() })
             }
             other => unreachable!("Status was answered by {other:?}"),
         }
@@ -357,7 +359,7 @@ fn stopped() -> Error {
 /// What the loop tells about itself without being asked.
 #[derive(Debug)]
 pub(super) struct Facts {
-    pub(super) id: NodeId,
+    pub(super) admission: Admission,
     pub(super) clock: Clock,
     pub(super) api: Option<SocketAddr>,
     pub(super) data_dir: PathBuf,
@@ -373,7 +375,7 @@ pub(super) struct Facts {
 
 impl Facts {
     pub(super) fn new(
-        id: NodeId,
+        admission: Admission,
         clock: Clock,
         api: Option<SocketAddr>,
         data_dir: PathBuf,
@@ -382,7 +384,20 @@ impl Facts {
     ) -> Self {
         let (turns, lag_max_us, turn_max_us) = Default::default();
         let (network, stop, listen) = (OnceLock::new(), OnceLock::new(), RwLock::default());
-        Self { id, clock, api, data_dir, workers, cluster, network, stop, listen, turns, lag_max_us, turn_max_us }
+        Self {
+            admission,
+            clock,
+            api,
+            data_dir,
+            workers,
+            cluster,
+            network,
+            stop,
+            listen,
+            turns,
+            lag_max_us,
+            turn_max_us,
+        }
     }
 
     /// One turn of the loop: how late it was for its deadline, and how long it took.

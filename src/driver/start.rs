@@ -57,7 +57,8 @@ impl Peer {
         };
         let api = bound.as_ref().map(|(_, address)| *address);
         let workers = Workers::start(workers::threads(), &config.documents).map_err(StartError::Workers)?;
-        let facts = Facts::new(admission.node(), clock, api, dir.clone(), workers.counters(), config.cluster.clone());
+        let facts =
+            Facts::new(admission.clone(), clock.clone(), api, dir.clone(), workers.counters(), config.cluster.clone());
         let facts = Arc::new(facts);
         let (phase, phases) = watch::channel(Phase::Booting);
         let (asks, asked) = mpsc::channel(ASKS_MAX);
@@ -69,7 +70,8 @@ impl Peer {
         }
         let remembered = Remembered::open(&dir, admission.node());
         let setup = setup(&config, &admission)?;
-        let (node, report, log) = blocking(move || boot(setup, clock, log)).await??;
+        let booting = clock.clone();
+        let (node, report, log) = blocking(move || boot(setup, &booting, log)).await??;
         tell(&report);
         let (told, heard) = mpsc::channel(HEARD_MAX);
         let setup = routes.setup(admission.clone(), report.boot, config.cluster.terms(), &remembered);
@@ -94,7 +96,7 @@ impl Peer {
             open: Open::default(),
         };
         tokio::spawn(turn.run());
-        Ok(Self::new(link, admission, stop))
+        Ok(Self::new(link, stop))
     }
 }
 
@@ -151,7 +153,7 @@ fn name(given: &str, id: NodeId) -> String {
 }
 
 /// Reads the log, on a thread that may wait.
-fn boot(setup: Setup, clock: Clock, mut log: Log) -> Result<(Box<Node>, BootReport, Log), StartError> {
+fn boot(setup: Setup, clock: &Clock, mut log: Log) -> Result<(Box<Node>, BootReport, Log), StartError> {
     let mut boot = Box::new(Boot::start(setup));
     loop {
         while let Some(effect) = boot.poll_effect() {

@@ -25,8 +25,6 @@ pub(crate) struct Hello {
     pub(crate) boot: Boot,
     /// The how many-th dial of this life it is, if the sender dialled: of two dials by one peer the later counts.
     pub(crate) attempt: u64,
-    /// Whether the sender can renew tickets.
-    pub(crate) issuer: bool,
     /// Of the revoked set: peers whose sets differ exchange them.
     pub(crate) revoked: Digest,
     /// Of the configuration: peers that do not agree are not linked.
@@ -58,6 +56,8 @@ pub(crate) enum Request {
     Join(Join),
     /// My ticket is too old or will soon be: give me the next one.
     Renew(Credential),
+    /// Yours is too old, and I am an issuer: here is the next one. To be answered by another hello.
+    Renewed(Credential),
 }
 
 /// From the peer that listened.
@@ -66,7 +66,8 @@ pub(crate) enum Answer {
     Hello(Hello),
     Joined(Joined),
     Renewed(Credential),
-    Refused(Refusal),
+    /// With the revocations that are the reason, if they are: the refused peer may not have heard of them.
+    Refused(Refusal, Vec<Revocation>),
 }
 
 impl Request {

@@ -90,6 +90,12 @@ pub enum Refusal {
     /// Both are members, and what all members must have alike in their configurations is not alike.
     #[error("the configurations differ: {0}")]
     Differs(Differences),
+    /// Only issuers renew tickets.
+    #[error("this peer is no issuer, so it cannot renew tickets")]
+    NotAnIssuer,
+    /// The member that a request names did not make it.
+    #[error("the request is not signed by the member that it names")]
+    ForgedRequest,
 }
 
 impl Refusal {
@@ -108,7 +114,12 @@ impl Refusal {
     pub(crate) const fn is_final(&self) -> bool {
         !matches!(
             self,
-            Self::TicketExpired { .. } | Self::IssuerExpired { .. } | Self::Full | Self::Disk | Self::Differs(_)
+            Self::TicketExpired { .. }
+                | Self::IssuerExpired { .. }
+                | Self::NotAnIssuer
+                | Self::Full
+                | Self::Disk
+                | Self::Differs(_)
         )
     }
 }

@@ -17,6 +17,8 @@
 //! | `POST /v1/leave` | say goodbye and stop |
 //! | `GET`, `POST /v1/invites`, `DELETE /v1/invites/ID` | who may join |
 //! | `GET`, `POST /v1/revoked` | who may not any more |
+//! | `GET`, `POST /v1/issuers`, `POST /v1/issuers/request` | who signs tickets, and becoming one who does |
+//! | `POST /v1/ticket` | have this peer's ticket renewed, or get one for an invite |
 //!
 //! **Bounds:** 512 connections, closed when idle; [`BODY_MAX`] a body, [`BODY_TIME_MAX`] to send it, [`REQUESTS_MAX`] requests at work, [`WATCHERS_MAX`] watchers;
 //! a slow watcher loses events and is told how many.
@@ -85,6 +87,9 @@ impl Interface {
             .route("/v1/invites", get(admission::invites).post(admission::invite))
             .route("/v1/invites/{id}", delete(admission::take_back))
             .route("/v1/revoked", post(admission::revoke))
+            .route("/v1/issuers", post(admission::install))
+            .route("/v1/issuers/request", post(admission::request))
+            .route("/v1/ticket", post(admission::renew))
             .route_layer(from_fn_with_state(self.clone(), guard::token_always));
         let reads = Router::new()
             .route("/v1/status", get(state::status))
@@ -94,6 +99,7 @@ impl Interface {
             .route("/v1/docs/{*id}", get(docs::read).put(docs::put).patch(docs::patch).delete(docs::remove))
             .route("/v1/history/{*id}", get(docs::history))
             .route("/v1/revoked", get(admission::revoked))
+            .route("/v1/issuers", get(admission::issuers))
             .route_layer(from_fn_with_state(self.clone(), guard::token_for_changes));
         let watch = Router::new()
             .route("/v1/watch", get(watch::watch))

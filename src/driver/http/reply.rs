@@ -54,6 +54,7 @@ impl From<Error> for Refusal {
             ErrorKind::NotAdmitted => StatusCode::FORBIDDEN,
             ErrorKind::Busy | ErrorKind::Booting | ErrorKind::Leaving => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Disk => StatusCode::INSUFFICIENT_STORAGE,
+            ErrorKind::Network => StatusCode::BAD_GATEWAY,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.kind().code(), error.to_string())

@@ -215,7 +215,8 @@ impl Still {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api = listener.local_addr().unwrap();
         let cluster = config::Config::default().cluster;
-        let facts = Facts::new(admission.node(), Clock::start(), Some(api), dir.path().into(), Arc::default(), cluster);
+        let facts =
+            Facts::new(admission.clone(), Clock::start(), Some(api), dir.path().into(), Arc::default(), cluster);
         let ((phase, phases), (asks, asked)) = (watch::channel(phase), mpsc::channel(1));
         let (events, _) = broadcast::channel(2);
         let link = Link::new(asks, events.downgrade(), phases, Arc::new(facts));

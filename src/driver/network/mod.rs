@@ -46,7 +46,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 pub use event::NetworkEvent;
 pub use fault::Fault;
 pub use handle::{LinkStatus, NetworkHandle, NetworkView, Totals};
-pub use join::{JoinError, join};
+pub use join::{JoinError, join, rejoin};
 pub use limit::Limits;
 pub use trouble::NotLinked;
 

@@ -342,7 +342,7 @@ async fn a_stolen_ticket_opens_nothing() {
     stream.read_exact(&mut len).await.unwrap();
     answer.resize(usize::try_from(u32::from_le_bytes(len)).unwrap(), 0);
     stream.read_exact(&mut answer).await.unwrap();
-    assert_eq!(Answer::from_bytes(&answer), Ok(Answer::Refused(Refusal::WrongPeer)));
+    assert_eq!(Answer::from_bytes(&answer), Ok(Answer::Refused(Refusal::WrongPeer, vec![])));
     drop(stream);
     assert_eq!(victim.refusal().await, Refusal::WrongPeer);
 }

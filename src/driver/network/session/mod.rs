@@ -1,8 +1,8 @@
 //! An open link at work: two lanes each way, in one task.
 //!
 //! Four loops share the task: each lane is read by one and written by one, so a slow disk, a full inbox or a closed window on
-//! one never holds up another. Writers gather what waits into one buffer and flush once. Two more loops watch for
-//! silence and hand on revocations.
+//! one never holds up another. Writers gather what waits into one buffer and flush once. Three more loops watch for
+//! silence, and hand on revocations and issuers.
 
 mod reading;
 mod writing;
@@ -182,6 +182,7 @@ impl Session {
             end = self.write_sync(sync_out) => (None, end),
             end = self.watch_silence() => (None, end),
             end = self.tell_revocations(known) => (None, end),
+            end = self.tell_issuers() => (None, end),
         };
         // A goodbye and the end of the connection may overtake each other, and what was sent before them on the other lane.
         match end {
@@ -273,6 +274,25 @@ impl Session {
             for batch in new.chunks(REVOCATIONS) {
                 let bytes = bincode::encode_to_vec(batch, bincode::config::standard());
                 self.signal(frame::REVOKED, bytes.expect("plain values in memory always encode").into());
+            }
+            if changes.changed().await.is_err() {
+                return End::Closed("the peer stops".into());
+            }
+        }
+    }
+}
+
+impl Session {
+    /// There are few issuers, so each link is told all: who has lost one must know another.
+    async fn tell_issuers(&self) -> End {
+        let mut changes = self.around.admission.watch_issuers();
+        let mut known = 0;
+        loop {
+            let (new, arrivals) = self.around.admission.issuers_after(known);
+            known = arrivals;
+            if !new.is_empty() {
+                let bytes = bincode::encode_to_vec(new, bincode::config::standard());
+                self.signal(frame::ISSUERS, bytes.expect("plain values in memory always encode").into());
             }
             if changes.changed().await.is_err() {
                 return End::Closed("the peer stops".into());

@@ -39,7 +39,7 @@ impl Hub {
         self.swarm.behaviour_mut().lanes.admitted(connection);
         let own = *self.swarm.local_peer_id();
         let Some(handle) = self.handles.get_mut(&connection) else { return };
-        handle.issuer = admitted.hello.issuer;
+        handle.signed_by = Some(admitted.hello.credential.signed_by());
         let (peer_id, dialled) = (handle.peer_id, handle.dialled);
         let rank = Rank {
             boot: admitted.hello.boot,
@@ -213,25 +213,50 @@ impl Hub {
                 self.command(connection, Command::Close("revoked".into()));
             }
         }
+        // Who has got a ticket of another issuer meanwhile comes back with it at once.
+        let by_revoked = |handle: &Handle| handle.signed_by.is_some_and(|by| self.around.admission.is_revoked(by));
+        for (connection, _) in self.handles.iter().filter(|(_, handle)| by_revoked(handle)) {
+            self.command(*connection, Command::Close("the issuer of its ticket is revoked".into()));
+        }
     }
 
-    pub(super) fn renew(&self) {
+    /// Has our ticket renewed if it is time, or `anyway`: then at another issuer than the one that signed it, if one is linked.
+    pub(super) fn renew(&self, anyway: bool) {
         let admission = self.around.admission.clone();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = admission.renew_own() {
-                tracing::error!(%error, "this issuer could not renew its own ticket");
-            }
-        });
-        for connection in self.peers.active() {
-            self.ask_renewal(connection);
+        if admission.is_issuer() {
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = admission.renew_own(anyway) {
+                    tracing::error!(%error, "this issuer could not renew its own ticket");
+                }
+            });
+            return;
+        }
+        let Some(credential) = (if anyway { Some(admission.credential()) } else { admission.due_for_renewal() }) else {
+            return;
+        };
+        let is_issuer = |node: NodeId| admission.knows_as_issuer(node);
+        let (issuers, others): (Vec<_>, Vec<_>) = self.peers.active().partition(|(node, _)| is_issuer(*node));
+        let another = |(node, _): &&(NodeId, ConnectionId)| *node != credential.signed_by();
+        let elsewhere: Vec<_> = issuers.iter().filter(another).copied().collect();
+        // Somebody may have become an issuer whom nobody has told us of: it costs little to ask.
+        let asked = match (anyway && !elsewhere.is_empty(), issuers.is_empty()) {
+            (true, _) => elsewhere,
+            (false, false) => issuers,
+            (false, true) => others,
+        };
+        let credential = bytes::Bytes::from(credential.to_bytes());
+        for (_, connection) in asked {
+            self.command(connection, Command::Renew(credential.clone()));
         }
     }
 
     /// Asks this peer for our next ticket, if it can give one and it is time. Also done as soon as a link is up: a peer that
     /// is awake for a minute a day would otherwise never ask.
     pub(super) fn ask_renewal(&self, connection: ConnectionId) {
-        if self.handles.get(&connection).is_some_and(|handle| handle.issuer)
-            && let Some(due) = self.around.admission.due_for_renewal()
+        let admission = &self.around.admission;
+        if self.peers.node_of(connection).is_some_and(|node| admission.knows_as_issuer(node))
+            && !admission.is_issuer()
+            && let Some(due) = admission.due_for_renewal()
         {
             self.command(connection, Command::Renew(due.to_bytes().into()));
         }

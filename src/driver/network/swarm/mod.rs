@@ -24,6 +24,7 @@ use super::limit::EVENTS_WAITING;
 use super::link::{Command, Link, Report};
 use super::peers::Peers;
 use super::session::{End, Surroundings};
+use crate::driver::admission::Admission;
 use crate::types::{Address, Boot, NodeId};
 pub(super) use dialling::explain;
 
@@ -43,8 +44,25 @@ struct Handle {
     address: Multiaddr,
     dialled: bool,
     attempt: u64,
-    /// The peer can renew tickets.
-    issuer: bool,
+    /// The node of the issuer that signed the peer's ticket, once it is admitted.
+    signed_by: Option<NodeId>,
+}
+
+/// When our papers or others' are to be looked at.
+struct Occasions {
+    renewal: Interval,
+    revoked: watch::Receiver<u64>,
+    issuers: watch::Receiver<u64>,
+    wanted: watch::Receiver<u64>,
+}
+
+impl Occasions {
+    fn of(admission: &Admission) -> Self {
+        let mut renewal = interval(RENEWAL);
+        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (revoked, issuers) = (admission.watch_revoked(), admission.watch_issuers());
+        Self { renewal, revoked, issuers, wanted: admission.watch_wanted() }
+    }
 }
 
 /// What happens in order: a link is told before its frames are.
@@ -107,12 +125,10 @@ impl Hub {
     /// Runs until the network is told to stop or nobody listens any more.
     pub(super) async fn run(mut self, stopped: watch::Sender<bool>) {
         self.announce();
-        let mut renewal = interval(RENEWAL);
-        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut revoked = self.around.admission.watch_revoked();
+        let mut occasions = Occasions::of(&self.around.admission);
         while self.flush() && !(self.stop_at.is_some() && self.handles.is_empty() && self.out.is_empty()) {
             self.dial_due();
-            if !self.step(&mut renewal, &mut revoked).await {
+            if !self.step(&mut occasions).await {
                 break;
             }
         }
@@ -123,7 +139,7 @@ impl Hub {
     }
 
     /// Waits for whatever comes first; `false` when it is over.
-    async fn step(&mut self, renewal: &mut Interval, revoked: &mut watch::Receiver<u64>) -> bool {
+    async fn step(&mut self, occasions: &mut Occasions) -> bool {
         let deadline = if self.stop_at.is_some() { self.stop_at } else { self.book.deadline() };
         let shared = Arc::clone(&self.shared);
         let around = Arc::clone(&self.around);
@@ -133,11 +149,11 @@ impl Hub {
             Some(ended) = self.tasks.join_next() => self.on_task_ended(ended),
             () = shared.wake.notified() => self.on_wishes(),
             permit = around.events.reserve(), if !self.out.is_empty() => return permit.is_ok(),
-            changed = revoked.changed() => {
-                debug_assert!(changed.is_ok(), "we hold the admission ourselves");
-                self.on_revoked();
-            }
-            _ = renewal.tick() => self.renew(),
+            // None of them ends: we hold the admission ourselves.
+            Ok(()) = occasions.revoked.changed() => self.on_revoked(),
+            Ok(()) = occasions.issuers.changed() => self.renew(false),
+            Ok(()) = occasions.wanted.changed() => self.renew(true),
+            _ = occasions.renewal.tick() => self.renew(false),
             () = until(deadline) => return self.stop_at.is_none_or(|at| Instant::now() < at),
         }
         true
@@ -243,7 +259,7 @@ impl Hub {
             reports: self.reports.0.clone(),
             commands,
         };
-        let handle = Handle { commands: sender, peer_id, address, dialled, attempt: self.attempts, issuer: false };
+        let handle = Handle { commands: sender, peer_id, address, dialled, attempt: self.attempts, signed_by: None };
         self.handles.insert(connection, handle);
         self.tasks.spawn(link.run());
     }
