@@ -7,4 +7,5 @@
 mod agreement;
 mod durability;
 mod harness;
+mod issuers;
 mod namespaces;

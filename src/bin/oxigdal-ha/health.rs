@@ -13,6 +13,7 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
             "make room on the disk or replace it, then restart the peer; nothing acknowledged is lost",
         );
     }
+    papers(&status["admission"], &mut trouble);
     let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
     let not_linked = not_linked(status);
     for one in not_linked.iter().filter(|one| one["refused"] == true) {
@@ -54,6 +55,36 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
         );
     }
     troubles
+}
+
+fn papers(papers: &Value, trouble: &mut impl FnMut(String, &str)) {
+    let (until, by) = (text(papers, "ticket_until"), text(papers, "signed_by"));
+    match text(papers, "standing") {
+        "expired" => trouble(
+            format!("its ticket expired at {until}: nobody lets it in until an issuer renews it"),
+            "an issuer must run and be within reach; if none is left, make a member one: `oxigdal-ha key issuer --help`",
+        ),
+        "issuer_revoked" => trouble(
+            format!("its ticket is worthless: the issuer on node {by} that signed it is revoked"),
+            "get an invite from another issuer: `oxigdal-ha key renew --invite INVITE`",
+        ),
+        "revoked" => trouble(
+            "it is expelled from the mesh".to_owned(),
+            "its documents can be read here; to come back it needs a data directory of its own anew, and an invite",
+        ),
+        _ if papers["overdue"] == true => trouble(
+            format!("its ticket is good until {until} and should have been renewed: no issuer was reached"),
+            "see `oxigdal-ha key issuer list`; to make another member an issuer: `oxigdal-ha key issuer --help`",
+        ),
+        _ => {}
+    }
+    if papers["issuer_ends"] == true {
+        let until = text(papers, "issuer_until");
+        trouble(
+            format!("it is an issuer until {until} only, and the root key is elsewhere"),
+            "renew its certificate: `oxigdal-ha key issuer request`, sign, install",
+        );
+    }
 }
 
 /// With whom the peer is not linked though it was tried lately.
@@ -99,6 +130,27 @@ mod tests {
             "network": { "links": [], "not_linked": [{ "refused": false, "address": "/dns/a", "why": "no route" }] },
         });
         assert_eq!(troubles(&alone)[0].0, "not linked with somebody at /dns/a: no route");
+    }
+
+    #[test]
+    fn papers_that_are_worthless_or_soon_will_be_are_told() {
+        let told = |papers: Value| troubles(&serde_json::json!({ "admission": papers }));
+        let until = "2026-12-01T00:00:00.000Z";
+        let good =
+            serde_json::json!({ "standing": "good", "overdue": false, "issuer_ends": false, "ticket_until": until });
+        assert_eq!(told(good.clone()), []);
+        for (key, value, words) in [
+            ("standing", "expired".into(), "expired at 2026-12-01"),
+            ("standing", "issuer_revoked".into(), "is revoked"),
+            ("standing", "revoked".into(), "is expelled"),
+            ("overdue", true.into(), "should have been renewed"),
+            ("issuer_ends", true.into(), "the root key is elsewhere"),
+        ] {
+            let mut papers = good.clone();
+            papers[key] = value;
+            let told = told(papers);
+            assert!(told.len() == 1 && told[0].0.contains(words), "{told:?}");
+        }
     }
 
     #[test]

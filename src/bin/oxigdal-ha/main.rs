@@ -14,6 +14,7 @@ mod doc;
 mod failure;
 mod health;
 mod invite;
+mod issuer;
 mod key;
 mod mesh;
 mod output;
@@ -46,7 +47,7 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::Members(arguments) => mesh::members(&arguments, output),
         Command::Status(arguments) => return mesh::status(&arguments, output),
         Command::Doc(arguments) => doc::doc(arguments, output),
-        Command::Key(arguments) => key::key(&arguments, output),
+        Command::Key(arguments) => key::key(arguments, output),
         Command::Invite(arguments) => invite::invite(arguments, output),
         Command::Revoke(arguments) => invite::revoke(&arguments, output),
         Command::Config(command) => configuration::config(command, output),

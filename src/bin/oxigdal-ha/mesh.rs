@@ -154,6 +154,11 @@ fn show(status: &Value, output: Output) -> Result {
         ),
         ("traffic", format!("{} sent, {} received", total("/bytes_sent"), total("/bytes_received"))),
     ];
+    if let Some(until) = status.pointer("/admission/ticket_until").and_then(Value::as_str) {
+        let issuers = number("/admission/issuers").unwrap_or_default();
+        let known = if issuers == 1 { "1 issuer is known".to_owned() } else { format!("{issuers} issuers are known") };
+        rows.push(("ticket", format!("good until {until}; {known}")));
+    }
     if let Some(uptime) = number("/host/uptime_ms") {
         rows.push(("up for", format!("{}, boot {}", millis(uptime), text("/boot"))));
     }

@@ -52,6 +52,8 @@ impl Known {
         if new {
             self.arrivals += 1;
             self.issuers.insert(body.holder, (self.arrivals, certificate.clone()));
+            // Issuers sign their own tickets.
+            self.members.get_mut(&body.holder).into_iter().for_each(|met| met.signed_by = body.holder);
         }
         new
     }

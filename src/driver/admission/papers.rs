@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::ticket::IssuerCertificate;
 use super::{Admission, RENEW_GRACE, ROOT_FILE, after};
@@ -29,17 +29,28 @@ pub struct Papers {
     /// How it stands.
     pub standing: Standing,
     /// Until when its ticket is good.
+    #[serde(serialize_with = "as_text")]
     pub ticket_until: WallTime,
     /// The node of the issuer that signed its ticket.
     pub signed_by: NodeId,
     /// Whether its ticket should have been renewed long ago: no issuer was reached.
     pub overdue: bool,
     /// Until when it may sign tickets, if it is an issuer.
+    #[serde(serialize_with = "as_text_if_any")]
     pub issuer_until: Option<WallTime>,
     /// Whether that ends soon and nothing here can renew it: the root key is elsewhere.
     pub issuer_ends: bool,
     /// Issuers that it knows and that are good, itself included.
     pub issuers: usize,
+}
+
+/// People read it.
+fn as_text<S: Serializer>(at: &WallTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(at)
+}
+
+fn as_text_if_any<S: Serializer>(at: &Option<WallTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    at.map(|at| at.to_string()).serialize(serializer)
 }
 
 /// An issuer without the root key at hand is told to have its certificate renewed when it has no more life than this.
