@@ -58,11 +58,6 @@ impl Known {
         new
     }
 
-    /// Whether another key is known to speak for this node.
-    pub(super) fn is_taken(&self, node: NodeId, key: PublicKey) -> bool {
-        self.members.get(&node).is_some_and(|met| met.key != key)
-    }
-
     pub(super) fn members(&self) -> impl Iterator<Item = (NodeId, &Met)> {
         self.members.iter().map(|(node, met)| (*node, met))
     }

@@ -73,13 +73,13 @@ impl Admission {
             if state.revoked.contains(join.node) {
                 return Err(Refusal::Revoked { node: join.node });
             }
-            let mut ledger = state.ledger.clone();
-            let name = ledger.redeem(join, key, now)?;
-            // Another issuer may have given the id away; what was learned by meeting is written down with the use.
-            if join.node == self.node() || state.known.is_taken(join.node, key) {
+            if join.node == self.node() {
                 return Err(Refusal::NodeTaken { node: join.node });
             }
+            let mut ledger = state.ledger.clone();
+            // Other issuers give ids away too; what was learned by meeting is written down with the use of the invite.
             ledger.learn(&state.known);
+            let name = ledger.redeem(join, key, now)?;
             // Told to holders of a good invite only.
             let differences = state.terms.against(&join.terms);
             if !differences.is_empty() {

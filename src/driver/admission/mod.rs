@@ -11,8 +11,9 @@
 //! A node cut off from everybody may accept a revoked peer until that peer's ticket expires: that is the bound.
 //!
 //! Files, all mode 0600, each replaced whole and synced: `identity.key`, `node-id`; `ticket` (a member's credential: its
-//! presence says that this directory belongs to a mesh); `revoked`; on the peer that minted the mesh `root.key`, `issuer.key`,
-//! `issuer.cert`, `invites`. The root key may be taken off that peer; it is needed again once per issuer's life.
+//! presence says that this directory belongs to a mesh); `revoked`; on issuers `issuer.key`, `issuer.cert`, `invites`; on the
+//! peer that minted the mesh `root.key`, until it is taken away: it is needed for nothing but to sign issuers, once per
+//! issuer's life, and on any machine (see `issuer`).
 //!
 //! **Invariants.** What others rely on is on the disk before they hear of it: a used invite, a revocation. No error changes
 //! the state in memory. Nothing a peer sends makes this room panic or allocate beyond its message's limit.
