@@ -76,6 +76,7 @@ impl From<StartError> for Error {
             StartError::Directory(OpenError::Locked { .. }) => ErrorKind::InUse,
             StartError::Directory(_) => ErrorKind::Disk,
             StartError::Api { error, .. } if error.kind() == io::ErrorKind::AddrInUse => ErrorKind::InUse,
+            StartError::Network(NetworkError::Listen { taken: true, .. }) => ErrorKind::InUse,
             StartError::Api { .. } | StartError::Network(_) => ErrorKind::Network,
             StartError::File(_) | StartError::Token(_) => ErrorKind::Damaged,
             StartError::Boot(BootError::Disk(_)) => ErrorKind::Disk,

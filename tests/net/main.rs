@@ -2,6 +2,7 @@
 #![cfg(feature = "net")]
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, reason = "a test with real time")]
 
+mod addresses;
 mod harness;
 mod issuers;
 mod proxy;

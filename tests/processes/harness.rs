@@ -63,6 +63,12 @@ impl Place {
         }
     }
 
+    /// On the default addresses of a network namespace.
+    pub(crate) fn in_namespace(dir: &Path, name: &str, namespace: String) -> Self {
+        let api = "127.0.0.1:4748".into();
+        Self { namespace: Some(namespace), api, ..Self::on_loopback(dir, name) }
+    }
+
     /// With one more setting.
     pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
         self.settings.retain(|(known, _)| *known != name);

@@ -8,4 +8,6 @@ mod agreement;
 mod durability;
 mod harness;
 mod issuers;
+mod lab;
+mod lan;
 mod namespaces;

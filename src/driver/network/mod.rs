@@ -40,7 +40,7 @@ mod window;
 
 use std::sync::{Arc, Mutex, RwLock};
 
-use libp2p::Multiaddr;
+use libp2p::{Multiaddr, Swarm};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 pub use event::NetworkEvent;
@@ -55,10 +55,11 @@ use super::admission::key::random;
 use crate::config::Terms;
 use crate::machine::Rng;
 use crate::types::{Address, Boot, NodeId};
+use behaviour::Behaviour;
 use dial::{DialBook, Key, targets};
 use handle::{Counters, Guard, Shared, Wishes};
 use session::Surroundings;
-use swarm::Hub;
+use swarm::{Hub, innermost};
 
 /// Why the network did not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,8 @@ pub enum NetworkError {
         address: Multiaddr,
         /// The system's words.
         why: String,
+        /// Whether somebody else listens there.
+        taken: bool,
     },
     /// The transport cannot be set up.
     #[error("the transport cannot be set up: {why}")]
@@ -139,10 +142,7 @@ impl Network {
         admission.set_terms(terms);
         let shared = Arc::new(Shared::new(limits.clone()));
         let mut swarm = transport::swarm(admission.key().keypair(), &shared, mdns)?;
-        for address in &listen {
-            let listening = swarm.listen_on(address.clone());
-            listening.map_err(|error| NetworkError::Listen { address: address.clone(), why: error.to_string() })?;
-        }
+        listen_on(&mut swarm, &listen)?;
         let mut book = DialBook::new(limits.clone(), Rng::fork(&random(), "dial"));
         let now = std::time::Instant::now();
         for address in bootstrap {
@@ -160,6 +160,35 @@ impl Network {
         let guard = Arc::new(Guard::new(Arc::clone(&shared)));
         Ok(NetworkHandle { shared, stopped, _guard: guard })
     }
+}
+
+/// A default that names both families must do on a machine that has one; a list of which nothing can be had must not.
+fn listen_on(swarm: &mut Swarm<Behaviour>, listen: &[Multiaddr]) -> Result<(), NetworkError> {
+    // All before the first is listened on: what is free of one family may be taken by our own listener of the other.
+    for address in listen {
+        let taken = |error: std::io::Error| NetworkError::Listen {
+            address: address.clone(),
+            why: error.to_string(),
+            taken: true,
+        };
+        transport::is_free(address).map_err(taken)?;
+    }
+    let mut missing = None;
+    let mut listening = 0;
+    for address in listen {
+        match swarm.listen_on(address.clone()) {
+            Ok(_) => listening += 1,
+            Err(error) => {
+                let failed = NetworkError::Listen { address: address.clone(), why: innermost(&error), taken: false };
+                if !transport::lacks_family(address) {
+                    return Err(failed);
+                }
+                tracing::warn!(%failed, "this machine has no such addresses");
+                missing.get_or_insert(failed);
+            }
+        }
+    }
+    missing.filter(|_| listening == 0).map_or(Ok(()), Err)
 }
 
 impl Shared {

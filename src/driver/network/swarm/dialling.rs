@@ -122,7 +122,8 @@ pub(in super::super) fn explain(error: &DialError) -> String {
     }
 }
 
-fn innermost(error: &dyn std::error::Error) -> String {
+/// The words of the cause: those around it say little, or nothing at all.
+pub(in super::super) fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

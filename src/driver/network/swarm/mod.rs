@@ -26,7 +26,7 @@ use super::peers::Peers;
 use super::session::{End, Surroundings};
 use crate::driver::admission::Admission;
 use crate::types::{Address, Boot, NodeId};
-pub(super) use dialling::explain;
+pub(super) use dialling::{explain, innermost};
 
 /// How often tickets are looked at.
 const RENEWAL: Duration = Duration::from_secs(60);
@@ -216,12 +216,7 @@ impl Hub {
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Lanes(opened)) => self.on_opened(opened),
-            SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => self.on_found(found),
-            SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Expired(gone))) => {
-                for (peer, _) in gone {
-                    self.book.forget(&Key::Found(peer));
-                }
-            }
+            SwarmEvent::Behaviour(BehaviourEvent::Mdns(event) | BehaviourEvent::Mdns6(event)) => self.on_lan(event),
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_listener_closed(&address),
             SwarmEvent::ListenerClosed { addresses, reason, .. } => {
@@ -305,12 +300,17 @@ impl Hub {
         self.around.admission.set_addresses(addresses);
     }
 
+    fn on_lan(&mut self, event: mdns::Event) {
+        match event {
+            mdns::Event::Discovered(found) => self.on_found(found),
+            mdns::Event::Expired(gone) => gone.into_iter().for_each(|(peer, _)| self.book.forget(&Key::Found(peer))),
+        }
+    }
+
     fn on_found(&mut self, found: Vec<(PeerId, Multiaddr)>) {
         let own = *self.swarm.local_peer_id();
         for (peer, address) in found {
-            if self.peers.reached_as(peer).is_some() {
-                continue;
-            }
+            // Also one that is linked already: it is found once, and may have to be dialled when the link is lost.
             let wait = if own > peer { POLITENESS } else { Duration::ZERO };
             let address = address.with_p2p(peer).unwrap_or_else(|address| address);
             self.book.add(Key::Found(peer), targets([address]), Instant::now() + wait);
