@@ -5,6 +5,7 @@
 mod addresses;
 mod harness;
 mod issuers;
+mod measures;
 mod proxy;
 
 use std::time::{Duration, Instant};

@@ -10,4 +10,5 @@ mod harness;
 mod issuers;
 mod lab;
 mod lan;
+mod measures;
 mod namespaces;
