@@ -7,6 +7,7 @@ mod harness;
 mod issuers;
 mod measures;
 mod proxy;
+mod soak;
 
 use std::time::{Duration, Instant};
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use oxigdal_ha::types::Address;
@@ -28,6 +28,15 @@ pub(crate) struct Slow {
 
 impl Proxy {
     pub(crate) async fn start(to: &Address, slow: Option<Slow>) -> Self {
+        Self::over(to, slow, i64::MAX).await
+    }
+
+    /// One whose connections stay open and move nothing more once they have carried so many bytes.
+    pub(crate) async fn that_locks_up(to: &Address, after: i64) -> Self {
+        Self::over(to, None, after).await
+    }
+
+    async fn over(to: &Address, slow: Option<Slow>, locks_up_after: i64) -> Self {
         let to = socket(to);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -41,8 +50,10 @@ impl Proxy {
                 near.set_nodelay(true).unwrap();
                 far.set_nodelay(true).unwrap();
                 let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-                pumps.spawn(pump(near_in, far_out, Arc::clone(&hole), slow));
-                pumps.spawn(pump(far_in, near_out, Arc::clone(&hole), slow));
+                let left = Arc::new(AtomicI64::new(locks_up_after));
+                let line = Line { hole: Arc::clone(&hole), slow, left };
+                pumps.spawn(pump(near_in, far_out, line.clone()));
+                pumps.spawn(pump(far_in, near_out, line));
             }
         });
         Self { address, blackhole, tasks }
@@ -66,8 +77,17 @@ pub(crate) fn socket(address: &Address) -> SocketAddr {
     format!("{ip}:{port}").parse().unwrap()
 }
 
+/// How one connection fares.
+#[derive(Clone)]
+struct Line {
+    hole: Arc<AtomicBool>,
+    slow: Option<Slow>,
+    /// Bytes that it still carries, both ways together.
+    left: Arc<AtomicI64>,
+}
+
 /// Copies, at most as fast as `slow` says: a small queue in front of a wire of that rate and length.
-pub(crate) async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, hole: Arc<AtomicBool>, slow: Option<Slow>) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Line) {
     let (sender, mut wire) = mpsc::channel::<(tokio::time::Instant, Vec<u8>)>(64);
     let arrive = async move {
         while let Some((at, bytes)) = wire.recv().await {
@@ -81,11 +101,12 @@ pub(crate) async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, hole: 
         let mut bytes = vec![0; 8192];
         let mut free_at = tokio::time::Instant::now();
         while let Ok(len @ 1..) = from.read(&mut bytes).await {
-            if hole.load(Ordering::SeqCst) {
+            let left = line.left.fetch_sub(i64::try_from(len).unwrap(), Ordering::SeqCst);
+            if left < 0 || line.hole.load(Ordering::SeqCst) {
                 std::future::pending::<()>().await;
             }
             let now = tokio::time::Instant::now();
-            let at = match slow {
+            let at = match line.slow {
                 None => now,
                 Some(slow) => {
                     free_at = free_at.max(now) + Duration::from_secs_f64(len as f64 / slow.rate);
