@@ -56,6 +56,9 @@ impl Peer {
             None => None,
         };
         let api = bound.as_ref().map(|(_, address)| *address);
+        if let Some(address) = api.filter(|address| !address.ip().is_loopback()) {
+            tracing::warn!(%address, "the HTTP interface is within reach of other machines, and is not encrypted");
+        }
         let workers = Workers::start(workers::threads(), &config.documents).map_err(StartError::Workers)?;
         let facts =
             Facts::new(admission.clone(), clock.clone(), api, dir.clone(), workers.counters(), config.cluster.clone());

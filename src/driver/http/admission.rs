@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Json;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Interface;
-use super::reply::{Body, Refusal};
+use super::reply::{Body, Last, Refusal};
 use crate::driver::admission::{Admission, AdmissionError, Invite, InviteStatus, IssuerCertificate};
 use crate::driver::failure::StartError;
 use crate::driver::network::rejoin;
@@ -98,10 +98,7 @@ pub(super) async fn invites(State(interface): State<Interface>) -> Result<Json<V
     Ok(Json(json!({ "invites": told })))
 }
 
-pub(super) async fn take_back(
-    State(interface): State<Interface>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Refusal> {
+pub(super) async fn take_back(State(interface): State<Interface>, Last(id): Last) -> Result<Json<Value>, Refusal> {
     let id = id.parse().map_err(|error| Refusal::invalid(format!("the id {id:?}: {error}")))?;
     interface.office(move |office| office.revoke_invite(id)).await?;
     Ok(Json(json!({ "revoked": true })))

@@ -1,7 +1,7 @@
 //! The local HTTP interface: JSON for clients on this machine, and for load balancers and supervisors.
 //!
 //! It is loopback by default. The Host header must name this machine, so that no web page can reach it by pointing a name
-//! of its own at 127.0.0.1. Changes need the bearer token of the data directory; when the interface is bound to anything
+//! of its own at 127.0.0.1, and what a browser sends for another site's page is refused. Changes need the bearer token of the data directory; when the interface is bound to anything
 //! but loopback, reads need it too, and only the probes do not. Every answer is JSON, errors too:
 //! `{"error":{"code":"not_found","message":"..."}}`.
 //!
