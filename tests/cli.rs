@@ -198,6 +198,31 @@ fn an_identity_is_shown_only_where_there_is_one_and_drawn_only_when_asked() {
 }
 
 #[test]
+fn what_a_person_hands_to_the_root_key_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = |args: &[&str]| finished(&mut command(dir.path(), &[&["key"], args].concat()));
+    std::fs::write(dir.path().join("invite"), "oxha1abc").unwrap();
+    std::fs::write(dir.path().join("cut"), "oxhr1abc").unwrap();
+    for (args, words) in [
+        (&["issuer", "sign", "missing"][..], "cannot read missing"),
+        (&["issuer", "sign", "invite"], "invite: not an issuer's request: it does not begin with oxhr1"),
+        (&["issuer", "sign", "cut"], "cut: an issuer's request is damaged: copy it again as a whole"),
+        (&["issuer", "sign", "cut", "--days", "0"], "--days"),
+        (&["issuer", "install", "missing"], "cannot read missing"),
+        (&["root", "move", "there"], "oxigdal-ha-data/root.key: No such file"),
+    ] {
+        let refused = key(args);
+        assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{args:?}: {refused:?}");
+        assert!(refused.err.starts_with("error: ") && refused.err.contains(words), "{args:?}: {}", refused.err);
+    }
+    let help = key(&["issuer", "--help"]);
+    assert!(
+        ["request", "sign", "install", "root move", "renew"].iter().all(|word| help.out.contains(word)),
+        "{help:?}"
+    );
+}
+
+#[test]
 fn a_peer_is_refused_what_it_cannot_use() {
     let dir = tempfile::tempdir().unwrap();
     let topology = format!("{}/topologies/star-5.toml", env!("CARGO_MANIFEST_DIR"));

@@ -253,7 +253,7 @@ fn heartbeats_go_on(parts: usize) -> Host {
     let told = Arc::new(OnceLock::new());
     let tell = Arc::clone(&told);
     bounded(async move {
-        let Report { node, host } = large_merge(parts).await;
+        let Report { node, host, .. } = large_merge(parts).await;
         println!(
             "{parts} parts: lag {} us, turn {} us, task {} us",
             host.lag_max_us, host.turn_max_us, host.task_max_us

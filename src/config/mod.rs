@@ -4,7 +4,8 @@
 //! Each value keeps where it came from, so an error names the file and the line (or the variable, or the flag), and
 //! `config print --origin` can tell. Unknown keys are refused wherever they come from, with the key that was probably meant.
 //!
-//! What all peers of a mesh must agree on is [`Cluster`]; everything else is each peer's own.
+//! What all peers of a mesh must agree on is [`Cluster`], and they tell each other its [`Terms`] when they meet; everything
+//! else is each peer's own.
 //!
 //! **Invariant:** the text of [`default_text`], as it is and with every key uncommented, reads back as the default.
 
@@ -12,6 +13,7 @@ mod checked;
 mod cluster;
 mod error;
 mod keys;
+mod terms;
 mod values;
 
 #[cfg(test)]
@@ -23,6 +25,7 @@ use std::path::Path;
 pub use checked::{Api, Config, Log, LogFormat, Network, Node, address};
 pub use cluster::Cluster;
 pub use error::{Error, Origin, Relation};
+pub use terms::{Difference, Differences, TERM_KEY_MAX, TERM_VALUE_MAX, TERMS_MAX, Terms};
 
 use keys::SECTIONS;
 use values::Values;

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::admission::{AdmissionError, FileError};
+use super::admission::{AdmissionError, FileError, Refusal};
 use super::disk::OpenError;
 use super::http::TokenError;
 use super::network::{JoinError, NetworkError};
@@ -76,10 +76,14 @@ impl From<StartError> for Error {
             StartError::Directory(OpenError::Locked { .. }) => ErrorKind::InUse,
             StartError::Directory(_) => ErrorKind::Disk,
             StartError::Api { error, .. } if error.kind() == io::ErrorKind::AddrInUse => ErrorKind::InUse,
+            StartError::Network(NetworkError::Listen { taken: true, .. }) => ErrorKind::InUse,
             StartError::Api { .. } | StartError::Network(_) => ErrorKind::Network,
             StartError::File(_) | StartError::Token(_) => ErrorKind::Damaged,
             StartError::Boot(BootError::Disk(_)) => ErrorKind::Disk,
             StartError::Boot(_) => ErrorKind::Damaged,
+            StartError::Join(JoinError::Refused(Refusal::Differs(_))) => ErrorKind::Config,
+            StartError::Join(JoinError::Unreachable { .. } | JoinError::Network(_)) => ErrorKind::Network,
+            StartError::Join(JoinError::Admission(AdmissionError::File(_))) => ErrorKind::Damaged,
             StartError::Join(_) => ErrorKind::NotAdmitted,
             StartError::Address { .. } | StartError::Meta(_) => ErrorKind::Config,
             _ => ErrorKind::Disk,
@@ -99,6 +103,7 @@ impl From<AdmissionError> for Error {
         let kind = match &error {
             AdmissionError::NoInvite { .. } => ErrorKind::NotFound,
             AdmissionError::InviteUsed { .. } => ErrorKind::Exists,
+            AdmissionError::NoIssuer => ErrorKind::Network,
             AdmissionError::File(_) => ErrorKind::Disk,
             AdmissionError::TooManyInvites | AdmissionError::TooManyRevocations => ErrorKind::TooLarge,
             AdmissionError::NotAnIssuer | AdmissionError::Refused(_) => ErrorKind::NotAdmitted,

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use libp2p::identity::{Keypair, PeerId};
 
-use super::admission::key::{PublicKey, SecretKey, random};
+use super::admission::key::{PublicKey, Purpose, SecretKey, Signature, random};
 use super::admission::vault::{self, FileError};
 use crate::types::NodeId;
 
@@ -51,6 +51,10 @@ impl NodeKey {
     #[must_use]
     pub fn peer_id(&self) -> PeerId {
         self.public().peer_id().expect("a key that was minted is a point of the curve")
+    }
+
+    pub(super) fn sign(&self, purpose: Purpose, body: &impl bincode::Encode) -> Signature {
+        self.secret.sign(purpose, body)
     }
 
     /// The key in the transport's own form.

@@ -29,4 +29,4 @@ mod workers;
 pub use clock::Clock;
 pub use failure::StartError;
 pub use http::TokenError;
-pub use peer::{Events, Host, Peer, Phase, Report, Stop};
+pub use peer::{Events, Host, Links, Peer, Phase, Report, Stop};

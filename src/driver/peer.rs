@@ -11,13 +11,15 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 
-use super::admission::Admission;
+use super::admission::{Admission, Papers};
 use super::clock::Clock;
+use super::network::{LinkStatus, NetworkView, NotLinked, Totals};
 use super::workers;
+use crate::config::{Cluster, Terms};
 use crate::documents::{self, Edit};
 use crate::error::{Error, ErrorKind};
 use crate::node::{Command, CommandError, Event, Outcome, Status};
-use crate::types::{Address, DocId, NodeId};
+use crate::types::{Address, Digest, DocId, NodeId};
 
 /// Commands that wait for the loop at most; who asks then waits too.
 pub(super) const ASKS_MAX: usize = 1_024;
@@ -35,7 +37,6 @@ pub(super) const EVENTS_MAX: usize = 4_096;
 #[derive(Clone)]
 pub struct Peer {
     link: Link,
-    admission: Admission,
     stop: Arc<StopOnDrop>,
 }
 
@@ -74,6 +75,21 @@ pub struct Report {
     pub node: Status,
     /// Its host.
     pub host: Host,
+    /// Its links.
+    pub network: Links,
+    /// Its papers.
+    pub admission: Papers,
+}
+
+/// With whom a peer is linked, and with whom it is not and why.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Links {
+    /// The links, in order of node id.
+    pub links: Vec<LinkStatus>,
+    /// Those that were tried in vain lately, refusals first.
+    pub not_linked: Vec<NotLinked>,
+    /// Counted since the start.
+    pub totals: Totals,
 }
 
 /// What the driver knows.
@@ -89,6 +105,10 @@ pub struct Host {
     pub api: Option<SocketAddr>,
     /// Where it keeps its data.
     pub data_dir: PathBuf,
+    /// What its configuration says of what all peers must have alike.
+    pub terms: Terms,
+    /// Equal on two peers if and only if their terms are.
+    pub fingerprint: Digest,
     /// Inputs handled.
     pub turns: u64,
     /// The longest that a due timer had to wait for the loop, in microseconds.
@@ -117,14 +137,14 @@ impl Events {
 }
 
 impl Peer {
-    pub(super) fn new(link: Link, admission: Admission, stop: watch::Sender<bool>) -> Self {
-        Self { link, admission, stop: Arc::new(StopOnDrop(stop)) }
+    pub(super) fn new(link: Link, stop: watch::Sender<bool>) -> Self {
+        Self { link, stop: Arc::new(StopOnDrop(stop)) }
     }
 
     /// Who it is.
     #[must_use]
     pub fn id(&self) -> NodeId {
-        self.link.facts.id
+        self.link.facts.admission.node()
     }
 
     /// Gives a command to the node and waits for its answer.
@@ -173,7 +193,7 @@ impl Peer {
     /// Its membership: invites and revocations, if it is an issuer.
     #[must_use]
     pub fn admission(&self) -> &Admission {
-        &self.admission
+        &self.link.facts.admission
     }
 
     /// Everything that the node tells, from now on.
@@ -295,7 +315,10 @@ impl Link {
 
     pub(super) async fn report(&self) -> Result<Report, Error> {
         match self.command(Command::Status).await? {
-            Outcome::Status(node) => Ok(Report { node: *node, host: self.facts.host(self.phase()) }),
+            Outcome::Status(node) => {
+                let (host, network) = (self.facts.host(self.phase()), self.facts.links());
+                Ok(Report { node: *node, host, network, admission: self.facts.admission.papers() })
+            }
             other => unreachable!("Status was answered by {other:?}"),
         }
     }
@@ -336,11 +359,13 @@ fn stopped() -> Error {
 /// What the loop tells about itself without being asked.
 #[derive(Debug)]
 pub(super) struct Facts {
-    pub(super) id: NodeId,
+    pub(super) admission: Admission,
     pub(super) clock: Clock,
     pub(super) api: Option<SocketAddr>,
     pub(super) data_dir: PathBuf,
     pub(super) workers: Arc<workers::Counters>,
+    cluster: Cluster,
+    network: OnceLock<NetworkView>,
     stop: OnceLock<Stop>,
     listen: RwLock<Vec<Address>>,
     turns: AtomicU64,
@@ -350,15 +375,29 @@ pub(super) struct Facts {
 
 impl Facts {
     pub(super) fn new(
-        id: NodeId,
+        admission: Admission,
         clock: Clock,
         api: Option<SocketAddr>,
         data_dir: PathBuf,
         workers: Arc<workers::Counters>,
+        cluster: Cluster,
     ) -> Self {
         let (turns, lag_max_us, turn_max_us) = Default::default();
-        let (stop, listen) = (OnceLock::new(), RwLock::default());
-        Self { id, clock, api, data_dir, workers, stop, listen, turns, lag_max_us, turn_max_us }
+        let (network, stop, listen) = (OnceLock::new(), OnceLock::new(), RwLock::default());
+        Self {
+            admission,
+            clock,
+            api,
+            data_dir,
+            workers,
+            cluster,
+            network,
+            stop,
+            listen,
+            turns,
+            lag_max_us,
+            turn_max_us,
+        }
     }
 
     /// One turn of the loop: how late it was for its deadline, and how long it took.
@@ -366,6 +405,17 @@ impl Facts {
         self.turns.fetch_add(1, Ordering::Relaxed);
         self.lag_max_us.fetch_max(micros(late), Ordering::Relaxed);
         self.turn_max_us.fetch_max(micros(took), Ordering::Relaxed);
+    }
+
+    /// The network is up: once.
+    pub(super) fn set_network(&self, view: NetworkView) {
+        let _ = self.network.set(view);
+    }
+
+    pub(super) fn links(&self) -> Links {
+        let of =
+            |view: &NetworkView| Links { links: view.links(), not_linked: view.not_linked(), totals: view.totals() };
+        self.network.get().map(of).unwrap_or_default()
     }
 
     /// Only the first reason counts.
@@ -388,6 +438,8 @@ impl Facts {
             listen: self.listening(),
             api: self.api,
             data_dir: self.data_dir.clone(),
+            terms: self.cluster.terms(),
+            fingerprint: self.cluster.fingerprint(),
             turns: self.turns.load(Ordering::Relaxed),
             lag_max_us: self.lag_max_us.load(Ordering::Relaxed),
             turn_max_us: self.turn_max_us.load(Ordering::Relaxed),

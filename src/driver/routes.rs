@@ -10,7 +10,7 @@ use super::admission::{Admission, Invite};
 use super::failure::StartError;
 use super::network::{NetworkSetup, join};
 use super::remembered::Remembered;
-use crate::config;
+use crate::config::{self, Terms};
 use crate::types::{Address, Boot};
 
 /// How long a start waits for the issuer of its invite before it gives up. A supervisor may start it again.
@@ -59,16 +59,23 @@ impl Routes {
     }
 
     /// The membership of this directory: as it is, by redeeming the first invite, or as the founder of a mesh of its own.
-    pub(super) async fn admit(&self, dir: &Path) -> Result<Admission, StartError> {
+    pub(super) async fn admit(&self, dir: &Path, terms: Terms) -> Result<Admission, StartError> {
         match self.invites.first() {
-            Some(invite) => Ok(join(dir, invite, JOIN_MAX).await?),
+            Some(invite) => Ok(join(dir, invite, terms, JOIN_MAX).await?),
             None => Ok(Admission::open_or_mint(dir)?),
         }
     }
 
-    pub(super) fn setup(&self, admission: Admission, boot: Boot, remembered: &Remembered) -> NetworkSetup {
+    pub(super) fn setup(
+        &self,
+        admission: Admission,
+        boot: Boot,
+        terms: Terms,
+        remembered: &Remembered,
+    ) -> NetworkSetup {
         let known = remembered.peers().into_iter().map(|(node, addresses)| (node, self.via(addresses)));
         NetworkSetup {
+            terms,
             listen: self.listen.clone(),
             announce: self.announce.clone(),
             bootstrap: self

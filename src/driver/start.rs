@@ -50,14 +50,19 @@ impl Peer {
             blocking(move || open(&dir)).await??
         };
         let routes = Routes::of(&config.network)?;
-        let admission = routes.admit(&dir).await?;
+        let admission = routes.admit(&dir, config.cluster.terms()).await?;
         let bound = match config.api.listen {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
         let api = bound.as_ref().map(|(_, address)| *address);
+        if let Some(address) = api.filter(|address| !address.ip().is_loopback()) {
+            tracing::warn!(%address, "the HTTP interface is within reach of other machines, and is not encrypted");
+        }
         let workers = Workers::start(workers::threads(), &config.documents).map_err(StartError::Workers)?;
-        let facts = Arc::new(Facts::new(admission.node(), clock, api, dir.clone(), workers.counters()));
+        let facts =
+            Facts::new(admission.clone(), clock.clone(), api, dir.clone(), workers.counters(), config.cluster.clone());
+        let facts = Arc::new(facts);
         let (phase, phases) = watch::channel(Phase::Booting);
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (events, _) = broadcast::channel(EVENTS_MAX);
@@ -68,10 +73,13 @@ impl Peer {
         }
         let remembered = Remembered::open(&dir, admission.node());
         let setup = setup(&config, &admission)?;
-        let (node, report, log) = blocking(move || boot(setup, clock, log)).await??;
+        let booting = clock.clone();
+        let (node, report, log) = blocking(move || boot(setup, &booting, log)).await??;
         tell(&report);
         let (told, heard) = mpsc::channel(HEARD_MAX);
-        let network = Network::start(routes.setup(admission.clone(), report.boot, &remembered), told)?;
+        let setup = routes.setup(admission.clone(), report.boot, config.cluster.terms(), &remembered);
+        let network = Network::start(setup, told)?;
+        facts.set_network(network.view());
         let (stop, stopping) = watch::channel(false);
         phase.send_replace(Phase::Ready);
         let turn = Turn {
@@ -91,7 +99,7 @@ impl Peer {
             open: Open::default(),
         };
         tokio::spawn(turn.run());
-        Ok(Self::new(link, admission, stop))
+        Ok(Self::new(link, stop))
     }
 }
 
@@ -148,7 +156,7 @@ fn name(given: &str, id: NodeId) -> String {
 }
 
 /// Reads the log, on a thread that may wait.
-fn boot(setup: Setup, clock: Clock, mut log: Log) -> Result<(Box<Node>, BootReport, Log), StartError> {
+fn boot(setup: Setup, clock: &Clock, mut log: Log) -> Result<(Box<Node>, BootReport, Log), StartError> {
     let mut boot = Box::new(Boot::start(setup));
     loop {
         while let Some(effect) = boot.poll_effect() {

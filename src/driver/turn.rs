@@ -184,8 +184,12 @@ impl Turn {
                 self.open.addresses.retain(|(known, _)| *known != address);
                 self.listening()
             }
-            NetworkEvent::Refused { address, by_peer, why } => {
-                return tracing::warn!(%address, by_peer, %why, "not admitted");
+            NetworkEvent::Refused { peer, address, by_peer, why, again } => {
+                let peer = peer.map(tracing::field::display);
+                return match again {
+                    false => tracing::warn!(peer, %address, by_peer, %why, "not admitted"),
+                    true => tracing::debug!(peer, %address, by_peer, %why, "not admitted again"),
+                };
             }
             NetworkEvent::Fault { peer, fault } => return tracing::warn!(%peer, %fault, "a peer broke the protocol"),
         };

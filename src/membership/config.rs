@@ -67,8 +67,8 @@ impl Config {
             dead_kept: Duration::from_secs(24 * 3_600), // serf's tombstones.
             left_kept: Duration::from_secs(600),  // memberlist#253: members that left and are kept fill every exchange.
             full_mesh_max: 64,                    // The overlay's default.
-            far_every: 4,                         // Each member is probed over a new link every four periods, by somebody.
-            pool_max: 8,                          // One is sought every four periods; the rest is for suspects.
+            far_every: 4, // Each member is probed over a new link every four periods, by somebody.
+            pool_max: 8,  // One is sought every four periods; the rest is for suspects.
             members_max: 65_536,
         };
         match profile {

@@ -1,7 +1,6 @@
 //! `kill -9` under write load, again and again: what was acknowledged is there after the restart.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -56,20 +55,10 @@ fn values(peer: &Peer) -> BTreeMap<String, u64> {
     docs.iter().map(|doc| (doc["doc"].as_str().unwrap().into(), doc["value"]["value"].as_u64().unwrap())).collect()
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 #[test]
 fn fifty_kills_under_load_lose_nothing_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
-    let place = Place {
-        namespace: None,
-        name: "victim".into(),
-        data: dir.path().join("victim"),
-        listen: "/ip4/127.0.0.1/tcp/0".into(),
-        api: format!("127.0.0.1:{}", free_port()),
-    };
+    let place = Place::on_loopback(dir.path(), "victim");
     let (mut total, mut known) = (0, Ledger::default());
     for round in 0..KILLS {
         let peer = place.start(None);

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ pub(crate) struct Place {
     pub(crate) listen: String,
     /// Where its local API listens.
     pub(crate) api: String,
+    /// Settings, by their variable's name without the prefix.
+    pub(crate) settings: Vec<(&'static str, String)>,
 }
 
 /// A running peer. Killed when dropped.
@@ -48,15 +51,34 @@ impl Place {
         self.data.with_extension("log")
     }
 
+    /// On loopback, with a port of its own for each interface.
+    pub(crate) fn on_loopback(dir: &Path, name: &str) -> Self {
+        Self {
+            namespace: None,
+            name: name.into(),
+            data: dir.join(name),
+            listen: "/ip4/127.0.0.1/tcp/0".into(),
+            api: format!("127.0.0.1:{}", free_port()),
+            settings: Vec::new(),
+        }
+    }
+
+    /// On the default addresses of a network namespace.
+    pub(crate) fn in_namespace(dir: &Path, name: &str, namespace: String) -> Self {
+        let api = "127.0.0.1:4748".into();
+        Self { namespace: Some(namespace), api, ..Self::on_loopback(dir, name) }
+    }
+
+    /// With one more setting.
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.settings.retain(|(known, _)| *known != name);
+        self.settings.push((name, value.into()));
+        self
+    }
+
     /// Starts it and waits until its API answers.
     pub(crate) fn start(&self, join: Option<&str>) -> Peer {
-        let mut command = self.command(env!("CARGO_BIN_EXE_oxigdal-ha"));
-        command.arg("run").args(["--name", &self.name, "--listen", &self.listen, "--api", &self.api]);
-        command.arg("--data-dir").arg(&self.data).args(join.iter().flat_map(|invite| ["--join", invite]));
-        command.env("OXIGDAL_HA_NETWORK__MDNS", "false").stdin(Stdio::null());
-        let log = File::options().create(true).append(true).open(self.log()).unwrap();
-        command.stdout(log.try_clone().unwrap()).stderr(log);
-        let mut peer = Peer { place: self.clone(), child: command.spawn().unwrap() };
+        let mut peer = self.spawn(join);
         wait_for(&format!("{} answers", self.name), || {
             if let Some(status) = peer.child.try_wait().unwrap() {
                 panic!("{} ended with {status}:\n{}", peer.place.name, peer.log());
@@ -64,6 +86,26 @@ impl Place {
             peer.try_ask(&["status"]).is_some()
         });
         peer
+    }
+
+    /// Starts it, waits until it has ended, and gives its exit code and what it wrote.
+    pub(crate) fn start_in_vain(&self, join: Option<&str>) -> (Option<i32>, String) {
+        let mut peer = self.spawn(join);
+        let status = peer.child.wait().unwrap();
+        (status.code(), peer.log())
+    }
+
+    fn spawn(&self, join: Option<&str>) -> Peer {
+        let mut command = self.command(env!("CARGO_BIN_EXE_oxigdal-ha"));
+        command.arg("run").args(["--name", &self.name, "--listen", &self.listen, "--api", &self.api]);
+        command.arg("--data-dir").arg(&self.data).args(join.iter().flat_map(|invite| ["--join", invite]));
+        command.env("OXIGDAL_HA_NETWORK__MDNS", "false").stdin(Stdio::null());
+        for (name, value) in &self.settings {
+            command.env(format!("OXIGDAL_HA_{name}"), value);
+        }
+        let log = File::options().create(true).append(true).open(self.log()).unwrap();
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        Peer { place: self.clone(), child: command.spawn().unwrap() }
     }
 }
 
@@ -135,6 +177,10 @@ pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The bytes of a file.

@@ -4,6 +4,11 @@
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real processes are waited for in real time")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod agreement;
 mod durability;
 mod harness;
+mod issuers;
+mod lab;
+mod lan;
+mod measures;
 mod namespaces;

@@ -1,96 +1,20 @@
-//! Five peers, each in its own network namespace, cut into {1,2} and {3,4,5} while both sides edit.
-//!
-//! Two bridges in a sixth namespace stand for two sites, a veth pair between them for the line that is cut. Needs root and
-//! `ip netns`; says so and passes where they are missing.
+//! Five peers, each in its own network namespace, cut into {1,2} and {3,4,5} while both sides edit. Needs root and `ip
+//! netns`; says so and passes where they are missing.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::json;
 
 use crate::harness::{Peer, Place, read, wait_for};
+use crate::lab::Lab;
 
+/// On which side of the cut each peer is.
 const SITES: [usize; 5] = [1, 1, 2, 2, 2];
-
-/// The namespaces of one test, removed when dropped.
-struct Lab {
-    tag: String,
-}
-
-impl Lab {
-    /// `None` where namespaces cannot be made.
-    fn build() -> Option<Self> {
-        let lab = Self { tag: format!("oxha{}", std::process::id()) };
-        let hub = lab.hub();
-        if !ip(&["netns", "add", &hub]) {
-            return None;
-        }
-        for site in [1, 2] {
-            lab.in_hub(&["link", "add", &format!("br{site}"), "type", "bridge"]);
-            lab.in_hub(&["link", "set", &format!("br{site}"), "up"]);
-        }
-        lab.in_hub(&["link", "add", "line1", "type", "veth", "peer", "name", "line2"]);
-        for site in [1, 2] {
-            lab.in_hub(&["link", "set", &format!("line{site}"), "master", &format!("br{site}")]);
-            lab.in_hub(&["link", "set", &format!("line{site}"), "up"]);
-        }
-        (1..).zip(SITES).for_each(|(n, site)| lab.add_host(n, site));
-        Some(lab)
-    }
-
-    fn add_host(&self, n: usize, site: usize) {
-        let (name, hub) = (self.host(n), self.hub());
-        assert!(ip(&["netns", "add", &name]));
-        let port = format!("port{n}");
-        self.in_hub(&["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &name]);
-        self.in_hub(&["link", "set", &port, "master", &format!("br{site}")]);
-        self.in_hub(&["link", "set", &port, "up"]);
-        for args in [
-            ["link", "set", "lo", "up"].as_slice(),
-            &["addr", "add", &format!("10.77.0.{n}/24"), "dev", "eth0"],
-            &["link", "set", "eth0", "up"],
-        ] {
-            assert!(ip(&[&["-n", &name], args].concat()), "{hub}: {args:?}");
-        }
-    }
-
-    fn hub(&self) -> String {
-        format!("{}hub", self.tag)
-    }
-
-    fn host(&self, n: usize) -> String {
-        format!("{}n{n}", self.tag)
-    }
-
-    fn in_hub(&self, args: &[&str]) {
-        assert!(ip(&[&["-n", &self.hub()], args].concat()), "{args:?}");
-    }
-
-    fn line(&self, state: &str) {
-        self.in_hub(&["link", "set", "line1", state]);
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        (1..=SITES.len()).for_each(|n| {
-            ip(&["netns", "del", &self.host(n)]);
-        });
-        ip(&["netns", "del", &self.hub()]);
-    }
-}
-
-fn ip(args: &[&str]) -> bool {
-    Command::new("ip").args(args).output().is_ok_and(|output| output.status.success())
-}
 
 fn start(lab: &Lab, dir: &Path) -> Vec<Peer> {
     let place = |n: usize| Place {
-        namespace: Some(lab.host(n)),
-        name: format!("edge-{n}"),
-        data: dir.join(format!("n{n}")),
-        listen: format!("/ip4/10.77.0.{n}/tcp/4747"),
-        api: "127.0.0.1:4748".into(),
+        listen: format!("/ip4/{}/tcp/4747", lab.ip4(n)),
+        ..Place::in_namespace(dir, &format!("edge-{n}"), lab.host(n))
     };
     let mut peers = vec![place(1).start(None)];
     for n in 2..=SITES.len() {
@@ -116,10 +40,7 @@ fn agreed(peers: &[Peer]) -> bool {
 
 #[test]
 fn both_sides_of_a_cut_edit_and_all_agree_after_the_heal() {
-    let Some(lab) = Lab::build() else {
-        println!("skipped: network namespaces need root and `ip netns`");
-        return;
-    };
+    let Some(lab) = Lab::build("cut", &SITES) else { return };
     let dir = tempfile::tempdir().unwrap();
     let peers = start(&lab, dir.path());
     let feature =

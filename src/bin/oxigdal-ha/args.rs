@@ -58,7 +58,7 @@ pub(crate) enum Command {
     Status(Status),
     /// Read and edit documents
     Doc(Doc),
-    /// Show the identity in a data directory
+    /// Show the identity in a data directory; look after tickets, issuers and the root key
     Key(Key),
     /// Let peers join
     Invite(Invite),
@@ -253,12 +253,106 @@ pub(crate) enum DocCommand {
 #[derive(Debug, Args)]
 pub(crate) struct Key {
     /// The data directory
-    #[arg(long, env = "OXIGDAL_HA_NODE__DATA_DIR", default_value = "oxigdal-ha-data", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "OXIGDAL_HA_NODE__DATA_DIR",
+        default_value = "oxigdal-ha-data",
+        value_name = "DIR"
+    )]
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) data_dir: PathBuf,
     /// Draw the identity if there is none
     #[arg(long)]
     pub(crate) create: bool,
+    #[command(subcommand)]
+    pub(crate) command: Option<KeyCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make more members issuers, so that the mesh does not depend on one peer
+    #[command(after_help = ISSUERS)]
+    Issuer {
+        #[command(subcommand)]
+        command: IssuerCommand,
+    },
+    /// Look after the key that founded the mesh
+    Root {
+        #[command(subcommand)]
+        command: RootCommand,
+    },
+    /// Have a running peer's ticket renewed now, or get it a new one for an invite
+    Renew {
+        #[command(flatten)]
+        target: Target,
+        /// An invite of any issuer; needed when the issuer of the old ticket was revoked, or the ticket is very old
+        #[arg(long)]
+        invite: Option<String>,
+    },
+}
+
+/// How a member becomes an issuer; shown below the help.
+const ISSUERS: &str = "\
+Tickets live for 7 days and are renewed by any issuer that a peer reaches. The peer that founded the mesh is its first \
+issuer; when it is gone for longer than that, nobody is let in any more. To make another member an issuer:
+
+  # at the member, while it runs
+  oxigdal-ha key issuer request > request
+  # where the root key is; needs no network
+  oxigdal-ha key issuer sign request --root-key FILE > certificate
+  # at the member again
+  oxigdal-ha key issuer install certificate
+
+Neither text is a secret. The root key is needed for nothing else: `oxigdal-ha key root move DIR` takes it off the peer. \
+A certificate is good for 90 days; to renew it, do the same again. A founder that has its root key does it by itself.
+
+An issuer that is lost needs no care: others renew its tickets. One whose key may be stolen is expelled with `oxigdal-ha \
+revoke --issuer`, and the tickets that it signed with it: their members need new invites, `oxigdal-ha key renew --invite \
+INVITE` at each. If there is time, have them change to another issuer before: `oxigdal-ha key renew` at each.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IssuerCommand {
+    /// Ask to become an issuer, or to go on being one: prints a request
+    Request {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Sign a request with the root key: prints a certificate. Needs no peer and no network
+    Sign {
+        /// The file with the request; - for standard input
+        #[arg(value_hint = ValueHint::FilePath)]
+        request: PathBuf,
+        /// The file with the root key [default: root.key in the data directory]
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        root_key: Option<PathBuf>,
+        /// For how many days the certificate is good
+        #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=366))]
+        days: u16,
+    },
+    /// Take office with a certificate
+    Install {
+        #[command(flatten)]
+        target: Target,
+        /// The file with the certificate; - for standard input
+        #[arg(value_hint = ValueHint::FilePath)]
+        certificate: PathBuf,
+    },
+    /// List the issuers that a peer knows
+    List {
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RootCommand {
+    /// Move the root key to another place, such as a stick that is then locked away
+    Move {
+        /// A directory, or a file that does not exist yet
+        #[arg(value_hint = ValueHint::AnyPath)]
+        to: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -295,6 +389,9 @@ pub(crate) struct Revoke {
     pub(crate) target: Target,
     /// The node's id; without it, who is expelled
     pub(crate) node: Option<String>,
+    /// Expel an issuer, and with it the tickets that it signed
+    #[arg(long, requires = "node")]
+    pub(crate) issuer: bool,
 }
 
 #[derive(Debug, Subcommand)]

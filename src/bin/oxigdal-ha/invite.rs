@@ -67,11 +67,28 @@ pub(crate) fn revoke(arguments: &Revoke, output: Output) -> Result {
         return Err(Failure::usage(format_args!("{node:?} is not a node id"))
             .hint("`oxigdal-ha members` shows the ids in its column NODE"));
     }
+    if !arguments.issuer {
+        spare_issuers(&client, node)?;
+    }
     let answer: Value = client.send("POST", "/v1/revoked", &[], &json!({ "node": node }))?;
     if output.json {
         return output.value(&answer);
     }
     output.line(format_args!("{node} is expelled: its links close as the word spreads, and it is not let in again"))
+}
+
+/// Expelling an issuer expels those who have only its word: that must be meant.
+fn spare_issuers(client: &Client, node: &str) -> Result {
+    let answer: Value = client.get("/v1/issuers", &[])?;
+    let mut issuers = answer["issuers"].as_array().into_iter().flatten();
+    let Some(issuer) = issuers.find(|issuer| issuer["node"] == node && issuer["revoked"] != true) else {
+        return Ok(());
+    };
+    let tickets = issuer["tickets"].as_u64().unwrap_or_default();
+    Err(Failure::usage(format_args!("{node} is an issuer: its tickets, {tickets} as far as known here, go with it")).hint(
+        "if it is only lost, leave it. If its key may be stolen: have members renew elsewhere first if there is time \
+         (`oxigdal-ha key renew` at each), then revoke it with --issuer",
+    ))
 }
 
 fn revoked(client: &Client, output: Output) -> Result {

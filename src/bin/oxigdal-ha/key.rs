@@ -1,19 +1,47 @@
-//! `key`: who a data directory makes its peer, and to which mesh it belongs.
+//! `key`: who a data directory makes its peer, to which mesh it belongs, and what keeps it there.
 
 use std::path::Path;
 
-use oxigdal_ha::driver::admission::Admission;
+use oxigdal_ha::driver::admission::{Admission, Standing};
 use oxigdal_ha::driver::identity::NodeKey;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::args::Key;
+use crate::args::{Key, KeyCommand, RootCommand};
+use crate::client::Client;
 use crate::failure::{Failure, Result};
+use crate::issuer;
 use crate::output::{Output, Tone};
 
 /// The file that holds the key; see `driver::identity`.
 const KEY_FILE: &str = "identity.key";
+/// The file that holds the root key, on the peer that founded the mesh; see `driver::admission`.
+pub(crate) const ROOT_FILE: &str = "root.key";
 
-pub(crate) fn key(arguments: &Key, output: Output) -> Result {
+pub(crate) fn key(arguments: Key, output: Output) -> Result {
+    match arguments.command {
+        None => show(&arguments, output),
+        Some(KeyCommand::Issuer { command }) => issuer::issuer(command, &arguments.data_dir, output),
+        Some(KeyCommand::Root { command: RootCommand::Move { to } }) => {
+            issuer::move_root(&arguments.data_dir, &to, output)
+        }
+        Some(KeyCommand::Renew { target, invite }) => renew(&Client::new(&target)?, invite.as_deref(), output),
+    }
+}
+
+fn renew(client: &Client, invite: Option<&str>, output: Output) -> Result {
+    let answer: Value = client.send("POST", "/v1/ticket", &[], &json!({ "invite": invite }))?;
+    if output.json {
+        return output.value(&answer);
+    }
+    let text = |key: &str| answer[key].as_str().unwrap_or_default();
+    output.line(format_args!(
+        "the ticket is good until {}, signed by the issuer on node {}",
+        text("until"),
+        text("signed_by")
+    ))
+}
+
+fn show(arguments: &Key, output: Output) -> Result {
     let dir = &arguments.data_dir;
     if !arguments.create && !dir.join(KEY_FILE).exists() {
         return Err(Failure::usage(format_args!("there is no identity in {}", dir.display()))
@@ -28,6 +56,7 @@ pub(crate) fn key(arguments: &Key, output: Output) -> Result {
             "cluster": admission.as_ref().map(|admission| admission.cluster().to_string()),
             "issuer": admission.as_ref().is_some_and(Admission::is_issuer),
             "expires": admission.as_ref().map(|admission| admission.expires_at().to_string()),
+            "papers": admission.as_ref().map(Admission::papers),
         }));
     }
     let row = |label: &str, value: String| {
@@ -40,7 +69,22 @@ pub(crate) fn key(arguments: &Key, output: Output) -> Result {
         Some(admission) => {
             let office = if admission.is_issuer() { "; may invite and expel" } else { "" };
             row("mesh", admission.cluster().to_string())?;
-            row("ticket", format!("good until {}{office}", admission.expires_at()))
+            let papers = admission.papers();
+            let state = match papers.standing {
+                Standing::Good => "good until",
+                Standing::Expired => "expired at",
+                Standing::Revoked => "worthless, since this peer is expelled; good until",
+                _ => "worthless, since the issuer that signed it is revoked; good until",
+            };
+            row("ticket", format!("{state} {}{office}", papers.ticket_until))?;
+            row("signed", format!("by the issuer on node {}", papers.signed_by))?;
+            let Some(until) = papers.issuer_until else { return Ok(()) };
+            row("issuer", format!("until {until}"))?;
+            let root = dir.join(ROOT_FILE);
+            if root.exists() {
+                row("root key", format!("{}: better kept elsewhere, see `oxigdal-ha key root move`", root.display()))?;
+            }
+            Ok(())
         }
     }
 }

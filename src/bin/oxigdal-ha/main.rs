@@ -12,7 +12,9 @@ mod configuration;
 mod demo;
 mod doc;
 mod failure;
+mod health;
 mod invite;
+mod issuer;
 mod key;
 mod mesh;
 mod output;
@@ -45,7 +47,7 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::Members(arguments) => mesh::members(&arguments, output),
         Command::Status(arguments) => return mesh::status(&arguments, output),
         Command::Doc(arguments) => doc::doc(arguments, output),
-        Command::Key(arguments) => key::key(&arguments, output),
+        Command::Key(arguments) => key::key(arguments, output),
         Command::Invite(arguments) => invite::invite(arguments, output),
         Command::Revoke(arguments) => invite::revoke(&arguments, output),
         Command::Config(command) => configuration::config(command, output),

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::args;
 use crate::client::Client;
 use crate::failure::{Code, Result};
+use crate::health::{troubles, without_link};
 use crate::output::{Output, Tone, bytes, cell, millis, number};
 
 /// How often `members --watch` looks, besides at each event: ages and round trips change without one.
@@ -33,6 +34,7 @@ pub(crate) fn members(arguments: &args::Members, output: Output) -> Result {
             }
             if output.terminal || shown.as_ref() != Some(&news) {
                 table(&members, output)?;
+                strangers(&client, &members, output)?;
             }
         }
         if !arguments.watch {
@@ -45,8 +47,19 @@ pub(crate) fn members(arguments: &args::Members, output: Output) -> Result {
 
 /// What makes a member's line news.
 fn identity(member: &Value) -> String {
-    let keys = ["node", "boot", "incarnation", "state", "linked", "neighbor", "name", "region", "zone"];
+    let keys = ["node", "boot", "incarnation", "state", "linked", "neighbor", "name", "region", "zone", "not_linked"];
     keys.iter().map(|key| format!("{}|", member[*key])).collect()
+}
+
+/// Those who showed a good ticket or were dialled, and are no members in this peer's eyes since they were not let in.
+fn strangers(client: &Client, members: &[Value], output: Output) -> Result {
+    let links: Value = client.get("/v1/links", &[])?;
+    let known = |one: &Value| members.iter().any(|member| member["node"] == one["node"]);
+    let refused = links["not_linked"].as_array().into_iter().flatten().filter(|one| one["refused"] == true);
+    for one in refused.filter(|one| !known(one)) {
+        output.line(format_args!("{} {}", output.paint(Tone::Bad, "!"), without_link(one)))?;
+    }
+    Ok(())
 }
 
 fn table(members: &[Value], output: Output) -> Result {
@@ -60,10 +73,11 @@ fn table(members: &[Value], output: Output) -> Result {
             other => (other, Tone::Dim),
         };
         let flag = |key: &str| member[key].as_bool().unwrap_or_default();
-        let link = match (flag("neighbor"), flag("linked")) {
-            (true, _) => "data",
-            (false, true) => "control",
-            (false, false) => "-",
+        let link = match (flag("neighbor"), flag("linked"), text("not_linked")) {
+            (true, ..) => "data",
+            (false, true, _) => "control",
+            (false, false, "") => "-",
+            (false, false, _) => "failed",
         };
         let rtt = member["rtt_us"]
             .as_u64()
@@ -77,7 +91,7 @@ fn table(members: &[Value], output: Output) -> Result {
             cell(Tone::Bold, text("name")),
             cell(tone, state),
             number(millis(member["since_ms"].as_u64().unwrap_or_default())),
-            cell(Tone::Dim, link),
+            cell(if link == "failed" { Tone::Warn } else { Tone::Dim }, link),
             number(rtt),
             cell(Tone::Name, if region.is_empty() { "-" } else { &region }),
             number(format!("{}{observer}", member["priority"])),
@@ -129,10 +143,16 @@ fn show(status: &Value, output: Output) -> Result {
         ("mesh", output.paint(Tone::Dim, text("/cluster"))),
         ("members", states.join(", ")),
         ("overlay", format!("{}, {neighbors} neighbour{plural}", text("/overlay"))),
+        ("agreed", format!("{} {}", terms(status), output.paint(Tone::Dim, text("/host/fingerprint")))),
         ("documents", format!("{}, content {}", text("/documents"), output.paint(Tone::Name, text("/content")))),
         ("log", format!("{} entries, vector {}", text("/entries"), output.paint(Tone::Name, text("/vector")))),
         ("traffic", format!("{} sent, {} received", total("/bytes_sent"), total("/bytes_received"))),
     ];
+    if let Some(until) = status.pointer("/admission/ticket_until").and_then(Value::as_str) {
+        let issuers = number("/admission/issuers").unwrap_or_default();
+        let known = if issuers == 1 { "1 issuer is known".to_owned() } else { format!("{issuers} issuers are known") };
+        rows.push(("ticket", format!("good until {until}; {known}")));
+    }
     if let Some(uptime) = number("/host/uptime_ms") {
         rows.push(("up for", format!("{}, boot {}", millis(uptime), text("/boot"))));
     }
@@ -142,69 +162,9 @@ fn show(status: &Value, output: Output) -> Result {
     Ok(())
 }
 
-/// What is wrong with a peer, and what to do about it.
-fn troubles(status: &Value) -> Vec<(String, String)> {
-    let mut troubles = Vec::new();
-    let mut trouble = |what: String, advice: &str| troubles.push((what, advice.to_owned()));
-    if let Some(fault) = status["read_only"].as_object() {
-        let word = |key: &str| fault.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        trouble(
-            format!("it takes no edits: {}: {}", word("what"), word("why")),
-            "make room on the disk or replace it, then restart the peer; nothing acknowledged is lost",
-        );
-    }
-    let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
-    for state in ["suspect", "dead"] {
-        let names: Vec<&str> = members
-            .iter()
-            .filter(|member| member["state"] == state)
-            .map(|member| member["name"].as_str().unwrap_or_default())
-            .collect();
-        if !names.is_empty() {
-            let advice =
-                "look whether it runs and whether the network between is whole; its edits arrive when it is back";
-            trouble(format!("{state}: {}", names.join(", ")), advice);
-        }
-    }
-    let orphans = status["orphans"].as_u64().unwrap_or_default();
-    if orphans > 0 {
-        trouble(
-            format!("{orphans} changes wait for others that they build on"),
-            "they are asked for; look again in a while",
-        );
-    }
-    let refused = status["refused"].as_u64().unwrap_or_default();
-    if refused > 0 {
-        trouble(
-            format!("{refused} changes were refused as malformed"),
-            "a member sends what no correct peer sends; its log names it: consider `oxigdal-ha revoke`",
-        );
-    }
-    troubles
+/// What all peers must have alike, as this one has it.
+fn terms(status: &Value) -> String {
+    let terms = status.pointer("/host/terms").and_then(Value::as_object).into_iter().flatten();
+    terms.map(|(key, value)| format!("{key} {}", value.as_str().unwrap_or_default())).collect::<Vec<_>>().join(", ")
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_healthy_peer_has_no_troubles_and_a_sick_one_each_of_its_own() {
-        let healthy =
-            serde_json::json!({ "read_only": null, "orphans": 0, "refused": 0, "members": [{ "state": "alive" }] });
-        assert_eq!(troubles(&healthy), []);
-        let sick = serde_json::json!({
-            "read_only": { "kind": "full", "what": "write", "why": "no space" }, "orphans": 2, "refused": 1,
-            "members": [{ "state": "dead", "name": "b" }, { "state": "dead", "name": "c" }],
-        });
-        let told: Vec<String> = troubles(&sick).into_iter().map(|(what, _)| what).collect();
-        assert_eq!(
-            told,
-            [
-                "it takes no edits: write: no space",
-                "dead: b, c",
-                "2 changes wait for others that they build on",
-                "1 changes were refused as malformed"
-            ]
-        );
-    }
 }

@@ -142,6 +142,8 @@ fn refused(error: Error, join: &[String]) -> Failure {
         ErrorKind::InUse => {
             failure.hint("does another peer run here? Give this one its own --data-dir, --listen and --api")
         }
+        ErrorKind::Network if !join.is_empty() => failure
+            .hint("does the peer that made the invite run, and is one of the addresses in it within reach from here?"),
         ErrorKind::NotAdmitted if !join.is_empty() => failure
             .hint("an invite is good once and for a limited time: ask for a new one with `oxigdal-ha invite issue`"),
         _ => failure,
@@ -173,6 +175,9 @@ async fn announce(peer: &Peer, output: Output) -> Result {
     let Some(api) = api else { return Ok(()) };
     row("api", format!("http://{api}"))?;
     row("token", token.display().to_string())?;
+    if !peer.admission().is_issuer() {
+        return Ok(());
+    }
     let mut client = String::new();
     if api.to_string() != "127.0.0.1:4748" {
         client += &format!(" --api {api}");

@@ -8,18 +8,16 @@ use libp2p::Multiaddr;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::base32;
-use super::key::{PublicKey, encode, random};
+use super::key::{PublicKey, random};
 use super::refusal::Refusal;
+use super::text::{self, Flaw};
 use super::ticket::NAME_MAX;
-use crate::types::{Checksum, ClusterId, NodeId, WallTime};
+use crate::types::{ClusterId, NodeId, WallTime};
 
 /// Most invites that an issuer remembers.
 pub const INVITES_MAX: usize = 1024;
 /// Most addresses in one invite: the text must stay short enough to paste.
 pub const ADDRESSES_MAX: usize = 8;
-/// Longest invite, in characters.
-pub(super) const TEXT_MAX: usize = 2048;
 
 const PREFIX: &str = "oxha1";
 
@@ -140,43 +138,31 @@ impl Invite {
     /// Whether this text means to be an invite (it may still be damaged), and not an address.
     #[must_use]
     pub fn looks_like(text: &str) -> bool {
-        text.trim().get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+        text::begins(PREFIX, text)
     }
 }
 
 impl fmt::Display for Invite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = encode(&InviteBytes {
+        let bytes = InviteBytes {
             cluster: self.cluster,
             issuer: self.issuer,
             addresses: self.addresses.iter().map(Multiaddr::to_vec).collect(),
             secret: self.secret.clone(),
             expires_at: self.expires_at,
-        });
-        bytes.extend(Checksum::of(&bytes).value().to_le_bytes());
-        write!(f, "{PREFIX}{}", base32::encode(&bytes))
+        };
+        f.write_str(&text::write(PREFIX, &bytes))
     }
 }
 
 impl FromStr for Invite {
     type Err = InviteError;
     fn from_str(text: &str) -> Result<Self, InviteError> {
-        let text = text.trim();
-        if !Self::looks_like(text) {
-            return Err(InviteError::Prefix);
-        }
-        if text.len() > TEXT_MAX {
-            return Err(InviteError::Damaged);
-        }
-        let bytes = base32::decode(&text[PREFIX.len()..]).ok_or(InviteError::Damaged)?;
-        let (body, sum) = bytes.split_last_chunk::<4>().ok_or(InviteError::Damaged)?;
-        if Checksum::of(body).value() != u32::from_le_bytes(*sum) {
-            return Err(InviteError::Damaged);
-        }
-        let config = bincode::config::standard().with_limit::<TEXT_MAX>();
-        let (read, len) =
-            bincode::decode_from_slice::<InviteBytes, _>(body, config).map_err(|_| InviteError::Damaged)?;
-        if len != body.len() || read.addresses.len() > ADDRESSES_MAX {
+        let read: InviteBytes = text::read(PREFIX, text).map_err(|flaw| match flaw {
+            Flaw::Prefix => InviteError::Prefix,
+            Flaw::Damaged => InviteError::Damaged,
+        })?;
+        if read.addresses.len() > ADDRESSES_MAX {
             return Err(InviteError::Damaged);
         }
         let addresses = read.addresses.into_iter().map(Multiaddr::try_from).collect::<Result<_, _>>();

@@ -13,10 +13,11 @@ const FILE_MAX: usize = 256;
 
 /// What a signature is for. Its tag is signed with the body, so that no signature can be passed off as another kind's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     Issuer,
     Ticket,
     Revocation,
+    Request,
 }
 
 impl Purpose {
@@ -25,6 +26,7 @@ impl Purpose {
             Self::Issuer => b"oxigdal-ha issuer v1\0",
             Self::Ticket => b"oxigdal-ha ticket v1\0",
             Self::Revocation => b"oxigdal-ha revocation v1\0",
+            Self::Request => b"oxigdal-ha issuer request v1\0",
         }
     }
 
@@ -81,7 +83,7 @@ impl fmt::Debug for PublicKey {
 
 /// A signature by one key for one purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub(super) struct Signature([u8; 64]);
+pub(crate) struct Signature([u8; 64]);
 
 impl fmt::Debug for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -104,10 +106,24 @@ impl SecretKey {
     /// The key in this file, `None` if there is no such file.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>, FileError> {
         let Some(bytes) = vault::read(path, FILE_MAX)? else { return Ok(None) };
-        let pair = identity::Keypair::from_protobuf_encoding(&bytes)
+        Self::of_bytes(path, &bytes).map(Some)
+    }
+
+    /// The key in this file, whoever may read it, and whether others may.
+    pub(super) fn open_anywhere(path: &Path) -> Result<(Self, bool), FileError> {
+        let (bytes, exposed) = vault::read_anywhere(path, FILE_MAX)?;
+        Ok((Self::of_bytes(path, &bytes)?, exposed))
+    }
+
+    fn of_bytes(path: &Path, bytes: &[u8]) -> Result<Self, FileError> {
+        let pair = identity::Keypair::from_protobuf_encoding(bytes)
             .map_err(|error| FileError::content(path, format!("not a key: {error}")))?;
         let pair = pair.try_into_ed25519().map_err(|_| FileError::content(path, "not an ed25519 key"))?;
-        Ok(Some(Self(pair)))
+        Ok(Self(pair))
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        self.pair().to_protobuf_encoding().expect("ed25519 keys have an encoding")
     }
 
     /// The key in this file; drawn and stored durably if there is none.
@@ -116,8 +132,7 @@ impl SecretKey {
             return Ok(key);
         }
         let key = Self::mint();
-        let bytes = key.pair().to_protobuf_encoding().expect("ed25519 keys have an encoding");
-        vault::write(path, &bytes)?;
+        vault::write(path, &key.to_bytes())?;
         Ok(key)
     }
 
@@ -130,7 +145,7 @@ impl SecretKey {
         self.0.clone().into()
     }
 
-    pub(super) fn sign(&self, purpose: Purpose, body: &impl Encode) -> Signature {
+    pub(crate) fn sign(&self, purpose: Purpose, body: &impl Encode) -> Signature {
         let bytes = self.0.sign(&purpose.message(body));
         Signature(bytes.try_into().expect("an ed25519 signature has 64 bytes"))
     }

@@ -4,6 +4,7 @@ use bincode::{Decode, Encode};
 
 use super::invite::{INVITES_MAX, InviteId, InviteRecord, Use};
 use super::key::{PublicKey, encode};
+use super::known::Known;
 use super::message::Join;
 use super::refusal::Refusal;
 use crate::types::{NodeId, WallTime};
@@ -14,7 +15,7 @@ pub const MEMBERS_MAX: usize = 4096;
 /// Longest file of a full ledger, in bytes.
 pub(super) const FILE_MAX: usize = 4 << 20;
 
-/// A member that got a ticket here.
+/// A member that got a ticket here, or was met with one of another issuer's.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(super) struct Issued {
     pub(super) node: NodeId,
@@ -65,6 +66,16 @@ impl Ledger {
         let name = invite.name.clone();
         self.enter(join.node, key, &name)?;
         Ok(name)
+    }
+
+    /// Enters those who were met, as far as there is room.
+    pub(super) fn learn(&mut self, known: &Known) {
+        for (node, met) in known.members() {
+            let full = self.issued.len() >= MEMBERS_MAX;
+            if !full && !self.issued.iter().any(|issued| issued.node == node) {
+                self.issued.push(Issued { node, key: met.key, name: String::new() });
+            }
+        }
     }
 
     /// Enters a member. Its node id must not be another's: who joined under it could speak in the other's name.

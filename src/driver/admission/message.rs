@@ -7,10 +7,11 @@ use super::key::{PublicKey, encode};
 use super::refusal::Refusal;
 use super::revocation::Revocation;
 use super::ticket::Credential;
+use crate::config::Terms;
 use crate::types::{Boot, ClusterId, Digest, NodeId};
 
 /// Version of the admit protocol's messages.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 /// Longest request, in bytes: what a stranger may make us read.
 pub(crate) const REQUEST_MAX: usize = 4096;
 /// Longest answer, in bytes: a whole revocation set.
@@ -24,10 +25,10 @@ pub(crate) struct Hello {
     pub(crate) boot: Boot,
     /// The how many-th dial of this life it is, if the sender dialled: of two dials by one peer the later counts.
     pub(crate) attempt: u64,
-    /// Whether the sender can renew tickets.
-    pub(crate) issuer: bool,
     /// Of the revoked set: peers whose sets differ exchange them.
     pub(crate) revoked: Digest,
+    /// Of the configuration: peers that do not agree are not linked.
+    pub(crate) terms: Terms,
 }
 
 /// Let me in: I hold an invite.
@@ -37,6 +38,8 @@ pub(crate) struct Join {
     pub(crate) issuer: PublicKey,
     pub(crate) secret: Secret,
     pub(crate) node: NodeId,
+    /// A joiner that would not be linked afterwards keeps its invite.
+    pub(crate) terms: Terms,
 }
 
 /// What a joiner gets.
@@ -53,6 +56,8 @@ pub(crate) enum Request {
     Join(Join),
     /// My ticket is too old or will soon be: give me the next one.
     Renew(Credential),
+    /// Yours is too old, and I am an issuer: here is the next one. To be answered by another hello.
+    Renewed(Credential),
 }
 
 /// From the peer that listened.
@@ -61,7 +66,8 @@ pub(crate) enum Answer {
     Hello(Hello),
     Joined(Joined),
     Renewed(Credential),
-    Refused(Refusal),
+    /// With the revocations that are the reason, if they are: the refused peer may not have heard of them.
+    Refused(Refusal, Vec<Revocation>),
 }
 
 impl Request {

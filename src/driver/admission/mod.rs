@@ -11,8 +11,9 @@
 //! A node cut off from everybody may accept a revoked peer until that peer's ticket expires: that is the bound.
 //!
 //! Files, all mode 0600, each replaced whole and synced: `identity.key`, `node-id`; `ticket` (a member's credential: its
-//! presence says that this directory belongs to a mesh); `revoked`; on the peer that minted the mesh `root.key`, `issuer.key`,
-//! `issuer.cert`, `invites`. The root key may be taken off that peer; it is needed again once per issuer's life.
+//! presence says that this directory belongs to a mesh); `revoked`; on issuers `issuer.key`, `issuer.cert`, `invites`; on the
+//! peer that minted the mesh `root.key`, until it is taken away: it is needed for nothing but to sign issuers, once per
+//! issuer's life, and on any machine (see `issuer`).
 //!
 //! **Invariants.** What others rely on is on the disk before they hear of it: a used invite, a revocation. No error changes
 //! the state in memory. Nothing a peer sends makes this room panic or allocate beyond its message's limit.
@@ -29,20 +30,28 @@ use tokio::sync::watch;
 
 mod base32;
 mod invite;
+mod issuer;
 pub(crate) mod key;
+mod known;
 mod ledger;
+mod meeting;
 pub(crate) mod message;
 mod office;
+mod papers;
 mod refusal;
 mod revocation;
 #[cfg(test)]
 mod tests;
+mod text;
 mod ticket;
 pub(crate) mod vault;
 
 pub use invite::{ADDRESSES_MAX, INVITES_MAX, Invite, InviteError, InviteId, InviteStatus};
+pub use issuer::{IssuerRequest, IssuerStatus, PaperError, RootKey};
 pub use key::PublicKey;
+pub use known::ISSUERS_MAX;
 pub use ledger::MEMBERS_MAX;
+pub use papers::{Papers, Standing};
 pub use refusal::Refusal;
 pub use revocation::{REVOCATIONS_MAX, Revocation};
 pub use ticket::{Credential, IssuerCertificate, Member, NAME_MAX, Roles, Ticket};
@@ -50,12 +59,14 @@ pub use vault::FileError;
 
 use super::clock::Clock;
 use super::identity::NodeKey;
-use crate::types::{Boot, ClusterId, NodeId, WallTime};
-use key::{SecretKey, encode, random};
+use crate::config::Terms;
+use crate::types::{ClusterId, NodeId, WallTime};
+use key::{SecretKey, encode};
+use known::Known;
 use ledger::Ledger;
-use message::{Hello, Join, Joined};
+use meeting::sign_ticket;
+use message::Joined;
 use revocation::RevocationSet;
-use ticket::{TicketBody, cluster_of};
 
 /// Life of a ticket: also how long a node that is cut off may accept a revoked peer.
 pub const TICKET_LIFE: Duration = Duration::from_hours(7 * 24);
@@ -63,6 +74,10 @@ pub const TICKET_LIFE: Duration = Duration::from_hours(7 * 24);
 pub const ISSUER_LIFE: Duration = Duration::from_hours(90 * 24);
 /// How long after its expiry a ticket still buys a new one from an issuer: a sensor may have spent the winter in a box.
 pub const RENEW_GRACE: Duration = Duration::from_hours(180 * 24);
+/// Shortest and longest life of a certificate that the root signs on request.
+pub const OFFICE_LIFE_MIN: Duration = Duration::from_hours(24);
+/// See [`OFFICE_LIFE_MIN`].
+pub const OFFICE_LIFE_MAX: Duration = Duration::from_hours(366 * 24);
 /// Longest life of an invite.
 pub const INVITE_LIFE_MAX: Duration = Duration::from_hours(30 * 24);
 
@@ -83,8 +98,36 @@ pub enum AdmissionError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Only issuers do this.
-    #[error("this peer is not an issuer: only the peer that keeps issuer.key can do this")]
+    #[error("this peer is not an issuer, and only issuers can do this")]
     NotAnIssuer,
+    /// The life of an issuer is out of bounds.
+    #[error("an issuer's certificate lives {} to {} days", OFFICE_LIFE_MIN.as_secs() / 86_400, OFFICE_LIFE_MAX.as_secs() / 86_400)]
+    OfficeLife,
+    /// The request came from another mesh.
+    #[error("this root key founded cluster {root}, and the request is of cluster {request}")]
+    OtherRoot {
+        /// Whose root key it is.
+        root: ClusterId,
+        /// Who asks.
+        request: ClusterId,
+    },
+    /// The certificate was made for another peer.
+    #[error("the certificate is for node {holder}, and this is another")]
+    OtherHolder {
+        /// For whom.
+        holder: NodeId,
+    },
+    /// The certificate was made for another request.
+    #[error(
+        "the certificate is for another key than the one in issuer.key: make a request here and have that one signed"
+    )]
+    OtherKey,
+    /// Nobody renews tickets.
+    #[error("no issuer that can be reached has renewed the ticket")]
+    NoIssuer,
+    /// A ticket that is no newer than the one in use.
+    #[error("the ticket is no newer than the one in use")]
+    OldTicket,
     /// An invite without an address leads nowhere.
     #[error("this peer knows no address of its own to put into an invite")]
     NoAddress,
@@ -136,6 +179,8 @@ struct State {
     revoked: RevocationSet,
     ledger: Ledger,
     addresses: BTreeSet<Multiaddr>,
+    terms: Terms,
+    known: Known,
 }
 
 struct Shared {
@@ -143,9 +188,18 @@ struct Shared {
     key: NodeKey,
     cluster: ClusterId,
     clock: Clock,
+    /// Held for moments only, never while the disk is waited for: tasks that serve heartbeats take it too.
     state: Mutex<State>,
+    /// Whoever changes what is on the disk holds it from reading the state to putting the change in force.
+    turn: Mutex<()>,
     /// Counts changes of the revoked set.
     revoked: watch::Sender<u64>,
+    /// Counts what was learned of issuers.
+    issuers: watch::Sender<u64>,
+    /// Counts changes of the ticket.
+    tickets: watch::Sender<u64>,
+    /// Counts wishes to have the ticket renewed before its time.
+    wanted: watch::Sender<u64>,
 }
 
 /// This peer's membership and, if it is an issuer, its office. A handle: clones share one state.
@@ -167,6 +221,14 @@ impl Admission {
     /// # Errors
     /// [`FileError`] when a file cannot be read, is damaged, or may be read by others.
     pub fn open(dir: &Path) -> Result<Option<Self>, FileError> {
+        Self::open_at(dir, Clock::start())
+    }
+
+    /// As [`Self::open`], by another clock.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_at(dir: &Path, clock: Clock) -> Result<Option<Self>, FileError> {
         let Some(credential) = read_value::<Credential, CREDENTIAL_MAX>(&dir.join(TICKET_FILE))? else {
             return Ok(None);
         };
@@ -174,7 +236,7 @@ impl Admission {
         if (credential.ticket.body.key, credential.ticket.body.node) != (key.public(), key.node()) {
             return Err(FileError::content(&dir.join(TICKET_FILE), "the ticket is of another identity"));
         }
-        Self::assemble(dir, key, credential).map(Some)
+        Self::assemble(dir, key, credential, clock).map(Some)
     }
 
     /// The membership in this directory; a new mesh of its own if it belongs to none.
@@ -182,23 +244,32 @@ impl Admission {
     /// # Errors
     /// [`FileError`] when a file cannot be read or written, is damaged, or may be read by others.
     pub fn open_or_mint(dir: &Path) -> Result<Self, FileError> {
-        if let Some(admission) = Self::open(dir)? {
+        Self::open_or_mint_at(dir, Clock::start())
+    }
+
+    /// As [`Self::open_or_mint`], by another clock.
+    ///
+    /// # Errors
+    /// As [`Self::open_or_mint`].
+    pub fn open_or_mint_at(dir: &Path, clock: Clock) -> Result<Self, FileError> {
+        if let Some(admission) = Self::open_at(dir, clock.clone())? {
             return Ok(admission);
         }
         let key = NodeKey::open_or_mint(dir)?;
         let root = SecretKey::open_or_mint(&dir.join(ROOT_FILE))?;
         let secret = SecretKey::open_or_mint(&dir.join(ISSUER_KEY_FILE))?;
-        let now = Clock::start().now().wall;
+        let now = clock.now().wall;
         let chain = IssuerCertificate::sign(&root, secret.public(), key.node(), now, after(now, ISSUER_LIFE));
         vault::write(&dir.join(ISSUER_CERT_FILE), &encode(&chain))?;
-        let ticket = sign_ticket(&secret, &chain, key.node(), key.public(), "founder", now);
+        let founder = Member { node: key.node(), roles: Roles::MEMBER, name: "founder".into(), expires_at: now };
+        let ticket = sign_ticket(&secret, &chain, &founder, key.public(), now);
         // The ticket last: once it is there, everything is.
         let credential = Credential { chain, ticket };
         vault::write(&dir.join(TICKET_FILE), &credential.to_bytes())?;
-        Self::assemble(dir, key, credential)
+        Self::assemble(dir, key, credential, clock)
     }
 
-    fn assemble(dir: &Path, key: NodeKey, credential: Credential) -> Result<Self, FileError> {
+    fn assemble(dir: &Path, key: NodeKey, credential: Credential, clock: Clock) -> Result<Self, FileError> {
         let cluster = credential.chain.cluster();
         let issuer = open_issuer(dir, cluster)?;
         let mut revoked = RevocationSet::default();
@@ -211,12 +282,16 @@ impl Admission {
             Some(bytes) => Ledger::from_bytes(&bytes).ok_or_else(|| FileError::content(&path, "damaged"))?,
             None => Ledger::default(),
         };
-        let state = State { credential, issuer, revoked, ledger, addresses: BTreeSet::new() };
-        let (revoked, _) = watch::channel(0);
-        let shared =
-            Shared { dir: dir.to_owned(), key, cluster, clock: Clock::start(), state: Mutex::new(state), revoked };
+        let mut known = Known::default();
+        known.hear_of(&credential.chain);
+        issuer.iter().for_each(|issuer| _ = known.hear_of(&issuer.chain));
+        let (addresses, terms) = Default::default();
+        let state = State { credential, issuer, revoked, ledger, addresses, terms, known };
+        let [revoked, issuers, tickets, wanted] = std::array::from_fn(|_| watch::Sender::new(0));
+        let (dir, state, turn) = (dir.to_owned(), Mutex::new(state), Mutex::new(()));
+        let shared = Shared { dir, key, cluster, clock, state, turn, revoked, issuers, tickets, wanted };
         let admission = Self { shared: Arc::new(shared) };
-        admission.renew_own()?;
+        admission.renew_own(false)?;
         Ok(admission)
     }
 
@@ -232,7 +307,7 @@ impl Admission {
         vault::write(&dir.join(REVOKED_FILE), &encode(&entries))?;
         // The ticket last: once it is there, this directory belongs to the mesh.
         vault::write(&dir.join(TICKET_FILE), &joined.credential.to_bytes())?;
-        Ok(Self::assemble(dir, key, joined.credential)?)
+        Ok(Self::assemble(dir, key, joined.credential, Clock::start())?)
     }
 }
 
@@ -262,190 +337,52 @@ impl Admission {
         &self.shared.key
     }
 
-    /// Whether this peer can issue invites and tickets.
+    /// Whether this peer can make invites and renew tickets.
     #[must_use]
     pub fn is_issuer(&self) -> bool {
-        self.state().issuer.is_some()
+        let now = self.now();
+        self.state().issuer.as_ref().is_some_and(|issuer| issuer.chain.body.expires_at > now)
     }
 
     /// Until when this peer's ticket is good.
     #[must_use]
     pub fn expires_at(&self) -> WallTime {
-        self.state().credential.ticket.body.expires_at
+        self.state().credential.expires_at()
     }
 
     pub(crate) fn set_addresses(&self, addresses: BTreeSet<Multiaddr>) {
         self.state().addresses = addresses;
     }
 
+    pub(crate) fn terms(&self) -> Terms {
+        self.state().terms.clone()
+    }
+
+    /// What members must have alike in their configurations, as it is here.
+    pub(crate) fn set_terms(&self, terms: Terms) {
+        self.state().terms = terms;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().expect("nobody panics while holding it")
     }
 
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.shared.turn.lock().expect("nobody panics while holding it")
+    }
+
+    fn wall(&self) -> WallTime {
+        self.shared.clock.now().wall
+    }
+
     fn now(&self) -> WallTime {
-        let own = self.state().credential.ticket.body.issued_at;
         // A clock that starts in 1970 must not make every expired ticket good.
-        self.shared.clock.now().wall.max(own)
+        self.wall().max(self.state().credential.issued_at())
     }
 
     fn path(&self, file: &str) -> PathBuf {
         self.shared.dir.join(file)
     }
-}
-
-// Meeting peers.
-impl Admission {
-    pub(crate) fn hello(&self, boot: Boot, attempt: u64) -> Hello {
-        let state = self.state();
-        Hello {
-            credential: state.credential.clone(),
-            boot,
-            attempt,
-            issuer: state.issuer.is_some(),
-            revoked: state.revoked.digest(),
-        }
-    }
-
-    /// Whether the holder of `key` is a member.
-    pub(crate) fn check(&self, hello: &Hello, key: PublicKey) -> Result<Member, Refusal> {
-        let now = self.now();
-        hello.credential.verify(self.cluster(), key, &self.state().revoked, now)
-    }
-
-    /// Turns an invite into a ticket for the holder of `key`. The use is on the disk before this returns.
-    pub(crate) fn redeem(&self, join: &Join, key: PublicKey) -> Result<Joined, Refusal> {
-        if join.cluster != self.cluster() {
-            return Err(Refusal::WrongCluster { found: self.cluster() });
-        }
-        let now = self.now();
-        let mut state = self.state();
-        if state.issuer.is_none() || join.issuer != self.shared.key.public() {
-            return Err(Refusal::NotTheIssuer);
-        }
-        if state.revoked.contains(join.node) {
-            return Err(Refusal::Revoked { node: join.node });
-        }
-        if join.node == self.node() {
-            return Err(Refusal::NodeTaken { node: join.node });
-        }
-        let mut ledger = state.ledger.clone();
-        let name = ledger.redeem(join, key, now)?;
-        self.store_ledger(&mut state, ledger).map_err(|error| {
-            tracing::error!(%error, "an invite could not be marked as used, so it was not redeemed");
-            Refusal::Disk
-        })?;
-        let credential = state.issue(join.node, key, &name, now).ok_or(Refusal::NotTheIssuer)?;
-        Ok(Joined { credential, revoked: state.revoked.iter().cloned().collect() })
-    }
-
-    /// The next ticket for a member whose own is authentic, if it has not been expired for too long.
-    pub(crate) fn renew(&self, old: &Credential, key: PublicKey) -> Result<Credential, Refusal> {
-        let now = self.now();
-        let state = self.state();
-        let member = old.verify_but_expiry(self.cluster(), key, &state.revoked)?;
-        if after(member.expires_at, RENEW_GRACE) <= now {
-            return Err(Refusal::TicketExpired { at: member.expires_at });
-        }
-        state.issue(member.node, key, &member.name, now).ok_or(Refusal::NotTheIssuer)
-    }
-
-    /// Our credential, if it is time to have it renewed.
-    pub(crate) fn due_for_renewal(&self) -> Option<Credential> {
-        let now = self.shared.clock.now().wall;
-        let state = self.state();
-        (state.credential.renew_at() <= now).then(|| state.credential.clone())
-    }
-
-    /// Whether our own ticket would be refused by everybody.
-    pub(crate) fn is_expired(&self) -> bool {
-        self.expires_at() <= self.shared.clock.now().wall
-    }
-
-    /// Takes the ticket that an issuer has sent.
-    pub(crate) fn accept_renewal(&self, credential: Credential) -> Result<(), AdmissionError> {
-        let now = self.shared.clock.now().wall;
-        let mut state = self.state();
-        let member = credential.verify(self.cluster(), self.shared.key.public(), &state.revoked, now)?;
-        if member.node != self.node() {
-            return Err(Refusal::WrongPeer.into());
-        }
-        vault::write(&self.path(TICKET_FILE), &credential.to_bytes())?;
-        state.credential = credential;
-        Ok(())
-    }
-
-    /// Makes a member's ticket an old one: good for another hour, and due for renewal.
-    #[cfg(test)]
-    pub(crate) fn age_ticket_of(&self, member: &Self) {
-        let state = self.state();
-        let issuer = state.issuer.as_ref().expect("tests call this on an issuer");
-        let now = self.shared.clock.now().wall;
-        let mut credential = member.state().credential.clone();
-        let body = TicketBody {
-            issued_at: WallTime::EPOCH,
-            expires_at: after(now, Duration::from_secs(3600)),
-            ..credential.ticket.body.clone()
-        };
-        credential.ticket = Ticket::sign(&issuer.secret, body);
-        member.state().credential = credential;
-    }
-
-    /// An issuer renews its own ticket, and its certificate while the root key is at hand.
-    pub(crate) fn renew_own(&self) -> Result<(), FileError> {
-        let now = self.shared.clock.now().wall;
-        let mut state = self.state();
-        let state = &mut *state;
-        let Some(issuer) = &mut state.issuer else { return Ok(()) };
-        let body = &issuer.chain.body;
-        let half = WallTime::from_micros(body.issued_at.as_micros().midpoint(body.expires_at.as_micros()));
-        if half <= now
-            && let Some(root) = SecretKey::open(&self.path(ROOT_FILE))?
-            && cluster_of(root.public()) == self.shared.cluster
-        {
-            let chain = IssuerCertificate::sign(&root, body.key, body.holder, now, after(now, ISSUER_LIFE));
-            vault::write(&self.path(ISSUER_CERT_FILE), &encode(&chain))?;
-            issuer.chain = chain;
-        }
-        if state.credential.renew_at() <= now || state.credential.chain != issuer.chain {
-            let key = self.shared.key.public();
-            let name = state.credential.ticket.body.name.clone();
-            if let Some(credential) = state.issue(self.node(), key, &name, now) {
-                vault::write(&self.path(TICKET_FILE), &credential.to_bytes())?;
-                state.credential = credential;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl State {
-    /// A ticket of this issuer's; `None` if this peer is none or its certificate is too old to be worth a ticket.
-    fn issue(&self, node: NodeId, key: PublicKey, name: &str, now: WallTime) -> Option<Credential> {
-        let issuer = self.issuer.as_ref().filter(|issuer| issuer.chain.body.expires_at > now)?;
-        let ticket = sign_ticket(&issuer.secret, &issuer.chain, node, key, name, now);
-        Some(Credential { chain: issuer.chain.clone(), ticket })
-    }
-}
-
-fn sign_ticket(
-    secret: &SecretKey,
-    chain: &IssuerCertificate,
-    node: NodeId,
-    key: PublicKey,
-    name: &str,
-    now: WallTime,
-) -> Ticket {
-    let body = TicketBody {
-        cluster: chain.cluster(),
-        key,
-        node,
-        roles: Roles::MEMBER,
-        serial: u64::from_be_bytes(random()),
-        name: name.to_owned(),
-        issued_at: now,
-        expires_at: after(now, TICKET_LIFE).min(chain.body.expires_at),
-    };
-    Ticket::sign(secret, body)
 }
 
 fn open_issuer(dir: &Path, cluster: ClusterId) -> Result<Option<Issuer>, FileError> {

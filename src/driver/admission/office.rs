@@ -8,10 +8,11 @@ use tokio::sync::watch;
 use super::invite::{ADDRESSES_MAX, Invite, InviteId, InviteRecord, InviteStatus, Secret, fit_name};
 use super::key::encode;
 use super::ledger::Ledger;
+use super::papers::{Papers, Standing};
 use super::refusal::Refusal;
 use super::revocation::Revocation;
 use super::vault::{self, FileError};
-use super::{Admission, AdmissionError, INVITE_LIFE_MAX, INVITES_FILE, REVOKED_FILE, State, after};
+use super::{Admission, AdmissionError, INVITE_LIFE_MAX, INVITES_FILE, REVOKED_FILE, after};
 use crate::types::{Digest, NodeId, WallTime};
 
 impl Admission {
@@ -24,11 +25,11 @@ impl Admission {
             return Err(AdmissionError::Life);
         }
         let now = self.now();
-        let mut state = self.state();
-        if state.issuer.is_none() {
+        if !self.is_issuer() {
             return Err(AdmissionError::NotAnIssuer);
         }
-        let addresses: Vec<Multiaddr> = state.addresses.iter().take(ADDRESSES_MAX).cloned().collect();
+        let _turn = self.turn();
+        let addresses: Vec<Multiaddr> = self.state().addresses.iter().take(ADDRESSES_MAX).cloned().collect();
         if addresses.is_empty() {
             return Err(AdmissionError::NoAddress);
         }
@@ -43,11 +44,11 @@ impl Admission {
             used: None,
             revoked: false,
         };
-        let mut ledger = state.ledger.clone();
+        let mut ledger = self.state().ledger.clone();
         if !ledger.add(record, now) {
             return Err(AdmissionError::TooManyInvites);
         }
-        self.store_ledger(&mut state, ledger)?;
+        self.store_ledger(ledger)?;
         Ok(Invite { cluster: self.cluster(), issuer: self.shared.key.public(), addresses, secret, expires_at })
     }
 
@@ -62,19 +63,19 @@ impl Admission {
     /// # Errors
     /// [`AdmissionError`] when there is none, it was used, or the disk failed; nothing is changed then.
     pub fn revoke_invite(&self, id: InviteId) -> Result<(), AdmissionError> {
-        let mut state = self.state();
-        let mut ledger = state.ledger.clone();
+        let _turn = self.turn();
+        let mut ledger = self.state().ledger.clone();
         let invite = ledger.invite_mut(id).ok_or(AdmissionError::NoInvite { id })?;
         if let Some(used) = invite.used {
             return Err(AdmissionError::InviteUsed { id, by: used.node });
         }
         invite.revoked = true;
-        Ok(self.store_ledger(&mut state, ledger)?)
+        Ok(self.store_ledger(ledger)?)
     }
 
-    pub(super) fn store_ledger(&self, state: &mut State, ledger: Ledger) -> Result<(), FileError> {
+    pub(super) fn store_ledger(&self, ledger: Ledger) -> Result<(), FileError> {
         vault::write(&self.path(INVITES_FILE), &ledger.to_bytes())?;
-        state.ledger = ledger;
+        self.state().ledger = ledger;
         Ok(())
     }
 }
@@ -120,6 +121,11 @@ impl Admission {
         self.state().revoked.digest()
     }
 
+    /// Sees what is learned of issuers.
+    pub(crate) fn watch_issuers(&self) -> watch::Receiver<u64> {
+        self.shared.issuers.subscribe()
+    }
+
     /// Sees each change of the revoked set.
     pub(crate) fn watch_revoked(&self) -> watch::Receiver<u64> {
         self.shared.revoked.subscribe()
@@ -127,15 +133,29 @@ impl Admission {
 
     /// Takes in what a peer told, durably; gives back what was new.
     pub(crate) fn merge_revocations(&self, entries: Vec<Revocation>) -> Result<Vec<Revocation>, AdmissionError> {
-        let mut state = self.state();
-        let mut revoked = state.revoked.clone();
+        let _turn = self.turn();
+        let mut revoked = self.state().revoked.clone();
         let new = revoked.merge(self.cluster(), entries)?;
         if !new.is_empty() {
             let all: Vec<&Revocation> = revoked.iter().collect();
             vault::write(&self.path(REVOKED_FILE), &encode(&all))?;
-            state.revoked = revoked;
+            let before = self.papers().standing;
+            self.state().revoked = revoked;
+            self.tell_standing(before);
             self.shared.revoked.send_modify(|changes| *changes += 1);
         }
         Ok(new)
+    }
+
+    /// Being cast out is nothing to learn from a refusal some time later.
+    fn tell_standing(&self, before: Standing) {
+        match self.papers() {
+            Papers { standing, .. } if standing == before => {}
+            Papers { standing: Standing::Revoked, .. } => tracing::error!("this peer is expelled from the mesh"),
+            Papers { standing: Standing::IssuerRevoked, signed_by, .. } => {
+                tracing::error!(issuer = %signed_by, "the issuer of this peer's ticket is revoked: it needs a new invite");
+            }
+            _ => {}
+        }
     }
 }

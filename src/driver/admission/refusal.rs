@@ -2,6 +2,7 @@
 
 use bincode::{Decode, Encode};
 
+use crate::config::Differences;
 use crate::types::{ClusterId, NodeId, WallTime};
 
 /// Why a peer was refused. It travels to the refused peer, so that whoever runs it knows what to do.
@@ -86,4 +87,39 @@ pub enum Refusal {
     /// The issuer could not record the answer, so it gave none.
     #[error("the issuer could not write to its disk")]
     Disk,
+    /// Both are members, and what all members must have alike in their configurations is not alike.
+    #[error("the configurations differ: {0}")]
+    Differs(Differences),
+    /// Only issuers renew tickets.
+    #[error("this peer is no issuer, so it cannot renew tickets")]
+    NotAnIssuer,
+    /// The member that a request names did not make it.
+    #[error("the request is not signed by the member that it names")]
+    ForgedRequest,
+}
+
+impl Refusal {
+    /// As the refused peer says it: what was there is here.
+    #[must_use]
+    pub(crate) fn turned(self) -> Self {
+        match self {
+            Self::Differs(differences) => Self::Differs(differences.turned()),
+            other => other,
+        }
+    }
+
+    /// Whether trying again soon cannot help. What time or an operator of the other peer mends is tried like an address
+    /// that does not answer.
+    #[must_use]
+    pub(crate) const fn is_final(&self) -> bool {
+        !matches!(
+            self,
+            Self::TicketExpired { .. }
+                | Self::IssuerExpired { .. }
+                | Self::NotAnIssuer
+                | Self::Full
+                | Self::Disk
+                | Self::Differs(_)
+        )
+    }
 }

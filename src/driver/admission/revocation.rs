@@ -69,6 +69,10 @@ impl RevocationSet {
         self.by_node.contains_key(&node)
     }
 
+    pub(super) fn get(&self, node: NodeId) -> Option<&Revocation> {
+        self.by_node.get(&node)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Revocation> {
         self.by_node.values()
     }

@@ -159,17 +159,37 @@ impl Credential {
         if ticket.name.len() > NAME_MAX {
             return Err(Refusal::Malformed);
         }
+        self.chain.check_root(cluster)?;
+        if !chain.key.verify(Purpose::Ticket, ticket, &self.ticket.signature) {
+            return Err(Refusal::ForgedTicket);
+        }
+        // Only to whoever once was a member is told who is revoked.
         if revoked.contains(ticket.node) {
             return Err(Refusal::Revoked { node: ticket.node });
         }
         if revoked.contains(chain.holder) {
             return Err(Refusal::IssuerRevoked { holder: chain.holder });
         }
-        self.chain.check_root(cluster)?;
-        if !chain.key.verify(Purpose::Ticket, ticket, &self.ticket.signature) {
-            return Err(Refusal::ForgedTicket);
-        }
-        Ok(Member { node: ticket.node, roles: ticket.roles, name: ticket.name.clone(), expires_at: ticket.expires_at })
+        Ok(self.member())
+    }
+
+    /// Who it says that its holder is.
+    pub(super) fn member(&self) -> Member {
+        let ticket = &self.ticket.body;
+        Member { node: ticket.node, roles: ticket.roles, name: ticket.name.clone(), expires_at: ticket.expires_at }
+    }
+
+    pub(super) const fn issued_at(&self) -> WallTime {
+        self.ticket.body.issued_at
+    }
+
+    pub(crate) const fn expires_at(&self) -> WallTime {
+        self.ticket.body.expires_at
+    }
+
+    /// The node of the issuer that signed it.
+    pub(crate) const fn signed_by(&self) -> NodeId {
+        self.chain.body.holder
     }
 
     /// When to ask for the next ticket: at half the life of this one.

@@ -24,24 +24,59 @@ impl FileError {
 /// The content, `None` if there is no such file. A file longer than `max` is refused before it is read, and so is one
 /// that others may read: a key that was lying open may be known to them.
 pub(crate) fn read(path: &Path, max: usize) -> Result<Option<Vec<u8>>, FileError> {
-    let fail = |why| FileError { path: path.to_owned(), why };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(fail(error)),
+        Err(why) => return Err(FileError { path: path.to_owned(), why }),
     };
-    let meta = file.metadata().map_err(fail)?;
-    if meta.permissions().mode() & 0o077 != 0 {
-        let mode = meta.permissions().mode() & 0o777;
+    let mode = mode(&file, path)?;
+    if mode & 0o077 != 0 {
         return Err(FileError::content(path, format!("mode {mode:o}, must be 600: others may have read it")));
     }
+    read_all(file, path, max).map(Some)
+}
+
+/// As [`read`], of a file that must be there and may be anybody's to read: a medium that is carried about may keep no
+/// modes. Gives whether others may read it.
+pub(super) fn read_anywhere(path: &Path, max: usize) -> Result<(Vec<u8>, bool), FileError> {
+    let file = File::open(path).map_err(|why| FileError { path: path.to_owned(), why })?;
+    let mode = mode(&file, path)?;
+    Ok((read_all(file, path, max)?, mode & 0o077 != 0))
+}
+
+fn mode(file: &File, path: &Path) -> Result<u32, FileError> {
+    let meta = file.metadata().map_err(|why| FileError { path: path.to_owned(), why })?;
+    Ok(meta.permissions().mode() & 0o777)
+}
+
+fn read_all(file: File, path: &Path, max: usize) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
     let bound = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(bound).read_to_end(&mut bytes).map_err(fail)?;
+    let read = file.take(bound).read_to_end(&mut bytes);
+    read.map_err(|why| FileError { path: path.to_owned(), why })?;
     if bytes.len() > max {
         return Err(FileError::content(path, format!("longer than {max} bytes")));
     }
-    Ok(Some(bytes))
+    Ok(bytes)
+}
+
+/// Writes a file that must not be there yet, durably; private where the medium keeps modes.
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let fail = |why| FileError { path: path.to_owned(), why };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fail)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)?;
+    sync_dir(path).map_err(fail)
+}
+
+/// Removes a file, durably.
+pub(super) fn remove(path: &Path) -> Result<(), FileError> {
+    let removed = fs::remove_file(path).and_then(|()| sync_dir(path));
+    removed.map_err(|why| FileError { path: path.to_owned(), why })
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    File::open(dir)?.sync_all()
 }
 
 /// Replaces the content, durably: after it returns, a crash at any moment leaves these bytes; before, the old ones.
@@ -55,8 +90,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(fail)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)?;
     fs::rename(&new, path).map_err(fail)?;
-    let dir = path.parent().expect("every private file lies in a directory");
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(fail)
+    sync_dir(path).map_err(fail)
 }
 
 /// Makes the data directory, with mode 0700 if it is new.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header, uri::Authority};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::Authority};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -11,7 +11,8 @@ use super::Interface;
 use super::reply::Refusal;
 use crate::error::ErrorKind;
 
-/// Refuses what was not addressed to this machine: a name of a web page's own that points here.
+/// Refuses what was not addressed to this machine, a name of a web page's own that points here; and what a page of another
+/// site sends: it could not read the answers, but it could keep the peer busy.
 pub(super) async fn host(State(interface): State<Interface>, request: Request, next: Next) -> Response {
     let named = request
         .uri()
@@ -20,12 +21,29 @@ pub(super) async fn host(State(interface): State<Interface>, request: Request, n
         .or_else(|| request.headers().get(header::HOST).and_then(|host| host.to_str().ok()));
     match named {
         None => Refusal::invalid("the Host header is missing").into_response(),
-        Some(host) if is_ours(host, interface.bound) => next.run(request).await,
+        Some(host) if is_ours(host, interface.bound) => match is_from_elsewhere(request.headers(), host) {
+            false => next.run(request).await,
+            true => {
+                let message = "web pages of other sites are not served";
+                Refusal::new(StatusCode::FORBIDDEN, "origin", message).into_response()
+            }
+        },
         Some(host) => {
             let message = format!("the Host header names {host:?}, which is not this machine");
             Refusal::new(StatusCode::MISDIRECTED_REQUEST, "host", message).into_response()
         }
     }
+}
+
+/// Whether a browser says that another site's page sent this (Fetch Metadata Request Headers, section 2.4; RFC 6454 section
+/// 7). Other clients say nothing of the kind.
+pub(super) fn is_from_elsewhere(headers: &HeaderMap, host: &str) -> bool {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let foreign_site = text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
+    let foreign_page = text("origin").is_some_and(|origin| {
+        origin.split_once("://").is_none_or(|(_, authority)| !authority.eq_ignore_ascii_case(host))
+    });
+    foreign_site || foreign_page
 }
 
 /// Whether a Host header names this machine: localhost, a loopback address, or the address that was bound. A peer that was

@@ -1,7 +1,7 @@
 //! The local HTTP interface: JSON for clients on this machine, and for load balancers and supervisors.
 //!
 //! It is loopback by default. The Host header must name this machine, so that no web page can reach it by pointing a name
-//! of its own at 127.0.0.1. Changes need the bearer token of the data directory; when the interface is bound to anything
+//! of its own at 127.0.0.1, and what a browser sends for another site's page is refused. Changes need the bearer token of the data directory; when the interface is bound to anything
 //! but loopback, reads need it too, and only the probes do not. Every answer is JSON, errors too:
 //! `{"error":{"code":"not_found","message":"..."}}`.
 //!
@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `GET /livez`, `/readyz`, `/healthz` | alive; serving; both with reasons |
 //! | `GET /v1/status`, `/v1/members` | what this peer knows |
+//! | `GET /v1/links` | its links, and why there are others not |
 //! | `GET /v1/docs?prefix&after&limit&values` | a page of documents |
 //! | `GET /v1/docs/ID?path`, `PUT ..?create=true`, `PATCH`, `DELETE` | one document |
 //! | `GET /v1/history/ID` | its changes |
@@ -16,6 +17,8 @@
 //! | `POST /v1/leave` | say goodbye and stop |
 //! | `GET`, `POST /v1/invites`, `DELETE /v1/invites/ID` | who may join |
 //! | `GET`, `POST /v1/revoked` | who may not any more |
+//! | `GET`, `POST /v1/issuers`, `POST /v1/issuers/request` | who signs tickets, and becoming one who does |
+//! | `POST /v1/ticket` | have this peer's ticket renewed, or get one for an invite |
 //!
 //! **Bounds:** 512 connections, closed when idle; [`BODY_MAX`] a body, [`BODY_TIME_MAX`] to send it, [`REQUESTS_MAX`] requests at work, [`WATCHERS_MAX`] watchers;
 //! a slow watcher loses events and is told how many.
@@ -84,14 +87,19 @@ impl Interface {
             .route("/v1/invites", get(admission::invites).post(admission::invite))
             .route("/v1/invites/{id}", delete(admission::take_back))
             .route("/v1/revoked", post(admission::revoke))
+            .route("/v1/issuers", post(admission::install))
+            .route("/v1/issuers/request", post(admission::request))
+            .route("/v1/ticket", post(admission::renew))
             .route_layer(from_fn_with_state(self.clone(), guard::token_always));
         let reads = Router::new()
             .route("/v1/status", get(state::status))
             .route("/v1/members", get(state::members))
+            .route("/v1/links", get(state::links))
             .route("/v1/docs", get(docs::page))
             .route("/v1/docs/{*id}", get(docs::read).put(docs::put).patch(docs::patch).delete(docs::remove))
             .route("/v1/history/{*id}", get(docs::history))
             .route("/v1/revoked", get(admission::revoked))
+            .route("/v1/issuers", get(admission::issuers))
             .route_layer(from_fn_with_state(self.clone(), guard::token_for_changes));
         let watch = Router::new()
             .route("/v1/watch", get(watch::watch))

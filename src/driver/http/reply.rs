@@ -54,6 +54,7 @@ impl From<Error> for Refusal {
             ErrorKind::NotAdmitted => StatusCode::FORBIDDEN,
             ErrorKind::Busy | ErrorKind::Booting | ErrorKind::Leaving => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Disk => StatusCode::INSUFFICIENT_STORAGE,
+            ErrorKind::Network => StatusCode::BAD_GATEWAY,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.kind().code(), error.to_string())
@@ -104,6 +105,20 @@ fn innermost(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }
 
+/// The last part of the path, as text.
+pub(super) struct Last(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Last {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        axum::extract::Path::<String>::from_request_parts(parts, state)
+            .await
+            .map(|axum::extract::Path(text)| Self(text))
+            .map_err(|error| Refusal::invalid(format!("the path: {}", innermost(&error))))
+    }
+}
+
 /// The last part of the path, checked as a document's id.
 pub(super) struct Id(pub(super) DocId);
 
@@ -111,9 +126,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let axum::extract::Path(text) = axum::extract::Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|error| Refusal::invalid(format!("the path: {}", innermost(&error))))?;
+        let Last(text) = Last::from_request_parts(parts, state).await?;
         DocId::parse(&text).map(Self).map_err(|error| Refusal::invalid(error.to_string()))
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Json;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Interface;
 use super::reply::Refusal;
-use crate::driver::peer::{Phase, Report};
+use crate::driver::peer::{Links, Phase, Report};
 use crate::node::{Command, MemberStatus};
 
 /// A loop that has not answered for so long is not alive: a supervisor should restart the process.
@@ -19,8 +20,23 @@ pub(super) async fn status(State(interface): State<Interface>) -> Result<Json<Re
     Ok(Json(interface.link.report().await?))
 }
 
-pub(super) async fn members(State(interface): State<Interface>) -> Result<Json<Vec<MemberStatus>>, Refusal> {
-    Ok(Json(interface.link.report().await?.node.members))
+/// A member, and why there is no link with it if one was tried.
+#[derive(Serialize)]
+pub(super) struct Member {
+    #[serde(flatten)]
+    status: MemberStatus,
+    not_linked: Option<String>,
+}
+
+pub(super) async fn members(State(interface): State<Interface>) -> Result<Json<Vec<Member>>, Refusal> {
+    let Report { node, network, .. } = interface.link.report().await?;
+    let why = |node| network.not_linked.iter().find(|trouble| trouble.node == Some(node)).map(|it| it.why.clone());
+    let told = node.members.into_iter().map(|status| Member { not_linked: why(status.node), status });
+    Ok(Json(told.collect()))
+}
+
+pub(super) async fn links(State(interface): State<Interface>) -> Json<Links> {
+    Json(interface.link.facts.links())
 }
 
 pub(super) async fn leave(State(interface): State<Interface>) -> Result<Json<Value>, Refusal> {

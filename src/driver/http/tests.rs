@@ -124,6 +124,9 @@ fn what_cannot_be_used_is_refused_with_its_place() {
         refused("POST", "/v1/docs/a", "{}", 405, "method", "method");
         refused("POST", "/v1/revoked", r#"{"node":"me"}"#, 400, "invalid", "UUID");
         refused("DELETE", "/v1/invites/zz", "", 400, "invalid", "zz");
+        refused("DELETE", "/v1/invites/%FF", "", 400, "invalid", "the path");
+        refused("POST", "/v1/issuers", r#"{"certificate":"oxha1"}"#, 400, "invalid", "does not begin with oxhc1");
+        refused("POST", "/v1/ticket", r#"{"invite":"x"}"#, 400, "invalid", "not an invite");
         client.ask("PUT", "/v1/docs/a", "{}");
         refused("PUT", "/v1/docs/a?create=true", "{}", 409, "exists", "exists already");
     });
@@ -143,6 +146,21 @@ fn changes_need_the_token_and_every_request_names_this_machine() {
         assert_eq!(raw("GET /livez HTTP/1.1\r\nHost: evil.example"), 421);
         assert_eq!(raw("GET http://evil.example/v1/status HTTP/1.1\r\nHost: localhost"), 421);
         assert_eq!(raw("GET /v1/status HTTP/1.1"), 400);
+        // A web page of another site, be it on this machine; the interface's own page; a person who typed the address.
+        for (headers, status) in [
+            ("Origin: https://evil.example", 403),
+            ("Origin: null", 403),
+            ("Origin: http://localhost:3000", 403),
+            ("Sec-Fetch-Site: cross-site", 403),
+            ("Sec-Fetch-Site: same-site", 403),
+            ("Origin: http://localhost\r\nSec-Fetch-Site: same-origin", 200),
+            ("Sec-Fetch-Site: none", 200),
+        ] {
+            assert_eq!(raw(&format!("GET /v1/status HTTP/1.1\r\nHost: localhost\r\n{headers}")), status, "{headers}");
+        }
+        for path in ["/v1/issuers", "/v1/issuers/request", "/v1/ticket"] {
+            assert_eq!(raw(&format!("POST {path} HTTP/1.1\r\nHost: localhost")), 401, "{path}");
+        }
     });
 }
 
@@ -214,7 +232,9 @@ impl Still {
         let token = Token::open_or_mint(dir.path()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api = listener.local_addr().unwrap();
-        let facts = Facts::new(admission.node(), Clock::start(), Some(api), dir.path().into(), Arc::default());
+        let cluster = config::Config::default().cluster;
+        let facts =
+            Facts::new(admission.clone(), Clock::start(), Some(api), dir.path().into(), Arc::default(), cluster);
         let ((phase, phases), (asks, asked)) = (watch::channel(phase), mpsc::channel(1));
         let (events, _) = broadcast::channel(2);
         let link = Link::new(asks, events.downgrade(), phases, Arc::new(facts));

@@ -9,8 +9,9 @@ use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use libp2p::Stream;
 use tokio::time::timeout;
 
+use crate::config::Differences;
 use crate::driver::admission::message::{ANSWER_MAX, Answer, Hello, Join, Joined, REQUEST_MAX, Request};
-use crate::driver::admission::{Admission, Credential, Member, PublicKey, Refusal};
+use crate::driver::admission::{Admission, Credential, Member, PublicKey, Refusal, Revocation};
 use crate::types::Boot;
 
 /// Why there is no admission.
@@ -21,10 +22,13 @@ pub(super) enum AdmitError {
     Refused(Refusal),
     /// The peer refused us.
     #[error("the peer refused us: {0}")]
-    RefusedByPeer(Refusal),
+    RefusedByPeer(Refusal, Vec<Revocation>),
     /// The peer only wanted a ticket, and got it.
     #[error("the peer has got its ticket")]
     Served,
+    /// The peer is a member, and its configuration is not as ours.
+    #[error("the configurations differ: {differences}")]
+    Differs { member: Member, differences: Differences },
     /// The connection failed.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -35,6 +39,13 @@ pub(super) enum AdmitError {
 pub(super) struct Admitted {
     pub(super) member: Member,
     pub(super) hello: Hello,
+}
+
+impl Admitted {
+    /// Issuers sign their own tickets.
+    fn is_issuer(&self) -> bool {
+        self.hello.credential.signed_by() == self.member.node
+    }
 }
 
 /// How long a refused peer has to read why.
@@ -66,12 +77,27 @@ async fn ask(stream: &mut Stream, request: &Request, answer_max: usize) -> Resul
     write(stream, &request.to_bytes()).await?;
     let bytes = read(stream, answer_max).await?;
     match Answer::from_bytes(&bytes).map_err(AdmitError::Refused)? {
-        Answer::Refused(why) => Err(AdmitError::RefusedByPeer(why)),
+        Answer::Refused(why, proof) => Err(AdmitError::RefusedByPeer(why.turned(), proof)),
         answer => Ok(answer),
     }
 }
 
-/// Our side when we dialled. A ticket that has expired is renewed first, if the peer can do that.
+/// As [`ask`], for a member: what proves a refusal is taken in.
+async fn ask_as_member(stream: &mut Stream, admission: &Admission, request: &Request) -> Result<Answer, AdmitError> {
+    match ask(stream, request, REQUEST_MAX).await {
+        Err(AdmitError::RefusedByPeer(why, proof)) => {
+            let admission = admission.clone();
+            let learned = tokio::task::spawn_blocking(move || admission.merge_revocations(proof)).await;
+            if let Err(error) = learned.expect("merging does not panic") {
+                tracing::warn!(%error, "what a peer gave as the reason of its refusal was not taken in");
+            }
+            Err(AdmitError::RefusedByPeer(why, Vec::new()))
+        }
+        asked => asked,
+    }
+}
+
+/// Our side when we dialled. A ticket that has expired is renewed first, whichever of both is the issuer.
 pub(super) async fn request(
     stream: &mut Stream,
     admission: &Admission,
@@ -79,20 +105,45 @@ pub(super) async fn request(
     boot: Boot,
     attempt: u64,
 ) -> Result<Admitted, AdmitError> {
-    if admission.is_expired()
-        && let Some(old) = admission.due_for_renewal()
-        && let Answer::Renewed(credential) = ask(stream, &Request::Renew(old), REQUEST_MAX).await?
-    {
-        accept_renewal(admission, credential).await;
-    }
-    let hello = Request::Hello(admission.hello(boot, attempt));
-    match ask(stream, &hello, REQUEST_MAX).await? {
-        Answer::Hello(hello) => {
-            let member = admission.check(&hello, key).map_err(AdmitError::Refused)?;
-            Ok(Admitted { member, hello })
+    if admission.is_expired() && !admission.is_issuer() {
+        let old = admission.credential();
+        let expired = Refusal::TicketExpired { at: old.expires_at() };
+        match ask_as_member(stream, admission, &Request::Renew(old)).await {
+            Ok(Answer::Renewed(credential)) => accept_renewal(admission, credential).await,
+            // Not to be able to renew is no fault of the peer's: what keeps us out is our ticket.
+            Err(AdmitError::RefusedByPeer(Refusal::NotAnIssuer, _)) => {
+                return Err(AdmitError::RefusedByPeer(expired, Vec::new()));
+            }
+            Ok(_) => return Err(AdmitError::Refused(Refusal::Malformed)),
+            Err(error) => return Err(error),
         }
+    }
+    let mut hello = greet(stream, admission, &Request::Hello(admission.hello(boot, attempt))).await?;
+    let mut checked = admission.check(&hello, key);
+    if let Err(Refusal::TicketExpired { .. } | Refusal::IssuerExpired { .. }) = checked
+        && let Ok(next) = admission.renew(&hello.credential, key)
+    {
+        // It cannot dial us, or has not yet: it waits for this if it knows us for an issuer.
+        hello = greet(stream, admission, &Request::Renewed(next)).await?;
+        checked = admission.check(&hello, key);
+    }
+    let member = checked.map_err(AdmitError::Refused)?;
+    agreed(admission, Admitted { member, hello })
+}
+
+async fn greet(stream: &mut Stream, admission: &Admission, request: &Request) -> Result<Hello, AdmitError> {
+    match ask_as_member(stream, admission, request).await? {
+        Answer::Hello(hello) => Ok(hello),
         _ => Err(AdmitError::Refused(Refusal::Malformed)),
     }
+}
+
+/// Members that have not the same configuration where they must are told so, both, and are not linked. Both find it by
+/// themselves and alike: what is compared is only what both have told.
+fn agreed(admission: &Admission, admitted: Admitted) -> Result<Admitted, AdmitError> {
+    let differences = admission.differences(&admitted.hello);
+    let member = admitted.member.clone();
+    if differences.is_empty() { Ok(admitted) } else { Err(AdmitError::Differs { member, differences }) }
 }
 
 pub(super) async fn accept_renewal(admission: &Admission, credential: Credential) {
@@ -120,24 +171,52 @@ pub(super) async fn answer(
         };
         match decide(&bytes, admission, key).await {
             Ok(Decision::Admit(admitted)) => {
-                admit();
+                let agreed = agreed(admission, *admitted);
+                if agreed.is_ok() {
+                    admit();
+                }
                 write(stream, &Answer::Hello(admission.hello(boot, 0)).to_bytes()).await?;
-                return Ok(*admitted);
+                match &agreed {
+                    Ok(admitted) if admission.is_expired() && admitted.is_issuer() => {
+                        take_renewal(stream, admission, boot).await?;
+                    }
+                    Ok(_) => {}
+                    Err(_) => hang_up(stream).await?,
+                }
+                return agreed;
             }
             Ok(Decision::Serve(answer)) => {
                 write(stream, &answer.to_bytes()).await?;
                 served = true;
             }
             Err(why) => {
-                write(stream, &Answer::Refused(why.clone()).to_bytes()).await?;
-                stream.close().await?;
-                // The answer must arrive before the connection goes: a peer that has read it hangs up.
-                _ = timeout(HANG_UP, read(stream, 0)).await;
+                write(stream, &Answer::Refused(why.clone(), admission.proof(&why)).to_bytes()).await?;
+                hang_up(stream).await?;
                 return Err(AdmitError::Refused(why));
             }
         }
     }
     Err(AdmitError::Refused(Refusal::Malformed))
+}
+
+/// An issuer has dialled us, and our ticket has expired by our clock: if it has by the issuer's too, the next one comes.
+async fn take_renewal(stream: &mut Stream, admission: &Admission, boot: Boot) -> Result<(), AdmitError> {
+    let bytes = match read(stream, REQUEST_MAX).await {
+        Err(AdmitError::Io(_)) => return Ok(()),
+        read => read?,
+    };
+    let Request::Renewed(credential) = Request::from_bytes(&bytes).map_err(AdmitError::Refused)? else {
+        return Err(AdmitError::Refused(Refusal::Malformed));
+    };
+    accept_renewal(admission, credential).await;
+    Ok(write(stream, &Answer::Hello(admission.hello(boot, 0)).to_bytes()).await?)
+}
+
+/// The last answer must arrive before the connection goes: a peer that has read it hangs up.
+async fn hang_up(stream: &mut Stream) -> io::Result<()> {
+    stream.close().await?;
+    _ = timeout(HANG_UP, read(stream, 0)).await;
+    Ok(())
 }
 
 enum Decision {
@@ -151,6 +230,8 @@ async fn decide(bytes: &[u8], admission: &Admission, key: PublicKey) -> Result<D
             let member = admission.check(&hello, key)?;
             Ok(Decision::Admit(Box::new(Admitted { member, hello })))
         }
+        // Comes behind a hello only, where it is waited for.
+        Request::Renewed(_) => Err(Refusal::Malformed),
         Request::Renew(old) => Ok(Decision::Serve(Box::new(Answer::Renewed(admission.renew(&old, key)?)))),
         Request::Join(join) => {
             let admission = admission.clone();

@@ -26,7 +26,9 @@ use super::rate::RateLimit;
 pub(super) struct Behaviour {
     pub(super) limits: connection_limits::Behaviour,
     pub(super) memory: memory_connection_limits::Behaviour,
+    /// Over IPv4 and over IPv6: the library does one at a time.
     pub(super) mdns: Toggle<mdns::tokio::Behaviour>,
+    pub(super) mdns6: Toggle<mdns::tokio::Behaviour>,
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
     pub(super) lanes: Lanes,

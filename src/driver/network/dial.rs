@@ -204,9 +204,15 @@ impl DialBook {
         self.target_failed(&key, why, hopeless, now)
     }
 
-    fn dialled_as(&self, connection: ConnectionId) -> Option<Key> {
+    /// The candidate that this connection is dialled for, and its target.
+    pub(super) fn dialled(&self, connection: ConnectionId) -> Option<(&Key, &Target)> {
         let mut all = self.candidates.iter();
-        all.find(|(_, candidate)| candidate.state == State::Dialling(connection)).map(|(key, _)| key.clone())
+        let (key, candidate) = all.find(|(_, candidate)| candidate.state == State::Dialling(connection))?;
+        Some((key, &candidate.targets[candidate.next]))
+    }
+
+    fn dialled_as(&self, connection: ConnectionId) -> Option<Key> {
+        self.dialled(connection).map(|(key, _)| key.clone())
     }
 
     fn target_failed(&mut self, key: &Key, why: &str, hopeless: bool, now: Instant) -> Option<Failed> {

@@ -55,12 +55,16 @@ pub enum NetworkEvent {
     },
     /// Somebody was not let in, or this peer was not.
     Refused {
+        /// Who, if it showed a good ticket.
+        peer: Option<NodeId>,
         /// The other end's address.
         address: Arc<str>,
         /// Whether it was the other end that refused.
         by_peer: bool,
         /// Why.
         why: Refusal,
+        /// Whether this was told before.
+        again: bool,
     },
     /// An admitted peer broke the protocol; its connection was closed.
     Fault {

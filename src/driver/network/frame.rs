@@ -7,13 +7,14 @@
 //!               1 ping      u64 number        2 pong  u64 number of the ping
 //!               3 ack       u64 bytes of the sync lane taken off since the connection began
 //!               4 revoked   revocations       5 renew credential   6 renewed credential
-//!               7 goodbye   text
+//!               7 goodbye   text              8 issuers certificates
 //! sync lane     0 first     u32 length of the whole, then up to 16 KiB of it
 //!               1 more      up to 16 KiB
 //! ```
 //!
 //! A frame of the node's on the sync lane travels in pieces, so that a control frame never waits behind more than the
-//! unacknowledged ones. Integers are little-endian; revocations and credentials are bincode 2 (standard configuration).
+//! unacknowledged ones. Integers are little-endian; revocations, credentials and certificates are bincode 2
+//! (standard configuration).
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
@@ -46,6 +47,7 @@ pub(super) const REVOKED: u8 = 4;
 pub(super) const RENEW: u8 = 5;
 pub(super) const RENEWED: u8 = 6;
 pub(super) const GOODBYE: u8 = 7;
+pub(super) const ISSUERS: u8 = 8;
 
 const FIRST: u8 = 0;
 const MORE: u8 = 1;
@@ -61,6 +63,7 @@ pub(super) enum Control {
     Renew(Bytes),
     Renewed(Bytes),
     Goodbye(String),
+    Issuers(Bytes),
 }
 
 /// Longest goodbye that is shown.
@@ -115,6 +118,7 @@ pub(super) fn take_control(buffer: &mut BytesMut) -> Result<Option<Control>, Fau
         REVOKED => Control::Revoked(payload),
         RENEW => Control::Renew(payload),
         RENEWED => Control::Renewed(payload),
+        ISSUERS => Control::Issuers(payload),
         GOODBYE => {
             let shown = String::from_utf8_lossy(&payload[..payload.len().min(GOODBYE_MAX)]);
             Control::Goodbye(shown.chars().filter(|c| !c.is_control()).collect())

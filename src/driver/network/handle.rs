@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 
 use super::limit::Limits;
 use super::outbox::Outbox;
+use super::trouble::{NotLinked, Troubles};
 use crate::types::{Address, Lane, NodeId};
 
 /// One linked peer, as the handle and the link's tasks share it.
@@ -72,6 +73,7 @@ pub(super) struct Shared {
     pub(super) wishes: Mutex<Wishes>,
     pub(super) wake: Notify,
     pub(super) counters: Counters,
+    pub(super) troubles: Mutex<Troubles>,
 }
 
 impl Shared {
@@ -205,6 +207,38 @@ impl NetworkHandle {
         _ = stopped.wait_for(|stopped| *stopped).await;
     }
 
+    /// What there is to see, for those who must not keep the network running.
+    #[must_use]
+    pub fn view(&self) -> NetworkView {
+        NetworkView { shared: Arc::clone(&self.shared) }
+    }
+
+    /// All links, in order of node id.
+    #[must_use]
+    pub fn links(&self) -> Vec<LinkStatus> {
+        self.view().links()
+    }
+
+    /// Totals since the start.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.view().totals()
+    }
+
+    /// With whom there is no link though one was tried lately, refusals first.
+    #[must_use]
+    pub fn not_linked(&self) -> Vec<NotLinked> {
+        self.view().not_linked()
+    }
+}
+
+/// Looks at the network without steering it.
+#[derive(Clone, Debug)]
+pub struct NetworkView {
+    shared: Arc<Shared>,
+}
+
+impl NetworkView {
     /// All links, in order of node id.
     #[must_use]
     pub fn links(&self) -> Vec<LinkStatus> {
@@ -225,6 +259,12 @@ impl NetworkHandle {
             events_lost: load(&counters.events_lost),
             unsent: load(&counters.unsent),
         }
+    }
+
+    /// With whom there is no link though one was tried lately, refusals first.
+    #[must_use]
+    pub fn not_linked(&self) -> Vec<NotLinked> {
+        self.shared.troubles.lock().expect("nobody panics while holding it").list(Instant::now())
     }
 }
 

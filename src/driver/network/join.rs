@@ -16,6 +16,7 @@ use super::handle::Shared;
 use super::handler::{Negotiated, Protocol};
 use super::limit::Limits;
 use super::transport;
+use crate::config::Terms;
 use crate::driver::admission::message::{Join, Joined};
 use crate::driver::admission::{Admission, AdmissionError, Invite, Refusal};
 use crate::driver::identity::NodeKey;
@@ -23,6 +24,8 @@ use crate::driver::identity::NodeKey;
 /// Pauses between attempts to reach the issuer.
 const PAUSE: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A member that needs a new ticket serves what it has after so long, with or without it.
+const REJOIN_MAX: Duration = Duration::from_secs(10);
 
 /// Why a peer did not join. It belongs to no mesh then, and may try again.
 #[derive(Debug, thiserror::Error)]
@@ -46,30 +49,58 @@ pub enum JoinError {
 }
 
 /// Joins the mesh of this invite: afterwards the directory holds a ticket. A directory that belongs to that mesh already is
-/// left as it is, so that a unit file may name its invite at every start.
+/// left as it is, so that a unit file may name its invite at every start; unless only a new invite can bring it back, because
+/// the issuer that signed its ticket was revoked or the ticket is too old for renewal. `terms`: what this peer's
+/// configuration says of what all members must have alike; an issuer that has it otherwise refuses, and the invite stays good.
 ///
 /// # Errors
 /// [`JoinError`]. Being refused is final; being unreachable was tried again until `deadline` had passed.
-pub async fn join(dir: &Path, invite: &Invite, deadline: Duration) -> Result<Admission, JoinError> {
+pub async fn join(dir: &Path, invite: &Invite, terms: Terms, deadline: Duration) -> Result<Admission, JoinError> {
     if let Some(member) = Admission::open(dir).map_err(AdmissionError::from)? {
-        if member.cluster() == invite.cluster {
-            return Ok(member);
+        if member.cluster() != invite.cluster {
+            return Err(AdmissionError::OtherCluster { found: member.cluster() }.into());
         }
-        return Err(AdmissionError::OtherCluster { found: member.cluster() }.into());
+        member.set_terms(terms);
+        if member.needs_invite()
+            && let Err(error) = rejoin(&member, invite, deadline.min(REJOIN_MAX)).await
+        {
+            // Its documents can be read and edited all the same.
+            tracing::error!(%error, "this peer stays outside its mesh: it needs a new invite");
+        }
+        return Ok(member);
     }
     let key = NodeKey::open_or_mint(dir).map_err(AdmissionError::from)?;
+    let joined = redeemed(&key, invite, terms, deadline).await?;
+    Ok(Admission::accept(dir, key, invite, joined)?)
+}
+
+/// Has an issuer give a member a new ticket for an invite, as if it joined again: it stays who it is.
+///
+/// # Errors
+/// As [`join`]; the ticket is the old one then.
+pub async fn rejoin(member: &Admission, invite: &Invite, deadline: Duration) -> Result<(), JoinError> {
+    let joined = redeemed(member.key(), invite, member.terms(), deadline).await?;
+    let (member, invite) = (member.clone(), invite.clone());
+    let accepted = tokio::task::spawn_blocking(move || member.accept_again(&invite, joined)).await;
+    Ok(accepted.expect("accepting a ticket does not panic")?)
+}
+
+/// What the issuer of the invite gives for it.
+async fn redeemed(key: &NodeKey, invite: &Invite, terms: Terms, deadline: Duration) -> Result<Joined, JoinError> {
     let shared = Arc::new(Shared::new(Limits::default()));
     let mut swarm = transport::swarm(key.keypair(), &shared, false)?;
-    let request =
-        Join { cluster: invite.cluster, issuer: invite.issuer, secret: invite.secret.clone(), node: key.node() };
+    let (cluster, issuer, secret) = (invite.cluster, invite.issuer, invite.secret.clone());
+    let request = Join { cluster, issuer, secret, node: key.node(), terms };
     let until = Instant::now() + deadline;
     let mut pause = PAUSE;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let why = match timeout(left, redeem(&mut swarm, invite, request.clone())).await {
-            Ok(Ok(joined)) => return Ok(Admission::accept(dir, key, invite, joined)?),
-            Ok(Err(AdmitError::RefusedByPeer(why) | AdmitError::Refused(why))) => return Err(JoinError::Refused(why)),
-            Ok(Err(AdmitError::Served)) => "no answer".to_owned(),
+            Ok(Ok(joined)) => return Ok(joined),
+            Ok(Err(AdmitError::RefusedByPeer(why, _) | AdmitError::Refused(why))) => {
+                return Err(JoinError::Refused(why));
+            }
+            Ok(Err(AdmitError::Served | AdmitError::Differs { .. })) => "no answer".to_owned(),
             Ok(Err(AdmitError::Io(error))) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),
         };

@@ -104,7 +104,7 @@ impl Link {
 
     async fn establish(&mut self) -> Result<(Session, Streams, usize), End> {
         let Some(key) = PublicKey::of_peer(&self.peer_id) else {
-            return Err(End::Refused { why: Refusal::WrongPeer, by_peer: false });
+            return Err(End::Refused { why: Refusal::WrongPeer, by_peer: false, member: None });
         };
         let limit = self.around.limits.admission_timeout;
         let late = |_| End::Fault(Fault::Late { ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) });
@@ -166,8 +166,11 @@ impl Link {
             }
         };
         let admitted = exchange.await.map_err(|error| match error {
-            AdmitError::Refused(why) => End::Refused { why, by_peer: false },
-            AdmitError::RefusedByPeer(why) => End::Refused { why, by_peer: true },
+            AdmitError::Refused(why) => End::Refused { why, by_peer: false, member: None },
+            AdmitError::RefusedByPeer(why, _) => End::Refused { why, by_peer: true, member: None },
+            AdmitError::Differs { member, differences } => {
+                End::Refused { why: Refusal::Differs(differences), by_peer: false, member: Some(member.into()) }
+            }
             AdmitError::Served => End::Served,
             AdmitError::Io(error) => error.into(),
         })?;

@@ -35,27 +35,31 @@ mod swarm;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod trouble;
 mod window;
 
 use std::sync::{Arc, Mutex, RwLock};
 
-use libp2p::Multiaddr;
+use libp2p::{Multiaddr, Swarm};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 pub use event::NetworkEvent;
 pub use fault::Fault;
-pub use handle::{LinkStatus, NetworkHandle, Totals};
-pub use join::{JoinError, join};
+pub use handle::{LinkStatus, NetworkHandle, NetworkView, Totals};
+pub use join::{JoinError, join, rejoin};
 pub use limit::Limits;
+pub use trouble::NotLinked;
 
 use super::admission::Admission;
 use super::admission::key::random;
+use crate::config::Terms;
 use crate::machine::Rng;
 use crate::types::{Address, Boot, NodeId};
+use behaviour::Behaviour;
 use dial::{DialBook, Key, targets};
 use handle::{Counters, Guard, Shared, Wishes};
 use session::Surroundings;
-use swarm::Hub;
+use swarm::{Hub, innermost};
 
 /// Why the network did not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +72,8 @@ pub enum NetworkError {
         address: Multiaddr,
         /// The system's words.
         why: String,
+        /// Whether somebody else listens there.
+        taken: bool,
     },
     /// The transport cannot be set up.
     #[error("the transport cannot be set up: {why}")]
@@ -84,6 +90,8 @@ pub struct NetworkSetup {
     pub admission: Admission,
     /// This life of the node.
     pub boot: Boot,
+    /// What all members must have alike in their configurations.
+    pub terms: Terms,
     /// Where to listen; none for a peer that only dials.
     pub listen: Vec<Multiaddr>,
     /// Where others shall dial instead: if there is any, only these are advertised.
@@ -105,6 +113,7 @@ impl NetworkSetup {
         Self {
             admission,
             boot,
+            terms: Terms::default(),
             listen: Vec::new(),
             announce: Vec::new(),
             bootstrap: Vec::new(),
@@ -129,13 +138,11 @@ impl Network {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(setup: NetworkSetup, events: mpsc::Sender<NetworkEvent>) -> Result<NetworkHandle, NetworkError> {
-        let NetworkSetup { admission, boot, listen, announce, bootstrap, remembered, mdns, limits } = setup;
+        let NetworkSetup { admission, boot, terms, listen, announce, bootstrap, remembered, mdns, limits } = setup;
+        admission.set_terms(terms);
         let shared = Arc::new(Shared::new(limits.clone()));
         let mut swarm = transport::swarm(admission.key().keypair(), &shared, mdns)?;
-        for address in &listen {
-            let listening = swarm.listen_on(address.clone());
-            listening.map_err(|error| NetworkError::Listen { address: address.clone(), why: error.to_string() })?;
-        }
+        listen_on(&mut swarm, &listen)?;
         let mut book = DialBook::new(limits.clone(), Rng::fork(&random(), "dial"));
         let now = std::time::Instant::now();
         for address in bootstrap {
@@ -155,6 +162,35 @@ impl Network {
     }
 }
 
+/// A default that names both families must do on a machine that has one; a list of which nothing can be had must not.
+fn listen_on(swarm: &mut Swarm<Behaviour>, listen: &[Multiaddr]) -> Result<(), NetworkError> {
+    // All before the first is listened on: what is free of one family may be taken by our own listener of the other.
+    for address in listen {
+        let taken = |error: std::io::Error| NetworkError::Listen {
+            address: address.clone(),
+            why: error.to_string(),
+            taken: true,
+        };
+        transport::is_free(address).map_err(taken)?;
+    }
+    let mut missing = None;
+    let mut listening = 0;
+    for address in listen {
+        match swarm.listen_on(address.clone()) {
+            Ok(_) => listening += 1,
+            Err(error) => {
+                let failed = NetworkError::Listen { address: address.clone(), why: innermost(&error), taken: false };
+                if !transport::lacks_family(address) {
+                    return Err(failed);
+                }
+                tracing::warn!(%failed, "this machine has no such addresses");
+                missing.get_or_insert(failed);
+            }
+        }
+    }
+    missing.filter(|_| listening == 0).map_or(Ok(()), Err)
+}
+
 impl Shared {
     fn new(limits: Limits) -> Self {
         Self {
@@ -163,6 +199,7 @@ impl Shared {
             wishes: Mutex::new(Wishes::default()),
             wake: Notify::new(),
             counters: Counters::default(),
+            troubles: Mutex::default(),
         }
     }
 }

@@ -130,9 +130,9 @@ impl Peers {
         self.entries.keys().copied()
     }
 
-    /// The connections in use.
-    pub(super) fn active(&self) -> impl Iterator<Item = ConnectionId> {
-        self.entries.values().filter_map(|entry| entry.active)
+    /// The connections in use, and with whom.
+    pub(super) fn active(&self) -> impl Iterator<Item = (NodeId, ConnectionId)> {
+        self.entries.iter().filter_map(|(node, entry)| Some((*node, entry.active?)))
     }
 
     pub(super) fn admitted(&mut self, connection: ConnectionId, node: NodeId, peer_id: PeerId, rank: Rank) -> Verdict {
@@ -271,7 +271,7 @@ mod tests {
                     peers.admitted(connection(at), NODE, peer_id, ranks[at]);
                     peers.open(connection(at));
                 }
-                assert_eq!(peers.active().collect::<Vec<_>>(), vec![connection(first.max(second))]);
+                assert_eq!(peers.active().collect::<Vec<_>>(), vec![(NODE, connection(first.max(second)))]);
             }
         }
     }
@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(old, Verdict::Duplicate, "an earlier life does not come back");
         let ending = peers.ended(connection(1));
         assert!(matches!(ending, Some((NODE, Ending::LifeOver { next: Some(next) })) if next == connection(2)));
-        assert_eq!(peers.active().collect::<Vec<_>>(), vec![connection(2)]);
+        assert_eq!(peers.active().collect::<Vec<_>>(), vec![(NODE, connection(2))]);
     }
 
     #[test]

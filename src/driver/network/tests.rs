@@ -106,7 +106,7 @@ impl Attacker {
     async fn dial(victim: &Victim) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let invite = victim.admission.issue_invite(Duration::from_secs(60), "attacker").unwrap();
-        let admission = join(dir.path(), &invite, PATIENCE).await.unwrap();
+        let admission = join(dir.path(), &invite, Terms::default(), PATIENCE).await.unwrap();
         Self::dial_as(victim, dir, admission).await
     }
 
@@ -301,7 +301,7 @@ async fn strangers_reach_nothing_and_are_shown_out_in_time() {
         }
     }
     // A request that is too long, and one that is garbage.
-    for bytes in [&b"\xff\xff\xff\xff"[..], b"\x03\0\0\0\x01\xff\xff"] {
+    for bytes in [&b"\xff\xff\xff\xff"[..], b"\x03\0\0\0\x02\xff\xff"] {
         let (dir, admission) = stranger();
         let mut attacker = Attacker::dial_as(&victim, dir, admission).await;
         let mut stream = attacker.admit_stream().await;
@@ -342,7 +342,7 @@ async fn a_stolen_ticket_opens_nothing() {
     stream.read_exact(&mut len).await.unwrap();
     answer.resize(usize::try_from(u32::from_le_bytes(len)).unwrap(), 0);
     stream.read_exact(&mut answer).await.unwrap();
-    assert_eq!(Answer::from_bytes(&answer), Ok(Answer::Refused(Refusal::WrongPeer)));
+    assert_eq!(Answer::from_bytes(&answer), Ok(Answer::Refused(Refusal::WrongPeer, vec![])));
     drop(stream);
     assert_eq!(victim.refusal().await, Refusal::WrongPeer);
 }
@@ -370,7 +370,7 @@ async fn a_ticket_past_half_its_life_is_renewed_over_the_link() {
     let mut victim = Victim::start(Limits::default()).await;
     let dir = tempfile::tempdir().unwrap();
     let invite = victim.admission.issue_invite(Duration::from_secs(60), "member").unwrap();
-    let member = join(dir.path(), &invite, PATIENCE).await.unwrap();
+    let member = join(dir.path(), &invite, Terms::default(), PATIENCE).await.unwrap();
     victim.admission.age_ticket_of(&member);
     let old = member.expires_at();
     assert!(member.due_for_renewal().is_some());

@@ -1,13 +1,17 @@
 //! TCP + Noise + Yamux through libp2p's builder, which alone gives handshakes a deadline.
 
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
-    Swarm, SwarmBuilder, connection_limits, dns, identify, mdns, memory_connection_limits, noise, ping, tcp, yamux,
+    Multiaddr, Swarm, SwarmBuilder, connection_limits, dns, identify, mdns, memory_connection_limits, noise, ping, tcp,
+    yamux,
 };
 
 use super::NetworkError;
@@ -54,6 +58,37 @@ pub(super) fn swarm(keypair: Keypair, shared: &Arc<Shared>, mdns: bool) -> Resul
     }
 }
 
+/// Whether a port is free to be listened on. The library would share it: it sets `SO_REUSEPORT`, and then the kernel gives
+/// half of the connections to whoever else listens there, another peer perhaps that was meant to have its own port.
+pub(super) fn is_free(address: &Multiaddr) -> io::Result<()> {
+    let mut parts = address.iter();
+    let ip: Option<IpAddr> = match parts.next() {
+        Some(Protocol::Ip4(ip)) => Some(ip.into()),
+        Some(Protocol::Ip6(ip)) => Some(ip.into()),
+        _ => None,
+    };
+    match (ip, parts.next()) {
+        (Some(ip), Some(Protocol::Tcp(port @ 1..))) => match TcpListener::bind((ip, port)) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
+            // Whatever else is wrong, the library says when it tries.
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Whether the kernel, or a sandbox around this process, knows no addresses of this family. The library's error does not give
+/// the system's number, so the system is asked.
+pub(super) fn lacks_family(address: &Multiaddr) -> bool {
+    let any: IpAddr = match address.iter().next() {
+        Some(Protocol::Ip4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+        Some(Protocol::Ip6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+        _ => return false,
+    };
+    let unsupported = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    UdpSocket::bind((any, 0)).is_err_and(|error| error.raw_os_error() == Some(unsupported))
+}
+
 fn substreams() -> yamux::Config {
     let mut config = yamux::Config::default();
     config.set_max_num_streams(SUBSTREAMS);
@@ -71,7 +106,8 @@ fn behaviour(keypair: &Keypair, shared: &Arc<Shared>, mdns: bool) -> Behaviour {
             Some(bytes) => memory_connection_limits::Behaviour::with_max_bytes(bytes),
             None => memory_connection_limits::Behaviour::with_max_percentage(0.8),
         },
-        mdns: Toggle::from(mdns.then(|| on_lan(keypair)).flatten()),
+        mdns: Toggle::from(mdns.then(|| on_lan(keypair, false)).flatten()),
+        mdns6: Toggle::from(mdns.then(|| on_lan(keypair, true)).flatten()),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping::Config::new().with_interval(PING)),
         lanes: Lanes::new(Arc::clone(shared)),
@@ -88,8 +124,8 @@ fn connection_limits(limits: &Limits) -> connection_limits::ConnectionLimits {
 }
 
 /// `None` when this machine has no network to ask: the mesh works without.
-fn on_lan(keypair: &Keypair) -> Option<mdns::tokio::Behaviour> {
-    let config = mdns::Config { ttl: MDNS_LIFE, query_interval: MDNS_QUERY, enable_ipv6: false };
+fn on_lan(keypair: &Keypair, enable_ipv6: bool) -> Option<mdns::tokio::Behaviour> {
+    let config = mdns::Config { ttl: MDNS_LIFE, query_interval: MDNS_QUERY, enable_ipv6 };
     let behaviour = mdns::tokio::Behaviour::new(config, keypair.public().to_peer_id());
-    behaviour.inspect_err(|error| tracing::warn!(%error, "peers on the LAN will not be found")).ok()
+    behaviour.inspect_err(|error| tracing::warn!(%error, enable_ipv6, "peers on the LAN will not be found")).ok()
 }

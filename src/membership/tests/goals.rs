@@ -262,7 +262,14 @@ fn healthy_members_are_not_declared_dead_beside_slow_ones() {
 #[test]
 #[ignore = "all kinds of stalls on many seeds take a quarter of an hour"]
 fn healthy_members_are_never_declared_dead_beside_slow_ones() {
-    let stalls = [(Stall::Io, 3), (Stall::Freeze, 3), (Stall::Io, 10), (Stall::Freeze, 10), (Stall::Io, 20), (Stall::Freeze, 20)];
+    let stalls = [
+        (Stall::Io, 3),
+        (Stall::Freeze, 3),
+        (Stall::Io, 10),
+        (Stall::Freeze, 10),
+        (Stall::Io, 20),
+        (Stall::Freeze, 20),
+    ];
     let (mut healthy, mut slow) = (0, Vec::new());
     for seed in 1..=20 {
         for (how, stall) in stalls {
@@ -298,9 +305,7 @@ fn flaps(n: usize, slow: usize, time: u64) -> usize {
     let slow: Vec<usize> = (0..slow).collect();
     mesh.stall(&slow, Stall::Io, secs(10), secs(time));
     mesh.run(secs(time));
-    let seen = |subject: usize| {
-        (slow.len()..n).map(move |observer| (observer, subject))
-    };
+    let seen = |subject: usize| (slow.len()..n).map(move |observer| (observer, subject));
     let count = |(observer, subject): (usize, usize)| {
         mesh.counts.false_deaths.iter().filter(|death| (death.0, death.1) == (observer, subject)).count()
     };

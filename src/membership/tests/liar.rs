@@ -55,12 +55,14 @@ fn lies(seed: u8, n: usize, loss: u64) -> usize {
     let (mut old, mut told) = (Vec::new(), 0);
     for _ in 0..1_200 {
         mesh.run(Duration::from_millis(50));
-        let lies: Vec<Update> = (0..1 + rng.index(3)).map(|_| {
-            let subject = 1 + rng.index(n - 1);
-            let entry = mesh.machine_of(subject).table.me();
-            old.push(entry.update(mesh.now, true, Duration::ZERO));
-            lie(&mut rng, &mesh, subject, &old)
-        }).collect();
+        let lies: Vec<Update> = (0..1 + rng.index(3))
+            .map(|_| {
+                let subject = 1 + rng.index(n - 1);
+                let entry = mesh.machine_of(subject).table.me();
+                old.push(entry.update(mesh.now, true, Duration::ZERO));
+                lie(&mut rng, &mesh, subject, &old)
+            })
+            .collect();
         let to_all = rng.below(3) == 0;
         for to in 1..n {
             if to != dead && (to_all || rng.below(n as u64) < 2) {

@@ -1,8 +1,8 @@
 //! An open link at work: two lanes each way, in one task.
 //!
 //! Four loops share the task: each lane is read by one and written by one, so a slow disk, a full inbox or a closed window on
-//! one never holds up another. Writers gather what waits into one buffer and flush once. Two more loops watch for
-//! silence and hand on revocations.
+//! one never holds up another. Writers gather what waits into one buffer and flush once. Three more loops watch for
+//! silence, and hand on revocations and issuers.
 
 mod reading;
 mod writing;
@@ -26,7 +26,7 @@ use super::frame;
 use super::handle::Linked;
 use super::limit::Limits;
 use super::window::Window;
-use crate::driver::admission::{Admission, PublicKey, Refusal};
+use crate::driver::admission::{Admission, Member, PublicKey, Refusal};
 use crate::types::{Lane, NodeId};
 
 /// How often the round trip is measured while sync bytes are on their way.
@@ -50,7 +50,7 @@ pub(super) enum End {
     /// We wanted it closed.
     Closed(Arc<str>),
     /// One end did not let the other in.
-    Refused { why: Refusal, by_peer: bool },
+    Refused { why: Refusal, by_peer: bool, member: Option<Box<Member>> },
     /// The other of two connections to the peer is kept.
     Duplicate,
     /// The peer came for a ticket only.
@@ -64,8 +64,8 @@ impl fmt::Display for End {
             Self::Gone(why) => why.fmt(f),
             Self::Goodbye(why) => write!(f, "the peer said goodbye: {why}"),
             Self::Closed(why) => write!(f, "closed here: {why}"),
-            Self::Refused { why, by_peer: true } => write!(f, "the peer refused: {why}"),
-            Self::Refused { why, by_peer: false } => write!(f, "refused here: {why}"),
+            Self::Refused { why, by_peer: true, .. } => write!(f, "the peer refused: {why}"),
+            Self::Refused { why, by_peer: false, .. } => write!(f, "refused here: {why}"),
             Self::Duplicate => f.write_str("the other of two connections is kept"),
             Self::Served => f.write_str("the peer has got its ticket"),
         }
@@ -182,6 +182,7 @@ impl Session {
             end = self.write_sync(sync_out) => (None, end),
             end = self.watch_silence() => (None, end),
             end = self.tell_revocations(known) => (None, end),
+            end = self.tell_issuers() => (None, end),
         };
         // A goodbye and the end of the connection may overtake each other, and what was sent before them on the other lane.
         match end {
@@ -273,6 +274,25 @@ impl Session {
             for batch in new.chunks(REVOCATIONS) {
                 let bytes = bincode::encode_to_vec(batch, bincode::config::standard());
                 self.signal(frame::REVOKED, bytes.expect("plain values in memory always encode").into());
+            }
+            if changes.changed().await.is_err() {
+                return End::Closed("the peer stops".into());
+            }
+        }
+    }
+}
+
+impl Session {
+    /// There are few issuers, so each link is told all: who has lost one must know another.
+    async fn tell_issuers(&self) -> End {
+        let mut changes = self.around.admission.watch_issuers();
+        let mut known = 0;
+        loop {
+            let (new, arrivals) = self.around.admission.issuers_after(known);
+            known = arrivals;
+            if !new.is_empty() {
+                let bytes = bincode::encode_to_vec(new, bincode::config::standard());
+                self.signal(frame::ISSUERS, bytes.expect("plain values in memory always encode").into());
             }
             if changes.changed().await.is_err() {
                 return End::Closed("the peer stops".into());

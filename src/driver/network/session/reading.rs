@@ -16,7 +16,7 @@ use super::super::fault::Fault;
 use super::super::frame::{self, Assembly, Control, Piece};
 use super::super::limit::CHUNK;
 use super::{End, RENEWAL_PAUSE, Session, millis};
-use crate::driver::admission::{AdmissionError, Credential, Refusal, Revocation};
+use crate::driver::admission::{AdmissionError, Credential, IssuerCertificate, Refusal, Revocation};
 use crate::types::Lane;
 
 impl Session {
@@ -75,6 +75,11 @@ impl Session {
             Control::Renewed(bytes) => {
                 let next = decode(&bytes, frame::RENEWED)?;
                 admit::accept_renewal(&self.around.admission, next).await;
+            }
+            Control::Issuers(bytes) => {
+                let certificates = decode::<Vec<IssuerCertificate>>(&bytes, frame::ISSUERS)?;
+                let heard = self.around.admission.hear_of_issuers(&certificates);
+                heard.map_err(|_| Fault::Malformed { lane: Lane::Control, kind: frame::ISSUERS })?;
             }
             Control::Goodbye(why) => return Err(End::Goodbye(why)),
         }

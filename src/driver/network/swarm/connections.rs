@@ -1,7 +1,7 @@
 //! Connections: which is used for the link, and what the end of one means.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use libp2p::swarm::ConnectionId;
@@ -15,8 +15,17 @@ use super::super::handle::{Linked, Path};
 use super::super::link::{Command, Report};
 use super::super::peers::{Ending, Opening, Rank, Verdict};
 use super::super::session::End;
+use super::super::trouble::{Attempt, Troubles, Whom};
 use super::{Handle, Hub, Out};
+use crate::driver::admission::{Member, Refusal};
 use crate::types::NodeId;
+
+/// That one end did not let the other in, and who the other showed itself to be.
+#[derive(Clone, Copy)]
+struct Refused<'a> {
+    why: &'a Refusal,
+    member: Option<&'a Member>,
+}
 
 impl Hub {
     pub(super) fn on_report(&mut self, report: Report) {
@@ -30,7 +39,7 @@ impl Hub {
         self.swarm.behaviour_mut().lanes.admitted(connection);
         let own = *self.swarm.local_peer_id();
         let Some(handle) = self.handles.get_mut(&connection) else { return };
-        handle.issuer = admitted.hello.issuer;
+        handle.signed_by = Some(admitted.hello.credential.signed_by());
         let (peer_id, dialled) = (handle.peer_id, handle.dialled);
         let rank = Rank {
             boot: admitted.hello.boot,
@@ -38,6 +47,10 @@ impl Hub {
             attempt: if dialled { handle.attempt } else { admitted.hello.attempt },
         };
         let node = admitted.member.node;
+        if let Some((key, target)) = self.book.dialled(connection) {
+            let whom = Whom::dialled(key, target);
+            self.troubles().over(&whom);
+        }
         let failed = self.book.reached(connection, node, Instant::now());
         self.tell_failed(failed);
         match self.peers.admitted(connection, node, peer_id, rank) {
@@ -85,6 +98,7 @@ impl Hub {
         let linked = Arc::new(Linked::new(handle.peer_id, path, &self.shared.limits));
         self.peers.set_linked(connection, Arc::clone(&linked));
         self.shared.peers.write().expect("nobody panics while holding it").insert(node, Arc::clone(&linked));
+        self.troubles().linked(node, linked.peer_id);
         self.book.linked(node, Instant::now());
         self.tell(NetworkEvent::Linked { peer: node });
         self.out.push_back(Out::Activate { connection, linked, retired: None });
@@ -102,7 +116,10 @@ impl Hub {
         self.swarm.close_connection(connection);
         tracing::debug!(peer_id = %handle.peer_id, %end, "connection ended");
         self.account(connection, &handle, &end);
-        let hopeless = matches!(end, End::Refused { .. } | End::Fault(Fault::Unsupported { .. }));
+        let hopeless = match &end {
+            End::Refused { why, .. } => why.is_final(),
+            end => matches!(end, End::Fault(Fault::Unsupported { .. })),
+        };
         let why: Arc<str> = end.to_string().into();
         let now = Instant::now();
         let failed = self.book.failed(connection, &why, hopeless, now);
@@ -138,21 +155,54 @@ impl Hub {
     pub(super) fn account(&mut self, connection: ConnectionId, handle: &Handle, end: &End) {
         match end {
             End::Fault(fault) => {
+                self.note_failure(connection, handle, None, &fault.to_string());
                 self.shared.counters.faults.fetch_add(1, Ordering::Relaxed);
                 if let Some(peer) = self.peers.node_of(connection) {
                     self.tell(NetworkEvent::Fault { peer, fault: fault.clone() });
                 }
             }
-            End::Refused { why, by_peer } => {
+            End::Refused { why, by_peer, member } => {
                 self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
-                if !by_peer && !handle.dialled {
+                if !by_peer && !handle.dialled && member.is_none() {
                     self.swarm.behaviour_mut().lanes.punish(&handle.address);
                 }
-                let address = handle.address.to_string().into();
-                self.tell_of_strangers(NetworkEvent::Refused { address, by_peer: *by_peer, why: why.clone() });
+                let refused = Refused { why, member: member.as_deref() };
+                let again = !self.note_failure(connection, handle, Some(refused), &end.to_string());
+                let (peer, address) = (member.as_ref().map(|member| member.node), handle.address.to_string().into());
+                let (by_peer, why) = (*by_peer, why.clone());
+                self.tell_of_strangers(NetworkEvent::Refused { peer, address, by_peer, why, again });
             }
-            End::Gone(_) | End::Goodbye(_) | End::Closed(_) | End::Duplicate | End::Served => {}
+            End::Gone(why) => _ = self.note_failure(connection, handle, None, why),
+            End::Goodbye(_) | End::Closed(_) | End::Duplicate | End::Served => {}
         }
+    }
+
+    /// Notes a connection that led to no link, for the person who looks; `false` when that is no news.
+    fn note_failure(&self, connection: ConnectionId, handle: &Handle, refused: Option<Refused<'_>>, why: &str) -> bool {
+        let node = self.peers.node_of(connection);
+        if node.is_some_and(|node| self.peers.is_linked(node)) {
+            return true;
+        }
+        let dialled = self.book.dialled(connection).map(|(key, target)| Whom::dialled(key, target));
+        let member = refused.and_then(|refused| refused.member);
+        if dialled.is_none() && member.is_none() {
+            return true;
+        }
+        let (mut troubles, whom) = (self.troubles(), Whom::Peer(handle.peer_id));
+        // Who answered is known now.
+        dialled.iter().filter(|dialled| **dialled != whom).for_each(|dialled| troubles.over(dialled));
+        let attempt = Attempt {
+            node: member.map(|member| member.node).or(node).or_else(|| dialled.as_ref()?.node()),
+            name: member.map(|member| member.name.as_str()),
+            address: Some(&handle.address),
+            refusal: refused.map(|refused| refused.why),
+            why,
+        };
+        troubles.note(whom, &attempt, Instant::now())
+    }
+
+    pub(super) fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        self.shared.troubles.lock().expect("nobody panics while holding it")
     }
 
     pub(super) fn on_revoked(&mut self) {
@@ -163,25 +213,50 @@ impl Hub {
                 self.command(connection, Command::Close("revoked".into()));
             }
         }
+        // Who has got a ticket of another issuer meanwhile comes back with it at once.
+        let by_revoked = |handle: &Handle| handle.signed_by.is_some_and(|by| self.around.admission.is_revoked(by));
+        for (connection, _) in self.handles.iter().filter(|(_, handle)| by_revoked(handle)) {
+            self.command(*connection, Command::Close("the issuer of its ticket is revoked".into()));
+        }
     }
 
-    pub(super) fn renew(&self) {
+    /// Has our ticket renewed if it is time, or `anyway`: then at another issuer than the one that signed it, if one is linked.
+    pub(super) fn renew(&self, anyway: bool) {
         let admission = self.around.admission.clone();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = admission.renew_own() {
-                tracing::error!(%error, "this issuer could not renew its own ticket");
-            }
-        });
-        for connection in self.peers.active() {
-            self.ask_renewal(connection);
+        if admission.is_issuer() {
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = admission.renew_own(anyway) {
+                    tracing::error!(%error, "this issuer could not renew its own ticket");
+                }
+            });
+            return;
+        }
+        let Some(credential) = (if anyway { Some(admission.credential()) } else { admission.due_for_renewal() }) else {
+            return;
+        };
+        let is_issuer = |node: NodeId| admission.knows_as_issuer(node);
+        let (issuers, others): (Vec<_>, Vec<_>) = self.peers.active().partition(|(node, _)| is_issuer(*node));
+        let another = |(node, _): &&(NodeId, ConnectionId)| *node != credential.signed_by();
+        let elsewhere: Vec<_> = issuers.iter().filter(another).copied().collect();
+        // Somebody may have become an issuer whom nobody has told us of: it costs little to ask.
+        let asked = match (anyway && !elsewhere.is_empty(), issuers.is_empty()) {
+            (true, _) => elsewhere,
+            (false, false) => issuers,
+            (false, true) => others,
+        };
+        let credential = bytes::Bytes::from(credential.to_bytes());
+        for (_, connection) in asked {
+            self.command(connection, Command::Renew(credential.clone()));
         }
     }
 
     /// Asks this peer for our next ticket, if it can give one and it is time. Also done as soon as a link is up: a peer that
     /// is awake for a minute a day would otherwise never ask.
     pub(super) fn ask_renewal(&self, connection: ConnectionId) {
-        if self.handles.get(&connection).is_some_and(|handle| handle.issuer)
-            && let Some(due) = self.around.admission.due_for_renewal()
+        let admission = &self.around.admission;
+        if self.peers.node_of(connection).is_some_and(|node| admission.knows_as_issuer(node))
+            && !admission.is_issuer()
+            && let Some(due) = admission.due_for_renewal()
         {
             self.command(connection, Command::Renew(due.to_bytes().into()));
         }

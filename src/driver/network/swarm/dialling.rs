@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use libp2p::swarm::DialError;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, DialError};
 
 use super::super::dial::{Key, Target, targets};
 use super::super::event::NetworkEvent;
 use super::super::link::Command;
+use super::super::trouble::{Attempt, Whom};
 use super::{DEADLINE_MAX, Hub};
 use crate::types::{Address, NodeId};
 
@@ -23,15 +24,34 @@ impl Hub {
                 self.book.attach(&key, node, linked_at);
                 continue;
             }
-            let options = dial_options(target);
+            let options = dial_options(target.clone());
             let connection = options.connection_id();
             match self.swarm.dial(options) {
                 Ok(()) => self.book.dialling(&key, connection),
                 Err(error) => {
+                    self.note_unreached(&Whom::dialled(&key, &target), &error);
                     let failed = self.book.refused_to_dial(&key, &explain(&error), is_hopeless(&error), now);
                     self.tell_failed(failed);
                 }
             }
+        }
+    }
+
+    /// A dial came to nothing before there was a connection.
+    pub(super) fn on_dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
+        if let Some((key, target)) = self.book.dialled(connection) {
+            self.note_unreached(&Whom::dialled(key, target), error);
+        }
+        let failed = self.book.failed(connection, &explain(error), is_hopeless(error), Instant::now());
+        self.tell_failed(failed);
+    }
+
+    fn note_unreached(&self, whom: &Whom, error: &DialError) {
+        // One's own address among those given is no trouble.
+        if !matches!(error, DialError::LocalPeerId { .. }) {
+            let why = explain(error);
+            let attempt = Attempt { node: whom.node(), name: None, address: None, refusal: None, why: &why };
+            self.troubles().note(whom.clone(), &attempt, Instant::now());
         }
     }
 
@@ -102,7 +122,8 @@ pub(in super::super) fn explain(error: &DialError) -> String {
     }
 }
 
-fn innermost(error: &dyn std::error::Error) -> String {
+/// The words of the cause: those around it say little, or nothing at all.
+pub(in super::super) fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;
@@ -110,6 +131,6 @@ fn innermost(error: &dyn std::error::Error) -> String {
     error.to_string()
 }
 
-pub(super) fn is_hopeless(error: &DialError) -> bool {
+fn is_hopeless(error: &DialError) -> bool {
     matches!(error, DialError::LocalPeerId { .. } | DialError::NoAddresses)
 }

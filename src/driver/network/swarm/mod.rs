@@ -24,9 +24,9 @@ use super::limit::EVENTS_WAITING;
 use super::link::{Command, Link, Report};
 use super::peers::Peers;
 use super::session::{End, Surroundings};
+use crate::driver::admission::Admission;
 use crate::types::{Address, Boot, NodeId};
-pub(super) use dialling::explain;
-use dialling::is_hopeless;
+pub(super) use dialling::{explain, innermost};
 
 /// How often tickets are looked at.
 const RENEWAL: Duration = Duration::from_secs(60);
@@ -44,8 +44,25 @@ struct Handle {
     address: Multiaddr,
     dialled: bool,
     attempt: u64,
-    /// The peer can renew tickets.
-    issuer: bool,
+    /// The node of the issuer that signed the peer's ticket, once it is admitted.
+    signed_by: Option<NodeId>,
+}
+
+/// When our papers or others' are to be looked at.
+struct Occasions {
+    renewal: Interval,
+    revoked: watch::Receiver<u64>,
+    issuers: watch::Receiver<u64>,
+    wanted: watch::Receiver<u64>,
+}
+
+impl Occasions {
+    fn of(admission: &Admission) -> Self {
+        let mut renewal = interval(RENEWAL);
+        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (revoked, issuers) = (admission.watch_revoked(), admission.watch_issuers());
+        Self { renewal, revoked, issuers, wanted: admission.watch_wanted() }
+    }
 }
 
 /// What happens in order: a link is told before its frames are.
@@ -108,12 +125,10 @@ impl Hub {
     /// Runs until the network is told to stop or nobody listens any more.
     pub(super) async fn run(mut self, stopped: watch::Sender<bool>) {
         self.announce();
-        let mut renewal = interval(RENEWAL);
-        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut revoked = self.around.admission.watch_revoked();
+        let mut occasions = Occasions::of(&self.around.admission);
         while self.flush() && !(self.stop_at.is_some() && self.handles.is_empty() && self.out.is_empty()) {
             self.dial_due();
-            if !self.step(&mut renewal, &mut revoked).await {
+            if !self.step(&mut occasions).await {
                 break;
             }
         }
@@ -124,7 +139,7 @@ impl Hub {
     }
 
     /// Waits for whatever comes first; `false` when it is over.
-    async fn step(&mut self, renewal: &mut Interval, revoked: &mut watch::Receiver<u64>) -> bool {
+    async fn step(&mut self, occasions: &mut Occasions) -> bool {
         let deadline = if self.stop_at.is_some() { self.stop_at } else { self.book.deadline() };
         let shared = Arc::clone(&self.shared);
         let around = Arc::clone(&self.around);
@@ -134,11 +149,11 @@ impl Hub {
             Some(ended) = self.tasks.join_next() => self.on_task_ended(ended),
             () = shared.wake.notified() => self.on_wishes(),
             permit = around.events.reserve(), if !self.out.is_empty() => return permit.is_ok(),
-            changed = revoked.changed() => {
-                debug_assert!(changed.is_ok(), "we hold the admission ourselves");
-                self.on_revoked();
-            }
-            _ = renewal.tick() => self.renew(),
+            // None of them ends: we hold the admission ourselves.
+            Ok(()) = occasions.revoked.changed() => self.on_revoked(),
+            Ok(()) = occasions.issuers.changed() => self.renew(false),
+            Ok(()) = occasions.wanted.changed() => self.renew(true),
+            _ = occasions.renewal.tick() => self.renew(false),
             () = until(deadline) => return self.stop_at.is_none_or(|at| Instant::now() < at),
         }
         true
@@ -201,12 +216,7 @@ impl Hub {
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Lanes(opened)) => self.on_opened(opened),
-            SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => self.on_found(found),
-            SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Expired(gone))) => {
-                for (peer, _) in gone {
-                    self.book.forget(&Key::Found(peer));
-                }
-            }
+            SwarmEvent::Behaviour(BehaviourEvent::Mdns(event) | BehaviourEvent::Mdns6(event)) => self.on_lan(event),
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_listener_closed(&address),
             SwarmEvent::ListenerClosed { addresses, reason, .. } => {
@@ -219,8 +229,7 @@ impl Hub {
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener failed to accept"),
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
-                let failed = self.book.failed(connection_id, &explain(&error), is_hopeless(&error), Instant::now());
-                self.tell_failed(failed);
+                self.on_dial_failed(connection_id, &error);
             }
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(address = %send_back_addr, %error, "a connection was not accepted");
@@ -245,7 +254,7 @@ impl Hub {
             reports: self.reports.0.clone(),
             commands,
         };
-        let handle = Handle { commands: sender, peer_id, address, dialled, attempt: self.attempts, issuer: false };
+        let handle = Handle { commands: sender, peer_id, address, dialled, attempt: self.attempts, signed_by: None };
         self.handles.insert(connection, handle);
         self.tasks.spawn(link.run());
     }
@@ -291,12 +300,17 @@ impl Hub {
         self.around.admission.set_addresses(addresses);
     }
 
+    fn on_lan(&mut self, event: mdns::Event) {
+        match event {
+            mdns::Event::Discovered(found) => self.on_found(found),
+            mdns::Event::Expired(gone) => gone.into_iter().for_each(|(peer, _)| self.book.forget(&Key::Found(peer))),
+        }
+    }
+
     fn on_found(&mut self, found: Vec<(PeerId, Multiaddr)>) {
         let own = *self.swarm.local_peer_id();
         for (peer, address) in found {
-            if self.peers.reached_as(peer).is_some() {
-                continue;
-            }
+            // Also one that is linked already: it is found once, and may have to be dialled when the link is lost.
             let wait = if own > peer { POLITENESS } else { Duration::ZERO };
             let address = address.with_p2p(peer).unwrap_or_else(|address| address);
             self.book.add(Key::Found(peer), targets([address]), Instant::now() + wait);

@@ -1,13 +1,17 @@
 //! Tests of the room: what is let in, what is not, and what survives a crash.
 
+mod issuers;
+
 use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::invite::Secret;
-use super::message::{Answer, Request};
+use super::message::{Answer, Hello, Join, Request};
+use super::ticket::TicketBody;
 use super::*;
+use crate::types::Boot;
 
 struct Founder {
     dir: TempDir,
@@ -15,10 +19,18 @@ struct Founder {
 }
 
 fn founder() -> Founder {
+    founder_at(Clock::start())
+}
+
+fn founder_at(clock: Clock) -> Founder {
     let dir = tempfile::tempdir().unwrap();
-    let admission = Admission::open_or_mint(dir.path()).unwrap();
-    admission.set_addresses(BTreeSet::from(["/ip4/192.0.2.1/tcp/4747".parse().unwrap()]));
+    let admission = Admission::open_or_mint_at(dir.path(), clock).unwrap();
+    with_address(&admission);
     Founder { dir, admission }
+}
+
+fn with_address(admission: &Admission) {
+    admission.set_addresses(BTreeSet::from(["/ip4/192.0.2.1/tcp/4747".parse().unwrap()]));
 }
 
 impl Founder {
@@ -29,18 +41,23 @@ impl Founder {
     /// The same directory, opened again: what a kill -9 and a restart leave.
     fn reopened(&self) -> Admission {
         let admission = Admission::open(self.dir.path()).unwrap().expect("it belongs to a mesh");
-        admission.set_addresses(BTreeSet::from(["/ip4/192.0.2.1/tcp/4747".parse().unwrap()]));
+        with_address(&admission);
         admission
     }
 
     fn member(&self) -> (TempDir, Admission) {
         let dir = tempfile::tempdir().unwrap();
-        let key = NodeKey::open_or_mint(dir.path()).unwrap();
-        let invite = self.invite();
-        let joined = self.admission.redeem(&ask(&invite, &key), key.public()).unwrap();
-        let member = Admission::accept(dir.path(), key, &invite, joined).unwrap();
+        let member = joined(&self.admission, dir.path()).unwrap();
         (dir, member)
     }
+}
+
+/// A fresh peer with an invite of this issuer's, as the wire would carry it.
+fn joined(issuer: &Admission, dir: &Path) -> Result<Admission, AdmissionError> {
+    let key = NodeKey::open_or_mint(dir)?;
+    let invite = issuer.issue_invite(Duration::from_secs(60), "test")?;
+    let joined = issuer.redeem(&ask(&invite, &key), key.public())?;
+    Admission::accept(dir, key, &invite, joined)
 }
 
 fn stranger(dir: &Path) -> NodeKey {
@@ -48,7 +65,13 @@ fn stranger(dir: &Path) -> NodeKey {
 }
 
 fn ask(invite: &Invite, key: &NodeKey) -> Join {
-    Join { cluster: invite.cluster, issuer: invite.issuer, secret: invite.secret.clone(), node: key.node() }
+    Join {
+        cluster: invite.cluster,
+        issuer: invite.issuer,
+        secret: invite.secret.clone(),
+        node: key.node(),
+        terms: Terms::default(),
+    }
 }
 
 fn hello(admission: &Admission) -> Hello {
@@ -132,7 +155,7 @@ fn an_expired_ticket_is_refused_but_buys_a_new_one_from_an_issuer() {
     let shown = Hello { credential: next.clone(), ..hello(&member) };
     assert_eq!(founder.admission.check(&shown, key).unwrap().node, member.node());
     member.accept_renewal(next).unwrap();
-    assert_eq!(member.renew(&old, key), Err(Refusal::NotTheIssuer), "a member that is no issuer renews nothing");
+    assert_eq!(member.renew(&old, key), Err(Refusal::NotAnIssuer), "a member that is no issuer renews nothing");
     // Too old is too old.
     let body = TicketBody { expires_at: WallTime::from_micros(1), ..old.ticket.body.clone() };
     old.ticket = Ticket::sign(&issuer, body);

@@ -2,120 +2,25 @@
 #![cfg(feature = "net")]
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, reason = "a test with real time")]
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod addresses;
+mod harness;
+mod issuers;
+mod measures;
+mod proxy;
+mod soak;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use oxigdal_ha::config::Terms;
 use oxigdal_ha::driver::admission::{Admission, Refusal};
-use oxigdal_ha::driver::network::{JoinError, Limits, Network, NetworkEvent, NetworkHandle, NetworkSetup, join};
+use oxigdal_ha::driver::network::{JoinError, Limits, NetworkEvent, join};
 use oxigdal_ha::types::{Address, Boot, Lane, NodeId};
-use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
 
-/// No test waits longer for one thing.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A peer with its data directory.
-struct Peer {
-    dir: TempDir,
-    admission: Admission,
-    network: NetworkHandle,
-    events: mpsc::Receiver<NetworkEvent>,
-    address: Address,
-}
-
-impl Peer {
-    async fn founder() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let admission = Admission::open_or_mint(dir.path()).unwrap();
-        Self::start(dir, admission, |_| {}).await
-    }
-
-    /// Joins the mesh of `issuer` with a fresh invite.
-    async fn joiner(issuer: &Self) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let admission = issuer.admit(dir.path()).await;
-        Self::start(dir, admission, |_| {}).await
-    }
-
-    async fn admit(&self, dir: &Path) -> Admission {
-        let invite = self.admission.issue_invite(Duration::from_secs(60), "test").unwrap();
-        join(dir, &invite, PATIENCE).await.unwrap()
-    }
-
-    async fn start(dir: TempDir, admission: Admission, change: impl FnOnce(&mut NetworkSetup)) -> Self {
-        let mut setup = NetworkSetup::new(admission.clone(), Boot::new(1));
-        setup.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
-        change(&mut setup);
-        let (sender, mut events) = mpsc::channel(1024);
-        let network = Network::start(setup, sender).unwrap();
-        let address = loop {
-            match timeout(PATIENCE, events.recv()).await.unwrap().unwrap() {
-                NetworkEvent::Listening { address, advertise: true } => break address,
-                other => assert!(matches!(other, NetworkEvent::Listening { .. }), "{other:?}"),
-            }
-        };
-        Self { dir, admission, network, events, address }
-    }
-
-    fn node(&self) -> NodeId {
-        self.admission.node()
-    }
-
-    fn dial(&self, other: &Self) {
-        self.network.dial(other.node(), vec![other.address.clone()]);
-    }
-
-    async fn next(&mut self) -> NetworkEvent {
-        timeout(PATIENCE, self.events.recv()).await.expect("an event in time").expect("the network runs")
-    }
-
-    /// The next event that `pick` takes; others are passed over.
-    async fn until<T>(&mut self, mut pick: impl FnMut(&NetworkEvent) -> Option<T>) -> T {
-        loop {
-            let event = self.next().await;
-            if let Some(picked) = pick(&event) {
-                return picked;
-            }
-        }
-    }
-
-    async fn linked(&mut self, with: NodeId) {
-        self.until(|event| (*event == NetworkEvent::Linked { peer: with }).then_some(())).await;
-    }
-
-    async fn unlinked(&mut self, from: NodeId) -> String {
-        self.until(|event| match event {
-            NetworkEvent::Unlinked { peer, why } if *peer == from => Some(why.to_string()),
-            _ => None,
-        })
-        .await
-    }
-
-    async fn received(&mut self) -> (Lane, Bytes) {
-        self.until(|event| match event {
-            NetworkEvent::Received { lane, frame, .. } => Some((*lane, frame.clone())),
-            _ => None,
-        })
-        .await
-    }
-}
-
-async fn pair() -> (Peer, Peer) {
-    let mut a = Peer::founder().await;
-    let mut b = Peer::joiner(&a).await;
-    b.dial(&a);
-    a.linked(b.node()).await;
-    b.linked(a.node()).await;
-    (a, b)
-}
+use harness::{PATIENCE, Peer, pair, terms};
+use proxy::{Proxy, Slow, socket};
 
 #[tokio::test]
 async fn frames_cross_both_lanes_whole_and_in_order() {
@@ -176,95 +81,6 @@ async fn simultaneous_dials_leave_one_link_a_hundred_times() {
         b.unlinked(a.node()).await;
     }
     println!("duplicates given up: {} and {}", a.network.totals().duplicates, b.network.totals().duplicates);
-}
-
-/// A TCP proxy on loopback: it can go silent without closing, drop its connections, and be slow.
-struct Proxy {
-    address: SocketAddr,
-    blackhole: Arc<AtomicBool>,
-    tasks: tokio::task::JoinHandle<()>,
-}
-
-/// Bytes a second, and delay, each way.
-#[derive(Clone, Copy)]
-struct Slow {
-    rate: f64,
-    delay: Duration,
-}
-
-impl Proxy {
-    async fn start(to: &Address, slow: Option<Slow>) -> Self {
-        let to = socket(to);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let blackhole = Arc::new(AtomicBool::new(false));
-        let hole = Arc::clone(&blackhole);
-        let tasks = tokio::spawn(async move {
-            let mut pumps = tokio::task::JoinSet::new();
-            loop {
-                let Ok((near, _)) = listener.accept().await else { return };
-                let Ok(far) = TcpStream::connect(to).await else { continue };
-                near.set_nodelay(true).unwrap();
-                far.set_nodelay(true).unwrap();
-                let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-                pumps.spawn(pump(near_in, far_out, Arc::clone(&hole), slow));
-                pumps.spawn(pump(far_in, near_out, Arc::clone(&hole), slow));
-            }
-        });
-        Self { address, blackhole, tasks }
-    }
-
-    fn as_address(&self) -> Address {
-        Address::parse(&format!("/ip4/127.0.0.1/tcp/{}", self.address.port())).unwrap()
-    }
-
-    fn go_silent(&self) {
-        self.blackhole.store(true, Ordering::SeqCst);
-    }
-}
-
-fn socket(address: &Address) -> SocketAddr {
-    let mut parts = address.as_str().split('/').skip(1);
-    let (Some("ip4"), Some(ip), Some("tcp"), Some(port)) = (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        panic!("{address}")
-    };
-    format!("{ip}:{port}").parse().unwrap()
-}
-
-/// Copies, at most as fast as `slow` says: a small queue in front of a wire of that rate and length.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, hole: Arc<AtomicBool>, slow: Option<Slow>) {
-    let (sender, mut wire) = mpsc::channel::<(tokio::time::Instant, Vec<u8>)>(64);
-    let arrive = async move {
-        while let Some((at, bytes)) = wire.recv().await {
-            sleep_until(at).await;
-            if to.write_all(&bytes).await.is_err() {
-                return;
-            }
-        }
-    };
-    let depart = async move {
-        let mut bytes = vec![0; 8192];
-        let mut free_at = tokio::time::Instant::now();
-        while let Ok(len @ 1..) = from.read(&mut bytes).await {
-            if hole.load(Ordering::SeqCst) {
-                std::future::pending::<()>().await;
-            }
-            let now = tokio::time::Instant::now();
-            let at = match slow {
-                None => now,
-                Some(slow) => {
-                    free_at = free_at.max(now) + Duration::from_secs_f64(len as f64 / slow.rate);
-                    sleep_until(free_at).await;
-                    free_at + slow.delay
-                }
-            };
-            if sender.send((at, bytes[..len].to_vec())).await.is_err() {
-                return;
-            }
-        }
-    };
-    tokio::join!(arrive, depart);
 }
 
 #[tokio::test]
@@ -332,27 +148,76 @@ async fn an_invite_joins_once_and_each_refusal_says_why() {
     let other = Peer::founder().await;
     let invite = a.admission.issue_invite(Duration::from_secs(60), "kiosk").unwrap();
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let joined = join(one.path(), &invite, PATIENCE).await.unwrap();
+    let joined = join(one.path(), &invite, Terms::default(), PATIENCE).await.unwrap();
     assert_eq!((joined.cluster(), joined.is_issuer()), (a.admission.cluster(), false));
     // A unit file names its invite at every start.
-    assert_eq!(join(one.path(), &invite, PATIENCE).await.unwrap().node(), joined.node());
-    let refused = join(two.path(), &invite, PATIENCE).await.unwrap_err();
+    assert_eq!(join(one.path(), &invite, Terms::default(), PATIENCE).await.unwrap().node(), joined.node());
+    let refused = join(two.path(), &invite, Terms::default(), PATIENCE).await.unwrap_err();
     assert_eq!(refused.to_string(), "the issuer refused: the invite was already used");
     let short = a.admission.issue_invite(Duration::from_secs(1), "late").unwrap();
     sleep(Duration::from_millis(1100)).await;
-    let refused = join(two.path(), &short, PATIENCE).await.unwrap_err();
+    let refused = join(two.path(), &short, Terms::default(), PATIENCE).await.unwrap_err();
     assert!(matches!(refused, JoinError::Refused(Refusal::InviteExpired { .. })), "{refused}");
     let revoked = a.admission.issue_invite(Duration::from_secs(60), "mistake").unwrap();
     a.admission.revoke_invite(revoked.id()).unwrap();
-    let refused = join(two.path(), &revoked, PATIENCE).await.unwrap_err();
+    let refused = join(two.path(), &revoked, Terms::default(), PATIENCE).await.unwrap_err();
     assert_eq!(refused.to_string(), "the issuer refused: the invite was revoked");
     let elsewhere = other.admission.issue_invite(Duration::from_secs(60), "other").unwrap();
-    let refused = join(one.path(), &elsewhere, PATIENCE).await.unwrap_err();
+    let refused = join(one.path(), &elsewhere, Terms::default(), PATIENCE).await.unwrap_err();
     assert!(refused.to_string().contains("belongs to cluster"), "{refused}");
     other.network.shutdown(PATIENCE).await;
-    let unreachable = join(two.path(), &elsewhere, Duration::from_secs(1)).await.unwrap_err();
+    let unreachable = join(two.path(), &elsewhere, Terms::default(), Duration::from_secs(1)).await.unwrap_err();
     assert!(matches!(unreachable, JoinError::Unreachable { .. }), "{unreachable}");
     assert!(Admission::open(two.path()).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn members_whose_configurations_differ_are_not_linked_and_both_say_what_differs() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let admission = Admission::open_or_mint(dir.path()).unwrap();
+    let mut a = Peer::start(dir, admission, |setup| setup.terms = terms("star")).await;
+    let admission = a.admit(other.path()).await;
+    let mut b = Peer::start(other, admission.clone(), |setup| setup.terms = terms("mesh")).await;
+    b.dial(&a);
+    let refused = |event: &NetworkEvent| match event {
+        NetworkEvent::Refused { why, by_peer: false, again: false, .. } => Some(why.to_string()),
+        NetworkEvent::Linked { .. } => panic!("they differ"),
+        _ => None,
+    };
+    assert_eq!(a.until(refused).await, "the configurations differ: overlay: star here, mesh there");
+    assert_eq!(b.until(refused).await, "the configurations differ: overlay: mesh here, star there");
+    for (peer, other, name, differs) in [
+        (&a, b.node(), "test", "overlay: star here, mesh there"),
+        (&b, a.node(), "founder", "overlay: mesh here, star there"),
+    ] {
+        let told = &peer.network.not_linked()[0];
+        assert_eq!((told.node, told.name.as_deref(), told.refused), (Some(other), Some(name), true), "{told:?}");
+        assert_eq!(told.differs.to_string(), differs, "{told:?}");
+    }
+    // One of them is corrected and restarted.
+    let b_dir = b.dir;
+    b.network.shutdown(PATIENCE).await;
+    let mut b = Peer::start(b_dir, admission, |setup| {
+        (setup.terms, setup.boot) = (terms("star"), Boot::new(2));
+    })
+    .await;
+    b.dial(&a);
+    a.linked(b.node()).await;
+    b.linked(a.node()).await;
+    assert_eq!((a.network.not_linked(), b.network.not_linked()), (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_joiner_with_another_configuration_is_told_and_keeps_its_invite() {
+    let dir = tempfile::tempdir().unwrap();
+    let admission = Admission::open_or_mint(dir.path()).unwrap();
+    let a = Peer::start(dir, admission, |setup| setup.terms = terms("star")).await;
+    let (invite, joiner) =
+        (a.admission.issue_invite(Duration::from_secs(60), "x").unwrap(), tempfile::tempdir().unwrap());
+    let refused = join(joiner.path(), &invite, terms("tree"), PATIENCE).await.unwrap_err();
+    let why = "the issuer refused: the configurations differ: overlay: tree:3 here, star there";
+    assert_eq!(refused.to_string(), why);
+    assert!(join(joiner.path(), &invite, terms("star"), PATIENCE).await.is_ok());
 }
 
 #[tokio::test]

@@ -1,0 +1,181 @@
+//! What is wrong with a peer, from what it says of itself, and what to do about it.
+
+use serde_json::Value;
+
+/// What is wrong with a peer, and what to do about it.
+pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
+    let mut troubles = Vec::new();
+    let mut trouble = |what: String, advice: &str| troubles.push((what, advice.to_owned()));
+    if let Some(fault) = status["read_only"].as_object() {
+        let word = |key: &str| fault.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        trouble(
+            format!("it takes no edits: {}: {}", word("what"), word("why")),
+            "make room on the disk or replace it, then restart the peer; nothing acknowledged is lost",
+        );
+    }
+    papers(&status["admission"], &mut trouble);
+    let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
+    let not_linked = not_linked(status);
+    for one in not_linked.iter().filter(|one| one["refused"] == true) {
+        trouble(without_link(one), advice(one));
+    }
+    if members.len() <= 1 && status.pointer("/network/links").and_then(Value::as_array).is_some_and(Vec::is_empty) {
+        for one in not_linked.iter().filter(|one| one["refused"] != true) {
+            trouble(without_link(one), "look whether a peer runs there and whether the network between is whole");
+        }
+    }
+    for state in ["suspect", "dead"] {
+        let why = |member: &Value| {
+            let why = not_linked.iter().find(|one| one["node"] == member["node"] && one["refused"] != true);
+            why.map(|one| format!(" ({})", text(one, "why"))).unwrap_or_default()
+        };
+        let names: Vec<String> = members
+            .iter()
+            .filter(|member| member["state"] == state)
+            .map(|member| format!("{}{}", text(member, "name"), why(member)))
+            .collect();
+        if !names.is_empty() {
+            let advice =
+                "look whether it runs and whether the network between is whole; its edits arrive when it is back";
+            trouble(format!("{state}: {}", names.join(", ")), advice);
+        }
+    }
+    let orphans = status["orphans"].as_u64().unwrap_or_default();
+    if orphans > 0 {
+        trouble(
+            format!("{orphans} changes wait for others that they build on"),
+            "they are asked for; look again in a while",
+        );
+    }
+    let refused = status["refused"].as_u64().unwrap_or_default();
+    if refused > 0 {
+        trouble(
+            format!("{refused} changes were refused as malformed"),
+            "a member sends what no correct peer sends; its log names it: consider `oxigdal-ha revoke`",
+        );
+    }
+    troubles
+}
+
+fn papers(papers: &Value, trouble: &mut impl FnMut(String, &str)) {
+    let (until, by) = (text(papers, "ticket_until"), text(papers, "signed_by"));
+    match text(papers, "standing") {
+        "expired" => trouble(
+            format!("its ticket expired at {until}: nobody lets it in until an issuer renews it"),
+            "an issuer must run and be within reach; if none is left, make a member one: `oxigdal-ha key issuer --help`",
+        ),
+        "issuer_revoked" => trouble(
+            format!("its ticket is worthless: the issuer on node {by} that signed it is revoked"),
+            "get an invite from another issuer: `oxigdal-ha key renew --invite INVITE`",
+        ),
+        "revoked" => trouble(
+            "it is expelled from the mesh".to_owned(),
+            "its documents can be read here; to come back it needs a data directory of its own anew, and an invite",
+        ),
+        _ if papers["overdue"] == true => trouble(
+            format!("its ticket is good until {until} and should have been renewed: no issuer was reached"),
+            "see `oxigdal-ha key issuer list`; to make another member an issuer: `oxigdal-ha key issuer --help`",
+        ),
+        _ => {}
+    }
+    if papers["issuer_ends"] == true {
+        let until = text(papers, "issuer_until");
+        trouble(
+            format!("it is an issuer until {until} only, and the root key is elsewhere"),
+            "renew its certificate: `oxigdal-ha key issuer request`, sign, install",
+        );
+    }
+}
+
+/// With whom the peer is not linked though it was tried lately.
+pub(crate) fn not_linked(status: &Value) -> &[Value] {
+    status.pointer("/network/not_linked").and_then(Value::as_array).map_or(&[][..], Vec::as_slice)
+}
+
+/// Somebody who is not linked, and why.
+pub(crate) fn without_link(one: &Value) -> String {
+    let who = match (text(one, "name"), text(one, "node")) {
+        ("", "") => "somebody".to_owned(),
+        ("", node) => format!("node {node}"),
+        (name, node) => format!("{name} ({node})"),
+    };
+    let at = match text(one, "address") {
+        "" => String::new(),
+        address => format!(" at {address}"),
+    };
+    format!("not linked with {who}{at}: {}", text(one, "why"))
+}
+
+fn advice(refused: &Value) -> &'static str {
+    if refused["differs"].as_array().is_some_and(|differs| !differs.is_empty()) {
+        "all peers must have this alike: correct the settings of the one that is wrong and restart it; \
+         `oxigdal-ha config print --origin` says where its value comes from"
+    } else {
+        "it is tried again; if it should be a member, look at `oxigdal-ha key` on both"
+    }
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_alone_says_whom_it_cannot_reach() {
+        let alone = serde_json::json!({
+            "members": [{ "state": "alive" }],
+            "network": { "links": [], "not_linked": [{ "refused": false, "address": "/dns/a", "why": "no route" }] },
+        });
+        assert_eq!(troubles(&alone)[0].0, "not linked with somebody at /dns/a: no route");
+    }
+
+    #[test]
+    fn papers_that_are_worthless_or_soon_will_be_are_told() {
+        let told = |papers: Value| troubles(&serde_json::json!({ "admission": papers }));
+        let until = "2026-12-01T00:00:00.000Z";
+        let good =
+            serde_json::json!({ "standing": "good", "overdue": false, "issuer_ends": false, "ticket_until": until });
+        assert_eq!(told(good.clone()), []);
+        for (key, value, words) in [
+            ("standing", "expired".into(), "expired at 2026-12-01"),
+            ("standing", "issuer_revoked".into(), "is revoked"),
+            ("standing", "revoked".into(), "is expelled"),
+            ("overdue", true.into(), "should have been renewed"),
+            ("issuer_ends", true.into(), "the root key is elsewhere"),
+        ] {
+            let mut papers = good.clone();
+            papers[key] = value;
+            let told = told(papers);
+            assert!(told.len() == 1 && told[0].0.contains(words), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn a_healthy_peer_has_no_troubles_and_a_sick_one_each_of_its_own() {
+        let healthy =
+            serde_json::json!({ "read_only": null, "orphans": 0, "refused": 0, "members": [{ "state": "alive" }] });
+        assert_eq!(troubles(&healthy), []);
+        let sick = serde_json::json!({
+            "read_only": { "kind": "full", "what": "write", "why": "no space" }, "orphans": 2, "refused": 1,
+            "members": [{ "state": "dead", "name": "b", "node": "2" }, { "state": "dead", "name": "c", "node": "3" }],
+            "network": { "links": [], "not_linked": [
+                { "refused": true, "name": "d", "node": "4", "address": "/dns/d", "why": "the configurations differ" },
+                { "refused": false, "node": "3", "why": "connection refused" },
+            ] },
+        });
+        let told: Vec<String> = troubles(&sick).into_iter().map(|(what, _)| what).collect();
+        assert_eq!(
+            told,
+            [
+                "it takes no edits: write: no space",
+                "not linked with d (4) at /dns/d: the configurations differ",
+                "dead: b, c (connection refused)",
+                "2 changes wait for others that they build on",
+                "1 changes were refused as malformed"
+            ]
+        );
+    }
+}
