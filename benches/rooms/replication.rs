@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use oxigdal_ha::machine::{Cx, Machine as _, Op, Rng};
-use oxigdal_ha::replication::{Config, Event, Message, Replication, Timer};
+use oxigdal_ha::replication::{Config, Event, Kept, Message, Replication, Timer};
 use oxigdal_ha::types::{Actor, Hlc, Lane, Mint, NodeId, Now, Position, SegmentId, Time, Topic, WallTime};
 use oxigdal_ha::wal::{self, Scanner, Writer};
 use oxigdal_ha::wire::{self, Kind};
@@ -96,7 +96,8 @@ impl Pair {
                 };
                 self.sent.push_back((1 - at, lane, sent));
             }
-            Op::Persist(record, wait) => {
+            Op::Persist(Kept::Branch(branch), _) => unreachable!("nobody writes a second branch here: {branch:?}"),
+            Op::Persist(Kept::Entry(record), wait) => {
                 let position = match self.between {
                     Between::Nothing => Position { segment: SegmentId::new(1), offset: 0, len: 0 },
                     Between::Bytes => {

@@ -53,7 +53,7 @@ impl Ours {
                 Op::Emit(Event::Died { member: subject, .. }) => {
                     out.verdicts.push((member(subject.as_bytes()), true));
                 }
-                Op::Emit(Event::Joined { member: subject }) => {
+                Op::Emit(Event::Joined { member: subject, .. }) => {
                     out.verdicts.push((member(subject.as_bytes()), false));
                 }
                 Op::Emit(_) => {}

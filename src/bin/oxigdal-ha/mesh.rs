@@ -167,4 +167,3 @@ fn terms(status: &Value) -> String {
     let terms = status.pointer("/host/terms").and_then(Value::as_object).into_iter().flatten();
     terms.map(|(key, value)| format!("{key} {}", value.as_str().unwrap_or_default())).collect::<Vec<_>>().join(", ")
 }
-}
