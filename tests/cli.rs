@@ -232,6 +232,7 @@ fn a_peer_is_refused_what_it_cannot_use() {
         (&["--listen", "here"], "`network.listen`"),
         (&["--join", "oxha1nonsense"], "oxha1nonsense"),
         (&["--log-level", "much=too=loud"], "`log.level`"),
+        (&["--log-level", "infoo"], "expected error, warn, info, debug, trace, or directives"),
         (&["--topology", &topology, "--name", "nobody"], "has no node \"nobody\""),
         (&["--topology", &topology], "--name"),
     ] {
@@ -239,6 +240,32 @@ fn a_peer_is_refused_what_it_cannot_use() {
         assert_eq!((refused.code, refused.out.as_str()), (2, ""), "{args:?}: {refused:?}");
         assert!(refused.err.contains(words), "{args:?}: {}", refused.err);
     }
+}
+
+#[test]
+fn a_peer_does_not_start_half_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = |args: &[&str]| finished(&mut command(dir.path(), &[&["run", "--api", "127.0.0.1:0"], args].concat()));
+    // Founding a mesh of its own is not what somebody wants who names the address of another's.
+    let refused = start(&["--listen", "/ip4/127.0.0.1/tcp/0", "--join", "127.0.0.1:4747"]);
+    let told =
+        "error: oxigdal-ha-data belongs to no mesh yet, and an address alone lets nobody in\n  hint: get an invite ";
+    assert!(refused.code == 1 && refused.err.contains(told), "{}", refused.err);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let held = std::net::TcpListener::bind(taken).unwrap();
+    let refused = start(&["--listen", &taken.to_string()]);
+    assert!(
+        refused.code == 1 && refused.err.contains("already in use") && refused.err.contains("hint: "),
+        "{}",
+        refused.err
+    );
+    drop(held);
+    let named = finished(&mut command(dir.path(), &["run", "--api", "somewhere:4748"]));
+    assert!(named.code == 2 && named.err.contains("`api.listen`"), "{}", named.err);
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let refused = start(&["--data-dir", "file"]);
+    assert_eq!(refused.err, "error: cannot create file/log: Not a directory (os error 20)\n");
+    assert!(!dir.path().join("oxigdal-ha-data/ticket").exists(), "it founded no mesh on the way");
 }
 
 #[test]

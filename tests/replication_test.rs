@@ -202,11 +202,16 @@ fn a_peer_without_a_ticket_of_the_mesh_gets_nothing() {
         let mesh = Mesh::of(1).await;
         let home = tempfile::tempdir().unwrap();
         let address = mesh.peers[0].listening()[0].to_string();
+        let refused =
+            Peer::start(config(home.path(), "stranger", Some(&address))).await.map_err(Error::from).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NotAdmitted, "an address alone lets nobody in: {refused}");
+        // It founds a mesh of its own, and knocks as a member of that.
+        Peer::start(config(home.path(), "stranger", None)).await.unwrap().shutdown(Duration::from_secs(5)).await;
         let stranger = Peer::start(config(home.path(), "stranger", Some(&address))).await.unwrap();
         mesh.peers[0].put(id("secret"), json!({})).await.unwrap();
         tokio::time::sleep(Duration::from_secs(2)).await;
         let seen = report(&stranger).await.node;
-        assert_eq!((seen.members.len(), seen.documents), (1, 0), "it founded a mesh of its own and sees nobody else");
+        assert_eq!((seen.members.len(), seen.documents), (1, 0), "it sees nobody else");
         assert_eq!(report(&mesh.peers[0]).await.node.members.len(), 1);
         stranger.shutdown(Duration::from_secs(5)).await;
         mesh.end().await;

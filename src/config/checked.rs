@@ -172,9 +172,14 @@ impl Values {
 
     fn api(&self) -> Result<Api, Error> {
         Ok(Api {
-            listen: self.check("api.listen", |text| match text {
+            listen: self.check("api.listen", |given| match given {
                 "" => Ok(None),
-                text => text.parse().map(Some).map_err(|_| "expected an IP address and a port, such as 127.0.0.1:4748"),
+                text => {
+                    // The one name that needs no looking up.
+                    let text = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+                    let text = text.as_deref().unwrap_or(given);
+                    text.parse().map(Some).map_err(|_| "expected an IP address and a port, such as 127.0.0.1:4748")
+                }
             })?,
         })
     }

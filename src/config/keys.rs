@@ -59,7 +59,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("node", "Who this peer is, and where it keeps its data."),
     ("network", "How peers reach each other."),
     ("api", "The local HTTP interface, for clients on this machine."),
-    ("overlay", "Who exchanges data with whom. All peers of a mesh must agree on kind and arity."),
+    (
+        "overlay",
+        "Who exchanges data with whom. All peers of a mesh must agree on kind and arity: those that differ are not linked.",
+    ),
     (
         "membership",
         "Who is alive. A profile sets the periods; single ones may be set here. Peers should agree on them.",

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::admission::{AdmissionError, FileError, Refusal};
 use super::disk::OpenError;
@@ -40,6 +41,12 @@ pub enum StartError {
     /// The mesh did not let this peer in.
     #[error("cannot join: {0}")]
     Join(#[from] JoinError),
+    /// A fresh directory and addresses to join, but no invite.
+    #[error("{} belongs to no mesh yet, and an address alone lets nobody in", dir.display())]
+    NoInvite {
+        /// The data directory.
+        dir: PathBuf,
+    },
     /// An entry of the configuration's `network` section cannot be used.
     #[error("`{key}`: {text:?}: {why}")]
     Address {
@@ -84,7 +91,7 @@ impl From<StartError> for Error {
             StartError::Join(JoinError::Refused(Refusal::Differs(_))) => ErrorKind::Config,
             StartError::Join(JoinError::Unreachable { .. } | JoinError::Network(_)) => ErrorKind::Network,
             StartError::Join(JoinError::Admission(AdmissionError::File(_))) => ErrorKind::Damaged,
-            StartError::Join(_) => ErrorKind::NotAdmitted,
+            StartError::Join(_) | StartError::NoInvite { .. } => ErrorKind::NotAdmitted,
             StartError::Address { .. } | StartError::Meta(_) => ErrorKind::Config,
             _ => ErrorKind::Disk,
         };

@@ -316,7 +316,11 @@ impl Link {
     pub(super) async fn report(&self) -> Result<Report, Error> {
         match self.command(Command::Status).await? {
             Outcome::Status(node) => {
-                let (host, network) = (self.facts.host(self.phase()), self.facts.links());
+                let (host, mut network) = (self.facts.host(self.phase()), self.facts.links());
+                for one in network.not_linked.iter_mut().filter(|one| one.name.is_none()) {
+                    let known = node.members.iter().find(|member| Some(member.node) == one.node);
+                    one.name = known.map(|member| member.meta.name.clone());
+                }
                 Ok(Report { node: *node, host, network, admission: self.facts.admission.papers() })
             }
             other => unreachable!("Status was answered by {other:?}"),

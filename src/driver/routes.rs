@@ -8,7 +8,7 @@ use libp2p::multiaddr::Protocol;
 
 use super::admission::{Admission, Invite};
 use super::failure::StartError;
-use super::network::{NetworkSetup, join};
+use super::network::{NetworkSetup, are_free, join};
 use super::remembered::Remembered;
 use crate::config::{self, Terms};
 use crate::types::{Address, Boot};
@@ -58,11 +58,19 @@ impl Routes {
         })
     }
 
-    /// The membership of this directory: as it is, by redeeming the first invite, or as the founder of a mesh of its own.
+    /// Whether the ports to listen on are free: asked before anything is done that cannot be done again, such as redeeming
+    /// an invite.
+    pub(super) fn check(&self) -> Result<(), StartError> {
+        Ok(are_free(&self.listen)?)
+    }
+
+    /// The membership of this directory: as it is, by redeeming the first invite, or as the founder of a mesh of its own. Whoever
+    /// names addresses to join means another's mesh.
     pub(super) async fn admit(&self, dir: &Path, terms: Terms) -> Result<Admission, StartError> {
         match self.invites.first() {
             Some(invite) => Ok(join(dir, invite, terms, JOIN_MAX).await?),
-            None => Ok(Admission::open_or_mint(dir)?),
+            None if self.bootstrap.is_empty() => Ok(Admission::open_or_mint(dir)?),
+            None => Admission::open(dir)?.ok_or_else(|| StartError::NoInvite { dir: dir.to_owned() }),
         }
     }
 

@@ -1,7 +1,8 @@
 //! From a configuration to a running peer: lock, identity, interface, log, network, loop, in this order.
 //!
 //! The lock comes first, so that a second process on the same directory changes nothing. The HTTP interface comes before the
-//! log is read, so that probes are answered while a long log boots. The network comes last: a peer that is heard has read
+//! log is read, so that probes are answered while a long log boots; its port is taken, and those for peers are looked at, before
+//! an invite is used up. The network comes last: a peer that is heard has read
 //! its log and has written down that a new life begins.
 
 use std::net::SocketAddr;
@@ -50,11 +51,12 @@ impl Peer {
             blocking(move || open(&dir)).await??
         };
         let routes = Routes::of(&config.network)?;
-        let admission = routes.admit(&dir, config.cluster.terms()).await?;
+        routes.check()?;
         let bound = match config.api.listen {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
+        let admission = routes.admit(&dir, config.cluster.terms()).await?;
         let api = bound.as_ref().map(|(_, address)| *address);
         if let Some(address) = api.filter(|address| !address.ip().is_loopback()) {
             tracing::warn!(%address, "the HTTP interface is within reach of other machines, and is not encrypted");

@@ -31,7 +31,8 @@ fn a_second_issuer_admits_peers_when_the_founder_is_killed_for_good() {
     let at = |name: &str| dir.path().join(name);
     let founder = Place::on_loopback(dir.path(), "founder").start(None);
     let second = Place::on_loopback(dir.path(), "second").start(Some(&founder.invite()));
-    wait_for("both are linked", || second.members("alive") == 2);
+    let fourth = Place::on_loopback(dir.path(), "fourth").start(Some(&founder.invite()));
+    wait_for("all are linked", || second.members("alive") == 3);
     std::fs::create_dir(at("stick")).unwrap();
     let (moved, _) = offline(dir.path(), &["key", "root", "move", "stick", "--data-dir", "founder"]);
     assert!(moved.starts_with("the root key is now stick/root.key"), "{moved}");
@@ -56,12 +57,17 @@ fn a_second_issuer_admits_peers_when_the_founder_is_killed_for_good() {
 
     founder.kill();
     let third = Place::on_loopback(dir.path(), "third").start(Some(&second.invite()));
-    wait_for("the new peer is linked", || {
-        third.members("alive") == 2
-            && third.ask(&["status"])["network"]["links"][0]["node"] == second.ask(&["status"])["node"]
-    });
+    wait_for("the new peer is linked", || third.members("alive") == 3);
     let renewed = third.ask(&["key", "renew"]);
     assert_eq!(renewed["signed_by"], second.ask(&["status"])["node"]);
     let papers = third.ask(&["status"])["admission"].clone();
     assert_eq!((&papers["standing"], &papers["overdue"]), (&json!("good"), &json!(false)), "{papers}");
+
+    // It turns out that the founder was stolen. Whose ticket it signed is out, says so, and comes back with an invite.
+    printed(&second, &["revoke", &node, "--issuer"]);
+    wait_for("the fourth knows", || printed(&fourth, &["status"]).contains("its ticket is worthless"));
+    wait_for("nobody is linked with it", || second.ask(&["status"])["network"]["links"].as_array().unwrap().len() == 1);
+    let back = fourth.ask(&["key", "renew", "--invite", &second.invite()]);
+    assert_eq!(back["signed_by"], second.ask(&["status"])["node"]);
+    wait_for("it is linked again", || second.ask(&["status"])["network"]["links"].as_array().unwrap().len() == 2);
 }

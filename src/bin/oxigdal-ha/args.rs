@@ -1,6 +1,5 @@
 //! The arguments, as clap reads them.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -112,8 +111,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "INVITE|ADDR")]
     pub(crate) join: Vec<String>,
     /// Where to serve the local HTTP interface
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) api: Option<SocketAddr>,
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) api: Option<String>,
     /// The overlay: star, mesh, tree or tree:ARITY. All peers must have the same
     #[arg(long)]
     pub(crate) overlay: Option<Policy>,
@@ -370,7 +369,7 @@ pub(crate) enum InviteCommand {
         /// For whom, in your own words
         #[arg(long, default_value = "")]
         name: String,
-        /// How long it is good, such as 30min or 24h
+        /// How long it is good, such as 30min, 24h or 7d
         #[arg(long, default_value = "1h", value_name = "TIME", value_parser = seconds)]
         ttl: u64,
     },
@@ -444,8 +443,11 @@ pub(crate) struct Completions {
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// Whole seconds of a text such as `30min`.
+/// Whole seconds of a text such as `30min` or `7d`.
 fn seconds(text: &str) -> Result<u64, String> {
+    if let Some(days) = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok()).filter(|days| *days > 0) {
+        return Ok(u64::from(days) * 86_400);
+    }
     let time = oxigdal_ha::topology::duration(text).map_err(|error| error.to_string())?;
     if time.subsec_nanos() == 0 && !time.is_zero() {
         Ok(time.as_secs())

@@ -162,11 +162,14 @@ impl Client {
         let status = response.status();
         let body: Option<Value> = response.body_mut().read_json().ok();
         let message = body.as_ref().and_then(|body| body.pointer("/error/message")).and_then(Value::as_str);
+        if (status, &self.token_file) == (StatusCode::UNAUTHORIZED, &None) {
+            let words = "this needs the peer's token, and there is none in";
+            return Failure::new(format_args!("{words} {TOKEN_FILE}")).hint(
+                "name it with --token-file or OXIGDAL_HA_TOKEN: the file api-token in the peer's data directory",
+            );
+        }
         let failure = Failure::new(message.map_or_else(|| format!("{} answered {status}", self.api), str::to_owned));
         match (status, &self.token_file) {
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, None) => {
-                failure.hint("give the peer's token: --token-file DATA-DIR/api-token, or OXIGDAL_HA_TOKEN")
-            }
             (StatusCode::UNAUTHORIZED, Some(file)) => {
                 failure.hint(format!("the token was read from {}: is it the one of this peer?", file.display()))
             }

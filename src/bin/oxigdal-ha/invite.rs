@@ -70,9 +70,13 @@ pub(crate) fn revoke(arguments: &Revoke, output: Output) -> Result {
     if !arguments.issuer {
         spare_issuers(&client, node)?;
     }
+    let members: Vec<Value> = client.get("/v1/members", &[])?;
     let answer: Value = client.send("POST", "/v1/revoked", &[], &json!({ "node": node }))?;
     if output.json {
         return output.value(&answer);
+    }
+    if !members.iter().any(|member| member["node"] == node.as_str()) {
+        output.line("note: no member with this id is known here")?;
     }
     output.line(format_args!("{node} is expelled: its links close as the word spreads, and it is not let in again"))
 }

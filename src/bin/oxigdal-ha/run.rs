@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 use std::time::Duration;
 
 use oxigdal_ha::config::{self, Config, Flags, LogFormat};
+use oxigdal_ha::driver::admission::Invite;
 use oxigdal_ha::driver::{Peer, Stop};
 use oxigdal_ha::topology::{Policy, Role};
 use oxigdal_ha::{Error, ErrorKind};
@@ -60,7 +61,7 @@ fn flags(arguments: &Run) -> Result<Flags> {
     for (flag, key, value) in [
         ("--name", "node.name", arguments.name.clone()),
         ("--data-dir", "node.data-dir", arguments.data_dir.as_ref().map(|dir| dir.display().to_string())),
-        ("--api", "api.listen", arguments.api.map(|api| api.to_string())),
+        ("--api", "api.listen", arguments.api.clone()),
         ("--log-level", "log.level", arguments.log_level.clone()),
     ] {
         flags = value.into_iter().fold(flags, |flags, value| flags.set(flag, key, value));
@@ -85,8 +86,8 @@ fn overlay(flags: Flags, flag: &str, policy: Policy) -> Flags {
 
 /// Text for people, JSON for machines; on standard error, since standard output belongs to answers.
 fn log_to_stderr(config: &Config) -> Result {
-    let filter = EnvFilter::try_new(&config.log.level)
-        .map_err(|error| Failure::usage(format_args!("`log.level` = {:?}: {error}", config.log.level)))?;
+    let filter = filter(&config.log.level)
+        .map_err(|why| Failure::usage(format_args!("`log.level` = {:?}: {why}", config.log.level)))?;
     let people = match config.log.format {
         LogFormat::Text => true,
         LogFormat::Json => false,
@@ -99,6 +100,22 @@ fn log_to_stderr(config: &Config) -> Result {
         builder.json().flatten_event(true).init();
     }
     Ok(())
+}
+
+/// A level is for this program; libraries then tell what is wrong, and nothing else. Directives say all themselves.
+fn filter(level: &str) -> std::result::Result<EnvFilter, String> {
+    let directives = match level {
+        "off" | "error" => level.to_owned(),
+        "warn" | "info" | "debug" | "trace" => format!("warn,oxigdal_ha={level}"),
+        // A lone word would be taken for a module, and silence everything.
+        word if !word.contains(['=', ',']) => {
+            return Err(
+                "expected error, warn, info, debug, trace, or directives such as oxigdal_ha::driver=debug".into()
+            );
+        }
+        directives => directives.to_owned(),
+    };
+    EnvFilter::try_new(directives).map_err(|error| error.to_string())
 }
 
 async fn serve(config: Config, stop_with_stdin: bool, output: Output) -> Result {
@@ -144,7 +161,11 @@ fn refused(error: Error, join: &[String]) -> Failure {
         }
         ErrorKind::Network if !join.is_empty() => failure
             .hint("does the peer that made the invite run, and is one of the addresses in it within reach from here?"),
-        ErrorKind::NotAdmitted if !join.is_empty() => failure
+        ErrorKind::NotAdmitted if !join.iter().any(|entry| Invite::looks_like(entry)) => failure.hint(
+            "get an invite from a member of that mesh with `oxigdal-ha invite issue` there, and give it to --join; \
+             the first peer of a mesh starts without --join",
+        ),
+        ErrorKind::NotAdmitted => failure
             .hint("an invite is good once and for a limited time: ask for a new one with `oxigdal-ha invite issue`"),
         _ => failure,
     }

@@ -52,7 +52,7 @@ pub enum OpenError {
         holder: Option<u32>,
     },
     /// The system refused.
-    #[error("{what} {}: {error}", path.display())]
+    #[error("cannot {what} {}: {error}", path.display())]
     Io {
         /// What was tried.
         what: &'static str,

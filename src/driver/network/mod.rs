@@ -162,17 +162,26 @@ impl Network {
     }
 }
 
+/// Whether nobody listens on these addresses.
+///
+/// # Errors
+/// [`NetworkError::Listen`] names the first that is taken.
+pub(super) fn are_free(listen: &[Multiaddr]) -> Result<(), NetworkError> {
+    for address in listen {
+        let (address, taken) = (address.clone(), true);
+        transport::is_free(&address).map_err(|error| NetworkError::Listen {
+            address,
+            why: error.to_string(),
+            taken,
+        })?;
+    }
+    Ok(())
+}
+
 /// A default that names both families must do on a machine that has one; a list of which nothing can be had must not.
 fn listen_on(swarm: &mut Swarm<Behaviour>, listen: &[Multiaddr]) -> Result<(), NetworkError> {
     // All before the first is listened on: what is free of one family may be taken by our own listener of the other.
-    for address in listen {
-        let taken = |error: std::io::Error| NetworkError::Listen {
-            address: address.clone(),
-            why: error.to_string(),
-            taken: true,
-        };
-        transport::is_free(address).map_err(taken)?;
-    }
+    are_free(listen)?;
     let mut missing = None;
     let mut listening = 0;
     for address in listen {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::invite::Secret;
-use super::message::{Answer, Hello, Join, Request};
+use super::message::{Answer, Hello, Join, Request, VERSION};
 use super::ticket::TicketBody;
 use super::*;
 use crate::types::Boot;
@@ -366,8 +366,10 @@ fn damaged_files_are_named_and_never_replaced() {
 
 quickcheck::quickcheck! {
     fn no_bytes_make_the_decoders_panic(bytes: Vec<u8>) -> bool {
-        let mut versioned = vec![1];
+        let mut versioned = vec![u8::try_from(VERSION).unwrap()];
         versioned.extend(&bytes);
+        let config = bincode::config::standard().with_limit::<4096>();
+        _ = bincode::decode_from_slice::<(IssuerRequest, IssuerCertificate), _>(&bytes, config);
         _ = (Request::from_bytes(&versioned), Answer::from_bytes(&versioned), Ledger::from_bytes(&bytes));
         // Some of them are requests, such as one that is all zeros behind its version.
         _ = Request::from_bytes(&bytes);

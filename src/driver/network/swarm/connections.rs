@@ -191,10 +191,12 @@ impl Hub {
         let (mut troubles, whom) = (self.troubles(), Whom::Peer(handle.peer_id));
         // Who answered is known now.
         dialled.iter().filter(|dialled| **dialled != whom).for_each(|dialled| troubles.over(dialled));
+        // The port that a peer dials from is nobody's address.
+        let from = handle.address.iter().take(1).collect();
         let attempt = Attempt {
             node: member.map(|member| member.node).or(node).or_else(|| dialled.as_ref()?.node()),
-            name: member.map(|member| member.name.as_str()),
-            address: Some(&handle.address),
+            name: member.map(|member| member.name.as_str()).filter(|name| !name.is_empty()),
+            address: Some(if handle.dialled { &handle.address } else { &from }),
             refusal: refused.map(|refused| refused.why),
             why,
         };
