@@ -19,7 +19,9 @@ pub(crate) fn bench(c: &mut Criterion<Cpu>) {
     group.sample_size(10);
     let edits = "[[edits]]\ndocs = 20\nrate = \"10/s\"\nshared = \"50%\"\n";
     let cases = [
-        ("1,000 quiet peers in a tree, whole nodes", scenario(1_000, "tree:8", 60, "")),
+        // The difference between the two is what a formed and quiet mesh costs.
+        ("200 quiet peers form and live for 60 s", scenario(200, "tree:8", 60, "")),
+        ("200 quiet peers form and live for 180 s", scenario(200, "tree:8", 180, "")),
         ("5 peers that edit, full mesh", scenario(5, "mesh", 60, edits)),
         ("20 peers that edit, star", scenario(20, "star", 60, edits)),
     ];
