@@ -42,6 +42,7 @@ scenarios! {
     one_way_cut "one-way-cut" 2;
     partition_heal "partition-heal" 2;
     power_loss "power-loss" 2;
+    rolled_back "rolled-back" 2;
     rolling_restart "rolling-restart" 2;
     slow_members "slow-members" 1;
     star_hub_dies "star-hub-dies" 2;

@@ -391,6 +391,41 @@ fn a_full_pool_gives_up_bytes_and_loses_nothing() {
 }
 
 #[test]
+fn what_waits_comes_again_when_its_entries_got_another_name() {
+    let entries = chain(60);
+    for (orphans_max, from, at_work) in [(3, 1, false), (1_000, 5, false), (3, 5, true), (1_000, 1, true)] {
+        let mut host = Host::with(9, Config { orphans_max, ..Config::default() });
+        let (rest, waiting): (Vec<_>, Vec<_>) =
+            entries.iter().cloned().partition(|(log, ..)| *log == self::log(actor(1)));
+        for entry in &waiting {
+            host.deliver(entry.clone());
+            if !at_work {
+                host.work();
+            }
+        }
+        host.documents.give_way(log(actor(2)), Seq::new(from));
+        host.work();
+        let rename = |(log, seq, body): &(LogId, Seq, Bytes)| match seq.value().checked_sub(from) {
+            Some(behind) if *log == self::log(actor(2)) => {
+                let actor = Actor { mint: Mint::new(7), ..log.actor };
+                (self::log(actor), Seq::new(behind + 1), body.clone())
+            }
+            _ => (*log, *seq, body.clone()),
+        };
+        let renamed: Vec<_> = entries.iter().map(rename).collect();
+        let moved = renamed.iter().filter(|(log, ..)| log.actor.mint == Mint::new(7));
+        moved.for_each(|entry| host.deliver(entry.clone()));
+        rest.into_iter().for_each(|entry| host.deliver(entry));
+        host.work();
+        host.rereads.retain(|(log, seq)| *log != self::log(actor(2)) || seq.value() < from);
+        host.reread(&renamed);
+        assert_eq!(host.get("d").unwrap().as_object().unwrap().len(), 59);
+        assert_eq!((host.documents.view().orphans(), host.documents.view().refused()), (0, 0));
+        assert!(!host.documents.view().busy());
+    }
+}
+
+#[test]
 fn what_waits_for_long_gives_up_its_bytes_and_comes_again() {
     let entries = chain(12);
     let mut host = Host::new(9);

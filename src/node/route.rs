@@ -73,7 +73,7 @@ impl Node {
     fn on_replication_event(&mut self, now: Now, event: replication::Event) {
         use replication::Event as E;
         match event.clone() {
-            E::Originated { token, log, seq, hlc } => {
+            E::Originated { token, log, seq, hlc, .. } => {
                 let stamp = documents::Stamp { log, seq, hlc };
                 self.shared.step(now, |cx| self.documents.on_originated(cx, documents::Token(token), stamp));
             }

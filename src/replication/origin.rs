@@ -106,7 +106,9 @@ impl Replication {
         let entry = self.logs.settle(at, seq, position, self.config.cache_bytes);
         let weight = entry.weight();
         match wait {
-            Wait::Originated { token, .. } => cx.emit(Event::Originated { token, log, seq, hlc: entry.hlc }),
+            Wait::Originated { token, .. } => {
+                cx.emit(Event::Originated { token, log, seq, hlc: entry.hlc, body: entry.body });
+            }
             _ => {
                 self.statistics.taken += 1;
                 cx.emit(Event::Delivered { log, seq, hlc: entry.hlc, body: entry.body });

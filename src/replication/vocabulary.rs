@@ -237,6 +237,8 @@ pub enum Event {
         seq: Seq,
         /// Its stamp.
         hlc: Hlc,
+        /// What it says.
+        body: Bytes,
     },
     /// An entry of ours could not be made durable; it will not spread.
     OriginateFailed {

@@ -352,12 +352,12 @@ mod tests {
         for seed in 0..50 {
             let luck = Luck::new(seed, "disk").stream("image");
             let (mut used, all, durable) = disk(&[600, 600], 1, 0);
-            let image = used.clone();
+            let earlier = used.clone();
             used.start_sync();
             used.finish_sync();
             used.write(PersistId::new(9), SEGMENT, 1_200, &Bytes::from_static(b"later")).unwrap();
-            used.put_back(image, Model::Prefix, 500_000, luck, 0, 0);
-            let left = super::tests::image(&used);
+            used.put_back(earlier, Model::Prefix, 500_000, luck, 0, 0);
+            let left = image(&used);
             assert!(all.starts_with(&left) && left.len() as u64 >= durable, "{}", left.len());
             assert_eq!(used.open_writes(), 0);
         }

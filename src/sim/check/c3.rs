@@ -1,26 +1,30 @@
 //! C3: after the calm every acknowledged edit is in every live peer, if any disk held it when others were put back or
 //! replaced. Each edit sets a place of its own.
 //!
-//! An entry is known by its origin and its stamp, under whatever name it stands in which log. What is durable somewhere
+//! An entry is known by its origin, its stamp and its body, under whatever name it stands in which log. What is durable somewhere
 //! counts, also on a machine that is down: it comes back before the end.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Check, Sight, Verdict};
 use crate::documents::{Listed, Stamp};
 use crate::node::Event;
 use crate::replication;
 use crate::sim::world::{doc_of, place_of};
-use crate::types::{DocId, Hlc, LogId, NodeId};
+use crate::types::{DocId, Hlc, LogId, NodeId, Seq};
 
-/// An entry, whatever it is called.
-type Entry = (NodeId, Hlc);
+/// An entry, whatever it is called: its origin, its stamp, and its body's hash. Two lives of a peer may stamp alike.
+type Entry = (NodeId, Hlc, u64);
 
 /// The acknowledged edits of each document, and whose disks hold the entries.
 #[derive(Default)]
 pub(super) struct NothingLost {
     acknowledged: BTreeMap<DocId, Vec<(usize, Option<Entry>)>>,
     holders: BTreeMap<Entry, BTreeSet<u32>>,
+    /// What was last written at each place.
+    written: BTreeMap<(LogId, Seq), Entry>,
     /// What a disk held when an image was taken of it.
     images: BTreeMap<usize, BTreeSet<Entry>>,
     /// What no disk holds any more.
@@ -28,16 +32,17 @@ pub(super) struct NothingLost {
 }
 
 impl NothingLost {
-    fn hold(&mut self, who: u32, log: LogId, hlc: Hlc) {
-        self.holders.entry((log.actor.node, hlc)).or_default().insert(who);
-    }
-
-    /// Of what this disk held, only this is left.
-    fn keep(&mut self, who: u32, kept: &BTreeSet<Entry>) {
+    /// This disk holds this now, and nothing else.
+    fn replace(&mut self, who: u32, kept: &BTreeSet<Entry>) {
         for (entry, holders) in self.holders.iter_mut().filter(|(entry, _)| !kept.contains(entry)) {
             if holders.remove(&who) && holders.is_empty() {
                 self.lost.insert(*entry);
             }
+        }
+        // An image may hold what was lost when another one was put back.
+        for entry in kept {
+            self.holders.entry(*entry).or_default().insert(who);
+            self.lost.remove(entry);
         }
     }
 }
@@ -49,20 +54,25 @@ impl Check for NothingLost {
 
     fn on_event(&mut self, _: &Sight<'_>, who: u32, event: &Event) -> Verdict {
         use replication::Event as E;
-        if let Event::Replication(E::Delivered { log, hlc, .. } | E::Originated { log, hlc, .. }) = event {
-            self.hold(who, *log, *hlc);
+        let Event::Replication(event) = event else { return Ok(()) };
+        if let E::Delivered { log, hlc, body, .. } | E::Originated { log, hlc, body, .. } = event {
+            let entry = (log.actor.node, *hlc, xxh3_64(body));
+            self.holders.entry(entry).or_default().insert(who);
+            if let E::Originated { log, seq, .. } = event {
+                self.written.insert((*log, *seq), entry);
+            }
         }
         Ok(())
     }
 
     fn on_acknowledged(&mut self, sight: &Sight<'_>, _: u32, edit: usize, stamp: Option<Stamp>) -> Verdict {
-        let entry = stamp.map(|stamp| (stamp.log.actor.node, stamp.hlc));
+        let entry = stamp.and_then(|stamp| self.written.get(&(stamp.log, stamp.seq)).copied());
         self.acknowledged.entry(doc_of(sight.plan.edits[edit].doc)).or_default().push((edit, entry));
         Ok(())
     }
 
     fn on_wiped(&mut self, who: u32) {
-        self.keep(who, &BTreeSet::new());
+        self.replace(who, &BTreeSet::new());
     }
 
     fn on_imaged(&mut self, who: u32, image: usize) {
@@ -72,7 +82,7 @@ impl Check for NothingLost {
 
     fn on_put_back(&mut self, who: u32, image: usize) {
         let held = self.images.remove(&image).unwrap_or_default();
-        self.keep(who, &held);
+        self.replace(who, &held);
     }
 
     fn on_content(&mut self, sight: &Sight<'_>, who: u32, docs: &[Listed]) -> Verdict {
