@@ -59,7 +59,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("node", "Who this peer is, and where it keeps its data."),
     ("network", "How peers reach each other."),
     ("api", "The local HTTP interface, for clients on this machine."),
-    ("overlay", "Who exchanges data with whom. All peers of a mesh must agree on kind and arity."),
+    ("overlay", "Who exchanges data with whom. All peers of a mesh must agree on kind, degree and arity."),
     (
         "membership",
         "Who is alive. A profile sets the periods; single ones may be set here. Peers should agree on them.",
@@ -114,6 +114,7 @@ pub(super) const KEYS: &[Key] = &[
         "Where to serve. Empty: not at all. Changes need the token in the file api-token of the data directory.",
     ),
     key("overlay.kind", Kind::Text, r#""mesh""#, "star, mesh or tree."),
+    key("overlay.degree", Kind::Number, "8", "Neighbours of a peer in a mesh of more than 16. Even, 4 to 32."),
     key("overlay.arity", Kind::Number, "3", "Children of a peer in a tree. 2 to 32."),
     key(
         "overlay.links-max",

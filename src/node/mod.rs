@@ -197,6 +197,10 @@ impl Node {
                 let message = payload.decode()?;
                 self.shared.step(now, |cx| self.replication.on_message(cx, from, message));
             }
+            Kind::Overlay => {
+                let message = payload.decode()?;
+                self.shared.step(now, |cx| self.overlay.on_message(cx, from, message));
+            }
         }
         Ok(())
     }

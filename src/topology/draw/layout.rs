@@ -70,7 +70,7 @@ pub(super) fn layout(topology: &Topology) -> Layout {
     match places.filter(|places| places.iter().any(|place| *place != places[0])) {
         Some(places) => on_map(&places),
         None => match topology.overlay() {
-            Policy::Mesh => ring(topology, None),
+            Policy::Mesh { .. } => ring(topology, None),
             Policy::Star => ring(topology, topology.top()),
             Policy::Tree { .. } => levels(topology),
         },
