@@ -41,6 +41,7 @@ scenarios! {
     mesh_heal "mesh-heal" 2;
     one_way_cut "one-way-cut" 2;
     partition_heal "partition-heal" 2;
+    overlay_mesh_30 "overlay-mesh-30" 1;
     power_loss "power-loss" 2;
     rolling_restart "rolling-restart" 2;
     slow_members "slow-members" 1;
@@ -89,7 +90,7 @@ fn passes_twice(name: &str, seeds: u64) {
     let scenario = scenario(name);
     for seed in 1..=seeds {
         let (first, second) = (run(&scenario, seed, None), run(&scenario, seed, None));
-        println!("{first}");
+        println!("{first}\n      {}", first.figures.spread);
         assert!(first.passed(), "{first}");
         let common = first.common_events(&second);
         assert_eq!(first.hash, second.hash, "{}: the same for {common} events only", first.replay());

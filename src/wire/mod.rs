@@ -196,6 +196,12 @@ impl Writer for Frame {
     }
 }
 
+/// Whose message a frame carries, by its header alone.
+#[must_use]
+pub fn kind(frame: &[u8]) -> Option<Kind> {
+    frame.get(1).copied().and_then(Kind::of)
+}
+
 /// Checks and opens a frame. `None` for a message from a newer peer that asks to be skipped by who does not know it.
 ///
 /// # Errors

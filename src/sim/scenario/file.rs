@@ -106,6 +106,8 @@ pub(crate) struct Network {
     pub(crate) duplicate: Share,
     /// Frames that arrive late and let others pass; datagrams only.
     pub(crate) reorder: Share,
+    /// Each pair of peers is apart by so much more at most, drawn once for the pair.
+    pub(crate) distance: Span,
     /// How long a link may be silent before both ends give it up: the driver's watchdog.
     pub(crate) cut_detection: Span,
     /// How long a dial may hang.
@@ -119,6 +121,7 @@ impl Default for Network {
             loss: Share(0),
             duplicate: Share(0),
             reorder: Share(0),
+            distance: Span(0),
             cut_detection: Span(3_000_000_000),
             dial_timeout: Span(5_000_000_000),
         }
@@ -298,4 +301,20 @@ pub(crate) struct Expect {
     pub(crate) false_deaths: Option<u64>,
     /// At most so many bytes a peer and second, over the whole run.
     pub(crate) bytes_per_peer_second: Option<u64>,
+    /// From the warm-up on, replication's frames take at most so much more than the least that must cross.
+    pub(crate) spread_overhead: Option<Share>,
+    /// The same of what crosses between regions.
+    pub(crate) crossing_overhead: Option<Share>,
+    /// At most so many of the entries that arrive were there already.
+    pub(crate) duplicates: Option<Share>,
+    /// The 99th percentile of the delays is at most so much more than a flood's.
+    pub(crate) delay_over_flood: Option<Share>,
+    /// No entry takes longer to a peer that is well.
+    pub(crate) delay_max: Option<Span>,
+    /// After the last cut, at most so much more is sent than was missing.
+    pub(crate) repair_overhead: Option<Share>,
+    /// After the last cut, what was missing is everywhere after so long.
+    pub(crate) repair_within: Option<Span>,
+    /// While nothing is new, a peer sends at most so much in a round of anti-entropy.
+    pub(crate) quiet_round: Option<Size>,
 }

@@ -13,7 +13,7 @@ mod tests;
 use std::fmt;
 use std::path::Path;
 
-pub(super) use file::{Edits, File, Kind, Mode, Network, Often, Scheduled};
+pub(super) use file::{Edits, Expect, File, Kind, Mode, Network, Often, Scheduled};
 pub(super) use quantity::Span;
 
 use super::check;

@@ -130,6 +130,7 @@ impl World<'_> {
         match effect {
             Effect::Send { to, lane, frame } => {
                 let Some(to) = self.place_of(to) else { return };
+                self.spread.on_frame(&self.mesh, self.scenario, place, to, &frame);
                 let (fate, frame) = self.mesh.net.send(at, place, to, lane, frame);
                 let Some(frame) = frame else { return };
                 if let Some(again) = fate.again {
@@ -259,6 +260,7 @@ impl World<'_> {
     }
 
     fn notify(&mut self, place: u32, event: &Event) {
+        self.spread.on_event(&self.mesh, place, event);
         let verdict = self.checks.on_event(&Sight::new(&self.mesh, self.scenario), place, event);
         self.judge(verdict);
     }

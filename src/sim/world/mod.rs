@@ -22,6 +22,7 @@ use super::outcome::{Figures, Line};
 use super::plan::Plan;
 use super::queue::{EventId, Queue};
 use super::scenario::Scenario;
+use super::spread::Watch;
 use super::trace::Trace;
 use crate::node::Input;
 use crate::types::NodeId;
@@ -88,6 +89,7 @@ pub(super) struct World<'a> {
     trace: Trace,
     checks: Checks,
     figures: Figures,
+    spread: Watch,
     /// The event that happens now, and the one during which it was asked for.
     cause: EventId,
     caused_by: EventId,
@@ -125,6 +127,7 @@ impl<'a> World<'a> {
             luck,
             trace: Trace::new(),
             figures: Figures::default(),
+            spread: Watch::new(scenario),
             cause: EventId::default(),
             caused_by: EventId::default(),
             sink,
@@ -189,6 +192,7 @@ impl<'a> World<'a> {
         let verdict = self.checks.on_tick(&Sight::new(&self.mesh, self.scenario));
         self.judge(verdict);
         self.mesh.hosts.iter_mut().for_each(|host| host.inputs = 0);
+        self.spread.on_tick(&self.mesh, SECOND);
         self.sample();
         self.queue.push(self.mesh.now + SECOND, EventId::default(), Due::Tick);
     }
@@ -210,6 +214,7 @@ impl<'a> World<'a> {
         self.figures.virtual_ns = self.mesh.now;
         self.figures.events = self.trace.events();
         self.figures.net = self.mesh.net.stats;
+        self.figures.spread = self.spread.finish(&self.mesh.hosts);
         self.checks.figures(&mut self.figures);
         let event = self.cause;
         let at = self.mesh.now;

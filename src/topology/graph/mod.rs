@@ -116,6 +116,16 @@ pub fn is_full(members: usize, degree: u8) -> bool {
     members <= Policy::FULL_MAX.max(usize::from(degree) + 1)
 }
 
+/// The most neighbours that anybody may have; none for a star, whose hub has all.
+#[must_use]
+pub fn degree_max(policy: Policy) -> Option<usize> {
+    match policy {
+        Policy::Star => None,
+        Policy::Mesh { degree } => Some(2 * usize::from(degree).max(Policy::FULL_MAX - 1)),
+        Policy::Tree { arity } => Some(2 * usize::from(arity) + 1),
+    }
+}
+
 /// The neighbours within one's own region, and among the gateways if one is a gateway.
 fn in_regions(seats: &[Seat<'_>], own: &Seat<'_>, beside: impl Fn(Vec<Rank>) -> BTreeSet<NodeId>) -> BTreeSet<NodeId> {
     let mut gateways: BTreeMap<&str, Rank> = BTreeMap::new();
