@@ -13,6 +13,8 @@ pub struct Config {
     pub compute_spacing: Duration,
     /// A neighbour that cannot be reached for so long gets a stand-in.
     pub patience: Duration,
+    /// A neighbour that is not computed to be one any more is held so much longer, until others have computed it too.
+    pub linger: Duration,
     /// Before the first dial of the member with the higher id, so that both do not dial at once.
     pub courtesy: Duration,
     /// Before the second attempt, at most; doubles with each failure. The wait is uniform between nothing and that ("full
@@ -34,6 +36,7 @@ impl Default for Config {
             links_max: 64,
             compute_spacing: Duration::from_micros(50), // 50 ms for 1,000, where a death takes seconds to be certain.
             patience: Duration::from_millis(500),       // A courtesy, a dial between two continents, and a little.
+            linger: Duration::from_secs(3),             // News are everywhere after 1.5 s (99th percentile).
             courtesy: Duration::from_millis(300),       // A round trip and a handshake between two continents.
             backoff: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),

@@ -1,22 +1,23 @@
-//! What peers say to each other about the overlay: only what no view of the membership tells them.
+//! What peers say to each other about the overlay: whom they hold for neighbours. Views of the membership differ for a while, and
+//! no view knows who cannot reach whom.
 
 use bincode::{Decode, Encode};
 
 use crate::types::Lane;
 
-/// A wish of one peer to its linked peer.
+/// What a peer tells its linked peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Message {
-    /// Exchange deltas with me although you do not compute it: somebody is out of my reach.
-    StandIn,
-    /// Do so only if you compute it.
-    StandDown,
+    /// I hold you for a neighbour: exchange deltas with me, whether you compute it or not.
+    Hold,
+    /// I do not any more: exchange deltas with me only if you hold me for one.
+    Release,
 }
 
 impl Message {
     pub(super) const fn lane(self) -> Lane {
         match self {
-            Self::StandIn | Self::StandDown => Lane::Control,
+            Self::Hold | Self::Release => Lane::Control,
         }
     }
 }

@@ -10,19 +10,21 @@
 //! simultaneous dials leave two connections; failed dials back off with full jitter. The dead are tried again every half
 //! minute: a cut looks like a death from both sides, and somebody has to knock.
 //!
-//! A neighbour that cannot be reached is replaced long before its death is certain: see `stand_in`.
+//! Whoever holds a linked peer for a neighbour tells it so, and both are neighbours until neither holds the other: views that
+//! differ leave no edge that only one side knows. A neighbour that cannot be reached is replaced long before its death is
+//! certain. See `hold`.
 //!
-//! **Invariant:** a peer is up as a neighbour if and only if it is linked, and computed to be one or asked to stand in for
-//! one, by us or by itself.
+//! **Invariant:** a peer is up as a neighbour if and only if it is linked, and held for one here or there. At rest, when views
+//! are equal and links are up, those are the computed neighbours.
 //!
 //! Left to others: membership gossip and its links' use (`membership`), making and closing links (the driver).
 
 mod config;
 mod event;
+mod hold;
 mod links;
 mod message;
 mod neighbors;
-mod stand_in;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -50,8 +52,8 @@ pub enum Timer {
     Dead,
     /// It is time to compute the neighbours anew.
     Compute,
-    /// It is time to look who is missing.
-    Missing,
+    /// It is time to look who is missing, and who is no longer needed.
+    Look,
 }
 
 /// Computes neighbours, asks for links, tells which neighbours are up.
@@ -71,14 +73,16 @@ pub struct Overlay {
     knocking: bool,
     /// Computed neighbours and stand-ins without a link, since when.
     missing: BTreeMap<NodeId, Time>,
-    /// Whether that will be looked at.
-    looking: bool,
     /// Who stands in for the missing ones.
     stand_ins: BTreeSet<NodeId>,
-    /// Who knows that we need it.
-    asked: BTreeSet<NodeId>,
-    /// Who needs us.
-    asked_by: BTreeSet<NodeId>,
+    /// Who was computed before, and is held until then.
+    former: BTreeMap<NodeId, Time>,
+    /// When these are looked at next.
+    looks_at: Option<Time>,
+    /// Who knows that it is held for a neighbour.
+    told: BTreeSet<NodeId>,
+    /// Who holds us for one.
+    held_by: BTreeSet<NodeId>,
 }
 
 impl Machine for Overlay {
@@ -110,10 +114,11 @@ impl Overlay {
             wanted: BTreeMap::new(),
             knocking: false,
             missing: BTreeMap::new(),
-            looking: false,
             stand_ins: BTreeSet::new(),
-            asked: BTreeSet::new(),
-            asked_by: BTreeSet::new(),
+            former: BTreeMap::new(),
+            looks_at: None,
+            told: BTreeSet::new(),
+            held_by: BTreeSet::new(),
         }
     }
 
@@ -163,7 +168,7 @@ impl Overlay {
             Timer::Settled(peer) => self.settle(peer),
             Timer::Dead => self.knock(cx, &all()),
             Timer::Compute => self.compute(cx, &all()),
-            Timer::Missing => self.look(cx, &all()),
+            Timer::Look => self.look(cx, &all()),
         }
     }
 
@@ -199,18 +204,18 @@ impl Overlay {
             cx.disarm(Timer::Compute);
         }
         let seats = neighbors::seats(members.iter().copied());
-        self.computed = graph::neighbors(&seats, self.policy, self.me);
-        self.find_stand_ins(cx, &seats);
+        self.hold_computed(cx, graph::neighbors(&seats, self.policy, self.me));
+        self.review(cx, &seats);
         self.want(cx, members, &seats);
         self.tell(cx);
         self.mind_the_dead(cx, members);
     }
 
-    /// Looks who is missing, and who could stand in.
+    /// Looks who is missing, who could stand in, and who is no longer needed.
     fn look(&mut self, cx: &mut Cx<'_, Self>, members: &[&Member]) {
-        self.looking = false;
+        self.looks_at = None;
         let seats = neighbors::seats(members.iter().copied());
-        self.find_stand_ins(cx, &seats);
+        self.review(cx, &seats);
         self.want(cx, members, &seats);
         self.tell(cx);
     }
@@ -235,18 +240,5 @@ impl Overlay {
             self.tell(cx);
             self.seek(cx, peer, member);
         }
-    }
-
-    /// Tells who came up and who went down since the last time.
-    fn tell(&mut self, cx: &mut Cx<'_, Self>) {
-        let meant = self.computed.iter().chain(&self.stand_ins).chain(&self.asked_by);
-        let up: BTreeSet<NodeId> = meant.filter(|peer| self.links.contains(peer)).copied().collect();
-        for peer in self.up.difference(&up) {
-            cx.emit(Event::NeighborDown { peer: *peer });
-        }
-        for peer in up.difference(&self.up) {
-            cx.emit(Event::NeighborUp { peer: *peer });
-        }
-        self.up = up;
     }
 }

@@ -50,26 +50,69 @@ fn dial(n: u8) -> Op<Overlay> {
     Op::Emit(Event::Dial { peer: id(n), addresses: vec![Address::parse(&format!("/{n}")).unwrap()] })
 }
 
+/// Linked with all of these, for a while.
+fn link_all(overlay: &mut Overlay, members: &[Member]) {
+    for member in members.iter().filter(|member| member.id != ME) {
+        step(|cx| overlay.link(cx, member.id));
+    }
+    step(|cx| overlay.look(cx, &members.iter().collect::<Vec<_>>()));
+}
+
+/// One step after so many milliseconds; what was told or said.
+fn said(after: u64, of: impl FnOnce(&mut Cx<'_, Overlay>)) -> Vec<Op<Overlay>> {
+    let now = Now { mono: Time::from_nanos(after * 1_000_000), ..Now::default() };
+    let ops = step_at(now, of);
+    ops.into_iter().filter(|op| matches!(op, Op::Send(..) | Op::Emit(_))).collect()
+}
+
+const fn up(n: u8) -> Op<Overlay> {
+    Op::Emit(Event::NeighborUp { peer: id(n) })
+}
+
+const fn down(n: u8) -> Op<Overlay> {
+    Op::Emit(Event::NeighborDown { peer: id(n) })
+}
+
+const fn hold(n: u8) -> Op<Overlay> {
+    Op::Send(id(n), Message::Hold)
+}
+
+const fn release(n: u8) -> Op<Overlay> {
+    Op::Send(id(n), Message::Release)
+}
+
 #[test]
 fn the_lower_id_dials_at_once_and_the_higher_one_waits() {
     let (_, ops) = overlay(MESH, &[alive(1), alive(50), alive(60)]);
     let Config { courtesy, patience, .. } = Config::default();
-    assert_eq!(ops, [Op::Arm(Timer::Missing, patience), Op::Arm(Timer::Dial(id(1)), courtesy), dial(60)]);
+    assert_eq!(ops, [Op::Arm(Timer::Look, patience), Op::Arm(Timer::Dial(id(1)), courtesy), dial(60)]);
 }
 
 #[test]
 fn a_neighbour_is_up_when_it_is_linked_and_computed() {
     let members = [alive(1), alive(50), alive(60)];
     let (mut overlay, _) = overlay(Policy::Star, &members);
-    let up = |ops: &[Op<Overlay>]| ops.iter().any(|op| matches!(op, Op::Emit(Event::NeighborUp { .. })));
-    assert!(!up(&step(|cx| overlay.link(cx, id(1)))), "linked, but the hub is another");
-    assert_eq!(step(|cx| overlay.link(cx, id(60))).last(), Some(&Op::Emit(Event::NeighborUp { peer: id(60) })));
+    assert_eq!(said(0, |cx| overlay.link(cx, id(1))), [], "linked, but the hub is another");
+    assert_eq!(said(0, |cx| overlay.link(cx, id(60))), [hold(60), up(60)]);
     // The hub dies: the next hub, this node, has everybody for neighbours.
     let rest = [alive(1), alive(50), member(60, State::Dead, Meta::default())];
-    let ops = step(|cx| overlay.compute(cx, &rest.iter().collect::<Vec<_>>()));
-    let told: Vec<_> = ops.into_iter().filter(|op| matches!(op, Op::Emit(_))).collect();
-    let expected = [Event::NeighborDown { peer: id(60) }, Event::NeighborUp { peer: id(1) }].map(Op::Emit);
-    assert_eq!(told, expected);
+    let all: Vec<&Member> = rest.iter().collect();
+    assert_eq!(said(9_000, |cx| overlay.compute(cx, &all)), [hold(1), up(1)]);
+    assert_eq!(said(9_000, |cx| overlay.unlink(cx, id(60), None))[..1], [down(60)]);
+}
+
+#[test]
+fn who_is_no_neighbour_any_more_is_held_until_others_know_it() {
+    let before = [alive(1), alive(50), alive(60)];
+    let (mut overlay, _) = overlay(Policy::Star, &before);
+    link_all(&mut overlay, &before);
+    let after = [alive(1), alive(50), alive(60), alive(70)];
+    let all: Vec<&Member> = after.iter().collect();
+    assert_eq!(said(1_000, |cx| overlay.compute(cx, &all)), [dial(70)], "a better hub, not linked yet");
+    assert_eq!(said(1_100, |cx| overlay.link(cx, id(70))), [hold(70), up(70)]);
+    let linger = u64::try_from(Config::default().linger.as_millis()).unwrap();
+    assert_eq!(said(900 + linger, |cx| overlay.look(cx, &all)), []);
+    assert_eq!(said(1_000 + linger, |cx| overlay.look(cx, &all)), [release(60), down(60)]);
 }
 
 #[test]
@@ -119,21 +162,6 @@ fn beyond_the_limit_links_go_to_neighbours_and_to_who_would_be_above_next() {
     assert!(wants == computed && (4..=8).contains(&wants.len()), "{wants:?}");
 }
 
-/// Linked with all of these, for a while.
-fn link_all(overlay: &mut Overlay, members: &[Member]) {
-    for member in members.iter().filter(|member| member.id != ME) {
-        step(|cx| overlay.link(cx, member.id));
-    }
-    step(|cx| overlay.look(cx, &members.iter().collect::<Vec<_>>()));
-}
-
-/// One step after so many milliseconds; what was told or said.
-fn said(after: u64, of: impl FnOnce(&mut Cx<'_, Overlay>)) -> Vec<Op<Overlay>> {
-    let now = Now { mono: Time::from_nanos(after * 1_000_000), ..Now::default() };
-    let ops = step_at(now, of);
-    ops.into_iter().filter(|op| matches!(op, Op::Send(..) | Op::Emit(_))).collect()
-}
-
 #[test]
 fn who_cannot_reach_the_hub_has_the_next_one_stand_in_until_it_can() {
     let members = [alive(1), alive(50), alive(60), alive(70)];
@@ -142,21 +170,19 @@ fn who_cannot_reach_the_hub_has_the_next_one_stand_in_until_it_can() {
     link_all(&mut overlay, &members);
     let lost = step(|cx| overlay.unlink(cx, id(70), None));
     let patience = Config::default().patience;
-    assert_eq!(lost[1..3], [Op::Arm(Timer::Missing, patience), Op::Emit(Event::NeighborDown { peer: id(70) })]);
+    assert_eq!(lost[1..3], [Op::Arm(Timer::Look, patience), Op::Emit(Event::NeighborDown { peer: id(70) })]);
     assert_eq!(said(100, |cx| overlay.look(cx, &all)), [], "a flap");
-    let up = |n| Op::Emit(Event::NeighborUp { peer: id(n) });
-    let down = |n| Op::Emit(Event::NeighborDown { peer: id(n) });
-    assert_eq!(said(500, |cx| overlay.look(cx, &all)), [Op::Send(id(60), Message::StandIn), up(60)]);
-    assert_eq!(said(600, |cx| overlay.look(cx, &all)), [], "it was asked already");
-    // It goes too: the next one is asked, and that is this node itself.
+    assert_eq!(said(500, |cx| overlay.look(cx, &all)), [hold(60), up(60)]);
+    assert_eq!(said(600, |cx| overlay.look(cx, &all)), [], "it was told already");
+    // It goes too: the next one stands in, and that is this node itself.
     assert_eq!(said(700, |cx| overlay.unlink(cx, id(60), None))[..1], [down(60)]);
     assert_eq!(said(1_200, |cx| overlay.look(cx, &all)), []);
     assert_eq!(overlay.view().stand_ins(), &BTreeSet::new());
-    // Both come back, and then the wish is taken back.
+    // Both come back, and then nobody needs to stand in.
     assert_eq!(said(1_300, |cx| overlay.link(cx, id(60))), []);
-    assert_eq!(said(1_800, |cx| overlay.look(cx, &all)), [Op::Send(id(60), Message::StandIn), up(60)]);
-    assert_eq!(said(1_900, |cx| overlay.link(cx, id(70))), [up(70)]);
-    assert_eq!(said(2_400, |cx| overlay.look(cx, &all)), [Op::Send(id(60), Message::StandDown), down(60)]);
+    assert_eq!(said(1_800, |cx| overlay.look(cx, &all)), [hold(60), up(60)]);
+    assert_eq!(said(1_900, |cx| overlay.link(cx, id(70))), [hold(70), up(70)]);
+    assert_eq!(said(2_400, |cx| overlay.look(cx, &all)), [release(60), down(60)]);
 }
 
 #[test]
@@ -165,24 +191,22 @@ fn a_stand_in_that_becomes_a_neighbour_is_not_let_go() {
     let (mut overlay, _) = overlay(Policy::Star, &members);
     link_all(&mut overlay, &members);
     said(0, |cx| overlay.unlink(cx, id(70), None));
-    said(500, |cx| overlay.look(cx, &members.iter().collect::<Vec<_>>()));
+    assert_eq!(said(500, |cx| overlay.look(cx, &members.iter().collect::<Vec<_>>())), [hold(60), up(60)]);
     let rest = [alive(1), alive(50), alive(60), member(70, State::Dead, Meta::default())];
     assert_eq!(said(5_000, |cx| overlay.compute(cx, &rest.iter().collect::<Vec<_>>())), []);
     assert_eq!(overlay.view().neighbors(), &BTreeSet::from([id(60)]));
 }
 
 #[test]
-fn who_is_asked_obliges_as_long_as_the_link_lasts() {
+fn who_is_held_is_a_neighbour_as_long_as_the_link_lasts() {
     let members = [alive(1), alive(50), alive(60)];
     let (mut overlay, _) = overlay(Policy::Star, &members);
-    let up = || Op::Emit(Event::NeighborUp { peer: id(1) });
-    let down = || Op::Emit(Event::NeighborDown { peer: id(1) });
-    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::StandIn)), [], "not linked");
+    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Hold)), [], "not linked");
     said(0, |cx| overlay.link(cx, id(1)));
-    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::StandIn)), [up()]);
-    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::StandDown)), [down()]);
-    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::StandIn)), [up()]);
-    assert_eq!(said(0, |cx| overlay.unlink(cx, id(1), None))[..1], [down()]);
+    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Hold)), [up(1)]);
+    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Release)), [down(1)]);
+    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Hold)), [up(1)]);
+    assert_eq!(said(0, |cx| overlay.unlink(cx, id(1), None))[..1], [down(1)]);
     assert_eq!(said(0, |cx| overlay.link(cx, id(1))), [], "a new link, no wish yet");
 }
 
@@ -202,7 +226,7 @@ fn a_partial_mesh_closes_its_rings_around_who_is_missing() {
     let second = overlay.stand_ins.clone();
     assert!(!second.is_empty() && second.is_disjoint(&first), "{first:?} {second:?}");
     let next = *second.first().unwrap();
-    let expected = [Op::Send(next, Message::StandIn), Op::Emit(Event::NeighborUp { peer: next })];
+    let expected = [Op::Send(next, Message::Hold), Op::Emit(Event::NeighborUp { peer: next })];
     assert_eq!(said(1_100, |cx| overlay.link(cx, next)), expected);
 }
 
@@ -240,14 +264,14 @@ fn another_policy_is_followed_at_once() {
     let all: Vec<&Member> = members.iter().collect();
     let (mut overlay, _) = overlay(Policy::Star, &members);
     link_all(&mut overlay, &members);
-    assert_eq!(said(0, |cx| overlay.follow(cx, MESH, &all)), [Op::Emit(Event::NeighborUp { peer: id(1) })]);
+    assert_eq!(said(0, |cx| overlay.follow(cx, MESH, &all)), [hold(1), up(1)]);
     assert_eq!((overlay.view().kind(), said(0, |cx| overlay.follow(cx, MESH, &all))), ("mesh", vec![]));
 }
 
 #[test]
 fn golden_bytes_of_every_message() {
     let bytes = |message| bincode::encode_to_vec(message, bincode::config::standard()).unwrap();
-    assert_eq!([Message::StandIn, Message::StandDown].map(bytes), [[0], [1]]);
+    assert_eq!([Message::Hold, Message::Release].map(bytes), [[0], [1]]);
 }
 
 #[test]

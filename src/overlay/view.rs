@@ -13,7 +13,7 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// With whom deltas are exchanged: linked, and a neighbour by the policy, or a stand-in for one.
+    /// With whom deltas are exchanged: linked, and held for a neighbour here or there.
     #[must_use]
     pub fn neighbors(&self) -> &'a BTreeSet<NodeId> {
         &self.overlay.up
@@ -25,7 +25,7 @@ impl<'a> View<'a> {
         &self.overlay.computed
     }
 
-    /// Who is asked to stand in for computed neighbours that cannot be reached.
+    /// Who stands in for computed neighbours that cannot be reached.
     #[must_use]
     pub fn stand_ins(&self) -> &'a BTreeSet<NodeId> {
         &self.overlay.stand_ins

@@ -220,7 +220,10 @@ impl Spread {
                 missed.push(format!("{name} is {found}, expected at most {}", percent(most)));
             }
         }
-        let spans = [("delay-max", self.delays_ns[2], expect.delay_max), ("repair-within", self.repair_ns, expect.repair_within)];
+        let spans = [
+            ("delay-max", self.delays_ns[2], expect.delay_max),
+            ("repair-within", self.repair_ns, expect.repair_within),
+        ];
         for (name, found, most) in spans {
             if let Some(most) = most.filter(|most| found > most.0) {
                 missed.push(format!("{name} is {}, expected at most {most}", Span(found)));
@@ -240,7 +243,12 @@ impl fmt::Display for Spread {
             format!("{}.{:03}x", thousandths / 1_000, thousandths % 1_000)
         };
         let span = |ns: u64| Span(ns / 100_000 * 100_000).to_string();
-        write!(f, "{} entries of {} B", self.entries, self.minimum_bytes.checked_div(self.deliveries).unwrap_or_default())?;
+        write!(
+            f,
+            "{} entries of {} B",
+            self.entries,
+            self.minimum_bytes.checked_div(self.deliveries).unwrap_or_default()
+        )?;
         write!(f, ", {} the least bytes, {} duplicates", times(self.bytes, self.minimum_bytes), self.duplicates)?;
         if self.crossing_minimum_bytes > 0 {
             write!(f, ", {} between regions", times(self.crossing_bytes, self.crossing_minimum_bytes))?;

@@ -32,6 +32,8 @@ pub(crate) struct File {
     pub(crate) clocks: Clocks,
     #[serde(default)]
     pub(crate) edits: Vec<Edits>,
+    #[serde(default, rename = "turn")]
+    pub(crate) turns: Vec<Turn>,
     #[serde(default, rename = "fault")]
     pub(crate) faults: Vec<Scheduled>,
     #[serde(default)]
@@ -42,7 +44,7 @@ pub(crate) struct File {
     pub(crate) expect: Expect,
 }
 
-/// `[mesh]`: so many alike peers with a link between each two.
+/// `[mesh]`: so many alike peers with a link between each two, dealt to regions if there are any.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Mesh {
@@ -53,6 +55,11 @@ pub(crate) struct Mesh {
     pub(crate) jitter: Option<String>,
     pub(crate) loss: Option<String>,
     pub(crate) bandwidth: Option<String>,
+    /// `region-1` and so on, each with as many peers.
+    #[serde(default)]
+    pub(crate) regions: usize,
+    /// The delay from one region to another.
+    pub(crate) apart: Option<String>,
 }
 
 /// `[phases]`: the run is as long as all of them.
@@ -182,6 +189,19 @@ pub(crate) struct Edits {
     /// Bytes of text in each edit, about.
     #[serde(default)]
     pub(crate) padding: u32,
+}
+
+/// `[[turn]]`: from then on peers form another overlay.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Turn {
+    /// From the start of the run.
+    pub(crate) at: Span,
+    /// Which one.
+    pub(crate) overlay: Policy,
+    /// Each peer hears of it within this time, in random order. Who is down hears of it a second after its start.
+    #[serde(default)]
+    pub(crate) within: Span,
 }
 
 /// `[[fault]]`: a fault at a given time.

@@ -103,6 +103,10 @@ impl World<'_> {
         if host.ailments == 0 {
             host.well_since = now;
         }
+        if self.host(place).policy.is_some() {
+            let epoch = self.host(place).epoch;
+            self.queue.push(now + super::SECOND, self.cause, Due::Told { host: place, epoch });
+        }
         self.seek(place);
         let verdict = self.checks.on_ready(&Sight::new(&self.mesh, self.scenario), place, report);
         self.judge(verdict);
@@ -255,6 +259,7 @@ impl World<'_> {
             }
             (Asked::Edit { .. }, _) => self.figures.edits_refused += 1,
             (Asked::Content, result) => self.on_content(place, result),
+            (Asked::Overlay, _) => {}
             (Asked::Leave, _) => self.left(place),
         }
     }

@@ -60,6 +60,10 @@ pub(super) enum Due {
     End { item: usize },
     /// An edit of the plan.
     Edit { number: usize },
+    /// A peer is told of another overlay.
+    Turn { turn: usize },
+    /// A peer that missed it is told now.
+    Told { host: u32, epoch: u32 },
     /// A second has passed.
     Tick,
     /// Faults are over.
@@ -149,6 +153,9 @@ impl<'a> World<'a> {
         for (number, edit) in self.mesh.plan.edits.iter().enumerate() {
             self.queue.push(edit.at, root, Due::Edit { number });
         }
+        for (turn, says) in self.mesh.plan.turns.iter().enumerate() {
+            self.queue.push(says.at, root, Due::Turn { turn });
+        }
         self.queue.push(SECOND, root, Due::Tick);
         self.queue.push(self.scenario.calm_at(), root, Due::Calm);
         self.queue.push(self.scenario.span_ns(), root, Due::Verify);
@@ -182,6 +189,8 @@ impl<'a> World<'a> {
             Due::Begin { item } => self.begin(item),
             Due::End { item } => self.end(item),
             Due::Edit { number } => self.edit(number),
+            Due::Turn { turn } => self.turn(turn),
+            Due::Told { host, epoch } => self.tell(host, epoch),
             Due::Tick => self.tick(),
             Due::Calm => self.calm(),
             Due::Verify => self.verify(),
