@@ -52,7 +52,7 @@ fn run(args: &[&str]) -> Run {
 fn topologies_are_checked_by_name() {
     let checked = run(&["topology", "check", "topologies/single.toml", "topologies/tree-13.toml"]);
     let out =
-        "ok topologies/single.toml: single, 1 node, mesh\nok topologies/tree-13.toml: tree-13, 13 nodes, tree:3\n";
+        "ok topologies/single.toml: single, 1 node, mesh:8\nok topologies/tree-13.toml: tree-13, 13 nodes, tree:3\n";
     assert_eq!(checked, Run { code: 0, out: out.into(), err: String::new() });
 }
 
@@ -83,7 +83,7 @@ fn a_wrong_topology_is_refused_with_its_place() {
     std::fs::write(dir.path().join("t.toml"), "schema = 1\nname = \"t\"\noverlay = \"ring\"\n[[node]]\nname = \"a\"\n")
         .unwrap();
     let refused = finished(&mut command(dir.path(), &["topology", "check", "t.toml"]));
-    let err = "error: t.toml:3:11: overlay: unknown overlay \"ring\"; expected \"star\", \"mesh\", \"tree\" or \"tree:ARITY\"\n";
+    let err = "error: t.toml:3:11: overlay: unknown overlay \"ring\"; expected \"star\", \"mesh\", \"mesh:DEGREE\", \"tree\" or \"tree:ARITY\"\n";
     assert_eq!(refused, Run { code: 2, out: String::new(), err: err.into() });
     let missing = finished(&mut command(dir.path(), &["topology", "show", "u.toml"]));
     assert_eq!(missing.err, "error: cannot read u.toml: No such file or directory (os error 2)\n");

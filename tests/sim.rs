@@ -41,6 +41,19 @@ scenarios! {
     mesh_heal "mesh-heal" 2;
     one_way_cut "one-way-cut" 2;
     partition_heal "partition-heal" 2;
+    overlay_gateway_dies "overlay-gateway-dies" 1;
+    overlay_hub_dies "overlay-hub-dies" 2;
+    overlay_mesh_100 "overlay-mesh-100" 1;
+    overlay_mesh_blow "overlay-mesh-blow" 1;
+    overlay_mesh_cut "overlay-mesh-cut" 1;
+    overlay_parent_dies "overlay-parent-dies" 1;
+    overlay_regions "overlay-regions" 1;
+    overlay_star_30 "overlay-star-30" 1;
+    overlay_switch "overlay-switch" 2;
+    overlay_tree_30 "overlay-tree-30" 1;
+    #[ignore = "minutes in a debug build: cargo test --release --test sim -- --ignored"]
+    overlay_mesh_1000 "overlay-mesh-1000" 1;
+    overlay_mesh_30 "overlay-mesh-30" 1;
     power_loss "power-loss" 2;
     rolled_back "rolled-back" 2;
     rolling_restart "rolling-restart" 2;
@@ -90,7 +103,7 @@ fn passes_twice(name: &str, seeds: u64) {
     let scenario = scenario(name);
     for seed in 1..=seeds {
         let (first, second) = (run(&scenario, seed, None), run(&scenario, seed, None));
-        println!("{first}");
+        println!("{first}\n      {}", first.figures.spread);
         assert!(first.passed(), "{first}");
         let common = first.common_events(&second);
         assert_eq!(first.hash, second.hash, "{}: the same for {common} events only", first.replay());

@@ -30,7 +30,7 @@ fn members() -> Vec<Member> {
 pub(crate) fn bench(c: &mut Criterion<Cpu>) {
     let members = members();
     let mut group = c.benchmark_group("overlay: neighbours among 1,000");
-    for policy in [Policy::Star, Policy::Tree { arity: 3 }, Policy::Mesh] {
+    for policy in [Policy::Star, Policy::Tree { arity: 3 }, Policy::Mesh { degree: 8 }] {
         group.bench_function(BenchmarkId::from_parameter(policy), |b| {
             b.iter(|| neighbors(black_box(&members), policy, id(500)));
         });

@@ -198,9 +198,11 @@ impl Values {
 
     fn cluster(&self) -> Result<Cluster, Error> {
         let arity = self.number("overlay.arity", Policy::ARITY_MIN, Policy::ARITY_MAX)?;
+        let degree: u8 = self.number("overlay.degree", Policy::DEGREE_MIN, Policy::DEGREE_MAX)?;
+        let mesh = Policy::mesh(degree).map_err(|error| self.refused("overlay.degree", &error.to_string()))?;
         let overlay = self.check("overlay.kind", |text| match text {
             "star" => Ok(Policy::Star),
-            "mesh" => Ok(Policy::Mesh),
+            "mesh" => Ok(mesh),
             "tree" => Ok(Policy::Tree { arity }),
             _ => Err("expected star, mesh or tree"),
         })?;

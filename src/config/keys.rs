@@ -61,7 +61,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("api", "The local HTTP interface, for clients on this machine."),
     (
         "overlay",
-        "Who exchanges data with whom. All peers of a mesh must agree on kind and arity: those that differ are not linked.",
+        "Who exchanges data with whom. All peers of a mesh must agree on kind, degree and arity: those that differ are not linked.",
     ),
     (
         "membership",
@@ -117,6 +117,7 @@ pub(super) const KEYS: &[Key] = &[
         "Where to serve. Empty: not at all. Changes need the token in the file api-token of the data directory.",
     ),
     key("overlay.kind", Kind::Text, r#""mesh""#, "star, mesh or tree."),
+    key("overlay.degree", Kind::Number, "8", "Neighbours of a peer in a mesh of more than 16. Even, 4 to 32."),
     key("overlay.arity", Kind::Number, "3", "Children of a peer in a tree. 2 to 32."),
     key(
         "overlay.links-max",

@@ -107,6 +107,11 @@ fn wrong_values_are_refused_with_their_place() {
         ("[network]\nlisten = 'x'", "mesh.toml:2: `network.listen` is a list of texts, found string"),
         ("[overlay]\nkind = 'ring'", "mesh.toml:2: `overlay.kind` = \"ring\": expected star, mesh or tree"),
         ("[overlay]\nkind = 'tree'\narity = 1", "mesh.toml:3: `overlay.arity` = 1: expected 2 to 32"),
+        ("[overlay]\ndegree = 3", "mesh.toml:2: `overlay.degree` = 3: expected 4 to 32"),
+        (
+            "[overlay]\ndegree = 7",
+            "mesh.toml:2: `overlay.degree` = 7: a mesh's degree is an even number from 4 to 32, not 7",
+        ),
         ("[node]\nname = \"a\\u0007\"", "mesh.toml:2: `node.name` = \"a\\u0007\": holds a control character"),
     ] {
         assert_eq!(words(of_file(text)), expected);
@@ -172,6 +177,7 @@ fn the_fingerprint_tells_policies_apart_and_nothing_local() {
     let tree = |arity| of(&format!("[overlay]\nkind = 'tree'\narity = {arity}\n"));
     assert_ne!(tree(3), default);
     assert_ne!(tree(3), tree(4));
+    assert_ne!(of("[overlay]\ndegree = 6\n"), default);
     assert_eq!(of_file("[overlay]\nkind = 'tree'\n").unwrap().cluster.overlay, Policy::tree(3).unwrap());
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::status::Status;
+use crate::topology::Policy;
 use crate::types::{Address, ClusterId, CommandId, DiskFault, IoId, Lane, NodeId, PersistId, SegmentId, TaskId};
 use crate::{documents, membership, overlay, replication};
 
@@ -178,6 +179,9 @@ pub enum Command {
     Documents(documents::Command),
     /// How the node stands. Answered by [`Outcome::Status`].
     Status,
+    /// Compute neighbours by another rule from now on. All peers of a mesh should be told the same, soon. Answered by
+    /// [`Outcome::OverlaySet`].
+    SetOverlay(Policy),
     /// Say goodbye to the mesh. Answered by [`Outcome::Left`] when the goodbye was sent.
     Leave,
 }
@@ -190,6 +194,8 @@ pub enum Outcome {
     Documents(documents::Outcome),
     /// How the node stands.
     Status(Box<Status>),
+    /// Neighbours are computed by the rule that was asked for.
+    OverlaySet,
     /// The mesh was told goodbye.
     Left,
 }

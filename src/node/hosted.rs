@@ -55,7 +55,7 @@ impl Hosted for Membership {
 }
 
 impl Hosted for Overlay {
-    const KIND: Option<Kind> = None;
+    const KIND: Option<Kind> = Some(Kind::Overlay);
     fn rng(rngs: &mut Rngs) -> &mut Rng {
         &mut rngs.overlay
     }

@@ -197,6 +197,10 @@ impl Node {
                 let message = payload.decode()?;
                 self.shared.step(now, |cx| self.replication.on_message(cx, from, message));
             }
+            Kind::Overlay => {
+                let message = payload.decode()?;
+                self.shared.step(now, |cx| self.overlay.on_message(cx, from, message));
+            }
         }
         Ok(())
     }
@@ -251,6 +255,10 @@ impl Node {
                 return self.shared.step(now, |cx| self.documents.on_command(cx, id, command));
             }
             Command::Status => Ok(Outcome::Status(Box::new(self.status(now)))),
+            Command::SetOverlay(policy) => {
+                self.shared.step(now, |cx| self.overlay.set_policy(cx, policy, self.membership.view()));
+                Ok(Outcome::OverlaySet)
+            }
             Command::Leave => {
                 self.leaving = true;
                 self.shared.step(now, |cx| self.membership.leave(cx));

@@ -5,8 +5,16 @@ use std::time::Duration;
 /// How eagerly links are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Up to so many other present members, links to all of them are wanted; beyond, only to neighbours and the next hub.
+    /// Up to so many other present members, links to all of them are wanted; beyond, only to neighbours and the next hub or
+    /// parent.
     pub links_max: usize,
+    /// Beyond that, neighbours are computed at most once in so long for each member that is present: computing them takes time
+    /// in proportion, and while a mesh forms each member is news.
+    pub compute_spacing: Duration,
+    /// A neighbour that cannot be reached for so long gets a stand-in.
+    pub patience: Duration,
+    /// A neighbour that is not computed to be one any more is held so much longer, until others have computed it too.
+    pub linger: Duration,
     /// Before the first dial of the member with the higher id, so that both do not dial at once.
     pub courtesy: Duration,
     /// Before the second attempt, at most; doubles with each failure. The wait is uniform between nothing and that ("full
@@ -26,7 +34,10 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             links_max: 64,
-            courtesy: Duration::from_millis(300), // A round trip and a handshake between two continents.
+            compute_spacing: Duration::from_micros(50), // 50 ms for 1,000, where a death takes seconds to be certain.
+            patience: Duration::from_millis(500),       // A courtesy, a dial between two continents, and a little.
+            linger: Duration::from_secs(3),             // News are everywhere after 1.5 s (99th percentile).
+            courtesy: Duration::from_millis(300),       // A round trip and a handshake between two continents.
             backoff: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),
             settled: Duration::from_secs(10),

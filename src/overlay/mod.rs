@@ -1,36 +1,45 @@
-//! Who exchanges deltas with whom: star, tree and full mesh, computed from the membership view and the topology's policy.
+//! Who exchanges deltas with whom: star, tree and mesh, computed from the membership view and the topology's policy.
 //!
-//! Every member computes its neighbours by the same pure function ([`neighbors()`]), so nobody coordinates anything and the
-//! overlay heals on each membership event. Views that differ for a while only cost duplicates or a detour; anti-entropy
-//! (room `replication`) closes what a gap missed.
+//! Every member computes its neighbours by the same pure function ([`topology::graph`](crate::topology::graph)), so nobody
+//! coordinates anything and the overlay heals on each membership event. Views that differ for a while only cost duplicates or
+//! a detour; anti-entropy (room `replication`) closes what a gap missed. The policy can be changed while the machine runs
+//! ([`Overlay::set_policy`]); peers that differ in it for a while are views that differ.
 //!
-//! This room also wants the links: to every present member while there are few, else to the neighbours and, in a star, to
-//! the next hub, so that a failover finds a warm link. Who dials follows from the ids, since simultaneous dials leave two
-//! connections; failed dials back off with full jitter. The dead are tried again every half minute: a cut looks like a death
-//! from both sides, and somebody has to knock.
+//! This room also wants the links: to every present member while there are few, else to the neighbours and, in a star or
+//! tree, to who would be hub or parent next, so that a failover finds a warm link. Who dials follows from the ids, since
+//! simultaneous dials leave two connections; failed dials back off with full jitter. The dead are tried again every half
+//! minute: a cut looks like a death from both sides, and somebody has to knock.
 //!
-//! **Invariant:** a peer is up as a neighbour if and only if it is linked and computed to be one.
+//! Whoever holds a linked peer for a neighbour tells it so, and both are neighbours until neither holds the other: views that
+//! differ leave no edge that only one side knows. A neighbour that cannot be reached is replaced long before its death is
+//! certain. See `hold`.
+//!
+//! **Invariant:** a peer is up as a neighbour if and only if it is linked, and held for one here or there. At rest, when views
+//! are equal and links are up, those are the computed neighbours.
 //!
 //! Left to others: membership gossip and its links' use (`membership`), making and closing links (the driver).
 
 mod config;
 mod event;
+mod hold;
+mod links;
+mod message;
 mod neighbors;
 #[cfg(test)]
 mod tests;
-
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+mod view;
 
 pub use config::Config;
 pub use event::Event;
+pub use message::Message;
 pub use neighbors::neighbors;
+use std::collections::{BTreeMap, BTreeSet};
+pub use view::View;
 
 use crate::machine::{Cx, Machine, Never};
-use crate::membership::{self, Member, State};
-use crate::topology::Policy;
-use crate::types::{Lane, NodeId};
+use crate::membership::{self, Member};
+use crate::topology::{Policy, graph};
+use crate::types::{Lane, NodeId, Time};
 
 /// This room's timers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +50,10 @@ pub enum Timer {
     Settled(NodeId),
     /// It is time to knock at the dead.
     Dead,
+    /// It is time to compute the neighbours anew.
+    Compute,
+    /// It is time to look who is missing, and who is no longer needed.
+    Look,
 }
 
 /// Computes neighbours, asks for links, tells which neighbours are up.
@@ -51,54 +64,37 @@ pub struct Overlay {
     config: Config,
     links: BTreeSet<NodeId>,
     computed: BTreeSet<NodeId>,
+    /// When the neighbours were computed, and whether that is to be done again soon.
+    computed_at: Time,
+    computing: bool,
     up: BTreeSet<NodeId>,
     /// The members to whom a link is wanted, with the attempts that failed since one last settled.
     wanted: BTreeMap<NodeId, u32>,
     knocking: bool,
-}
-
-/// What others may read of the overlay.
-#[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
-    overlay: &'a Overlay,
-}
-
-impl<'a> View<'a> {
-    /// With whom deltas are exchanged: linked, and a neighbour by the policy.
-    #[must_use]
-    pub fn neighbors(&self) -> &'a BTreeSet<NodeId> {
-        &self.overlay.up
-    }
-
-    /// With whom deltas would be exchanged if all links were up.
-    #[must_use]
-    pub fn computed(&self) -> &'a BTreeSet<NodeId> {
-        &self.overlay.computed
-    }
-
-    /// To whom there is a link.
-    #[must_use]
-    pub fn links(&self) -> &'a BTreeSet<NodeId> {
-        &self.overlay.links
-    }
-
-    /// `star`, `mesh` or `tree`.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        self.overlay.policy.kind()
-    }
+    /// Computed neighbours and stand-ins without a link, since when.
+    missing: BTreeMap<NodeId, Time>,
+    /// Who stands in for the missing ones.
+    stand_ins: BTreeSet<NodeId>,
+    /// Who was computed before, and is held until then.
+    former: BTreeMap<NodeId, Time>,
+    /// When these are looked at next.
+    looks_at: Option<Time>,
+    /// Who knows that it is held for a neighbour.
+    told: BTreeSet<NodeId>,
+    /// Who holds us for one.
+    held_by: BTreeSet<NodeId>,
 }
 
 impl Machine for Overlay {
-    type Message = Never;
+    type Message = Message;
     type Record = Never;
     type Wait = Never;
     type Task = Never;
     type Timer = Timer;
     type Event = Event;
 
-    fn lane(message: &Never) -> Lane {
-        match *message {}
+    fn lane(message: &Message) -> Lane {
+        message.lane()
     }
 }
 
@@ -112,15 +108,35 @@ impl Overlay {
             config,
             links: BTreeSet::new(),
             computed: BTreeSet::new(),
+            computed_at: Time::ZERO,
+            computing: false,
             up: BTreeSet::new(),
             wanted: BTreeMap::new(),
             knocking: false,
+            missing: BTreeMap::new(),
+            stand_ins: BTreeSet::new(),
+            former: BTreeMap::new(),
+            looks_at: None,
+            told: BTreeSet::new(),
+            held_by: BTreeSet::new(),
         }
     }
 
     /// The membership changed.
     pub fn on_membership(&mut self, cx: &mut Cx<'_, Self>, members: membership::View<'_>) {
-        self.on_members(cx, &members.members().collect::<Vec<_>>());
+        if !self.computes_later(cx, members.present_len()) {
+            self.compute(cx, &members.members().collect::<Vec<_>>());
+        }
+    }
+
+    /// Computes neighbours by another rule from now on. Everybody else should soon do the same.
+    pub fn set_policy(&mut self, cx: &mut Cx<'_, Self>, policy: Policy, members: membership::View<'_>) {
+        self.follow(cx, policy, &members.members().collect::<Vec<_>>());
+    }
+
+    /// A peer speaks.
+    pub fn on_message(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, message: Message) {
+        self.on_wish(cx, from, message);
     }
 
     /// A link is up.
@@ -146,10 +162,13 @@ impl Overlay {
 
     /// A timer fires.
     pub fn on_timer(&mut self, cx: &mut Cx<'_, Self>, timer: Timer, members: membership::View<'_>) {
+        let all = || members.members().collect::<Vec<_>>();
         match timer {
             Timer::Dial(peer) => self.dial(cx, peer, members.member(peer)),
             Timer::Settled(peer) => self.settle(peer),
-            Timer::Dead => self.knock(cx, &members.members().collect::<Vec<_>>()),
+            Timer::Dead => self.knock(cx, &all()),
+            Timer::Compute => self.compute(cx, &all()),
+            Timer::Look => self.look(cx, &all()),
         }
     }
 
@@ -159,40 +178,46 @@ impl Overlay {
         View { overlay: self }
     }
 
-    fn on_members(&mut self, cx: &mut Cx<'_, Self>, members: &[&Member]) {
-        self.computed = neighbors(members.iter().copied(), self.policy, self.me);
-        let wanted = self.wants(members);
-        let given_up: Vec<NodeId> = self.wanted.keys().filter(|peer| !wanted.contains(peer)).copied().collect();
-        for peer in given_up {
-            self.wanted.remove(&peer);
-            cx.disarm(Timer::Dial(peer));
-            cx.disarm(Timer::Settled(peer));
+    /// Whether there are so many that the neighbours must stay for a while as they were computed.
+    fn computes_later(&mut self, cx: &mut Cx<'_, Self>, present: usize) -> bool {
+        if self.computing || present <= self.config.links_max + 1 {
+            return self.computing;
         }
-        for member in members.iter().filter(|member| wanted.contains(&member.id)) {
-            if let Entry::Vacant(new) = self.wanted.entry(member.id) {
-                new.insert(0);
-                self.seek(cx, member.id, Some(member));
-            }
+        let pause = self.config.compute_spacing * u32::try_from(present).unwrap_or(u32::MAX);
+        let rest = pause.saturating_sub(cx.now().mono.since(self.computed_at));
+        self.computing = !rest.is_zero();
+        if self.computing {
+            cx.arm(Timer::Compute, rest);
         }
-        self.tell(cx);
-        if !self.knocking && members.iter().any(|member| self.is_lost(member)) {
-            self.knock_later(cx);
+        self.computing
+    }
+
+    fn follow(&mut self, cx: &mut Cx<'_, Self>, policy: Policy, members: &[&Member]) {
+        if std::mem::replace(&mut self.policy, policy) != policy {
+            self.compute(cx, members);
         }
     }
 
-    /// To whom links are wanted.
-    fn wants(&self, members: &[&Member]) -> BTreeSet<NodeId> {
-        let others = || members.iter().filter(|member| member.is_present() && member.id != self.me);
-        // One more than the limit settles the question, however many there are.
-        if others().take(self.config.links_max + 1).count() <= self.config.links_max {
-            return others().map(|member| member.id).collect();
+    fn compute(&mut self, cx: &mut Cx<'_, Self>, members: &[&Member]) {
+        self.computed_at = cx.now().mono;
+        if std::mem::take(&mut self.computing) {
+            cx.disarm(Timer::Compute);
         }
-        let mut wanted = self.computed.clone();
-        if self.policy == Policy::Star {
-            wanted.extend(neighbors::succession(members.iter().copied()).into_iter().flatten());
-            wanted.remove(&self.me);
-        }
-        wanted
+        let seats = neighbors::seats(members.iter().copied());
+        self.hold_computed(cx, graph::neighbors(&seats, self.policy, self.me));
+        self.review(cx, &seats);
+        self.want(cx, members, &seats);
+        self.tell(cx);
+        self.mind_the_dead(cx, members);
+    }
+
+    /// Looks who is missing, who could stand in, and who is no longer needed.
+    fn look(&mut self, cx: &mut Cx<'_, Self>, members: &[&Member]) {
+        self.looks_at = None;
+        let seats = neighbors::seats(members.iter().copied());
+        self.review(cx, &seats);
+        self.want(cx, members, &seats);
+        self.tell(cx);
     }
 
     fn link(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
@@ -203,6 +228,7 @@ impl Overlay {
                 *failures = failures.saturating_add(1);
                 cx.arm(Timer::Settled(peer), self.config.settled);
             }
+            self.on_reached(cx, peer);
             self.tell(cx);
         }
     }
@@ -210,83 +236,9 @@ impl Overlay {
     fn unlink(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, member: Option<&Member>) {
         if self.links.remove(&peer) {
             cx.disarm(Timer::Settled(peer));
+            self.on_missed(cx, peer);
             self.tell(cx);
             self.seek(cx, peer, member);
         }
     }
-
-    /// Begins to make a wanted link: at once if nothing failed lately and the dial is ours to make.
-    fn seek(&self, cx: &mut Cx<'_, Self>, peer: NodeId, member: Option<&Member>) {
-        if self.links.contains(&peer) {
-            return;
-        }
-        match self.wanted.get(&peer) {
-            None => {}
-            Some(0) if self.me < peer => self.dial(cx, peer, member),
-            Some(0) => cx.arm(Timer::Dial(peer), self.config.courtesy),
-            Some(_) => self.back_off(cx, peer),
-        }
-    }
-
-    fn back_off(&self, cx: &mut Cx<'_, Self>, peer: NodeId) {
-        let failures = self.wanted.get(&peer).copied().unwrap_or_default();
-        let doubled = self.config.backoff.saturating_mul(1 << failures.saturating_sub(1).min(20));
-        let wait = below(cx, doubled.min(self.config.backoff_max));
-        cx.arm(Timer::Dial(peer), wait);
-    }
-
-    /// Asks for a link, unless it was made or given up meanwhile.
-    fn dial(&self, cx: &mut Cx<'_, Self>, peer: NodeId, member: Option<&Member>) {
-        let Some(member) = member else { return };
-        if self.wanted.contains_key(&peer) && !self.links.contains(&peer) {
-            cx.emit(Event::Dial { peer, addresses: member.meta.addresses.clone() });
-        }
-    }
-
-    fn settle(&mut self, peer: NodeId) {
-        if let Some(failures) = self.wanted.get_mut(&peer) {
-            *failures = 0;
-        }
-    }
-
-    fn is_lost(&self, member: &Member) -> bool {
-        member.state == State::Dead && !self.links.contains(&member.id) && member.id != self.me
-    }
-
-    /// Tries the dead again, a bounded number of them.
-    fn knock(&mut self, cx: &mut Cx<'_, Self>, members: &[&Member]) {
-        self.knocking = false;
-        let mut lost: Vec<&Member> = members.iter().copied().filter(|member| self.is_lost(member)).collect();
-        if lost.is_empty() {
-            return;
-        }
-        cx.rng().shuffle(&mut lost);
-        for member in lost.into_iter().take(self.config.redial_dead_max) {
-            cx.emit(Event::Dial { peer: member.id, addresses: member.meta.addresses.clone() });
-        }
-        self.knock_later(cx);
-    }
-
-    fn knock_later(&mut self, cx: &mut Cx<'_, Self>) {
-        self.knocking = true;
-        let jitter = below(cx, self.config.redial_dead / 2);
-        cx.arm(Timer::Dead, self.config.redial_dead * 3 / 4 + jitter);
-    }
-
-    /// Tells who came up and who went down since the last time.
-    fn tell(&mut self, cx: &mut Cx<'_, Self>) {
-        let up: BTreeSet<NodeId> = self.computed.intersection(&self.links).copied().collect();
-        for peer in self.up.difference(&up) {
-            cx.emit(Event::NeighborDown { peer: *peer });
-        }
-        for peer in up.difference(&self.up) {
-            cx.emit(Event::NeighborUp { peer: *peer });
-        }
-        self.up = up;
-    }
-}
-
-/// A uniform duration below `bound`.
-fn below(cx: &mut Cx<'_, Overlay>, bound: Duration) -> Duration {
-    Duration::from_nanos(cx.rng().below(u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX)))
 }

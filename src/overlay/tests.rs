@@ -1,14 +1,16 @@
-//! The laws of the neighbour function, and the dialling rules.
+//! Dialling, stand-ins, and when neighbours are computed. The laws of the graph itself are `topology`'s.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::machine::Op;
-use crate::machine::testkit::step;
-use crate::membership::Meta;
-use crate::types::{Address, Boot, Incarnation, Time};
+use crate::machine::testkit::{step, step_at};
+use crate::membership::{Meta, State};
+use crate::types::{Address, Boot, Incarnation, Now};
 
 const ME: NodeId = id(50);
+const MESH: Policy = Policy::Mesh { degree: 8 };
 
 const fn id(n: u8) -> NodeId {
     NodeId::from_u128(n as u128)
@@ -29,110 +31,18 @@ fn alive(n: u8) -> Member {
     member(n, State::Alive, Meta::default())
 }
 
-/// A mesh drawn from a few numbers: ids, states, priorities, observers, regions.
-fn mesh(drawn: &[(u8, u8)]) -> Vec<Member> {
-    let by_id: BTreeMap<u8, u8> = drawn.iter().copied().collect();
-    let state = |of: u8| [State::Alive, State::Alive, State::Suspect, State::Dead][usize::from(of % 4)];
-    let meta = |of: u8| Meta {
-        priority: u16::from(of / 4 % 3),
-        observer: (of / 12).is_multiple_of(4),
-        region: ["", "eu", "us"][usize::from(of / 48 % 3)].into(),
-        ..Meta::default()
-    };
-    by_id.into_iter().map(|(n, of)| member(n, state(of), meta(of))).collect()
-}
-
-fn policy(n: u8) -> Policy {
-    match n % 4 {
-        0 => Policy::Star,
-        1 => Policy::Mesh,
-        arity => Policy::Tree { arity },
-    }
-}
-
-/// Everybody's neighbours.
-fn graph(members: &[Member], policy: Policy) -> BTreeMap<NodeId, BTreeSet<NodeId>> {
-    let present = members.iter().filter(|member| member.is_present());
-    present.map(|member| (member.id, neighbors(members, policy, member.id))).collect()
-}
-
-fn reached(graph: &BTreeMap<NodeId, BTreeSet<NodeId>>) -> usize {
-    let mut seen: BTreeSet<NodeId> = graph.keys().take(1).copied().collect();
-    let mut open: Vec<NodeId> = seen.iter().copied().collect();
-    while let Some(at) = open.pop() {
-        open.extend(graph[&at].iter().filter(|next| seen.insert(**next)));
-    }
-    seen.len()
-}
-
-quickcheck::quickcheck! {
-    fn neighbours_are_mutual(drawn: Vec<(u8, u8)>, kind: u8) -> bool {
-        let graph = graph(&mesh(&drawn), policy(kind));
-        graph.iter().all(|(a, beside)| beside.iter().all(|b| graph[b].contains(a) && a != b))
-    }
-
-    fn everybody_present_is_connected_and_nobody_else(drawn: Vec<(u8, u8)>, kind: u8) -> bool {
-        let graph = graph(&mesh(&drawn), policy(kind));
-        reached(&graph) == graph.len()
-    }
-
-    fn stars_and_trees_have_no_cycle(drawn: Vec<(u8, u8)>, kind: u8) -> bool {
-        let policy = policy(kind);
-        let graph = graph(&mesh(&drawn), policy);
-        let edges: usize = graph.values().map(BTreeSet::len).sum::<usize>() / 2;
-        policy == Policy::Mesh || edges == graph.len().saturating_sub(1)
-    }
-
-    fn degrees_are_bounded(drawn: Vec<(u8, u8)>, arity: u8) -> bool {
-        let arity = arity % 6 + 1;
-        let members = mesh(&drawn);
-        let most = graph(&members, Policy::Tree { arity }).values().map(BTreeSet::len).max().unwrap_or_default();
-        let star = graph(&members, Policy::Star);
-        // A gateway has a parent, and children in its region as well as below it.
-        most <= 2 * usize::from(arity) + 1 && star.values().filter(|beside| beside.len() > 1).count() <= 1
-    }
-
-    fn the_order_of_members_does_not_matter(drawn: Vec<(u8, u8)>, kind: u8, seed: u8) -> bool {
-        let members = mesh(&drawn);
-        let mut shuffled = members.clone();
-        crate::machine::Rng::fork(&[seed; 32], "test").shuffle(&mut shuffled);
-        graph(&members, policy(kind)) == graph(&shuffled, policy(kind))
-    }
-
-    fn regions_are_joined_by_their_gateways_only(drawn: Vec<(u8, u8)>, arity: u8) -> bool {
-        let members = mesh(&drawn);
-        let region = |id: &NodeId| members.iter().find(|member| member.id == *id).map(|member| member.meta.region.clone());
-        let graph = graph(&members, Policy::Tree { arity: arity % 6 + 1 });
-        let regions: BTreeSet<_> = graph.keys().map(region).collect();
-        let crossing: usize =
-            graph.iter().map(|(a, beside)| beside.iter().filter(|b| region(a) != region(b)).count()).sum();
-        crossing / 2 == regions.len().saturating_sub(1)
-    }
-}
-
 #[test]
-fn the_hub_is_the_best_who_may_lead_and_the_next_one_follows() {
-    let of = |n, priority, observer| member(n, State::Alive, Meta { priority, observer, ..Meta::default() });
-    let mut members = vec![of(1, 2, false), of(2, 2, false), of(3, 1, false), of(4, 9, true)];
-    assert_eq!(neighbors(&members, Policy::Star, id(1)), BTreeSet::from([id(2)]));
-    assert_eq!(neighbors(&members, Policy::Star, id(2)), BTreeSet::from([id(1), id(3), id(4)]));
-    assert_eq!(neighbors::succession(&members), [Some(id(2)), Some(id(1))]);
-    members[1].state = State::Dead;
-    assert_eq!(neighbors(&members, Policy::Star, id(3)), BTreeSet::from([id(1)]));
-    assert_eq!(neighbors(&members, Policy::Star, id(2)), BTreeSet::new(), "the dead have no neighbours");
-}
-
-#[test]
-fn a_member_alone_has_no_neighbours() {
-    for kind in 0..4 {
-        assert_eq!(neighbors(&[alive(50)], policy(kind), ME), BTreeSet::new());
-    }
+fn only_who_is_present_has_neighbours() {
+    let members = [alive(1), member(2, State::Suspect, Meta::default()), member(3, State::Dead, Meta::default())];
+    assert_eq!(neighbors(&members, MESH, id(1)), BTreeSet::from([id(2)]));
+    assert_eq!(neighbors(&members, MESH, id(3)), BTreeSet::new());
+    assert_eq!(neighbors(&[alive(50)], MESH, ME), BTreeSet::new(), "alone");
 }
 
 /// An overlay with these members, and what it asked for.
 fn overlay(policy: Policy, members: &[Member]) -> (Overlay, Vec<Op<Overlay>>) {
     let mut overlay = Overlay::new(ME, policy, Config::default());
-    let ops = step(|cx| overlay.on_members(cx, &members.iter().collect::<Vec<_>>()));
+    let ops = step(|cx| overlay.compute(cx, &members.iter().collect::<Vec<_>>()));
     (overlay, ops)
 }
 
@@ -140,31 +50,75 @@ fn dial(n: u8) -> Op<Overlay> {
     Op::Emit(Event::Dial { peer: id(n), addresses: vec![Address::parse(&format!("/{n}")).unwrap()] })
 }
 
+/// Linked with all of these, for a while.
+fn link_all(overlay: &mut Overlay, members: &[Member]) {
+    for member in members.iter().filter(|member| member.id != ME) {
+        step(|cx| overlay.link(cx, member.id));
+    }
+    step(|cx| overlay.look(cx, &members.iter().collect::<Vec<_>>()));
+}
+
+/// One step after so many milliseconds; what was told or said.
+fn said(after: u64, of: impl FnOnce(&mut Cx<'_, Overlay>)) -> Vec<Op<Overlay>> {
+    let now = Now { mono: Time::from_nanos(after * 1_000_000), ..Now::default() };
+    let ops = step_at(now, of);
+    ops.into_iter().filter(|op| matches!(op, Op::Send(..) | Op::Emit(_))).collect()
+}
+
+const fn up(n: u8) -> Op<Overlay> {
+    Op::Emit(Event::NeighborUp { peer: id(n) })
+}
+
+const fn down(n: u8) -> Op<Overlay> {
+    Op::Emit(Event::NeighborDown { peer: id(n) })
+}
+
+const fn hold(n: u8) -> Op<Overlay> {
+    Op::Send(id(n), Message::Hold)
+}
+
+const fn release(n: u8) -> Op<Overlay> {
+    Op::Send(id(n), Message::Release)
+}
+
 #[test]
 fn the_lower_id_dials_at_once_and_the_higher_one_waits() {
-    let (_, ops) = overlay(Policy::Mesh, &[alive(1), alive(50), alive(60)]);
-    assert_eq!(ops, [Op::Arm(Timer::Dial(id(1)), Config::default().courtesy), dial(60)]);
+    let (_, ops) = overlay(MESH, &[alive(1), alive(50), alive(60)]);
+    let Config { courtesy, patience, .. } = Config::default();
+    assert_eq!(ops, [Op::Arm(Timer::Look, patience), Op::Arm(Timer::Dial(id(1)), courtesy), dial(60)]);
 }
 
 #[test]
 fn a_neighbour_is_up_when_it_is_linked_and_computed() {
     let members = [alive(1), alive(50), alive(60)];
     let (mut overlay, _) = overlay(Policy::Star, &members);
-    let up = |ops: &[Op<Overlay>]| ops.iter().any(|op| matches!(op, Op::Emit(Event::NeighborUp { .. })));
-    assert!(!up(&step(|cx| overlay.link(cx, id(1)))), "linked, but the hub is another");
-    assert_eq!(step(|cx| overlay.link(cx, id(60))).last(), Some(&Op::Emit(Event::NeighborUp { peer: id(60) })));
+    assert_eq!(said(0, |cx| overlay.link(cx, id(1))), [], "linked, but the hub is another");
+    assert_eq!(said(0, |cx| overlay.link(cx, id(60))), [hold(60), up(60)]);
     // The hub dies: the next hub, this node, has everybody for neighbours.
     let rest = [alive(1), alive(50), member(60, State::Dead, Meta::default())];
-    let ops = step(|cx| overlay.on_members(cx, &rest.iter().collect::<Vec<_>>()));
-    let told: Vec<_> = ops.into_iter().filter(|op| matches!(op, Op::Emit(_))).collect();
-    let expected = [Event::NeighborDown { peer: id(60) }, Event::NeighborUp { peer: id(1) }].map(Op::Emit);
-    assert_eq!(told, expected);
+    let all: Vec<&Member> = rest.iter().collect();
+    assert_eq!(said(9_000, |cx| overlay.compute(cx, &all)), [hold(1), up(1)]);
+    assert_eq!(said(9_000, |cx| overlay.unlink(cx, id(60), None))[..1], [down(60)]);
+}
+
+#[test]
+fn who_is_no_neighbour_any_more_is_held_until_others_know_it() {
+    let before = [alive(1), alive(50), alive(60)];
+    let (mut overlay, _) = overlay(Policy::Star, &before);
+    link_all(&mut overlay, &before);
+    let after = [alive(1), alive(50), alive(60), alive(70)];
+    let all: Vec<&Member> = after.iter().collect();
+    assert_eq!(said(1_000, |cx| overlay.compute(cx, &all)), [dial(70)], "a better hub, not linked yet");
+    assert_eq!(said(1_100, |cx| overlay.link(cx, id(70))), [hold(70), up(70)]);
+    let linger = u64::try_from(Config::default().linger.as_millis()).unwrap();
+    assert_eq!(said(900 + linger, |cx| overlay.look(cx, &all)), []);
+    assert_eq!(said(1_000 + linger, |cx| overlay.look(cx, &all)), [release(60), down(60)]);
 }
 
 #[test]
 fn failed_dials_back_off_until_a_link_has_settled() {
     let peer = alive(60);
-    let (mut overlay, _) = overlay(Policy::Mesh, &[alive(50), peer.clone()]);
+    let (mut overlay, _) = overlay(MESH, &[alive(50), peer.clone()]);
     let wait = |ops: Vec<Op<Overlay>>| match ops[..] {
         [.., Op::Arm(Timer::Dial(_), wait)] => wait,
         _ => panic!("{ops:?}"),
@@ -186,7 +140,7 @@ fn failed_dials_back_off_until_a_link_has_settled() {
 fn the_dead_are_knocked_at_and_those_who_left_are_not() {
     let (dead, left) = (member(60, State::Dead, Meta::default()), member(61, State::Left, Meta::default()));
     let members = [&alive(50), &dead, &left];
-    let (mut overlay, ops) = overlay(Policy::Mesh, &[alive(50), dead.clone(), left.clone()]);
+    let (mut overlay, ops) = overlay(MESH, &[alive(50), dead.clone(), left.clone()]);
     assert!(matches!(ops[..], [Op::Arm(Timer::Dead, _)]), "{ops:?}");
     let ops = step(|cx| overlay.knock(cx, &members));
     assert!(matches!(&ops[..], [first, Op::Arm(Timer::Dead, _)] if *first == dial(60)), "{ops:?}");
@@ -195,18 +149,135 @@ fn the_dead_are_knocked_at_and_those_who_left_are_not() {
 }
 
 #[test]
-fn beyond_the_limit_links_go_to_neighbours_and_the_next_hub_only() {
+fn beyond_the_limit_links_go_to_neighbours_and_to_who_would_be_above_next() {
     let members: Vec<Member> = (1..=100).map(alive).collect();
-    let (star, _) = overlay(Policy::Star, &members);
-    assert_eq!(star.wanted.keys().copied().collect::<Vec<_>>(), [id(99), id(100)]);
-    let (tree, _) = overlay(Policy::Tree { arity: 3 }, &members);
-    assert_eq!(tree.wanted.keys().copied().collect::<BTreeSet<_>>(), tree.computed);
+    let wanted = |policy| {
+        let (overlay, _) = overlay(policy, &members);
+        (overlay.wanted.into_keys().collect::<BTreeSet<_>>(), overlay.computed)
+    };
+    assert_eq!(wanted(Policy::Star).0, BTreeSet::from([id(99), id(100)]));
+    let (wants, computed) = wanted(Policy::Tree { arity: 3 });
+    assert!(wants.is_superset(&computed) && (1..=computed.len() + 1).contains(&wants.len()), "{wants:?} {computed:?}");
+    let (wants, computed) = wanted(MESH);
+    assert!(wants == computed && (4..=8).contains(&wants.len()), "{wants:?}");
+}
+
+#[test]
+fn who_cannot_reach_the_hub_has_the_next_one_stand_in_until_it_can() {
+    let members = [alive(1), alive(50), alive(60), alive(70)];
+    let all: Vec<&Member> = members.iter().collect();
+    let (mut overlay, _) = overlay(Policy::Star, &members);
+    link_all(&mut overlay, &members);
+    let lost = step(|cx| overlay.unlink(cx, id(70), None));
+    let patience = Config::default().patience;
+    assert_eq!(lost[1..3], [Op::Arm(Timer::Look, patience), Op::Emit(Event::NeighborDown { peer: id(70) })]);
+    assert_eq!(said(100, |cx| overlay.look(cx, &all)), [], "a flap");
+    assert_eq!(said(500, |cx| overlay.look(cx, &all)), [hold(60), up(60)]);
+    assert_eq!(said(600, |cx| overlay.look(cx, &all)), [], "it was told already");
+    // It goes too: the next one stands in, and that is this node itself.
+    assert_eq!(said(700, |cx| overlay.unlink(cx, id(60), None))[..1], [down(60)]);
+    assert_eq!(said(1_200, |cx| overlay.look(cx, &all)), []);
+    assert_eq!(overlay.view().stand_ins(), &BTreeSet::new());
+    // Both come back, and then nobody needs to stand in.
+    assert_eq!(said(1_300, |cx| overlay.link(cx, id(60))), []);
+    assert_eq!(said(1_800, |cx| overlay.look(cx, &all)), [hold(60), up(60)]);
+    assert_eq!(said(1_900, |cx| overlay.link(cx, id(70))), [hold(70), up(70)]);
+    assert_eq!(said(2_400, |cx| overlay.look(cx, &all)), [release(60), down(60)]);
+}
+
+#[test]
+fn a_stand_in_that_becomes_a_neighbour_is_not_let_go() {
+    let members = [alive(1), alive(50), alive(60), alive(70)];
+    let (mut overlay, _) = overlay(Policy::Star, &members);
+    link_all(&mut overlay, &members);
+    said(0, |cx| overlay.unlink(cx, id(70), None));
+    assert_eq!(said(500, |cx| overlay.look(cx, &members.iter().collect::<Vec<_>>())), [hold(60), up(60)]);
+    let rest = [alive(1), alive(50), alive(60), member(70, State::Dead, Meta::default())];
+    assert_eq!(said(5_000, |cx| overlay.compute(cx, &rest.iter().collect::<Vec<_>>())), []);
+    assert_eq!(overlay.view().neighbors(), &BTreeSet::from([id(60)]));
+}
+
+#[test]
+fn who_is_held_is_a_neighbour_as_long_as_the_link_lasts() {
+    let members = [alive(1), alive(50), alive(60)];
+    let (mut overlay, _) = overlay(Policy::Star, &members);
+    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Hold)), [], "not linked");
+    said(0, |cx| overlay.link(cx, id(1)));
+    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Hold)), [up(1)]);
+    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Release)), [down(1)]);
+    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Hold)), [up(1)]);
+    assert_eq!(said(0, |cx| overlay.unlink(cx, id(1), None))[..1], [down(1)]);
+    assert_eq!(said(0, |cx| overlay.link(cx, id(1))), [], "a new link, no wish yet");
+}
+
+#[test]
+fn a_partial_mesh_closes_its_rings_around_who_is_missing() {
+    let members: Vec<Member> = (1..=100).map(alive).collect();
+    let all: Vec<&Member> = members.iter().collect();
+    let (mut overlay, _) = overlay(MESH, &members);
+    let computed = overlay.computed.clone();
+    computed.iter().for_each(|peer| _ = step(|cx| overlay.link(cx, *peer)));
+    computed.iter().skip(2).for_each(|gone| _ = said(0, |cx| overlay.unlink(cx, *gone, None)));
+    // Without a link its stand-ins are dialled; those who cannot be reached either are passed over.
+    let dialled = said(500, |cx| overlay.look(cx, &all));
+    let first = overlay.stand_ins.clone();
+    assert!(!first.is_empty() && first.is_disjoint(&computed) && dialled.len() <= first.len(), "{dialled:?}");
+    said(1_000, |cx| overlay.look(cx, &all));
+    let second = overlay.stand_ins.clone();
+    assert!(!second.is_empty() && second.is_disjoint(&first), "{first:?} {second:?}");
+    let next = *second.first().unwrap();
+    let expected = [Op::Send(next, Message::Hold), Op::Emit(Event::NeighborUp { peer: next })];
+    assert_eq!(said(1_100, |cx| overlay.link(cx, next)), expected);
+}
+
+#[test]
+fn in_a_large_mesh_neighbours_are_computed_at_intervals_and_in_a_small_one_at_once() {
+    let config = Config::default();
+    let many = config.links_max + 2;
+    let pause = config.compute_spacing * u32::try_from(many).unwrap();
+    let mut overlay = Overlay::new(ME, MESH, config);
+    let start = Now { mono: Time::from_nanos(1 << 40), ..Now::default() };
+    let soon = Now { mono: start.mono + pause / 4, ..start };
+    let mut later = |now, present| {
+        let mut later = false;
+        let ops = step_at(now, |cx| {
+            later = overlay.computes_later(cx, present);
+            if !later {
+                overlay.compute(cx, &[]);
+            }
+        });
+        (later, ops)
+    };
+    assert_eq!(later(start, many), (false, vec![]), "the first news at once");
+    assert_eq!(later(soon, many), (true, vec![Op::Arm(Timer::Compute, pause * 3 / 4)]));
+    assert_eq!(later(soon, many), (true, vec![]), "it is armed");
+    let mut small = Overlay::new(ME, MESH, Config::default());
+    for _ in 0..2 {
+        step_at(start, |cx| assert!(!small.computes_later(cx, many - 1)));
+        step_at(start, |cx| small.compute(cx, &[]));
+    }
+}
+
+#[test]
+fn another_policy_is_followed_at_once() {
+    let members = [alive(1), alive(50), alive(60)];
+    let all: Vec<&Member> = members.iter().collect();
+    let (mut overlay, _) = overlay(Policy::Star, &members);
+    link_all(&mut overlay, &members);
+    assert_eq!(said(0, |cx| overlay.follow(cx, MESH, &all)), [hold(1), up(1)]);
+    assert_eq!((overlay.view().kind(), said(0, |cx| overlay.follow(cx, MESH, &all))), ("mesh", vec![]));
+}
+
+#[test]
+fn golden_bytes_of_every_message() {
+    let bytes = |message| bincode::encode_to_vec(message, bincode::config::standard()).unwrap();
+    assert_eq!([Message::Hold, Message::Release].map(bytes), [[0], [1]]);
 }
 
 #[test]
 fn a_member_that_went_away_is_not_dialled() {
-    let (mut overlay, _) = overlay(Policy::Mesh, &[alive(1), alive(50)]);
-    let ops = step(|cx| overlay.on_members(cx, &[&alive(50)]));
+    let (mut overlay, _) = overlay(MESH, &[alive(1), alive(50)]);
+    let ops = step(|cx| overlay.compute(cx, &[&alive(50)]));
     assert_eq!(ops, [Op::Disarm(Timer::Dial(id(1))), Op::Disarm(Timer::Settled(id(1)))]);
     assert_eq!(step(|cx| overlay.dial(cx, id(1), Some(&alive(1)))), []);
 }

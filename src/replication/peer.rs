@@ -56,6 +56,8 @@ pub(super) struct Edge {
     pub(super) quiet: bool,
     /// When it was last pruned.
     pub(super) pruned_at: Option<Time>,
+    /// When it was last offered although it is lazy.
+    pub(super) offered_at: Option<Time>,
     queued: bool,
 }
 

@@ -13,7 +13,7 @@ use crate::types::{Digest, NodeId, Seq, Time};
 /// How often the logs that are behind are looked after, and the least time that a source gets.
 const BEHIND_TICK: Duration = Duration::from_millis(100);
 const PATIENCE_MIN: Duration = Duration::from_millis(200);
-/// A parent that delivers other logs is given this many times longer: it may be working through many.
+/// A parent that holds more of a log and delivers others is given this many times longer: it may be working through many.
 const BUSY_FACTOR: u32 = 8;
 /// Between two requests for a vector that does not come, at first; doubles up to 32 times.
 const SYNCHRONIZE: Duration = Duration::from_secs(1);
@@ -167,7 +167,7 @@ impl Replication {
                 peer.gather(at, usize::try_from(log.offered() - cursor).unwrap_or(usize::MAX), 0);
             }
             let ours = log.accepted();
-            if known > ours && log.parent.is_none() && !log.is_moving() && log.id.actor != self.actor {
+            if known > ours && !log.is_moving() && log.id.actor != self.actor {
                 lacking.push((Reverse(known - ours), at));
             }
         }
@@ -178,6 +178,12 @@ impl Replication {
         if peer.heard {
             cx.disarm(Timer::Synchronize(from));
         }
+        // Unless its parent is known to hold more than we do: then that is on its way.
+        lacking.retain(|(_, at)| {
+            let log = self.logs.get(*at);
+            let parent = log.parent.and_then(|parent| self.peers.get(&parent));
+            parent.is_none_or(|parent| parent.edge(*at).known <= log.accepted())
+        });
         lacking.sort_unstable(); // Most behind first.
         let lacking: Vec<usize> = lacking.into_iter().map(|(_, at)| at).collect();
         self.graft(cx, from, &lacking);
@@ -251,7 +257,8 @@ impl Replication {
         let parent = log.parent.and_then(|parent| self.peers.get(&parent));
         let patience = parent.map_or(PATIENCE_MIN, Peer::rto).max(PATIENCE_MIN) * 2_u32.pow(behind.tries.min(5));
         let waited = now.since(behind.since.max(log.progress_at));
-        let busy = parent.is_some_and(|parent| now.since(parent.active_at) < patience);
+        let works = |parent: &Peer| parent.edge(at).known > log.accepted() && now.since(parent.active_at) < patience;
+        let busy = parent.is_some_and(works);
         waited >= if busy { patience * BUSY_FACTOR } else { patience }
     }
 

@@ -1,6 +1,7 @@
 //! What became durable here spreads: pushed to eager neighbours, announced to lazy ones.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::message::{Have, LINES_MAX, Message};
 use super::peer::Mode;
@@ -8,9 +9,13 @@ use super::{Replication, Timer};
 use crate::machine::Cx;
 use crate::types::{NodeId, Seq};
 
+/// A lazy neighbour is offered what is caught up on once in so long: who lacks it too asks for it then.
+const OFFER_AGAIN: Duration = Duration::from_secs(1);
+
 impl Replication {
     /// An entry of this log became durable.
     pub(super) fn spread(&mut self, cx: &mut Cx<'_, Self>, at: usize, weight: usize, backlog: bool) {
+        let now = cx.now().mono;
         let log = self.logs.get(at);
         let offered = log.offered();
         let (mut lazy, mut offers) = (false, false);
@@ -33,7 +38,13 @@ impl Replication {
                 peer.gather(at, 1, weight);
                 eager.push(*id);
             }
-            lazy |= peer.is_lazy(at, log);
+            let is_lazy = peer.is_lazy(at, log);
+            lazy |= is_lazy;
+            if backlog && is_lazy && edge.offered_at.is_none_or(|before| now.since(before) >= OFFER_AGAIN) {
+                peer.edge_mut(at).offered_at = Some(now);
+                offers |= self.offers.is_empty();
+                self.offers.entry(*id).or_default().insert(at);
+            }
         }
         if offers {
             cx.arm(Timer::Offer, self.config.batch_timeout);

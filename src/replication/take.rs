@@ -131,13 +131,16 @@ impl Replication {
         }
     }
 
-    /// Whoever delivers a log first becomes its parent and stays it; whoever else delivers it is asked to stop. The parent is
-    /// never pruned: two sources that prune each other in turn would leave none.
+    /// Whoever delivers a log first becomes its parent and stays it, unless its origin is faster; whoever else delivers it is
+    /// asked to stop. The parent is never pruned: two sources that prune each other in turn would leave none.
     fn choose_parent(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, at: usize, taken: Taken) {
         let log = self.logs.get_mut(at);
         let parent = *log.parent.get_or_insert(from);
         if taken.new > 0 {
             log.source = Some(from);
+            if from == log.id.actor.node {
+                log.parent = log.source;
+            }
             return;
         }
         let surplus = if parent == from { log.source.filter(|source| *source != parent) } else { Some(from) };

@@ -7,6 +7,7 @@ use super::disk::Disk;
 use super::queue::EventId;
 use crate::documents::{Engine, Limits};
 use crate::node::{Boot, Input, Node};
+use crate::topology::Policy;
 use crate::types::{CommandId, NodeId};
 
 /// What runs there.
@@ -29,6 +30,8 @@ pub(super) enum Asked {
     Edit { number: usize, tries: u32 },
     /// The content of all documents, page by page.
     Content,
+    /// Another overlay.
+    Overlay,
     /// Goodbye.
     Leave,
 }
@@ -73,6 +76,8 @@ pub(super) struct Host {
     pub(super) disk_ops: u64,
     /// Inputs handled since the last tick.
     pub(super) inputs: u32,
+    /// The overlay that the operator wants, if it is not the one that the process begins with.
+    pub(super) policy: Option<Policy>,
 }
 
 impl Host {
@@ -105,6 +110,7 @@ impl Host {
             well_since: 0,
             disk_ops: 0,
             inputs: 0,
+            policy: None,
         }
     }
 

@@ -7,7 +7,7 @@
 //! smaller plan leaves the luck of what stays alone.
 //!
 //! Parts: `queue` and `luck` (what happens next), `net`, `disk`, `clock`, `host` (what is imitated), `scenario` and `plan`
-//! (what is wanted), `world` (the run), `check` (what must hold), `trace` and `outcome` (what it came to).
+//! (what is wanted), `world` (the run), `check` (what must hold), `spread`, `trace` and `outcome` (what it came to).
 //!
 //! The models are those of TigerBeetle's VOPR, FoundationDB's simulator and turmoil where they are best; see each part.
 //!
@@ -26,6 +26,7 @@ mod peers;
 mod plan;
 mod queue;
 mod scenario;
+mod spread;
 mod trace;
 mod world;
 
@@ -38,6 +39,7 @@ pub use check::{Violation, ids as invariants};
 pub use net::NetStats;
 pub use outcome::{Figures, Judgement, Line, Outcome};
 pub use scenario::{Error, Found, Scenario};
+pub use spread::Spread;
 pub use trace::{CHECKPOINT_EVERY, TraceHash};
 
 use luck::Luck;

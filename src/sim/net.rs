@@ -130,6 +130,7 @@ struct Draws {
     duplicate: Stream,
     reorder: Stream,
     watchdog: Stream,
+    distance: Stream,
 }
 
 impl Net {
@@ -150,6 +151,7 @@ impl Net {
                 duplicate: stream("net duplicate"),
                 reorder: stream("net reorder"),
                 watchdog: stream("net watchdog"),
+                distance: stream("net distance"),
             },
         }
     }
@@ -386,9 +388,16 @@ impl Net {
         self.cuts.iter().filter(covers).map(|cut| cut.since).min()
     }
 
+    /// The least time from one to the other.
+    pub(super) fn delay(&self, from: u32, to: u32) -> u64 {
+        self.path(from, to).delay
+    }
+
     fn path(&self, from: u32, to: u32) -> Path {
         let Link { delay, jitter, loss, bandwidth } = self.topology.path(from as usize, to as usize);
         let nanos = |span: std::time::Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        Path { delay: nanos(delay), jitter: nanos(jitter), loss: u64::from(loss.value()), bandwidth }
+        let pair = u64::from(from.min(to)) << 32 | u64::from(from.max(to));
+        let further = self.luck.distance.below(pair, 0, self.says.distance.0);
+        Path { delay: nanos(delay) + further, jitter: nanos(jitter), loss: u64::from(loss.value()), bandwidth }
     }
 }

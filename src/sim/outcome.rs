@@ -8,6 +8,7 @@ use super::check::Violation;
 use super::net::NetStats;
 use super::queue::EventId;
 use super::scenario::{Scenario, Span};
+use super::spread::Spread;
 use super::trace::TraceHash;
 
 /// What was counted and measured. Times are virtual.
@@ -55,6 +56,8 @@ pub struct Figures {
     pub queue_most: u64,
     /// Most inputs that waited at one peer.
     pub inbox_most: u64,
+    /// How entries spread.
+    pub spread: Spread,
 }
 
 impl Figures {
@@ -213,5 +216,6 @@ pub(super) fn judge(scenario: &Scenario, figures: &Figures, failure: Option<(Vio
     {
         what.push(format!("acknowledged is {}, expected at least {least}", figures.acknowledged));
     }
+    what.append(&mut figures.spread.misses(expect));
     if what.is_empty() { Judgement::Passed } else { Judgement::Missed { what } }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::luck::{Luck, MILLION, Stream};
 use super::scenario::{Edits, Kind, Often, Scenario, Scheduled};
+use crate::topology::Policy;
 
 /// Most items and most edits of a plan.
 pub(super) const PLAN_MAX: usize = 200_000;
@@ -18,6 +19,17 @@ pub(super) struct Plan {
     pub(super) items: Vec<Item>,
     /// What is asked, in order of time.
     pub(super) edits: Vec<Edit>,
+    /// Who is told of another overlay when, in order of time.
+    pub(super) turns: Vec<Turn>,
+}
+
+/// A peer is told of another overlay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Turn {
+    /// In nanoseconds of true time.
+    pub(super) at: u64,
+    pub(super) peer: u32,
+    pub(super) policy: Policy,
 }
 
 /// One fault with its end.
@@ -123,6 +135,15 @@ impl Plan {
             let stream = luck.stream(&format!("edits {n}"));
             plan.load(scenario, edits, stream).map_err(|why| format!("edits[{n}]: {why}"))?;
         }
+        for (n, says) in scenario.says.turns.iter().enumerate() {
+            let stream = luck.stream(&format!("turn {n}"));
+            plan.turns.extend((0..).take(scenario.peers()).map(|peer| Turn {
+                at: says.at.0 + stream.below(u64::from(peer), 0, says.within.0),
+                peer,
+                policy: says.overlay,
+            }));
+        }
+        plan.turns.sort_by_key(|turn| (turn.at, turn.peer));
         if plan.items.len() > PLAN_MAX || plan.edits.len() > PLAN_MAX {
             let (faults, edits) = (plan.items.len(), plan.edits.len());
             return Err(format!("{faults} faults and {edits} edits, at most {PLAN_MAX} of each"));

@@ -8,7 +8,7 @@
 //! ```toml
 //! schema = 1
 //! name = "two-sites"
-//! overlay = "tree:3"                      # star, mesh, tree or tree:ARITY
+//! overlay = "tree:3"                      # star, mesh, mesh:DEGREE, tree or tree:ARITY
 //! default-link = { delay = "0.4ms", jitter = "0.1ms", loss = "100ppm", bandwidth = "1Gbit" }
 //!
 //! [[region]]
@@ -42,13 +42,16 @@
 //!   delay. With it every pair has a direct link.
 //! * The same text gives the same value, and the same value the same drawing, on every machine.
 //!
-//! What it leaves to others: which peers are alive (`membership`), who is hub or parent among those (`overlay`), and how
-//! a delay becomes an event (`sim`).
+//! * Who exchanges with whom is a pure function of the members and the overlay ([`graph`]), here and in every peer.
+//!
+//! What it leaves to others: which peers are alive (`membership`), what is done about links (`overlay`), and how a delay
+//! becomes an event (`sim`).
 
 mod check;
 mod draw;
 mod error;
 mod file;
+pub mod graph;
 mod link;
 mod policy;
 mod quantity;

@@ -42,6 +42,7 @@ pub const PLAIN_BELOW: usize = 200;
 const SMALL_MAX: usize = 1 << 20;
 const HEADER: usize = 3;
 const SKIPPABLE: u8 = 0x80;
+const OVERLAY: u8 = 3 | SKIPPABLE;
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 /// The fastest level: measured on change batches, higher ones gain below 10 % for several times the work.
@@ -54,6 +55,8 @@ pub enum Kind {
     Membership,
     /// Of replication.
     Replication,
+    /// Of the overlay. Who does not know it may skip it: its wishes are not granted then.
+    Overlay,
 }
 
 impl Kind {
@@ -61,6 +64,7 @@ impl Kind {
         match self {
             Self::Membership => 1,
             Self::Replication => 2,
+            Self::Overlay => OVERLAY,
         }
     }
 
@@ -68,6 +72,7 @@ impl Kind {
         match number {
             1 => Some(Self::Membership),
             2 => Some(Self::Replication),
+            OVERLAY => Some(Self::Overlay),
             _ => None,
         }
     }
@@ -189,6 +194,12 @@ impl Writer for Frame {
         self.0.extend_from_slice(bytes);
         Ok(())
     }
+}
+
+/// Whose message a frame carries, by its header alone.
+#[must_use]
+pub fn kind(frame: &[u8]) -> Option<Kind> {
+    frame.get(1).copied().and_then(Kind::of)
 }
 
 /// Checks and opens a frame. `None` for a message from a newer peer that asks to be skipped by who does not know it.

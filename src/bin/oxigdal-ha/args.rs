@@ -113,7 +113,7 @@ pub(crate) struct Run {
     /// Where to serve the local HTTP interface
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) api: Option<String>,
-    /// The overlay: star, mesh, tree or tree:ARITY. All peers must have the same
+    /// The overlay: star, mesh, mesh:DEGREE, tree or tree:ARITY. All peers must have the same
     #[arg(long)]
     pub(crate) overlay: Option<Policy>,
     /// What to log: error, warn, info, debug, trace, or directives by module
@@ -129,8 +129,8 @@ pub(crate) struct Demo {
     /// How many peers
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(3..=16))]
     pub(crate) peers: u8,
-    /// The overlay: star, mesh, tree or tree:ARITY
-    #[arg(long, default_value_t = Policy::Mesh)]
+    /// The overlay: star, mesh, mesh:DEGREE, tree or tree:ARITY
+    #[arg(long, default_value_t = Policy::default())]
     pub(crate) overlay: Policy,
     /// Keep the peers' data and logs, and say where; on a terminal, keep the mesh running until Ctrl-C too
     #[arg(long)]

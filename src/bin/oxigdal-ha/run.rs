@@ -78,9 +78,10 @@ fn flags(arguments: &Run) -> Result<Flags> {
 
 fn overlay(flags: Flags, flag: &str, policy: Policy) -> Flags {
     let flags = flags.set(flag, "overlay.kind", policy.kind());
-    match policy {
-        Policy::Tree { arity } => flags.set(flag, "overlay.arity", arity.to_string()),
-        _ => flags,
+    match policy.parameter() {
+        Some(("degree", degree)) => flags.set(flag, "overlay.degree", degree.to_string()),
+        Some((_, arity)) => flags.set(flag, "overlay.arity", arity.to_string()),
+        None => flags,
     }
 }
 

@@ -63,14 +63,15 @@ mod tests {
     use oxigdal_ha::membership::{Member, Meta, State};
     use oxigdal_ha::overlay::neighbors;
     use oxigdal_ha::topology::Role;
+    use oxigdal_ha::topology::graph::Seat;
     use oxigdal_ha::types::{Boot, Incarnation, NodeId, Time};
 
     use super::*;
 
-    /// Everybody alive, with ids that fall in the file's order.
+    /// Everybody alive, with the ids that are drawn.
     fn members(topology: &Topology) -> Vec<Member> {
-        let member = |(at, node): (u128, &oxigdal_ha::topology::Node)| Member {
-            id: NodeId::from_u128(1_000 - at),
+        let member = |(seat, node): (Seat<'_>, &oxigdal_ha::topology::Node)| Member {
+            id: seat.id,
             boot: Boot::new(1),
             incarnation: Incarnation::ZERO,
             state: State::Alive,
@@ -83,7 +84,7 @@ mod tests {
             }),
             since: Time::ZERO,
         };
-        (0..).zip(topology.nodes()).map(member).collect()
+        topology.seats().into_iter().zip(topology.nodes()).map(member).collect()
     }
 
     #[test]

@@ -20,6 +20,8 @@ mod m4;
 mod m5;
 mod m7;
 mod o1;
+mod o2;
+mod o3;
 mod o5;
 mod set;
 mod u1;

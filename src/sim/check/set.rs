@@ -1,7 +1,7 @@
 //! All invariants of a run together, and the list of their ids.
 
 use super::{Check, Sight, Verdict, Violation};
-use super::{c1, c2, c3, c5, c6, c7, g3, g4, m1, m2, m4, m5, m7, m12, o1, o5, u1};
+use super::{c1, c2, c3, c5, c6, c7, g3, g4, m1, m2, m4, m5, m7, m12, o1, o2, o3, o5, u1};
 use crate::documents::{Listed, Stamp};
 use crate::node::{BootError, BootReport, Event};
 use crate::sim::outcome::Figures;
@@ -33,6 +33,8 @@ const ALL: &[(&str, &str)] = &[
     ("M5", "who is down is not thought present by any well peer for longer than a minute"),
     ("M7", "after the calm every live peer sees exactly the live peers"),
     ("O1", "after the calm the neighbourhoods connect all live peers"),
+    ("O2", "after the calm nobody has more neighbours than its overlay allows"),
+    ("O3", "after the calm a star or tree has no cycle"),
     ("O5", "after the calm neighbourhood is mutual"),
     ("U1", "what was durable is there after a crash and after a power loss"),
     ("U3", "a peer whose disk is undamaged boots from it"),
@@ -68,6 +70,8 @@ impl Checks {
             Box::new(m7::SameViews),
             Box::new(m12::FalseDeaths::default()),
             Box::new(o1::Connected),
+            Box::new(o2::BoundedDegree),
+            Box::new(o3::Acyclic),
             Box::new(o5::Mutual),
             Box::new(u1::Recoverable::new(peers)),
         ];

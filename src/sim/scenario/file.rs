@@ -32,6 +32,8 @@ pub(crate) struct File {
     pub(crate) clocks: Clocks,
     #[serde(default)]
     pub(crate) edits: Vec<Edits>,
+    #[serde(default, rename = "turn")]
+    pub(crate) turns: Vec<Turn>,
     #[serde(default, rename = "fault")]
     pub(crate) faults: Vec<Scheduled>,
     #[serde(default)]
@@ -42,7 +44,7 @@ pub(crate) struct File {
     pub(crate) expect: Expect,
 }
 
-/// `[mesh]`: so many alike peers with a link between each two.
+/// `[mesh]`: so many alike peers with a link between each two, dealt to regions if there are any.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Mesh {
@@ -53,6 +55,11 @@ pub(crate) struct Mesh {
     pub(crate) jitter: Option<String>,
     pub(crate) loss: Option<String>,
     pub(crate) bandwidth: Option<String>,
+    /// `region-1` and so on, each with as many peers.
+    #[serde(default)]
+    pub(crate) regions: usize,
+    /// The delay from one region to another.
+    pub(crate) apart: Option<String>,
 }
 
 /// `[phases]`: the run is as long as all of them.
@@ -106,6 +113,8 @@ pub(crate) struct Network {
     pub(crate) duplicate: Share,
     /// Frames that arrive late and let others pass; datagrams only.
     pub(crate) reorder: Share,
+    /// Each pair of peers is apart by so much more at most, drawn once for the pair.
+    pub(crate) distance: Span,
     /// How long a link may be silent before both ends give it up: the driver's watchdog.
     pub(crate) cut_detection: Span,
     /// How long a dial may hang.
@@ -119,6 +128,7 @@ impl Default for Network {
             loss: Share(0),
             duplicate: Share(0),
             reorder: Share(0),
+            distance: Span(0),
             cut_detection: Span(3_000_000_000),
             dial_timeout: Span(5_000_000_000),
         }
@@ -179,6 +189,19 @@ pub(crate) struct Edits {
     /// Bytes of text in each edit, about.
     #[serde(default)]
     pub(crate) padding: u32,
+}
+
+/// `[[turn]]`: from then on peers form another overlay.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Turn {
+    /// From the start of the run.
+    pub(crate) at: Span,
+    /// Which one.
+    pub(crate) overlay: Policy,
+    /// Each peer hears of it within this time, in random order. Who is down hears of it a second after its start.
+    #[serde(default)]
+    pub(crate) within: Span,
 }
 
 /// `[[fault]]`: a fault at a given time.
@@ -303,4 +326,20 @@ pub(crate) struct Expect {
     pub(crate) false_deaths: Option<u64>,
     /// At most so many bytes a peer and second, over the whole run.
     pub(crate) bytes_per_peer_second: Option<u64>,
+    /// From the warm-up on, replication's frames take at most so much more than the least that must cross.
+    pub(crate) spread_overhead: Option<Share>,
+    /// The same of what crosses between regions.
+    pub(crate) crossing_overhead: Option<Share>,
+    /// At most so many of the entries that arrive were there already.
+    pub(crate) duplicates: Option<Share>,
+    /// The 99th percentile of the delays is at most so much more than a flood's.
+    pub(crate) delay_over_flood: Option<Share>,
+    /// No entry takes longer to a peer that is well.
+    pub(crate) delay_max: Option<Span>,
+    /// After the last cut, at most so much more is sent than was missing.
+    pub(crate) repair_overhead: Option<Share>,
+    /// After the last cut, what was missing is everywhere after so long.
+    pub(crate) repair_within: Option<Span>,
+    /// While nothing is new, a peer sends at most so much in a round of anti-entropy.
+    pub(crate) quiet_round: Option<Size>,
 }

@@ -13,7 +13,7 @@ mod tests;
 use std::fmt;
 use std::path::Path;
 
-pub(super) use file::{Edits, File, Kind, Mode, Network, Often, Scheduled};
+pub(super) use file::{Edits, Expect, File, Kind, Mode, Network, Often, Scheduled};
 pub(super) use quantity::Span;
 
 use super::check;
@@ -194,20 +194,35 @@ fn config_of(says: &File, mesh: &Topology) -> Result<node::Config, String> {
 fn mesh_text(mesh: &file::Mesh) -> String {
     let or = |value: &Option<String>, default: &str| value.clone().unwrap_or_else(|| default.to_owned());
     let bandwidth = mesh.bandwidth.as_ref().map(|text| format!(", bandwidth = {text:?}")).unwrap_or_default();
-    format!(
-        "schema = 1\nname = \"mesh\"\noverlay = {:?}\ndefault-link = {{ delay = {:?}, jitter = {:?}, loss = {:?}{bandwidth} }}\n[[group]]\nname = \"p\"\ncount = {}\n",
-        mesh.overlay.to_string(),
-        or(&mesh.delay, "0.4ms"),
-        or(&mesh.jitter, "0.4ms"),
-        or(&mesh.loss, "0ppm"),
-        mesh.peers,
-    )
+    let (jitter, loss) = (or(&mesh.jitter, "0.4ms"), or(&mesh.loss, "0ppm"));
+    let rest = format!("jitter = {jitter:?}, loss = {loss:?}{bandwidth}");
+    let (overlay, delay) = (mesh.overlay.to_string(), or(&mesh.delay, "0.4ms"));
+    let head =
+        format!("schema = 1\nname = \"mesh\"\noverlay = {overlay:?}\ndefault-link = {{ delay = {delay:?}, {rest} }}\n");
+    if mesh.regions == 0 {
+        return format!("{head}[[group]]\nname = \"p\"\ncount = {}\n", mesh.peers);
+    }
+    let names: Vec<String> = (1..=mesh.regions).map(|n| format!("region-{n}")).collect();
+    let (each, apart) = (mesh.peers / mesh.regions, or(&mesh.apart, "40ms"));
+    let regions = names.iter().map(|name| format!("[[region]]\nname = {name:?}\n"));
+    let groups = (1..)
+        .zip(&names)
+        .map(|(n, region)| format!("[[group]]\nname = \"p{n}\"\ncount = {each}\nregion = {region:?}\n"));
+    let pairs = names.iter().enumerate().flat_map(|(at, one)| names[at + 1..].iter().map(move |other| (one, other)));
+    let links = pairs.map(|(one, other)| {
+        let rest = rest.replace(", ", "\n");
+        format!("[[link]]\nbetween = [{one:?}, {other:?}]\ndelay = {apart:?}\n{rest}\n")
+    });
+    head + &regions.chain(groups).chain(links).collect::<String>()
 }
 
 /// What each key says alone is right; this is about what they say together.
 fn checked(says: &File) -> Result<(), String> {
     if says.schema != Scenario::SCHEMA {
         return Err(format!("schema: {} is unknown, this version reads {}", says.schema, Scenario::SCHEMA));
+    }
+    if let Some(mesh) = says.mesh.as_ref().filter(|mesh| mesh.regions > 0 && !mesh.peers.is_multiple_of(mesh.regions)) {
+        return Err(format!("mesh: {} peers cannot be dealt to {} regions alike", mesh.peers, mesh.regions));
     }
     let phases = &says.phases;
     let span = phases.warm_up.0.saturating_add(phases.chaos.0).saturating_add(phases.calm.0);

@@ -44,6 +44,8 @@ fn what_is_wrong_is_refused_with_its_place_and_reason() {
         ("random 2", "somebody", "fault[0]: peers: the topology has no node \"somebody\""),
         ("kind = \"cut\"", "kind = \"meteor\"", "unknown variant `meteor`"),
         ("kind = \"cut\"", "kind = \"slow\"", "fault[0]: factor: at least 2 is needed"),
+        ("peers = 4", "peers = 4\nregions = 3", "mesh: 4 peers cannot be dealt to 3 regions alike"),
+        ("[expect]", "[[turn]]\nat = \"6s\"\noverlay = \"ring\"\n[expect]", "unknown overlay \"ring\""),
         ("docs = 2", "docs = 0", "edits[0].docs: at least 1"),
         ("[mesh]\npeers = 4", "topology = \"nowhere\"", "topology: no topology \"nowhere\""),
         ("[expect]", "[config.overlay]\nlinks-max = 1\n[expect]", "overlay.links-max"),
@@ -58,6 +60,16 @@ fn what_is_wrong_is_refused_with_its_place_and_reason() {
         let found = parse(&GOOD.replacen(from, to, 1)).expect_err(to);
         assert!(found.contains(expected), "{to:?}: expected {expected:?}, found {found:?}");
     }
+}
+
+#[test]
+fn peers_are_dealt_to_regions() {
+    let scenario = parse(&GOOD.replace("peers = 4", "peers = 4\nregions = 2\napart = \"30ms\"")).unwrap();
+    let nodes = scenario.mesh.nodes();
+    let regions: Vec<_> = nodes.iter().map(|node| node.region.as_deref().unwrap_or_default()).collect();
+    assert_eq!(regions, ["region-1", "region-1", "region-2", "region-2"]);
+    let delay = |a, b| scenario.mesh.path(a, b).delay.as_micros();
+    assert_eq!((delay(0, 1), delay(1, 2)), (400, 30_000));
 }
 
 #[test]

@@ -103,6 +103,10 @@ impl World<'_> {
         if host.ailments == 0 {
             host.well_since = now;
         }
+        if self.host(place).policy.is_some() {
+            let epoch = self.host(place).epoch;
+            self.queue.push(now + super::SECOND, self.cause, Due::Told { host: place, epoch });
+        }
         self.seek(place);
         let verdict = self.checks.on_ready(&Sight::new(&self.mesh, self.scenario), place, report);
         self.judge(verdict);
@@ -130,6 +134,7 @@ impl World<'_> {
         match effect {
             Effect::Send { to, lane, frame } => {
                 let Some(to) = self.place_of(to) else { return };
+                self.spread.on_frame(&self.mesh, self.scenario, place, to, &frame);
                 let (fate, frame) = self.mesh.net.send(at, place, to, lane, frame);
                 let Some(frame) = frame else { return };
                 if let Some(again) = fate.again {
@@ -254,11 +259,13 @@ impl World<'_> {
             }
             (Asked::Edit { .. }, _) => self.figures.edits_refused += 1,
             (Asked::Content, result) => self.on_content(place, result),
+            (Asked::Overlay, _) => {}
             (Asked::Leave, _) => self.left(place),
         }
     }
 
     fn notify(&mut self, place: u32, event: &Event) {
+        self.spread.on_event(&self.mesh, place, event);
         let verdict = self.checks.on_event(&Sight::new(&self.mesh, self.scenario), place, event);
         self.judge(verdict);
     }

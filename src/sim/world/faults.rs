@@ -117,6 +117,7 @@ impl World<'_> {
             }
             Fault::Cut { from, to, .. } => {
                 self.cut_off(&from, &to).iter().for_each(|peer| self.host(*peer).heals(now));
+                self.spread.on_healed(now);
                 for (at, frame) in self.mesh.net.heal(now, item) {
                     self.queue.push(at, self.cause, Due::Frame(frame));
                 }

@@ -24,6 +24,7 @@ use super::outcome::{Figures, Line};
 use super::plan::Plan;
 use super::queue::{EventId, Queue};
 use super::scenario::Scenario;
+use super::spread::Watch;
 use super::trace::Trace;
 use crate::node::Input;
 use crate::types::NodeId;
@@ -63,6 +64,10 @@ pub(super) enum Due {
     End { item: usize },
     /// An edit of the plan.
     Edit { number: usize },
+    /// A peer is told of another overlay.
+    Turn { turn: usize },
+    /// A peer that missed it is told now.
+    Told { host: u32, epoch: u32 },
     /// A second has passed.
     Tick,
     /// Faults are over.
@@ -92,6 +97,7 @@ pub(super) struct World<'a> {
     trace: Trace,
     checks: Checks,
     figures: Figures,
+    spread: Watch,
     /// The event that happens now, and the one during which it was asked for.
     cause: EventId,
     caused_by: EventId,
@@ -136,6 +142,7 @@ impl<'a> World<'a> {
             luck,
             trace: Trace::new(),
             figures: Figures::default(),
+            spread: Watch::new(scenario),
             cause: EventId::default(),
             caused_by: EventId::default(),
             sink,
@@ -160,6 +167,9 @@ impl<'a> World<'a> {
         }
         for (number, edit) in self.mesh.plan.edits.iter().enumerate() {
             self.queue.push(edit.at, root, Due::Edit { number });
+        }
+        for (turn, says) in self.mesh.plan.turns.iter().enumerate() {
+            self.queue.push(says.at, root, Due::Turn { turn });
         }
         self.queue.push(SECOND, root, Due::Tick);
         self.queue.push(self.scenario.calm_at(), root, Due::Calm);
@@ -195,6 +205,8 @@ impl<'a> World<'a> {
             Due::Begin { item } => self.begin(item),
             Due::End { item } => self.end(item),
             Due::Edit { number } => self.edit(number),
+            Due::Turn { turn } => self.turn(turn),
+            Due::Told { host, epoch } => self.tell(host, epoch),
             Due::Tick => self.tick(),
             Due::Calm => self.calm(),
             Due::Verify => self.verify(),
@@ -205,6 +217,7 @@ impl<'a> World<'a> {
         let verdict = self.checks.on_tick(&Sight::new(&self.mesh, self.scenario));
         self.judge(verdict);
         self.mesh.hosts.iter_mut().for_each(|host| host.inputs = 0);
+        self.spread.on_tick(&self.mesh, SECOND);
         self.sample();
         self.queue.push(self.mesh.now + SECOND, EventId::default(), Due::Tick);
     }
@@ -226,6 +239,7 @@ impl<'a> World<'a> {
         self.figures.virtual_ns = self.mesh.now;
         self.figures.events = self.trace.events();
         self.figures.net = self.mesh.net.stats;
+        self.figures.spread = self.spread.finish(&self.mesh.hosts);
         self.checks.figures(&mut self.figures);
         let event = self.cause;
         let at = self.mesh.now;

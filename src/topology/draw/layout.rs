@@ -65,7 +65,7 @@ pub(super) fn layout(topology: &Topology) -> Layout {
     match places.filter(|places| places.iter().any(|place| *place != places[0])) {
         Some(places) => on_map(topology, &places, edges),
         None => match topology.overlay() {
-            Policy::Mesh => ring(topology, None, edges),
+            Policy::Mesh { .. } => ring(topology, None, edges),
             Policy::Star => ring(topology, topology.top(), edges),
             Policy::Tree { .. } => levels(topology, edges),
         },

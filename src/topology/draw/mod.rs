@@ -18,7 +18,7 @@ pub use shape::Edge;
 pub use svg::svg;
 pub use text::text;
 
-use super::{Link, Topology};
+use super::{Link, Topology, graph};
 
 /// A length of time as people read it.
 struct Short(Duration);
@@ -76,7 +76,10 @@ impl fmt::Display for Quality {
 fn meaning(topology: &Topology) -> String {
     match topology.overlay() {
         super::Policy::Star => "star: everybody exchanges with the hub, which relays".into(),
-        super::Policy::Mesh => "mesh: everybody exchanges with everybody".into(),
+        super::Policy::Mesh { degree } if graph::is_full(topology.nodes().len(), degree) => {
+            "mesh: everybody exchanges with everybody".into()
+        }
+        super::Policy::Mesh { degree } => format!("mesh: everybody exchanges with {degree} others or a few more"),
         super::Policy::Tree { arity } => format!("tree: a parent and at most {arity} children each"),
     }
 }

@@ -1,8 +1,12 @@
 //! The shape of the overlay when everybody is alive: who is on top, who is whose child.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
+use super::super::graph::{self, Seat};
 use super::super::{Policy, Role, Topology};
+use crate::types::NodeId;
 
 /// Two nodes that exchange deltas, by their places in [`Topology::nodes`]. In a star and in a tree `a` is hub or parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -14,13 +18,30 @@ pub struct Edge {
 }
 
 impl Topology {
-    /// The overlay's edges when everybody is alive and, among nodes of equal priority, ids fall in the file's order.
+    /// The nodes as the members that are drawn. Nobody knows the ids of real peers before they are drawn: these are an example,
+    /// and fall in the file's order.
+    #[must_use]
+    pub fn seats(&self) -> Vec<Seat<'_>> {
+        let ids = (1..=Self::NODES_MAX as u128).rev().map(NodeId::from_u128);
+        let seats = self.nodes().iter().zip(ids).map(|(node, id)| Seat {
+            id,
+            region: node.region.as_deref().unwrap_or_default(),
+            priority: node.priority,
+            observer: node.role == Role::Observer,
+        });
+        seats.collect()
+    }
+
+    /// The overlay's edges when everybody is alive, with the ids of [`seats`](Self::seats).
     #[must_use]
     pub fn edges(&self) -> Vec<Edge> {
         match self.overlay() {
-            Policy::Mesh => {
-                let n = self.nodes().len();
-                (0..n).flat_map(|a| (a + 1..n).map(move |b| Edge { a, b })).collect()
+            Policy::Mesh { .. } => {
+                let seats = self.seats();
+                let places: BTreeMap<NodeId, usize> = seats.iter().map(|seat| seat.id).zip(0..).collect();
+                let beside = |a: usize| graph::neighbors(&seats, self.overlay(), seats[a].id);
+                let ends = |a| beside(a).into_iter().map(|id| places[&id]).filter(move |b| a < *b).rev();
+                (0..seats.len()).flat_map(|a| ends(a).map(move |b| Edge { a, b }).collect::<Vec<_>>()).collect()
             }
             Policy::Star | Policy::Tree { .. } => {
                 let parents = self.parents();
@@ -34,49 +55,23 @@ impl Topology {
     #[must_use]
     pub fn top(&self) -> Option<usize> {
         match self.overlay() {
-            Policy::Mesh => None,
+            Policy::Mesh { .. } => None,
             Policy::Star | Policy::Tree { .. } => self.preferred().first().copied(),
         }
     }
 
     /// For each node its hub or parent.
     fn parents(&self) -> Vec<Option<usize>> {
-        let mut parents = vec![None; self.nodes().len()];
-        let order = self.preferred();
-        match self.overlay() {
-            Policy::Mesh => {}
-            Policy::Star => order.iter().skip(1).for_each(|node| parents[*node] = Some(order[0])),
-            Policy::Tree { arity } => self.tree(&order, usize::from(arity), &mut parents),
-        }
-        parents
-    }
-
-    /// Each region is a subtree below its most preferred node, its gateway; the gateways form the tree on top. So what
-    /// crosses from one region to another crosses once.
-    fn tree(&self, order: &[usize], arity: usize, parents: &mut [Option<usize>]) {
-        let mut regions: Vec<(&Option<String>, Vec<usize>)> = Vec::new();
-        for node in order {
-            let region = &self.nodes()[*node].region;
-            match regions.iter_mut().find(|(name, _)| *name == region) {
-                Some((_, members)) => members.push(*node),
-                None => regions.push((region, vec![*node])),
-            }
-        }
-        let gateways: Vec<usize> = regions.iter().map(|(_, members)| members[0]).collect();
-        for level in regions.iter().map(|(_, members)| members).chain([&gateways]) {
-            for (at, node) in level.iter().enumerate().skip(1) {
-                parents[*node] = Some(level[(at - 1) / arity]);
-            }
-        }
+        let seats = self.seats();
+        let places: BTreeMap<NodeId, usize> = seats.iter().map(|seat| seat.id).zip(0..).collect();
+        seats.iter().map(|seat| graph::above(&seats, self.overlay(), seat.id).map(|id| places[&id])).collect()
     }
 
     /// The nodes from the most to the least preferred.
     fn preferred(&self) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.nodes().len()).collect();
-        order.sort_by_key(|at| {
-            let node = &self.nodes()[*at];
-            (node.role == Role::Observer, std::cmp::Reverse(node.priority), *at)
-        });
+        let seats = self.seats();
+        let mut order: Vec<usize> = (0..seats.len()).collect();
+        order.sort_by_key(|at| seats[*at].rank());
         order
     }
 

@@ -26,7 +26,7 @@ pub fn text(topology: &Topology) -> String {
     }
     line(&mut out, format_args!(""));
     match topology.overlay() {
-        Policy::Mesh => roster(&mut out, topology),
+        Policy::Mesh { .. } => roster(&mut out, topology),
         Policy::Star | Policy::Tree { .. } => tree(&mut out, topology),
     }
     wires(&mut out, topology);

@@ -254,16 +254,13 @@ fn settings(at: usize, count: usize, overlay: Policy, folder: &Path, proxy: &Pro
     let via: Vec<String> = others
         .map(|other| format!("  \"{} -> {}\",\n", multiaddr(proxy.door(other)), multiaddr(proxy.line(at, other))))
         .collect();
-    let arity = match overlay {
-        Policy::Tree { arity } => format!("arity = {arity}\n"),
-        _ => String::new(),
-    };
+    let parameter = overlay.parameter().map(|(name, number)| format!("{name} = {number}\n")).unwrap_or_default();
     format!(
         "# Written by `oxigdal-ha demo`.\n\
          [node]\nname = \"peer-{n}\"\npriority = {priority}\ndata-dir = {data}\n\n\
          [network]\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\nannounce = [\"{door}\"]\nmdns = false\ndial-via = [\n{via}]\n\n\
          [api]\nlisten = \"127.0.0.1:0\"\n\n\
-         [overlay]\nkind = \"{kind}\"\n{arity}\n\
+         [overlay]\nkind = \"{kind}\"\n{parameter}\n\
          [membership]\nprofile = \"local\"\n\n\
          [log]\nformat = \"text\"\n",
         n = at + 1,

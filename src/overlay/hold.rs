@@ -1,0 +1,125 @@
+//! Whom this node holds for a neighbour, and tells so: computed neighbours, stand-ins for those that cannot be reached, and for a
+//! while those that were computed before.
+//!
+//! **Stand-ins.** A death takes seconds to be certain, and some pairs never can be linked. Whoever misses a neighbour for longer
+//! than [`Config::patience`](super::Config::patience) holds those who would be its neighbours if that one were gone
+//! ([`graph::stand_ins`]). One that cannot be reached either counts as missing too, so the next ones are tried.
+//!
+//! **Former neighbours.** Not all compute a change at the same moment. Who is dropped is held a little longer
+//! ([`Config::linger`](super::Config::linger)), and who is new is told at once: edges are made before others are broken.
+//!
+//! **Bounds:** a peer has one wish for each link, and an edge too many costs duplicates, which are pruned. All members are looked
+//! at when a neighbour is missing, at most twice within the patience.
+
+use std::collections::BTreeSet;
+
+use super::{Event, Message, Overlay, Timer};
+use crate::machine::Cx;
+use crate::topology::graph::{self, Seat};
+use crate::types::{NodeId, Time};
+
+impl Overlay {
+    /// These are the neighbours from now on.
+    pub(super) fn hold_computed(&mut self, cx: &mut Cx<'_, Self>, computed: BTreeSet<NodeId>) {
+        let before = std::mem::replace(&mut self.computed, computed);
+        let until = cx.now().mono + self.config.linger;
+        for peer in before.difference(&self.computed).filter(|peer| self.links.contains(peer)) {
+            self.former.insert(*peer, until);
+        }
+    }
+
+    /// A peer says whether it holds us for a neighbour.
+    pub(super) fn on_wish(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, message: Message) {
+        match message {
+            Message::Hold if self.links.contains(&from) => _ = self.held_by.insert(from),
+            Message::Hold => {}
+            Message::Release => _ = self.held_by.remove(&from),
+        }
+        self.tell(cx);
+    }
+
+    /// A link came up.
+    pub(super) fn on_reached(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        if self.missing.remove(&peer).is_some() {
+            self.look_within(cx);
+        }
+    }
+
+    /// A link is gone.
+    pub(super) fn on_missed(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        self.told.remove(&peer);
+        self.held_by.remove(&peer);
+        self.former.remove(&peer);
+        if self.computed.contains(&peer) || self.stand_ins.contains(&peer) {
+            self.missing.insert(peer, cx.now().mono);
+            self.look_within(cx);
+        }
+    }
+
+    /// Something may have to be done about it, within the patience.
+    fn look_within(&mut self, cx: &mut Cx<'_, Self>) {
+        self.look_at(cx, cx.now().mono + self.config.patience);
+    }
+
+    fn look_at(&mut self, cx: &mut Cx<'_, Self>, at: Time) {
+        if self.looks_at.is_none_or(|before| at < before) {
+            self.looks_at = Some(at);
+            cx.arm(Timer::Look, at.since(cx.now().mono));
+        }
+    }
+
+    /// Lets former neighbours go, and chooses who stands in for whoever is missing by now.
+    pub(super) fn review(&mut self, cx: &mut Cx<'_, Self>, seats: &[Seat<'_>]) {
+        let (now, patience) = (cx.now().mono, self.config.patience);
+        self.former.retain(|peer, until| *until > now && !self.computed.contains(peer));
+        self.note_missing(now, seats);
+        let overdue = self.missing.iter().filter(|(_, since)| now.since(**since) >= patience);
+        let overdue: BTreeSet<NodeId> = overdue.map(|(peer, _)| *peer).collect();
+        self.stand_ins = if overdue.is_empty() {
+            BTreeSet::new()
+        } else {
+            graph::stand_ins(seats, self.policy, self.me, &overdue).difference(&self.computed).copied().collect()
+        };
+        for peer in self.stand_ins.difference(&self.links) {
+            self.missing.entry(*peer).or_insert(now);
+        }
+        let overdue_at = self.missing.values().map(|since| *since + patience).filter(|at| *at > now);
+        if let Some(at) = overdue_at.chain(self.former.values().copied()).min() {
+            self.look_at(cx, at);
+        }
+    }
+
+    /// Who is computed and not linked is missing; so is whoever should have stood in, as long as somebody is.
+    fn note_missing(&mut self, now: Time, seats: &[Seat<'_>]) {
+        if self.computed.is_subset(&self.links) {
+            return self.missing.clear();
+        }
+        if !self.missing.is_empty() {
+            let present: BTreeSet<NodeId> = seats.iter().map(|seat| seat.id).collect();
+            self.missing.retain(|peer, _| present.contains(peer));
+        }
+        for peer in self.computed.difference(&self.links) {
+            self.missing.entry(*peer).or_insert(now);
+        }
+    }
+
+    /// Tells others whom we hold, and our siblings who came up and who went down, since the last time.
+    pub(super) fn tell(&mut self, cx: &mut Cx<'_, Self>) {
+        let held = self.computed.iter().chain(&self.stand_ins).chain(self.former.keys());
+        let held: BTreeSet<NodeId> = held.filter(|peer| self.links.contains(peer)).copied().collect();
+        for peer in held.difference(&self.told) {
+            cx.send(*peer, Message::Hold);
+        }
+        for peer in self.told.difference(&held) {
+            cx.send(*peer, Message::Release);
+        }
+        let up: BTreeSet<NodeId> = held.union(&self.held_by).copied().collect();
+        for peer in self.up.difference(&up) {
+            cx.emit(Event::NeighborDown { peer: *peer });
+        }
+        for peer in up.difference(&self.up) {
+            cx.emit(Event::NeighborUp { peer: *peer });
+        }
+        (self.told, self.up) = (held, up);
+    }
+}

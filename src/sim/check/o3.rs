@@ -1,0 +1,26 @@
+//! O3: after the calm a star or tree has no cycle.
+
+use super::{Check, Sight, Verdict};
+
+/// Counts edges: O1 says that all live peers are connected, so one edge less than peers is a tree.
+pub(super) struct Acyclic;
+
+impl Check for Acyclic {
+    fn id(&self) -> &'static str {
+        "O3"
+    }
+
+    fn settled(&mut self, sight: &Sight<'_>) -> Verdict {
+        let mut ends = 0;
+        let mut peers: usize = 0;
+        for (_, _, node) in sight.live() {
+            if node.overlay().kind() == "mesh" {
+                return Ok(());
+            }
+            ends += node.overlay().neighbors().len();
+            peers += 1;
+        }
+        let edges = ends / 2;
+        if edges > peers.saturating_sub(1) { Err(format!("{edges} edges join {peers} peers")) } else { Ok(()) }
+    }
+}
