@@ -56,6 +56,27 @@ fn topologies_are_checked_by_name() {
     assert_eq!(checked, Run { code: 0, out: out.into(), err: String::new() });
 }
 
+/// Nothing of a process reaches a simulated run: not its memory, its entropy, nor its clock.
+#[test]
+fn two_processes_leave_the_same_trace() {
+    let trace = || run(&["simulate", "run", "simulations/star-hub-dies.toml", "--seed", "7", "--json"]).json();
+    let (first, second) = (trace(), trace());
+    assert_eq!(first["runs"][0]["run"], second["runs"][0]["run"]);
+    let hash = first["runs"][0]["run"]["hash"].as_str().unwrap();
+    assert!(hash.len() == 32 && hash != "0".repeat(32), "{hash}");
+}
+
+/// A token in the environment is a token, not a path that is not there; and an error never tells it.
+#[test]
+fn the_environment_may_hold_the_token_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (token, nobody) = ("0123456789abcdef".repeat(4), "127.0.0.1:1");
+    let mut asked = command(dir.path(), &["doc", "rm", "a", "--api", nobody]);
+    let asked = finished(asked.env("OXIGDAL_HA_TOKEN", &token));
+    assert_eq!(asked.code, 3, "{asked:?}");
+    assert!(!asked.err.contains(&token), "{asked:?}");
+}
+
 #[test]
 fn a_wrong_topology_is_refused_with_its_place() {
     let dir = tempfile::tempdir().unwrap();

@@ -38,23 +38,31 @@ impl Membership {
     /// Takes in several updates from one peer.
     pub(super) fn learn_all(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, updates: &Updates, source: Source) {
         for update in updates.as_slice() {
-            if let Err(why) = self.check(from, update) {
+            let slot = self.table.slot(update.id);
+            if let Err(why) = self.check(from, slot, update) {
                 // Who errs once is not heard out.
                 return cx.emit(Event::PeerFault { peer: from, why });
             }
-            self.learn(cx, from, update, source);
+            self.learn_of(cx, from, slot, update, source);
         }
     }
 
     /// Takes in what `from` says of a member, which was checked.
     pub(super) fn learn(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, update: &Update, source: Source) {
-        if update.id == self.me {
+        self.learn_of(cx, from, self.table.slot(update.id), update, source);
+    }
+
+    /// The same, of the member in this slot, if it is known.
+    fn learn_of(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, slot: Option<Slot>, update: &Update, source: Source) {
+        if slot == Some(Slot::ME) {
             self.defend(cx, from, update);
-        } else if let Some(slot) = self.table.slot(update.id) {
+        } else if let Some(slot) = slot {
             let entry = self.table.entry(slot);
             if entry.compare(update).any() {
                 let before = Before { claim: entry.claim, known: true };
                 self.take_in(cx, from, slot, update, &before, source);
+            } else if source == Source::News && entry.rank() == update.rank() {
+                self.heard_again(slot);
             }
         } else if let Some(slot) = self.meet(cx, from, update) {
             let before = Before { claim: State::Left, known: false };
@@ -63,9 +71,9 @@ impl Membership {
     }
 
     /// Whether a correct peer may say this.
-    fn check(&self, from: NodeId, update: &Update) -> Result<(), String> {
+    fn check(&self, from: NodeId, slot: Option<Slot>, update: &Update) -> Result<(), String> {
         let (id, boot, incarnation) = (update.id, update.boot, update.incarnation);
-        let known = self.table.find(id).map(|entry| (entry.member.boot, entry.member.incarnation));
+        let known = slot.map(|slot| &self.table.entry(slot).member).map(|member| (member.boot, member.incarnation));
         let (known_boot, known_incarnation) = known.unwrap_or_default();
         if boot.value().saturating_sub(known_boot.value()) > Self::BOOT_JUMP_MAX {
             return Err(format!("boot {boot} of {id} is too far above {known_boot}"));

@@ -9,10 +9,16 @@ use crate::types::Time;
 /// News are told lambda x ceil(log2(N + 1)) times by each who learns them (SWIM, section 4.1). 2 is close to memberlist's
 /// 4 x ceil(log10(N + 1)): 14 instead of 12 at 100 members, 20 instead of 16 at 1,000.
 const LAMBDA: u32 = 2;
+/// Who has few links need not tell one neighbour the same thing ten times: so often for each link is enough, drawn at random.
+const TELLINGS_A_LINK: u32 = 3;
 /// Most bytes of news on a probe: small beside the transport's own packets.
 const PIGGYBACK_MAX: usize = 1_024;
 /// Most bytes of news in a message of their own: a join of 1,000 must not take minutes (memberlist#167).
 const GOSSIP_MAX: usize = 4_096;
+/// With more news than this at a time, which is a mass join or restart, hearing an item again counts as telling it: what
+/// others tell us they also tell each other (the "feedback" of Demers et al., "Epidemic Algorithms for Replicated Database
+/// Maintenance", PODC 1987, section 1.4). Nobody is left out: the digest on every probe finds what was missed.
+const CROWD: usize = 64;
 
 impl Membership {
     /// There is news of this member.
@@ -69,13 +75,26 @@ impl Membership {
                 chosen.push(slot);
             }
         }
-        let limit = LAMBDA * ceil_log2(self.table.present_len() + 1);
+        let limit = self.tellings();
         let mut news = Vec::with_capacity(chosen.len());
         for slot in chosen {
             news.push(self.update(slot, now, tells_meta(self.table.entry(slot))));
             self.queue.told(slot, limit);
         }
         Updates(news)
+    }
+
+    /// How often each item is told.
+    fn tellings(&self) -> u32 {
+        let links = u32::try_from(self.table.near.len()).unwrap_or(u32::MAX).max(1);
+        (LAMBDA * ceil_log2(self.table.present_len() + 1)).min(links.saturating_mul(TELLINGS_A_LINK))
+    }
+
+    /// Somebody tells what we know already.
+    pub(super) fn heard_again(&mut self, slot: Slot) {
+        if self.queue.len() > CROWD {
+            self.queue.told(slot, self.tellings());
+        }
     }
 
     /// What we say of a member.

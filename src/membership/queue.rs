@@ -1,6 +1,6 @@
 //! News that wait to be told: what was told least often goes first (SWIM, section 4.1).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::table::Slot;
 
@@ -12,7 +12,8 @@ type Key = (u32, u8, u64, Slot);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue {
     items: BTreeSet<Key>,
-    keys: BTreeMap<Slot, Key>,
+    /// The key of each slot that is in the queue.
+    keys: Vec<Option<Key>>,
     arrivals: u64,
 }
 
@@ -34,7 +35,7 @@ impl Queue {
     }
 
     pub(super) fn remove(&mut self, slot: Slot) {
-        if let Some(key) = self.keys.remove(&slot) {
+        if let Some(key) = self.keys.get_mut(slot.index()).and_then(Option::take) {
             self.items.remove(&key);
         }
     }
@@ -46,20 +47,28 @@ impl Queue {
 
     /// Whether there is news of this member.
     pub(super) fn contains(&self, slot: Slot) -> bool {
-        self.keys.contains_key(&slot)
+        self.key(slot).is_some()
     }
 
     /// This member's news were told once more, and are told no more after `limit` times.
     pub(super) fn told(&mut self, slot: Slot, limit: u32) {
-        let Some((times, rank, arrival, slot)) = self.keys.get(&slot).copied() else { return };
+        let Some((times, rank, arrival, slot)) = self.key(slot) else { return };
         self.remove(slot);
         if times + 1 < limit {
             self.place((times + 1, rank, arrival, slot));
         }
     }
 
+    fn key(&self, slot: Slot) -> Option<Key> {
+        self.keys.get(slot.index()).copied().flatten()
+    }
+
     fn place(&mut self, key: Key) {
+        let index = key.3.index();
+        if index >= self.keys.len() {
+            self.keys.resize(index + 1, None);
+        }
         self.items.insert(key);
-        self.keys.insert(key.3, key);
+        self.keys[index] = Some(key);
     }
 }

@@ -47,9 +47,9 @@ impl fmt::Display for Checksum {
     }
 }
 
-/// The first 8 bytes of SHA-256, for comparisons between peers that may not trust each other's luck.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, serde::Serialize)]
-#[serde(transparent)]
+/// The first 8 bytes of SHA-256, for comparisons between peers that may not trust each other's luck. In JSON it is 16 hexadecimal
+/// digits: many readers keep only 53 bits of a number.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Digest(u64);
 
 impl Digest {
@@ -87,6 +87,12 @@ impl fmt::Debug for Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+impl serde::Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -154,9 +154,10 @@ impl fmt::Debug for ClusterId {
 }
 
 /// Tells one history of a node's store from another: drawn at random when the store is first written, and again when its
-/// log was cut or found to be behind what neighbours hold, so that no (actor, sequence) is ever used twice.
+/// log was cut or found to be behind what neighbours hold, so that no (actor, sequence) is ever used twice. In JSON it is 16
+/// hexadecimal digits: many readers keep only 53 bits of a number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(into = "String", try_from = "String")]
 pub struct Mint(u64);
 
 impl Mint {
@@ -170,6 +171,19 @@ impl Mint {
     #[must_use]
     pub const fn value(self) -> u64 {
         self.0
+    }
+}
+
+impl From<Mint> for String {
+    fn from(mint: Mint) -> Self {
+        mint.to_string()
+    }
+}
+
+impl TryFrom<String> for Mint {
+    type Error = std::num::ParseIntError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        u64::from_str_radix(&text, 16).map(Self)
     }
 }
 
@@ -418,5 +432,8 @@ mod tests {
         let actor = Actor { node: NodeId::from_u128(7), mint: Mint::new(9) };
         assert_eq!(Actor::from_bytes(&actor.to_bytes()), Some(actor));
         assert_eq!(Actor::from_bytes(&[0; 23]), None);
+        let json = serde_json::to_value(actor).unwrap();
+        assert_eq!(json["mint"], "0000000000000009");
+        assert_eq!(serde_json::from_value::<Actor>(json).unwrap(), actor);
     }
 }

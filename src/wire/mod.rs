@@ -16,6 +16,8 @@
 
 use std::borrow::Cow;
 
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
 use bincode::{Decode, Encode};
 use bytes::{BufMut as _, Bytes, BytesMut};
 
@@ -163,22 +165,30 @@ pub const fn payload_max(lane: Lane) -> usize {
 /// When the message is longer than its lane allows: machines bound what they send.
 #[must_use]
 pub fn seal<M: Encode>(kind: Kind, lane: Lane, message: &M) -> Bytes {
-    let payload = bincode::encode_to_vec(message, bincode::config::standard()).expect("writing to a Vec does not fail");
+    let mut plain = Frame(vec![VERSION, kind.number(), PLAIN]);
+    bincode::encode_into_writer(message, &mut plain, bincode::config::standard()).expect("a Vec takes everything");
+    let payload = &plain.0[HEADER..];
     assert!(payload.len() <= payload_max(lane), "{kind:?} sends {} bytes on the {lane} lane", payload.len());
     let packed = (lane == Lane::Sync && payload.len() >= PLAIN_BELOW)
-        .then(|| zstd::bulk::compress(&payload, LEVEL).ok())
+        .then(|| zstd::bulk::compress(payload, LEVEL).ok())
         .flatten()
         .filter(|packed| packed.len() + 4 < payload.len() && payload.len() / RATIO_MAX < packed.len());
-    let mut frame = BytesMut::with_capacity(HEADER + 4 + packed.as_ref().unwrap_or(&payload).len());
-    frame.put_slice(&[VERSION, kind.number(), if packed.is_some() { ZSTD } else { PLAIN }]);
-    match packed {
-        Some(packed) => {
-            frame.put_u32_le(u32::try_from(payload.len()).expect("bounded above"));
-            frame.put_slice(&packed);
-        }
-        None => frame.put_slice(&payload),
-    }
+    let Some(packed) = packed else { return plain.0.into() };
+    let mut frame = BytesMut::with_capacity(HEADER + 4 + packed.len());
+    frame.put_slice(&[VERSION, kind.number(), ZSTD]);
+    frame.put_u32_le(u32::try_from(payload.len()).expect("bounded above"));
+    frame.put_slice(&packed);
     frame.freeze()
+}
+
+/// A frame that is written in one go: bincode's own way to a `Vec` walks through the message twice, to count first.
+struct Frame(Vec<u8>);
+
+impl Writer for Frame {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// Checks and opens a frame. `None` for a message from a newer peer that asks to be skipped by who does not know it.

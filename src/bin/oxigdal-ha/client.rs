@@ -19,6 +19,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(3);
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// Largest answer, in bytes: a page of documents.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
+/// Digits of a token that a peer made.
+const TOKEN_LEN: usize = 64;
 /// Where a peer that was started here without further words keeps its token.
 const TOKEN_FILE: &str = "oxigdal-ha-data/api-token";
 
@@ -42,10 +44,12 @@ impl Client {
         let token_file =
             target.token_file.clone().or_else(|| Some(TOKEN_FILE.into()).filter(|path: &PathBuf| path.exists()));
         let token = match &token_file {
+            Some(text) if is_token(text) => Some(text.display().to_string()),
             // A file that was asked for must be there; only changes need it, but a wrong path is better told at once.
             Some(path) => Some(read_token(path)?),
             None => None,
         };
+        let token_file = token_file.filter(|path| !is_token(path));
         Ok(Self { api, agent: agent(Some(ANSWER_MAX)), token_file, token })
     }
 
@@ -192,6 +196,11 @@ fn cause(error: &ureq::Error) -> String {
         ureq::Error::Io(error) => error.to_string(),
         other => other.to_string(),
     }
+}
+
+/// Whether the environment gave the token itself, where a file is expected: it must not be told as a path that is not there.
+fn is_token(text: &Path) -> bool {
+    text.to_str().is_some_and(|text| text.len() == TOKEN_LEN && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn read_token(path: &Path) -> Result<String> {

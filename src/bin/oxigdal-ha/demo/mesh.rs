@@ -51,8 +51,8 @@ pub(super) struct Peer {
 pub(super) struct Seen {
     pub(super) members: Vec<SeenMember>,
     pub(super) documents: usize,
-    pub(super) content: Value,
-    pub(super) vector: Value,
+    pub(super) content: String,
+    pub(super) vector: String,
     pub(super) orphans: usize,
     pub(super) refused: u64,
     pub(super) bytes_sent: u64,

@@ -14,7 +14,6 @@ use super::proxy::Cut;
 use super::stage::{Stage, ms, time};
 use crate::doc::import_features;
 use crate::failure::{Failure, Result};
-use crate::mesh::digest;
 use crate::output::bytes;
 
 /// Natural Earth, 1:110 million; see `examples/data/README.md`.
@@ -171,11 +170,7 @@ impl Story {
         );
         let figures = json!({ "edits": edits, "ms": ms(edited), "settled_ms": ms(settled), "content": [one, other] });
         self.stage.done("edit", words, figures)?;
-        self.stage.more(format_args!(
-            "the sides differ: content {} on the left, {} on the right",
-            digest(one),
-            digest(other)
-        ))?;
+        self.stage.more(format_args!("the sides differ: content {one} on the left, {other} on the right"))?;
         self.detect_cut()
     }
 

@@ -10,7 +10,6 @@ use super::stage::{ms, time};
 use super::story::{PREFIX, Story, agreed};
 use crate::doc::export_text;
 use crate::failure::{Failure, Result};
-use crate::mesh::digest;
 use crate::output::{Tone, bytes, cell, number};
 
 impl Story {
@@ -64,7 +63,7 @@ impl Story {
                 cell(Tone::Bold, &self.mesh.peers[*at].name),
                 number(seen.documents),
                 number(self.ledger.of(*at)),
-                cell(Tone::Name, digest(&seen.content)),
+                cell(Tone::Name, &seen.content),
                 cell(Tone::Name, &hash[..16]),
                 number(bytes(seen.bytes_sent)),
             ]);
