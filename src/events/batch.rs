@@ -174,7 +174,10 @@ mod tests {
     use super::*;
 
     fn batch(events: &[&'static [u8]]) -> Batch {
-        Batch { stream: Name::parse("a/b").unwrap(), events: events.iter().map(|event| Bytes::from_static(event)).collect() }
+        Batch {
+            stream: Name::parse("a/b").unwrap(),
+            events: events.iter().map(|event| Bytes::from_static(event)).collect(),
+        }
     }
 
     #[test]

@@ -46,9 +46,7 @@ pub use config::{Config, Retention};
 pub use cursor::{Cursor, CursorError};
 pub use name::{Name, NameError};
 pub use view::View;
-pub use vocabulary::{
-    Appended, Begin, Command, Error, Event, Gap, Id, Info, Item, Outcome, Page, Timer, Token, Wait,
-};
+pub use vocabulary::{Appended, Begin, Command, Error, Event, Gap, Id, Info, Item, Outcome, Page, Timer, Token, Wait};
 
 use crate::machine::{Cx, Machine, Never};
 use crate::types::{CommandId, Hlc, Lane, LogId, Position, Seq};

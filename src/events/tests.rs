@@ -96,7 +96,12 @@ impl Host {
         let segment = SegmentId::new((offset / self.segment_entries) as u64 + 1);
         let len = u32::try_from(body.len()).unwrap();
         let position = Position { segment, offset: offset as u64, len };
-        Stamp { log: log(node), seq: Seq::new(*seq), hlc: Hlc { wall: WallTime::from_micros(self.now), logical: 0 }, position }
+        Stamp {
+            log: log(node),
+            seq: Seq::new(*seq),
+            hlc: Hlc { wall: WallTime::from_micros(self.now), logical: 0 },
+            position,
+        }
     }
 
     fn ask(&mut self, command: Command) -> u64 {
@@ -274,7 +279,8 @@ fn what_expires_is_told_as_a_gap_and_frees_whole_segments() {
 #[test]
 fn age_is_looked_at_by_the_clock_and_a_long_kept_stream_holds_its_segment() {
     let short = Retention { age: Some(Duration::from_secs(1)), ..Retention::default() };
-    let config = Config { retention: Retention::default(), retention_of: vec![("short/".into(), short)], ..Config::default() };
+    let config =
+        Config { retention: Retention::default(), retention_of: vec![("short/".into(), short)], ..Config::default() };
     let mut host = Host::new(config);
     host.deliver(2, "long", &["l"]);
     (0..15).for_each(|_| drop(host.deliver(2, "short/s", &["s"])));
