@@ -36,6 +36,9 @@ impl Check for OnlyGrows {
     }
 
     fn on_event(&mut self, sight: &Sight<'_>, who: u32, event: &Event) -> Verdict {
+        if let Event::Replication(replication::Event::Skipped { log, upto, .. }) = event {
+            self.delivered[who as usize].insert(*log, *upto);
+        }
         let Event::Replication(replication::Event::Delivered { log, seq, .. }) = event else { return Ok(()) };
         let last = self.delivered[who as usize].insert(*log, *seq).unwrap_or_default();
         if last.next() != *seq {

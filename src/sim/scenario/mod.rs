@@ -13,8 +13,8 @@ mod tests;
 use std::fmt;
 use std::path::Path;
 
-pub(super) use file::{Edits, File, Kind, Mode, Network, Often, Scheduled};
-pub(super) use quantity::Span;
+pub(super) use file::{Appends, Edits, File, Kind, Mode, Network, Often, Scheduled};
+pub(super) use quantity::{Rate, Span};
 
 use super::check;
 use crate::topology::Topology;
@@ -218,6 +218,10 @@ fn checked(says: &File) -> Result<(), String> {
         says.checks.except.iter().find(|(id, _)| !check::ids().any(|(known, _)| known == id.as_str()))
     {
         return Err(format!("checks.except: there is no invariant {id:?}"));
+    }
+    let nowhere = |says: &Appends| says.streams == 0 || says.events == 0;
+    if let Some(n) = says.appends.iter().position(nowhere) {
+        return Err(format!("appends[{n}]: at least 1 stream and 1 event"));
     }
     says.edits
         .iter()

@@ -8,9 +8,11 @@ mod effects;
 mod faults;
 mod feed;
 mod links;
+mod streams;
 mod verify;
 
 pub(super) use feed::{doc_of, place_of};
+pub(super) use streams::body_of;
 
 use super::check::{Checks, Sight, Violation};
 use super::clock::Clock;
@@ -59,6 +61,8 @@ pub(super) enum Due {
     End { item: usize },
     /// An edit of the plan.
     Edit { number: usize },
+    /// An append of the plan.
+    Append { number: usize },
     /// A second has passed.
     Tick,
     /// Faults are over.
@@ -146,6 +150,9 @@ impl<'a> World<'a> {
         for (number, edit) in self.mesh.plan.edits.iter().enumerate() {
             self.queue.push(edit.at, root, Due::Edit { number });
         }
+        for (number, append) in self.mesh.plan.appends.iter().enumerate() {
+            self.queue.push(append.at, root, Due::Append { number });
+        }
         self.queue.push(SECOND, root, Due::Tick);
         self.queue.push(self.scenario.calm_at(), root, Due::Calm);
         self.queue.push(self.scenario.span_ns(), root, Due::Verify);
@@ -179,6 +186,7 @@ impl<'a> World<'a> {
             Due::Begin { item } => self.begin(item),
             Due::End { item } => self.end(item),
             Due::Edit { number } => self.edit(number),
+            Due::Append { number } => self.append(number),
             Due::Tick => self.tick(),
             Due::Calm => self.calm(),
             Due::Verify => self.verify(),
