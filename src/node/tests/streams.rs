@@ -83,25 +83,25 @@ fn a_trimmed_log_has_the_same_digest_as_a_whole_one_and_a_late_peer_passes_over_
     let (mut one, mut whole) =
         (Host::with(1, BTreeMap::new(), 1, config()), Host::with(2, BTreeMap::new(), 1, unlimited));
     link(&mut one, &mut whole, 2);
-    converse(&mut one, &mut whole, 2, 4);
+    converse(&mut one, &mut whole, 2, 20);
     for n in 1..=30 {
-        assert!(append(&mut one, n, 4));
+        assert!(append(&mut one, n, 20 + n));
+        converse(&mut one, &mut whole, 20 + n, 21 + n);
     }
-    converse(&mut one, &mut whole, 4, 8);
     assert_eq!(one.node().replication().vector(), whole.node().replication().vector());
     let log = LogId { actor: one.node().actor(), topic: Topic::EVENTS };
     assert_eq!(one.node().replication().tip(log), whole.node().replication().tip(log));
-    assert_eq!((texts(&read(&mut one, 9)).len(), texts(&read(&mut whole, 9)).len()), (6, 30));
+    assert_eq!((texts(&read(&mut one, 61)).len(), texts(&read(&mut whole, 61)).len()), (6, 30));
     assert!(one.node().replication().base(log) > Seq::new(10));
 
-    let mut late = Host::with(3, BTreeMap::new(), 10, config());
-    link(&mut one, &mut late, 10);
-    converse(&mut one, &mut late, 10, 16);
-    let page = read(&mut late, 17);
-    assert_eq!(texts(&page), texts(&read(&mut one, 17)));
+    let mut late = Host::with(3, BTreeMap::new(), 62, config());
+    link(&mut one, &mut late, 62);
+    converse(&mut one, &mut late, 62, 90);
+    let page = read(&mut late, 91);
+    assert_eq!(texts(&page), texts(&read(&mut one, 91)));
     assert!(!page.gaps.is_empty(), "what it never had is told");
     assert_eq!(one.node().replication().vector(), late.node().replication().vector());
     assert_eq!(one.node().replication().tip(log), late.node().replication().tip(log));
-    let again = &mut Host::with(3, late.files.clone(), 18, config());
-    assert_eq!((again.refused.clone(), texts(&read(again, 19))), (None, texts(&page)));
+    let again = &mut Host::with(3, late.files.clone(), 92, config());
+    assert_eq!((again.refused.clone(), texts(&read(again, 93))), (None, texts(&page)));
 }
