@@ -141,8 +141,8 @@ impl<F: Fn(Input)> Worker<F> {
             return;
         }
         let began = Instant::now();
-        let tails = self.tails.iter_mut().filter(|(chain, _)| dirty.contains(chain));
-        let result = tails.map(|(_, tail)| self.files.sync(tail)).collect::<Result<(), DiskFault>>();
+        let mut tails = self.tails.iter_mut().filter(|(chain, _)| dirty.contains(chain));
+        let result = tails.try_for_each(|(_, tail)| self.files.sync(tail));
         let took = began.elapsed();
         let unsynced = std::mem::take(&mut self.unsynced);
         let mut tally = self.tally();

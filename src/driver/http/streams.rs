@@ -91,7 +91,8 @@ fn lines(body: &Bytes) -> Vec<Bytes> {
     let mut from = 0;
     while from < body.len() {
         let end = body[from..].iter().position(|byte| *byte == b'\n').map_or(body.len(), |at| from + at);
-        let text = body[from..end].strip_suffix(b"\r").unwrap_or(&body[from..end]);
+        let line = &body[from..end];
+        let text = line.strip_suffix(b"\r").unwrap_or(line);
         events.push(body.slice(from..from + text.len()));
         from = end + 1;
     }

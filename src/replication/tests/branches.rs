@@ -270,7 +270,7 @@ fn the_log_replayed_at_any_moment_gives_the_state_that_it_had() {
             }
         }
         let mut machine = Replication::new(actor(ME, 1), Config::default());
-        let bodies: std::collections::BTreeSet<Bytes> = entries.iter().map(|(record, _)| record.body.clone()).collect();
+        let bodies: BTreeSet<Bytes> = entries.iter().map(|(record, _)| record.body.clone()).collect();
         for (record, position) in entries {
             machine.restore(&record, position).unwrap();
         }
