@@ -14,13 +14,15 @@ use serde_json::Value;
 use crate::harness::{Peer, Place, wait_for};
 
 fn place(dir: &Path, name: &str) -> Place {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Both are held until both are known, so that they differ. Fixed, so that others find it again after a restart.
+    let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [peers, api] = sockets.map(|socket| socket.local_addr().unwrap().port());
     Place {
         namespace: None,
         name: name.into(),
         data: dir.join(name),
-        listen: "/ip4/127.0.0.1/tcp/0".into(),
-        api: format!("127.0.0.1:{port}"),
+        listen: format!("/ip4/127.0.0.1/tcp/{peers}"),
+        api: format!("127.0.0.1:{api}"),
     }
 }
 
