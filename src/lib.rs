@@ -10,6 +10,7 @@ pub mod wal;
 pub mod wire;
 
 pub mod documents;
+pub mod events;
 pub mod membership;
 
 pub mod overlay;

@@ -60,6 +60,9 @@ scenarios! {
     slow_members "slow-members" 1;
     star_hub_dies "star-hub-dies" 2;
     star_hub_gone "star-hub-gone" 2;
+    streams_crash "streams-crash" 2;
+    streams_partition "streams-partition" 2;
+    streams_retention "streams-retention" 2;
     tree_root_dies "tree-root-dies" 2;
 }
 

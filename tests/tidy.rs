@@ -18,6 +18,7 @@ const TIERS: &[(&str, u8)] = &[
     ("wal", 1),
     ("wire", 1),
     ("documents", 2),
+    ("events", 2),
     ("membership", 2),
     ("overlay", 3),
     ("replication", 4),

@@ -96,7 +96,6 @@ impl Pair {
                 };
                 self.sent.push_back((1 - at, lane, sent));
             }
-            Op::Persist(Kept::Branch(branch), _) => unreachable!("nobody writes a second branch here: {branch:?}"),
             Op::Persist(Kept::Entry(record), wait) => {
                 let position = match self.between {
                     Between::Nothing => Position { segment: SegmentId::new(1), offset: 0, len: 0 },
@@ -107,6 +106,7 @@ impl Pair {
                 };
                 self.step(at, |machine, cx| machine.on_persisted(cx, wait, Ok(position)));
             }
+            Op::Persist(kept, _) => unreachable!("there are no branches and no trims here: {kept:?}"),
             Op::Arm(timer, after) => {
                 let due = self.now + after;
                 let timers = &mut self.hosts[at].timers;

@@ -8,6 +8,7 @@ use super::cluster::Cluster;
 use super::error::{Error, Relation};
 use super::values::{Value, Values};
 use super::{Flags, Setting};
+use crate::events::{self, Retention};
 use crate::membership::{self, Profile};
 use crate::topology::Policy;
 use crate::types::Address;
@@ -34,6 +35,8 @@ pub struct Config {
     pub replication: replication::Config,
     /// How much of the documents is kept in memory.
     pub documents: documents::Config,
+    /// How long events are kept, and how much of them in memory.
+    pub streams: events::Config,
     /// The log on the disk.
     pub wal: wal::Config,
     values: Values,
@@ -104,6 +107,9 @@ const LABEL_MAX: usize = 64;
 /// Most entries of a list of addresses.
 const ADDRESSES_MAX: usize = 16;
 
+/// Most prefixes of streams with a retention of their own.
+const RETENTIONS_MAX: usize = 256;
+
 /// Most addresses that are dialled elsewhere.
 const DIAL_VIA_MAX: usize = 256;
 
@@ -135,6 +141,7 @@ impl TryFrom<Values> for Config {
             membership,
             replication: values.replication()?,
             documents: values.documents()?,
+            streams: values.streams()?,
             wal: wal::Config { segment_bytes: values.number::<u32>("wal.segment-bytes", 64 << 10, 1 << 30)?.into() },
             values,
         })
@@ -275,6 +282,54 @@ impl Values {
             ..base
         })
     }
+
+    fn streams(&self) -> Result<events::Config, Error> {
+        let some = |number: u64| (number > 0).then_some(number);
+        let retention = Retention {
+            age: some(self.size("streams.retention-age-s", 0, 3_153_600_000)?).map(Duration::from_secs),
+            bytes: some(self.size("streams.retention-bytes", 0, 1 << 40)?),
+            count: some(self.size("streams.retention-count", 0, 1_000_000_000_000)?),
+        };
+        Ok(events::Config {
+            retention,
+            retention_of: self.retention_of(retention)?,
+            total_bytes: self.size("streams.total-bytes", 1 << 20, 1 << 40)?,
+            entries_max: self.size("streams.entries-max", 1_000, 100_000_000)?,
+            cache_bytes: self.count("streams.cache-bytes", 0, 1 << 30)?,
+            waiting_max: self.count("streams.waiting-max", 1, 1_000_000)?,
+            ..events::Config::default()
+        })
+    }
+
+    /// What differs from `base` for some streams.
+    fn retention_of(&self, base: Retention) -> Result<Vec<(String, Retention)>, Error> {
+        const KEY: &str = "streams.retention-for";
+        let texts = self.texts(KEY);
+        if texts.len() > RETENTIONS_MAX {
+            return Err(self.refused(KEY, &format!("{} entries, at most {RETENTIONS_MAX} are used", texts.len())));
+        }
+        let refuse =
+            |text: &String| self.refused(KEY, &format!("{text:?}: expected \"PREFIX age-s=N bytes=N count=N\""));
+        texts.iter().map(|text| retention(text, base).ok_or_else(|| refuse(text))).collect()
+    }
+}
+
+/// `PREFIX age-s=N bytes=N count=N`, of which some may be left out; 0 means that there is no such bound.
+fn retention(text: &str, base: Retention) -> Option<(String, Retention)> {
+    let mut words = text.split_whitespace();
+    let prefix = words.next().filter(|prefix| !prefix.contains('='))?.to_owned();
+    let mut retention = base;
+    for word in words {
+        let (name, number) = word.split_once('=')?;
+        let number = Some(number.parse::<u64>().ok()?).filter(|number| *number > 0);
+        match name {
+            "age-s" => retention.age = number.map(Duration::from_secs),
+            "bytes" => retention.bytes = number,
+            "count" => retention.count = number,
+            _ => return None,
+        }
+    }
+    Some((prefix, retention))
 }
 
 // Reading single values.
@@ -353,6 +408,10 @@ impl Values {
     fn count(&self, key: &'static str, min: i64, max: i64) -> Result<usize, Error> {
         let count = self.number(key, min, max)?;
         usize::try_from(count).map_err(|_| self.refused(key, "more than this machine can count"))
+    }
+
+    fn size(&self, key: &'static str, min: i64, max: i64) -> Result<u64, Error> {
+        Ok(self.number(key, min, max)?.unsigned_abs())
     }
 
     fn millis(&self, key: &'static str, min: u32, max: u32) -> Result<Duration, Error> {

@@ -69,6 +69,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ),
     ("replication", "How edits spread."),
     ("documents", "How much of the documents is kept in memory."),
+    ("streams", "How long events are kept, and how much of them in memory."),
     ("wal", "The log on the disk."),
     ("log", "What is logged, and how."),
 ];
@@ -202,6 +203,49 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Number,
         "67108864",
         "Changes that wait in memory to be merged; more stay in the log. 1048576 to 8589934592.",
+    ),
+    key(
+        "streams.retention-age-s",
+        Kind::Number,
+        "604800",
+        "Events that are older expire. Seconds; 0: age does not matter. 0 to 3153600000.",
+    ),
+    key(
+        "streams.retention-bytes",
+        Kind::Number,
+        "67108864",
+        "Bytes of events kept in each stream; older ones expire. 0: without this bound. 0 to 1099511627776.",
+    ),
+    key(
+        "streams.retention-count",
+        Kind::Number,
+        "0",
+        "Events kept in each stream; older ones expire. 0: without this bound. 0 to 1000000000000.",
+    ),
+    key(
+        "streams.retention-for",
+        Kind::Texts,
+        "[]",
+        "The same for streams whose names begin so, the longest beginning counts: \"sensors/ age-s=3600 count=1000\".",
+    ),
+    key(
+        "streams.total-bytes",
+        Kind::Number,
+        "268435456",
+        "Bytes of all streams on the disk, about; beyond, the oldest file of them expires whole. 1048576 to 1099511627776.",
+    ),
+    key(
+        "streams.entries-max",
+        Kind::Number,
+        "500000",
+        "Batches of events that are indexed in memory, some 150 bytes each; beyond, the oldest file expires. 1000 to 100000000.",
+    ),
+    key("streams.cache-bytes", Kind::Number, "4194304", "The newest events in memory, for readers. 0 to 1073741824."),
+    key(
+        "streams.waiting-max",
+        Kind::Number,
+        "10000",
+        "Appends that wait at most; more are refused as busy. 1 to 1000000.",
     ),
     key(
         "wal.segment-bytes",

@@ -11,7 +11,7 @@ use super::network::{JoinError, NetworkError};
 use crate::config;
 use crate::error::{Error, ErrorKind};
 use crate::node::{BootError, CommandError};
-use crate::{documents, membership};
+use crate::{documents, events, membership};
 
 /// Why a peer did not start. Nothing of it runs; the data directory is as it was, unless a damaged last write was cut.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +123,7 @@ impl From<AdmissionError> for Error {
 impl From<CommandError> for Error {
     fn from(error: CommandError) -> Self {
         use documents::Error as E;
+        use events::Error as S;
         let kind = match &error {
             CommandError::Documents(E::NotFound { .. } | E::NoSuchPath { .. }) => ErrorKind::NotFound,
             CommandError::Documents(E::Exists { .. }) => ErrorKind::Exists,
@@ -131,6 +132,10 @@ impl From<CommandError> for Error {
             CommandError::Documents(E::Disk(_)) => ErrorKind::Disk,
             CommandError::Documents(E::Engine { .. }) => ErrorKind::Engine,
             CommandError::Documents(_) => ErrorKind::Invalid,
+            CommandError::Events(S::TooLarge { .. } | S::TooMany { .. }) => ErrorKind::TooLarge,
+            CommandError::Events(S::Busy { .. }) => ErrorKind::Busy,
+            CommandError::Events(S::Disk(_)) => ErrorKind::Disk,
+            CommandError::Events(_) => ErrorKind::Invalid,
             CommandError::Leaving => ErrorKind::Leaving,
         };
         Self::new(kind, error)

@@ -23,6 +23,7 @@ mod peer;
 mod remembered;
 mod routes;
 mod start;
+mod streams;
 mod turn;
 mod workers;
 
@@ -30,3 +31,4 @@ pub use clock::Clock;
 pub use failure::StartError;
 pub use http::TokenError;
 pub use peer::{Events, Host, Links, Peer, Phase, Report, Stop};
+pub use streams::Tail;

@@ -2,7 +2,7 @@
 //! hand at `error`, the rest at `debug` or `trace`.
 
 use crate::node::Event;
-use crate::{documents, membership, overlay, replication};
+use crate::{documents, events, membership, overlay, replication};
 
 pub(super) fn log(event: &Event) {
     match event {
@@ -10,6 +10,7 @@ pub(super) fn log(event: &Event) {
         Event::Overlay(event) => overlay(event),
         Event::Replication(event) => replication(event),
         Event::Documents(event) => documents(event),
+        Event::Events(event) => events(event),
         Event::BadFrame { peer, why } => tracing::warn!(%peer, %why, "a frame that cannot be read; the link is closed"),
         Event::ReadOnly { fault } => {
             tracing::error!(%fault, "the log takes no more writes: edits are refused until this peer is restarted");
@@ -65,6 +66,9 @@ fn replication(event: &replication::Event) {
             );
         }
         E::PeerFault { peer, why } => tracing::warn!(%peer, %why, "a peer sent what no correct peer sends"),
+        E::Skipped { log, after, upto } => {
+            tracing::warn!(origin = %log.actor.node, %after, %upto, "entries of streams had expired before they came here");
+        }
         // Per entry, and with its bytes: only its name, and only when asked for.
         E::Originated { log, seq, .. } | E::Delivered { log, seq, .. } => {
             tracing::trace!(entry = log.at(*seq), "durable")
@@ -80,6 +84,16 @@ fn documents(event: &documents::Event) {
             tracing::warn!(doc, entry = log.at(*seq), %why, "a change was refused");
         }
         documents::Event::Changed { doc, exists, .. } => tracing::trace!(%doc, exists, "a document changed"),
+        // These name clients' contents: never in a log.
+        _ => {}
+    }
+}
+
+fn events(event: &events::Event) {
+    match event {
+        events::Event::Refused { log, seq, why } => tracing::warn!(entry = log.at(*seq), %why, "an entry is no event"),
+        events::Event::Expired { before } => tracing::debug!(%before, "events have expired"),
+        events::Event::Appended { stream, events, .. } => tracing::trace!(%stream, events, "events are durable"),
         // These name clients' contents: never in a log.
         _ => {}
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
@@ -18,6 +19,7 @@ use super::workers;
 use crate::config::{Cluster, Terms};
 use crate::documents::{self, Edit};
 use crate::error::{Error, ErrorKind};
+use crate::events;
 use crate::node::{Command, CommandError, Event, Outcome, Status};
 use crate::types::{Address, Digest, DocId, NodeId};
 
@@ -139,6 +141,10 @@ impl Events {
 impl Peer {
     pub(super) fn new(link: Link, stop: watch::Sender<bool>) -> Self {
         Self { link, stop: Arc::new(StopOnDrop(stop)) }
+    }
+
+    pub(super) fn link(&self) -> &Link {
+        &self.link
     }
 
     /// Who it is.
@@ -335,7 +341,13 @@ impl Link {
 
 /// About how many bytes a command holds on to.
 fn weight(command: &Command) -> usize {
-    let Command::Documents(documents::Command::Edit { edits, .. }) = command else { return 0 };
+    let edits = match command {
+        Command::Documents(documents::Command::Edit { edits, .. }) => edits,
+        Command::Events(events::Command::Append { events, .. }) => {
+            return events.iter().map(|event| size_of::<Bytes>() + event.len()).sum();
+        }
+        _ => return 0,
+    };
     let bytes = |edit: &Edit| match edit {
         Edit::Put { value } => size(value),
         Edit::Set { path, value } => path.len() + size(value),

@@ -146,6 +146,7 @@ fn setup(config: &Config, admission: &Admission) -> Result<Setup, StartError> {
             overlay: config.overlay.clone(),
             replication: config.replication.clone(),
             documents: config.documents.clone(),
+            events: config.streams.clone(),
             wal: config.wal.clone(),
         },
     })

@@ -1,12 +1,12 @@
 //! From a directory of log segments to a node that may speak.
 //!
-//! [`Boot`] reads the log through the same effects as the node, in this order: list the segments, read each, write down
-//! that a new life begins, shorten a segment whose last write is damaged. Only when that record is durable is there a
+//! [`Boot`] reads the log through the same effects as the node, in this order: list the segments, read each of the main
+//! chain, then each of the events' chain that still counts, write down that a new life begins, shorten segments whose last
+//! write is damaged, remove those that do not count any more. Only when that record is durable is there a
 //! [`Node`], so no two lives share a boot number. A log that was cut, or that is new, also gets a new actor: what the lost
 //! bytes said may live on elsewhere under the old one. The actor is durable before the damage goes away: a crash in between
 //! must not leave a log that looks whole and goes on as the old actor.
 
-use std::collections::VecDeque;
 use std::fmt;
 
 use bytes::Bytes;
@@ -14,13 +14,12 @@ use bytes::Bytes;
 use super::edge::{Effect, Event, Input, Io, IoOutcome};
 use super::hosted::Wait;
 use super::record::Own;
-use super::shared::{Rngs, Shared};
+use super::replay::{Main, Refused, Replay};
+use super::shared::{Logs, Rngs, Shared};
 use super::{Node, Setup};
-use crate::documents::Documents;
 use crate::membership::{Membership, MetaError};
 use crate::overlay::Overlay;
-use crate::replication::{self, Replication};
-use crate::types::{Actor, Boot as BootNumber, DiskFault, IoId, Mint, Now, PersistId, Position, SegmentId};
+use crate::types::{Actor, Boot as BootNumber, Chain, DiskFault, IoId, Mint, Now, PersistId, Position, SegmentId};
 use crate::wal;
 
 /// What the boot found.
@@ -79,7 +78,7 @@ enum Stage {
     Listing,
     Reading { rest: Vec<(SegmentId, u64)> },
     Beginning { left: usize },
-    Cutting,
+    Cutting { rest: Vec<(SegmentId, u64)> },
     Begun,
 }
 
@@ -90,7 +89,6 @@ pub struct Boot {
     stage: Stage,
     effects: Vec<Effect>,
     next_io: IoId,
-    scanner: Option<wal::Scanner>,
     found: Found,
 }
 
@@ -106,14 +104,27 @@ impl fmt::Debug for Boot {
 /// What was read so far.
 #[derive(Debug, Default)]
 struct Found {
+    main: Main,
+    /// Of the main chain, while it is read.
+    scanner: Option<wal::Scanner>,
+    /// The main chain's end, and what of it was cut.
+    scanned: Option<wal::Scanned>,
+    /// Once the main chain is read.
+    replay: Option<Replay>,
     boot: Option<BootNumber>,
     actor: Option<Actor>,
-    entries: VecDeque<(replication::Record, Position)>,
     segments: usize,
     records: u64,
-    end: Option<wal::End>,
     cut: Option<wal::Cut>,
+    /// What is to be shortened, or removed at 0, once it is written down who this node is.
+    cuts: Vec<(SegmentId, u64)>,
     shared: Option<Shared>,
+}
+
+impl From<Refused> for BootError {
+    fn from(Refused { position, why }: Refused) -> Self {
+        Self::Record { position, why }
+    }
 }
 
 impl Boot {
@@ -121,14 +132,14 @@ impl Boot {
     #[must_use]
     pub fn start(setup: Setup) -> Self {
         let next_io = IoId::ZERO.next();
+        let scanner = Some(wal::Scanner::new(setup.identity.node));
         Self {
             rngs: Rngs::fork(&setup.seed),
-            scanner: Some(wal::Scanner::new(setup.identity.node)),
             setup,
             stage: Stage::Listing,
             effects: vec![Effect::Io { id: next_io, op: Io::List }],
             next_io,
-            found: Found::default(),
+            found: Found { scanner, ..Found::default() },
         }
     }
 
@@ -163,24 +174,27 @@ impl Boot {
                 self.on_segment(segment, &bytes)?;
                 self.read_next(now, rest)
             }
-            (Stage::Cutting, IoOutcome::Truncated) => {
-                self.stage = Stage::Begun;
+            (Stage::Cutting { rest }, IoOutcome::Truncated) => {
+                self.cut_next(rest);
                 Ok(())
             }
             (stage, outcome) => unreachable!("the host answered {outcome:?} while {stage:?}"),
         }
     }
 
-    /// Reads the last of `rest`, or ends the scan.
-    fn read_next(&mut self, now: Now, rest: Vec<(SegmentId, u64)>) -> Result<(), BootError> {
-        if let Some((segment, len)) = rest.last().copied() {
-            self.ask(Io::Read { segment, offset: 0, len });
-            self.stage = Stage::Reading { rest };
-            return Ok(());
+    /// Reads the last of `rest`, or ends the scan. Segments come chain by chain.
+    fn read_next(&mut self, now: Now, mut rest: Vec<(SegmentId, u64)>) -> Result<(), BootError> {
+        if rest.last().is_none_or(|(segment, _)| segment.chain() == Chain::Events) {
+            self.end_main()?;
         }
-        let wal::Scanned { end, cut } = self.scanner.take().expect("the scan ends once").finish();
-        (self.found.end, self.found.cut) = (Some(end), cut);
-        self.begin(now);
+        if let Some(replay) = &self.found.replay {
+            while let Some((segment, _)) = rest.pop_if(|(segment, _)| *segment < replay.first) {
+                self.found.cuts.push((segment, 0));
+            }
+        }
+        let Some((segment, len)) = rest.last().copied() else { return self.begin(now) };
+        self.ask(Io::Read { segment, offset: 0, len });
+        self.stage = Stage::Reading { rest };
         Ok(())
     }
 
@@ -191,45 +205,78 @@ impl Boot {
 
     fn on_segment(&mut self, segment: SegmentId, bytes: &Bytes) -> Result<(), BootError> {
         self.found.segments += 1;
-        let scanner = self.scanner.as_mut().expect("the scan has not ended");
-        for frame in scanner.segment(segment, bytes)? {
-            let refuse = |why: String| BootError::Record { position: frame.position, why };
-            let own = Own::decode(frame.kind, &frame.payload).map_err(refuse)?;
-            self.on_record(frame.position, own);
-            self.found.records += 1;
+        let found = &mut self.found;
+        if let Some(replay) = &mut found.replay {
+            for frame in replay.scanner.segment(segment, bytes)? {
+                replay.frame(&frame)?;
+                found.records += 1;
+            }
+        } else {
+            let scanner = found.scanner.as_mut().expect("it ends when the replay begins");
+            for frame in scanner.segment(segment, bytes)? {
+                let refuse = |why: String| BootError::Record { position: frame.position, why };
+                let own = Own::decode(frame.kind, &frame.payload).map_err(refuse)?;
+                found.main.record(frame.position, own).map_err(refuse)?;
+                found.records += 1;
+            }
         }
         Ok(())
     }
 
-    fn on_record(&mut self, position: Position, own: Own) {
-        match own {
-            Own::Booted { boot } => self.found.boot = Some(boot),
-            Own::Minted { actor } => self.found.actor = Some(actor),
-            Own::Entry(record) => self.found.entries.push_back((record, position)),
-            Own::Branch(branch) => branch.replay(&mut self.found.entries),
-        }
+    /// The main chain is read: who this node is, and where the other chain begins. Once.
+    fn end_main(&mut self) -> Result<(), BootError> {
+        let Some(scanner) = self.found.scanner.take() else { return Ok(()) };
+        let scanned = scanner.finish();
+        let actor = self.found.main.actor.filter(|_| scanned.cut.is_none());
+        let actor = actor.unwrap_or_else(|| self.drawn());
+        self.found.actor = Some(actor);
+        self.found.replay = Some(self.found.main.replay(actor, &self.setup.config, scanned.end.store)?);
+        self.found.scanned = Some(scanned);
+        Ok(())
+    }
+
+    /// A new actor.
+    fn drawn(&mut self) -> Actor {
+        Actor { node: self.setup.identity.node, mint: Mint::new(self.rngs.node.bits()) }
     }
 
     /// Writes down that a new life begins.
-    fn begin(&mut self, now: Now) {
-        let end = self.found.end.take().expect("the scan has ended");
-        let log = wal::Writer::new(self.setup.config.wal.clone(), end, self.rngs.node.bits());
-        let mut shared = Shared::new(self.rngs.clone(), log, self.next_io);
-        if self.found.actor.is_none() || self.found.cut.is_some() {
-            let actor = Actor { node: self.setup.identity.node, mint: Mint::new(shared.rngs.node.bits()) };
-            self.found.actor = Some(actor);
+    fn begin(&mut self, now: Now) -> Result<(), BootError> {
+        let replay = self.found.replay.as_mut().expect("the main chain was read");
+        replay.check()?;
+        let events = std::mem::replace(&mut replay.scanner, wal::Scanner::new(self.setup.identity.node)).finish();
+        let starts = std::mem::take(&mut replay.starts);
+        let main = self.found.scanned.take().expect("the main chain was read");
+        // Lost entries of streams may live on elsewhere under the old actor, as those of the main chain.
+        if events.cut.is_some() && main.cut.is_none() {
+            self.found.actor = Some(self.drawn());
+        }
+        let store = main.end.store.or(events.end.store).unwrap_or_else(|| self.rngs.node.bits());
+        let writer = |end| wal::Writer::new(self.setup.config.wal.clone(), end, store);
+        let logs = Logs { main: writer(main.end), events: writer(events.end), starts };
+        let mut shared = Shared::new(self.rngs.clone(), logs, self.next_io);
+        let actor = self.found.actor.expect("the main chain was read");
+        if self.found.main.actor != Some(actor) {
             shared.append(now, &Own::Minted { actor }, Wait::Node);
         }
+        if events.cut.is_some() {
+            // The first record behind a cut makes it durable, in each chain.
+            shared.append_to(Chain::Events, now, &Own::Minted { actor }, Wait::Node);
+        }
         // A store that was wiped forgot its boots, but its neighbours did not: the wall clock puts it above them.
-        let boot = self.found.boot.map_or_else(|| BootNumber::new(now.wall.as_secs()), BootNumber::next);
+        let boot = self.found.main.boot.map_or_else(|| BootNumber::new(now.wall.as_secs()), BootNumber::next);
         // What was cut may be the number of a life that spoke; there is at most one, since each begins with a sync.
-        let boot = if self.found.cut.is_some() { boot.next() } else { boot };
+        let boot = if main.cut.is_some() { boot.next() } else { boot };
         self.found.boot = Some(boot);
         shared.append(now, &Own::Booted { boot }, Wait::Node);
         let left = shared.effects.len();
         self.effects.extend(shared.effects.drain(..));
         self.found.shared = Some(shared);
+        let truncations = [&main.cut, &events.cut].map(|cut| cut.as_ref().and_then(wal::Cut::truncation));
+        self.found.cuts.extend(truncations.into_iter().flatten());
+        self.found.cut = main.cut.or(events.cut);
         self.stage = Stage::Beginning { left };
+        Ok(())
     }
 
     fn on_persisted(mut self: Box<Self>, now: Now, id: PersistId, result: Result<(), DiskFault>) -> Progress {
@@ -244,12 +291,19 @@ impl Boot {
         if *left > 0 {
             return Progress::Booting(self);
         }
-        let Some((segment, len)) = self.found.cut.as_ref().and_then(wal::Cut::truncation) else {
-            return self.ready(now);
+        let cuts = std::mem::take(&mut self.found.cuts);
+        self.cut_next(cuts);
+        if matches!(self.stage, Stage::Begun) { self.ready(now) } else { Progress::Booting(self) }
+    }
+
+    fn cut_next(&mut self, mut rest: Vec<(SegmentId, u64)>) {
+        self.stage = match rest.pop() {
+            Some((segment, len)) => {
+                self.ask(Io::Truncate { segment, len });
+                Stage::Cutting { rest }
+            }
+            None => Stage::Begun,
         };
-        self.ask(Io::Truncate { segment, len });
-        self.stage = Stage::Cutting;
-        Progress::Booting(self)
     }
 
     fn ready(self: Box<Self>, now: Now) -> Progress {
@@ -261,7 +315,9 @@ impl Boot {
 
     fn into_node(self: Box<Self>, now: Now) -> Result<(Node, BootReport), BootError> {
         let Self { setup, found, .. } = *self;
-        let (Some(boot), Some(actor), Some(shared)) = (found.boot, found.actor, found.shared) else {
+        let (Some(boot), Some(actor), Some(shared), Some(replay)) =
+            (found.boot, found.actor, found.shared, found.replay)
+        else {
             unreachable!("begin has set them all");
         };
         let report = BootReport {
@@ -273,15 +329,9 @@ impl Boot {
             cut: found.cut,
         };
         let me = setup.identity.node;
-        let mut replication = Replication::new(actor, setup.config.replication);
-        let mut documents = Documents::new(actor, setup.config.documents);
-        // Popped one by one, so that bodies are held once.
-        let mut entries = found.entries;
-        while let Some((record, position)) = entries.pop_front() {
-            let refuse = |why: replication::RestoreError| BootError::Record { position, why: why.to_string() };
-            replication.restore(&record, position).map_err(refuse)?;
-            documents.restore(record.log, record.seq, record.body);
-        }
+        let Replay { mut replication, mut documents, events, .. } = replay;
+        replication.write_as(actor);
+        documents.mint(actor);
         let mut node = Node {
             identity: setup.identity,
             boot,
@@ -294,6 +344,7 @@ impl Boot {
             overlay: Overlay::new(me, setup.config.policy, setup.config.overlay),
             replication,
             documents,
+            events,
             shared,
         };
         if let Some(cut) = &report.cut {
@@ -309,6 +360,7 @@ impl Node {
         self.shared.step(now, |cx| self.membership.start(cx));
         self.shared.step(now, |cx| self.replication.start(cx));
         self.shared.step(now, |cx| self.documents.start(cx));
+        self.shared.step(now, |cx| self.events.start(cx));
         self.route(now);
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::status::Status;
 use crate::topology::Policy;
 use crate::types::{Address, ClusterId, CommandId, DiskFault, IoId, Lane, NodeId, PersistId, SegmentId, TaskId};
-use crate::{documents, membership, overlay, replication};
+use crate::{documents, events, membership, overlay, replication};
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -177,6 +177,8 @@ pub enum IoOutcome {
 pub enum Command {
     /// Of documents.
     Documents(documents::Command),
+    /// Of streams.
+    Events(events::Command),
     /// How the node stands. Answered by [`Outcome::Status`].
     Status,
     /// Compute neighbours by another rule from now on. All peers of a mesh should be told the same, soon. Answered by
@@ -192,6 +194,8 @@ pub enum Command {
 pub enum Outcome {
     /// Of a command on documents.
     Documents(documents::Outcome),
+    /// Of a command on streams.
+    Events(events::Outcome),
     /// How the node stands.
     Status(Box<Status>),
     /// Neighbours are computed by the rule that was asked for.
@@ -207,6 +211,9 @@ pub enum CommandError {
     /// Documents refused.
     #[error(transparent)]
     Documents(#[from] documents::Error),
+    /// Streams refused.
+    #[error(transparent)]
+    Events(#[from] events::Error),
     /// The node is leaving the mesh.
     #[error("this node is leaving the mesh")]
     Leaving,
@@ -224,6 +231,8 @@ pub enum Event {
     Replication(replication::Event),
     /// Of documents.
     Documents(documents::Event),
+    /// Of streams.
+    Events(events::Event),
     /// A peer sent a frame that cannot be read; it was dropped.
     BadFrame {
         /// Who sent it.

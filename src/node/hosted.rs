@@ -1,6 +1,7 @@
 //! How a machine's own words become the edge's: one impl a machine, no decisions.
 
 use crate::documents::{self, Documents};
+use crate::events::{self, Events};
 use crate::machine::{Machine, Rng};
 use crate::membership::{self, Membership};
 use crate::overlay::{self, Overlay};
@@ -16,6 +17,7 @@ use super::timers::Timer;
 #[derive(Debug)]
 pub(super) enum Wait {
     Replication(replication::Wait),
+    Events(events::Wait),
     /// The node's own records: nobody waits, a failure shows as read-only.
     Node,
 }
@@ -85,6 +87,8 @@ impl Hosted for Replication {
         match record {
             replication::Kept::Entry(record) => Own::Entry(record),
             replication::Kept::Branch(branch) => Own::Branch(branch),
+            replication::Kept::Trim(trim) => Own::Trim(trim),
+            replication::Kept::Skip(line) => Own::Skip(line),
         }
     }
     fn wait(wait: replication::Wait) -> Wait {
@@ -120,5 +124,27 @@ impl Hosted for Documents {
     }
     fn event(event: documents::Event) -> Event {
         Event::Documents(event)
+    }
+}
+
+impl Hosted for Events {
+    const KIND: Option<Kind> = None;
+    fn rng(rngs: &mut Rngs) -> &mut Rng {
+        &mut rngs.events
+    }
+    fn record(record: Self::Record) -> Own {
+        match record {}
+    }
+    fn wait(wait: events::Wait) -> Wait {
+        Wait::Events(wait)
+    }
+    fn task(task: Self::Task) -> documents::Task {
+        match task {}
+    }
+    fn timer(timer: events::Timer) -> Timer {
+        Timer::Events(timer)
+    }
+    fn event(event: events::Event) -> Event {
+        Event::Events(event)
     }
 }

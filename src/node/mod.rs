@@ -15,6 +15,7 @@ mod boot;
 mod edge;
 mod hosted;
 mod record;
+mod replay;
 mod route;
 mod shared;
 mod status;
@@ -29,6 +30,7 @@ pub use status::{MemberStatus, Status};
 use std::sync::Arc;
 
 use crate::documents::Documents;
+use crate::events::Events;
 use crate::membership::{self, Membership, Meta};
 use crate::overlay::{self, Overlay};
 use crate::replication::{self, Replication};
@@ -37,7 +39,7 @@ use crate::types::{
     Actor, Address, Boot as BootNumber, CommandId, DiskFault, IoId, Lane, Mint, NodeId, Now, PersistId, TaskId, Time,
 };
 use crate::wire::{self, Kind};
-use crate::{documents, wal};
+use crate::{documents, events, wal};
 use hosted::Wait;
 use shared::Shared;
 use timers::Timer;
@@ -68,6 +70,8 @@ pub struct Config {
     pub replication: replication::Config,
     /// Of documents.
     pub documents: documents::Config,
+    /// Of streams.
+    pub events: events::Config,
     /// Of the log.
     pub wal: wal::Config,
 }
@@ -87,6 +91,7 @@ pub struct Node {
     overlay: Overlay,
     replication: Replication,
     documents: Documents,
+    events: Events,
     shared: Shared,
 }
 
@@ -169,6 +174,12 @@ impl Node {
         self.documents.view()
     }
 
+    /// Which streams it holds.
+    #[must_use]
+    pub fn events(&self) -> events::View<'_> {
+        self.events.view()
+    }
+
     /// Why the log takes no more writes, if it does not.
     #[must_use]
     pub fn read_only(&self) -> Option<&DiskFault> {
@@ -228,6 +239,7 @@ impl Node {
                 let result = result.map(|()| position);
                 self.shared.step(now, |cx| self.replication.on_persisted(cx, wait, result));
             }
+            Wait::Events(_) => unreachable!("streams write nothing of their own"),
             Wait::Node => {}
         }
     }
@@ -238,6 +250,10 @@ impl Node {
             Wait::Replication(wait) => {
                 let result = self.shared.read_back(position, result);
                 self.shared.step(now, |cx| self.replication.on_read(cx, wait, result));
+            }
+            Wait::Events(wait) => {
+                let result = self.shared.read_back(position, result).map(|record| record.body);
+                self.shared.step(now, |cx| self.events.on_read(cx, wait, result));
             }
             Wait::Node => {}
         }
@@ -250,9 +266,16 @@ impl Node {
 
     fn on_command(&mut self, now: Now, id: CommandId, command: Command) {
         let result = match command {
-            Command::Documents(documents::Command::Edit { .. }) if self.leaving => Err(CommandError::Leaving),
+            Command::Documents(documents::Command::Edit { .. }) | Command::Events(events::Command::Append { .. })
+                if self.leaving =>
+            {
+                Err(CommandError::Leaving)
+            }
             Command::Documents(command) => {
                 return self.shared.step(now, |cx| self.documents.on_command(cx, id, command));
+            }
+            Command::Events(command) => {
+                return self.shared.step(now, |cx| self.events.on_command(cx, id, command));
             }
             Command::Status => Ok(Outcome::Status(Box::new(self.status(now)))),
             Command::SetOverlay(policy) => {
@@ -278,6 +301,7 @@ impl Node {
                 }
                 Timer::Replication(timer) => self.shared.step(now, |cx| self.replication.on_timer(cx, timer)),
                 Timer::Documents(timer) => self.shared.step(now, |cx| self.documents.on_timer(cx, timer)),
+                Timer::Events(timer) => self.shared.step(now, |cx| self.events.on_timer(cx, timer)),
             }
             self.route(now);
         }

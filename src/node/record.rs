@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 
 use crate::replication;
-use crate::types::{Actor, Boot, Hlc, WallTime};
+use crate::types::{Actor, Boot, Chain, Hlc, Lsn, Topic, WallTime};
 
 /// One record. The kind's number stands in the log's frame; numbers are never reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,12 +16,21 @@ pub(super) enum Own {
     Entry(replication::Record),
     /// Entries that were written before stand in another log from here on.
     Branch(replication::Branch),
+    /// The same of the events' chain, whose records from this one on were written after it.
+    EventsBranch { branch: replication::Branch, before: Lsn },
+    /// What stands before a segment of the events' chain does not count any more.
+    Trim(replication::Trim),
+    /// Entries that others do not hold any more were passed over.
+    Skip(replication::Line),
 }
 
 const BOOTED: u8 = 1;
 const MINTED: u8 = 2;
 const ENTRY: u8 = 3;
 const BRANCH: u8 = 4;
+const EVENTS_BRANCH: u8 = 5;
+const TRIM: u8 = 6;
+const SKIP: u8 = 7;
 
 /// Longest record, in bytes: one entry of 16 MiB and its surroundings.
 const LEN_MAX: usize = (16 << 20) + (64 << 10);
@@ -32,6 +41,18 @@ struct Life {
 }
 
 impl Own {
+    /// Where it is written.
+    pub(super) fn chain(&self) -> Chain {
+        match self {
+            Self::Entry(replication::Record { log, .. }) | Self::Skip(replication::Line { log, .. })
+                if log.topic == Topic::EVENTS =>
+            {
+                Chain::Events
+            }
+            _ => Chain::Main,
+        }
+    }
+
     /// Kind, stamp and payload, as the log frames them.
     pub(super) fn encode(&self, wall: WallTime) -> (u8, Hlc, Vec<u8>) {
         let stamp = Hlc { wall, logical: 0 };
@@ -40,6 +61,9 @@ impl Own {
             Self::Minted { actor } => (MINTED, stamp, bytes_of(actor)),
             Self::Entry(record) => (ENTRY, record.hlc, bytes_of(record)),
             Self::Branch(branch) => (BRANCH, stamp, bytes_of(branch)),
+            Self::EventsBranch { branch, before } => (EVENTS_BRANCH, stamp, bytes_of(&(*branch, *before))),
+            Self::Trim(trim) => (TRIM, stamp, bytes_of(trim)),
+            Self::Skip(line) => (SKIP, stamp, bytes_of(line)),
         }
     }
 
@@ -51,6 +75,9 @@ impl Own {
             MINTED => parse(payload).map(|actor| Self::Minted { actor }),
             ENTRY => parse(payload).map(Self::Entry),
             BRANCH => parse(payload).map(Self::Branch),
+            EVENTS_BRANCH => parse(payload).map(|(branch, before)| Self::EventsBranch { branch, before }),
+            TRIM => parse(payload).map(Self::Trim),
+            SKIP => parse(payload).map(Self::Skip),
             other => Err(format!("record kind {other} is not known; a newer version wrote this log")),
         }
     }
@@ -72,7 +99,7 @@ fn parse<T: Decode<()>>(payload: &[u8]) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{LogId, Mint, NodeId, Seq, Topic};
+    use crate::types::{Digest, LogId, Mint, NodeId, Seq};
     use bytes::Bytes;
 
     #[test]
@@ -92,11 +119,22 @@ mod tests {
             to: Actor { mint: Mint::new(8), ..actor },
             at: Seq::new(2),
         };
-        let golden: [(Own, u8, Vec<u8>); 4] = [
+        let line =
+            replication::Line { log: LogId { actor, topic: Topic::EVENTS }, last: Seq::new(3), chain: Digest::new(4) };
+        let trim = replication::Trim { first: Chain::Events.origin().next(), next: Lsn::new(6), lines: vec![line] };
+        let first = [253, 1, 0, 0, 0, 0, 0, 0, 128];
+        let golden: [(Own, u8, Vec<u8>); 7] = [
             (Own::Booted { boot: Boot::new(7) }, 1, vec![7]),
             (Own::Minted { actor }, 2, [&id[..], &[251, 44, 1]].concat()),
             (Own::Entry(entry), 3, [&id[..], &[251, 44, 1, 0, 2, 5, 1, 1, 9]].concat()),
             (Own::Branch(branch), 4, [&id[..], &[251, 44, 1, 0, 5, 6], &id[..], &[8, 2]].concat()),
+            (
+                Own::EventsBranch { branch, before: Lsn::new(9) },
+                5,
+                [&id[..], &[251, 44, 1, 0, 5, 6], &id[..], &[8, 2, 9]].concat(),
+            ),
+            (Own::Trim(trim), 6, [&first[..], &[6, 1], &id[..], &[251, 44, 1, 1, 3, 4]].concat()),
+            (Own::Skip(line), 7, [&id[..], &[251, 44, 1, 1, 3, 4]].concat()),
         ];
         for (own, kind, bytes) in golden {
             let (found, _, payload) = own.encode(WallTime::EPOCH);

@@ -2,8 +2,8 @@
 
 use super::edge::{Effect, Event};
 use super::{CommandError, Node, Outcome};
-use crate::types::{Now, Topic};
-use crate::{documents, membership, overlay, replication};
+use crate::types::{Hlc, LogId, Now, Seq, Topic};
+use crate::{documents, events, membership, overlay, replication};
 
 /// Events may cause events, but never for ever: a chain longer than this is a loop in the wiring below.
 const HOPS_MAX: usize = 1 << 20;
@@ -32,6 +32,7 @@ impl Node {
             Event::Overlay(event) => self.on_overlay_event(now, event),
             Event::Replication(event) => self.on_replication_event(now, event),
             Event::Documents(event) => self.on_documents_event(now, event),
+            Event::Events(event) => self.on_events_event(now, event),
             // The node's own: told, heard by no machine.
             event @ (Event::BadFrame { .. } | Event::ReadOnly { .. } | Event::Minted { .. }) => self.tell(event),
         }
@@ -73,12 +74,24 @@ impl Node {
     fn on_replication_event(&mut self, now: Now, event: replication::Event) {
         use replication::Event as E;
         match event.clone() {
+            E::Originated { token, log, seq, hlc, .. } if log.topic == Topic::EVENTS => {
+                let stamp = self.stamp(log, seq, hlc).expect("it has just become durable");
+                self.shared.step(now, |cx| self.events.on_originated(cx, events::Token(token), stamp));
+            }
             E::Originated { token, log, seq, hlc, .. } => {
                 let stamp = documents::Stamp { log, seq, hlc };
                 self.shared.step(now, |cx| self.documents.on_originated(cx, documents::Token(token), stamp));
             }
-            E::OriginateFailed { token, fault } => {
+            E::OriginateFailed { topic: Topic::EVENTS, token, fault } => {
+                self.shared.step(now, |cx| self.events.on_originate_failed(cx, events::Token(token), &fault));
+            }
+            E::OriginateFailed { token, fault, .. } => {
                 self.shared.step(now, |cx| self.documents.on_originate_failed(cx, documents::Token(token), fault));
+            }
+            E::Delivered { log, seq, hlc, body } if log.topic == Topic::EVENTS => {
+                if let Some(stamp) = self.stamp(log, seq, hlc) {
+                    self.shared.step(now, |cx| self.events.on_delivered(cx, stamp, body));
+                }
             }
             E::Delivered { log, seq, body, .. } => {
                 self.shared.step(now, |cx| self.documents.on_delivered(cx, log, seq, body));
@@ -89,6 +102,9 @@ impl Node {
             E::Forked { log, seq, .. } if log.actor == self.actor => {
                 self.mint(now, &format!("a neighbour holds another entry {seq} of our log"));
             }
+            E::GaveWay { log, from, .. } if log.topic == Topic::EVENTS => self.events.give_way(log, from),
+            E::Skipped { log, after, upto } => self.events.skip(log, after, upto),
+            E::Trimmed { first } => self.shared.remove_before(first),
             E::GaveWay { log, from, .. } => self.documents.give_way(log, from),
             // Somebody else's trouble, or an actor that we no longer are: reported, nothing to wire.
             E::RolledBack { .. }
@@ -112,6 +128,32 @@ impl Node {
             }
             E::Reread { log, seq } => self.shared.step(now, |cx| self.replication.reread(cx, log, seq)),
             event @ (E::Changed { .. } | E::Refused { .. }) => self.tell(Event::Documents(event)),
+        }
+    }
+
+    /// An entry of a stream with its place on the disk, if it is held still.
+    fn stamp(&self, log: LogId, seq: Seq, hlc: Hlc) -> Option<events::Stamp> {
+        let position = self.replication.view().position(log, seq)?;
+        Some(events::Stamp { log, seq, hlc, position })
+    }
+
+    fn on_events_event(&mut self, now: Now, event: events::Event) {
+        use events::Event as E;
+        match event {
+            E::Originate { token, body } => {
+                self.shared.step(now, |cx| self.replication.originate(cx, Topic::EVENTS, body, token.0));
+            }
+            E::Replied { command, result } => {
+                let result = result.map(Outcome::Events).map_err(CommandError::Events);
+                self.shared.effects.push_back(Effect::Reply { id: command, result });
+            }
+            E::Expired { before } => {
+                if let Some(next) = self.shared.trim_point(before) {
+                    self.shared.step(now, |cx| self.replication.trim(cx, before, next));
+                }
+                self.tell(Event::Events(event));
+            }
+            event @ (E::Appended { .. } | E::Refused { .. }) => self.tell(Event::Events(event)),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::machine::{Cx, Op, Rng};
 use crate::replication;
-use crate::types::{DiskFault, DiskFaultKind, IoId, Lsn, Now, PersistId, Position, TaskId};
+use crate::types::{Chain, DiskFault, DiskFaultKind, IoId, Lsn, Now, PersistId, Position, SegmentId, TaskId, Topic};
 use crate::wal;
 use crate::wire;
 
@@ -21,6 +21,7 @@ pub(super) struct Rngs {
     pub(super) overlay: Rng,
     pub(super) replication: Rng,
     pub(super) documents: Rng,
+    pub(super) events: Rng,
 }
 
 impl Rngs {
@@ -32,6 +33,7 @@ impl Rngs {
             overlay: fork("overlay"),
             replication: fork("replication"),
             documents: fork("documents"),
+            events: fork("events"),
         }
     }
 }
@@ -52,6 +54,24 @@ struct InFlight {
     position: Position,
 }
 
+/// The ends of both chains.
+#[derive(Debug)]
+pub(super) struct Logs {
+    pub(super) main: wal::Writer,
+    pub(super) events: wal::Writer,
+    /// With which record each segment of the events' chain begins.
+    pub(super) starts: BTreeMap<SegmentId, Lsn>,
+}
+
+impl Logs {
+    fn of(&mut self, chain: Chain) -> &mut wal::Writer {
+        match chain {
+            Chain::Main => &mut self.main,
+            Chain::Events => &mut self.events,
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -60,7 +80,7 @@ pub(super) struct Shared {
     pub(super) timers: Timers,
     pub(super) rngs: Rngs,
     pub(super) counts: Counts,
-    log: wal::Writer,
+    logs: Logs,
     /// Writes in flight, in order: the disk answers them in order.
     persists: VecDeque<InFlight>,
     reads: BTreeMap<IoId, (Wait, Position)>,
@@ -71,14 +91,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(rngs: Rngs, log: wal::Writer, next_io: IoId) -> Self {
+    pub(super) fn new(rngs: Rngs, logs: Logs, next_io: IoId) -> Self {
         Self {
             effects: VecDeque::new(),
             events: VecDeque::new(),
             timers: Timers::default(),
             rngs,
             counts: Counts::default(),
-            log,
+            logs,
             persists: VecDeque::new(),
             reads: BTreeMap::new(),
             tasks: BTreeSet::new(),
@@ -125,11 +145,26 @@ impl Shared {
         }
     }
 
-    /// Appends a record to the log.
+    /// Appends a record to the chain it belongs to.
     pub(super) fn append(&mut self, now: Now, record: &Own, wait: Wait) {
+        match record {
+            // Its place among the entries that it speaks of is told, since they stand in another chain.
+            Own::Branch(branch) if branch.log.topic == Topic::EVENTS => {
+                let record = Own::EventsBranch { branch: *branch, before: self.logs.events.next_lsn() };
+                self.append_to(Chain::Main, now, &record, wait);
+            }
+            _ => self.append_to(record.chain(), now, record, wait),
+        }
+    }
+
+    /// Appends a record to this chain.
+    pub(super) fn append_to(&mut self, chain: Chain, now: Now, record: &Own, wait: Wait) {
         let (kind, hlc, payload) = record.encode(now.wall);
-        let appended = self.log.append(kind, hlc, &payload).expect("machines bound what they want kept");
+        let appended = self.logs.of(chain).append(kind, hlc, &payload).expect("machines bound what they want kept");
         let wal::Appended { segment, offset, lsn, position, bytes } = appended;
+        if chain == Chain::Events && offset == 0 {
+            self.logs.starts.insert(segment, lsn);
+        }
         self.next_persist = self.next_persist.next();
         self.persists.push_back(InFlight { id: self.next_persist, wait, lsn, position });
         self.effects.push_back(Effect::Persist { id: self.next_persist, segment, offset, bytes });
@@ -141,7 +176,7 @@ impl Shared {
         let first = self.persists.pop_front().expect("the host answers only what was asked");
         assert_eq!(first.id, id, "the disk answers writes in their order");
         if durable {
-            self.log.on_persisted(first.lsn);
+            self.logs.of(first.position.segment.chain()).on_persisted(first.lsn);
         }
         (first.wait, first.position)
     }
@@ -158,10 +193,28 @@ impl Shared {
             why: why.into(),
         };
         let IoOutcome::Read(bytes) = result? else { return Err(fault("the host answered another question".into())) };
-        let frame = self.log.decode(position, &bytes).map_err(|error| fault(error.to_string()))?;
+        // The two chains have one store, and so one mask.
+        let frame = self.logs.main.decode(position, &bytes).map_err(|error| fault(error.to_string()))?;
         match Own::decode(frame.kind, &frame.payload).map_err(fault)? {
             Own::Entry(record) => Ok(record),
             other => Err(fault(format!("an entry was expected there, not {other:?}"))),
+        }
+    }
+
+    /// The first record of this segment, if there is something before it that could be removed.
+    pub(super) fn trim_point(&self, before: SegmentId) -> Option<Lsn> {
+        self.logs.starts.range(..before).next()?;
+        self.logs.starts.get(&before).copied()
+    }
+
+    /// Removes the segments of the events' chain before this one: it is written down that they do not count.
+    pub(super) fn remove_before(&mut self, first: SegmentId) {
+        let kept = self.logs.starts.split_off(&first);
+        for (segment, _) in std::mem::replace(&mut self.logs.starts, kept) {
+            self.next_io = self.next_io.next();
+            let position = Position { segment, offset: 0, len: 0 };
+            self.reads.insert(self.next_io, (Wait::Node, position));
+            self.effects.push_back(Effect::Io { id: self.next_io, op: Io::Truncate { segment, len: 0 } });
         }
     }
 

@@ -35,6 +35,10 @@ pub struct Status {
     pub refused: u64,
     /// Equal on two nodes if and only if they hold the same origin logs.
     pub vector: Digest,
+    /// How many streams there are.
+    pub streams: usize,
+    /// How many events are kept.
+    pub events: u64,
     /// Entries held, over all origin logs.
     pub entries: u64,
     /// Bytes of frames sent since the start.
@@ -93,6 +97,8 @@ impl Node {
             content: documents.content(),
             orphans: documents.orphans(),
             refused: documents.refused(),
+            streams: self.events.view().count(),
+            events: self.events.view().events(),
             vector: replication.vector().digest(),
             entries: replication.entries(),
             bytes_sent: self.shared.counts.bytes_sent,

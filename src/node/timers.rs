@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::types::Time;
-use crate::{documents, membership, overlay, replication};
+use crate::{documents, events, membership, overlay, replication};
 
 /// The name of a timer: arming it again replaces it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,6 +12,7 @@ pub(super) enum Timer {
     Overlay(overlay::Timer),
     Replication(replication::Timer),
     Documents(documents::Timer),
+    Events(events::Timer),
 }
 
 /// The table. Timers due at the same time fire in the order of their names.

@@ -95,6 +95,10 @@ impl Replication {
         if self.logs.get(at).is_moving() {
             return;
         }
+        let base = self.logs.get(at).base();
+        if base > 0 && upto <= base {
+            return; // What could be compared is not held any more.
+        }
         if upto == 0 {
             return self.fault(cx, peer, format!("log {} begins otherwise", self.logs.get(at).id.at(Seq::new(1))));
         }
@@ -102,7 +106,7 @@ impl Replication {
         let dispute = self.dispute(cx, peer, at, upto);
         if dispute.asked_at.is_none_or(|asked_at| now.since(asked_at) >= rto) {
             dispute.asked_at = Some(now);
-            self.compare(cx, peer, at, 0, upto);
+            self.compare(cx, peer, at, base, upto);
         }
     }
 
@@ -146,6 +150,7 @@ impl Replication {
                     differ = Some(seq.value());
                     break;
                 }
+                None if seq.value() < log.base() => {}
                 None => break,
             }
         }
@@ -216,6 +221,7 @@ impl Replication {
     pub(super) fn move_on(&mut self, cx: &mut Cx<'_, Self>) {
         if let Some(first) = self.moves.front_mut()
             && first.stage == Stage::Waiting
+            && !self.trims.is_writing()
             && !self.logs.get(first.log).is_pending()
         {
             first.stage = Stage::Reading;
@@ -314,7 +320,7 @@ impl Replication {
     }
 
     /// No branch moves to this log any more, unless another one does.
-    fn release(&mut self, at: usize) {
+    pub(super) fn release(&mut self, at: usize) {
         let arrives = self.moves.iter().any(|other| other.to.is_some_and(|(to, _)| to == at));
         self.logs.get_mut(at).awaits = arrives || self.moved.iter().any(|other| other.log == at);
     }

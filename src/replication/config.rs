@@ -39,7 +39,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            topics: BTreeSet::from([Topic::DOCUMENTS]),
+            topics: BTreeSet::from([Topic::DOCUMENTS, Topic::EVENTS]),
             batch_size: 512,
             batch_bytes: 256 << 10, // notes: frames of at most 256 kB; larger ones gain nothing in compression.
             batch_timeout: Duration::from_millis(5),

@@ -67,6 +67,10 @@ impl Replication {
             }
         };
         let log = self.logs.get(at);
+        if first <= log.base() {
+            self.tell_trimmed(cx, to, job);
+            return true;
+        }
         let wanted = matches!(job, Job::Range(..)) || peer.is_eager(at, log);
         let last = last.min(log.offered()).min(log.cached_from() - 1);
         let mut budget = Budget::of(&self.config);
@@ -97,7 +101,7 @@ impl Replication {
             Wait::Reread { log, seq } => return self.on_reread(cx, log, seq, result),
             Wait::Compare { log, seq, peer, theirs } => return self.on_compared(cx, log, seq, peer, theirs, result),
             Wait::Move { log, seq } => return self.on_move_read(cx, log, seq, result),
-            Wait::Originated { .. } | Wait::Taken { .. } | Wait::Branch => {
+            Wait::Originated { .. } | Wait::Taken { .. } | Wait::Branch | Wait::Trim | Wait::Skip { .. } => {
                 unreachable!("a write is not answered as a read")
             }
         };

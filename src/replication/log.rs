@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Record;
 use super::message::{Entry, Kind, Name, Short};
-use crate::types::{Digest, DiskFault, DiskFaultKind, LogId, NodeId, Position, Seq, Time};
+use crate::types::{Digest, DiskFault, DiskFaultKind, LogId, NodeId, Position, SegmentId, Seq, Time};
 
 /// A durable entry.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,10 @@ pub(super) struct Log {
     pub(super) id: LogId,
     /// The chain before the first entry: the log's name, hashed, so that no entry fits into another log.
     root: Digest,
+    /// Entries up to here are not held any more, and the chain after them: see `trim`.
+    base: (u64, Digest),
+    /// Up to where a record of the main chain says so.
+    pub(super) base_saved: u64,
     slots: Vec<Slot>,
     /// Given to the disk and not answered, in order, with the chain after each.
     pending: VecDeque<(Entry, Digest)>,
@@ -58,9 +62,12 @@ impl Log {
     fn new(id: LogId) -> Self {
         let mut name = id.actor.to_bytes().to_vec();
         name.extend_from_slice(&id.topic.value().to_be_bytes());
+        let root = Digest::ZERO.chain(&name);
         Self {
             id,
-            root: Digest::ZERO.chain(&name),
+            root,
+            base: (0, root),
+            base_saved: 0,
             slots: Vec::new(),
             pending: VecDeque::new(),
             tail: VecDeque::new(),
@@ -76,7 +83,19 @@ impl Log {
 
     /// The last durable entry.
     pub(super) fn durable(&self) -> u64 {
-        self.slots.len() as u64
+        self.base.0 + self.slots.len() as u64
+    }
+
+    /// Entries up to here are not held any more.
+    pub(super) fn base(&self) -> u64 {
+        self.base.0
+    }
+
+    /// The last of the first entries, all of which stand before this segment; `None` if others behind them do too.
+    pub(super) fn last_before(&self, first: SegmentId) -> Option<u64> {
+        let kept = self.slots.iter().position(|slot| slot.position.segment >= first).unwrap_or(self.slots.len());
+        let in_order = self.slots[kept..].iter().all(|slot| slot.position.segment >= first);
+        in_order.then_some(self.base.0 + kept as u64)
     }
 
     /// The last entry that was taken, durable or not.
@@ -113,7 +132,10 @@ impl Log {
 
     /// The hash chain after entry `seq`, if it was taken.
     pub(super) fn chain_at(&self, seq: u64) -> Option<Digest> {
-        let Some(at) = index(seq)? else { return Some(self.root) };
+        if seq == self.base.0 {
+            return Some(self.base.1);
+        }
+        let at = self.index(seq)?;
         match at.checked_sub(self.slots.len()) {
             None => self.slots.get(at).map(|slot| slot.chain),
             Some(at) => self.pending.get(at).map(|(_, chain)| *chain),
@@ -133,7 +155,7 @@ impl Log {
 
     /// Where a durable entry stands on disk.
     pub(super) fn position(&self, seq: u64) -> Option<Position> {
-        self.slots.get(index(seq)??).map(|slot| slot.position)
+        self.slots.get(self.index(seq)?).map(|slot| slot.position)
     }
 
     /// Takes the next entry; it goes to the disk.
@@ -145,7 +167,12 @@ impl Log {
     /// The chain after everything that was taken.
     fn tip(&self) -> Digest {
         let last = self.pending.back().map(|(_, chain)| *chain);
-        last.or_else(|| self.slots.last().map(|slot| slot.chain)).unwrap_or(self.root)
+        last.or_else(|| self.slots.last().map(|slot| slot.chain)).unwrap_or(self.base.1)
+    }
+
+    /// The place in the vectors of an entry that is held.
+    fn index(&self, seq: u64) -> Option<usize> {
+        usize::try_from(seq.checked_sub(self.base.0 + 1)?).ok()
     }
 
     /// Gives up what the disk has not answered: it will not.
@@ -163,14 +190,6 @@ impl Log {
     pub(super) fn held_before(&self, seq: u64) -> u64 {
         let held = self.held.range(..seq).next_back().map(|(first, held)| first + held.entries.len() as u64 - 1);
         held.unwrap_or_default().max(self.accepted())
-    }
-}
-
-/// The place in a vector of entry `seq`: `Some(None)` before the first, `None` if there is no such place.
-fn index(seq: u64) -> Option<Option<usize>> {
-    match seq.checked_sub(1) {
-        None => Some(None),
-        Some(at) => usize::try_from(at).ok().map(Some),
     }
 }
 
@@ -331,7 +350,8 @@ impl Logs {
     pub(super) fn cut(&mut self, at: usize, from: u64) {
         let log = &mut self.list[at];
         assert!(!log.is_pending(), "a log is at rest when it is cut");
-        let kept = usize::try_from(from - 1).map_or(log.slots.len(), |kept| kept.min(log.slots.len()));
+        let kept = usize::try_from((from - 1).saturating_sub(log.base.0))
+            .map_or(log.slots.len(), |kept| kept.min(log.slots.len()));
         self.entries -= (log.slots.len() - kept) as u64;
         log.slots.truncate(kept);
         (log.asked, log.parent, log.source, log.lost) = ((0, Time::ZERO), None, None, None);
@@ -345,6 +365,24 @@ impl Logs {
         self.entries += slots.len() as u64;
         log.slots.extend(slots);
         self.uncache(at);
+    }
+
+    /// Forgets the entries up to `upto`, after which the chain is so; beyond the end, the log goes on behind a gap. How far
+    /// the log is held, and with it the digest, depends on its end alone.
+    pub(super) fn forget(&mut self, at: usize, upto: u64, chain: Digest) {
+        let log = &mut self.list[at];
+        let gone =
+            usize::try_from(upto.saturating_sub(log.base.0)).map_or(log.slots.len(), |gone| gone.min(log.slots.len()));
+        if upto <= log.base.0 {
+            return;
+        }
+        log.slots.drain(..gone);
+        log.base = (upto, chain);
+        self.entries -= gone as u64;
+        if self.list[at].tail.len() > self.list[at].slots.len() {
+            self.uncache(at);
+        }
+        self.dirty.insert(at);
     }
 
     /// Drops what is cached of a log whose end has changed: a cache ends with the last entry.
@@ -365,9 +403,9 @@ impl Logs {
     pub(super) fn digest(&mut self) -> Digest {
         for at in std::mem::take(&mut self.dirty) {
             let log = &self.list[at];
-            let share = match log.slots.last() {
-                Some(slot) => {
-                    log.root.chain(&[log.durable().to_be_bytes(), slot.chain.value().to_be_bytes()].concat()).value()
+            let share = match log.chain_at(log.durable()).filter(|_| log.durable() > 0) {
+                Some(chain) => {
+                    log.root.chain(&[log.durable().to_be_bytes(), chain.value().to_be_bytes()].concat()).value()
                 }
                 None => 0,
             };

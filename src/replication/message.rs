@@ -60,6 +60,8 @@ pub enum Message {
     /// The sender's chain at some places of a log of which the receiver holds another branch: they look for the first place
     /// at which the two differ.
     Marks(Marks),
+    /// The sender does not hold this log up to here any more: what the receiver lacks of it has expired.
+    Trimmed(Line),
 }
 
 /// Why a batch is sent.
@@ -197,7 +199,8 @@ impl Message {
             | Self::Prune(_)
             | Self::Digest(_)
             | Self::Vector(_)
-            | Self::Marks(_) => Lane::Control,
+            | Self::Marks(_)
+            | Self::Trimmed(_) => Lane::Control,
         }
     }
 
@@ -221,6 +224,7 @@ impl Message {
             Self::Prune(logs) => at_most("prunes", logs.len(), LINES_MAX),
             Self::Vector(chunk) => chunk.check(),
             Self::Marks(marks) => marks.check(),
+            Self::Trimmed(line) => in_range(line.last),
         }
     }
 }

@@ -40,6 +40,7 @@ mod spread;
 mod take;
 #[cfg(test)]
 mod tests;
+mod trim;
 mod view;
 mod vocabulary;
 
@@ -50,7 +51,7 @@ use bytes::Bytes;
 pub use config::Config;
 pub use message::{Batch, Chunk, ENTRY_MAX, Entry, Graft, Have, Line, Mark, Marks, Message, Name, Run, Short};
 pub use view::View;
-pub use vocabulary::{Branch, Event, Kept, Rank, Record, RestoreError, Statistics, Timer, Wait};
+pub use vocabulary::{Branch, Event, Kept, Rank, Record, RestoreError, Statistics, Timer, Trim, Wait};
 
 use crate::machine::{Cx, Machine, Never};
 use crate::types::{Actor, DiskFault, Hlc, HlcClock, Lane, NodeId, Position, Seq, Time, Topic};
@@ -89,6 +90,8 @@ pub struct Replication {
     moves: VecDeque<branch::Move>,
     /// What has moved and is to be delivered under its new name.
     moved: VecDeque<branch::Moved>,
+    /// What is on its way to the disk, and what is to follow.
+    trims: trim::Trims,
     /// When something last became durable here.
     durable_at: Time,
     /// Vectors are not compared again before, while entries are flowing; and how often in a row that taught nothing.
@@ -134,6 +137,7 @@ impl Replication {
             disputes: BTreeMap::new(),
             moves: VecDeque::new(),
             moved: VecDeque::new(),
+            trims: trim::Trims::default(),
             durable_at: Time::ZERO,
             compare_at: (Time::ZERO, 0),
             behind: BTreeMap::new(),
@@ -157,6 +161,11 @@ impl Replication {
             self.restored.0 = self.restored.0.max(record.hlc);
         }
         Ok(())
+    }
+
+    /// Writes as `actor`, before [`start`](Self::start): the log turned out to be cut.
+    pub fn write_as(&mut self, actor: Actor) {
+        self.actor = actor;
     }
 
     /// Begins. Once, after the last [`restore`](Self::restore).
@@ -190,13 +199,17 @@ impl Replication {
             Message::Digest(digest) => self.on_digest(cx, from, digest),
             Message::Vector(chunk) => self.on_vector(cx, from, &chunk),
             Message::Marks(marks) => self.on_marks(cx, from, &marks),
+            Message::Trimmed(line) => self.on_trimmed(cx, from, line),
         }
     }
 
     /// A timer fires.
     pub fn on_timer(&mut self, cx: &mut Cx<'_, Self>, timer: Timer) {
         match timer {
-            Timer::AntiEntropy => self.on_anti_entropy(cx),
+            Timer::AntiEntropy => {
+                self.trim_next(cx);
+                self.on_anti_entropy(cx);
+            }
             Timer::Announce => self.on_announce(cx),
             Timer::Offer => self.on_offer_due(cx),
             Timer::Behind => self.on_behind(cx),

@@ -14,7 +14,7 @@ impl Replication {
     /// [`Event::OriginateFailed`]: also when the topic does not exist or the body is longer than [`ENTRY_MAX`].
     pub fn originate(&mut self, cx: &mut Cx<'_, Self>, topic: Topic, body: Bytes, token: u64) {
         if let Err(fault) = self.refuse(topic, body.len()) {
-            return cx.emit(Event::OriginateFailed { token, fault });
+            return cx.emit(Event::OriginateFailed { topic, token, fault });
         }
         if self.rolled_back {
             return self.queue.push_back((topic, body, token));
@@ -97,6 +97,8 @@ impl Replication {
         let (log, seq) = match wait {
             Wait::Originated { log, seq, .. } | Wait::Taken { log, seq, .. } => (log, seq),
             Wait::Branch => return self.on_moved(cx),
+            Wait::Trim => return self.on_trim(cx),
+            Wait::Skip { line, peer } => return self.on_skip(cx, &line, peer),
             Wait::Read { .. } | Wait::Reread { .. } | Wait::Compare { .. } | Wait::Move { .. } => {
                 unreachable!("a read is not answered as a write")
             }
@@ -134,7 +136,7 @@ impl Replication {
 }
 
 fn answer_failed(cx: &mut Cx<'_, Replication>, wait: Wait, fault: DiskFault) {
-    if let Wait::Originated { token, .. } = wait {
-        cx.emit(Event::OriginateFailed { token, fault });
+    if let Wait::Originated { token, log, .. } = wait {
+        cx.emit(Event::OriginateFailed { topic: log.topic, token, fault });
     }
 }

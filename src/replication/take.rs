@@ -53,6 +53,7 @@ impl Replication {
         if log.lost.is_some() {
             return;
         }
+        let Some(run) = log.behind_base(run) else { return };
         let (first, last) = (run.first.value(), run.last());
         let (moving, gap) = (log.is_moving(), first > log.accepted() + 1);
         if moving || gap {

@@ -1,7 +1,7 @@
 //! What others may read of replication.
 
 use super::{Replication, Statistics};
-use crate::types::{Actor, Digest, LogId, NodeId, Seq, VersionVector};
+use crate::types::{Actor, Digest, LogId, NodeId, Position, Seq, VersionVector};
 
 /// The origin logs as they are held here, durably. Reading changes nothing.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,20 @@ impl View<'_> {
     #[must_use]
     pub fn vector(&self) -> VersionVector {
         self.replication.logs.by_id().map(|(_, log)| (log.id, Seq::new(log.durable()))).collect()
+    }
+
+    /// Where a durable entry stands on the disk.
+    #[must_use]
+    pub fn position(&self, log: LogId, seq: Seq) -> Option<Position> {
+        let logs = &self.replication.logs;
+        logs.get(logs.find(log)?).position(seq.value())
+    }
+
+    /// Up to where a log is not held any more.
+    #[must_use]
+    pub fn base(&self, log: LogId) -> Seq {
+        let logs = &self.replication.logs;
+        logs.find(log).map_or(Seq::ZERO, |at| Seq::new(logs.get(at).base()))
     }
 
     /// How many entries are held, over all logs.

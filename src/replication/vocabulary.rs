@@ -8,7 +8,8 @@ use bincode::error::{DecodeError, EncodeError};
 use bincode::{BorrowDecode, Decode, Encode};
 use bytes::Bytes;
 
-use crate::types::{Actor, Digest, DiskFault, Hlc, HlcDrift, LogId, NodeId, Position, Seq};
+use super::Line;
+use crate::types::{Actor, Digest, DiskFault, Hlc, HlcDrift, LogId, Lsn, NodeId, Position, SegmentId, Seq, Topic};
 
 /// One entry of an origin log, as it goes to disk: `body` is opaque here. A clone shares the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +57,21 @@ pub enum Kept {
     Entry(Record),
     /// A branch gave way.
     Branch(Branch),
+    /// Entries are not held any more.
+    Trim(Trim),
+    /// Entries that others do not hold any more were passed over.
+    Skip(Line),
+}
+
+/// What stands before a segment of the events' chain does not count any more.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Trim {
+    /// With this segment the chain begins from now on.
+    pub first: SegmentId,
+    /// And with this record.
+    pub next: Lsn,
+    /// Up to where each log is not held any more, and its chain there. Logs that are not named stand as they did.
+    pub lines: Vec<Line>,
 }
 
 /// Two branches claimed one log, and the one that was held here gave way: where its entries stand from now on. They are
@@ -83,6 +99,14 @@ impl Branch {
         *entries = stay;
         // Behind those that were held under the new name before.
         entries.extend(gone.into_iter().filter_map(|(record, position)| Some((self.rename(record)?, position))));
+    }
+
+    /// An entry that was written before this, under the name that it has since: another one if it gave way; `None` if it was
+    /// held under that name already.
+    #[must_use]
+    pub fn renamed(&self, record: Record) -> Option<Record> {
+        let gives_way = record.log == self.log && record.seq >= self.from;
+        if gives_way { self.rename(record) } else { Some(record) }
     }
 
     /// An entry that gave way, under its new name; `None` if it was held under that name already.
@@ -159,6 +183,15 @@ pub enum Wait {
     },
     /// That a branch gave way becomes durable.
     Branch,
+    /// That entries are not held any more becomes durable.
+    Trim,
+    /// That entries were passed over becomes durable.
+    Skip {
+        /// Up to where, in which log.
+        line: Line,
+        /// Who does not hold them any more.
+        peer: NodeId,
+    },
 }
 
 /// This room's timers.
@@ -242,6 +275,8 @@ pub enum Event {
     },
     /// An entry of ours could not be made durable; it will not spread.
     OriginateFailed {
+        /// Of which topic.
+        topic: Topic,
         /// As given to [`originate`](super::Replication::originate).
         token: u64,
         /// The disk's words.
@@ -292,6 +327,20 @@ pub enum Event {
         to: LogId,
         /// Its place there.
         at: Seq,
+    },
+    /// It is durable that everything before this segment of the log is not wanted any more: it may be removed.
+    Trimmed {
+        /// The first segment that is still wanted.
+        first: SegmentId,
+    },
+    /// Entries that nobody asked holds any more were passed over: they have expired elsewhere.
+    Skipped {
+        /// Whose log.
+        log: LogId,
+        /// The last entry before them.
+        after: Seq,
+        /// The last one of them.
+        upto: Seq,
     },
     /// An origin's stamps are too far ahead of our wall clock to be followed. Its entries are taken all the same. Told
     /// once for each origin.

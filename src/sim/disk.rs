@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::luck::Stream;
-use crate::types::{DiskFault, DiskFaultKind, PersistId, SegmentId};
+use crate::types::{Chain, DiskFault, DiskFaultKind, PersistId, SegmentId};
 
 /// A disk writes sectors whole or not at all.
 const SECTOR: u64 = 512;
@@ -174,23 +174,33 @@ impl Disk {
                 let left = if torn { given.saturating_sub(1) } else { given };
                 self.cut_after(&open, left, torn, 1, luck.bits(entity, base + 1));
             }
-            (Stop::PowerLoss, Model::Prefix) => {
-                let left = usize::try_from(luck.below(entity, base + 2, open.len() as u64 + 1)).expect("a usize");
-                self.cut_after(&open, left, torn, SECTOR, luck.bits(entity, base + 1));
-            }
-            (Stop::PowerLoss, Model::Subset) => {
-                // A segment is durable before the next one's file is made: only one of them can be in pieces.
-                let mut segments: Vec<_> = open.iter().map(|write| write.segment).collect();
-                segments.dedup();
-                let broken = usize::try_from(luck.below(entity, base + 2, segments.len() as u64)).expect("a usize");
-                let Some(broken) = segments.get(broken).copied() else { return self.forgive() };
-                let whole = open.iter().take_while(|write| write.segment < broken).count();
-                let within = open[whole..].iter().take_while(|write| write.segment == broken).count();
-                self.cut_after(&open, whole + within, false, 1, 0);
-                self.scatter(&open[whole..whole + within], torn_ppm, luck, entity, base + 3);
+            (Stop::PowerLoss, model) => {
+                // The chains are different files: what is left of one says nothing of the other.
+                let (main, events): (Vec<_>, Vec<_>) =
+                    open.into_iter().partition(|write| write.segment.chain() == Chain::Main);
+                self.lose_power(&main, model, torn_ppm, luck, entity, base);
+                self.lose_power(&events, model, torn_ppm, luck, entity, base | 1 << 19);
             }
         }
         self.forgive();
+    }
+
+    /// The power goes while these writes of one chain are not durable.
+    fn lose_power(&mut self, open: &[Write], model: Model, torn_ppm: u64, luck: Stream, entity: u64, base: u64) {
+        let torn = luck.chance(entity, base, torn_ppm);
+        if model == Model::Prefix {
+            let left = usize::try_from(luck.below(entity, base + 2, open.len() as u64 + 1)).expect("a usize");
+            return self.cut_after(open, left, torn, SECTOR, luck.bits(entity, base + 1));
+        }
+        // A segment is durable before the next one's file is made: only one of them can be in pieces.
+        let mut segments: Vec<_> = open.iter().map(|write| write.segment).collect();
+        segments.dedup();
+        let broken = usize::try_from(luck.below(entity, base + 2, segments.len() as u64)).expect("a usize");
+        let Some(broken) = segments.get(broken).copied() else { return };
+        let whole = open.iter().take_while(|write| write.segment < broken).count();
+        let within = open[whole..].iter().take_while(|write| write.segment == broken).count();
+        self.cut_after(open, whole + within, false, 1, 0);
+        self.scatter(&open[whole..whole + within], torn_ppm, luck, entity, base + 3);
     }
 
     /// What the next start finds: files that have bytes, and no memory of failures.

@@ -28,6 +28,10 @@ pub(super) enum Life {
 pub(super) enum Asked {
     /// An edit of the plan, by its number, and how often it was tried before.
     Edit { number: usize, tries: u32 },
+    /// An append of the plan, by its number.
+    Append { number: usize },
+    /// A page of the stream of this number.
+    Stream { stream: u32 },
     /// The content of all documents, page by page.
     Content,
     /// Another overlay.

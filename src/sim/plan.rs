@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::luck::{Luck, MILLION, Stream};
-use super::scenario::{Edits, Kind, Often, Scenario, Scheduled};
+use super::scenario::{Appends, Edits, Kind, Often, Rate, Scenario, Scheduled, Span};
 use crate::topology::Policy;
 
 /// Most items and most edits of a plan.
@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub(super) edits: Vec<Edit>,
     /// Who is told of another overlay when, in order of time.
     pub(super) turns: Vec<Turn>,
+    /// What is appended to streams, in order of time.
+    pub(super) appends: Vec<Append>,
 }
 
 /// A peer is told of another overlay.
@@ -86,6 +88,16 @@ pub(super) struct Edit {
     pub(super) padding: u32,
 }
 
+/// One append of the plan: its events are told apart by its number and their places in it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(super) struct Append {
+    pub(super) at: u64,
+    pub(super) peer: u32,
+    pub(super) stream: u32,
+    pub(super) events: u32,
+    pub(super) padding: u32,
+}
+
 /// Makes a fault of a family for a peer, with a factor and some bits of luck.
 type Make<'a> = &'a dyn Fn(u32, u32, u64) -> Fault;
 
@@ -144,6 +156,11 @@ impl Plan {
             }));
         }
         plan.turns.sort_by_key(|turn| (turn.at, turn.peer));
+        for (n, appends) in scenario.says.appends.iter().enumerate() {
+            let stream = luck.stream(&format!("appends {n}"));
+            plan.events(scenario, appends, stream).map_err(|why| format!("appends[{n}]: {why}"))?;
+        }
+        plan.appends.sort();
         if plan.items.len() > PLAN_MAX || plan.edits.len() > PLAN_MAX {
             let (faults, edits) = (plan.items.len(), plan.edits.len());
             return Err(format!("{faults} faults and {edits} edits, at most {PLAN_MAX} of each"));
@@ -268,21 +285,43 @@ impl Plan {
 
     fn load(&mut self, scenario: &Scenario, says: &Edits, luck: Stream) -> Result<(), String> {
         let peers = says.peers.choose(&scenario.mesh, luck, u64::MAX)?;
-        let from = says.from.map_or_else(|| scenario.chaos_at(), |from| from.0);
-        let until = says.until.map_or_else(|| scenario.calm_at(), |until| until.0).min(scenario.calm_at());
-        let count = until.saturating_sub(from) / says.rate.every_ns;
-        if count > PLAN_MAX as u64 {
-            return Err(format!("{count} edits, at most {PLAN_MAX}"));
-        }
-        for n in 0..count {
-            let at = from + n * says.rate.every_ns + luck.below(0, n, says.rate.every_ns);
-            let peer = peers[usize::try_from(luck.below(1, n, peers.len() as u64)).expect("a usize")];
+        for (n, at, peer) in moments(scenario, &peers, says.rate, (says.from, says.until), luck)? {
             let doc = u32::try_from(luck.below(2, n, u64::from(says.docs))).expect("below a u32");
             let shared = luck.chance(3, n, says.shared.0);
             self.edits.push(Edit { at, peer, doc, shared, padding: says.padding });
         }
         Ok(())
     }
+
+    fn events(&mut self, scenario: &Scenario, says: &Appends, luck: Stream) -> Result<(), String> {
+        let peers = says.peers.choose(&scenario.mesh, luck, u64::MAX)?;
+        for (n, at, peer) in moments(scenario, &peers, says.rate, (says.from, says.until), luck)? {
+            let stream = u32::try_from(luck.below(2, n, u64::from(says.streams))).expect("below a u32");
+            self.appends.push(Append { at, peer, stream, events: says.events, padding: says.padding });
+        }
+        Ok(())
+    }
+}
+
+/// When something is asked of whom, by its number.
+fn moments(
+    scenario: &Scenario,
+    peers: &[u32],
+    rate: Rate,
+    (from, until): (Option<Span>, Option<Span>),
+    luck: Stream,
+) -> Result<Vec<(u64, u64, u32)>, String> {
+    let from = from.map_or_else(|| scenario.chaos_at(), |from| from.0);
+    let until = until.map_or_else(|| scenario.calm_at(), |until| until.0).min(scenario.calm_at());
+    let count = until.saturating_sub(from) / rate.every_ns;
+    if count > PLAN_MAX as u64 {
+        return Err(format!("{count} times, at most {PLAN_MAX}"));
+    }
+    let moment = |n| {
+        let at = from + n * rate.every_ns + luck.below(0, n, rate.every_ns);
+        (n, at, peers[usize::try_from(luck.below(1, n, peers.len() as u64)).expect("a usize")])
+    };
+    Ok((0..count).map(moment).collect())
 }
 
 fn starts(scenario: &Scenario, luck: &Luck) -> Vec<u64> {

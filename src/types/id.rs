@@ -237,6 +237,8 @@ pub struct Topic(u16);
 impl Topic {
     /// Automerge changes of all documents.
     pub const DOCUMENTS: Self = Self(0);
+    /// Events of all streams.
+    pub const EVENTS: Self = Self(1);
 
     /// The topic with this number.
     #[must_use]

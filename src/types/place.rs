@@ -18,6 +18,41 @@ pub struct Position {
     pub len: u32,
 }
 
+/// One of the log's two runs of segment files. They have one format and are made durable together; they differ in how long
+/// they are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Chain {
+    /// The node's own records, and all entries but those of streams. Kept whole.
+    Main,
+    /// Entries of streams. Its oldest segments are removed when all in them has expired.
+    Events,
+}
+
+/// What a segment's number has set if it is of the events' chain.
+const EVENTS: u64 = 1 << 63;
+
+impl Chain {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Main, Self::Events];
+
+    /// The number before its first segment's.
+    #[must_use]
+    pub const fn origin(self) -> SegmentId {
+        match self {
+            Self::Main => SegmentId::ZERO,
+            Self::Events => SegmentId::new(EVENTS),
+        }
+    }
+}
+
+impl SegmentId {
+    /// Which chain it is a part of: its number says so.
+    #[must_use]
+    pub const fn chain(self) -> Chain {
+        if self.value() & EVENTS == 0 { Chain::Main } else { Chain::Events }
+    }
+}
+
 /// Which of a link's streams carries a message. Control never waits behind bulk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {

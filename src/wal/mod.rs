@@ -51,7 +51,7 @@ impl Default for Config {
 /// How file names of segments end.
 pub const SUFFIX: &str = ".wal";
 
-/// The name of a segment's file: sixteen hexadecimal digits, so that names sort as numbers do.
+/// The name of a segment's file: sixteen hexadecimal digits, so that names sort as numbers do: the chains one after the other.
 #[must_use]
 pub fn file_name(segment: SegmentId) -> String {
     format!("{:016x}{SUFFIX}", segment.value())
@@ -62,5 +62,5 @@ pub fn file_name(segment: SegmentId) -> String {
 pub fn segment_of(name: &str) -> Option<SegmentId> {
     let segment = SegmentId::new(u64::from_str_radix(name.strip_suffix(SUFFIX)?, 16).ok()?);
     // Refuses what is not spelled our way: signs, capitals, other widths, and zero.
-    (segment > SegmentId::ZERO && file_name(segment) == name).then_some(segment)
+    (segment > segment.chain().origin() && file_name(segment) == name).then_some(segment)
 }

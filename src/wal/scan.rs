@@ -6,7 +6,7 @@ use super::error::{Cut, Damage, Error, Place};
 use super::frame::{self, Frame, HEAD, len32};
 use super::header::{self, HEADER, Header, Mask, len64};
 use super::search;
-use crate::types::{Hlc, Lsn, NodeId, Position, SegmentId};
+use crate::types::{Chain, Hlc, Lsn, NodeId, Position, SegmentId};
 
 /// Where a log goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +50,15 @@ impl Scanner {
     /// Nothing read so far of the log of this node.
     #[must_use]
     pub fn new(node: NodeId) -> Self {
-        let (next, segment) = (Lsn::ZERO.next(), SegmentId::ZERO.next());
-        let end = End { node, store: None, next, segment, offset: 0, cut: None, last_hlc: Hlc::default() };
-        Self { end, expected: segment, damage: None }
+        Self::at(node, Chain::Main.origin().next(), Lsn::ZERO.next(), None)
+    }
+
+    /// Nothing read so far of a chain that begins with this segment and this record: what was before was removed. If the
+    /// store is known from the other chain, this one must be of it too.
+    #[must_use]
+    pub fn at(node: NodeId, first: SegmentId, next: Lsn, store: Option<u64>) -> Self {
+        let end = End { node, store, next, segment: first, offset: 0, cut: None, last_hlc: Hlc::default() };
+        Self { end, expected: first, damage: None }
     }
 
     /// Reads the whole of the next segment. The records come in order; they are good even if a later one is damaged.

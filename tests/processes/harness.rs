@@ -124,10 +124,15 @@ impl Peer {
 
     /// Runs a client command against it.
     pub(crate) fn run(&self, args: &[&str]) -> Output {
+        self.command(args).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// A client command against it.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.place.command(env!("CARGO_BIN_EXE_oxigdal-ha"));
         command.args(args).env("OXIGDAL_HA_API", &self.place.api);
         command.env("OXIGDAL_HA_TOKEN", self.place.data.join("api-token"));
-        command.stdin(Stdio::null()).output().unwrap()
+        command
     }
 
     /// The JSON answer of a client command.

@@ -12,3 +12,4 @@ mod lab;
 mod lan;
 mod measures;
 mod namespaces;
+mod streams;

@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Read and edit documents
     Doc(Doc),
+    /// Append and read events
+    Stream(Stream),
     /// Show the identity in a data directory; look after tickets, issuers and the root key
     Key(Key),
     /// Let peers join
@@ -246,6 +248,55 @@ pub(crate) enum DocCommand {
         /// Where to write; standard output without it
         #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
         output: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stream {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(subcommand)]
+    pub(crate) command: StreamCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StreamCommand {
+    /// Append events: each line is one. Done when the last is durable at this peer
+    Append {
+        /// The stream, such as sensors/harbour/tide; made if it is new
+        name: String,
+        /// Where the events come from; - for standard input
+        #[arg(long, default_value = "-", value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// So many events in one request at most
+        #[arg(long, default_value_t = 1_000, value_name = "N")]
+        batch: usize,
+        /// Take all of the input as one event
+        #[arg(long)]
+        binary: bool,
+    },
+    /// Show events, one a line, each origin's in its order
+    Tail {
+        /// The stream
+        name: String,
+        /// start, now, or a cursor as --json gives it
+        #[arg(long, default_value = "start", value_name = "PLACE")]
+        from: String,
+        /// Go on as events come, until interrupted
+        #[arg(long, short)]
+        follow: bool,
+        /// At most so many
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
+        /// Only events that are this old at least, such as 5s: sorted by time if no origin is later than that
+        #[arg(long, value_name = "TIME", value_parser = seconds, conflicts_with = "follow")]
+        settled: Option<u64>,
+    },
+    /// List streams
+    Ls {
+        /// Only names that begin with this
+        #[arg(default_value = "")]
+        prefix: String,
     },
 }
 

@@ -84,6 +84,13 @@ impl Client {
         self.read(self.answered(self.signed(request).send_json(body))?)
     }
 
+    /// Changes something, with a body as it is.
+    pub(crate) fn send_bytes<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)], body: &[u8]) -> Result<T> {
+        let request = self.agent.post(self.url(path)).content_type("application/octet-stream");
+        let request = query.iter().fold(request, |request, (key, value)| request.query(key, value));
+        self.read(self.answered(self.signed(request).send(body))?)
+    }
+
     /// Removes something.
     pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.read(self.answered(self.signed(self.agent.delete(self.url(path))).call())?)

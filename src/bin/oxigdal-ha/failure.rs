@@ -63,6 +63,12 @@ impl Failure {
         self.hint("try again shortly")
     }
 
+    /// What was done before.
+    pub(crate) fn after(mut self, done: impl fmt::Display) -> Self {
+        self.message = format!("{done}; then: {}", self.message);
+        self
+    }
+
     pub(crate) const fn is_busy(&self) -> bool {
         self.busy
     }

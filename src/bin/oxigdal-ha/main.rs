@@ -20,6 +20,7 @@ mod mesh;
 mod output;
 mod run;
 mod simulate;
+mod stream;
 mod topology;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -47,6 +48,7 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::Members(arguments) => mesh::members(&arguments, output),
         Command::Status(arguments) => return mesh::status(&arguments, output),
         Command::Doc(arguments) => doc::doc(arguments, output),
+        Command::Stream(arguments) => stream::stream(arguments, output),
         Command::Key(arguments) => key::key(arguments, output),
         Command::Invite(arguments) => invite::invite(arguments, output),
         Command::Revoke(arguments) => invite::revoke(&arguments, output),

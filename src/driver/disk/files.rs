@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::OpenError;
-use crate::types::{DiskFault, DiskFaultKind, PersistId, SegmentId};
+use crate::types::{Chain, DiskFault, DiskFaultKind, PersistId, SegmentId};
 use crate::wal;
 
 /// Segments kept open for reading.
@@ -57,9 +57,10 @@ impl Files {
             let path = path.to_owned();
             move |error| OpenError::Io { what: "sync", path, error }
         };
-        let last = self.segments().map_err(fail(&self.dir))?.last_key_value().map(|(segment, _)| *segment);
-        if let Some(segment) = last {
-            let path = self.path(segment);
+        let segments = self.segments().map_err(fail(&self.dir))?;
+        let last = |chain| segments.keys().rfind(|segment| segment.chain() == chain);
+        for segment in Chain::ALL.into_iter().filter_map(last) {
+            let path = self.path(*segment);
             File::open(&path).and_then(|file| sync_and_forget(&file)).map_err(fail(&path))?;
         }
         sync_dir(&self.dir).map_err(fail(&self.dir))

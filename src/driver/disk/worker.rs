@@ -1,5 +1,6 @@
 //! The disk's thread: groups, syncs, answers.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -10,16 +11,20 @@ use super::files::{Files, Tail};
 use super::queue::Queue;
 use super::stats::Tally;
 use crate::node::{Input, Io, IoOutcome};
-use crate::types::{DiskFault, DiskFaultKind, PersistId, SegmentId};
+use crate::types::{Chain, DiskFault, DiskFaultKind, PersistId, SegmentId};
 
 pub(super) struct Worker<F> {
     pub(super) files: Files,
-    pub(super) tail: Option<Tail>,
+    /// The segment of each chain that is written.
+    pub(super) tails: BTreeMap<Chain, Tail>,
     queue: Arc<Queue>,
     tally: Arc<Mutex<Tally>>,
     answer: F,
     /// Queued behind each other in one segment and not written yet.
     run: Vec<(PersistId, Bytes)>,
+    run_of: Chain,
+    /// Chains that have writes which no sync has covered.
+    dirty: BTreeSet<Chain>,
     /// Written and not synced yet: id and length.
     unsynced: Vec<(PersistId, usize)>,
     /// Why no write is taken any more.
@@ -37,7 +42,18 @@ impl Drop for Closing {
 
 impl<F: Fn(Input)> Worker<F> {
     pub(super) fn new(files: Files, queue: Arc<Queue>, tally: Arc<Mutex<Tally>>, answer: F) -> Self {
-        Self { files, tail: None, queue, tally, answer, run: Vec::new(), unsynced: Vec::new(), poison: None }
+        Self {
+            files,
+            tails: BTreeMap::new(),
+            queue,
+            tally,
+            answer,
+            run: Vec::new(),
+            run_of: Chain::Main,
+            dirty: BTreeSet::new(),
+            unsynced: Vec::new(),
+            poison: None,
+        }
     }
 
     pub(super) fn run(mut self) {
@@ -67,6 +83,10 @@ impl<F: Fn(Input)> Worker<F> {
     }
 
     fn on_persist(&mut self, id: PersistId, segment: SegmentId, offset: u64, bytes: Bytes) {
+        if self.run_of != segment.chain() {
+            self.write();
+            self.run_of = segment.chain();
+        }
         if self.poison.is_none() && !self.follows(segment, offset) {
             self.write();
             if let Err(fault) = self.turn_to(segment, offset) {
@@ -82,7 +102,7 @@ impl<F: Fn(Input)> Worker<F> {
     /// Whether a write there goes on where the last one ended.
     fn follows(&self, segment: SegmentId, offset: u64) -> bool {
         let run: u64 = self.run.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        self.tail.as_ref().is_some_and(|tail| (tail.segment, tail.len + run) == (segment, offset))
+        self.tails.get(&segment.chain()).is_some_and(|tail| (tail.segment, tail.len + run) == (segment, offset))
     }
 
     /// Opens or makes the segment to write to. What was written before is durable first: a segment that is there says
@@ -92,8 +112,8 @@ impl<F: Fn(Input)> Worker<F> {
         match &self.poison {
             Some(fault) => Err(poisoned(fault)),
             None => {
-                self.tail = None;
-                self.tail = Some(self.files.tail(segment, offset)?);
+                self.tails.remove(&segment.chain());
+                self.tails.insert(segment.chain(), self.files.tail(segment, offset)?);
                 Ok(())
             }
         }
@@ -102,7 +122,8 @@ impl<F: Fn(Input)> Worker<F> {
     /// Hands the run to the system.
     fn write(&mut self) {
         let run = std::mem::take(&mut self.run);
-        let Some(tail) = self.tail.as_mut().filter(|_| !run.is_empty()) else { return };
+        let Some(tail) = self.tails.get_mut(&self.run_of).filter(|_| !run.is_empty()) else { return };
+        self.dirty.insert(self.run_of);
         let done = tail.check(tail.len).map_err(|fault| (0, fault)).and_then(|()| tail.append(&run));
         let whole = done.as_ref().map_or_else(|(whole, _)| *whole, |()| run.len());
         self.unsynced.extend(run[..whole].iter().map(|(id, bytes)| (*id, bytes.len())));
@@ -113,11 +134,15 @@ impl<F: Fn(Input)> Worker<F> {
         }
     }
 
-    /// Makes what was written durable and answers it: the one sync of a group.
+    /// Makes what was written durable and answers it: the one sync of a group, in each chain that was written.
     fn sync(&mut self) {
-        let Some(tail) = self.tail.as_mut().filter(|_| !self.unsynced.is_empty()) else { return };
+        let dirty = std::mem::take(&mut self.dirty);
+        if self.unsynced.is_empty() {
+            return;
+        }
         let began = Instant::now();
-        let result = self.files.sync(tail);
+        let mut tails = self.tails.iter_mut().filter(|(chain, _)| dirty.contains(chain));
+        let result = tails.try_for_each(|(_, tail)| self.files.sync(tail));
         let took = began.elapsed();
         let unsynced = std::mem::take(&mut self.unsynced);
         let mut tally = self.tally();
@@ -139,8 +164,11 @@ impl<F: Fn(Input)> Worker<F> {
     /// A write was not done. What came before it still is, if it can be; nothing after it will be.
     fn fail(&mut self, id: PersistId, fault: DiskFault) {
         self.sync();
-        if let Some(tail) = self.tail.take_if(|tail| tail.len == 0) {
-            self.files.discard(&tail);
+        if let Some(tail) = self.tails.get(&self.run_of)
+            && tail.len == 0
+        {
+            self.files.discard(tail);
+            self.tails.remove(&self.run_of);
         }
         if let Some(earlier) = &self.poison {
             return self.refuse(id, earlier);
@@ -167,7 +195,9 @@ impl<F: Fn(Input)> Worker<F> {
                 if let Some(fault) = &self.poison {
                     return Err(poisoned(fault));
                 }
-                self.tail = None;
+                if self.tails.get(&segment.chain()).is_some_and(|tail| tail.segment == segment) {
+                    self.tails.remove(&segment.chain());
+                }
                 self.files.truncate(segment, len).map(|()| IoOutcome::Truncated)
             }
         }

@@ -14,6 +14,10 @@
 //! | `GET /v1/docs/ID?path`, `PUT ..?create=true`, `PATCH`, `DELETE` | one document |
 //! | `GET /v1/history/ID` | its changes |
 //! | `GET /v1/watch?prefix` | server-sent events |
+//! | `GET /v1/streams?prefix` | the streams |
+//! | `POST /v1/streams/NAME?format=lines\|binary` | append events |
+//! | `GET /v1/streams/NAME?from=start\|now\|CURSOR&limit&settled_ms` | a page of events |
+//! | `GET /v1/tail/NAME?from&limit` | the same as server-sent events, and on as they come |
 //! | `POST /v1/leave` | say goodbye and stop |
 //! | `GET`, `POST /v1/invites`, `DELETE /v1/invites/ID` | who may join |
 //! | `GET`, `POST /v1/revoked` | who may not any more |
@@ -29,6 +33,7 @@ mod docs;
 mod guard;
 mod reply;
 mod state;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -98,11 +103,14 @@ impl Interface {
             .route("/v1/docs", get(docs::page))
             .route("/v1/docs/{*id}", get(docs::read).put(docs::put).patch(docs::patch).delete(docs::remove))
             .route("/v1/history/{*id}", get(docs::history))
+            .route("/v1/streams", get(streams::list))
+            .route("/v1/streams/{*name}", get(streams::read).post(streams::append))
             .route("/v1/revoked", get(admission::revoked))
             .route("/v1/issuers", get(admission::issuers))
             .route_layer(from_fn_with_state(self.clone(), guard::token_for_changes));
         let watch = Router::new()
             .route("/v1/watch", get(watch::watch))
+            .route("/v1/tail/{*name}", get(streams::tail))
             .route_layer(from_fn_with_state(self.clone(), guard::token_for_changes));
         Router::new()
             .merge(changes)

@@ -1,5 +1,8 @@
 //! Answers: errors as JSON with a code, and the requests' parts parsed with errors that name the place.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -10,6 +13,7 @@ use serde_json::json;
 
 use super::{BODY_MAX, BODY_TIME_MAX};
 use crate::error::{Error, ErrorKind};
+use crate::events::Name;
 use crate::types::DocId;
 
 /// An error on its way out.
@@ -73,6 +77,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
+/// A body as it is.
+pub(super) struct Raw(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        read(request.into_body()).await.map(Self)
+    }
+}
+
 async fn read(body: axum::body::Body) -> Result<Bytes, Refusal> {
     let bytes = tokio::time::timeout(BODY_TIME_MAX, axum::body::to_bytes(body, BODY_MAX)).await;
     let late = || Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not arrive in time");
@@ -126,7 +141,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let Last(text) = Last::from_request_parts(parts, state).await?;
-        DocId::parse(&text).map(Self).map_err(|error| Refusal::invalid(error.to_string()))
+        named(parts, state).await.map(Self)
     }
+}
+
+/// The last part of the path, checked as a stream's name.
+pub(super) struct StreamName(pub(super) Name);
+
+impl<S: Send + Sync> FromRequestParts<S> for StreamName {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        named(parts, state).await.map(Self)
+    }
+}
+
+async fn named<S: Send + Sync, T: FromStr<Err: Display>>(parts: &mut Parts, state: &S) -> Result<T, Refusal> {
+    let Last(text) = Last::from_request_parts(parts, state).await?;
+    text.parse().map_err(|error: T::Err| Refusal::invalid(error.to_string()))
 }

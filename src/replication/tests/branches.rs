@@ -266,6 +266,7 @@ fn the_log_replayed_at_any_moment_gives_the_state_that_it_had() {
             match kept {
                 Kept::Entry(record) => entries.push_back((record.clone(), at(offset, record.body.len()))),
                 Kept::Branch(branch) => branch.replay(&mut entries),
+                other => panic!("{other:?}"),
             }
         }
         let mut machine = Replication::new(actor(ME, 1), Config::default());

@@ -143,11 +143,12 @@ impl World {
             match stored {
                 Stored::Kept(Kept::Entry(record)) => entries.push_back((record.clone(), at(offset, record.body.len()))),
                 Stored::Kept(Kept::Branch(branch)) => branch.replay(&mut entries),
+                Stored::Kept(other) => panic!("{other:?}: documents are kept"),
                 Stored::Minted(minted) => actor = Some(*minted),
             }
         }
         // A disk that was wiped gets a new actor at the boot, as the node would give it one.
-        let actor = actor.unwrap_or(Actor { node: id, mint: Mint::new(1_000 + life) });
+        let actor = actor.unwrap_or_else(|| Actor { node: id, mint: Mint::new(1_000 + life) });
         let mut machine = Replication::new(actor, self.config.clone());
         let (mut delivered, mut told) = (BTreeMap::new(), BTreeSet::new());
         for (record, position) in entries {
@@ -221,7 +222,7 @@ impl World {
         self.reused.insert(id);
         let held = self.hosts.values().flat_map(|host| &host.disk).filter_map(|stored| match stored {
             Stored::Kept(Kept::Entry(record)) => Some(digest64(&record.body)),
-            Stored::Kept(Kept::Branch(_)) | Stored::Minted(_) => None,
+            Stored::Kept(_) | Stored::Minted(_) => None,
         });
         let held: BTreeSet<Digest> = held.collect();
         self.promised.retain(|promised| held.contains(promised));

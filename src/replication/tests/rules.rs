@@ -69,7 +69,7 @@ impl Bench {
     pub(super) fn read(&self, position: Position) -> Record {
         match &self.disk[usize::try_from(position.offset).unwrap()] {
             Kept::Entry(record) => record.clone(),
-            other @ Kept::Branch(_) => panic!("{other:?} is read as an entry"),
+            other => panic!("{other:?} is read as an entry"),
         }
     }
 
@@ -189,7 +189,7 @@ fn after_a_failed_write_nothing_is_acknowledged_delivered_or_originated() {
     let failed = bench.run(|machine, cx| machine.on_persisted(cx, *wait, Err(broken())));
     assert_eq!((told(&failed).len(), sent(&failed).len()), (0, 0));
     let refused = bench.run(|machine, cx| machine.originate(cx, Topic::DOCUMENTS, Bytes::new(), 8));
-    assert_eq!(refused, [Op::Emit(Event::OriginateFailed { token: 8, fault: broken() })]);
+    assert_eq!(refused, [Op::Emit(Event::OriginateFailed { topic: Topic::DOCUMENTS, token: 8, fault: broken() })]);
     assert_eq!(bench.hear(2, push(2, vec![run(2, 1, 2)])), []);
     assert_eq!(bench.hear(2, vector(&[line(2, 9)])), [], "what cannot be kept is not asked for");
 }

@@ -48,6 +48,9 @@ impl Check for OnlyGrows {
                 return Err(format!("{name} gave {} to {last} up and lacks {}: {here}", log.at(*from), to.at(*at)));
             }
         }
+        if let Event::Replication(replication::Event::Skipped { log, upto, .. }) = event {
+            self.delivered[who as usize].insert(*log, *upto);
+        }
         let Event::Replication(replication::Event::Delivered { log, seq, .. }) = event else { return Ok(()) };
         let last = self.delivered[who as usize].insert(*log, *seq).unwrap_or_default();
         if last.next() != *seq {

@@ -23,6 +23,7 @@ mod o1;
 mod o2;
 mod o3;
 mod o5;
+mod s1;
 mod set;
 mod u1;
 
@@ -35,6 +36,7 @@ use super::plan::Plan;
 use super::scenario::Scenario;
 use super::world::Mesh;
 use crate::documents::{Listed, Stamp};
+use crate::events::{Appended, Page};
 use crate::node::{BootReport, Event, Node};
 use crate::types::NodeId;
 
@@ -127,6 +129,14 @@ pub(super) trait Check {
     }
     /// At the end: what a peer's documents say, all of them.
     fn on_content(&mut self, _sight: &Sight<'_>, _who: u32, _docs: &[Listed]) -> Verdict {
+        Ok(())
+    }
+    /// An append of the plan was acknowledged.
+    fn on_appended(&mut self, _sight: &Sight<'_>, _who: u32, _append: usize, _says: &Appended) -> Verdict {
+        Ok(())
+    }
+    /// At the end: what a peer's stream of this number says, from its start.
+    fn on_stream(&mut self, _sight: &Sight<'_>, _who: u32, _stream: u32, _pages: &[Page]) -> Verdict {
         Ok(())
     }
     /// What it measured on the way.

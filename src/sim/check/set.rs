@@ -1,8 +1,9 @@
 //! All invariants of a run together, and the list of their ids.
 
 use super::{Check, Sight, Verdict, Violation};
-use super::{c1, c2, c3, c5, c6, c7, g3, g4, m1, m2, m4, m5, m7, m12, o1, o2, o3, o5, u1};
+use super::{c1, c2, c3, c5, c6, c7, g3, g4, m1, m2, m4, m5, m7, m12, o1, o2, o3, o5, s1, u1};
 use crate::documents::{Listed, Stamp};
+use crate::events::{Appended, Page};
 use crate::node::{BootError, BootReport, Event};
 use crate::sim::outcome::Figures;
 use crate::sim::plan::Plan;
@@ -36,6 +37,7 @@ const ALL: &[(&str, &str)] = &[
     ("O2", "after the calm nobody has more neighbours than its overlay allows"),
     ("O3", "after the calm a star or tree has no cycle"),
     ("O5", "after the calm neighbourhood is mutual"),
+    ("S1", "after the calm every acknowledged event that is to be kept is in every live peer, once, and in order"),
     ("U1", "what was durable is there after a crash and after a power loss"),
     ("U3", "a peer whose disk is undamaged boots from it"),
 ];
@@ -73,6 +75,7 @@ impl Checks {
             Box::new(o2::BoundedDegree),
             Box::new(o3::Acyclic),
             Box::new(o5::Mutual),
+            Box::new(s1::EveryEventOnce::default()),
             Box::new(u1::Recoverable::new(peers)),
         ];
         let checks = all.into_iter().filter(|check| !except.iter().any(|id| id == check.id())).collect();
@@ -135,6 +138,26 @@ impl Checks {
 
     pub(in crate::sim) fn on_content(&mut self, sight: &Sight<'_>, who: u32, docs: &[Listed]) -> Result<(), Violation> {
         self.each(|check| check.on_content(sight, who, docs))
+    }
+
+    pub(in crate::sim) fn on_appended(
+        &mut self,
+        sight: &Sight<'_>,
+        who: u32,
+        append: usize,
+        says: &Appended,
+    ) -> Result<(), Violation> {
+        self.each(|check| check.on_appended(sight, who, append, says))
+    }
+
+    pub(in crate::sim) fn on_stream(
+        &mut self,
+        sight: &Sight<'_>,
+        who: u32,
+        stream: u32,
+        pages: &[Page],
+    ) -> Result<(), Violation> {
+        self.each(|check| check.on_stream(sight, who, stream, pages))
     }
 
     pub(in crate::sim) fn figures(&self, figures: &mut Figures) {

@@ -34,6 +34,8 @@ pub(crate) struct File {
     pub(crate) edits: Vec<Edits>,
     #[serde(default, rename = "turn")]
     pub(crate) turns: Vec<Turn>,
+    #[serde(default)]
+    pub(crate) appends: Vec<Appends>,
     #[serde(default, rename = "fault")]
     pub(crate) faults: Vec<Scheduled>,
     #[serde(default)]
@@ -202,6 +204,33 @@ pub(crate) struct Turn {
     /// Each peer hears of it within this time, in random order. Who is down hears of it a second after its start.
     #[serde(default)]
     pub(crate) within: Span,
+}
+
+/// `[[appends]]`: a load of events.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Appends {
+    /// Who appends.
+    #[serde(default)]
+    pub(crate) peers: Who,
+    /// To how many streams.
+    pub(crate) streams: u32,
+    /// Appends of all of them together.
+    pub(crate) rate: Rate,
+    /// Events in each.
+    #[serde(default = "one")]
+    pub(crate) events: u32,
+    /// From the start of the run; by default from the end of the warm-up.
+    pub(crate) from: Option<Span>,
+    /// By default until the calm begins.
+    pub(crate) until: Option<Span>,
+    /// Bytes of each event, about.
+    #[serde(default)]
+    pub(crate) padding: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// `[[fault]]`: a fault at a given time.

@@ -13,8 +13,8 @@ mod tests;
 use std::fmt;
 use std::path::Path;
 
-pub(super) use file::{Edits, Expect, File, Kind, Mode, Network, Often, Scheduled};
-pub(super) use quantity::Span;
+pub(super) use file::{Appends, Edits, Expect, File, Kind, Mode, Network, Often, Scheduled};
+pub(super) use quantity::{Rate, Span};
 
 use super::check;
 use crate::topology::Topology;
@@ -185,9 +185,9 @@ fn config_of(says: &File, mesh: &Topology) -> Result<node::Config, String> {
     }
     let text = says.config.to_string();
     let read = config::parse(Some((Path::new("[config]"), &text)), [], &config::Flags::new());
-    let config::Config { membership, overlay, replication, documents, wal, .. } =
+    let config::Config { membership, overlay, replication, documents, streams, wal, .. } =
         read.map_err(|error| error.to_string())?;
-    Ok(node::Config { membership, policy: mesh.overlay(), overlay, replication, documents, wal })
+    Ok(node::Config { membership, policy: mesh.overlay(), overlay, replication, documents, events: streams, wal })
 }
 
 /// `[mesh]` as the topology file that it stands for.
@@ -233,6 +233,10 @@ fn checked(says: &File) -> Result<(), String> {
         says.checks.except.iter().find(|(id, _)| !check::ids().any(|(known, _)| known == id.as_str()))
     {
         return Err(format!("checks.except: there is no invariant {id:?}"));
+    }
+    let nowhere = |says: &Appends| says.streams == 0 || says.events == 0;
+    if let Some(n) = says.appends.iter().position(nowhere) {
+        return Err(format!("appends[{n}]: at least 1 stream and 1 event"));
     }
     says.edits
         .iter()

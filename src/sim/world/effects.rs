@@ -258,6 +258,8 @@ impl World<'_> {
                 self.ask_edit(place, number, tries + 1, create);
             }
             (Asked::Edit { .. }, _) => self.figures.edits_refused += 1,
+            (Asked::Append { number }, result) => self.on_append(place, number, result),
+            (Asked::Stream { stream }, result) => self.on_stream_page(place, stream, result),
             (Asked::Content, result) => self.on_content(place, result),
             (Asked::Overlay, _) => {}
             (Asked::Leave, _) => self.left(place),

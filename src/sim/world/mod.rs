@@ -8,11 +8,13 @@ mod effects;
 mod faults;
 mod feed;
 mod links;
+mod streams;
 mod verify;
 
 use std::collections::BTreeMap;
 
 pub(super) use feed::{doc_of, place_of};
+pub(super) use streams::body_of;
 
 use super::check::{Checks, Sight, Violation};
 use super::clock::Clock;
@@ -68,6 +70,8 @@ pub(super) enum Due {
     Turn { turn: usize },
     /// A peer that missed it is told now.
     Told { host: u32, epoch: u32 },
+    /// An append of the plan.
+    Append { number: usize },
     /// A second has passed.
     Tick,
     /// Faults are over.
@@ -171,6 +175,9 @@ impl<'a> World<'a> {
         for (turn, says) in self.mesh.plan.turns.iter().enumerate() {
             self.queue.push(says.at, root, Due::Turn { turn });
         }
+        for (number, append) in self.mesh.plan.appends.iter().enumerate() {
+            self.queue.push(append.at, root, Due::Append { number });
+        }
         self.queue.push(SECOND, root, Due::Tick);
         self.queue.push(self.scenario.calm_at(), root, Due::Calm);
         self.queue.push(self.scenario.span_ns(), root, Due::Verify);
@@ -207,6 +214,7 @@ impl<'a> World<'a> {
             Due::Edit { number } => self.edit(number),
             Due::Turn { turn } => self.turn(turn),
             Due::Told { host, epoch } => self.tell(host, epoch),
+            Due::Append { number } => self.append(number),
             Due::Tick => self.tick(),
             Due::Calm => self.calm(),
             Due::Verify => self.verify(),

@@ -6,6 +6,7 @@ use super::super::check::Violation;
 use super::super::host::Asked;
 use super::{Due, SECOND, World};
 use crate::documents::{self, Listed};
+use crate::events::{Begin, Page};
 use crate::node::{Command, CommandError, Input, Outcome};
 
 /// Documents in one page.
@@ -18,11 +19,18 @@ const PATIENCE: u64 = 30 * SECOND;
 pub(super) struct Content {
     /// For each peer that is asked: its documents so far.
     reading: BTreeMap<u32, Vec<Listed>>,
+    /// For each peer that is asked: the stream that it is at, so far.
+    pub(super) streams: BTreeMap<u32, Vec<Page>>,
     begun: bool,
     done: bool,
 }
 
 impl Content {
+    /// Whether nobody is asked any more.
+    pub(super) fn settle(&mut self) {
+        self.done = self.reading.is_empty() && self.streams.is_empty();
+    }
+
     /// Whether everybody has answered.
     pub(super) fn is_done(&self) -> bool {
         self.done
@@ -50,20 +58,33 @@ impl World<'_> {
     /// The calm is over: what must hold at rest must hold now. Called again when patience is over.
     pub(super) fn verify(&mut self) {
         if std::mem::replace(&mut self.content.begun, true) {
-            let silent: Vec<_> = self.content.reading.keys().map(|place| self.sight().name(*place)).collect();
+            let asked = self.content.reading.keys().chain(self.content.streams.keys());
+            let silent: Vec<_> = asked.map(|place| self.sight().name(*place)).collect();
             let what = format!("{} did not answer a scan", silent.join(", "));
             return self.judge(Err(Violation { check: "C3", what }));
         }
         let verdict = self.checks.settled(&super::Sight::new(&self.mesh, self.scenario));
         self.judge(verdict);
-        if self.mesh.plan.edits.is_empty() {
+        let (edits, appends) = (!self.mesh.plan.edits.is_empty(), !self.mesh.plan.appends.is_empty());
+        if !edits && !appends {
             self.content.done = true;
             return;
         }
         let live: Vec<u32> = self.sight().live().map(|(place, ..)| place).collect();
         for place in live {
-            self.content.reading.insert(place, Vec::new());
-            self.ask_page(place, None);
+            // Both are noted before the first answer, so that nobody is done too early.
+            if edits {
+                self.content.reading.insert(place, Vec::new());
+            }
+            if appends {
+                self.content.streams.insert(place, Vec::new());
+            }
+            if edits {
+                self.ask_page(place, None);
+            }
+            if appends {
+                self.ask_stream(place, 0, Begin::Start);
+            }
         }
         self.queue.push(self.mesh.now + PATIENCE, self.cause, Due::Verify);
     }
@@ -99,6 +120,6 @@ impl World<'_> {
         let read = self.content.reading.remove(&place).unwrap_or_default();
         let verdict = self.checks.on_content(&super::Sight::new(&self.mesh, self.scenario), place, &read);
         self.judge(verdict);
-        self.content.done = self.content.reading.is_empty();
+        self.content.settle();
     }
 }

@@ -1,6 +1,8 @@
 //! The node over a disk in memory and links without delay: boot, wiring, and what garbage does.
 //! Faults, delays and many nodes are the simulator's.
 
+mod streams;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::json;
@@ -36,12 +38,16 @@ fn id(n: u128) -> NodeId {
 
 impl Host {
     fn on(n: u128, files: BTreeMap<SegmentId, Vec<u8>>, at: u64) -> Self {
+        Self::with(n, files, at, Config::default())
+    }
+
+    fn with(n: u128, files: BTreeMap<SegmentId, Vec<u8>>, at: u64, config: Config) -> Self {
         let identity = Identity { node: id(n), cluster: ClusterId::from_bytes([7; 32]) };
         let setup = Setup {
             identity,
             seed: [u8::try_from(n + u128::from(at)).unwrap(); 32],
             meta: Meta { name: format!("n{n}"), ..Meta::default() },
-            config: Config::default(),
+            config,
         };
         let mut host = Self {
             boot: Some(Box::new(Boot::start(setup))),
@@ -130,6 +136,10 @@ impl Host {
             Io::Read { segment, offset, len } => {
                 let (from, to) = (usize::try_from(offset).unwrap(), usize::try_from(offset + len).unwrap());
                 IoOutcome::Read(bytes::Bytes::copy_from_slice(&self.files[&segment][from..to]))
+            }
+            Io::Truncate { segment, len: 0 } => {
+                assert!(self.files.remove(&segment).is_some(), "only what is there is removed");
+                IoOutcome::Truncated
             }
             Io::Truncate { segment, len } => {
                 self.files.get_mut(&segment).unwrap().truncate(usize::try_from(len).unwrap());

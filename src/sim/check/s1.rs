@@ -1,0 +1,74 @@
+//! S1: after the calm every live peer gives a reader every acknowledged event of each stream, once, and each origin's in its
+//! order. What has expired may be missing, and must be told; of a stream that is kept by count, the newest may not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Check, Sight, Verdict};
+use crate::events::{Appended, Config, Id, Name, Page};
+use crate::sim::world::body_of;
+
+/// Acknowledged events.
+#[derive(Default)]
+pub(super) struct EveryEventOnce {
+    /// For each stream: the append of each event, and its place there.
+    acknowledged: BTreeMap<u32, BTreeMap<Id, (usize, u32)>>,
+    /// Events of a wiped machine may be lost with it.
+    wiped: BTreeSet<u32>,
+}
+
+impl Check for EveryEventOnce {
+    fn id(&self) -> &'static str {
+        "S1"
+    }
+
+    fn on_appended(&mut self, sight: &Sight<'_>, _: u32, append: usize, says: &Appended) -> Verdict {
+        let planned = &sight.plan.appends[append];
+        let events = self.acknowledged.entry(planned.stream).or_default();
+        for at in 0..planned.events {
+            let id = Id { index: says.first.index + at, ..says.first };
+            if let Some((other, _)) = events.insert(id, (append, at)) {
+                return Err(format!("appends {other} and {append} were both given the place {id:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn on_wiped(&mut self, who: u32) {
+        self.wiped.insert(who);
+    }
+
+    fn on_stream(&mut self, sight: &Sight<'_>, who: u32, stream: u32, pages: &[Page]) -> Verdict {
+        let name = sight.name(who);
+        let read: Vec<_> = pages.iter().flat_map(|page| &page.events).collect();
+        if let Some(pair) = read.windows(2).find(|pair| pair[0].id >= pair[1].id) {
+            return Err(format!("{name} gives {:?} of stream {stream} before {:?}", pair[0].id, pair[1].id));
+        }
+        let gaps: Vec<_> = pages.iter().flat_map(|page| &page.gaps).collect();
+        let config = &sight.scenario.config.events;
+        if let Some(gap) = gaps.first().filter(|_| config.retention == Config::default().retention) {
+            return Err(format!("{name} lacks {gap:?} of stream {stream}, and nothing has expired"));
+        }
+        let held: BTreeMap<Id, _> = read.iter().map(|item| (item.id, &item.body)).collect();
+        let Some(events) = self.acknowledged.get(&stream) else { return Ok(()) };
+        // Expiry takes whole entries, and the youngest may be in a large one: half of the count is surely kept.
+        let kept = config.retention_of(&Name::parse("sim").expect("a word")).count.map(|count| count / 2);
+        for (newer, (id, (append, at))) in (0..).zip(events.iter().rev()) {
+            let planned = &sight.plan.appends[*append];
+            if self.wiped.contains(&planned.peer) {
+                continue;
+            }
+            let told = gaps.iter().any(|gap| gap.origin == id.origin && id.seq > gap.after && id.seq <= gap.upto);
+            let may_be_gone = told && kept.is_some_and(|kept| newer >= kept);
+            match held.get(id) {
+                Some(body) if **body == body_of(*append, *at, planned.padding) => {}
+                Some(_) => return Err(format!("event {at} of append {append} is another one at {name}")),
+                None if may_be_gone => {}
+                None => {
+                    let writer = sight.name(planned.peer);
+                    return Err(format!("event {at} of append {append}, acknowledged by {writer}, is not at {name}"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
