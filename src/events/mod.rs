@@ -16,8 +16,8 @@
 //!   segment of the log is freed when all in it, and all before it, has expired. One stream that is kept long thus keeps
 //!   its neighbours' bytes on the disk, until the bound over all streams takes the segment away.
 //!
-//! **Invariants.** An append is answered after its entry is durable. No event is read twice with one cursor, none is passed
-//! over untold. Bodies are in memory only in a bounded cache, while an append waits, and while a page is put together.
+//! **Invariants.** An append is answered after its entry is durable. No event is read twice with one cursor; of an origin that
+//! the cursor knows, none is passed over untold. Bodies are in memory only in a bounded cache, while an append waits, and while a page is put together.
 //!
 //! **Limit.** Where a store was put back to an earlier image, events that lost their place in its log get a new name (see
 //! `replication`), and a reader who had them gets them again under that name.

@@ -82,7 +82,14 @@ impl Events {
         let mut page = Page { cursor, ..Page::empty() };
         let mut left = limit.clamp(1, self.config.page_max);
         let (mut plan, mut bytes) = (Vec::new(), 0);
-        let Some(stream) = self.index.stream(name) else { return (plan, page) };
+        // Origins that this reader knows and of whom nothing is left here.
+        let stream = self.index.stream(name);
+        let gone = |origin: &Actor| stream.is_none_or(|stream| !stream.shelves.contains_key(origin));
+        let gone: Vec<Actor> = page.cursor.0.keys().copied().filter(gone).collect();
+        for origin in gone {
+            self.advance(origin, &Shelf::default(), &mut page);
+        }
+        let Some(stream) = stream else { return (plan, page) };
         let mut next: BinaryHeap<Reverse<(Hlc, Actor, usize)>> = BinaryHeap::new();
         let fits = |kept: &Kept| upto.is_none_or(|upto| kept.hlc.wall <= upto);
         for (origin, shelf) in &stream.shelves {

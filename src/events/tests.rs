@@ -314,6 +314,18 @@ fn what_a_holder_had_trimmed_is_a_gap_behind_what_is_here() {
 }
 
 #[test]
+fn a_reader_who_knew_an_origin_of_which_nothing_is_left_is_told() {
+    let mut host = Host::new(Config::default());
+    host.deliver(2, "s", &["1"]);
+    let cursor = host.page("s", Begin::Start, 9).cursor;
+    let mut other = Host::new(Config::default());
+    other.step(|events, _| events.skip(log(2), Seq::ZERO, Seq::new(9)));
+    let page = other.page("s", Begin::Cursor(cursor), 9);
+    assert_eq!(page.gaps, [Gap { origin: actor(2), after: Seq::new(1), upto: Seq::new(9) }]);
+    assert_eq!(other.page("s", Begin::Cursor(page.cursor), 9).gaps, []);
+}
+
+#[test]
 fn a_branch_that_gives_way_is_read_again_under_its_new_name() {
     let mut host = Host::new(Config::default());
     (1..=3).for_each(|n: u8| drop(host.deliver(2, "s", &[&n.to_string()])));

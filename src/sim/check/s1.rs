@@ -57,7 +57,10 @@ impl Check for EveryEventOnce {
             if self.wiped.contains(&planned.peer) {
                 continue;
             }
-            let told = gaps.iter().any(|gap| gap.origin == id.origin && id.seq > gap.after && id.seq <= gap.upto);
+            // Who begins at the start is not told of origins of whom nothing is left.
+            let unknown = !read.iter().any(|item| item.id.origin == id.origin);
+            let told =
+                unknown || gaps.iter().any(|gap| gap.origin == id.origin && id.seq > gap.after && id.seq <= gap.upto);
             let may_be_gone = told && kept.is_some_and(|kept| newer >= kept);
             match held.get(id) {
                 Some(body) if **body == body_of(*append, *at, planned.padding) => {}
