@@ -71,7 +71,8 @@ impl Membership {
         if self.leaving || self.sightings.get(&slot).is_some_and(fresh) || self.sightings.len() >= SIGHTINGS_MAX {
             return;
         }
-        let described = update.meta.as_ref().map_or(&self.table.entry(slot).member.meta, |described| &described.meta);
+        let described =
+            update.meta.as_ref().map_or_else(|| &self.table.entry(slot).member.meta, |described| &described.meta);
         let addresses = described.addresses.clone();
         let later = if self.me < update.id {
             cx.emit(Event::Seek { member: update.id, addresses });

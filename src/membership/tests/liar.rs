@@ -86,7 +86,7 @@ fn shield(seed: u8, n: usize) -> Duration {
     let mut mesh = Mesh::settled(seed, n);
     (mesh.measure, mesh.liar) = (false, Some(LIAR));
     let (dead, begin) = (n - 1, mesh.now);
-    mesh.crash(dead, seed % 2 == 0);
+    mesh.crash(dead, seed.is_multiple_of(2));
     let knows = |mesh: &Mesh| (1..dead).all(|observer| mesh.state(observer, dead) == Some(State::Dead));
     while !knows(&mesh) {
         assert!(mesh.now.since(begin) < Duration::from_secs(120), "seed {seed}: it is kept among the living");
@@ -115,7 +115,7 @@ fn one_liar_cannot_keep_a_crashed_member_among_the_living() {
 
 #[test]
 fn one_liar_buries_nobody_and_raises_nobody() {
-    let told: usize = (0..4).map(|seed| lies(seed, 8, if seed % 2 == 0 { 0 } else { 5 })).sum();
+    let told: usize = (0..4).map(|seed| lies(seed, 8, if seed.is_multiple_of(2) { 0 } else { 5 })).sum();
     println!("G11: {told} lies in 4 meshes, nobody evicted, nobody raised");
 }
 

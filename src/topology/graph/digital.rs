@@ -44,5 +44,5 @@ fn children(below: &[(Rank, u64)], arity: usize) -> Vec<NodeId> {
 }
 
 fn digit(hash: u64, base: usize) -> usize {
-    usize::try_from(u128::from(hash) * base as u128 >> 64).expect("below the base")
+    usize::try_from((u128::from(hash) * base as u128) >> 64).expect("below the base")
 }
