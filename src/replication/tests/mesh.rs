@@ -147,7 +147,7 @@ impl World {
             }
         }
         // A disk that was wiped gets a new actor at the boot, as the node would give it one.
-        let actor = actor.unwrap_or(Actor { node: id, mint: Mint::new(1_000 + life) });
+        let actor = actor.unwrap_or_else(|| Actor { node: id, mint: Mint::new(1_000 + life) });
         let mut machine = Replication::new(actor, self.config.clone());
         let (mut delivered, mut told) = (BTreeMap::new(), BTreeSet::new());
         for (record, position) in entries {

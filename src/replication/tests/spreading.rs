@@ -330,7 +330,7 @@ fn put_back(world: &mut World, steps: &[(u8, u8, u8)]) {
             1 => world.join_all(),
             2 => _ = images.insert(id, world.hosts[&id].disk.len()),
             3 | 4 => {
-                world.put_back(id, images.get(&id).copied().unwrap_or(usize::from(*much)));
+                world.put_back(id, images.get(&id).copied().unwrap_or_else(|| usize::from(*much)));
                 let same = |(a, b): &&(NodeId, NodeId)| much & 1 == 0 && (*a == id || *b == id);
                 edges.iter().filter(same).for_each(|(a, b)| world.join(*a, *b));
             }
