@@ -60,6 +60,9 @@ fn replication(event: &replication::Event) {
                 "a branch gave way to an older one and moved; nothing is lost"
             );
         }
+        E::Unsettled { log, seq, why } => {
+            tracing::error!(entry = log.at(*seq), %why, "a branch cannot give way; the peers do not agree on this log");
+        }
         E::PeerFault { peer, why } => tracing::warn!(%peer, %why, "a peer sent what no correct peer sends"),
         // Per entry, and with its bytes: only its name, and only when asked for.
         E::Originated { log, seq, .. } | E::Delivered { log, seq, .. } => {

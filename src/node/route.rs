@@ -84,6 +84,7 @@ impl Node {
             // Somebody else's trouble, or an actor that we no longer are: reported, nothing to wire.
             E::RolledBack { .. }
             | E::Forked { .. }
+            | E::Unsettled { .. }
             | E::Drifted { .. }
             | E::Unreadable { .. }
             | E::PeerFault { .. } => {}
