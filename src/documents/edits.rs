@@ -6,7 +6,7 @@ use super::change::{CHANGE_MAX, Hash, Header};
 use super::index::Busy;
 use super::{Body, DocState, Documents, Edit, Error, Event, Outcome, Task, Token, Wanted, size};
 use crate::machine::Cx;
-use crate::types::{CommandId, DocId, LogId, Topic};
+use crate::types::{Actor, CommandId, DocId, LogId, Topic};
 
 /// Edits in one command at most: what one change can hold, each of at least one operation.
 const EDITS_MAX: usize = super::change::OPS_MAX;
@@ -94,6 +94,20 @@ impl Documents {
             Some(change) => self.originate(cx, &doc, &change, commands, state),
             None => self.pump(cx, &doc),
         }
+    }
+
+    /// Nothing was written, since our name has two branches there. It is tried again; by then we have another.
+    pub(super) fn on_parted(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId, actor: Actor) {
+        let Some(work) = self.work.get_mut(doc) else { return };
+        if let Busy::Editing { batch, .. } = std::mem::take(&mut work.busy) {
+            for wanted in batch.into_iter().rev() {
+                work.edits.push_front(wanted);
+            }
+        }
+        if actor == self.actor {
+            cx.emit(Event::Parted { actor });
+        }
+        self.pump(cx, doc);
     }
 
     fn take_back(&mut self, cx: &mut Cx<'_, Self>, doc: DocId, change: &Bytes) {

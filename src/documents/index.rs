@@ -228,6 +228,7 @@ impl Documents {
     pub fn on_done(&mut self, cx: &mut Cx<'_, Self>, done: Done) {
         match done {
             Done::Edited { doc, change, results, state } => self.on_edited(cx, doc, change, results, state),
+            Done::Parted { doc, actor } => self.on_parted(cx, &doc, actor),
             Done::Applied { doc, applied, orphans, refused, state } => {
                 self.on_applied(cx, doc, &applied, orphans, refused, state);
             }

@@ -508,6 +508,30 @@ fn a_new_actor_makes_the_edit_again_that_a_worker_was_at() {
 }
 
 #[test]
+fn an_edit_under_a_name_that_has_two_branches_waits_for_another_name() {
+    let (mut host, mut other) = (Host::new(1), Host::new(1));
+    host.put("d", json!({"one": 1}));
+    other.put("d", json!({"other": 1}));
+    host.settle();
+    other.settle();
+    // What another life of ours wrote comes from a log of its own.
+    let elsewhere = log(Actor { mint: Mint::new(9), ..actor(1) });
+    let (_, seq, body) = other.log[0].clone();
+    host.deliver((elsewhere, seq, body));
+    host.settle();
+    let edit = host.set("d", "two", json!(2));
+    host.work_one();
+    let parted = Event::Parted { actor: actor(1) };
+    assert_eq!(host.events.iter().filter(|event| **event == parted).count(), 1);
+    host.actor = Actor { mint: Mint::new(2), ..actor(1) };
+    host.own = 0;
+    host.documents.mint(host.actor);
+    host.settle();
+    assert!(host.reply(edit).is_ok(), "{:?}", host.reply(edit));
+    assert_eq!(host.get("d").unwrap(), json!({"one": 1, "other": 1, "two": 2}));
+}
+
+#[test]
 fn a_body_keeps_its_bytes() {
     let body = Body { doc: id("a/b"), change: vec![1, 2, 3] };
     let bytes = bincode::encode_to_vec(&body, bincode::config::standard()).unwrap();

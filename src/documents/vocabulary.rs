@@ -334,6 +334,13 @@ pub enum Done {
         /// How the document stands now.
         state: DocState,
     },
+    /// To [`Task::Edit`]: nothing was written, because this writer's changes part in the document. Its store was rolled back.
+    Parted {
+        /// Which document.
+        doc: DocId,
+        /// The writer.
+        actor: Actor,
+    },
     /// To [`Task::Apply`].
     Applied {
         /// Which document.
@@ -382,6 +389,7 @@ impl Done {
     pub const fn doc(&self) -> &DocId {
         match self {
             Self::Edited { doc, .. }
+            | Self::Parted { doc, .. }
             | Self::Applied { doc, .. }
             | Self::Got { doc, .. }
             | Self::Told { doc, .. }
@@ -449,6 +457,12 @@ pub enum Event {
         seq: Seq,
         /// Why.
         why: String,
+    },
+    /// Two branches of what this node wrote as `actor` are in a document, so it cannot go on under that name: its store was
+    /// rolled back. A new actor must be minted; edits wait for it.
+    Parted {
+        /// As whom it must not write any more.
+        actor: Actor,
     },
     /// An entry had to be dropped from memory before it could be applied, because too many wait. It is in the log: read it
     /// there and deliver it again.

@@ -65,6 +65,9 @@ fn replication(event: &replication::Event) {
                 "a branch gave way to an older one and moved; nothing is lost"
             );
         }
+        E::Unsettled { log, seq, why } => {
+            tracing::error!(entry = log.at(*seq), %why, "a branch cannot give way; the peers do not agree on this log");
+        }
         E::PeerFault { peer, why } => tracing::warn!(%peer, %why, "a peer sent what no correct peer sends"),
         E::Skipped { log, after, upto } => {
             tracing::warn!(origin = %log.actor.node, %after, %upto, "entries of streams had expired before they came here");

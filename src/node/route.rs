@@ -109,6 +109,7 @@ impl Node {
             // Somebody else's trouble, or an actor that we no longer are: reported, nothing to wire.
             E::RolledBack { .. }
             | E::Forked { .. }
+            | E::Unsettled { .. }
             | E::Drifted { .. }
             | E::Unreadable { .. }
             | E::PeerFault { .. } => {}
@@ -126,8 +127,12 @@ impl Node {
                 let result = result.map(Outcome::Documents).map_err(CommandError::Documents);
                 self.shared.effects.push_back(Effect::Reply { id: command, result });
             }
+            E::Parted { actor } if actor == self.actor => {
+                self.mint(now, "a document has two branches of what was written under our name");
+                self.tell(Event::Documents(event));
+            }
             E::Reread { log, seq } => self.shared.step(now, |cx| self.replication.reread(cx, log, seq)),
-            event @ (E::Changed { .. } | E::Refused { .. }) => self.tell(Event::Documents(event)),
+            event @ (E::Changed { .. } | E::Refused { .. } | E::Parted { .. }) => self.tell(Event::Documents(event)),
         }
     }
 

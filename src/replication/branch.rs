@@ -269,11 +269,10 @@ impl Replication {
                 return self.stay(cx);
             }
         };
-        let winner = first.winner;
         match self.chain_moving(&entry) {
             Ok(()) => self.read_moving(cx),
             Err(why) => {
-                self.fault(cx, winner, why);
+                cx.emit(Event::Unsettled { log, seq, why });
                 self.stay(cx);
             }
         }

@@ -342,6 +342,15 @@ pub enum Event {
         /// The last one of them.
         upto: Seq,
     },
+    /// The branch that is held here cannot give way: it stays, and the log in dispute. Tried again from time to time.
+    Unsettled {
+        /// Which log.
+        log: LogId,
+        /// The entry for which there is no other place.
+        seq: Seq,
+        /// Why.
+        why: String,
+    },
     /// An origin's stamps are too far ahead of our wall clock to be followed. Its entries are taken all the same. Told
     /// once for each origin.
     Drifted {

@@ -166,16 +166,17 @@ impl Document {
         self.close();
     }
 
+    /// Whether this writer's changes part here: then it cannot write on under its name.
+    pub(super) fn is_parted(&mut self, actor: Actor) -> bool {
+        !self.forks.is_empty() && self.opened().is_ok_and(|open| open.table.is_parted(&actor.to_bytes()))
+    }
+
     /// Makes one change of these commands, as many as fit into it.
     pub(super) fn edit(&mut self, actor: Actor, at: WallTime, batch: &[Wanted]) -> (Option<Bytes>, Results) {
         let open = match self.opened() {
             Ok(_) => self.open.as_mut().expect("it was just opened"),
             Err(error) => return (None, fail(batch, &error)),
         };
-        if open.table.is_parted(&actor.to_bytes()) {
-            let why = "this writer's changes part: it must go on under another name".to_owned();
-            return (None, fail(batch, &Error::Engine { doc: self.id.clone(), why }));
-        }
         let exists = open.table.exists();
         let id = &self.id;
         let made = contain(|| {

@@ -133,6 +133,7 @@ impl Engine {
 
 fn run(document: &mut Document, task: Task) -> Done {
     match task {
+        Task::Edit { doc, actor, .. } if document.is_parted(actor) => Done::Parted { doc, actor },
         Task::Edit { doc, actor, at, batch } => {
             let (change, results) = document.edit(actor, at, &batch);
             Done::Edited { doc, change, results, state: document.state().clone() }

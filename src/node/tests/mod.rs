@@ -291,8 +291,8 @@ fn two_linked_nodes_learn_of_each_other_and_share_edits() {
 }
 
 /// Two nodes that share three edits of the first; then its disk is what it was after the first of them, and it writes two
-/// other ones before it meets the second again.
-fn put_back() -> (Host, Host) {
+/// other ones before it meets the second again. And its disk as it was before it was put back.
+fn put_back() -> (Host, Host, BTreeMap<SegmentId, Vec<u8>>) {
     let (mut a, mut b) = (Host::on(1, BTreeMap::new(), 1), Host::on(2, BTreeMap::new(), 1));
     a.set(1, 2, 1).unwrap();
     let image = a.files.clone();
@@ -302,10 +302,11 @@ fn put_back() -> (Host, Host) {
     converse(&mut a, &mut b, 2, 6);
     b.set(4, 6, 4).unwrap();
     unlink(&mut b, id(1), 6);
+    let before = a.files;
     let mut a = Host::on(1, image, 7);
     a.set(5, 7, 5).unwrap();
     a.set(6, 7, 6).unwrap();
-    (a, b)
+    (a, b, before)
 }
 
 fn unlink(host: &mut Host, peer: NodeId, at: u64) {
@@ -327,7 +328,7 @@ fn holds_all(a: &mut Host, b: &mut Host, at: u64) {
 
 #[test]
 fn a_node_that_was_put_back_and_wrote_on_loses_nothing_and_goes_on_as_another() {
-    let (mut a, mut b) = put_back();
+    let (mut a, mut b, _) = put_back();
     let before = a.node().actor();
     link(&mut a, &mut b, 8);
     converse(&mut a, &mut b, 8, 14);
@@ -347,8 +348,28 @@ fn a_node_that_was_put_back_and_wrote_on_loses_nothing_and_goes_on_as_another() 
 }
 
 #[test]
+fn a_node_that_was_put_back_to_before_it_was_put_back_learns_of_it_from_the_document() {
+    let (mut a, mut b, before) = put_back();
+    link(&mut a, &mut b, 8);
+    converse(&mut a, &mut b, 8, 12);
+    unlink(&mut b, id(1), 12);
+    // Its own log is all that the mesh holds of it: only the document tells that its name has been used otherwise.
+    let mut a = Host::on(1, before, 13);
+    let actor = a.node().actor();
+    link(&mut a, &mut b, 13);
+    converse(&mut a, &mut b, 13, 17);
+    holds_all(&mut a, &mut b, 17);
+    assert_eq!(a.node().actor(), actor);
+    a.set(7, 17, 7).unwrap();
+    assert_ne!(a.node().actor(), actor);
+    converse(&mut a, &mut b, 17, 21);
+    assert_eq!(a.value(9, 21), b.value(9, 21));
+    assert_eq!(b.value(9, 21)["field7"], json!(7));
+}
+
+#[test]
 fn a_crash_at_any_moment_of_it_loses_and_doubles_nothing() {
-    let (mut a, mut b) = put_back();
+    let (mut a, mut b, _) = put_back();
     let (begun, unmet) = (a.history.len(), b.files.clone());
     link(&mut a, &mut b, 8);
     converse(&mut a, &mut b, 8, 12);

@@ -282,3 +282,15 @@ fn the_log_replayed_at_any_moment_gives_the_state_that_it_had() {
         assert_eq!(crash == bench.disk.len(), tips(&machine) == end, "crashed after write {crash}");
     }
 }
+
+#[test]
+fn a_branch_that_finds_no_place_stays_and_says_so() {
+    let mut bench = Bench::with(&[2, 3], Config { logs_per_node_max: 1, ..Config::default() });
+    bench.take(2, push(1, vec![run(4, 1, 5)]));
+    let compared = bench.hear(3, fill(branch(3, 3, 3, true)));
+    let ops = bench.settle(compared);
+    let unsettled = |event: &&Event| matches!(event, Event::Unsettled { log, .. } if *log == log_of(4));
+    assert_eq!(told(&ops).into_iter().filter(unsettled).count(), 1, "{ops:?}");
+    assert_eq!(bench.machine.view().vector().of(log_of(4)), Seq::new(5));
+    assert_eq!(delivered(&bench.take(2, push(2, vec![run(4, 6, 6)]))), [(log_of(4), 6)], "and goes on");
+}

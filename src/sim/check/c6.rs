@@ -70,6 +70,7 @@ impl Check for PlacesAreUnique {
             E::Forked { log, seq, peer } if !self.is_reused(sight, *log) => {
                 Err(format!("{name} and {} hold different entries {}", sight.name_of(*peer), log.at(*seq)))
             }
+            E::Unsettled { log, seq, why } => Err(format!("{name} cannot settle {}: {why}", log.at(*seq))),
             E::PeerFault { peer, why } => Err(format!("{name} says that {} is faulty: {why}", sight.name_of(*peer))),
             _ => Ok(()),
         }

@@ -36,7 +36,11 @@ impl Writer {
         let batch = vec![Wanted { command: CommandId::ZERO, edits, create: false }];
         let at = WallTime::from_micros(1_000_000 * at);
         let done = self.engine.run(Task::Edit { doc: doc(), actor: self.actor, at, batch });
-        let Done::Edited { change, mut results, .. } = done else { panic!("{done:?}") };
+        let (change, mut results) = match done {
+            Done::Edited { change, results, .. } => (change, results),
+            Done::Parted { actor, doc } => return Err(Error::Engine { doc, why: format!("{actor:?} parts") }),
+            other => panic!("{other:?}"),
+        };
         if let Some(change) = change {
             let log = LogId { actor: self.actor, topic: Topic::DOCUMENTS };
             self.held.push(Arrived { log, seq: Seq::new(self.held.len() as u64 + 1), change });
@@ -110,7 +114,7 @@ fn who_writes_under_a_name_that_parts_is_told_so_and_goes_on_under_another() {
     a.set(3, "after", json!(2)).unwrap();
     a.meet(&mut b);
     let error = a.set(5, "more", json!(1)).unwrap_err();
-    assert!(matches!(&error, Error::Engine { why, .. } if why.contains("another name")), "{error}");
+    assert!(matches!(&error, Error::Engine { why, .. } if why.contains("parts")), "{error}");
     a.actor.mint = Mint::new(2);
     a.set(5, "more", json!(1)).unwrap();
     b.set(6, "theirs", json!(1)).unwrap();
