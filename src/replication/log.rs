@@ -44,6 +44,8 @@ pub(super) struct Log {
     pub(super) source: Option<NodeId>,
     /// When the last new entry came.
     pub(super) progress_at: Time,
+    /// When somebody else last had a chance to become the parent.
+    pub(super) raced_at: Time,
     /// Up to where a gap was asked for, and when.
     pub(super) asked: (u64, Time),
     /// Where two branches part at the latest, and who holds the other.
@@ -64,6 +66,7 @@ impl Log {
             parent: None,
             source: None,
             progress_at: Time::ZERO,
+            raced_at: Time::ZERO,
             asked: (0, Time::ZERO),
             fork: None,
         }

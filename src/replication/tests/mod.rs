@@ -3,6 +3,7 @@
 mod mesh;
 mod rules;
 mod spreading;
+mod trees;
 mod words;
 
 use bytes::Bytes;
