@@ -50,6 +50,8 @@ pub(super) struct Log {
     pub(super) source: Option<NodeId>,
     /// When the last new entry came.
     pub(super) progress_at: Time,
+    /// When somebody else last had a chance to become the parent.
+    pub(super) raced_at: Time,
     /// Up to where a gap was asked for, and when.
     pub(super) asked: (u64, Time),
     /// From here on another branch stands: what is held of ours is about to move.
@@ -75,6 +77,7 @@ impl Log {
             parent: None,
             source: None,
             progress_at: Time::ZERO,
+            raced_at: Time::ZERO,
             asked: (0, Time::ZERO),
             lost: None,
             awaits: false,

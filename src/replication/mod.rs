@@ -7,7 +7,8 @@
 //! * **Live**: entries go along one tree for each origin: the first who delivers a log is its parent here, and whoever
 //!   delivers a duplicate is asked to stop ([`Message::Prune`]); it goes on announcing ([`Message::Have`]), and is asked to
 //!   push again ([`Message::Graft`]) if the parent falls silent. That is Plumtree (Leitao et al., SRDS 2007) with a tree for each
-//!   origin, because one shared tree churns under many writers. Stars and trees are the case without duplicates.
+//!   origin, because one shared tree churns under many writers. Stars and trees are the case without duplicates. A new
+//!   neighbour, and now and then one that was pruned, may show that it is faster than the parent: trees follow the mesh.
 //! * **Backlog**: whoever finds itself behind asks one holder for the log from where it stands. What comes so is offered on
 //!   ([`Message::Offer`]), not pushed: when a cut heals, everybody on this side is catching up on the same entries.
 //! * **Batches**: what is there is sent at once when nothing is under way to the peer; meanwhile it is gathered. A peer's

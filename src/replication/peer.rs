@@ -22,6 +22,10 @@ const WANTED_MAX: usize = 1_024;
 const RTO_FIRST: Duration = Duration::from_millis(500);
 /// Less is noise of disks and schedulers.
 const RTO_MIN: Duration = Duration::from_millis(100);
+/// How much later than usual an entry may come although nothing has changed: disks and schedulers, at least; and that of a
+/// peer whose round trips are not known.
+const NOISE_MIN: Duration = Duration::from_millis(5);
+const NOISE_FIRST: Duration = Duration::from_millis(20);
 const RTO_MAX: Duration = Duration::from_secs(30);
 /// The slowest link that is not taken for a dead one, in nanoseconds a byte: 64 KiB/s.
 const NANOS_PER_BYTE: u64 = 15_259;
@@ -154,6 +158,8 @@ pub(super) struct Peer {
     timeouts: u32,
     /// Smoothed round trip and its variation (RFC 6298).
     rtt: Option<(Duration, Duration)>,
+    /// How far round trips are from the smoothed one, once there were two.
+    jitter: Option<Duration>,
 }
 
 impl Peer {
@@ -181,7 +187,12 @@ impl Peer {
             flight_bytes: 0,
             timeouts: 0,
             rtt: None,
+            jitter: None,
         }
+    }
+
+    pub(super) fn id(&self) -> NodeId {
+        self.id
     }
 
     pub(super) fn edge(&self, at: usize) -> Edge {
@@ -486,7 +497,16 @@ impl Peer {
         self.rtt.map_or(RTO_FIRST, |(smooth, varies)| (smooth + varies * 4).clamp(RTO_MIN, RTO_MAX))
     }
 
+    /// A difference in time that may be chance. Where all parents are faster by more than that, nobody waits for itself.
+    pub(super) fn noise(&self) -> Duration {
+        self.jitter.map_or(NOISE_FIRST, |jitter| (jitter * 4).max(NOISE_MIN))
+    }
+
     fn measure(&mut self, rtt: Duration) {
+        if let Some((smooth, _)) = self.rtt {
+            let off = smooth.abs_diff(rtt);
+            self.jitter = Some(self.jitter.map_or(off, |jitter| (jitter * 3 + off) / 4));
+        }
         self.rtt = Some(match self.rtt {
             None => (rtt, rtt / 2),
             Some((smooth, varies)) => ((smooth * 7 + rtt) / 8, (varies * 3 + smooth.abs_diff(rtt)) / 4),

@@ -1,13 +1,20 @@
 //! Receiving: entries are taken in order, held behind a gap, or recognised as duplicates; each log keeps one parent.
 
+use std::time::Duration;
+
 use super::log::Held;
 use super::message::{Batch, Entry, Have, Kind, Message, Name, Run, Short};
-use super::{Event, Kept, Record, Replication, Wait};
+use super::{Event, Kept, Peer, Record, Replication, Wait};
 use crate::machine::Cx;
 use crate::types::{Hlc, LogId, NodeId, Range, Seq};
 
 /// Acknowledgements that may wait for the disk. Correct peers stay far below: each has a bounded number of batches under way.
 const ACKS_MAX: usize = 1 << 16;
+
+/// After so many entries of a log, and so long, another neighbour may show that it is faster than the parent. It costs the
+/// duplicates of a round trip.
+const RACE_ENTRIES: u64 = 64;
+const RACE_PAUSE: Duration = Duration::from_secs(10);
 
 /// What a run brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,21 +139,43 @@ impl Replication {
         }
     }
 
-    /// Whoever delivers a log first becomes its parent and stays it, unless its origin is faster; whoever else delivers it is
-    /// asked to stop. The parent is never pruned: two sources that prune each other in turn would leave none.
+    /// Whoever delivers a log first becomes its parent; whoever else delivers it is asked to stop. A parent is replaced by
+    /// whoever is clearly faster and was not asked to stop: two sources that are pruned for each other would leave none.
     fn choose_parent(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, at: usize, taken: Taken) {
         let log = self.logs.get_mut(at);
         let parent = *log.parent.get_or_insert(from);
         if taken.new > 0 {
             log.source = Some(from);
-            if from == log.id.actor.node {
-                log.parent = log.source;
-            }
+            return self.race(cx, at, taken.new);
+        }
+        if parent != from {
+            return self.prune(cx, from, at);
+        }
+        let Some(source) = log.source.filter(|source| *source != parent) else { return };
+        let late = cx.now().mono.since(log.progress_at);
+        let is_faster = |peer: &Peer| !peer.edge(at).quiet && late >= peer.noise();
+        if self.peers.get(&source).is_some_and(is_faster) {
+            self.logs.get_mut(at).parent = Some(source);
+            self.prune(cx, parent, at);
+        } else {
+            self.prune(cx, source, at);
+        }
+    }
+
+    /// Has another neighbour push this log too, now and then: whoever is slower will be asked to stop.
+    fn race(&mut self, cx: &mut Cx<'_, Self>, at: usize, new: u64) {
+        let (now, log) = (cx.now().mono, self.logs.get_mut(at));
+        let (accepted, parent) = (log.accepted(), log.parent);
+        if accepted / RACE_ENTRIES == (accepted - new) / RACE_ENTRIES || now.since(log.raced_at) < RACE_PAUSE {
             return;
         }
-        let surplus = if parent == from { log.source.filter(|source| *source != parent) } else { Some(from) };
-        if let Some(surplus) = surplus {
-            self.prune(cx, surplus, at);
+        log.raced_at = now;
+        let is_rival = |peer: &Peer| peer.edge(at).quiet && Some(peer.id()) != parent;
+        // Whose last chance was the longest ago.
+        let rivals = self.peers.values().filter(|peer| is_rival(peer));
+        if let Some(rival) = rivals.min_by_key(|peer| peer.edge(at).pruned_at).map(Peer::id) {
+            self.graft(cx, rival, &[at]);
+            self.logs.get_mut(at).parent = parent;
         }
     }
 

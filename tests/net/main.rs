@@ -184,11 +184,11 @@ async fn members_whose_configurations_differ_are_not_linked_and_both_say_what_di
         NetworkEvent::Linked { .. } => panic!("they differ"),
         _ => None,
     };
-    assert_eq!(a.until(refused).await, "the configurations differ: overlay: star here, mesh there");
-    assert_eq!(b.until(refused).await, "the configurations differ: overlay: mesh here, star there");
+    assert_eq!(a.until(refused).await, "the configurations differ: overlay: star here, mesh:8 there");
+    assert_eq!(b.until(refused).await, "the configurations differ: overlay: mesh:8 here, star there");
     for (peer, other, name, differs) in [
-        (&a, b.node(), "test", "overlay: star here, mesh there"),
-        (&b, a.node(), "founder", "overlay: mesh here, star there"),
+        (&a, b.node(), "test", "overlay: star here, mesh:8 there"),
+        (&b, a.node(), "founder", "overlay: mesh:8 here, star there"),
     ] {
         let told = &peer.network.not_linked()[0];
         assert_eq!((told.node, told.name.as_deref(), told.refused), (Some(other), Some(name), true), "{told:?}");

@@ -19,7 +19,7 @@ fn a_peer_with_another_overlay_is_found_in_status_and_members_until_it_is_correc
     let place = Place::on_loopback(dir.path(), "b");
     let invite = a.invite();
     let (code, log) = place.start_in_vain(Some(&invite));
-    let why = "cannot join: the issuer refused: the configurations differ: overlay: mesh here, star there";
+    let why = "cannot join: the issuer refused: the configurations differ: overlay: mesh:8 here, star there";
     assert_eq!(code, Some(2), "{log}");
     assert!(log.contains(why), "{log}");
 
@@ -31,8 +31,8 @@ fn a_peer_with_another_overlay_is_found_in_status_and_members_until_it_is_correc
     let place = place.with("OVERLAY__KIND", "mesh");
     let b = place.start(Some(&invite));
     wait_for("both say that they differ", || not_linked(&a).is_some() && not_linked(&b).is_some());
-    wait_for("a says how", || shown(&a, &["status"]).contains("overlay: star here, mesh there"));
-    for (peer, differs) in [(&a, "overlay: star here, mesh there"), (&b, "overlay: mesh here, star there")] {
+    wait_for("a says how", || shown(&a, &["status"]).contains("overlay: star here, mesh:8 there"));
+    for (peer, differs) in [(&a, "overlay: star here, mesh:8 there"), (&b, "overlay: mesh:8 here, star there")] {
         for command in ["status", "members"] {
             let text = shown(peer, &[command]);
             assert!(text.contains(differs) || command == "members" && text.contains("failed"), "{text}");
@@ -41,7 +41,7 @@ fn a_peer_with_another_overlay_is_found_in_status_and_members_until_it_is_correc
     }
     let told = not_linked(&b).unwrap();
     assert_eq!((&told["refused"], &told["differs"][0]["here"]), (&true.into(), &"mesh".into()), "{told}");
-    assert!(b.log().contains("overlay: mesh here, star there"), "{}", b.log());
+    assert!(b.log().contains("overlay: mesh:8 here, star there"), "{}", b.log());
 
     b.kill();
     let b = place.with("OVERLAY__KIND", "star").start(Some(&invite));

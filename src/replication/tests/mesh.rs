@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::machine::{Op, Rng};
+use crate::topology::{Policy, graph};
 use crate::types::{Digest, LogId, Mint, Now, Time, VersionVector, WallTime, digest64};
 use crate::wire;
 
@@ -15,6 +16,8 @@ pub(super) const MS: u64 = 1_000_000;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Net {
     pub(super) delay: (u64, u64),
+    /// Another number, other delays.
+    pub(super) drawn: u8,
     /// In thousandths.
     pub(super) loss: u64,
     pub(super) doubled: u64,
@@ -23,7 +26,7 @@ pub(super) struct Net {
 
 impl Default for Net {
     fn default() -> Self {
-        Self { delay: (5 * MS, 15 * MS), loss: 0, doubled: 0, reorder: false }
+        Self { delay: (5 * MS, 15 * MS), drawn: 3, loss: 0, doubled: 0, reorder: false }
     }
 }
 
@@ -108,6 +111,16 @@ pub(super) fn tree(n: u8, arity: u8) -> Vec<(u8, u8)> {
 
 pub(super) fn full(n: u8) -> Vec<(u8, u8)> {
     (1..=n).flat_map(|a| (a + 1..=n).map(move |b| (a, b))).collect()
+}
+
+/// A partial mesh, as the overlay computes it.
+pub(super) fn web(n: u8, degree: u8) -> Vec<(u8, u8)> {
+    let seat = |n| graph::Seat { id: node(n), region: "", priority: 0, observer: false };
+    let seats: Vec<_> = (1..=n).map(seat).collect();
+    let beside = |a| graph::neighbors(&seats, Policy::Mesh { degree }, node(a));
+    (1..=n)
+        .flat_map(|a| (a + 1..=n).filter(|b| beside(a).contains(&node(*b))).map(|b| (a, b)).collect::<Vec<_>>())
+        .collect()
 }
 
 impl World {
@@ -406,12 +419,10 @@ impl World {
         };
         for _ in 0..copies {
             self.serial += 1;
-            // Each link has its own delay, and a little jitter.
-            let (min, max) = self.net.delay;
-            let own = Rng::fork(&[3; 32], &format!("{pair:?}")).below(max - min + 1);
-            let mut at = self.now + min + own + self.luck.below(MS / 2);
+            // A little jitter.
+            let mut at = self.now + self.delay(pair) + self.luck.below(MS / 2);
             if self.net.reorder {
-                at += self.luck.below(3 * max);
+                at += self.luck.below(3 * self.net.delay.1);
             } else {
                 let last = self.last.entry((from, to, lane)).or_default();
                 at = at.max(*last + 1);
@@ -420,6 +431,12 @@ impl World {
             let frame = frame.clone();
             self.queue.insert((at, self.serial), Happening::Frame { from, to, lane, frame, link });
         }
+    }
+
+    /// Each link has its own.
+    pub(super) fn delay(&self, pair: (NodeId, NodeId)) -> u64 {
+        let (min, max) = self.net.delay;
+        min + Rng::fork(&[self.net.drawn; 32], &format!("{pair:?}")).below(max - min + 1)
     }
 
     /// How far everybody holds each log, and which branch of it.

@@ -4,6 +4,7 @@ mod branches;
 mod mesh;
 mod rules;
 mod spreading;
+mod trees;
 mod words;
 
 use bytes::Bytes;

@@ -6,13 +6,13 @@ use super::mesh::{MS, Net, Traffic, World, full, star, tree};
 use super::*;
 
 /// What a mesh spent on a workload after it had warmed up.
-struct Bill {
-    ratio: f64,
-    duplicates: f64,
+pub(super) struct Bill {
+    pub(super) ratio: f64,
+    pub(super) duplicates: f64,
 }
 
 /// 16 writers at most, `rate` entries a second in all, for `seconds`; the bill of what came after the warm-up.
-fn bill(name: &str, edges: &[(u8, u8)], len: usize, rate: u64, seconds: u64) -> Bill {
+pub(super) fn bill(name: &str, edges: &[(u8, u8)], len: usize, rate: u64, seconds: u64) -> Bill {
     let mut world = World::new(1, edges, Config::default());
     let nodes: Vec<NodeId> = world.hosts.keys().copied().collect();
     let writers: Vec<NodeId> = nodes.iter().copied().take(16).collect();

@@ -1,7 +1,18 @@
 //! The laws of the graph, and its figures.
 
 use super::*;
-use crate::machine::Rng;
+
+/// A number drawn for the `n`th of something.
+fn drawn(seed: u8, n: u64) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(&n.to_le_bytes(), u64::from(seed) + 1)
+}
+
+/// In another order.
+fn shuffled<T>(seed: u8, items: Vec<T>) -> Vec<T> {
+    let mut keyed: Vec<(u64, T)> = (0..).map(|n| drawn(seed, n)).zip(items).collect();
+    keyed.sort_by_key(|(key, _)| *key);
+    keyed.into_iter().map(|(_, item)| item).collect()
+}
 
 type Graph = BTreeMap<NodeId, BTreeSet<NodeId>>;
 
@@ -19,9 +30,8 @@ fn seats(drawn: &[(u8, u8)]) -> Vec<Seat<'static>> {
 
 /// So many alike members of one region.
 fn alike(count: u64, seed: u8) -> Vec<Seat<'static>> {
-    let mut rng = Rng::fork(&[seed; 32], "seats");
-    let mut seat = || Seat { id: NodeId::from_u128(rng.bits().into()), region: "", priority: 0, observer: false };
-    (0..count).map(|_| seat()).collect()
+    let seat = |n| Seat { id: NodeId::from_u128(drawn(seed, n).into()), region: "", priority: 0, observer: false };
+    (0..count).map(seat).collect()
 }
 
 fn policy(drawn: u8) -> Policy {
@@ -126,9 +136,7 @@ quickcheck::quickcheck! {
 
     fn the_order_of_members_does_not_matter(drawn: Vec<(u8, u8)>, kind: u8, seed: u8) -> bool {
         let seats = seats(&drawn);
-        let mut shuffled = seats.clone();
-        Rng::fork(&[seed; 32], "test").shuffle(&mut shuffled);
-        graph(&seats, policy(kind)) == graph(&shuffled, policy(kind))
+        graph(&seats, policy(kind)) == graph(&shuffled(seed, seats.clone()), policy(kind))
     }
 
     fn nobody_is_below_one_who_is_less_preferred(drawn: Vec<(u8, u8)>, kind: u8) -> bool {
@@ -204,8 +212,7 @@ fn few_in_a_tree_are_all_children() {
 fn blow(count: u64, degree: u8, seed: u8) -> (usize, usize, f64) {
     let seats = alike(count, seed);
     let mesh = graph(&seats, Policy::Mesh { degree });
-    let mut order: Vec<NodeId> = seats.iter().map(|seat| seat.id).collect();
-    Rng::fork(&[seed; 32], "blow").shuffle(&mut order);
+    let order = shuffled(seed, seats.iter().map(|seat| seat.id).collect());
     let far: Vec<usize> = order.iter().take(5).flat_map(|from| steps(&mesh, *from).into_values()).collect();
     let dead = order.into_iter().take(seats.len() * 3 / 10).collect();
     let left = cut(mesh, &dead);
