@@ -20,9 +20,20 @@ fn shown(mut times: Vec<Duration>) -> String {
     format!("p50 {:?}, p90 {:?}, p99 {:?}", at(50), at(90), at(99))
 }
 
+/// All on one thread, so that no other has to be woken: what the code itself takes.
+#[tokio::test]
+#[ignore = "prints figures"]
+async fn a_round_trip_on_the_control_lane_on_one_thread() {
+    round_trips().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "prints figures"]
-async fn a_round_trip_on_the_control_lane() {
+async fn a_round_trip_on_the_control_lane_on_two_threads() {
+    round_trips().await;
+}
+
+async fn round_trips() {
     // The yardstick: 100 bytes and back over a bare socket.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

@@ -1,6 +1,7 @@
 //! Bulk both ways without a pause. Yamux can lock up for good then (rust-yamux issue 227: both sides are full in the
-//! direction in which they send, and wait to send the answer to a ping). The credit window keeps both sides from being full;
-//! should a connection lock up all the same, the watchdog ends it, and the peers link again and go on.
+//! direction in which they send, and wait to send the answer to a ping). The credit window keeps both sides from being full
+//! where the sockets' buffers are larger than the window; where they are not, a connection locks up now and then. The watchdog
+//! ends it, and the peers link again and go on.
 
 use std::process::Command;
 use std::sync::Arc;
