@@ -47,6 +47,12 @@ pub enum StartError {
         /// The data directory.
         dir: PathBuf,
     },
+    /// The log is of a mesh, and what says of which is gone.
+    #[error("{} holds the log of a peer, and its ticket is gone: put `ticket` back, or join with an invite", dir.display())]
+    TicketGone {
+        /// The data directory.
+        dir: PathBuf,
+    },
     /// An entry of the configuration's `network` section cannot be used.
     #[error("`{key}`: {text:?}: {why}")]
     Address {
@@ -85,7 +91,7 @@ impl From<StartError> for Error {
             StartError::Api { error, .. } if error.kind() == io::ErrorKind::AddrInUse => ErrorKind::InUse,
             StartError::Network(NetworkError::Listen { taken: true, .. }) => ErrorKind::InUse,
             StartError::Api { .. } | StartError::Network(_) => ErrorKind::Network,
-            StartError::File(_) | StartError::Token(_) => ErrorKind::Damaged,
+            StartError::File(_) | StartError::Token(_) | StartError::TicketGone { .. } => ErrorKind::Damaged,
             StartError::Boot(BootError::Disk(_)) => ErrorKind::Disk,
             StartError::Boot(_) => ErrorKind::Damaged,
             StartError::Join(JoinError::Refused(Refusal::Differs(_))) => ErrorKind::Config,

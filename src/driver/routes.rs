@@ -10,6 +10,7 @@ use super::admission::{Admission, Invite};
 use super::failure::StartError;
 use super::network::{NetworkSetup, are_free, join};
 use super::remembered::Remembered;
+use super::start::LOG_DIR;
 use crate::config::{self, Terms};
 use crate::types::{Address, Boot};
 
@@ -69,7 +70,12 @@ impl Routes {
     pub(super) async fn admit(&self, dir: &Path, terms: Terms) -> Result<Admission, StartError> {
         match self.invites.first() {
             Some(invite) => Ok(join(dir, invite, terms, JOIN_MAX).await?),
-            None if self.bootstrap.is_empty() => Ok(Admission::open_or_mint(dir)?),
+            None if self.bootstrap.is_empty() => {
+                if Admission::open(dir)?.is_none() && has_log(dir) {
+                    return Err(StartError::TicketGone { dir: dir.to_owned() });
+                }
+                Ok(Admission::open_or_mint(dir)?)
+            }
             None => Admission::open(dir)?.ok_or_else(|| StartError::NoInvite { dir: dir.to_owned() }),
         }
     }
@@ -133,6 +139,12 @@ fn multiaddr(key: &'static str, address: &Address) -> Result<Multiaddr, StartErr
         StartError::Address { key, text, why: error.to_string() }
     };
     address.as_str().parse().map_err(refused)
+}
+
+/// Whether there is a segment of a log: then this directory belonged to a mesh, whatever became of its ticket.
+fn has_log(dir: &Path) -> bool {
+    let is_segment = |file: std::fs::DirEntry| file.path().extension().is_some_and(|end| end == "wal");
+    std::fs::read_dir(dir.join(LOG_DIR)).is_ok_and(|files| files.flatten().any(is_segment))
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ use crate::types::NodeId;
 use crate::wire;
 
 /// Where the log's files are, in the data directory.
-const LOG_DIR: &str = "log";
+pub(super) const LOG_DIR: &str = "log";
 
 /// Network events that wait for the loop at most; peers wait then.
 const HEARD_MAX: usize = 256;

@@ -101,3 +101,22 @@ fn fifty_kills_under_load_lose_nothing_acknowledged() {
     println!("{KILLS} kills; {total} documents had acknowledged writes at risk");
     assert!(total > 0, "nothing was ever acknowledged: the test shows nothing");
 }
+
+/// Whoever loses the ticket would otherwise found a second mesh on the documents of the first.
+#[test]
+fn a_log_without_its_ticket_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place::on_loopback(dir.path(), "a").start(None).kill();
+    std::fs::remove_file(dir.path().join("a/ticket")).unwrap();
+    let (code, log) = place.start_in_vain(None);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("its ticket is gone"), "{log}");
+}
+
+#[test]
+fn a_peer_outlives_whoever_read_its_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let peer = Place::on_loopback(dir.path(), "a").start_unheard();
+    peer.ask(&["doc", "put", "a", "{}"]);
+    assert_eq!(peer.members("alive"), 1);
+}

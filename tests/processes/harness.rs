@@ -88,6 +88,19 @@ impl Place {
         peer
     }
 
+    /// Starts it with nobody who reads its log: each line meets a closed pipe.
+    pub(crate) fn start_unheard(&self) -> Peer {
+        let mut command = self.to_run(None);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stderr.take());
+        let mut peer = Peer { place: self.clone(), child };
+        wait_for("it answers", || {
+            assert_eq!(peer.child.try_wait().unwrap(), None, "a lost log line is no reason to end");
+            peer.try_ask(&["status"]).is_some()
+        });
+        peer
+    }
+
     /// Starts it, waits until it has ended, and gives its exit code and what it wrote.
     pub(crate) fn start_in_vain(&self, join: Option<&str>) -> (Option<i32>, String) {
         let mut peer = self.spawn(join);
@@ -96,6 +109,13 @@ impl Place {
     }
 
     fn spawn(&self, join: Option<&str>) -> Peer {
+        let mut command = self.to_run(join);
+        let log = File::options().create(true).append(true).open(self.log()).unwrap();
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        Peer { place: self.clone(), child: command.spawn().unwrap() }
+    }
+
+    fn to_run(&self, join: Option<&str>) -> Command {
         let mut command = self.command(env!("CARGO_BIN_EXE_oxigdal-ha"));
         command.arg("run").args(["--name", &self.name, "--listen", &self.listen, "--api", &self.api]);
         command.arg("--data-dir").arg(&self.data).args(join.iter().flat_map(|invite| ["--join", invite]));
@@ -103,9 +123,7 @@ impl Place {
         for (name, value) in &self.settings {
             command.env(format!("OXIGDAL_HA_{name}"), value);
         }
-        let log = File::options().create(true).append(true).open(self.log()).unwrap();
-        command.stdout(log.try_clone().unwrap()).stderr(log);
-        Peer { place: self.clone(), child: command.spawn().unwrap() }
+        command
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) struct Target {
     #[arg(long, global = true, env = "OXIGDAL_HA_API", default_value = "127.0.0.1:4748", value_name = "HOST:PORT")]
     pub(crate) api: String,
     /// The file that holds the peer's token; changes need it [default: oxigdal-ha-data/api-token]. The variable may hold the token itself
-    #[arg(long, global = true, env = "OXIGDAL_HA_TOKEN", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, global = true, env = "OXIGDAL_HA_TOKEN", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) token_file: Option<PathBuf>,
 }
 

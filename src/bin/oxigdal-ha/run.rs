@@ -85,6 +85,21 @@ fn overlay(flags: Flags, flag: &str, policy: Policy) -> Flags {
     }
 }
 
+/// Standard error, where a line that cannot be written is lost, and nothing else: who read it may be gone, its disk may be full. The
+/// subscriber would tell of the failure on standard error, and panic.
+struct Lossy;
+
+impl io::Write for Lossy {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        _ = io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Text for people, JSON for machines; on standard error, since standard output belongs to answers.
 fn log_to_stderr(config: &Config) -> Result {
     let filter = filter(&config.log.level)
@@ -94,7 +109,7 @@ fn log_to_stderr(config: &Config) -> Result {
         LogFormat::Json => false,
         LogFormat::Auto => io::stderr().is_terminal(),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Lossy);
     if people {
         builder.with_ansi(io::stderr().is_terminal()).with_target(false).init();
     } else {
