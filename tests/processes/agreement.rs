@@ -40,7 +40,7 @@ fn a_peer_with_another_overlay_is_found_in_status_and_members_until_it_is_correc
         assert_eq!(peer.run(&["status", "--check"]).status.code(), Some(1));
     }
     let told = not_linked(&b).unwrap();
-    assert_eq!((&told["refused"], &told["differs"][0]["here"]), (&true.into(), &"mesh".into()), "{told}");
+    assert_eq!((&told["refused"], &told["differs"][0]["here"]), (&true.into(), &"mesh:8".into()), "{told}");
     assert!(b.log().contains("overlay: mesh:8 here, star there"), "{}", b.log());
 
     b.kill();
