@@ -214,6 +214,18 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_give_way_to_each_other() {
+        let nodes = [named("a long name", 180.0, 100.0), named("another one", 204.0, 104.0)];
+        let around = Around { frame: FRAME, taken: &[], lines: &[] };
+        let boxes = boxes(&nodes, &place(&nodes, 12.0, &around));
+        assert_eq!(boxes[0].shared(&boxes[1]), 0.0);
+        for (own, other) in [(0, 1), (1, 0)] {
+            let disc = Frame::around(nodes[other].point, 6.0, 6.0);
+            assert_eq!(boxes[own].shared(&disc), 0.0, "name {own} is on node {other}");
+        }
+    }
+
+    #[test]
     fn who_shares_a_place_has_the_name_outside() {
         let node = Named { outward: Some(Point::new(0.0, -1.0)), ..named("north", 200.0, 150.0) };
         let labels = place(&[node], 12.0, &Around { frame: FRAME, taken: &[], lines: &[] });
