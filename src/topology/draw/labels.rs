@@ -214,14 +214,20 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_give_way_to_each_other() {
-        let nodes = [named("a long name", 180.0, 100.0), named("another one", 204.0, 104.0)];
+    fn names_give_way_to_names_and_nodes() {
+        // The second has no room on its right, so the first has none either; the third is where the first would go then.
+        let nodes = [
+            named("a rather long name", 240.0, 100.0),
+            named("at the border", 393.0, 100.0),
+            named("west", 150.0, 100.0),
+        ];
         let around = Around { frame: FRAME, taken: &[], lines: &[] };
         let boxes = boxes(&nodes, &place(&nodes, 12.0, &around));
-        assert_eq!(boxes[0].shared(&boxes[1]), 0.0);
-        for (own, other) in [(0, 1), (1, 0)] {
-            let disc = Frame::around(nodes[other].point, 6.0, 6.0);
-            assert_eq!(boxes[own].shared(&disc), 0.0, "name {own} is on node {other}");
+        for (at, own) in boxes.iter().enumerate() {
+            for (other, node) in nodes.iter().enumerate().filter(|(other, _)| *other != at) {
+                assert_eq!(own.shared(&boxes[other]), 0.0, "name {at} is on name {other}");
+                assert_eq!(own.shared(&Frame::around(node.point, 6.0, 6.0)), 0.0, "name {at} is on node {other}");
+            }
         }
     }
 
