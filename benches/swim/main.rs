@@ -1,7 +1,7 @@
 //! Membership beside foca 2.0: the same world, the same members, the same deaths at the same moments.
 //!
-//! `cargo bench --bench swim` prints the table of `benches/README.md`; times are virtual, so all but the CPU column is a
-//! function of the seeds. Without `--bench`, as `cargo test --all-targets` runs it, a small world shows that it works.
+//! `cargo bench --bench swim` prints the tables of `benches/README.md`, `.. -- 100` those of meshes of that size. Times are
+//! virtual, so all but the CPU column is a function of the seeds. Without `--bench`, as `cargo test --all-targets` runs it, a small world shows that it works.
 
 mod ours;
 mod theirs;
@@ -142,9 +142,11 @@ fn run(case: &Case) {
 }
 
 fn main() {
-    if std::env::args().any(|argument| argument == "--bench") {
-        CASES.iter().for_each(run);
-    } else {
-        run(&SMALL);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        return run(&SMALL);
     }
+    let sizes: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
+    let wanted = |case: &&Case| sizes.is_empty() || sizes.contains(&case.members);
+    CASES.iter().filter(wanted).for_each(run);
 }

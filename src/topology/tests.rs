@@ -289,6 +289,17 @@ fn nodes_with_places_stand_on_a_map_with_a_scale() {
 }
 
 #[test]
+fn very_many_nodes_are_drawn_without_names() {
+    let node = |n: u32| format!("[[node]]\nname = \"n{n}\"\nposition = {{ lon = {}, lat = {} }}\n", n % 40, n / 40);
+    let nodes: String = (0..400).map(node).collect();
+    let picture = svg(&parsed(&format!("default-link = {{ delay = \"1ms\" }}\n{nodes}")));
+    assert_eq!(picture.matches("<circle").count(), 400);
+    assert!(picture.contains("class=\"land\"") && !picture.contains("class=\"label\""));
+    let tree = parsed("default-link = { delay = \"1ms\" }\n[[group]]\nname = \"n\"\ncount = 400");
+    assert!(!svg(&tree).contains("class=\"label\""));
+}
+
+#[test]
 fn places_are_written_as_people_write_them() {
     let place = |lon, lat| Place { lon, lat }.to_string();
     assert_eq!([place(8.68, 50.11), place(-78.384, -0.5)], ["50.11°N 8.68°E", "0.50°S 78.38°W"]);

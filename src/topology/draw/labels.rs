@@ -214,6 +214,24 @@ mod tests {
     }
 
     #[test]
+    fn names_give_way_to_names_and_nodes() {
+        // The second has no room on its right, so the first has none either; the third is where the first would go then.
+        let nodes = [
+            named("a rather long name", 240.0, 100.0),
+            named("at the border", 393.0, 100.0),
+            named("west", 150.0, 100.0),
+        ];
+        let around = Around { frame: FRAME, taken: &[], lines: &[] };
+        let boxes = boxes(&nodes, &place(&nodes, 12.0, &around));
+        for (at, own) in boxes.iter().enumerate() {
+            for (other, node) in nodes.iter().enumerate().filter(|(other, _)| *other != at) {
+                assert_eq!(own.shared(&boxes[other]), 0.0, "name {at} is on name {other}");
+                assert_eq!(own.shared(&Frame::around(node.point, 6.0, 6.0)), 0.0, "name {at} is on node {other}");
+            }
+        }
+    }
+
+    #[test]
     fn who_shares_a_place_has_the_name_outside() {
         let node = Named { outward: Some(Point::new(0.0, -1.0)), ..named("north", 200.0, 150.0) };
         let labels = place(&[node], 12.0, &Around { frame: FRAME, taken: &[], lines: &[] });

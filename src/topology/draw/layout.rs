@@ -17,7 +17,7 @@ const CELL: f64 = 96.0;
 /// Most edges that are drawn; a picture with more shows nothing.
 pub(super) const EDGES_MAX: usize = 2_500;
 /// Most nodes whose names are written beside them; each has a tooltip anyway.
-pub(super) const LABELS_MAX: usize = 120;
+const LABELS_MAX: usize = 120;
 /// Most edges whose delay is written beside them.
 const DELAYS_MAX: usize = 14;
 /// Height of a delay's letters, in pixels.
@@ -30,7 +30,7 @@ pub(super) struct Layout {
     pub(super) nodes: Vec<Point>,
     /// Of each node.
     pub(super) radii: Vec<f64>,
-    /// Of each node; none on a map with more than [`LABELS_MAX`].
+    /// Of each node; none if there are more than [`LABELS_MAX`].
     pub(super) labels: Vec<Label>,
     /// Height of the names' letters, in pixels.
     pub(super) size: f64,
@@ -181,7 +181,8 @@ fn drawing(
 ) -> Layout {
     let hanging = matches!(topology.overlay(), Policy::Tree { .. });
     let (radii, size) = (radii(topology, if nodes.len() > 60 { 6.0 } else { 11.0 }), 13.0);
-    let (labels, delays) = (beside(&nodes, &radii, &sides, size), delays(&edges, &nodes, &radii, hanging));
+    let labels = if nodes.len() > LABELS_MAX { Vec::new() } else { beside(&nodes, &radii, &sides, size) };
+    let delays = delays(&edges, &nodes, &radii, hanging);
     Layout { width, height, nodes, radii, labels, size, edges, delays, map: None }
 }
 

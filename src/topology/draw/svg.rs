@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::super::{Policy, Role, Topology};
 use super::geometry::{Frame, Point, px};
 use super::labels::{Label, width};
-use super::layout::{BORDER, DELAY_SIZE, EDGES_MAX, LABELS_MAX, Layout, layout};
+use super::layout::{BORDER, DELAY_SIZE, EDGES_MAX, Layout, layout};
 use super::map::Map;
 use super::{Quality, meaning, population};
 
@@ -196,9 +196,6 @@ impl Canvas {
 
     /// The names, above everything; on a map with the paper's colour around them.
     fn names(&mut self, topology: &Topology, layout: &Layout) {
-        if topology.nodes().len() > LABELS_MAX {
-            return;
-        }
         let size = px(layout.size);
         for (node, Label { at, anchor }) in topology.nodes().iter().zip(&layout.labels) {
             let (x, y, name, anchor) = (px(at.x), px(at.y), escape(&node.name), anchor.name());
