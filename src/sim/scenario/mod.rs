@@ -15,8 +15,6 @@ use std::path::Path;
 
 pub(super) use file::{Edits, Expect, File, Kind, Mode, Network, Often, Scheduled};
 pub(super) use quantity::Span;
-#[cfg(test)]
-pub(super) use quantity::{Share, Size};
 
 use super::check;
 use crate::topology::Topology;
