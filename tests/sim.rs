@@ -40,16 +40,17 @@ scenarios! {
     lossy_links "lossy-links" 2;
     mesh_heal "mesh-heal" 2;
     one_way_cut "one-way-cut" 2;
+    overlay_unreachable "overlay-unreachable" 1;
     partition_heal "partition-heal" 2;
     overlay_gateway_dies "overlay-gateway-dies" 1;
-    overlay_hub_dies "overlay-hub-dies" 2;
+    overlay_hub_dies "overlay-hub-dies" 1;
     overlay_mesh_100 "overlay-mesh-100" 1;
     overlay_mesh_blow "overlay-mesh-blow" 1;
     overlay_mesh_cut "overlay-mesh-cut" 1;
     overlay_parent_dies "overlay-parent-dies" 1;
     overlay_regions "overlay-regions" 1;
     overlay_star_30 "overlay-star-30" 1;
-    overlay_switch "overlay-switch" 2;
+    overlay_switch "overlay-switch" 1;
     overlay_tree_30 "overlay-tree-30" 1;
     #[ignore = "minutes in a debug build: cargo test --release --test sim -- --ignored"]
     overlay_mesh_1000 "overlay-mesh-1000" 1;

@@ -293,3 +293,55 @@ fn percentiles(mut all: Vec<u64>) -> [u64; 3] {
     let at = |hundredths: usize| all.get(all.len() * hundredths / 100).copied().unwrap_or_default();
     [at(50), at(99), all.last().copied().unwrap_or_default()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPREAD: Spread = Spread {
+        entries: 2,
+        deliveries: 10,
+        minimum_bytes: 1_000,
+        bytes: 1_400,
+        crossing_minimum_bytes: 0,
+        crossing_bytes: 0,
+        duplicates: 1,
+        delays_ns: [1_000_000, 12_000_000, 15_000_000],
+        floods_ns: [1_000_000, 10_000_000, 11_000_000],
+        missing_bytes: 500,
+        repair_bytes: 450,
+        repair_ns: 2_000_000_000,
+        quiet_round_bytes: 13,
+    };
+
+    #[test]
+    fn what_is_missed_is_told_with_both_values() {
+        let expect = toml::from_str(
+            "spread-overhead = '40%'\nduplicates = '99999ppm'\ndelay-over-flood = '199999ppm'\n\
+             crossing-overhead = '100%'\nrepair-overhead = '0%'\ndelay-max = '14ms'\nquiet-round = '12B'\n",
+        );
+        let missed = [
+            "crossing-overhead is never seen, expected at most 100.00 %",
+            "duplicates is 10.00 %, expected at most 9.99 %",
+            "delay-over-flood is 20.00 %, expected at most 19.99 %",
+            "delay-max is 15ms, expected at most 14ms",
+            "quiet-round is 13 B, expected at most 12 B",
+        ];
+        assert_eq!(SPREAD.misses(&expect.unwrap()), missed);
+        assert_eq!(SPREAD.misses(&Expect::default()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_line_says_it_all() {
+        let line = "2 entries of 100 B, 1.400x the least bytes, 1 duplicates; delay 1ms / 12ms / 15ms, a flood's 1ms / 10ms / \
+                    11ms; healed within 2s with 0.900x the 500 B that were missing; 13 B a quiet round";
+        assert_eq!(SPREAD.to_string(), line);
+    }
+
+    #[test]
+    fn percentiles_are_taken_from_what_was_seen() {
+        assert_eq!(percentiles((1..=100).rev().collect()), [51, 100, 100]);
+        assert_eq!(percentiles(vec![7]), [7, 7, 7]);
+        assert_eq!(percentiles(vec![]), [0, 0, 0]);
+    }
+}

@@ -42,3 +42,12 @@ fn a_run_is_a_function_of_its_seed() {
     assert_eq!(first, second);
     assert_ne!(first.hash, other.hash);
 }
+
+#[test]
+fn a_turn_reaches_everybody_within_its_time() {
+    let turn = "[[turn]]\nat = \"20s\"\noverlay = \"star\"\nwithin = \"2s\"\n[random]";
+    let plan = Plan::expand(&scenario(&STORMY.replace("[random]", turn)), &Luck::new(1, "fixed")).unwrap();
+    let peers: std::collections::BTreeSet<u32> = plan.turns.iter().map(|turn| turn.peer).collect();
+    assert_eq!((peers.len(), plan.turns.len()), (6, 6));
+    assert!(plan.turns.iter().all(|turn| (20_000_000_000..22_000_000_000).contains(&turn.at)));
+}

@@ -24,6 +24,8 @@ use crate::output::{self, Output, Tone, cell, number};
 
 /// Most seeds of one run of the command.
 const SEEDS_MAX: u64 = 1_000_000;
+/// Most runs of which each is told how entries spread.
+const SPREAD_MAX: usize = 20;
 /// A file cannot be used.
 const BAD_FILE: u8 = 4;
 
@@ -163,6 +165,11 @@ fn run_all(args: &Run, scenarios: &[Scenario], output: Output) -> Result<ExitCod
         output.value(&json!({ "runs": runs }))?;
     } else {
         table(scenarios, &done, output)?;
+        let spread = |done: &&Done| done.outcome.figures.spread.deliveries > 0;
+        for done in done.iter().filter(spread).filter(|_| done.len() <= SPREAD_MAX) {
+            let Outcome { scenario, seed, figures, .. } = &done.outcome;
+            output.line(format_args!("{scenario} {seed}: {}", figures.spread))?;
+        }
         for failed in done.iter().filter(|done| !done.outcome.passed()) {
             output.line(output.paint(Tone::Bad, &failed.outcome))?;
         }

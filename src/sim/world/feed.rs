@@ -158,7 +158,7 @@ impl World<'_> {
             places.push(("shared".to_owned(), number.into()));
         }
         if edit.padding > 0 {
-            places.push((format!("t{number}"), "x".repeat(edit.padding as usize).into()));
+            places.push((format!("t{number}"), noise(number, edit.padding as usize).into()));
         }
         let edits = if create {
             vec![Edit::Put { value: Value::Object(places.into_iter().collect()) }]
@@ -177,6 +177,13 @@ impl World<'_> {
 /// The place that an edit of the plan sets to its number: nobody else sets it.
 pub(in super::super) fn place_of(number: usize) -> String {
     format!("e{number}")
+}
+
+/// Text that no frame makes much shorter.
+fn noise(number: usize, len: usize) -> String {
+    const DIGITS: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
+    let hash = |at: usize| xxhash_rust::xxh3::xxh3_64_with_seed(&at.to_le_bytes(), number as u64);
+    (0..len).map(|at| char::from(DIGITS[usize::from(hash(at).to_le_bytes()[0] % 64)])).collect()
 }
 
 /// The document of this number.

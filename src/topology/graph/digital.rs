@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use xxhash_rust::xxh3::xxh3_64;
-
-use super::{Rank, id};
+use super::{Rank, hash, id};
 use crate::types::NodeId;
 
 /// Parent and children of `me` in the tree of this group.
 pub(super) fn beside(group: Vec<Rank>, arity: usize, me: NodeId) -> BTreeSet<NodeId> {
     // The digits of a hash to any base: the hash is a fraction, and each multiplication gives one in the upper half.
-    let mut heap: Vec<(Rank, u64)> = group.into_iter().map(|rank| (rank, xxh3_64(id(rank).as_bytes()))).collect();
+    let mut heap: Vec<(Rank, u64)> = group.into_iter().map(|rank| (rank, hash(rank))).collect();
     let mut parent = None;
     while let Some(head) = heap.iter().map(|(rank, _)| *rank).min() {
         heap.retain(|(rank, _)| *rank != head);

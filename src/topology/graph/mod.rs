@@ -57,18 +57,33 @@ pub struct Seat<'a> {
     pub observer: bool,
 }
 
-/// Who comes first: whoever may lead, then the higher priority, then the higher id. Smaller is better.
-type Rank = (bool, Reverse<u16>, Reverse<NodeId>);
+/// Who comes first: whoever may lead, then the higher priority, then the higher id. Smaller is better. Ids are numbers here,
+/// since comparing them is most of the work.
+type Rank = (bool, Reverse<u16>, Reverse<u128>);
 
 impl Seat<'_> {
     /// The order of preference: smaller is better.
     pub(super) const fn rank(&self) -> Rank {
-        (self.observer, Reverse(self.priority), Reverse(self.id))
+        (self.observer, Reverse(self.priority), Reverse(u128::from_be_bytes(*self.id.as_bytes())))
     }
 }
 
 const fn id((_, _, Reverse(id)): Rank) -> NodeId {
-    id
+    NodeId::from_u128(id)
+}
+
+/// A pseudo-random number for each id: the same in every version and on every platform.
+const fn hash((_, _, Reverse(id)): Rank) -> u64 {
+    let [high, low] = [(id >> 64) as u64, id as u64];
+    mix(mix(high) ^ low)
+}
+
+/// The output function of SplitMix64 (Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
+const fn mix(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 /// The neighbours of `me` among these members, each of whom is there once. Empty for one that is alone or not among them.
@@ -128,13 +143,16 @@ pub fn degree_max(policy: Policy) -> Option<usize> {
 
 /// The neighbours within one's own region, and among the gateways if one is a gateway.
 fn in_regions(seats: &[Seat<'_>], own: &Seat<'_>, beside: impl Fn(Vec<Rank>) -> BTreeSet<NodeId>) -> BTreeSet<NodeId> {
-    let mut gateways: BTreeMap<&str, Rank> = BTreeMap::new();
-    for seat in seats {
-        let best = gateways.entry(seat.region).or_insert_with(|| seat.rank());
-        *best = seat.rank().min(*best);
-    }
-    let mut found = beside(seats.iter().filter(|seat| seat.region == own.region).map(Seat::rank).collect());
-    if gateways.get(own.region) == Some(&own.rank()) {
+    let (home, abroad): (Vec<&Seat<'_>>, Vec<&Seat<'_>>) = seats.iter().partition(|seat| seat.region == own.region);
+    let home: Vec<Rank> = home.into_iter().map(Seat::rank).collect();
+    let leads = home.iter().min() == Some(&own.rank());
+    let mut found = beside(home);
+    if leads {
+        let mut gateways = BTreeMap::from([(own.region, own.rank())]);
+        for seat in abroad {
+            let best = gateways.entry(seat.region).or_insert_with(|| seat.rank());
+            *best = seat.rank().min(*best);
+        }
         found.append(&mut beside(gateways.into_values().collect()));
     }
     found

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
-use super::{Rank, id, is_full};
+use super::{Rank, hash, id, is_full, mix};
 use crate::types::NodeId;
 
 /// Who is beside `me` on the rings; everybody where there are few.
@@ -12,21 +10,26 @@ pub(super) fn beside(circle: &[Rank], degree: u8, me: NodeId) -> BTreeSet<NodeId
     if is_full(circle.len(), degree) {
         return circle.iter().copied().map(id).collect();
     }
-    (0..u64::from(degree / 2)).flat_map(|ring| on_ring(circle, ring, me)).collect()
+    let Some(own) = circle.iter().find(|rank| id(**rank) == me) else { return BTreeSet::new() };
+    let others = circle.iter().filter(|rank| *rank != own);
+    let hashed: Vec<(u64, Rank)> = others.map(|rank| (hash(*rank), *rank)).collect();
+    (0..u64::from(degree / 2)).flat_map(|ring| on_ring(&hashed, ring, (hash(*own), *own))).map(id).collect()
 }
 
-/// The one before and the one after `me` on a ring.
-fn on_ring(circle: &[Rank], ring: u64, me: NodeId) -> impl Iterator<Item = NodeId> {
-    // XXH3 is stable since 0.8: the same places in every version and on every platform.
-    let place = |id: NodeId| (xxh3_64_with_seed(id.as_bytes(), ring), id);
-    let mine = place(me);
-    let mut ends = None;
-    for other in circle.iter().copied().map(id).filter(|other| *other != me) {
-        let at = place(other);
-        // Seen from here: who follows first, who precedes last.
-        let turn = (at < mine, at);
-        let (first, last) = ends.unwrap_or((turn, turn));
-        ends = Some((turn.min(first), turn.max(last)));
+/// The one after and the one before `me` on a ring. Two with one hash would stand at one place, and one of them would be
+/// computed by one side alone: it is held for a neighbour all the same, which the overlay tells.
+fn on_ring(others: &[(u64, Rank)], ring: u64, (hash, own): (u64, Rank)) -> [Rank; 2] {
+    let salt = mix(ring);
+    let mine = mix(hash ^ salt);
+    let (mut after, mut before) = ((u64::MAX, own), (0, own));
+    for (hash, other) in others {
+        let ahead = mix(hash ^ salt).wrapping_sub(mine);
+        if ahead < after.0 {
+            after = (ahead, *other);
+        }
+        if ahead > before.0 {
+            before = (ahead, *other);
+        }
     }
-    ends.into_iter().flat_map(|((_, (_, next)), (_, (_, before)))| [next, before])
+    [after.1, before.1]
 }

@@ -202,6 +202,12 @@ fn the_hub_is_the_best_who_may_lead_and_the_next_one_stands_in() {
 }
 
 #[test]
+fn places_are_the_same_in_every_version() {
+    const PLACES: [u64; 3] = [12_035_550_249_420_947_055, 627_405_149_472_732_430, 7_136_257_342_804_621_622];
+    assert_eq!([0, 1, u128::MAX].map(|id| hash((false, Reverse(0), Reverse(id)))), PLACES);
+}
+
+#[test]
 fn few_in_a_tree_are_all_children() {
     let seats = alike(4, 1);
     let root = seats.iter().map(|seat| seat.id).max().unwrap();
