@@ -73,6 +73,7 @@ const fn id((_, _, Reverse(id)): Rank) -> NodeId {
 }
 
 /// A pseudo-random number for each id: the same in every version and on every platform.
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is wanted, beside the upper one")]
 const fn hash((_, _, Reverse(id)): Rank) -> u64 {
     let [high, low] = [(id >> 64) as u64, id as u64];
     mix(mix(high) ^ low)
