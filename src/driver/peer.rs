@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
 
 use super::admission::{Admission, Papers};
 use super::clock::Clock;
@@ -269,8 +269,11 @@ impl Drop for StopOnDrop {
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) command: Command,
-    pub(super) answer: oneshot::Sender<Result<Outcome, CommandError>>,
+    pub(super) answer: oneshot::Sender<Answer>,
 }
+
+/// What the loop answers.
+pub(super) type Answer = Result<Outcome, CommandError>;
 
 /// The way to the loop, without keeping the peer alive: for the HTTP interface.
 #[derive(Clone, Debug)]
@@ -298,6 +301,21 @@ impl Link {
     }
 
     pub(super) async fn command(&self, command: Command) -> Result<Outcome, Error> {
+        self.submit(command).await.await
+    }
+
+    /// Hands a command to the loop, and gives the wait for its answer: who submits one after the other, without waiting
+    /// for answers between, has them done in that order.
+    pub(super) async fn submit(&self, command: Command) -> impl Future<Output = Result<Outcome, Error>> + use<> {
+        let handed = self.hand(command).await;
+        async move {
+            // The room is held until the answer: an edit that is answered is on the disk, or refused.
+            let (_room, answer) = handed?;
+            answer.await.map_err(|_| stopped())?.map_err(Error::from)
+        }
+    }
+
+    async fn hand(&self, command: Command) -> Result<(OwnedSemaphorePermit, oneshot::Receiver<Answer>), Error> {
         match self.phase() {
             Phase::Booting => return Err(Error::new(ErrorKind::Booting, "this peer reads its log still")),
             Phase::Stopped => return Err(stopped()),
@@ -305,11 +323,10 @@ impl Link {
         }
         let units = (weight(&command) / EDIT_UNIT).min(EDIT_BYTES_MAX / EDIT_UNIT);
         let units = u32::try_from(units).expect("the bound is far below");
-        // Held until the answer: an edit that is answered is on the disk, or refused.
-        let _room = self.edits.acquire_many(units).await.expect("nobody closes it");
+        let room = Arc::clone(&self.edits).acquire_many_owned(units).await.expect("nobody closes it");
         let (answer, result) = oneshot::channel();
         self.asks.send(Ask { command, answer }).await.map_err(|_| stopped())?;
-        result.await.map_err(|_| stopped())?.map_err(Error::from)
+        Ok((room, result))
     }
 
     pub(super) async fn documents(&self, command: documents::Command) -> Result<documents::Outcome, Error> {

@@ -93,6 +93,21 @@ impl Client {
         self.read(self.answered(self.signed(request).send(body))?)
     }
 
+    /// Sends lines of JSON and gives the answers, one for each in their order.
+    pub(crate) fn send_lines(&self, path: &str, lines: &[String]) -> Result<Vec<Value>> {
+        let request = self.agent.post(self.url(path)).content_type("application/x-ndjson");
+        let mut response = self.answered(self.signed(request).send(lines.join("\n")))?;
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        let body = body.map_err(|error| self.unreachable(&error))?;
+        let answers: serde_json::Result<Vec<Value>> = serde_json::Deserializer::from_slice(&body).into_iter().collect();
+        let answers = answers.map_err(|error| self.garbled(&error))?;
+        if answers.len() == lines.len() {
+            return Ok(answers);
+        }
+        let words = format_args!("{} answered {} of {} lines", self.api, answers.len(), lines.len());
+        Err(Failure::new(words))
+    }
+
     /// Removes something.
     pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.read(self.answered(self.signed(self.agent.delete(self.url(path))).call())?)

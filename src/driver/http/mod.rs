@@ -12,6 +12,7 @@
 //! | `GET /v1/links` | its links, and why there are others not |
 //! | `GET /v1/docs?prefix&after&limit&values` | a page of documents |
 //! | `GET /v1/docs/ID?path`, `PUT ..?create=true`, `PATCH`, `DELETE` | one document |
+//! | `POST /v1/edits` | edits of many documents, one a line |
 //! | `GET /v1/history/ID` | its changes |
 //! | `GET /v1/watch?prefix` | server-sent events |
 //! | `GET /v1/streams?prefix` | the streams |
@@ -30,6 +31,7 @@
 mod admission;
 mod connection;
 mod docs;
+mod edits;
 mod guard;
 mod reply;
 mod state;
@@ -102,6 +104,7 @@ impl Interface {
             .route("/v1/links", get(state::links))
             .route("/v1/docs", get(docs::page))
             .route("/v1/docs/{*id}", get(docs::read).put(docs::put).patch(docs::patch).delete(docs::remove))
+            .route("/v1/edits", post(edits::many))
             .route("/v1/history/{*id}", get(docs::history))
             .route("/v1/streams", get(streams::list))
             .route("/v1/streams/{*name}", get(streams::read).post(streams::append))

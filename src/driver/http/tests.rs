@@ -31,14 +31,25 @@ struct Client {
 impl Client {
     /// Sends a request as it is written and reads status and body.
     fn raw(&self, head: &str, body: &str) -> (u16, Value) {
+        let (status, body) = self.exchange(head, body);
+        (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error} in {body:?}")))
+    }
+
+    /// The body of an answer that is fine.
+    fn text(&self, head: &str, body: &str) -> String {
+        let (status, body) = self.exchange(head, body);
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    fn exchange(&self, head: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.api).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         write!(stream, "{head}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {text:?}"));
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{error} in {text:?}")))
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
     fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
@@ -95,6 +106,37 @@ fn documents_are_written_read_listed_and_removed() {
         assert_eq!(history["changes"].as_array().unwrap().len(), 2, "{history}");
         assert_eq!(client.ask("DELETE", "/v1/docs/layers/a%20b/FJI", "").0, 200);
         assert_eq!(client.refused("GET", "/v1/docs/layers/a%20b/FJI", "").0, 404);
+    });
+}
+
+#[test]
+fn many_edits_are_answered_line_by_line_in_their_order() {
+    with_peer(|client| {
+        let edit = |n: usize| match n {
+            0..7 => json!({"op": "put", "value": {"n": n}}),
+            _ => json!({"op": "set", "path": "/n", "value": n}),
+        };
+        let line = |n: usize| json!({"doc": format!("bulk/{}", n % 7), "edits": [edit(n)]}).to_string();
+        let mut lines: Vec<_> = (0..1_000).map(line).collect();
+        lines[500] = json!({"doc": "bulk/0", "edits": [{"op": "put", "value": {}}], "create": true}).to_string();
+        let token = &client.token;
+        let head = format!("POST /v1/edits HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer {token}");
+        let text = client.text(&head, &lines.join("\n"));
+        let answers: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(answers.len(), 1_000);
+        for (n, answer) in answers.iter().enumerate() {
+            match n {
+                500 => assert_eq!((&answer["doc"], &answer["error"]["code"]), (&json!("bulk/0"), &json!("exists"))),
+                _ => assert_eq!((&answer["doc"], &answer["error"]), (&json!(format!("bulk/{}", n % 7)), &Value::Null)),
+            }
+        }
+        // Edits of one document are done in the order of their lines: the last one stands.
+        for doc in 0..7 {
+            let last = (0..1_000).rev().find(|n| n % 7 == doc).unwrap();
+            assert_eq!(client.ask("GET", &format!("/v1/docs/bulk/{doc}"), "").1["value"], json!({"n": last}));
+        }
+        let (status, _, message) = client.refused("POST", "/v1/edits", &format!("{}\nx", lines[0]));
+        assert_eq!((status, message.contains("line 2")), (400, true), "{message}");
     });
 }
 

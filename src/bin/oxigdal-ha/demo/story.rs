@@ -109,7 +109,7 @@ impl Story {
         let import = geojson::import(COUNTRIES, PREFIX, None).map_err(Failure::new)?;
         let count = import.features.len();
         let (began, carried) = (Instant::now(), self.mesh.proxy.carried());
-        let imported = import_features(self.mesh.client(0)?, &import.features, &|| {});
+        let imported = import_features(self.mesh.client(0)?, &import.features, &|_| {});
         imported.map_err(|(_, failure)| failure)?;
         let durable = began.elapsed();
         self.mesh.wait("every peer has all countries", &self.all, |seen| {

@@ -1,10 +1,8 @@
 //! `doc import` and `doc export`: GeoJSON in and out, one feature a document.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -13,13 +11,14 @@ use oxigdal_ha::types::DocId;
 use serde_json::{Value, json};
 
 use super::{read, scan, standard_input};
-use crate::client::{Client, doc_path};
+use crate::client::Client;
 use crate::failure::{Failure, Result};
 use crate::output::{Output, Tone, bytes};
 
-/// Edits under way at the same time. They share one sync of the peer's disk.
-const WRITERS: usize = 16;
-/// How often one edit is tried while the peer is busy, and how long between.
+/// Edits in one request at most, and their bytes.
+const CHUNK: usize = 500;
+const CHUNK_BYTES: usize = 2 << 20;
+/// How often in a row a peer is asked again while it is busy, and how long between.
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(150);
 
@@ -38,11 +37,9 @@ pub(super) fn import(client: &Client, file: &Path, prefix: &str, id_property: Op
         .map_err(|error| Failure::usage(format_args!("{}: {error}", file.display())))?;
     let (count, began) = (import.features.len(), Instant::now());
     let bar = bar(count, output);
-    let imported = import_features(client, &import.features, &|| bar.inc(1)).map_err(|(done, failure)| {
+    let imported = import_features(client, &import.features, &|count| bar.inc(count)).map_err(|(done, failure)| {
         bar.abandon();
-        let hint =
-            format!("{} of {count} are in; run it again to go on: what is there is not written twice", done.load());
-        failure.hint(hint)
+        failure.hint(format!("{done} of {count} are in; run it again to go on: what is there is not written twice"))
     })?;
     bar.finish_and_clear();
     let seconds = began.elapsed().as_secs_f64();
@@ -72,63 +69,55 @@ pub(super) fn import(client: &Client, file: &Path, prefix: &str, id_property: Op
     Ok(())
 }
 
-/// How far an import came.
-pub(crate) struct Done(AtomicUsize);
-
-impl Done {
-    fn load(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Puts each feature into its document. Several edits are under way at a time, so that they share the disk's syncs.
+/// Puts each feature into its document, many in one request. An error comes with how many are in.
 pub(crate) fn import_features(
     client: &Client,
     features: &[(DocId, Value)],
-    tick: &(dyn Fn() + Sync),
-) -> std::result::Result<Imported, (Done, Failure)> {
-    let (next, done, written) = (AtomicUsize::new(0), Done(AtomicUsize::new(0)), AtomicUsize::new(0));
-    let failed = Mutex::new(None::<Failure>);
-    let failure = || failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    std::thread::scope(|scope| {
-        for _ in 0..WRITERS.min(features.len()) {
-            scope.spawn(|| {
-                while failure().is_none() {
-                    let Some((id, value)) = features.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
-                    match put(client, id, value) {
-                        Ok(new) => written.fetch_add(usize::from(new), Ordering::Relaxed),
-                        Err(error) => return *failure() = Some(error),
-                    };
-                    done.0.fetch_add(1, Ordering::Relaxed);
-                    tick();
+    tick: &dyn Fn(u64),
+) -> std::result::Result<Imported, (usize, Failure)> {
+    let mut imported = Imported::default();
+    let mut waiting: VecDeque<String> = features.iter().map(|(id, value)| line(id, value)).collect();
+    let mut tries = 0;
+    while !waiting.is_empty() {
+        let done = imported.written + imported.unchanged;
+        let chunk = chunk(&mut waiting);
+        let mut busy = false;
+        for (line, answer) in chunk.iter().zip(client.send_lines("/v1/edits", &chunk).map_err(|error| (done, error))?) {
+            match (answer["error"]["code"].as_str(), answer["stamp"].is_null()) {
+                (None, false) => imported.written += 1,
+                (None, true) => imported.unchanged += 1,
+                (Some("busy"), _) if tries < TRIES => {
+                    busy = true;
+                    waiting.push_back(line.clone());
                 }
-            });
+                (Some(_), _) => {
+                    let done = imported.written + imported.unchanged;
+                    return Err((done, Failure::new(answer["error"]["message"].as_str().unwrap_or_default())));
+                }
+            }
         }
-    });
-    let failed = failure().take();
-    match failed {
-        Some(failure) => Err((done, failure)),
-        None => {
-            let written = written.into_inner();
-            Ok(Imported { written, unchanged: features.len() - written })
-        }
+        tick((imported.written + imported.unchanged - done) as u64);
+        tries = if busy { tries + 1 } else { 0 };
+        std::thread::sleep(PAUSE * tries);
     }
+    Ok(imported)
 }
 
-/// Whether anything was written. A peer that is busy is asked again.
-fn put(client: &Client, id: &DocId, value: &Value) -> Result<bool> {
-    let path = doc_path("/v1/docs", id.as_str());
-    let mut tries = 1;
-    loop {
-        match client.send::<Value>("PUT", &path, &[], value) {
-            Ok(answer) => return Ok(!answer["stamp"].is_null()),
-            Err(failure) if failure.is_busy() && tries < TRIES => {
-                std::thread::sleep(PAUSE * tries);
-                tries += 1;
-            }
-            Err(failure) => return Err(failure),
+/// What one request takes from those that wait.
+fn chunk(waiting: &mut VecDeque<String>) -> Vec<String> {
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
+    while let Some(line) = waiting.front() {
+        bytes += line.len() + 1;
+        if !chunk.is_empty() && (bytes > CHUNK_BYTES || chunk.len() == CHUNK) {
+            break;
         }
+        chunk.extend(waiting.pop_front());
     }
+    chunk
+}
+
+fn line(id: &DocId, value: &Value) -> String {
+    json!({ "doc": id, "edits": [{ "op": "put", "value": value }] }).to_string()
 }
 
 pub(super) fn export(client: &Client, prefix: &str, file: Option<&Path>, output: Output) -> Result {

@@ -1,0 +1,116 @@
+//! Edits of many documents in one request: for imports and for whoever edits faster than requests go back and forth.
+//!
+//! The body is lines of JSON, each `{"doc": ID, "edits": [..], "create": true|false}`, as `PATCH` of that document would
+//! take it. The answer has a line for each line, in their order: what `PATCH` would answer, or `{"doc", "error"}`. Each line
+//! is an edit of its own: one that fails undoes no other. They are under way together, so they share the disk's syncs, and
+//! edits of one document are done in the order of their lines.
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures::{StreamExt as _, stream};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Interface;
+use super::reply::{Query, Raw, Refusal};
+use crate::documents::{self, Edit};
+use crate::error::Error;
+use crate::node::{Command, Outcome};
+use crate::types::DocId;
+
+/// Lines in one request at most.
+const LINES_MAX: usize = 10_000;
+/// Edits of one request under way at the same time: about as many as fill a sync of the disk.
+const AT_ONCE: usize = 256;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// One line of the body.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    doc: DocId,
+    edits: Vec<Edit>,
+    #[serde(default)]
+    create: bool,
+}
+
+pub(super) async fn many(
+    State(interface): State<Interface>,
+    Query(Nothing {}): Query<Nothing>,
+    Raw(body): Raw,
+) -> Result<Response, Refusal> {
+    // Before anything is done, all of it is read: a request that is cut in its middle has no effect.
+    let lines = parse(&body)?;
+    drop(body);
+    let link = interface.link;
+    let submitted = stream::iter(lines).then(move |Line { doc, edits, create }| {
+        let link = link.clone();
+        async move {
+            let answer = link.submit(Command::Documents(documents::Command::Edit { doc: doc.clone(), edits, create }));
+            let answer = answer.await;
+            async move { line(&doc, answer.await) }
+        }
+    });
+    let answers: Vec<Vec<u8>> = submitted.buffered(AT_ONCE).collect().await;
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], answers.concat()).into_response())
+}
+
+fn parse(body: &[u8]) -> Result<Vec<Line>, Refusal> {
+    let mut lines = Vec::new();
+    for (at, text) in body.split(|byte| *byte == b'\n').enumerate() {
+        if text.trim_ascii().is_empty() {
+            continue;
+        }
+        let invalid = |why: &dyn std::fmt::Display| Refusal::invalid(format!("the body, line {}: {why}", at + 1));
+        let line: Line = serde_json::from_slice(text).map_err(|error| invalid(&error))?;
+        if line.edits.is_empty() {
+            return Err(invalid(&"there are no edits in it"));
+        }
+        if lines.len() == LINES_MAX {
+            return Err(invalid(&format_args!("a request may hold {LINES_MAX} edits")));
+        }
+        lines.push(line);
+    }
+    if lines.is_empty() { Err(Refusal::invalid("the body: there are no edits in it")) } else { Ok(lines) }
+}
+
+/// A line of the answer.
+fn line(doc: &DocId, result: Result<Outcome, Error>) -> Vec<u8> {
+    let encoded = match result {
+        Ok(Outcome::Documents(outcome)) => encode(&outcome),
+        Ok(other) => unreachable!("an edit was answered by {other:?}"),
+        Err(error) => encode::<Value>(
+            &json!({ "doc": doc, "error": { "code": error.kind().code(), "message": error.to_string() } }),
+        ),
+    };
+    [encoded, b"\n".to_vec()].concat()
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("an answer has no maps with keys that are no text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_with_their_numbers() {
+        let read = |text: &str| parse(text.as_bytes()).map(|lines| lines.len()).map_err(|refusal| refusal.message);
+        let line = r#"{"doc":"a/b","edits":[{"op":"delete"}]}"#;
+        assert_eq!(read(&format!("{line}\n\n  \n{line}\r\n")), Ok(2));
+        for (text, words) in [
+            (format!("{line}\n{{}}"), "the body, line 2: missing field `doc`"),
+            (r#"{"doc":"a","edits":[]}"#.to_owned(), "line 1: there are no edits"),
+            (r#"{"doc":"a//b","edits":[]}"#.to_owned(), "line 1: "),
+            (" \n".to_owned(), "there are no edits in it"),
+            (format!("{line}\n").repeat(LINES_MAX + 1), "line 10001: a request may hold 10000 edits"),
+        ] {
+            let found = read(&text).unwrap_err();
+            assert!(found.contains(words), "{found:?} does not say {words:?}");
+        }
+    }
+}
