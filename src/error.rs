@@ -26,6 +26,10 @@ pub enum ErrorKind {
     NotFound,
     /// What was to be made is there already.
     Exists,
+    /// It was made on a version that is not here, or not yet.
+    Unseen,
+    /// It was made on a version that this peer has gone beyond; read again.
+    Outdated,
     /// What was given cannot be used.
     Invalid,
     /// A limit would be passed.
@@ -53,6 +57,8 @@ impl ErrorKind {
             Self::NotAdmitted => "not_admitted",
             Self::NotFound => "not_found",
             Self::Exists => "exists",
+            Self::Unseen => "unseen",
+            Self::Outdated => "outdated",
             Self::Invalid => "invalid",
             Self::TooLarge => "too_large",
             Self::Busy => "busy",

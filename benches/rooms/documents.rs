@@ -31,7 +31,7 @@ impl Writer {
     }
 
     pub(crate) fn edit(&mut self, doc: &DocId, edit: Edit) -> Arrived {
-        let batch = vec![Wanted { command: CommandId::ZERO, edits: vec![edit], create: false }];
+        let batch = vec![Wanted { command: CommandId::ZERO, edits: vec![edit], create: false, at: None }];
         let at = WallTime::from_micros(1_700_000_000_000_000 + self.written * 1_000);
         let done = self.engine.run(Task::Edit { doc: doc.clone(), actor: self.actor, at, batch });
         let Done::Edited { change: Some(change), .. } = done else { panic!("{done:?}") };

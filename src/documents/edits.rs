@@ -19,11 +19,12 @@ impl Documents {
         doc: DocId,
         edits: Vec<Edit>,
         create: bool,
+        at: Option<Vec<Hash>>,
     ) {
         if let Err(error) = sound(&doc, &edits) {
             return self.reply(cx, command, Err(error));
         }
-        self.work.entry(doc.clone()).or_default().edits.push_back(Wanted { command, edits, create });
+        self.work.entry(doc.clone()).or_default().edits.push_back(Wanted { command, edits, create, at });
         self.pump(cx, &doc);
     }
 
@@ -47,10 +48,16 @@ impl Documents {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while let Some(wanted) = work.edits.front() {
             bytes += wanted.edits.iter().map(size::of_edit).sum::<usize>();
-            if !batch.is_empty() && (batch.len() >= self.config.batch_max || bytes > self.config.batch_bytes) {
+            let full = batch.len() >= self.config.batch_max || bytes > self.config.batch_bytes;
+            // An edit of an older version is a change of its own.
+            if !batch.is_empty() && (full || wanted.at.is_some()) {
                 break;
             }
+            let alone = wanted.at.is_some();
             batch.extend(work.edits.pop_front());
+            if alone {
+                break;
+            }
         }
         work.edited = true;
         work.busy = Busy::Editing { actor: self.actor, batch: batch.clone() };

@@ -161,7 +161,8 @@ impl Documents {
             return self.reply(cx, id, Err(Error::Busy { waiting, max }));
         }
         match command {
-            Command::Edit { doc, edits, create } => self.on_edit(cx, id, doc, edits, create),
+            Command::Edit { doc, edits, create } => self.on_edit(cx, id, doc, edits, create, None),
+            Command::EditAt { doc, edits, heads } => self.on_edit(cx, id, doc, edits, false, Some(heads)),
             Command::Get { doc, path } => self.on_read(cx, doc, Read::Get { command: id, path }),
             Command::History { doc } => self.on_read(cx, doc, Read::History { command: id }),
             Command::Scan { prefix, after, limit, values } => {

@@ -21,6 +21,8 @@ pub(super) fn of_edit(edit: &Edit) -> usize {
         Edit::Put { value } => of_value(value),
         Edit::Set { path, value } => path.len() + of_value(value),
         Edit::Remove { path } => path.len() + 16,
+        // Each character is an operation.
+        Edit::Splice { path, insert, .. } => path.len() + 2 * insert.len() + 16,
         Edit::Delete => 16,
     }
 }

@@ -31,6 +31,21 @@ pub enum Edit {
         /// Where: a JSON Pointer (RFC 6901); the leading slash may be left out.
         path: String,
     },
+    /// Change a part of a text that people write together: what several write at once at different places all stays. A text
+    /// that was set as a whole becomes such a text first, and where there is nothing an empty one is made; two peers that do
+    /// so at the same time make two, of which the newer shows.
+    Splice {
+        /// Where the text is: a JSON Pointer (RFC 6901); the leading slash may be left out.
+        path: String,
+        /// Before which character, counted in Unicode code points from 0.
+        at: usize,
+        /// How many characters to remove.
+        #[serde(default)]
+        remove: usize,
+        /// What to insert there.
+        #[serde(default)]
+        insert: String,
+    },
     /// Remove the document: its content goes, its history stays. An edit elsewhere that had not seen this brings the document
     /// back whole. Stands alone in its command.
     Delete,
@@ -42,7 +57,7 @@ impl Edit {
     pub fn path(&self) -> &str {
         match self {
             Self::Put { .. } | Self::Delete => "",
-            Self::Set { path, .. } | Self::Remove { path } => path,
+            Self::Set { path, .. } | Self::Remove { path } | Self::Splice { path, .. } => path,
         }
     }
 }
@@ -59,6 +74,16 @@ pub enum Command {
         edits: Vec<Edit>,
         /// Fail with [`Error::Exists`] if the document exists.
         create: bool,
+    },
+    /// Edit one document as it was at a version that the writer had read: what others wrote since is concurrent, and merged
+    /// as if the edit had been made elsewhere, without having seen it. Answered as [`Command::Edit`].
+    EditAt {
+        /// Which.
+        doc: DocId,
+        /// What to do, in order.
+        edits: Vec<Edit>,
+        /// The heads of the version. None: before the document was written.
+        heads: Vec<[u8; 32]>,
     },
     /// Read one document, or one place in it. Answered by [`Outcome::Value`].
     Get {
@@ -188,6 +213,20 @@ pub enum Error {
         /// Where.
         path: String,
     },
+    /// The version on which the edit was made is not here, or not yet.
+    #[error("document {doc} has no change {head} here")]
+    Unseen {
+        /// Which document.
+        doc: DocId,
+        /// The head that is not here, as hex.
+        head: String,
+    },
+    /// This node has written to the document since the version on which the edit was made: its own changes follow each other.
+    #[error("this peer has written to document {doc} since the version that was named; read it again")]
+    Outdated {
+        /// Which document.
+        doc: DocId,
+    },
     /// The path or the value cannot be used.
     #[error("document {doc}, at {path:?}: {why}")]
     Invalid {
@@ -305,6 +344,8 @@ pub struct Wanted {
     pub edits: Vec<Edit>,
     /// Whether the document must not exist yet.
     pub create: bool,
+    /// The heads of the version that is edited, if it is not the newest.
+    pub at: Option<Vec<[u8; 32]>>,
 }
 
 /// A change that came through the log.

@@ -133,6 +133,8 @@ impl From<CommandError> for Error {
         let kind = match &error {
             CommandError::Documents(E::NotFound { .. } | E::NoSuchPath { .. }) => ErrorKind::NotFound,
             CommandError::Documents(E::Exists { .. }) => ErrorKind::Exists,
+            CommandError::Documents(E::Unseen { .. }) => ErrorKind::Unseen,
+            CommandError::Documents(E::Outdated { .. }) => ErrorKind::Outdated,
             CommandError::Documents(E::TooLarge { .. }) => ErrorKind::TooLarge,
             CommandError::Documents(E::Busy { .. }) => ErrorKind::Busy,
             CommandError::Documents(E::Disk(_)) => ErrorKind::Disk,

@@ -359,7 +359,7 @@ impl Link {
 /// About how many bytes a command holds on to.
 fn weight(command: &Command) -> usize {
     let edits = match command {
-        Command::Documents(documents::Command::Edit { edits, .. }) => edits,
+        Command::Documents(documents::Command::Edit { edits, .. } | documents::Command::EditAt { edits, .. }) => edits,
         Command::Events(events::Command::Append { events, .. }) => {
             return events.iter().map(|event| size_of::<Bytes>() + event.len()).sum();
         }
@@ -369,6 +369,7 @@ fn weight(command: &Command) -> usize {
         Edit::Put { value } => size(value),
         Edit::Set { path, value } => path.len() + size(value),
         Edit::Remove { path } => path.len(),
+        Edit::Splice { path, insert, .. } => path.len() + insert.len(),
         Edit::Delete => 0,
     };
     edits.iter().map(|edit| size_of::<Edit>() + bytes(edit)).sum()

@@ -266,7 +266,8 @@ impl Node {
 
     fn on_command(&mut self, now: Now, id: CommandId, command: Command) {
         let result = match command {
-            Command::Documents(documents::Command::Edit { .. }) | Command::Events(events::Command::Append { .. })
+            Command::Documents(documents::Command::Edit { .. } | documents::Command::EditAt { .. })
+            | Command::Events(events::Command::Append { .. })
                 if self.leaving =>
             {
                 Err(CommandError::Leaving)

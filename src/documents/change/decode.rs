@@ -210,9 +210,11 @@ impl<'a> Rows<'a> {
             1 => Action::Put,
             2 => Action::MakeList,
             3 => Action::Delete,
+            4 => Action::MakeText,
             _ => return Err(fault(OpFault::Action)),
         };
-        let value_len = value(columns, action).map_err(fault)?;
+        let (value_len, char) = value(columns, action).map_err(fault)?;
+        let action = if char { Action::PutChar } else { action };
         let preds = self.preds(columns, index)?;
         self.ops.push(Op { object, key, insert, action, preds });
         Ok(value_len)
@@ -239,8 +241,8 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Checks the value of an operation; gives its length in bytes.
-fn value(columns: &mut Columns<'_>, action: Action) -> Result<usize, OpFault> {
+/// Checks the value of an operation; gives its length in bytes, and whether it is a single character.
+fn value(columns: &mut Columns<'_>, action: Action) -> Result<(usize, bool), OpFault> {
     let meta = columns.value_meta.value().map_err(|_| OpFault::Value)?;
     let len = usize::try_from(meta >> 4).map_err(|_| OpFault::Value)?;
     let bytes = columns.value.take(len).ok_or(OpFault::Value)?;
@@ -252,11 +254,14 @@ fn value(columns: &mut Columns<'_>, action: Action) -> Result<usize, OpFault> {
         3 => number.unsigned().is_ok() && number.is_empty(),
         4 => number.signed().is_ok() && number.is_empty(),
         5 => <[u8; 8]>::try_from(bytes).is_ok_and(|bytes| f64::from_le_bytes(bytes).is_finite()),
-        6 => std::str::from_utf8(bytes).is_ok(),
+        6 => match std::str::from_utf8(bytes) {
+            Ok(text) => return Ok((len, text.chars().nth(1).is_none() && !text.is_empty())),
+            Err(_) => false,
+        },
         7 => depth(bytes) <= ATOMIC_DEPTH_MAX && serde_json::from_slice::<serde_json::Value>(bytes).is_ok(),
         _ => false,
     };
-    if sound { Ok(len) } else { Err(OpFault::Value) }
+    if sound { Ok((len, false)) } else { Err(OpFault::Value) }
 }
 
 /// How deep brackets nest in a JSON text.

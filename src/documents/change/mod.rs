@@ -112,6 +112,8 @@ pub(super) enum OpFault {
     Element,
     #[error("an insertion must set a value in a list and replace none")]
     Insertion,
+    #[error("a text is made of characters that are inserted and removed")]
+    Text,
     #[error("it replaces what does not exist in the change's past")]
     Pred,
     #[error("it replaces a value of another place")]
@@ -178,7 +180,10 @@ pub(super) enum Key<'a> {
 pub(super) enum Action {
     MakeMap,
     MakeList,
+    MakeText,
     Put,
+    /// Puts a text of one character, as a text is made of.
+    PutChar,
     Delete,
 }
 

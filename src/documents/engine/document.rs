@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use automerge::transaction::{CommitOptions, Transactable};
-use automerge::{ActorId, Automerge};
+use automerge::transaction::{CommitOptions, Transactable, Transaction};
+use automerge::{ActorId, Automerge, ChangeHash, PatchLog};
 use bytes::Bytes;
 use serde_json::Value;
 
 use super::super::change::{CREATE, Change, DELETE, Hash, OPS_MAX, PLAIN_MAX, Refusal};
 use super::super::{Arrived, ChangeInfo, DocState, Edit, Error, Orphan, Wanted, size};
 use super::branches::{Fork, Parting};
-use super::open::{Accepted, Open};
-use super::table::{Table, Verdict};
+use super::open::{Accepted, Open, renumbered};
+use super::table::{Stand, Table, Verdict};
 use super::{path, read, write};
 use crate::types::{Actor, CommandId, DocId, LogId, WallTime};
 
@@ -177,11 +177,17 @@ impl Document {
             Ok(_) => self.open.as_mut().expect("it was just opened"),
             Err(error) => return (None, fail(batch, &error)),
         };
-        let exists = open.table.exists();
+        let version = match version(&self.id, &mut open.table, actor, batch) {
+            Ok(version) => version,
+            Err(error) => return (None, fail(batch, &error)),
+        };
+        if version.heads.is_some() {
+            return self.edit_before(actor, at, batch, &version);
+        }
         let id = &self.id;
         let made = contain(|| {
             open.merged.set_actor(ActorId::from(actor.to_bytes().as_slice()));
-            Ok(commands(id, &mut open.merged, exists, at, batch))
+            Ok(commands(id, &mut open.merged, &version, at, batch))
         });
         let (bytes, results) = match made {
             Ok((false, results)) => return (None, results),
@@ -201,6 +207,51 @@ impl Document {
                 (None, results.into_iter().map(failed).collect())
             }
         }
+    }
+
+    /// Makes a change of an older version, as somebody who knows no newer one would, and merges it. Costs a copy of the
+    /// document.
+    fn edit_before(
+        &mut self,
+        actor: Actor,
+        at: WallTime,
+        batch: &[Wanted],
+        version: &Version,
+    ) -> (Option<Bytes>, Results) {
+        let (id, open) = (&self.id, self.open.as_mut().expect("the caller opened it"));
+        let made = contain(|| {
+            let mut draft = open.merged.clone();
+            draft.set_actor(ActorId::from(actor.to_bytes().as_slice()));
+            let (wrote, results) = commands(id, &mut draft, version, at, batch);
+            let change = wrote.then(|| draft.get_last_local_change()).flatten();
+            let next_op = version.heads.iter().flatten().map(|head| open.table.next_op(&head.0)).max().unwrap_or(1);
+            Ok((change.map(|change| renumbered(change.decode(), next_op)), results))
+        });
+        let (bytes, results) = match made {
+            Ok((Some(bytes), results)) => (bytes, results),
+            Ok((None, results)) => return (None, results),
+            Err(why) => return (None, fail(batch, &Error::Engine { doc: self.id.clone(), why })),
+        };
+        let owned = self.own(bytes).and_then(|bytes| match self.merge_last() {
+            Ok(()) => Ok(bytes),
+            Err(why) => {
+                self.accepted.pop();
+                self.close();
+                Err(Refusal::Engine(why))
+            }
+        });
+        match owned {
+            Ok(bytes) => (Some(bytes), results),
+            Err(refusal) => {
+                let error = self.refusal(refusal);
+                (None, fail(batch, &error))
+            }
+        }
+    }
+
+    fn merge_last(&mut self) -> Result<(), String> {
+        let (Some(open), Some(last)) = (self.open.as_mut(), self.accepted.last()) else { return Ok(()) };
+        contain(|| open.apply(std::slice::from_ref(last))).and_then(|()| open.agrees())
     }
 
     /// Takes in a change that was just made here, by the same check that others will make.
@@ -354,12 +405,48 @@ fn orphans(table: &Table, queues: Vec<VecDeque<Arrived>>) -> Vec<Orphan> {
     queues.into_iter().flatten().map(waits).collect()
 }
 
+/// What is edited.
+struct Version {
+    /// Whether the document has content there.
+    exists: bool,
+    /// Its heads, unless it is the newest.
+    heads: Option<Vec<ChangeHash>>,
+}
+
+impl Version {
+    fn begin<'a>(&self, merged: &'a mut Automerge) -> Transaction<'a> {
+        match &self.heads {
+            None => merged.transaction(),
+            Some(heads) => merged.transaction_at(PatchLog::null(), heads).expect("a log of no document fits any"),
+        }
+    }
+}
+
+/// The version that these commands edit: the newest, or the one that the only command names.
+fn version(doc: &DocId, table: &mut Table, actor: Actor, batch: &[Wanted]) -> Result<Version, Error> {
+    let newest = Version { exists: table.exists(), heads: None };
+    let [Wanted { at: Some(heads), edits, .. }] = batch else { return Ok(newest) };
+    match table.stand(&actor.to_bytes(), heads) {
+        Stand::Newest => Ok(newest),
+        Stand::Before { .. } if edits[..] == [Edit::Delete] => {
+            let why = "only the newest version can be deleted".to_owned();
+            Err(Error::Invalid { doc: doc.clone(), path: String::new(), why })
+        }
+        Stand::Before { exists } => {
+            Ok(Version { exists, heads: Some(heads.iter().map(|head| ChangeHash(*head)).collect()) })
+        }
+        Stand::Outdated => Err(Error::Outdated { doc: doc.clone() }),
+        Stand::Unseen(head) => Err(Error::Unseen { doc: doc.clone(), head: hex(&head) }),
+    }
+}
+
 /// Runs the commands in one transaction and commits it; whether a change was made, and what came of each command.
-fn commands(doc: &DocId, merged: &mut Automerge, exists: bool, at: WallTime, batch: &[Wanted]) -> (bool, Results) {
+fn commands(doc: &DocId, merged: &mut Automerge, version: &Version, at: WallTime, batch: &[Wanted]) -> (bool, Results) {
+    let exists = version.exists;
     let (mut results, mut accepted, mut bytes) = (Vec::new(), Vec::new(), 0);
     let time = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
     let options = || CommitOptions::default().with_time(time);
-    let mut tx = merged.transaction();
+    let mut tx = version.begin(merged);
     for wanted in batch {
         let there = exists || !accepted.is_empty();
         let own: usize = wanted.edits.iter().map(size::of_edit).sum();
@@ -383,7 +470,7 @@ fn commands(doc: &DocId, merged: &mut Automerge, exists: bool, at: WallTime, bat
         }
         if ops > before {
             tx.rollback();
-            tx = merged.transaction();
+            tx = version.begin(merged);
             for wanted in &accepted {
                 command(doc, &mut tx, wanted, true).expect("it went well a moment ago");
             }
@@ -394,7 +481,7 @@ fn commands(doc: &DocId, merged: &mut Automerge, exists: bool, at: WallTime, bat
         let large = Error::TooLarge { doc: doc.clone(), what: "operations", found: ops, max: OPS_MAX };
         results.push((wanted.command, done.and(Err(large))));
     }
-    let (wrote, created) = (tx.pending_ops() > 0, !exists && !accepted.is_empty());
+    let (wrote, created) = (tx.pending_ops() > 0, !exists && version.heads.is_none() && !accepted.is_empty());
     tx.commit_with(options());
     if !wrote && created {
         merged.empty_commit(options().with_message(CREATE));

@@ -104,6 +104,27 @@ impl Open {
     }
 }
 
+/// A change that was made with newer ones at hand than it follows: its operations are numbered on from those that it
+/// follows, as they would be where the newer ones are not known.
+pub(super) fn renumbered(mut change: ExpandedChange, next_op: u64) -> Bytes {
+    let (actor, start) = (change.actor_id.clone(), change.start_op.get());
+    let id = |OpId(counter, of): &OpId| match *of == actor && *counter >= start {
+        true => OpId(*counter - start + next_op, of.clone()),
+        false => OpId(*counter, of.clone()),
+    };
+    for op in &mut change.operations {
+        if let ObjectId::Id(object) = &mut op.obj {
+            *object = id(object);
+        }
+        if let Key::Seq(ElementId::Id(element)) = &mut op.key {
+            *element = id(element);
+        }
+        op.pred = op.pred.iter().map(id).collect::<Vec<_>>().into();
+    }
+    change.start_op = next_op.try_into().unwrap_or(std::num::NonZeroU64::MIN);
+    Bytes::copy_from_slice(automerge::Change::from(change).raw_bytes())
+}
+
 fn set_deps(change: &mut ExpandedChange, names: &BTreeMap<Hash, Hash>) {
     let name = |dep: &ChangeHash| names.get(&dep.0).copied().map_or(*dep, ChangeHash);
     change.deps = change.deps.iter().map(name).collect();

@@ -36,6 +36,8 @@ enum Kind {
     Map(u8),
     /// Makes a list, this deep.
     List(u8),
+    /// Makes a text.
+    Text,
     Value,
     Nothing,
 }
@@ -95,6 +97,19 @@ pub(super) enum Verdict {
     /// It would fit, but another change of its writer stands beside it: to be checked by a table that knows of both.
     Parts(Parting),
     Refuse(Refusal),
+}
+
+/// Where a writer stands that writes at a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stand {
+    /// It is the newest.
+    Newest,
+    /// Others have written since, the writer has not. Whether the document had content then.
+    Before { exists: bool },
+    /// The writer itself has written since.
+    Outdated,
+    /// This change is not here.
+    Unseen(Hash),
 }
 
 /// The proof that a change was checked against this table as it stands.
@@ -203,6 +218,32 @@ impl Table {
         self.branches.is_parted(actor)
     }
 
+    /// Where this writer would stand if it wrote at a version.
+    pub(super) fn stand(&mut self, actor: &[u8; 24], heads: &[Hash]) -> Stand {
+        if let Some(head) = heads.iter().find(|head| !self.nodes.contains_key(*head)) {
+            return Stand::Unseen(*head);
+        }
+        if heads.len() == self.heads.len() && heads.iter().all(|head| self.heads.contains(head)) {
+            return Stand::Newest;
+        }
+        let stem = self.branches.stem(*actor);
+        let here: Vec<Hash> = self.heads.iter().copied().collect();
+        let (then, now) = (self.clock(heads), self.clock(&here));
+        let before = |clock: &[u32]| self.branches.tip(stem, clock).map(|(_, before)| before);
+        match before(&then) == before(&now) && before(&now).is_some() {
+            // Where names differ from Automerge's, only the newest version is written on.
+            true if !self.branches.is_renamed(&now) => {
+                Stand::Before { exists: heads.iter().any(|head| !self.nodes[head].deletes) }
+            }
+            _ => Stand::Outdated,
+        }
+    }
+
+    /// The number of the first operation that follows this change.
+    pub(super) fn next_op(&self, hash: &Hash) -> u64 {
+        self.nodes.get(hash).map_or(1, |node| node.max_op + 1)
+    }
+
     /// How a change is named to Automerge. `None` if it is there as it is here, since no branch is in its past.
     pub(super) fn renaming(&self, hash: &Hash) -> Option<Renaming<'_>> {
         let node = self.nodes.get(hash).filter(|node| self.branches.is_renamed(&node.clock))?;
@@ -309,20 +350,29 @@ impl Checker<'_> {
         let (slot, depth) = match (holder, op.key) {
             (Kind::Map(depth), Key::Map(key)) if !op.insert => (Slot::Key(self.table.key(key)), depth),
             (Kind::List(depth), key @ (Key::Head | Key::Element(_))) => (self.element(op, object, key)?, depth),
-            (Kind::Map(_) | Kind::List(_), _) => return Err(OpFault::Key),
+            (Kind::Text, key @ (Key::Head | Key::Element(_))) => {
+                match op.action {
+                    Action::PutChar if op.insert => {}
+                    Action::Delete => {}
+                    _ => return Err(OpFault::Text),
+                }
+                (self.element(op, object, key)?, DEPTH_MAX)
+            }
+            (Kind::Map(_) | Kind::List(_) | Kind::Text, _) => return Err(OpFault::Key),
             (Kind::Value | Kind::Nothing, _) => return Err(OpFault::Object),
         };
         self.preds(object, slot, preds)?;
-        let needs_pred = op.action == Action::Delete || (matches!(holder, Kind::List(_)) && !op.insert);
+        let needs_pred = op.action == Action::Delete || (!matches!(holder, Kind::Map(_)) && !op.insert);
         if preds.is_empty() && needs_pred {
             return Err(OpFault::NoPred);
         }
         let inside = depth.saturating_add(1);
         let kind = match op.action {
-            Action::MakeMap | Action::MakeList if inside > DEPTH_MAX => return Err(OpFault::Depth),
+            Action::MakeMap | Action::MakeList | Action::MakeText if inside > DEPTH_MAX => return Err(OpFault::Depth),
             Action::MakeMap => Kind::Map(inside),
             Action::MakeList => Kind::List(inside),
-            Action::Put => Kind::Value,
+            Action::MakeText => Kind::Text,
+            Action::Put | Action::PutChar => Kind::Value,
             Action::Delete => Kind::Nothing,
         };
         Ok(Row { object, slot, kind })

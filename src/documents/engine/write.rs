@@ -44,8 +44,57 @@ pub(super) fn edit(tx: &mut impl Transactable, edit: &Edit) -> Result<(), Fault>
             let Some((last, parents)) = steps.split_last() else { return invalid("to remove all of it, delete it") };
             remove(tx, parents, last)
         }
+        Edit::Splice { path, at, remove, insert } => {
+            let steps = path::steps(path).map_err(Fault::Invalid)?;
+            let Some((last, parents)) = steps.split_last() else { return invalid("a document is no text") };
+            splice(tx, parents, last, *at, *remove, insert)
+        }
         Edit::Delete => invalid("a deletion stands alone"),
     }
+}
+
+fn splice(
+    tx: &mut impl Transactable,
+    parents: &[Cow<'_, str>],
+    last: &str,
+    at: usize,
+    remove: usize,
+    insert: &str,
+) -> Result<(), Fault> {
+    let Place::In(holder) = walk(tx, parents, true)? else {
+        return invalid("it is inside a value that is stored as one, and can only be set");
+    };
+    let prop = holder.prop(last)?;
+    let before = match holder.get(tx, &prop)? {
+        Some(Member::Text(id)) => return splice_text(tx, &id, at, remove, insert),
+        Some(Member::Scalar(ScalarValue::Str(text))) => text.to_string(),
+        None if matches!(holder, Holder::List(_)) => return Err(Fault::NoSuchPath),
+        None | Some(Member::Scalar(ScalarValue::Null)) => String::new(),
+        Some(_) => return invalid(format!("{last:?} is no text")),
+    };
+    let object = holder.object(tx, &prop)?.clone();
+    let id = tx.put_object(object, prop, ObjType::Text)?;
+    tx.splice_text(&id, 0, 0, &before)?;
+    splice_text(tx, &id, at, remove, insert)
+}
+
+fn splice_text(tx: &mut impl Transactable, text: &ObjId, at: usize, remove: usize, insert: &str) -> Result<(), Fault> {
+    let length = tx.length(text);
+    if at.checked_add(remove).is_none_or(|end| end > length) {
+        return invalid(format!("the text has {length} characters, not {remove} behind the first {at}"));
+    }
+    let remove = isize::try_from(remove).map_err(|_| Fault::Invalid("that is more than a text can hold".to_owned()))?;
+    Ok(tx.splice_text(text, at, remove, insert)?)
+}
+
+/// Makes a text read so. What is common at both ends stays, so that what others write there at the same time survives.
+fn rewrite_text(tx: &mut impl Transactable, text: &ObjId, wanted: &str) -> Result<(), Fault> {
+    let (found, wanted): (Vec<char>, Vec<char>) = (tx.text(text)?.chars().collect(), wanted.chars().collect());
+    let prefix = found.iter().zip(&wanted).take_while(|(a, b)| a == b).count();
+    let rest = found[prefix..].iter().rev().zip(wanted[prefix..].iter().rev());
+    let suffix = rest.take_while(|(a, b)| a == b).count();
+    let insert: String = wanted[prefix..wanted.len() - suffix].iter().collect();
+    splice_text(tx, text, prefix, found.len() - suffix - prefix, &insert)
 }
 
 fn put(tx: &mut impl Transactable, value: &Value) -> Result<(), Fault> {
@@ -253,6 +302,7 @@ fn merge_member(
         _ if atomic::is_atomic(key, wanted) => {}
         (Some(Member::Map(twins)), Value::Object(members)) => return merge_map(tx, &twins, members),
         (Some(Member::List(inner)), Value::Array(items)) => return merge_list(tx, &inner, items),
+        (Some(Member::Text(text)), Value::String(wanted)) => return rewrite_text(tx, &text, wanted),
         (Some(Member::Scalar(scalar)), wanted)
             if !matches!(scalar, ScalarValue::Bytes(_)) && read::scalar(&scalar) == *wanted =>
         {

@@ -173,7 +173,7 @@ fn through_documents(import: &Import) -> Import {
     let actor = Actor { node: NodeId::from_u128(1), mint: Mint::new(1) };
     let features = import.features.iter().map(|(doc, value)| {
         let edits = vec![Edit::Put { value: value.clone() }];
-        let batch = vec![Wanted { command: CommandId::ZERO, edits, create: true }];
+        let batch = vec![Wanted { command: CommandId::ZERO, edits, create: true, at: None }];
         engine.run(Task::Edit { doc: doc.clone(), actor, at: WallTime::EPOCH, batch });
         let done = engine.run(Task::Get { doc: doc.clone(), command: CommandId::ZERO, path: String::new() });
         let Done::Got { value, .. } = done else { panic!("{done:?}") };

@@ -36,6 +36,31 @@ pub(super) struct Where {
 pub(super) struct How {
     #[serde(default)]
     create: bool,
+    /// The heads of the version that the client had read, as hex, between commas.
+    at: Option<String>,
+}
+
+impl How {
+    fn command(self, doc: DocId, edits: Vec<Edit>) -> Result<Command, Refusal> {
+        let Some(at) = self.at else { return Ok(Command::Edit { doc, edits, create: self.create }) };
+        if self.create {
+            return Err(Refusal::invalid("the query: what is to be created has no version"));
+        }
+        let heads = at.split(',').filter(|head| !head.is_empty()).map(head).collect::<Result<_, _>>()?;
+        Ok(Command::EditAt { doc, edits, heads })
+    }
+}
+
+fn head(text: &str) -> Result<[u8; 32], Refusal> {
+    let wrong = || Refusal::invalid(format!("the query: at: {text:?} is not a head, which has 64 hexadecimal digits"));
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(wrong());
+    }
+    let mut head = [0; 32];
+    for (at, byte) in head.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).map_err(|_| wrong())?;
+    }
+    Ok(head)
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,7 +100,7 @@ pub(super) async fn put(
     if !value.is_object() {
         return Err(Refusal::invalid(format!("the body: a document is a JSON object, this is {}", kind(&value))));
     }
-    interface.ask(Command::Edit { doc, edits: vec![Edit::Put { value }], create: how.create }).await
+    interface.ask(how.command(doc, vec![Edit::Put { value }])?).await
 }
 
 pub(super) async fn patch(
@@ -87,7 +112,7 @@ pub(super) async fn patch(
     if edits.is_empty() {
         return Err(Refusal::invalid("the body: there are no edits in it"));
     }
-    interface.ask(Command::Edit { doc, edits, create: how.create }).await
+    interface.ask(how.command(doc, edits)?).await
 }
 
 pub(super) async fn remove(State(interface): State<Interface>, Id(doc): Id, Query(_): Query<Nothing>) -> Answer {

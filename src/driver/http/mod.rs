@@ -11,7 +11,7 @@
 //! | `GET /v1/status`, `/v1/members` | what this peer knows |
 //! | `GET /v1/links` | its links, and why there are others not |
 //! | `GET /v1/docs?prefix&after&limit&values` | a page of documents |
-//! | `GET /v1/docs/ID?path`, `PUT ..?create=true`, `PATCH`, `DELETE` | one document |
+//! | `GET /v1/docs/ID?path`, `PUT ..?create=true`, `PATCH`, `DELETE` | one document; `?at=HEAD,..` edits the version that was read |
 //! | `POST /v1/edits` | edits of many documents, one a line |
 //! | `GET /v1/history/ID` | its changes |
 //! | `GET /v1/watch?prefix` | server-sent events |

@@ -141,6 +141,25 @@ fn many_edits_are_answered_line_by_line_in_their_order() {
 }
 
 #[test]
+fn an_edit_names_the_version_that_it_was_made_on() {
+    with_peer(|client| {
+        let (_, first) = client.ask("PUT", "/v1/docs/a", r#"{"text":"ac"}"#);
+        let at = first["heads"][0].as_str().unwrap().to_owned();
+        let splice = r#"[{"op":"splice","path":"text","at":1,"insert":"b"}]"#;
+        let (status, edited) = client.ask("PATCH", &format!("/v1/docs/a?at={at}"), splice);
+        assert_eq!(
+            (status, client.ask("GET", "/v1/docs/a", "").1["value"].clone()),
+            (200, json!({"text": "abc"})),
+            "{edited}"
+        );
+        let refused = |at: &str| client.refused("PATCH", &format!("/v1/docs/a?at={at}"), splice);
+        assert_eq!((refused(&at).0, refused(&at).1.as_str()), (409, "outdated"));
+        assert_eq!((refused(&"0".repeat(64)).0, refused(&"0".repeat(64)).1.as_str()), (409, "unseen"));
+        assert_eq!((refused("xyz").0, refused("xyz").1.as_str()), (400, "invalid"));
+    });
+}
+
+#[test]
 fn what_cannot_be_used_is_refused_with_its_place() {
     with_peer(|client| {
         let refused = |method: &str, path: &str, body: &str, status: u16, code: &str, words: &str| {

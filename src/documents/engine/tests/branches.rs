@@ -33,7 +33,7 @@ impl Writer {
     }
 
     fn edit(&mut self, at: u64, edits: Vec<Edit>) -> Result<(), Error> {
-        let batch = vec![Wanted { command: CommandId::ZERO, edits, create: false }];
+        let batch = vec![Wanted { command: CommandId::ZERO, edits, create: false, at: None }];
         let at = WallTime::from_micros(1_000_000 * at);
         let done = self.engine.run(Task::Edit { doc: doc(), actor: self.actor, at, batch });
         let (change, mut results) = match done {

@@ -278,8 +278,8 @@ fn changes_outside_the_limits_or_the_vocabulary_are_refused() {
     assert_eq!(extra, "not in its one canonical encoding: bytes after its columns");
     let counter = base.op_verdict(|op| op.action = OpType::Increment(i64::MAX));
     assert_eq!(counter, "operation 0: its kind is not one that documents use");
-    let text = base.op_verdict(|op| op.action = OpType::Make(ObjType::Text));
-    assert_eq!(text, counter);
+    let table = base.op_verdict(|op| op.action = OpType::Make(ObjType::Table));
+    assert_eq!(table, counter);
     let value = |value: ScalarValue| base.op_verdict(|op| op.action = OpType::Put(value));
     for value in [
         value(ScalarValue::F64(f64::NAN)),
@@ -409,7 +409,12 @@ fn random_edit(tx: &mut impl Transactable, rng: &mut Rng) {
         3 => ScalarValue::Bytes(b"{\"type\":\"Point\"}".to_vec()),
         _ => ScalarValue::Str("text".into()),
     };
-    let inner = if rng.below(2) == 0 { ObjType::Map } else { ObjType::List };
+    let inner = [ObjType::Map, ObjType::List, ObjType::Text][rng.index(3)];
+    if kind == ObjType::Text {
+        let at = rng.index(tx.length(&id) + 1);
+        let remove = rng.index(tx.length(&id) - at + 1).min(2);
+        return tx.splice_text(&id, at, remove as isize, ["", "a", "\u{1F30D}b"][rng.index(3)]).unwrap();
+    }
     if kind == ObjType::List {
         let len = tx.length(&id);
         match rng.below(4) {
@@ -461,8 +466,14 @@ fn misdirected(change: &Change, rng: &mut Rng) -> Vec<u8> {
         5 => op.key = Key::Map("b".into()),
         6 => op.insert = !op.insert,
         _ => {
-            op.action =
-                [OpType::Delete, OpType::Make(ObjType::Map), OpType::Put(ScalarValue::Null)][rng.index(3)].clone()
+            op.action = [
+                OpType::Delete,
+                OpType::Make(ObjType::Map),
+                OpType::Make(ObjType::Text),
+                OpType::Put(ScalarValue::Null),
+                OpType::Put(ScalarValue::Str("c".into())),
+            ][rng.index(5)]
+            .clone()
         }
     }
     catch_unwind(AssertUnwindSafe(|| Change::from(expanded).raw_bytes().to_vec()))

@@ -32,8 +32,12 @@ impl Peer {
         let batch = batch
             .into_iter()
             .enumerate()
-            .map(|(at, (create, edits))| Wanted { command: CommandId::new(at as u64), edits, create })
+            .map(|(at, (create, edits))| Wanted { command: CommandId::new(at as u64), edits, create, at: None })
             .collect();
+        self.run(batch)
+    }
+
+    fn run(&mut self, batch: Vec<Wanted>) -> Vec<Result<(), Error>> {
         let at = WallTime::from_micros(1_000_000 * self.log.len() as u64);
         let done = self.engine.run(Task::Edit { doc: doc(), actor: self.actor, at, batch });
         let Done::Edited { change, results, .. } = done else { panic!("{done:?}") };
@@ -46,6 +50,11 @@ impl Peer {
 
     fn edit(&mut self, edits: impl IntoIterator<Item = Edit>) -> Result<(), Error> {
         self.commands(vec![(false, edits.into_iter().collect())]).remove(0)
+    }
+
+    fn edit_at(&mut self, heads: &[[u8; 32]], edits: impl IntoIterator<Item = Edit>) -> Result<(), Error> {
+        let (edits, at) = (edits.into_iter().collect(), Some(heads.to_vec()));
+        self.run(vec![Wanted { command: CommandId::ZERO, edits, create: false, at }]).remove(0)
     }
 
     fn put(&mut self, value: Value) {
@@ -262,7 +271,7 @@ fn closed_documents_open_again_with_what_they_had() {
     for round in 0..3 {
         for id in &ids {
             let edits = vec![Edit::Put { value: json!({"round": round, "id": id.as_str()}) }];
-            let batch = vec![Wanted { command: CommandId::ZERO, edits, create: false }];
+            let batch = vec![Wanted { command: CommandId::ZERO, edits, create: false, at: None }];
             engine.run(Task::Edit { doc: id.clone(), actor, at: WallTime::EPOCH, batch });
         }
     }
@@ -273,6 +282,56 @@ fn closed_documents_open_again_with_what_they_had() {
         assert_eq!(state.changes, 3);
     }
     assert_eq!(engine.opened.len(), 2);
+}
+
+fn splice(at: usize, remove: usize, insert: &str) -> Edit {
+    Edit::Splice { path: "text".into(), at, remove, insert: insert.into() }
+}
+
+#[test]
+fn a_text_that_two_write_at_the_same_time_keeps_what_both_wrote() {
+    let (mut a, mut b) = pair(json!({"text": "Lau Levu"}));
+    a.edit([splice(3, 1, "toka, ")]).unwrap();
+    let both = meet(&mut a, &mut b).unwrap();
+    assert_eq!(both, json!({"text": "Lautoka, Levu"}));
+    a.edit([splice(0, 0, "\u{1F30D} "), splice(2, 0, "Fiji: ")]).unwrap();
+    b.edit([splice(9, 4, "Viti Levu")]).unwrap();
+    assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"text": "\u{1F30D} Fiji: Lautoka, Viti Levu"}));
+    // To set it is to change what differs.
+    a.set("text", json!("\u{1F30D} Fiji: Suva, Viti Levu"));
+    b.edit([splice(26, 0, "!")]).unwrap();
+    assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"text": "\u{1F30D} Fiji: Suva, Viti Levu!"}));
+    let error = a.edit([splice(3, 100, "")]).unwrap_err();
+    assert!(error.to_string().contains("the text has 24 characters, not 100 behind the first 3"), "{error}");
+    a.put(json!({"text": {"a": 1}}));
+    assert!(a.edit([splice(0, 0, "x")]).unwrap_err().to_string().contains("\"text\" is no text"));
+}
+
+#[test]
+fn an_edit_of_an_older_version_is_merged_as_if_it_had_been_made_elsewhere() {
+    let (mut a, mut b) = pair(json!({"n": 1}));
+    b.edit([splice(0, 0, "one")]).unwrap();
+    a.take(&b);
+    let before = a.state().heads.to_vec();
+    b.edit([splice(0, 3, "two and "), Edit::Set { path: "n".into(), value: json!(2) }]).unwrap();
+    a.take(&b);
+    // As a saw it, so b's edit is concurrent: both insertions are there.
+    a.edit_at(&before, [splice(3, 0, " more"), Edit::Set { path: "m".into(), value: json!(3) }]).unwrap();
+    let alone = {
+        let mut c = Peer::new(9);
+        assert_eq!(c.apply([a.log.clone(), b.log.clone()].concat()).1, 0);
+        c.get("").unwrap()
+    };
+    assert_eq!(meet(&mut a, &mut b).unwrap(), alone);
+    assert_eq!(alone, json!({"text": "two and  more", "n": 2, "m": 3}));
+    assert_eq!(a.state().heads.len(), 2);
+    // Its own changes follow each other.
+    assert_eq!(a.edit_at(&before, [splice(0, 0, "x")]), Err(Error::Outdated { doc: doc() }));
+    let unseen = a.edit_at(&[[7; 32]], [splice(0, 0, "x")]);
+    assert_eq!(unseen, Err(Error::Unseen { doc: doc(), head: "07".repeat(32) }));
+    let newest = a.state().heads.to_vec();
+    a.edit_at(&newest, [Edit::Delete]).unwrap();
+    assert_eq!(b.edit_at(&before, [Edit::Delete]).unwrap_err(), Error::Outdated { doc: doc() });
 }
 
 #[test]
