@@ -91,7 +91,7 @@ impl Documents {
                 Err(error) => self.reply(cx, command, Err(error)),
                 Ok(()) if change.is_some() => commands.push(command),
                 Ok(()) => {
-                    let outcome = Outcome::Edited { doc: doc.clone(), heads: heads.clone(), stamp: None };
+                    let outcome = Outcome::Edited { doc: doc.clone(), heads: heads.clone(), change: None, stamp: None };
                     self.reply(cx, command, Ok(outcome));
                 }
             }

@@ -173,10 +173,11 @@ impl Documents {
 
     /// The change of [`Event::Originate`] is durable.
     pub fn on_originated(&mut self, cx: &mut Cx<'_, Self>, token: Token, stamp: Stamp) {
-        let Some((doc, _, commands, state)) = self.persisted(token) else { return };
+        let Some((doc, hash, commands, state)) = self.persisted(token) else { return };
         let heads: Vec<String> = state.heads.iter().map(super::engine::hex).collect();
         for command in commands {
-            let outcome = Outcome::Edited { doc: doc.clone(), heads: heads.clone(), stamp: Some(stamp) };
+            let (change, stamp) = (Some(super::engine::hex(&hash)), Some(stamp));
+            let outcome = Outcome::Edited { doc: doc.clone(), heads: heads.clone(), change, stamp };
             self.reply(cx, command, Ok(outcome));
         }
         self.changed(cx, &doc, state, vec![stamp.log.actor]);

@@ -121,6 +121,8 @@ pub enum Outcome {
         doc: DocId,
         /// The document's heads with this edit, as hex, sorted.
         heads: Vec<String>,
+        /// The change, as hex: alone it names the version that it made. Without it nothing was written.
+        change: Option<String>,
         /// Where the change stands in this node's origin log.
         stamp: Option<Stamp>,
     },
