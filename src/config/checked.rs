@@ -174,6 +174,12 @@ impl Values {
         if network.listen.is_empty() {
             return Err(self.refused("network.listen", "a peer that listens nowhere cannot be in a mesh"));
         }
+        // What begins otherwise may be an invite, which only the driver can read.
+        if let Some((text, why)) =
+            network.join.iter().filter(|text| text.starts_with('/')).find_map(|text| Some((text, address(text).err()?)))
+        {
+            return Err(self.refused("network.join", &format!("{text:?}: {why}")));
+        }
         Ok(network)
     }
 
@@ -451,6 +457,9 @@ pub fn address(text: &str) -> Result<Address, String> {
             _ => return Err("expected a multiaddr, such as /ip4/192.0.2.1/tcp/4747, or host:port".into()),
         }
     };
+    if !cfg!(feature = "quic") && multiaddr.split('/').any(|part| part == "quic-v1") {
+        return Err("QUIC is not in this build: it needs the cargo feature `quic`".into());
+    }
     Address::parse(&multiaddr).map_err(|error| error.to_string())
 }
 

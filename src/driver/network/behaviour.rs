@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
+use libp2p::core::{ConnectedPoint, Endpoint};
 use libp2p::identity::PeerId;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{
@@ -19,6 +19,7 @@ use libp2p::{Multiaddr, connection_limits, identify, mdns, memory_connection_lim
 use super::handle::{Shared, rate_key};
 use super::handler::{Ends, Handler};
 use super::rate::RateLimit;
+use super::way::Way;
 
 /// Everything that runs on the swarm. The order counts: what may refuse a connection stands before what prepares for it.
 #[derive(NetworkBehaviour)]
@@ -47,6 +48,7 @@ pub(super) struct Opened {
     pub(super) connection: ConnectionId,
     pub(super) peer_id: PeerId,
     pub(super) address: Multiaddr,
+    pub(super) way: Way,
     pub(super) dialled: bool,
     pub(super) ends: Ends,
 }
@@ -153,6 +155,7 @@ impl NetworkBehaviour for Lanes {
                     connection,
                     peer_id: established.peer_id,
                     address: established.endpoint.get_remote_address().clone(),
+                    way: way(established.endpoint),
                     dialled: established.endpoint.is_dialer(),
                     ends,
                 });
@@ -179,5 +182,12 @@ impl NetworkBehaviour for Lanes {
             Some(opened) => Poll::Ready(ToSwarm::GenerateEvent(opened)),
             None => Poll::Pending,
         }
+    }
+}
+
+fn way(endpoint: &ConnectedPoint) -> Way {
+    match endpoint {
+        ConnectedPoint::Dialer { address, .. } => Way::of(address),
+        ConnectedPoint::Listener { local_addr, .. } => Way::of(local_addr),
     }
 }

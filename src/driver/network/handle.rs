@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 
 use super::limit::Limits;
 use super::outbox::Outbox;
+use super::pace::Best;
 use super::trouble::{NotLinked, Troubles};
 use crate::types::{Address, Lane, NodeId};
 
@@ -74,6 +75,7 @@ pub(super) struct Shared {
     pub(super) wake: Notify,
     pub(super) counters: Counters,
     pub(super) troubles: Mutex<Troubles>,
+    pub(super) best: Arc<Best>,
 }
 
 impl Shared {

@@ -105,3 +105,16 @@ pub(super) const WINDOW_MIN: u64 = 32 << 10;
 pub(super) const WINDOW_MAX: u64 = 1 << 20;
 /// Events about strangers that may wait for whoever listens; more are only counted.
 pub(super) const EVENTS_WAITING: usize = 256;
+/// How long after a peer's better addresses the others are dialled: TCP first, where the end of a process is noticed at once,
+/// then QUIC, then relays.
+pub(super) const AFTER_BETTER: Duration = Duration::from_secs(1);
+/// A QUIC connection on which nothing came for so long is gone, in milliseconds; and how often a sign of life is sent.
+#[cfg(feature = "quic")]
+pub(super) const QUIC_IDLE_MS: u32 = 3_000;
+#[cfg(feature = "quic")]
+pub(super) const QUIC_KEEP_ALIVE: Duration = Duration::from_millis(800);
+/// Unread bytes of a QUIC stream and connection: 10 and 15 MB in the library.
+#[cfg(feature = "quic")]
+pub(super) const QUIC_STREAM: u32 = 1 << 20;
+#[cfg(feature = "quic")]
+pub(super) const QUIC_CONNECTION: u32 = 4 << 20;

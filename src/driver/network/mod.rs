@@ -1,6 +1,6 @@
 //! The network: admitted peers, one link each, two lanes a link. libp2p's types stay inside.
 //!
-//! Below is libp2p's swarm with TCP, Noise and Yamux; identify, mDNS and its connection limits serve, everything else is
+//! Below is libp2p's swarm with TCP, Noise and Yamux, and QUIC in builds with the feature `quic`; identify, mDNS and its connection limits serve, everything else is
 //! ours. Each connection has a task of its own (`link`) that admits the peer, opens the lanes and then carries frames between
 //! the lanes and the two queues of the peer; the swarm's task (`swarm`) only sees connections come and go, and no data.
 //!
@@ -28,6 +28,7 @@ mod join;
 mod limit;
 mod link;
 mod outbox;
+mod pace;
 mod peers;
 mod rate;
 mod session;
@@ -36,6 +37,7 @@ mod swarm;
 mod tests;
 mod transport;
 mod trouble;
+mod way;
 mod window;
 
 use std::sync::{Arc, Mutex, RwLock};
@@ -141,7 +143,7 @@ impl Network {
         let NetworkSetup { admission, boot, terms, listen, announce, bootstrap, remembered, mdns, limits } = setup;
         admission.set_terms(terms);
         let shared = Arc::new(Shared::new(limits.clone()));
-        let mut swarm = transport::swarm(admission.key().keypair(), &shared, mdns)?;
+        let mut swarm = transport::swarm(&admission.key().keypair(), &shared, mdns)?;
         listen_on(&mut swarm, &listen)?;
         let mut book = DialBook::new(limits.clone(), Rng::fork(&random(), "dial"));
         let now = std::time::Instant::now();
@@ -209,6 +211,7 @@ impl Shared {
             wake: Notify::new(),
             counters: Counters::default(),
             troubles: Mutex::default(),
+            best: Arc::default(),
         }
     }
 }

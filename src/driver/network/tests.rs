@@ -112,7 +112,7 @@ impl Attacker {
 
     async fn dial_as(victim: &Victim, dir: TempDir, admission: Admission) -> Self {
         let shared = Arc::new(Shared::new(Limits::default()));
-        let mut swarm = transport::swarm(admission.key().keypair(), &shared, false).unwrap();
+        let mut swarm = transport::swarm(&admission.key().keypair(), &shared, false).unwrap();
         swarm.dial(victim.address.clone()).unwrap();
         let ends = opened(&mut swarm).await;
         let drive = async move {

@@ -43,6 +43,7 @@ impl Hub {
         let (peer_id, dialled) = (handle.peer_id, handle.dialled);
         let rank = Rank {
             boot: admitted.hello.boot,
+            way: handle.way,
             by_lower: (own < peer_id) == dialled,
             attempt: if dialled { handle.attempt } else { admitted.hello.attempt },
         };

@@ -24,6 +24,7 @@ use super::limit::EVENTS_WAITING;
 use super::link::{Command, Link, Report};
 use super::peers::Peers;
 use super::session::{End, Surroundings};
+use super::way::Way;
 use crate::driver::admission::Admission;
 use crate::types::{Address, Boot, NodeId};
 pub(super) use dialling::{explain, innermost};
@@ -42,6 +43,7 @@ struct Handle {
     commands: mpsc::Sender<Command>,
     peer_id: PeerId,
     address: Multiaddr,
+    way: Way,
     dialled: bool,
     attempt: u64,
     /// The node of the issuer that signed the peer's ticket, once it is admitted.
@@ -240,7 +242,7 @@ impl Hub {
     }
 
     fn on_opened(&mut self, opened: Opened) {
-        let Opened { connection, peer_id, address, dialled, ends } = opened;
+        let Opened { connection, peer_id, address, way, dialled, ends } = opened;
         self.attempts += u64::from(dialled);
         let (sender, commands) = mpsc::channel(COMMANDS);
         let link = Link {
@@ -254,7 +256,8 @@ impl Hub {
             reports: self.reports.0.clone(),
             commands,
         };
-        let handle = Handle { commands: sender, peer_id, address, dialled, attempt: self.attempts, signed_by: None };
+        let attempt = self.attempts;
+        let handle = Handle { commands: sender, peer_id, address, way, dialled, attempt, signed_by: None };
         self.handles.insert(connection, handle);
         self.tasks.spawn(link.run());
     }
