@@ -72,6 +72,8 @@ pub struct Network {
     pub dial_via: Vec<(Address, Address)>,
     /// Whether peers are looked for by multicast.
     pub mdns: bool,
+    /// Whether members that nobody can dial may be reached through this peer.
+    pub relay: bool,
 }
 
 /// The local HTTP interface.
@@ -170,6 +172,7 @@ impl Values {
             join: self.texts("network.join").to_vec(),
             dial_via: self.dial_via()?,
             mdns: self.switch("network.mdns"),
+            relay: self.switch("network.relay"),
         };
         if network.listen.is_empty() {
             return Err(self.refused("network.listen", "a peer that listens nowhere cannot be in a mesh"));

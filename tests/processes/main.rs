@@ -12,4 +12,5 @@ mod lab;
 mod lan;
 mod measures;
 mod namespaces;
+mod nat;
 mod streams;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use super::limit::Limits;
 use super::outbox::Outbox;
 use super::pace::Best;
 use super::trouble::{NotLinked, Troubles};
+use super::way::Way;
 use crate::types::{Address, Lane, NodeId};
 
 /// One linked peer, as the handle and the link's tasks share it.
@@ -27,6 +28,8 @@ pub(super) struct Linked {
     pub(super) traffic: Traffic,
     /// Of the connection in use; a second one may replace it.
     pub(super) path: Mutex<Path>,
+    /// Whether the peer relays for members.
+    pub(super) relays: AtomicBool,
 }
 
 /// Which way a link runs.
@@ -34,6 +37,7 @@ pub(super) struct Linked {
 pub(super) struct Path {
     pub(super) address: Multiaddr,
     pub(super) dialled: bool,
+    pub(super) way: Way,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +80,8 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     pub(super) troubles: Mutex<Troubles>,
     pub(super) best: Arc<Best>,
+    /// Whether this peer relays for members.
+    pub(super) relay: bool,
 }
 
 impl Shared {
@@ -128,6 +134,8 @@ pub struct LinkStatus {
     pub dialled: bool,
     /// Whether no relay is in between.
     pub direct: bool,
+    /// Whether it relays for members that nobody can dial.
+    pub relays: bool,
     /// Last round trip on the control lane, in microseconds.
     pub rtt_us: Option<u64>,
     /// Seconds since it was linked.
@@ -278,7 +286,14 @@ impl Linked {
             since: Instant::now(),
             traffic: Traffic::default(),
             path: path.into(),
+            relays: AtomicBool::new(false),
         }
+    }
+
+    /// Whether this end dialled the other without a relay: then its address leads to it.
+    pub(super) fn is_dialled_direct(&self) -> bool {
+        let path = self.path.lock().expect("nobody panics while holding it");
+        path.dialled && path.way != Way::Relayed
     }
 
     fn status(&self, node: NodeId) -> LinkStatus {
@@ -288,7 +303,8 @@ impl Linked {
         LinkStatus {
             node,
             peer_id: self.peer_id.to_string(),
-            direct: !path.address.iter().any(|part| part == libp2p::multiaddr::Protocol::P2pCircuit),
+            direct: path.way != Way::Relayed,
+            relays: self.relays.load(Ordering::Relaxed),
             address: path.address.to_string(),
             dialled: path.dialled,
             rtt_us: Some(load(&self.traffic.rtt_us)).filter(|us| *us > 0),

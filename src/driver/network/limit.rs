@@ -86,9 +86,9 @@ impl Default for Limits {
     }
 }
 
-/// Substreams that a connection may have open: two lanes each way, admission, identify, ping, and some for the moment when
-/// they overlap. Bounds unread bytes at 32 x 256 KiB a connection.
-pub(super) const SUBSTREAMS: usize = 32;
+/// Substreams that a connection may have open: two lanes each way, admission, identify, ping, some for the moment when
+/// they overlap, and one for each circuit through a relay. Bounds unread bytes at 64 x 256 KiB a connection.
+pub(super) const SUBSTREAMS: usize = 64;
 /// Inbound substreams that may be negotiating at once.
 pub(super) const NEGOTIATING: usize = 16;
 /// A connection without substreams is closed after this long.
@@ -118,3 +118,11 @@ pub(super) const QUIC_KEEP_ALIVE: Duration = Duration::from_millis(800);
 pub(super) const QUIC_STREAM: u32 = 1 << 20;
 #[cfg(feature = "quic")]
 pub(super) const QUIC_CONNECTION: u32 = 4 << 20;
+/// Members that keep a place at this relay, and how long a place is good for; it is renewed before.
+pub(super) const RELAY_PLACES: usize = 256;
+pub(super) const RELAY_PLACE: Duration = Duration::from_hours(1);
+/// Circuits through this relay, and those that one member may have: each is a substream of its connection. A circuit has as
+/// many bytes as it needs, and a year.
+pub(super) const RELAY_CIRCUITS: usize = 1024;
+pub(super) const RELAY_CIRCUITS_EACH: usize = 48;
+pub(super) const RELAY_CIRCUIT: Duration = Duration::from_hours(24 * 365);

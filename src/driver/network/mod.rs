@@ -10,6 +10,8 @@
 //! - **Liveness is ours**: TCP outlives a silent cut, and Yamux can deadlock for good when both sides saturate (rust-yamux
 //!   issue 227): who is silent on the control lane for three seconds is gone.
 //! - **One link a peer**: simultaneous dials always leave two connections; `peers` says which is kept.
+//! - **Peers that nobody can dial** keep a place at a member that relays, and are reached through it until a hole is punched.
+//!   All that belongs to it is gated (`gate`): it is for members, and strangers do not see it.
 //! - **Strangers** reach identify, ping and the admit protocol, for five seconds, sixteen at a time, at a limited rate.
 //!
 //! **Invariants.** `Linked` and `Unlinked` alternate for each peer, and frames are told only in between. Nothing here waits
@@ -22,6 +24,7 @@ mod dial;
 mod event;
 mod fault;
 mod frame;
+mod gate;
 mod handle;
 mod handler;
 mod join;
@@ -104,6 +107,8 @@ pub struct NetworkSetup {
     pub remembered: Vec<(NodeId, Vec<Address>)>,
     /// Whether to find peers on the LAN, and be found.
     pub mdns: bool,
+    /// Whether members that nobody can dial may be reached through this peer.
+    pub relay: bool,
     /// The bounds.
     pub limits: Limits,
 }
@@ -121,6 +126,7 @@ impl NetworkSetup {
             bootstrap: Vec::new(),
             remembered: Vec::new(),
             mdns: false,
+            relay: false,
             limits: Limits::default(),
         }
     }
@@ -140,9 +146,10 @@ impl Network {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(setup: NetworkSetup, events: mpsc::Sender<NetworkEvent>) -> Result<NetworkHandle, NetworkError> {
-        let NetworkSetup { admission, boot, terms, listen, announce, bootstrap, remembered, mdns, limits } = setup;
+        let NetworkSetup { admission, boot, terms, listen, announce, bootstrap, remembered, mdns, relay, limits } =
+            setup;
         admission.set_terms(terms);
-        let shared = Arc::new(Shared::new(limits.clone()));
+        let shared = Arc::new(Shared { relay, ..Shared::new(limits.clone()) });
         let mut swarm = transport::swarm(&admission.key().keypair(), &shared, mdns)?;
         listen_on(&mut swarm, &listen)?;
         let mut book = DialBook::new(limits.clone(), Rng::fork(&random(), "dial"));
@@ -155,7 +162,7 @@ impl Network {
             book.add(Key::Remembered(node), targets(addresses), now);
         }
         let assembly = Arc::new(Semaphore::new(limits.assembly_bytes.div_ceil(1024)));
-        let around = Arc::new(Surroundings { limits, admission, events, assembly });
+        let around = Arc::new(Surroundings { limits, admission, events, assembly, shared: Arc::clone(&shared) });
         let (sender, stopped) = watch::channel(false);
         let hub = Hub::new(swarm, Arc::clone(&shared), around, boot, announce, &listen, book);
         tokio::spawn(hub.run(sender));
@@ -212,6 +219,7 @@ impl Shared {
             counters: Counters::default(),
             troubles: Mutex::default(),
             best: Arc::default(),
+            relay: false,
         }
     }
 }

@@ -321,7 +321,11 @@ mod tests {
     }
 
     fn linked(peer_id: PeerId) -> Arc<Linked> {
-        let path = super::super::handle::Path { address: "/ip4/192.0.2.1/tcp/1".parse().unwrap(), dialled: true };
+        let path = super::super::handle::Path {
+            address: "/ip4/192.0.2.1/tcp/1".parse().unwrap(),
+            dialled: true,
+            way: Way::Tcp,
+        };
         Arc::new(Linked::new(peer_id, path, &super::super::limit::Limits::default()))
     }
 

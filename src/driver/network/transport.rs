@@ -18,13 +18,18 @@ use libp2p::identity::{Keypair, PeerId};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
-    Multiaddr, Swarm, connection_limits, dns, identify, mdns, memory_connection_limits, noise, ping, swarm, tcp, yamux,
+    Multiaddr, Swarm, connection_limits, dcutr, dns, identify, mdns, memory_connection_limits, noise, ping, relay,
+    swarm, tcp, yamux,
 };
 
 use super::NetworkError;
 use super::behaviour::{Behaviour, Lanes};
+use super::gate::{Gated, Gates};
 use super::handle::Shared;
-use super::limit::{IDLE, Limits, NEGOTIATING, SUBSTREAMS};
+use super::limit::{
+    IDLE, Limits, NEGOTIATING, RELAY_CIRCUIT, RELAY_CIRCUITS, RELAY_CIRCUITS_EACH, RELAY_PLACE, RELAY_PLACES,
+    SUBSTREAMS,
+};
 #[cfg(feature = "quic")]
 use super::limit::{QUIC_CONNECTION, QUIC_IDLE_MS, QUIC_KEEP_ALIVE, QUIC_STREAM};
 use super::pace::Paced;
@@ -46,14 +51,26 @@ pub(super) fn swarm(keypair: &Keypair, shared: &Arc<Shared>, mdns: bool) -> Resu
     let failed = |why: String| NetworkError::Transport { why };
     let sockets = sockets(keypair).map_err(|error| failed(error.to_string()))?;
     let named = with_names(sockets).map_err(|error| failed(error.to_string()))?;
+    let (circuits, client) = circuits(keypair).map_err(|error| failed(error.to_string()))?;
+    let all = circuits.or_transport(named).map(|either, _| either.into_inner());
     // A handshake has a deadline only through this wrapper: without it a silent client stays for ever.
-    let wires =
-        Paced::new(TransportTimeout::new(named, shared.limits.handshake_timeout).boxed(), Arc::clone(&shared.best))
-            .boxed();
+    let timed = TransportTimeout::new(all, shared.limits.handshake_timeout).boxed();
+    let wires = Paced::new(timed, Arc::clone(&shared.best)).boxed();
     let config = swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(IDLE)
         .with_max_negotiating_inbound_streams(NEGOTIATING);
-    Ok(Swarm::new(wires, behaviour(keypair, shared, mdns), keypair.public().to_peer_id(), config))
+    Ok(Swarm::new(wires, behaviour(keypair, shared, mdns, client), keypair.public().to_peer_id(), config))
+}
+
+/// Through a relay, which sees nothing but what is encrypted between both ends.
+fn circuits(keypair: &Keypair) -> Result<(Wires, relay::client::Behaviour), noise::Error> {
+    let (transport, client) = relay::client::new(keypair.public().to_peer_id());
+    let wires = transport
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(keypair)?)
+        .multiplex(substreams())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    Ok((wires.boxed(), client))
 }
 
 /// TCP with Noise and Yamux, and QUIC in a build that has it.
@@ -132,7 +149,8 @@ fn substreams() -> yamux::Config {
     config
 }
 
-fn behaviour(keypair: &Keypair, shared: &Arc<Shared>, mdns: bool) -> Behaviour {
+fn behaviour(keypair: &Keypair, shared: &Arc<Shared>, mdns: bool, client: relay::client::Behaviour) -> Behaviour {
+    let (own, gates) = (keypair.public().to_peer_id(), Gates::default());
     let identify = identify::Config::new(IDENTIFY.into(), keypair.public())
         .with_agent_version(AGENT.into())
         .with_hide_listen_addrs(true)
@@ -147,8 +165,31 @@ fn behaviour(keypair: &Keypair, shared: &Arc<Shared>, mdns: bool) -> Behaviour {
         mdns6: Toggle::from(mdns.then(|| on_lan(keypair, true)).flatten()),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping::Config::new().with_interval(PING)),
-        lanes: Lanes::new(Arc::clone(shared)),
+        relay: Toggle::from(shared.relay.then(|| Gated::new(relay(own), gates.clone()))),
+        circuits: Gated::new(client, gates.clone()),
+        punch: Gated::new(dcutr::Behaviour::new(own), gates.clone()),
+        lanes: Lanes::new(Arc::clone(shared), gates),
     }
+}
+
+/// For members, who may use it for as long and as much as they need: with the library's limits, two minutes and 128 KiB, a
+/// mesh could not work.
+fn relay(own: PeerId) -> relay::Behaviour {
+    let config = relay::Config {
+        max_reservations: RELAY_PLACES,
+        max_reservations_per_peer: 2,
+        reservation_duration: RELAY_PLACE,
+        // Whoever reaches the relay is a member, and restarts of many come at once.
+        reservation_rate_limiters: Vec::new(),
+        max_circuits: RELAY_CIRCUITS,
+        max_circuits_per_peer: RELAY_CIRCUITS_EACH,
+        max_circuit_duration: RELAY_CIRCUIT,
+        max_circuit_bytes: 0,
+        circuit_src_rate_limiters: Vec::new(),
+    };
+    let mut relay = relay::Behaviour::new(own, config);
+    relay.set_status(Some(relay::Status::Enable));
+    relay
 }
 
 fn connection_limits(limits: &Limits) -> connection_limits::ConnectionLimits {

@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use super::event::NetworkEvent;
 use super::fault::Fault;
 use super::frame;
-use super::handle::Linked;
+use super::handle::{Linked, Shared};
 use super::limit::Limits;
 use super::window::Window;
 use crate::driver::admission::{Admission, Member, PublicKey, Refusal};
@@ -101,6 +101,7 @@ pub(super) struct Surroundings {
     pub(super) events: mpsc::Sender<NetworkEvent>,
     /// Memory for incomplete sync frames, in KiB.
     pub(super) assembly: Arc<Semaphore>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// The connection is in use: both lanes are written.
@@ -147,6 +148,7 @@ impl Session {
         let origin = Instant::now();
         let window = Window::new(origin);
         linked.traffic.window.store(window.size(), Ordering::Relaxed);
+        let relays = around.shared.relay.then(|| (frame::RELAYS, Bytes::new()));
         Self {
             peer,
             key,
@@ -156,7 +158,7 @@ impl Session {
             mode: AtomicU8::new(ACTIVE),
             signals: Mutex::new(Signals {
                 pong: None,
-                frames: VecDeque::new(),
+                frames: relays.into_iter().collect(),
                 goodbye: None,
                 consumed: 0,
                 acknowledged: 0,

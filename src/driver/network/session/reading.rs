@@ -81,6 +81,10 @@ impl Session {
                 let heard = self.around.admission.hear_of_issuers(&certificates);
                 heard.map_err(|_| Fault::Malformed { lane: Lane::Control, kind: frame::ISSUERS })?;
             }
+            Control::Relays => {
+                self.linked.relays.store(true, Ordering::Release);
+                self.around.shared.wake.notify_one();
+            }
             Control::Goodbye(why) => return Err(End::Goodbye(why)),
         }
         Ok(())

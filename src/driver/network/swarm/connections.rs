@@ -75,7 +75,7 @@ impl Hub {
     pub(super) fn on_open(&mut self, connection: ConnectionId) {
         let Some((node, opening)) = self.peers.open(connection) else { return };
         let Some(handle) = self.handles.get(&connection) else { return };
-        let path = Path { address: handle.address.clone(), dialled: handle.dialled };
+        let path = Path { address: handle.address.clone(), dialled: handle.dialled, way: handle.way };
         let (linked, retired) = match opening {
             Opening::First => return self.begin_link(connection, node),
             Opening::Waits => return,
@@ -95,7 +95,7 @@ impl Hub {
 
     pub(super) fn begin_link(&mut self, connection: ConnectionId, node: NodeId) {
         let Some(handle) = self.handles.get(&connection) else { return };
-        let path = Path { address: handle.address.clone(), dialled: handle.dialled };
+        let path = Path { address: handle.address.clone(), dialled: handle.dialled, way: handle.way };
         let linked = Arc::new(Linked::new(handle.peer_id, path, &self.shared.limits));
         self.peers.set_linked(connection, Arc::clone(&linked));
         self.shared.peers.write().expect("nobody panics while holding it").insert(node, Arc::clone(&linked));
@@ -106,6 +106,7 @@ impl Hub {
     }
 
     pub(super) fn end_link(&mut self, node: NodeId, why: &Arc<str>) {
+        self.leave_place(node);
         self.shared.peers.write().expect("nobody panics while holding it").remove(&node);
         self.tell(NetworkEvent::Unlinked { peer: node, why: Arc::clone(why) });
     }

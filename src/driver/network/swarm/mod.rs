@@ -2,6 +2,7 @@
 
 mod connections;
 mod dialling;
+mod relaying;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use super::way::Way;
 use crate::driver::admission::Admission;
 use crate::types::{Address, Boot, NodeId};
 pub(super) use dialling::{explain, innermost};
+use relaying::Places;
 
 /// How often tickets are looked at.
 const RENEWAL: Duration = Duration::from_secs(60);
@@ -90,6 +92,7 @@ pub(super) struct Hub {
     out: VecDeque<Out>,
     /// Why a link ended whose retired connections are still to end.
     ending: BTreeMap<NodeId, Arc<str>>,
+    places: Places,
     attempts: u64,
     stop_at: Option<Instant>,
 }
@@ -119,6 +122,7 @@ impl Hub {
             reports: mpsc::channel(64),
             out: VecDeque::new(),
             ending: BTreeMap::new(),
+            places: Places::default(),
             attempts: 0,
             stop_at: None,
         }
@@ -130,6 +134,7 @@ impl Hub {
         let mut occasions = Occasions::of(&self.around.admission);
         while self.flush() && !(self.stop_at.is_some() && self.handles.is_empty() && self.out.is_empty()) {
             self.dial_due();
+            self.take_places();
             if !self.step(&mut occasions).await {
                 break;
             }
@@ -142,14 +147,20 @@ impl Hub {
 
     /// Waits for whatever comes first; `false` when it is over.
     async fn step(&mut self, occasions: &mut Occasions) -> bool {
-        let deadline = if self.stop_at.is_some() { self.stop_at } else { self.book.deadline() };
+        let deadline = match self.stop_at {
+            Some(at) => Some(at),
+            None => [self.book.deadline(), self.places.deadline()].into_iter().flatten().min(),
+        };
         let shared = Arc::clone(&self.shared);
         let around = Arc::clone(&self.around);
         tokio::select! {
             event = self.swarm.select_next_some() => self.on_swarm_event(event),
             Some(report) = self.reports.1.recv() => self.on_report(report),
             Some(ended) = self.tasks.join_next() => self.on_task_ended(ended),
-            () = shared.wake.notified() => self.on_wishes(),
+            () = shared.wake.notified() => {
+                self.on_wishes();
+                self.seek_places();
+            }
             permit = around.events.reserve(), if !self.out.is_empty() => return permit.is_ok(),
             // None of them ends: we hold the admission ourselves.
             Ok(()) = occasions.revoked.changed() => self.on_revoked(),
@@ -219,11 +230,17 @@ impl Hub {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Lanes(opened)) => self.on_opened(opened),
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(event) | BehaviourEvent::Mdns6(event)) => self.on_lan(event),
-            SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                self.places.given(listener_id);
+                self.on_listening(address);
+            }
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_listener_closed(&address),
-            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
-                if let Err(error) = reason {
-                    tracing::error!(%error, "a listener closed");
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                let was_place = self.places.lost(listener_id, Instant::now());
+                match reason {
+                    Err(error) if was_place => tracing::debug!(error = innermost(&error), "no place at a relay"),
+                    Err(error) => tracing::error!(%error, "a listener closed"),
+                    Ok(()) => {}
                 }
                 for address in addresses {
                     self.on_listener_closed(&address);
@@ -264,7 +281,8 @@ impl Hub {
 
     fn on_listening(&mut self, address: Multiaddr) {
         let own = *self.swarm.local_peer_id();
-        let shown = self.announce.is_empty() && (self.loopback_only || is_reachable(&address));
+        let relayed = Way::of(&address) == Way::Relayed;
+        let shown = self.announce.is_empty() && (relayed || self.loopback_only || is_reachable(&address));
         self.listening.insert(address.clone());
         self.publish();
         if let Some(address) = as_address(&address, own) {
@@ -292,15 +310,22 @@ impl Hub {
         }
     }
 
-    /// Invites name the addresses that others are told.
-    fn publish(&self) {
-        let addresses = if self.announce.is_empty() {
-            let shown = self.listening.iter().filter(|address| self.loopback_only || is_reachable(address));
-            shown.cloned().collect()
+    /// Invites name the addresses that others are told, and so does a relay. Who holds an invite is no member yet, and no
+    /// relay lets it through.
+    fn publish(&mut self) {
+        let addresses: Vec<Multiaddr> = if self.announce.is_empty() {
+            let direct = self.listening.iter().filter(|address| Way::of(address) != Way::Relayed);
+            direct.filter(|address| self.loopback_only || is_reachable(address)).cloned().collect()
         } else {
-            self.announce.iter().cloned().collect()
+            self.announce.clone()
         };
-        self.around.admission.set_addresses(addresses);
+        if self.shared.relay {
+            let gone: Vec<_> =
+                self.swarm.external_addresses().filter(|old| !addresses.contains(old)).cloned().collect();
+            gone.iter().for_each(|address| self.swarm.remove_external_address(address));
+            addresses.iter().for_each(|address| self.swarm.add_external_address(address.clone()));
+        }
+        self.around.admission.set_addresses(addresses.into_iter().collect());
     }
 
     fn on_lan(&mut self, event: mdns::Event) {
