@@ -10,6 +10,7 @@ mod proxy;
 #[cfg(feature = "quic")]
 mod quic;
 mod soak;
+mod tickets;
 
 use std::time::{Duration, Instant};
 

@@ -51,6 +51,10 @@ pub struct Limits {
     pub backoff_reset: Duration,
     /// Pause after a peer refused us, or we it: neither will change its mind soon.
     pub refused_pause: Duration,
+    /// How often this peer looks whether its ticket is due for renewal.
+    pub renewal_look: Duration,
+    /// Shortest time between two tickets that one peer gets here over one link: each costs three signatures.
+    pub renewal_pause: Duration,
     /// Bytes of memory of this process above which no connection is made; 80 % of the machine's when not set.
     pub memory_bytes: Option<usize>,
 }
@@ -81,6 +85,8 @@ impl Default for Limits {
             backoff_cap: Duration::from_secs(30),
             backoff_reset: Duration::from_secs(10),
             refused_pause: Duration::from_secs(600),
+            renewal_look: Duration::from_secs(60),
+            renewal_pause: Duration::from_secs(10),
             memory_bytes: None,
         }
     }

@@ -33,8 +33,6 @@ use crate::types::{Lane, NodeId};
 const BUSY_PING: Duration = Duration::from_millis(200);
 /// How long what is on its way may arrive after the end was heard of on one lane.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// Shortest time between two tickets for one peer.
-const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 /// Revocations in one frame: about 20 KB.
 const REVOCATIONS: usize = 64;
 

@@ -15,7 +15,7 @@ use super::super::event::NetworkEvent;
 use super::super::fault::Fault;
 use super::super::frame::{self, Assembly, Control, Piece};
 use super::super::limit::CHUNK;
-use super::{End, RENEWAL_PAUSE, Session, millis};
+use super::{End, Session, millis};
 use crate::driver::admission::{AdmissionError, Credential, IssuerCertificate, Refusal, Revocation};
 use crate::types::Lane;
 
@@ -92,7 +92,7 @@ impl Session {
 
     pub(super) fn may_renew(&self) -> bool {
         let mut signals = self.signals();
-        let may = signals.renewed_at.is_none_or(|at| at.elapsed() >= RENEWAL_PAUSE);
+        let may = signals.renewed_at.is_none_or(|at| at.elapsed() >= self.around.limits.renewal_pause);
         if may {
             signals.renewed_at = Some(Instant::now());
         }
@@ -134,8 +134,8 @@ impl Session {
     pub(super) async fn on_revoked(&self, bytes: &[u8]) -> Result<(), End> {
         let entries = decode::<Vec<Revocation>>(bytes, frame::REVOKED)?;
         let admission = self.around.admission.clone();
-        let merged = tokio::task::spawn_blocking(move || admission.merge_revocations(entries)).await;
-        match merged.expect("merging does not panic") {
+        let Some(merged) = admit::aside(move || admission.merge_revocations(entries)).await else { return Ok(()) };
+        match merged {
             Ok(new) if new.is_empty() => {}
             Ok(new) => tracing::info!(peer = %self.peer, count = new.len(), "learned revocations"),
             Err(AdmissionError::Refused(Refusal::Full)) => tracing::warn!("the set of revocations is full"),

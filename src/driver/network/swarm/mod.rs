@@ -31,8 +31,6 @@ use crate::types::{Address, Boot, NodeId};
 pub(super) use dialling::{explain, innermost};
 use relaying::Places;
 
-/// How often tickets are looked at.
-const RENEWAL: Duration = Duration::from_secs(60);
 /// Of two peers that find each other on the LAN at once, the higher waits this long: most double dials are avoided.
 const POLITENESS: Duration = Duration::from_millis(300);
 /// No stop takes longer, whatever was asked.
@@ -61,8 +59,8 @@ struct Occasions {
 }
 
 impl Occasions {
-    fn of(admission: &Admission) -> Self {
-        let mut renewal = interval(RENEWAL);
+    fn of(admission: &Admission, look: Duration) -> Self {
+        let mut renewal = interval(look);
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (revoked, issuers) = (admission.watch_revoked(), admission.watch_issuers());
         Self { renewal, revoked, issuers, wanted: admission.watch_wanted() }
@@ -131,7 +129,7 @@ impl Hub {
     /// Runs until the network is told to stop or nobody listens any more.
     pub(super) async fn run(mut self, stopped: watch::Sender<bool>) {
         self.announce();
-        let mut occasions = Occasions::of(&self.around.admission);
+        let mut occasions = Occasions::of(&self.around.admission, self.shared.limits.renewal_look);
         while self.flush() && !(self.stop_at.is_some() && self.handles.is_empty() && self.out.is_empty()) {
             self.dial_due();
             self.take_places();
