@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, reason = "a test with real time")]
 
 mod addresses;
+mod floods;
 mod harness;
 mod issuers;
 mod measures;

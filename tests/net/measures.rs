@@ -14,7 +14,7 @@ use crate::harness::{Peer, pair};
 const ROUNDS: usize = 5_000;
 
 /// Median, 90th and 99th of a hundred.
-fn shown(mut times: Vec<Duration>) -> String {
+pub(crate) fn shown(mut times: Vec<Duration>) -> String {
     times.sort();
     let at = |percent: usize| times[(times.len() - 1) * percent / 100];
     format!("p50 {:?}, p90 {:?}, p99 {:?}", at(50), at(90), at(99))

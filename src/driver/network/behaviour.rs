@@ -44,7 +44,7 @@ pub(super) struct Behaviour {
 
 /// Why a connection was not accepted.
 #[derive(Debug, thiserror::Error)]
-enum Denied {
+pub(super) enum Denied {
     #[error("too many handshakes from this address")]
     Rate,
 }

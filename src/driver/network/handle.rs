@@ -50,6 +50,8 @@ pub(super) struct Traffic {
     pub(super) rtt_us: AtomicU64,
     /// Unacknowledged sync bytes allowed.
     pub(super) window: AtomicU64,
+    /// How long the peer was not read because it sent too much, in microseconds.
+    pub(super) held_back_us: AtomicU64,
 }
 
 /// Events of the whole network, counted since its start.
@@ -61,6 +63,8 @@ pub(super) struct Counters {
     pub(super) duplicates: AtomicU64,
     pub(super) events_lost: AtomicU64,
     pub(super) unsent: AtomicU64,
+    pub(super) floods: AtomicU64,
+    pub(super) denied: AtomicU64,
 }
 
 /// What the handle wants the swarm's task to do; bounded by the number of peers, since wishes for one peer merge.
@@ -158,6 +162,8 @@ pub struct LinkStatus {
     pub sync_dropped: u64,
     /// Unacknowledged sync bytes that the link allows at the moment.
     pub window_bytes: u64,
+    /// For how long the peer was not read because it sent more than it may, in milliseconds.
+    pub held_back_ms: u64,
 }
 
 /// Totals of the network since its start.
@@ -175,6 +181,10 @@ pub struct Totals {
     pub events_lost: u64,
     /// Frames for peers without a link.
     pub unsent: u64,
+    /// Of the faults: links closed because the peer sent more than it may and did not stop.
+    pub floods: u64,
+    /// Connections that were not accepted because there were too many, or too little memory.
+    pub denied: u64,
 }
 
 impl NetworkHandle {
@@ -268,6 +278,8 @@ impl NetworkView {
             duplicates: load(&counters.duplicates),
             events_lost: load(&counters.events_lost),
             unsent: load(&counters.unsent),
+            floods: load(&counters.floods),
+            denied: load(&counters.denied),
         }
     }
 
@@ -318,6 +330,7 @@ impl Linked {
             control_dropped: load(&self.outbox.control_dropped),
             sync_dropped: load(&self.outbox.sync_dropped),
             window_bytes: load(&self.traffic.window),
+            held_back_ms: load(&self.traffic.held_back_us) / 1_000,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::meter::Rate;
+
 /// What may be tuned. The defaults are for a box with 512 MB at the edge of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
@@ -37,6 +39,17 @@ pub struct Limits {
     pub control_queue: usize,
     /// Bytes of sync frames waiting for one peer; beyond, new ones are dropped. One frame is always taken.
     pub sync_queue_bytes: usize,
+    /// Frames that one peer may send on the control lane: far more than an honest one has to say.
+    pub control_frames: Rate,
+    /// Bytes that one peer may send on the control lane.
+    pub control_bytes: Rate,
+    /// Pieces of sync frames that one peer may send.
+    pub sync_pieces: Rate,
+    /// Bytes that one peer may send on the sync lane.
+    pub sync_bytes: Rate,
+    /// Who sends faster than this peer reads on the control lane for so long without a pause is shown out. Until then, and on
+    /// the sync lane for ever, it is only read more slowly.
+    pub flood: Duration,
     /// Bytes of incomplete sync frames of all peers together; beyond, peers wait.
     pub assembly_bytes: usize,
     /// Addresses and peers that this peer tries on its own account.
@@ -78,6 +91,11 @@ impl Default for Limits {
             assembly_stall: Duration::from_secs(30),
             control_queue: 512,
             sync_queue_bytes: 8 << 20,
+            control_frames: Rate { per_second: 20_000, burst: 40_000 },
+            control_bytes: Rate { per_second: 32 << 20, burst: 64 << 20 },
+            sync_pieces: Rate { per_second: 50_000, burst: 100_000 },
+            sync_bytes: Rate { per_second: 512 << 20, burst: 512 << 20 },
+            flood: Duration::from_secs(10),
             assembly_bytes: 64 << 20,
             candidates: 256,
             dials: 8,

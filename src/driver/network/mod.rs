@@ -30,6 +30,7 @@ mod handler;
 mod join;
 mod limit;
 mod link;
+mod meter;
 mod outbox;
 mod pace;
 mod peers;
@@ -53,6 +54,7 @@ pub use fault::Fault;
 pub use handle::{LinkStatus, NetworkHandle, NetworkView, Totals};
 pub use join::{JoinError, join, rejoin};
 pub use limit::Limits;
+pub use meter::Rate;
 pub use trouble::NotLinked;
 
 use super::admission::Admission;

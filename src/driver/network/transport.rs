@@ -74,7 +74,7 @@ fn circuits(keypair: &Keypair) -> Result<(Wires, relay::client::Behaviour), nois
 }
 
 /// TCP with Noise and Yamux, and QUIC in a build that has it.
-fn sockets(keypair: &Keypair) -> Result<Wires, noise::Error> {
+pub(super) fn sockets(keypair: &Keypair) -> Result<Wires, noise::Error> {
     let tcp = tcp::tokio::Transport::new(tcp::Config::default())
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(keypair)?)

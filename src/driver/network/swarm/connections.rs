@@ -159,6 +159,8 @@ impl Hub {
             End::Fault(fault) => {
                 self.note_failure(connection, handle, None, &fault.to_string());
                 self.shared.counters.faults.fetch_add(1, Ordering::Relaxed);
+                let flood = u64::from(matches!(fault, Fault::Flood { .. }));
+                self.shared.counters.floods.fetch_add(flood, Ordering::Relaxed);
                 if let Some(peer) = self.peers.node_of(connection) {
                     self.tell(NetworkEvent::Fault { peer, fault: fault.clone() });
                 }

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use libp2p::multiaddr::Protocol;
-use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::swarm::{ConnectionId, ListenError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, mdns};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 
-use super::behaviour::{Behaviour, BehaviourEvent, Opened};
+use super::behaviour::{Behaviour, BehaviourEvent, Denied, Opened};
 use super::dial::{DialBook, Failed, Key, targets};
 use super::event::NetworkEvent;
 use super::handle::{Linked, Shared};
@@ -250,6 +250,12 @@ impl Hub {
             }
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(address = %send_back_addr, %error, "a connection was not accepted");
+                // What the rate of an address turns away is counted there.
+                if let ListenError::Denied { cause } = error
+                    && cause.downcast::<Denied>().is_err()
+                {
+                    self.shared.counters.denied.fetch_add(1, Ordering::Relaxed);
+                }
             }
             // The ends of connections are told by their tasks; identify and ping serve others; the rest are details.
             _ => {}

@@ -19,6 +19,8 @@ use crate::driver::admission::message::{Answer, Request};
 use crate::driver::admission::{PublicKey, Refusal};
 use crate::types::Lane;
 
+mod floods;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A peer under attack.
