@@ -7,6 +7,7 @@
 mod agreement;
 mod durability;
 mod harness;
+mod interop;
 mod issuers;
 mod lab;
 mod lan;
