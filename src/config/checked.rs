@@ -72,6 +72,8 @@ pub struct Network {
     pub dial_via: Vec<(Address, Address)>,
     /// Whether peers are looked for by multicast.
     pub mdns: bool,
+    /// Whether members that nobody can dial may be reached through this peer.
+    pub relay: bool,
 }
 
 /// The local HTTP interface.
@@ -170,9 +172,16 @@ impl Values {
             join: self.texts("network.join").to_vec(),
             dial_via: self.dial_via()?,
             mdns: self.switch("network.mdns"),
+            relay: self.switch("network.relay"),
         };
         if network.listen.is_empty() {
             return Err(self.refused("network.listen", "a peer that listens nowhere cannot be in a mesh"));
+        }
+        // What begins otherwise may be an invite, which only the driver can read.
+        if let Some((text, why)) =
+            network.join.iter().filter(|text| text.starts_with('/')).find_map(|text| Some((text, address(text).err()?)))
+        {
+            return Err(self.refused("network.join", &format!("{text:?}: {why}")));
         }
         Ok(network)
     }
@@ -451,6 +460,9 @@ pub fn address(text: &str) -> Result<Address, String> {
             _ => return Err("expected a multiaddr, such as /ip4/192.0.2.1/tcp/4747, or host:port".into()),
         }
     };
+    if !cfg!(feature = "quic") && multiaddr.split('/').any(|part| part == "quic-v1") {
+        return Err("QUIC is not in this build: it needs the cargo feature `quic`".into());
+    }
     Address::parse(&multiaddr).map_err(|error| error.to_string())
 }
 

@@ -112,6 +112,12 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("network.mdns", Kind::Switch, "false", "Find peers of the same mesh on the local network by multicast."),
     key(
+        "network.relay",
+        Kind::Switch,
+        "false",
+        "Members behind NAT may be reached through this peer. For one that all others can dial; what passes is encrypted.",
+    ),
+    key(
         "api.listen",
         Kind::Text,
         r#""127.0.0.1:4748""#,

@@ -125,6 +125,23 @@ fn wrong_values_are_refused_with_their_place() {
     assert!(words(of_file("[node]\nname = 'a'\nname = 'b'\n")).starts_with("mesh.toml:3:1: "));
 }
 
+/// In a build without QUIC such an address cannot be used, which is told before a peer is started.
+#[test]
+fn quic_addresses_are_taken_where_quic_is_built_in() {
+    const QUIC: &str = "/ip4/192.0.2.1/udp/4747/quic-v1";
+    let entries = ["listen", "announce", "join"].map(|key| (key, QUIC.to_owned()));
+    for (key, entry) in entries.into_iter().chain([("dial-via", format!("{QUIC} -> 127.0.0.1:2"))]) {
+        let given = of_file(&format!("[network]\n{key} = ['{entry}']\n"));
+        if cfg!(feature = "quic") {
+            assert!(given.is_ok(), "{key}: {}", words(given));
+        } else {
+            let told = words(given);
+            let place = format!("mesh.toml:2: `network.{key}` = [\"{entry}\"]: \"{entry}\": QUIC is not in this build");
+            assert!(told.starts_with(&place), "{told}");
+        }
+    }
+}
+
 #[test]
 fn addresses_that_are_dialled_elsewhere_come_in_pairs() {
     let config = of_file("[network]\ndial-via = ['/ip4/192.0.2.1/tcp/1 -> 127.0.0.1:2']\n").unwrap();

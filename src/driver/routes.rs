@@ -26,6 +26,7 @@ pub(super) struct Routes {
     invites: Vec<Invite>,
     dial_via: Vec<(Multiaddr, Multiaddr)>,
     mdns: bool,
+    relay: bool,
 }
 
 impl Routes {
@@ -56,6 +57,7 @@ impl Routes {
             invites,
             dial_via: network.dial_via.iter().map(pair).collect::<Result<_, StartError>>()?,
             mdns: network.mdns,
+            relay: network.relay,
         })
     }
 
@@ -99,6 +101,7 @@ impl Routes {
                 .collect(),
             remembered: known.collect(),
             mdns: self.mdns,
+            relay: self.relay,
             ..NetworkSetup::new(admission, boot)
         }
     }

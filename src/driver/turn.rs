@@ -36,6 +36,9 @@ const FLUSH_MAX: Duration = Duration::from_secs(2);
 /// How long disk and workers may take to finish what they are at; a worker in a long merge is left behind.
 const FINISH_MAX: Duration = Duration::from_secs(5);
 
+/// Addresses through relays that others are told.
+const CIRCUITS_TOLD: usize = 2;
+
 /// When there is no deadline, the loop still turns this often: it costs nothing and bounds what a lost wake-up could do.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
@@ -200,7 +203,7 @@ impl Turn {
         let all = self.open.addresses.iter().map(|(address, _)| address.clone());
         self.facts.set_listening(all.collect());
         let told = self.open.addresses.iter().filter(|(_, advertise)| *advertise);
-        Input::Listening { addresses: told.map(|(address, _)| address.clone()).collect() }
+        Input::Listening { addresses: best_first(told.map(|(address, _)| address.clone()).collect()) }
     }
 
     fn perform_all(&mut self) {
@@ -258,6 +261,15 @@ impl Turn {
         facts.set_stop(why);
         phase.send_replace(Phase::Stopped);
     }
+}
+
+/// There is no room for all in what members are told of each other: one for neighbours, then those that lead here from
+/// anywhere through a relay, then the others.
+fn best_first(mut addresses: Vec<Address>) -> Vec<Address> {
+    let relayed = |address: &Address| address.as_str().contains("/p2p-circuit");
+    let first = addresses.iter().position(|address| !relayed(address)).map(|at| addresses.remove(at));
+    let (circuits, rest): (Vec<Address>, Vec<Address>) = addresses.into_iter().partition(relayed);
+    first.into_iter().chain(circuits.into_iter().take(CIRCUITS_TOLD)).chain(rest).collect()
 }
 
 /// Until it is told to stop, or nobody is left who could tell.

@@ -1,5 +1,6 @@
 //! Peers without documents: admission and network, on loopback sockets of one process.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +15,19 @@ use tokio::time::timeout;
 
 /// No test waits longer for one thing.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+thread_local! {
+    /// Where the peers of this thread's test listen if they do not say.
+    static LISTEN: Cell<&'static str> = const { Cell::new("/ip4/127.0.0.1/tcp/0") };
+}
+
+/// Runs a test with peers that listen elsewhere.
+#[cfg(feature = "quic")]
+pub(crate) fn listening(at: &'static str, test: fn()) {
+    let before = LISTEN.replace(at);
+    test();
+    LISTEN.set(before);
+}
 
 /// A peer with its data directory.
 pub(crate) struct Peer {
@@ -45,7 +59,7 @@ impl Peer {
 
     pub(crate) async fn start(dir: TempDir, admission: Admission, change: impl FnOnce(&mut NetworkSetup)) -> Self {
         let mut setup = NetworkSetup::new(admission.clone(), Boot::new(1));
-        setup.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+        setup.listen = vec![LISTEN.get().parse().unwrap()];
         change(&mut setup);
         let (sender, mut events) = mpsc::channel(1024);
         let network = Network::start(setup, sender).unwrap();
@@ -78,6 +92,16 @@ impl Peer {
                 return picked;
             }
         }
+    }
+
+    /// The next further address that it listens on.
+    #[cfg(feature = "quic")]
+    pub(crate) async fn next_address(&mut self) -> Address {
+        self.until(|event| match event {
+            NetworkEvent::Listening { address, .. } => Some(address.clone()),
+            _ => None,
+        })
+        .await
     }
 
     pub(crate) async fn linked(&mut self, with: NodeId) {

@@ -73,7 +73,7 @@ async fn refused(peer: &mut Peer) -> String {
 }
 
 #[tokio::test]
-async fn the_founder_is_gone_for_good_and_a_second_issuer_keeps_the_mesh_together() {
+pub(crate) async fn the_founder_is_gone_for_good_and_a_second_issuer_keeps_the_mesh_together() {
     let mut mesh = Mesh::found().await;
     let founder = std::mem::replace(&mut mesh.founder, Peer::founder().await);
     let (second, third) = (mesh.join(&founder).await, mesh.join(&founder).await);
@@ -103,7 +103,7 @@ async fn the_founder_is_gone_for_good_and_a_second_issuer_keeps_the_mesh_togethe
 }
 
 #[tokio::test]
-async fn a_new_issuer_is_known_at_once_and_renews_where_it_is_asked() {
+pub(crate) async fn a_new_issuer_is_known_at_once_and_renews_where_it_is_asked() {
     let mut mesh = Mesh::found().await;
     let mut founder = std::mem::replace(&mut mesh.founder, Peer::founder().await);
     let (mut second, mut third) = (mesh.join(&founder).await, mesh.join(&founder).await);
@@ -125,7 +125,7 @@ async fn a_new_issuer_is_known_at_once_and_renews_where_it_is_asked() {
 }
 
 #[tokio::test]
-async fn a_revoked_issuers_members_are_out_until_another_issuer_invites_them() {
+pub(crate) async fn a_revoked_issuers_members_are_out_until_another_issuer_invites_them() {
     let mut mesh = Mesh::found().await;
     let mut founder = std::mem::replace(&mut mesh.founder, Peer::founder().await);
     let mut stolen = mesh.join(&founder).await;

@@ -3,11 +3,15 @@
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, reason = "a test with real time")]
 
 mod addresses;
+mod floods;
 mod harness;
 mod issuers;
 mod measures;
 mod proxy;
+#[cfg(feature = "quic")]
+mod quic;
 mod soak;
+mod tickets;
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
 use harness::{PATIENCE, Peer, pair, terms};
-use proxy::{Proxy, Slow, socket};
+use proxy::{Proxy, Slow};
 
 #[tokio::test]
 async fn frames_cross_both_lanes_whole_and_in_order() {
@@ -266,11 +270,11 @@ async fn bootstrap_addresses_are_tried_until_somebody_is_there() {
     let admission = a.admit(dir.path()).await;
     let (a_dir, a_admission) = (a.dir, a.admission);
     a.network.shutdown(PATIENCE).await;
-    let at = socket(&address);
-    let bootstrap = format!("/ip4/127.0.0.1/tcp/{}", at.port()).parse().unwrap();
+    let at = address.as_str().split("/p2p/").next().unwrap();
+    let bootstrap = at.parse().unwrap();
     let mut b = Peer::start(dir, admission, |setup| setup.bootstrap = vec![bootstrap]).await;
     sleep(Duration::from_millis(700)).await;
-    let listen = format!("/ip4/127.0.0.1/tcp/{}", at.port()).parse().unwrap();
+    let listen = at.parse().unwrap();
     let mut a = Peer::start(a_dir, a_admission, |setup| setup.listen = vec![listen]).await;
     b.linked(a.node()).await;
     a.linked(b.node()).await;

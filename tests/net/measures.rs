@@ -14,7 +14,7 @@ use crate::harness::{Peer, pair};
 const ROUNDS: usize = 5_000;
 
 /// Median, 90th and 99th of a hundred.
-fn shown(mut times: Vec<Duration>) -> String {
+pub(crate) fn shown(mut times: Vec<Duration>) -> String {
     times.sort();
     let at = |percent: usize| times[(times.len() - 1) * percent / 100];
     format!("p50 {:?}, p90 {:?}, p99 {:?}", at(50), at(90), at(99))
@@ -23,7 +23,7 @@ fn shown(mut times: Vec<Duration>) -> String {
 /// All on one thread, so that no other has to be woken: what the code itself takes.
 #[tokio::test]
 #[ignore = "prints figures"]
-async fn a_round_trip_on_the_control_lane_on_one_thread() {
+pub(crate) async fn a_round_trip_on_the_control_lane_on_one_thread() {
     round_trips().await;
 }
 
@@ -76,7 +76,7 @@ async fn round_trips() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "prints figures"]
-async fn from_dial_to_link() {
+pub(crate) async fn from_dial_to_link() {
     let mut a = Peer::founder().await;
     let mut b = Peer::joiner(&a).await;
     let mut times = Vec::new();

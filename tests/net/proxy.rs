@@ -68,7 +68,7 @@ impl Proxy {
     }
 }
 
-pub(crate) fn socket(address: &Address) -> SocketAddr {
+fn socket(address: &Address) -> SocketAddr {
     let mut parts = address.as_str().split('/').skip(1);
     let (Some("ip4"), Some(ip), Some("tcp"), Some(port)) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {

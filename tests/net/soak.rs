@@ -18,6 +18,8 @@ use tokio::time::sleep;
 use crate::harness::{PATIENCE, Peer};
 use crate::proxy::Proxy;
 
+/// For how many seconds the longest test runs, if not for ten minutes.
+const SECONDS: &str = "OXIGDAL_HA_TEST_BULK_S";
 /// Set for the run inside the namespace: for how many seconds.
 const INSIDE: &str = "OXIGDAL_HA_TEST_SOAK_S";
 /// Socket buffers of 8 KiB at most, which the kernel doubles for its own accounts.
@@ -158,4 +160,50 @@ async fn flood(a: Peer, b: Peer, to_a: Address, span: Duration, links: u64) {
         );
     }
     readers.iter().for_each(JoinHandle::abort);
+}
+
+#[test]
+#[ignore = "takes ten minutes of both cores"]
+fn bulk_both_ways_for_ten_minutes() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let seconds = std::env::var(SECONDS).map_or(600, |seconds| seconds.parse().unwrap());
+    runtime.block_on(async {
+        let a = Peer::founder().await;
+        let b = Peer::joiner(&a).await;
+        let to_a = a.address.clone();
+        flood(a, b, to_a, Duration::from_secs(seconds), 1).await;
+    });
+}
+
+/// Private memory of this process, in kB.
+fn memory() -> i64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test]
+#[ignore = "takes minutes; alone in its process, since it measures the memory of the whole"]
+async fn ten_thousand_reconnects_leave_no_memory_behind() {
+    let mut a = Peer::founder().await;
+    let mut b = Peer::joiner(&a).await;
+    let mut after_warm_up = 0;
+    for round in 0..=11_000 {
+        if round % 1_000 == 0 {
+            println!("after {round} reconnects: {} kB", memory());
+        }
+        if round == 1_000 {
+            after_warm_up = memory();
+        }
+        b.dial(&a);
+        a.linked(b.node()).await;
+        b.linked(a.node()).await;
+        let (closes, waits) = if round % 2 == 0 { (&mut a, &mut b) } else { (&mut b, &mut a) };
+        closes.network.close(waits.node(), "again".into());
+        closes.unlinked(waits.node()).await;
+        waits.unlinked(closes.node()).await;
+    }
+    let grown = memory() - after_warm_up;
+    println!("10,000 reconnects after the first 1,000: {grown} kB");
+    assert!(grown <= 300, "{grown} kB");
 }

@@ -7,9 +7,11 @@
 mod agreement;
 mod durability;
 mod harness;
+mod interop;
 mod issuers;
 mod lab;
 mod lan;
 mod measures;
 mod namespaces;
+mod nat;
 mod streams;

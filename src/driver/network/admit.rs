@@ -87,13 +87,24 @@ async fn ask_as_member(stream: &mut Stream, admission: &Admission, request: &Req
     match ask(stream, request, REQUEST_MAX).await {
         Err(AdmitError::RefusedByPeer(why, proof)) => {
             let admission = admission.clone();
-            let learned = tokio::task::spawn_blocking(move || admission.merge_revocations(proof)).await;
-            if let Err(error) = learned.expect("merging does not panic") {
+            let learned = aside(move || admission.merge_revocations(proof)).await;
+            if let Some(Err(error)) = learned {
                 tracing::warn!(%error, "what a peer gave as the reason of its refusal was not taken in");
             }
             Err(AdmitError::RefusedByPeer(why, Vec::new()))
         }
         asked => asked,
+    }
+}
+
+/// Work that may wait for the disk, off the threads that serve heartbeats. `None`: the runtime stops, and it was not begun.
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Some(done),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => None,
+        },
     }
 }
 
@@ -148,10 +159,10 @@ fn agreed(admission: &Admission, admitted: Admitted) -> Result<Admitted, AdmitEr
 
 pub(super) async fn accept_renewal(admission: &Admission, credential: Credential) {
     let admission = admission.clone();
-    let accepted = tokio::task::spawn_blocking(move || admission.accept_renewal(credential)).await;
-    match accepted.expect("accepting a ticket does not panic") {
-        Ok(()) => tracing::info!("the admission ticket was renewed"),
-        Err(error) => tracing::warn!(%error, "a renewed ticket was not accepted"),
+    match aside(move || admission.accept_renewal(credential)).await {
+        None => {}
+        Some(Ok(())) => tracing::info!("the admission ticket was renewed"),
+        Some(Err(error)) => tracing::warn!(%error, "a renewed ticket was not accepted"),
     }
 }
 
@@ -236,9 +247,10 @@ async fn decide(bytes: &[u8], admission: &Admission, key: PublicKey) -> Result<D
         Request::Join(join) => {
             let admission = admission.clone();
             // The invite's use is synced to the disk before the answer: not on a thread that serves heartbeats.
-            let redeemed = tokio::task::spawn_blocking(move || admission.redeem(&join, key)).await;
-            let joined = redeemed.expect("redeeming does not panic")?;
-            Ok(Decision::Serve(Box::new(Answer::Joined(joined))))
+            match aside(move || admission.redeem(&join, key)).await {
+                Some(joined) => Ok(Decision::Serve(Box::new(Answer::Joined(joined?)))),
+                None => Err(Refusal::Disk),
+            }
         }
     }
 }

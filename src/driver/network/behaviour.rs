@@ -6,19 +6,21 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
+use libp2p::core::{ConnectedPoint, Endpoint};
 use libp2p::identity::PeerId;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{
     CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
     THandlerOutEvent, ToSwarm,
 };
-use libp2p::{Multiaddr, connection_limits, identify, mdns, memory_connection_limits, ping};
+use libp2p::{Multiaddr, connection_limits, dcutr, identify, mdns, memory_connection_limits, ping, relay};
 
+use super::gate::{Gated, Gates};
 use super::handle::{Shared, rate_key};
 use super::handler::{Ends, Handler};
 use super::rate::RateLimit;
+use super::way::Way;
 
 /// Everything that runs on the swarm. The order counts: what may refuse a connection stands before what prepares for it.
 #[derive(NetworkBehaviour)]
@@ -31,12 +33,18 @@ pub(super) struct Behaviour {
     pub(super) mdns6: Toggle<mdns::tokio::Behaviour>,
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
+    /// Serves as a relay, if this peer is to.
+    pub(super) relay: Toggle<Gated<relay::Behaviour>>,
+    /// Reaches others through relays.
+    pub(super) circuits: Gated<relay::client::Behaviour>,
+    /// Makes direct connections of those.
+    pub(super) punch: Gated<dcutr::Behaviour>,
     pub(super) lanes: Lanes,
 }
 
 /// Why a connection was not accepted.
 #[derive(Debug, thiserror::Error)]
-enum Denied {
+pub(super) enum Denied {
     #[error("too many handshakes from this address")]
     Rate,
 }
@@ -47,6 +55,7 @@ pub(super) struct Opened {
     pub(super) connection: ConnectionId,
     pub(super) peer_id: PeerId,
     pub(super) address: Multiaddr,
+    pub(super) way: Way,
     pub(super) dialled: bool,
     pub(super) ends: Ends,
 }
@@ -55,6 +64,7 @@ pub(super) struct Opened {
 #[derive(Debug)]
 pub(super) struct Lanes {
     shared: Arc<Shared>,
+    gates: Gates,
     rate: RateLimit,
     /// Accepted connections whose peer has not shown a ticket yet; ids grow, so the first is the oldest.
     unadmitted: BTreeMap<ConnectionId, PeerId>,
@@ -65,10 +75,11 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, gates: Gates) -> Self {
         let rate = RateLimit::new(&shared.limits);
         Self {
             shared,
+            gates,
             rate,
             unadmitted: BTreeMap::new(),
             evicted: VecDeque::new(),
@@ -90,13 +101,15 @@ impl Lanes {
     }
 
     fn make(&mut self, connection: ConnectionId, dialled: bool) -> Handler {
-        let (handler, ends) = Handler::new(dialled, self.shared.limits.admission_timeout);
+        let gate = self.gates.of(connection);
+        let (handler, ends) = Handler::new(dialled, self.shared.limits.admission_timeout, gate);
         self.made.insert(connection, ends);
         handler
     }
 
     fn forget(&mut self, connection: ConnectionId) {
         self.made.remove(&connection);
+        self.gates.forget(connection);
         self.unadmitted.remove(&connection);
     }
 }
@@ -138,10 +151,10 @@ impl NetworkBehaviour for Lanes {
         connection: ConnectionId,
         _: PeerId,
         _: &Multiaddr,
-        _: Endpoint,
+        role: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.make(connection, true))
+        Ok(self.make(connection, role.is_dialer()))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -153,7 +166,8 @@ impl NetworkBehaviour for Lanes {
                     connection,
                     peer_id: established.peer_id,
                     address: established.endpoint.get_remote_address().clone(),
-                    dialled: established.endpoint.is_dialer(),
+                    way: way(established.endpoint),
+                    dialled: dialled(established.endpoint),
                     ends,
                 });
             }
@@ -179,5 +193,17 @@ impl NetworkBehaviour for Lanes {
             Some(opened) => Poll::Ready(ToSwarm::GenerateEvent(opened)),
             None => Poll::Pending,
         }
+    }
+}
+
+/// Of two ends that dial each other through their NATs at once, one takes the other's part.
+const fn dialled(endpoint: &ConnectedPoint) -> bool {
+    matches!(endpoint, ConnectedPoint::Dialer { role_override: Endpoint::Dialer, .. })
+}
+
+fn way(endpoint: &ConnectedPoint) -> Way {
+    match endpoint {
+        ConnectedPoint::Dialer { address, .. } => Way::of(address),
+        ConnectedPoint::Listener { local_addr, .. } => Way::of(local_addr),
     }
 }

@@ -78,6 +78,14 @@ pub enum Fault {
         /// For how long.
         ms: u64,
     },
+    /// It sends more than it may, and does not stop.
+    #[error("more on the {lane} lane than a peer may send, for {ms} ms")]
+    Flood {
+        /// Which lane.
+        lane: Lane,
+        /// For how long.
+        ms: u64,
+    },
     /// It did not finish admission, or did not open its lanes.
     #[error("not admitted within {ms} ms")]
     Late {

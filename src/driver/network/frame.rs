@@ -8,6 +8,7 @@
 //!               3 ack       u64 bytes of the sync lane taken off since the connection began
 //!               4 revoked   revocations       5 renew credential   6 renewed credential
 //!               7 goodbye   text              8 issuers certificates
+//!              16 relays    nothing: the sender relays for members
 //! sync lane     0 first     u32 length of the whole, then up to 16 KiB of it
 //!               1 more      up to 16 KiB
 //! ```
@@ -48,6 +49,7 @@ pub(super) const RENEW: u8 = 5;
 pub(super) const RENEWED: u8 = 6;
 pub(super) const GOODBYE: u8 = 7;
 pub(super) const ISSUERS: u8 = 8;
+pub(super) const RELAYS: u8 = 16;
 
 const FIRST: u8 = 0;
 const MORE: u8 = 1;
@@ -64,6 +66,7 @@ pub(super) enum Control {
     Renewed(Bytes),
     Goodbye(String),
     Issuers(Bytes),
+    Relays,
 }
 
 /// Longest goodbye that is shown.
@@ -119,6 +122,7 @@ pub(super) fn take_control(buffer: &mut BytesMut) -> Result<Option<Control>, Fau
         RENEW => Control::Renew(payload),
         RENEWED => Control::Renewed(payload),
         ISSUERS => Control::Issuers(payload),
+        RELAYS => Control::Relays,
         GOODBYE => {
             let shown = String::from_utf8_lossy(&payload[..payload.len().min(GOODBYE_MAX)]);
             Control::Goodbye(shown.chars().filter(|c| !c.is_control()).collect())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,9 @@ use tokio::sync::{Notify, watch};
 
 use super::limit::Limits;
 use super::outbox::Outbox;
+use super::pace::Best;
 use super::trouble::{NotLinked, Troubles};
+use super::way::Way;
 use crate::types::{Address, Lane, NodeId};
 
 /// One linked peer, as the handle and the link's tasks share it.
@@ -26,6 +28,8 @@ pub(super) struct Linked {
     pub(super) traffic: Traffic,
     /// Of the connection in use; a second one may replace it.
     pub(super) path: Mutex<Path>,
+    /// Whether the peer relays for members.
+    pub(super) relays: AtomicBool,
 }
 
 /// Which way a link runs.
@@ -33,6 +37,7 @@ pub(super) struct Linked {
 pub(super) struct Path {
     pub(super) address: Multiaddr,
     pub(super) dialled: bool,
+    pub(super) way: Way,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +50,8 @@ pub(super) struct Traffic {
     pub(super) rtt_us: AtomicU64,
     /// Unacknowledged sync bytes allowed.
     pub(super) window: AtomicU64,
+    /// How long the peer was not read because it sent too much, in microseconds.
+    pub(super) held_back_us: AtomicU64,
 }
 
 /// Events of the whole network, counted since its start.
@@ -56,6 +63,8 @@ pub(super) struct Counters {
     pub(super) duplicates: AtomicU64,
     pub(super) events_lost: AtomicU64,
     pub(super) unsent: AtomicU64,
+    pub(super) floods: AtomicU64,
+    pub(super) denied: AtomicU64,
 }
 
 /// What the handle wants the swarm's task to do; bounded by the number of peers, since wishes for one peer merge.
@@ -74,6 +83,9 @@ pub(super) struct Shared {
     pub(super) wake: Notify,
     pub(super) counters: Counters,
     pub(super) troubles: Mutex<Troubles>,
+    pub(super) best: Arc<Best>,
+    /// Whether this peer relays for members.
+    pub(super) relay: bool,
 }
 
 impl Shared {
@@ -126,6 +138,8 @@ pub struct LinkStatus {
     pub dialled: bool,
     /// Whether no relay is in between.
     pub direct: bool,
+    /// Whether it relays for members that nobody can dial.
+    pub relays: bool,
     /// Last round trip on the control lane, in microseconds.
     pub rtt_us: Option<u64>,
     /// Seconds since it was linked.
@@ -148,6 +162,8 @@ pub struct LinkStatus {
     pub sync_dropped: u64,
     /// Unacknowledged sync bytes that the link allows at the moment.
     pub window_bytes: u64,
+    /// For how long the peer was not read because it sent more than it may, in milliseconds.
+    pub held_back_ms: u64,
 }
 
 /// Totals of the network since its start.
@@ -165,6 +181,10 @@ pub struct Totals {
     pub events_lost: u64,
     /// Frames for peers without a link.
     pub unsent: u64,
+    /// Of the faults: links closed because the peer sent more than it may and did not stop.
+    pub floods: u64,
+    /// Connections that were not accepted because there were too many, or too little memory.
+    pub denied: u64,
 }
 
 impl NetworkHandle {
@@ -258,6 +278,8 @@ impl NetworkView {
             duplicates: load(&counters.duplicates),
             events_lost: load(&counters.events_lost),
             unsent: load(&counters.unsent),
+            floods: load(&counters.floods),
+            denied: load(&counters.denied),
         }
     }
 
@@ -276,7 +298,14 @@ impl Linked {
             since: Instant::now(),
             traffic: Traffic::default(),
             path: path.into(),
+            relays: AtomicBool::new(false),
         }
+    }
+
+    /// Whether this end dialled the other without a relay: then its address leads to it.
+    pub(super) fn is_dialled_direct(&self) -> bool {
+        let path = self.path.lock().expect("nobody panics while holding it");
+        path.dialled && path.way != Way::Relayed
     }
 
     fn status(&self, node: NodeId) -> LinkStatus {
@@ -286,7 +315,8 @@ impl Linked {
         LinkStatus {
             node,
             peer_id: self.peer_id.to_string(),
-            direct: !path.address.iter().any(|part| part == libp2p::multiaddr::Protocol::P2pCircuit),
+            direct: path.way != Way::Relayed,
+            relays: self.relays.load(Ordering::Relaxed),
             address: path.address.to_string(),
             dialled: path.dialled,
             rtt_us: Some(load(&self.traffic.rtt_us)).filter(|us| *us > 0),
@@ -300,6 +330,7 @@ impl Linked {
             control_dropped: load(&self.outbox.control_dropped),
             sync_dropped: load(&self.outbox.sync_dropped),
             window_bytes: load(&self.traffic.window),
+            held_back_ms: load(&self.traffic.held_back_us) / 1_000,
         }
     }
 }

@@ -6,18 +6,17 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::{Ready, ready};
-use futures::task::AtomicWaker;
 use libp2p::Stream;
 use libp2p::core::upgrade::{InboundUpgrade, OutboundUpgrade, UpgradeInfo};
 use libp2p::swarm::handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound};
 use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, StreamUpgradeError, SubstreamProtocol};
 use tokio::sync::mpsc;
 
+use super::gate::Gate;
 use crate::types::Lane;
 
 /// A protocol of ours: each has one substream a direction and connection.
@@ -55,29 +54,6 @@ pub(super) enum Negotiated {
     Failed(Protocol, &'static str),
     /// The peer opened more substreams than the protocol has.
     Excess,
-}
-
-/// What the connection's task allows and asks of the handler.
-#[derive(Debug, Default)]
-pub(super) struct Gate {
-    accept: AtomicBool,
-    open: AtomicBool,
-    waker: AtomicWaker,
-}
-
-impl Gate {
-    /// From now on the peer may open lanes.
-    pub(super) fn accept_lanes(&self) {
-        self.accept.store(true, Ordering::Release);
-        // The connection offers what `listen_protocol` says at each inbound substream; waking it tells the peer, too.
-        self.waker.wake();
-    }
-
-    /// Asks for our own lanes to be opened.
-    pub(super) fn open_lanes(&self) {
-        self.open.store(true, Ordering::Release);
-        self.waker.wake();
-    }
 }
 
 /// Offers some protocols, and tells which one was agreed on.
@@ -134,8 +110,7 @@ pub(super) struct Handler {
 }
 
 impl Handler {
-    pub(super) fn new(dialled: bool, timeout: Duration) -> (Self, Ends) {
-        let gate = Arc::new(Gate::default());
+    pub(super) fn new(dialled: bool, timeout: Duration, gate: Arc<Gate>) -> (Self, Ends) {
         let (sender, streams) = mpsc::channel(WAITING);
         let handler = Self {
             dialled,
@@ -190,7 +165,7 @@ impl ConnectionHandler for Handler {
         if !self.dialled {
             offer.push(Protocol::Admit);
         }
-        if self.gate.accept.load(Ordering::Acquire) {
+        if self.gate.accepts() {
             offer.extend(LANES);
         }
         SubstreamProtocol::new(Offer(offer), ()).with_timeout(self.timeout)
@@ -202,8 +177,8 @@ impl ConnectionHandler for Handler {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Offer, Protocol, Infallible>> {
-        self.gate.waker.register(cx.waker());
-        if !self.lanes_opened && self.gate.open.load(Ordering::Acquire) {
+        self.gate.register(cx);
+        if !self.lanes_opened && self.gate.opens() {
             self.lanes_opened = true;
             self.wanted.extend(LANES.iter().rev());
         }

@@ -88,7 +88,7 @@ pub async fn rejoin(member: &Admission, invite: &Invite, deadline: Duration) -> 
 /// What the issuer of the invite gives for it.
 async fn redeemed(key: &NodeKey, invite: &Invite, terms: Terms, deadline: Duration) -> Result<Joined, JoinError> {
     let shared = Arc::new(Shared::new(Limits::default()));
-    let mut swarm = transport::swarm(key.keypair(), &shared, false)?;
+    let mut swarm = transport::swarm(&key.keypair(), &shared, false)?;
     let (cluster, issuer, secret) = (invite.cluster, invite.issuer, invite.secret.clone());
     let request = Join { cluster, issuer, secret, node: key.node(), terms };
     let until = Instant::now() + deadline;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::meter::Rate;
+
 /// What may be tuned. The defaults are for a box with 512 MB at the edge of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
@@ -37,6 +39,17 @@ pub struct Limits {
     pub control_queue: usize,
     /// Bytes of sync frames waiting for one peer; beyond, new ones are dropped. One frame is always taken.
     pub sync_queue_bytes: usize,
+    /// Frames that one peer may send on the control lane: far more than an honest one has to say.
+    pub control_frames: Rate,
+    /// Bytes that one peer may send on the control lane.
+    pub control_bytes: Rate,
+    /// Pieces of sync frames that one peer may send.
+    pub sync_pieces: Rate,
+    /// Bytes that one peer may send on the sync lane.
+    pub sync_bytes: Rate,
+    /// Who sends faster than this peer reads on the control lane for so long without a pause is shown out. Until then, and on
+    /// the sync lane for ever, it is only read more slowly.
+    pub flood: Duration,
     /// Bytes of incomplete sync frames of all peers together; beyond, peers wait.
     pub assembly_bytes: usize,
     /// Addresses and peers that this peer tries on its own account.
@@ -51,6 +64,10 @@ pub struct Limits {
     pub backoff_reset: Duration,
     /// Pause after a peer refused us, or we it: neither will change its mind soon.
     pub refused_pause: Duration,
+    /// How often this peer looks whether its ticket is due for renewal.
+    pub renewal_look: Duration,
+    /// Shortest time between two tickets that one peer gets here over one link: each costs three signatures.
+    pub renewal_pause: Duration,
     /// Bytes of memory of this process above which no connection is made; 80 % of the machine's when not set.
     pub memory_bytes: Option<usize>,
 }
@@ -74,6 +91,11 @@ impl Default for Limits {
             assembly_stall: Duration::from_secs(30),
             control_queue: 512,
             sync_queue_bytes: 8 << 20,
+            control_frames: Rate { per_second: 20_000, burst: 40_000 },
+            control_bytes: Rate { per_second: 32 << 20, burst: 64 << 20 },
+            sync_pieces: Rate { per_second: 50_000, burst: 100_000 },
+            sync_bytes: Rate { per_second: 512 << 20, burst: 512 << 20 },
+            flood: Duration::from_secs(10),
             assembly_bytes: 64 << 20,
             candidates: 256,
             dials: 8,
@@ -81,14 +103,16 @@ impl Default for Limits {
             backoff_cap: Duration::from_secs(30),
             backoff_reset: Duration::from_secs(10),
             refused_pause: Duration::from_secs(600),
+            renewal_look: Duration::from_secs(60),
+            renewal_pause: Duration::from_secs(10),
             memory_bytes: None,
         }
     }
 }
 
-/// Substreams that a connection may have open: two lanes each way, admission, identify, ping, and some for the moment when
-/// they overlap. Bounds unread bytes at 32 x 256 KiB a connection.
-pub(super) const SUBSTREAMS: usize = 32;
+/// Substreams that a connection may have open: two lanes each way, admission, identify, ping, some for the moment when
+/// they overlap, and one for each circuit through a relay. Bounds unread bytes at 64 x 256 KiB a connection.
+pub(super) const SUBSTREAMS: usize = 64;
 /// Inbound substreams that may be negotiating at once.
 pub(super) const NEGOTIATING: usize = 16;
 /// A connection without substreams is closed after this long.
@@ -105,3 +129,24 @@ pub(super) const WINDOW_MIN: u64 = 32 << 10;
 pub(super) const WINDOW_MAX: u64 = 1 << 20;
 /// Events about strangers that may wait for whoever listens; more are only counted.
 pub(super) const EVENTS_WAITING: usize = 256;
+/// How long after a peer's better addresses the others are dialled: TCP first, where the end of a process is noticed at once,
+/// then QUIC, then relays.
+pub(super) const AFTER_BETTER: Duration = Duration::from_secs(1);
+/// A QUIC connection on which nothing came for so long is gone, in milliseconds; and how often a sign of life is sent.
+#[cfg(feature = "quic")]
+pub(super) const QUIC_IDLE_MS: u32 = 3_000;
+#[cfg(feature = "quic")]
+pub(super) const QUIC_KEEP_ALIVE: Duration = Duration::from_millis(800);
+/// Unread bytes of a QUIC stream and connection: 10 and 15 MB in the library.
+#[cfg(feature = "quic")]
+pub(super) const QUIC_STREAM: u32 = 1 << 20;
+#[cfg(feature = "quic")]
+pub(super) const QUIC_CONNECTION: u32 = 4 << 20;
+/// Members that keep a place at this relay, and how long a place is good for; it is renewed before.
+pub(super) const RELAY_PLACES: usize = 256;
+pub(super) const RELAY_PLACE: Duration = Duration::from_hours(1);
+/// Circuits through this relay, and those that one member may have: each is a substream of its connection. A circuit has as
+/// many bytes as it needs, and a year.
+pub(super) const RELAY_CIRCUITS: usize = 1024;
+pub(super) const RELAY_CIRCUITS_EACH: usize = 48;
+pub(super) const RELAY_CIRCUIT: Duration = Duration::from_hours(24 * 365);

@@ -1,6 +1,6 @@
 //! The network: admitted peers, one link each, two lanes a link. libp2p's types stay inside.
 //!
-//! Below is libp2p's swarm with TCP, Noise and Yamux; identify, mDNS and its connection limits serve, everything else is
+//! Below is libp2p's swarm with TCP, Noise and Yamux, and QUIC in builds with the feature `quic`; identify, mDNS and its connection limits serve, everything else is
 //! ours. Each connection has a task of its own (`link`) that admits the peer, opens the lanes and then carries frames between
 //! the lanes and the two queues of the peer; the swarm's task (`swarm`) only sees connections come and go, and no data.
 //!
@@ -10,6 +10,8 @@
 //! - **Liveness is ours**: TCP outlives a silent cut, and Yamux can deadlock for good when both sides saturate (rust-yamux
 //!   issue 227): who is silent on the control lane for three seconds is gone.
 //! - **One link a peer**: simultaneous dials always leave two connections; `peers` says which is kept.
+//! - **Peers that nobody can dial** keep a place at a member that relays, and are reached through it until a hole is punched.
+//!   All that belongs to it is gated (`gate`): it is for members, and strangers do not see it.
 //! - **Strangers** reach identify, ping and the admit protocol, for five seconds, sixteen at a time, at a limited rate.
 //!
 //! **Invariants.** `Linked` and `Unlinked` alternate for each peer, and frames are told only in between. Nothing here waits
@@ -22,12 +24,15 @@ mod dial;
 mod event;
 mod fault;
 mod frame;
+mod gate;
 mod handle;
 mod handler;
 mod join;
 mod limit;
 mod link;
+mod meter;
 mod outbox;
+mod pace;
 mod peers;
 mod rate;
 mod session;
@@ -36,6 +41,7 @@ mod swarm;
 mod tests;
 mod transport;
 mod trouble;
+mod way;
 mod window;
 
 use std::sync::{Arc, Mutex, RwLock};
@@ -48,6 +54,7 @@ pub use fault::Fault;
 pub use handle::{LinkStatus, NetworkHandle, NetworkView, Totals};
 pub use join::{JoinError, join, rejoin};
 pub use limit::Limits;
+pub use meter::Rate;
 pub use trouble::NotLinked;
 
 use super::admission::Admission;
@@ -102,6 +109,8 @@ pub struct NetworkSetup {
     pub remembered: Vec<(NodeId, Vec<Address>)>,
     /// Whether to find peers on the LAN, and be found.
     pub mdns: bool,
+    /// Whether members that nobody can dial may be reached through this peer.
+    pub relay: bool,
     /// The bounds.
     pub limits: Limits,
 }
@@ -119,6 +128,7 @@ impl NetworkSetup {
             bootstrap: Vec::new(),
             remembered: Vec::new(),
             mdns: false,
+            relay: false,
             limits: Limits::default(),
         }
     }
@@ -138,10 +148,11 @@ impl Network {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(setup: NetworkSetup, events: mpsc::Sender<NetworkEvent>) -> Result<NetworkHandle, NetworkError> {
-        let NetworkSetup { admission, boot, terms, listen, announce, bootstrap, remembered, mdns, limits } = setup;
+        let NetworkSetup { admission, boot, terms, listen, announce, bootstrap, remembered, mdns, relay, limits } =
+            setup;
         admission.set_terms(terms);
-        let shared = Arc::new(Shared::new(limits.clone()));
-        let mut swarm = transport::swarm(admission.key().keypair(), &shared, mdns)?;
+        let shared = Arc::new(Shared { relay, ..Shared::new(limits.clone()) });
+        let mut swarm = transport::swarm(&admission.key().keypair(), &shared, mdns)?;
         listen_on(&mut swarm, &listen)?;
         let mut book = DialBook::new(limits.clone(), Rng::fork(&random(), "dial"));
         let now = std::time::Instant::now();
@@ -153,7 +164,7 @@ impl Network {
             book.add(Key::Remembered(node), targets(addresses), now);
         }
         let assembly = Arc::new(Semaphore::new(limits.assembly_bytes.div_ceil(1024)));
-        let around = Arc::new(Surroundings { limits, admission, events, assembly });
+        let around = Arc::new(Surroundings { limits, admission, events, assembly, shared: Arc::clone(&shared) });
         let (sender, stopped) = watch::channel(false);
         let hub = Hub::new(swarm, Arc::clone(&shared), around, boot, announce, &listen, book);
         tokio::spawn(hub.run(sender));
@@ -209,6 +220,8 @@ impl Shared {
             wake: Notify::new(),
             counters: Counters::default(),
             troubles: Mutex::default(),
+            best: Arc::default(),
+            relay: false,
         }
     }
 }

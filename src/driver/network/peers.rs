@@ -1,8 +1,9 @@
 //! Which connections lead to whom, and which of two to keep.
 //!
 //! Simultaneous dials always leave two connections (measured: 180 of 180). Both ends must keep the same one, without asking
-//! each other; so the choice depends only on what both know: the peer's life, who dialled, and the dialler's own count of
-//! its dials. **The later life wins; then the dial of the lower peer id; then the later dial.** The loser is kept
+//! each other; so the choice depends only on what both know: the peer's life, the way, who dialled, and the dialler's own count
+//! of its dials. **The later life wins; then the better way; then the dial of the lower peer id; then the later dial.** The
+//! loser is kept
 //! for a second, so that frames in flight arrive and the other end can come to the same choice. An earlier life's connection
 //! is not kept, though: the link of one life must be told gone before the next life's begins.
 
@@ -13,6 +14,7 @@ use libp2p::identity::PeerId;
 use libp2p::swarm::ConnectionId;
 
 use super::handle::Linked;
+use super::way::Way;
 use crate::types::{Boot, NodeId};
 
 /// What both ends of a connection know of it; the greater one is kept.
@@ -20,6 +22,8 @@ use crate::types::{Boot, NodeId};
 pub(super) struct Rank {
     /// The peer's life, which is newer if it has restarted.
     pub(super) boot: Boot,
+    /// How the connection runs.
+    pub(super) way: Way,
     /// Whether the lower of both peer ids dialled.
     pub(super) by_lower: bool,
     /// The dialler's count of its dials.
@@ -243,7 +247,7 @@ mod tests {
     const NODE: NodeId = NodeId::from_u128(1);
 
     fn rank(boot: u64, by_lower: bool, attempt: u64) -> Rank {
-        Rank { boot: Boot::new(boot), by_lower, attempt }
+        Rank { boot: Boot::new(boot), way: Way::Tcp, by_lower, attempt }
     }
 
     fn connection(raw: usize) -> ConnectionId {
@@ -255,8 +259,12 @@ mod tests {
     }
 
     #[test]
-    fn the_later_life_wins_then_the_lower_peers_dial_then_the_later_dial() {
+    fn the_later_life_wins_then_the_way_then_the_lower_peers_dial_then_the_later_dial() {
         assert!(rank(2, false, 0) > rank(1, true, 9));
+        let by = |way, rank: Rank| Rank { way, ..rank };
+        assert!(by(Way::Relayed, rank(2, false, 0)) > rank(1, true, 9));
+        assert!(by(Way::Tcp, rank(1, false, 0)) > by(Way::Quic, rank(1, true, 9)));
+        assert!(by(Way::Quic, rank(1, false, 0)) > by(Way::Relayed, rank(1, true, 9)));
         assert!(rank(1, true, 0) > rank(1, false, 9));
         assert!(rank(1, true, 2) > rank(1, true, 1));
     }
@@ -313,7 +321,11 @@ mod tests {
     }
 
     fn linked(peer_id: PeerId) -> Arc<Linked> {
-        let path = super::super::handle::Path { address: "/ip4/192.0.2.1/tcp/1".parse().unwrap(), dialled: true };
+        let path = super::super::handle::Path {
+            address: "/ip4/192.0.2.1/tcp/1".parse().unwrap(),
+            dialled: true,
+            way: Way::Tcp,
+        };
         Arc::new(Linked::new(peer_id, path, &super::super::limit::Limits::default()))
     }
 

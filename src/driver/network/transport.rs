@@ -1,4 +1,7 @@
-//! TCP + Noise + Yamux through libp2p's builder, which alone gives handshakes a deadline.
+//! The stack below the swarm: TCP + Noise + Yamux, QUIC where it is built in, names, deadlines, and which address goes first.
+//!
+//! QUIC is not in the default build: it brings aws-lc, a second library of cryptography in C, more than doubles the program
+//! and is no faster here. It serves where TCP does not get through.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
@@ -6,18 +9,30 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use libp2p::identity::Keypair;
+use libp2p::core::Transport as _;
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::Boxed;
+use libp2p::core::transport::timeout::TransportTimeout;
+use libp2p::core::upgrade::Version;
+use libp2p::identity::{Keypair, PeerId};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
-    Multiaddr, Swarm, SwarmBuilder, connection_limits, dns, identify, mdns, memory_connection_limits, noise, ping, tcp,
-    yamux,
+    Multiaddr, Swarm, connection_limits, dcutr, dns, identify, mdns, memory_connection_limits, noise, ping, relay,
+    swarm, tcp, yamux,
 };
 
 use super::NetworkError;
 use super::behaviour::{Behaviour, Lanes};
+use super::gate::{Gated, Gates};
 use super::handle::Shared;
-use super::limit::{IDLE, Limits, NEGOTIATING, SUBSTREAMS};
+use super::limit::{
+    IDLE, Limits, NEGOTIATING, RELAY_CIRCUIT, RELAY_CIRCUITS, RELAY_CIRCUITS_EACH, RELAY_PLACE, RELAY_PLACES,
+    SUBSTREAMS,
+};
+#[cfg(feature = "quic")]
+use super::limit::{QUIC_CONNECTION, QUIC_IDLE_MS, QUIC_KEEP_ALIVE, QUIC_STREAM};
+use super::pace::Paced;
 
 /// What identify tells: no version, no host name.
 const AGENT: &str = "oxigdal-ha";
@@ -28,34 +43,68 @@ const PING: Duration = Duration::from_hours(1);
 const MDNS_QUERY: Duration = Duration::from_secs(10);
 const MDNS_LIFE: Duration = Duration::from_secs(60);
 
+/// How a transport is given here: whom a connection is with, and its substreams.
+type Wires = Boxed<(PeerId, StreamMuxerBox)>;
+
 /// A swarm that speaks the lanes.
-pub(super) fn swarm(keypair: Keypair, shared: &Arc<Shared>, mdns: bool) -> Result<Swarm<Behaviour>, NetworkError> {
-    let limits = &shared.limits;
-    let builder = SwarmBuilder::with_existing_identity(keypair)
-        .with_tokio()
-        .with_tcp(tcp::Config::default(), noise::Config::new, substreams)
-        .map_err(|error| NetworkError::Transport { why: error.to_string() })?;
-    // The builder's type differs with the resolver, so both ways go to the end.
-    macro_rules! finish {
-        ($builder:expr) => {
-            $builder
-                .with_behaviour(|keypair| behaviour(keypair, shared, mdns))
-                .expect("making a behaviour does not fail")
-                .with_swarm_config(|config| {
-                    config.with_idle_connection_timeout(IDLE).with_max_negotiating_inbound_streams(NEGOTIATING)
-                })
-                .with_connection_timeout(limits.handshake_timeout)
-                .build()
-        };
-    }
+pub(super) fn swarm(keypair: &Keypair, shared: &Arc<Shared>, mdns: bool) -> Result<Swarm<Behaviour>, NetworkError> {
+    let failed = |why: String| NetworkError::Transport { why };
+    let sockets = sockets(keypair).map_err(|error| failed(error.to_string()))?;
+    let named = with_names(sockets).map_err(|error| failed(error.to_string()))?;
+    let (circuits, client) = circuits(keypair).map_err(|error| failed(error.to_string()))?;
+    let all = circuits.or_transport(named).map(|either, _| either.into_inner());
+    // A handshake has a deadline only through this wrapper: without it a silent client stays for ever.
+    let timed = TransportTimeout::new(all, shared.limits.handshake_timeout).boxed();
+    let wires = Paced::new(timed, Arc::clone(&shared.best)).boxed();
+    let config = swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(IDLE)
+        .with_max_negotiating_inbound_streams(NEGOTIATING);
+    Ok(Swarm::new(wires, behaviour(keypair, shared, mdns, client), keypair.public().to_peer_id(), config))
+}
+
+/// Through a relay, which sees nothing but what is encrypted between both ends.
+fn circuits(keypair: &Keypair) -> Result<(Wires, relay::client::Behaviour), noise::Error> {
+    let (transport, client) = relay::client::new(keypair.public().to_peer_id());
+    let wires = transport
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(keypair)?)
+        .multiplex(substreams())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    Ok((wires.boxed(), client))
+}
+
+/// TCP with Noise and Yamux, and QUIC in a build that has it.
+pub(super) fn sockets(keypair: &Keypair) -> Result<Wires, noise::Error> {
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default())
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(keypair)?)
+        .multiplex(substreams())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    #[cfg(feature = "quic")]
+    let tcp = tcp.or_transport(quic(keypair)).map(|either, _| either.into_inner());
+    Ok(tcp.boxed())
+}
+
+/// Two limits are far below the library's: a killed peer is noticed after 3 s in place of 10, and a connection holds 4 MiB of
+/// unread bytes in place of 15.
+#[cfg(feature = "quic")]
+fn quic(keypair: &Keypair) -> Wires {
+    let mut config = libp2p::quic::Config::new(keypair);
+    config.max_idle_timeout = QUIC_IDLE_MS;
+    config.keep_alive_interval = QUIC_KEEP_ALIVE;
+    config.max_stream_data = QUIC_STREAM;
+    config.max_connection_data = QUIC_CONNECTION;
+    config.max_concurrent_stream_limit = u32::try_from(SUBSTREAMS).expect("a small constant");
+    libp2p::quic::tokio::Transport::new(config).map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))).boxed()
+}
+
+/// Names are looked up at each dial.
+fn with_names(inner: Wires) -> io::Result<Wires> {
     if Path::new("/etc/resolv.conf").exists() {
-        let builder = builder.with_dns().map_err(|error| NetworkError::Transport { why: error.to_string() })?;
-        Ok(finish!(builder))
-    } else {
-        // Without the system's configuration there are still numeric addresses, and the resolver's own defaults.
-        let (config, options) = (dns::ResolverConfig::default(), dns::ResolverOpts::default());
-        Ok(finish!(builder.with_dns_config(config, options)))
+        return Ok(dns::tokio::Transport::system(inner)?.boxed());
     }
+    // Without the system's configuration there are still numeric addresses, and the resolver's own defaults.
+    Ok(dns::tokio::Transport::custom(inner, dns::ResolverConfig::default(), dns::ResolverOpts::default()).boxed())
 }
 
 /// Whether a port is free to be listened on. The library would share it: it sets `SO_REUSEPORT`, and then the kernel gives
@@ -68,11 +117,16 @@ pub(super) fn is_free(address: &Multiaddr) -> io::Result<()> {
         _ => None,
     };
     match (ip, parts.next()) {
-        (Some(ip), Some(Protocol::Tcp(port @ 1..))) => match TcpListener::bind((ip, port)) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
-            // Whatever else is wrong, the library says when it tries.
-            _ => Ok(()),
-        },
+        (Some(ip), Some(Protocol::Tcp(port @ 1..))) => unless_taken(TcpListener::bind((ip, port))),
+        (Some(ip), Some(Protocol::Udp(port @ 1..))) => unless_taken(UdpSocket::bind((ip, port))),
+        _ => Ok(()),
+    }
+}
+
+/// Whatever else is wrong, the library says when it tries.
+fn unless_taken<T>(bound: io::Result<T>) -> io::Result<()> {
+    match bound {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
         _ => Ok(()),
     }
 }
@@ -95,7 +149,8 @@ fn substreams() -> yamux::Config {
     config
 }
 
-fn behaviour(keypair: &Keypair, shared: &Arc<Shared>, mdns: bool) -> Behaviour {
+fn behaviour(keypair: &Keypair, shared: &Arc<Shared>, mdns: bool, client: relay::client::Behaviour) -> Behaviour {
+    let (own, gates) = (keypair.public().to_peer_id(), Gates::default());
     let identify = identify::Config::new(IDENTIFY.into(), keypair.public())
         .with_agent_version(AGENT.into())
         .with_hide_listen_addrs(true)
@@ -110,8 +165,31 @@ fn behaviour(keypair: &Keypair, shared: &Arc<Shared>, mdns: bool) -> Behaviour {
         mdns6: Toggle::from(mdns.then(|| on_lan(keypair, true)).flatten()),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping::Config::new().with_interval(PING)),
-        lanes: Lanes::new(Arc::clone(shared)),
+        relay: Toggle::from(shared.relay.then(|| Gated::new(relay(own), gates.clone()))),
+        circuits: Gated::new(client, gates.clone()),
+        punch: Gated::new(dcutr::Behaviour::new(own), gates.clone()),
+        lanes: Lanes::new(Arc::clone(shared), gates),
     }
+}
+
+/// For members, who may use it for as long and as much as they need: with the library's limits, two minutes and 128 KiB, a
+/// mesh could not work.
+fn relay(own: PeerId) -> relay::Behaviour {
+    let config = relay::Config {
+        max_reservations: RELAY_PLACES,
+        max_reservations_per_peer: 2,
+        reservation_duration: RELAY_PLACE,
+        // Whoever reaches the relay is a member, and restarts of many come at once.
+        reservation_rate_limiters: Vec::new(),
+        max_circuits: RELAY_CIRCUITS,
+        max_circuits_per_peer: RELAY_CIRCUITS_EACH,
+        max_circuit_duration: RELAY_CIRCUIT,
+        max_circuit_bytes: 0,
+        circuit_src_rate_limiters: Vec::new(),
+    };
+    let mut relay = relay::Behaviour::new(own, config);
+    relay.set_status(Some(relay::Status::Enable));
+    relay
 }
 
 fn connection_limits(limits: &Limits) -> connection_limits::ConnectionLimits {

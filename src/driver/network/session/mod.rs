@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use super::event::NetworkEvent;
 use super::fault::Fault;
 use super::frame;
-use super::handle::Linked;
+use super::handle::{Linked, Shared};
 use super::limit::Limits;
 use super::window::Window;
 use crate::driver::admission::{Admission, Member, PublicKey, Refusal};
@@ -33,8 +33,6 @@ use crate::types::{Lane, NodeId};
 const BUSY_PING: Duration = Duration::from_millis(200);
 /// How long what is on its way may arrive after the end was heard of on one lane.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// Shortest time between two tickets for one peer.
-const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 /// Revocations in one frame: about 20 KB.
 const REVOCATIONS: usize = 64;
 
@@ -101,6 +99,7 @@ pub(super) struct Surroundings {
     pub(super) events: mpsc::Sender<NetworkEvent>,
     /// Memory for incomplete sync frames, in KiB.
     pub(super) assembly: Arc<Semaphore>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// The connection is in use: both lanes are written.
@@ -147,6 +146,7 @@ impl Session {
         let origin = Instant::now();
         let window = Window::new(origin);
         linked.traffic.window.store(window.size(), Ordering::Relaxed);
+        let relays = around.shared.relay.then(|| (frame::RELAYS, Bytes::new()));
         Self {
             peer,
             key,
@@ -156,7 +156,7 @@ impl Session {
             mode: AtomicU8::new(ACTIVE),
             signals: Mutex::new(Signals {
                 pong: None,
-                frames: VecDeque::new(),
+                frames: relays.into_iter().collect(),
                 goodbye: None,
                 consumed: 0,
                 acknowledged: 0,

@@ -8,24 +8,48 @@ use bytes::{Bytes, BytesMut};
 use futures::AsyncReadExt as _;
 use libp2p::Stream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::super::admit;
 use super::super::event::NetworkEvent;
 use super::super::fault::Fault;
 use super::super::frame::{self, Assembly, Control, Piece};
 use super::super::limit::CHUNK;
-use super::{End, RENEWAL_PAUSE, Session, millis};
+use super::super::meter::{Debt, Meter, Rate};
+use super::{End, Session, millis};
 use crate::driver::admission::{AdmissionError, Credential, IssuerCertificate, Refusal, Revocation};
 use crate::types::Lane;
+
+/// No pause is longer, whatever was sent: a debt of more is taken off again and again.
+const HOLD_MAX: Duration = Duration::from_millis(500);
+
+/// What the peer has sent on one lane.
+struct Meters {
+    frames: Meter,
+    bytes: Meter,
+    /// Bytes that were read and not counted yet.
+    unpaid: usize,
+}
+
+impl Meters {
+    fn new(frames: Rate, bytes: Rate) -> Self {
+        let now = Instant::now();
+        Self { frames: Meter::new(frames, now), bytes: Meter::new(bytes, now), unpaid: 0 }
+    }
+}
 
 impl Session {
     pub(super) async fn read_control(&self, mut stream: Stream) -> End {
         let (mut scratch, mut buffer) = (vec![0; CHUNK], BytesMut::new());
+        let limits = &self.around.limits;
+        let mut meters = Meters::new(limits.control_frames, limits.control_bytes);
+        let mut debt = Debt::default();
         loop {
+            let mut frames = 0;
             loop {
                 match frame::take_control(&mut buffer) {
                     Ok(Some(frame)) => {
+                        frames += 1;
                         if let Err(end) = self.on_control(frame).await {
                             return end;
                         }
@@ -34,13 +58,35 @@ impl Session {
                     Err(fault) => return fault.into(),
                 }
             }
+            let indebted = debt.note(self.hold_back(&mut meters, frames).await, Instant::now());
+            if indebted > limits.flood {
+                return Fault::Flood { lane: Lane::Control, ms: millis(indebted) }.into();
+            }
             match stream.read(&mut scratch).await {
                 Ok(0) => return ended(Lane::Control, buffer.is_empty()),
-                Ok(len) => self.hear(&mut buffer, &scratch[..len]),
+                Ok(len) => {
+                    self.hear(&mut buffer, &scratch[..len]);
+                    meters.unpaid += len;
+                }
                 Err(error) => return error.into(),
             }
             self.heard_us.store(self.now_us(), Ordering::Relaxed);
         }
+    }
+
+    /// Does not read on while the peer is ahead of its rates; `true` when it was. What it has sent waits in the transport, which
+    /// holds it back; it is our doing that nothing is heard meanwhile.
+    async fn hold_back(&self, meters: &mut Meters, frames: usize) -> bool {
+        let now = Instant::now();
+        let pause = meters.frames.count(frames, now).max(meters.bytes.count(std::mem::take(&mut meters.unpaid), now));
+        if pause.is_zero() {
+            return false;
+        }
+        let us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+        self.linked.traffic.held_back_us.fetch_add(us, Ordering::Relaxed);
+        sleep(pause.min(HOLD_MAX)).await;
+        self.heard_us.store(self.now_us(), Ordering::Relaxed);
+        true
     }
 
     pub(super) fn hear(&self, buffer: &mut BytesMut, bytes: &[u8]) {
@@ -81,6 +127,10 @@ impl Session {
                 let heard = self.around.admission.hear_of_issuers(&certificates);
                 heard.map_err(|_| Fault::Malformed { lane: Lane::Control, kind: frame::ISSUERS })?;
             }
+            Control::Relays => {
+                self.linked.relays.store(true, Ordering::Release);
+                self.around.shared.wake.notify_one();
+            }
             Control::Goodbye(why) => return Err(End::Goodbye(why)),
         }
         Ok(())
@@ -88,7 +138,7 @@ impl Session {
 
     pub(super) fn may_renew(&self) -> bool {
         let mut signals = self.signals();
-        let may = signals.renewed_at.is_none_or(|at| at.elapsed() >= RENEWAL_PAUSE);
+        let may = signals.renewed_at.is_none_or(|at| at.elapsed() >= self.around.limits.renewal_pause);
         if may {
             signals.renewed_at = Some(Instant::now());
         }
@@ -130,8 +180,8 @@ impl Session {
     pub(super) async fn on_revoked(&self, bytes: &[u8]) -> Result<(), End> {
         let entries = decode::<Vec<Revocation>>(bytes, frame::REVOKED)?;
         let admission = self.around.admission.clone();
-        let merged = tokio::task::spawn_blocking(move || admission.merge_revocations(entries)).await;
-        match merged.expect("merging does not panic") {
+        let Some(merged) = admit::aside(move || admission.merge_revocations(entries)).await else { return Ok(()) };
+        match merged {
             Ok(new) if new.is_empty() => {}
             Ok(new) => tracing::info!(peer = %self.peer, count = new.len(), "learned revocations"),
             Err(AdmissionError::Refused(Refusal::Full)) => tracing::warn!("the set of revocations is full"),
@@ -146,10 +196,13 @@ impl Session {
     pub(super) async fn read_sync(&self, mut stream: Stream) -> End {
         let (mut scratch, mut buffer) = (vec![0; CHUNK], BytesMut::new());
         let mut assembly = Assembly::default();
+        let mut meters = Meters::new(self.around.limits.sync_pieces, self.around.limits.sync_bytes);
         loop {
+            let mut pieces = 0;
             loop {
                 match frame::take_piece(&mut buffer) {
                     Ok(Some(piece)) => {
+                        pieces += 1;
                         if let Err(end) = self.on_piece(piece, &mut assembly).await {
                             return end;
                         }
@@ -158,6 +211,7 @@ impl Session {
                     Err(fault) => return fault.into(),
                 }
             }
+            self.hold_back(&mut meters, pieces).await;
             let stall = self.around.limits.assembly_stall;
             let incomplete = assembly.is_open() || !buffer.is_empty();
             let read = match incomplete {
@@ -169,7 +223,10 @@ impl Session {
             };
             match read {
                 Ok(0) => return ended(Lane::Sync, !incomplete),
-                Ok(len) => self.hear(&mut buffer, &scratch[..len]),
+                Ok(len) => {
+                    self.hear(&mut buffer, &scratch[..len]);
+                    meters.unpaid += len;
+                }
                 Err(error) => return error.into(),
             }
         }

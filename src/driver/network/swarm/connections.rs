@@ -43,6 +43,7 @@ impl Hub {
         let (peer_id, dialled) = (handle.peer_id, handle.dialled);
         let rank = Rank {
             boot: admitted.hello.boot,
+            way: handle.way,
             by_lower: (own < peer_id) == dialled,
             attempt: if dialled { handle.attempt } else { admitted.hello.attempt },
         };
@@ -74,7 +75,7 @@ impl Hub {
     pub(super) fn on_open(&mut self, connection: ConnectionId) {
         let Some((node, opening)) = self.peers.open(connection) else { return };
         let Some(handle) = self.handles.get(&connection) else { return };
-        let path = Path { address: handle.address.clone(), dialled: handle.dialled };
+        let path = Path { address: handle.address.clone(), dialled: handle.dialled, way: handle.way };
         let (linked, retired) = match opening {
             Opening::First => return self.begin_link(connection, node),
             Opening::Waits => return,
@@ -94,7 +95,7 @@ impl Hub {
 
     pub(super) fn begin_link(&mut self, connection: ConnectionId, node: NodeId) {
         let Some(handle) = self.handles.get(&connection) else { return };
-        let path = Path { address: handle.address.clone(), dialled: handle.dialled };
+        let path = Path { address: handle.address.clone(), dialled: handle.dialled, way: handle.way };
         let linked = Arc::new(Linked::new(handle.peer_id, path, &self.shared.limits));
         self.peers.set_linked(connection, Arc::clone(&linked));
         self.shared.peers.write().expect("nobody panics while holding it").insert(node, Arc::clone(&linked));
@@ -105,6 +106,7 @@ impl Hub {
     }
 
     pub(super) fn end_link(&mut self, node: NodeId, why: &Arc<str>) {
+        self.leave_place(node);
         self.shared.peers.write().expect("nobody panics while holding it").remove(&node);
         self.tell(NetworkEvent::Unlinked { peer: node, why: Arc::clone(why) });
     }
@@ -157,6 +159,8 @@ impl Hub {
             End::Fault(fault) => {
                 self.note_failure(connection, handle, None, &fault.to_string());
                 self.shared.counters.faults.fetch_add(1, Ordering::Relaxed);
+                let flood = u64::from(matches!(fault, Fault::Flood { .. }));
+                self.shared.counters.floods.fetch_add(flood, Ordering::Relaxed);
                 if let Some(peer) = self.peers.node_of(connection) {
                     self.tell(NetworkEvent::Fault { peer, fault: fault.clone() });
                 }

@@ -26,7 +26,8 @@ impl Hub {
             }
             let options = dial_options(target.clone());
             let connection = options.connection_id();
-            match self.swarm.dial(options) {
+            let best = Arc::clone(&self.shared.best);
+            match best.among(&target.addresses, || self.swarm.dial(options)) {
                 Ok(()) => self.book.dialling(&key, connection),
                 Err(error) => {
                     self.note_unreached(&Whom::dialled(&key, &target), &error);

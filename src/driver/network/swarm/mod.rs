@@ -2,6 +2,7 @@
 
 mod connections;
 mod dialling;
+mod relaying;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -10,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use libp2p::multiaddr::Protocol;
-use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::swarm::{ConnectionId, ListenError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, mdns};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 
-use super::behaviour::{Behaviour, BehaviourEvent, Opened};
+use super::behaviour::{Behaviour, BehaviourEvent, Denied, Opened};
 use super::dial::{DialBook, Failed, Key, targets};
 use super::event::NetworkEvent;
 use super::handle::{Linked, Shared};
@@ -24,12 +25,12 @@ use super::limit::EVENTS_WAITING;
 use super::link::{Command, Link, Report};
 use super::peers::Peers;
 use super::session::{End, Surroundings};
+use super::way::Way;
 use crate::driver::admission::Admission;
 use crate::types::{Address, Boot, NodeId};
 pub(super) use dialling::{explain, innermost};
+use relaying::Places;
 
-/// How often tickets are looked at.
-const RENEWAL: Duration = Duration::from_secs(60);
 /// Of two peers that find each other on the LAN at once, the higher waits this long: most double dials are avoided.
 const POLITENESS: Duration = Duration::from_millis(300);
 /// No stop takes longer, whatever was asked.
@@ -42,6 +43,7 @@ struct Handle {
     commands: mpsc::Sender<Command>,
     peer_id: PeerId,
     address: Multiaddr,
+    way: Way,
     dialled: bool,
     attempt: u64,
     /// The node of the issuer that signed the peer's ticket, once it is admitted.
@@ -57,8 +59,8 @@ struct Occasions {
 }
 
 impl Occasions {
-    fn of(admission: &Admission) -> Self {
-        let mut renewal = interval(RENEWAL);
+    fn of(admission: &Admission, look: Duration) -> Self {
+        let mut renewal = interval(look);
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (revoked, issuers) = (admission.watch_revoked(), admission.watch_issuers());
         Self { renewal, revoked, issuers, wanted: admission.watch_wanted() }
@@ -88,6 +90,7 @@ pub(super) struct Hub {
     out: VecDeque<Out>,
     /// Why a link ended whose retired connections are still to end.
     ending: BTreeMap<NodeId, Arc<str>>,
+    places: Places,
     attempts: u64,
     stop_at: Option<Instant>,
 }
@@ -117,6 +120,7 @@ impl Hub {
             reports: mpsc::channel(64),
             out: VecDeque::new(),
             ending: BTreeMap::new(),
+            places: Places::default(),
             attempts: 0,
             stop_at: None,
         }
@@ -125,9 +129,10 @@ impl Hub {
     /// Runs until the network is told to stop or nobody listens any more.
     pub(super) async fn run(mut self, stopped: watch::Sender<bool>) {
         self.announce();
-        let mut occasions = Occasions::of(&self.around.admission);
+        let mut occasions = Occasions::of(&self.around.admission, self.shared.limits.renewal_look);
         while self.flush() && !(self.stop_at.is_some() && self.handles.is_empty() && self.out.is_empty()) {
             self.dial_due();
+            self.take_places();
             if !self.step(&mut occasions).await {
                 break;
             }
@@ -140,14 +145,20 @@ impl Hub {
 
     /// Waits for whatever comes first; `false` when it is over.
     async fn step(&mut self, occasions: &mut Occasions) -> bool {
-        let deadline = if self.stop_at.is_some() { self.stop_at } else { self.book.deadline() };
+        let deadline = match self.stop_at {
+            Some(at) => Some(at),
+            None => [self.book.deadline(), self.places.deadline()].into_iter().flatten().min(),
+        };
         let shared = Arc::clone(&self.shared);
         let around = Arc::clone(&self.around);
         tokio::select! {
             event = self.swarm.select_next_some() => self.on_swarm_event(event),
             Some(report) = self.reports.1.recv() => self.on_report(report),
             Some(ended) = self.tasks.join_next() => self.on_task_ended(ended),
-            () = shared.wake.notified() => self.on_wishes(),
+            () = shared.wake.notified() => {
+                self.on_wishes();
+                self.seek_places();
+            }
             permit = around.events.reserve(), if !self.out.is_empty() => return permit.is_ok(),
             // None of them ends: we hold the admission ourselves.
             Ok(()) = occasions.revoked.changed() => self.on_revoked(),
@@ -217,11 +228,17 @@ impl Hub {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Lanes(opened)) => self.on_opened(opened),
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(event) | BehaviourEvent::Mdns6(event)) => self.on_lan(event),
-            SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                self.places.given(listener_id);
+                self.on_listening(address);
+            }
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_listener_closed(&address),
-            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
-                if let Err(error) = reason {
-                    tracing::error!(%error, "a listener closed");
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                let was_place = self.places.lost(listener_id, Instant::now());
+                match reason {
+                    Err(error) if was_place => tracing::debug!(error = innermost(&error), "no place at a relay"),
+                    Err(error) => tracing::error!(%error, "a listener closed"),
+                    Ok(()) => {}
                 }
                 for address in addresses {
                     self.on_listener_closed(&address);
@@ -233,6 +250,12 @@ impl Hub {
             }
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(address = %send_back_addr, %error, "a connection was not accepted");
+                // What the rate of an address turns away is counted there.
+                if let ListenError::Denied { cause } = error
+                    && cause.downcast::<Denied>().is_err()
+                {
+                    self.shared.counters.denied.fetch_add(1, Ordering::Relaxed);
+                }
             }
             // The ends of connections are told by their tasks; identify and ping serve others; the rest are details.
             _ => {}
@@ -240,7 +263,7 @@ impl Hub {
     }
 
     fn on_opened(&mut self, opened: Opened) {
-        let Opened { connection, peer_id, address, dialled, ends } = opened;
+        let Opened { connection, peer_id, address, way, dialled, ends } = opened;
         self.attempts += u64::from(dialled);
         let (sender, commands) = mpsc::channel(COMMANDS);
         let link = Link {
@@ -254,14 +277,16 @@ impl Hub {
             reports: self.reports.0.clone(),
             commands,
         };
-        let handle = Handle { commands: sender, peer_id, address, dialled, attempt: self.attempts, signed_by: None };
+        let attempt = self.attempts;
+        let handle = Handle { commands: sender, peer_id, address, way, dialled, attempt, signed_by: None };
         self.handles.insert(connection, handle);
         self.tasks.spawn(link.run());
     }
 
     fn on_listening(&mut self, address: Multiaddr) {
         let own = *self.swarm.local_peer_id();
-        let shown = self.announce.is_empty() && (self.loopback_only || is_reachable(&address));
+        let relayed = Way::of(&address) == Way::Relayed;
+        let shown = self.announce.is_empty() && (relayed || self.loopback_only || is_reachable(&address));
         self.listening.insert(address.clone());
         self.publish();
         if let Some(address) = as_address(&address, own) {
@@ -289,15 +314,22 @@ impl Hub {
         }
     }
 
-    /// Invites name the addresses that others are told.
-    fn publish(&self) {
-        let addresses = if self.announce.is_empty() {
-            let shown = self.listening.iter().filter(|address| self.loopback_only || is_reachable(address));
-            shown.cloned().collect()
+    /// Invites name the addresses that others are told, and so does a relay. Who holds an invite is no member yet, and no
+    /// relay lets it through.
+    fn publish(&mut self) {
+        let addresses: Vec<Multiaddr> = if self.announce.is_empty() {
+            let direct = self.listening.iter().filter(|address| Way::of(address) != Way::Relayed);
+            direct.filter(|address| self.loopback_only || is_reachable(address)).cloned().collect()
         } else {
-            self.announce.iter().cloned().collect()
+            self.announce.clone()
         };
-        self.around.admission.set_addresses(addresses);
+        if self.shared.relay {
+            let gone: Vec<_> =
+                self.swarm.external_addresses().filter(|old| !addresses.contains(old)).cloned().collect();
+            gone.iter().for_each(|address| self.swarm.remove_external_address(address));
+            addresses.iter().for_each(|address| self.swarm.add_external_address(address.clone()));
+        }
+        self.around.admission.set_addresses(addresses.into_iter().collect());
     }
 
     fn on_lan(&mut self, event: mdns::Event) {

@@ -19,6 +19,8 @@ use crate::driver::admission::message::{Answer, Request};
 use crate::driver::admission::{PublicKey, Refusal};
 use crate::types::Lane;
 
+mod floods;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A peer under attack.
@@ -32,11 +34,15 @@ struct Victim {
 
 impl Victim {
     async fn start(limits: Limits) -> Self {
+        Self::serving(limits, false).await
+    }
+
+    async fn serving(limits: Limits, relay: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let admission = Admission::open_or_mint(dir.path()).unwrap();
         let mut setup = NetworkSetup::new(admission.clone(), Boot::new(1));
         setup.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
-        setup.limits = limits;
+        (setup.limits, setup.relay) = (limits, relay);
         let (sender, mut events) = mpsc::channel(64);
         let network = Network::start(setup, sender).unwrap();
         let Some(NetworkEvent::Listening { address, .. }) = events.recv().await else { panic!("it listens first") };
@@ -112,7 +118,7 @@ impl Attacker {
 
     async fn dial_as(victim: &Victim, dir: TempDir, admission: Admission) -> Self {
         let shared = Arc::new(Shared::new(Limits::default()));
-        let mut swarm = transport::swarm(admission.key().keypair(), &shared, false).unwrap();
+        let mut swarm = transport::swarm(&admission.key().keypair(), &shared, false).unwrap();
         swarm.dial(victim.address.clone()).unwrap();
         let ends = opened(&mut swarm).await;
         let drive = async move {
@@ -324,6 +330,53 @@ async fn strangers_reach_nothing_and_are_shown_out_in_time() {
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert!(nothing.is_empty());
     victim.still_serves().await;
+}
+
+/// Whether somebody gets a place at the victim, where it could be reached by others.
+async fn gets_place(victim: &Victim, admission: &Admission, member: bool) -> bool {
+    let shared = Arc::new(Shared::new(Limits::default()));
+    let mut swarm = transport::swarm(&admission.key().keypair(), &shared, false).unwrap();
+    swarm.dial(victim.address.clone()).unwrap();
+    let mut ends = opened(&mut swarm).await;
+    swarm.listen_on(victim.address.clone().with(libp2p::multiaddr::Protocol::P2pCircuit)).unwrap();
+    let key = victim.admission.key().public();
+    let ask = async {
+        let Some(Negotiated::Outbound(Protocol::Admit, mut stream)) = ends.streams.recv().await else { panic!() };
+        if member {
+            admit::request(&mut stream, admission, key, Boot::new(1), 1).await.unwrap();
+        }
+        // A stranger asks all the same.
+        ends.gate.accept_lanes();
+        ends.gate.open_lanes();
+        std::future::pending::<bool>().await
+    };
+    let answer = async {
+        loop {
+            match swarm.select_next_some().await {
+                SwarmEvent::NewListenAddr { .. } => return true,
+                SwarmEvent::ListenerClosed { .. } => return false,
+                _ => {}
+            }
+        }
+    };
+    let given = async {
+        tokio::select! { given = ask => given, given = answer => given }
+    };
+    timeout(PATIENCE, given).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_relay_is_for_members_and_nobody_else_is_a_relay() {
+    for (relay, member, given) in [(true, true, true), (true, false, false), (false, true, false)] {
+        let victim = Victim::serving(Limits::default(), relay).await;
+        let dir = tempfile::tempdir().unwrap();
+        let invite = victim.admission.issue_invite(Duration::from_secs(60), "asker").unwrap();
+        let admission = match member {
+            true => join(dir.path(), &invite, Terms::default(), PATIENCE).await.unwrap(),
+            false => Admission::open_or_mint(dir.path()).unwrap(),
+        };
+        assert_eq!(gets_place(&victim, &admission, member).await, given, "relay: {relay}, member: {member}");
+    }
 }
 
 #[tokio::test]
