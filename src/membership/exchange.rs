@@ -89,7 +89,7 @@ impl Membership {
             self.unlike = 0;
             return;
         }
-        if self.is_new() {
+        if self.is_new() && !self.leaving {
             self.ask_all(cx, from);
         }
         if !self.queue.is_empty() {

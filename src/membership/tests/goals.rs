@@ -192,13 +192,13 @@ fn load(links: Links, n: usize, loss: u64, time: u64) -> (f64, f64) {
     let most = f64::from(mesh.counts.sent.iter().copied().max().unwrap()) / time as f64 / messages;
     println!(
         "G3/G4 {links:?} n={n} loss {loss} %, {time} s: {messages:.2} messages, {bytes:.1} B, {:.3} handshakes a node and \
-         period; the busiest sends {most:.2} x the mean; {} suspicions",
+         period; the busiest sends {most:.2} x the mean; {} failed probes",
         mesh.counts.dials as f64 / periods,
-        mesh.counts.suspicions,
+        mesh.counts.accusations,
     );
     assert_eq!((&mesh.counts.false_deaths, &mesh.counts.faults), (&vec![], &vec![]));
     if loss == 0 {
-        assert_eq!(mesh.counts.suspicions, 0);
+        assert_eq!(mesh.counts.accusations, 0);
     }
     assert!(mesh.is_whole());
     (messages, bytes)

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use crate::machine::{Cx, Op, Rng};
-use crate::membership::{Config, Event, Membership, Message, Meta, State, Timer, Updates};
+use crate::membership::{Config, Event, Grounds, Membership, Message, Meta, State, Timer, Updates};
 use crate::types::{Boot, Incarnation, NodeId, Now, Time, WallTime};
 
 /// How long the link layer takes to see a silent cut, and to link again: the transport's watchdog.
@@ -66,7 +66,9 @@ struct Node {
 pub(super) struct Counts {
     pub(super) messages: u64,
     pub(super) bytes: u64,
+    /// Suspicions, at each observer, and the failed probes that began them.
     pub(super) suspicions: u64,
+    pub(super) accusations: u64,
     /// Links asked for by membership itself.
     pub(super) dials: u64,
     /// Goodbyes seen of members that said none, and comebacks of members that are down: (observer, subject).
@@ -587,7 +589,10 @@ impl Mesh {
                 deaths.push((observer, subject, self.now));
                 assert!(!self.nodes[observer].machine.isolated, "an isolated node declared {member:?} dead");
             }
-            Event::Suspected { .. } => self.counts.suspicions += 1,
+            Event::Suspected { grounds, .. } => {
+                self.counts.suspicions += 1;
+                self.counts.accusations += u64::from(matches!(grounds, Grounds::Unanswered(_)));
+            }
             Event::PeerFault { why, .. } => self.counts.faults.push(why),
             Event::Joined { member, .. } => {
                 if !self.nodes[self.index[&member]].up {
