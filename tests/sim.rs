@@ -38,6 +38,15 @@ scenarios! {
     kitchen_sink "kitchen-sink" 3;
     leave_rejoin "leave-rejoin" 2;
     lossy_links "lossy-links" 2;
+    membership_cut "membership-cut" 1;
+    membership_deaths "membership-deaths" 1;
+    membership_edge "membership-edge" 1;
+    membership_few_links "membership-few-links" 1;
+    #[ignore = "minutes in a debug build: cargo test --release --test sim -- --ignored"]
+    membership_join_1000 "membership-join-1000" 1;
+    membership_loss "membership-loss" 1;
+    membership_mass_restart "membership-mass-restart" 1;
+    membership_stalls "membership-stalls" 1;
     mesh_heal "mesh-heal" 2;
     one_way_cut "one-way-cut" 2;
     overlay_unreachable "overlay-unreachable" 1;

@@ -19,8 +19,11 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
-    pub(crate) fn new(seed: u8, at: usize) -> Self {
-        let machine = Membership::new(id(at), Boot::new(1), Meta::default(), Config::default());
+    /// One of so many members, every two of which are linked: the configuration says so, as it has to.
+    pub(crate) fn new(seed: u8, at: usize, members: usize) -> Self {
+        let full = Config::default();
+        let config = Config { full_mesh_max: members.max(full.full_mesh_max), ..full };
+        let machine = Membership::new(id(at), Boot::new(1), Meta::default(), config);
         Self {
             machine: machine.expect("nothing said of itself is short enough"),
             rng: Rng::fork(&[seed; 32], &format!("member {at}")),
@@ -36,7 +39,8 @@ impl Ours {
         input: impl FnOnce(&mut Membership, &mut Cx<'_, Membership>),
     ) {
         let mut ops = Vec::new();
-        let now = Now { mono: now, wall: WallTime::EPOCH };
+        // Clocks agree within milliseconds where NTP runs, which is far less than a period.
+        let now = Now { mono: now, wall: WallTime::from_micros(now.as_nanos() / 1_000) };
         input(&mut self.machine, &mut Cx::new(now, &mut self.rng, &mut ops));
         for op in ops {
             match op {
@@ -122,7 +126,7 @@ impl Forming {
 
 /// So many members that joined through one of them, know each other and are linked.
 pub(crate) fn settled(seed: u8, members: usize) -> World<Ours> {
-    let world = World::new(seed, (0..members).map(|at| Ours::new(seed, at)).collect());
+    let world = World::new(seed, (0..members).map(|at| Ours::new(seed, at, members)).collect());
     let mut forming = Forming { world, linked: vec![vec![false; members]; members] };
     for at in 0..members {
         forming.input(at, Membership::start);

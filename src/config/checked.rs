@@ -230,7 +230,8 @@ impl Values {
             "local" => Ok(("local", Profile::Local)),
             "lan" => Ok(("lan", Profile::Lan)),
             "wan" => Ok(("wan", Profile::Wan)),
-            _ => Err("expected local, lan or wan"),
+            "edge" => Ok(("edge", Profile::Edge)),
+            _ => Err("expected local, lan, wan or edge"),
         })?;
         let base = membership::Config::new(profile);
         let ms = |after: Duration| i64::try_from(after.as_millis()).expect("a profile's periods are short");

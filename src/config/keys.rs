@@ -136,7 +136,7 @@ pub(super) const KEYS: &[Key] = &[
         "membership.profile",
         Kind::Text,
         r#""lan""#,
-        "local: one machine. lan: one site. wan: between continents, and mobile networks.",
+        "local: one machine. lan: one site. wan: between continents, and mobile networks. edge: metered lines that stall.",
     ),
     key(
         "membership.probe-period-ms",

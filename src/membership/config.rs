@@ -15,6 +15,8 @@ pub enum Profile {
     Lan,
     /// Between continents, and mobile networks.
     Wan,
+    /// Metered and often stalling lines: some bytes a second, and patience.
+    Edge,
 }
 
 /// The periods and bounds of membership. All members of a mesh should agree on the profile; nothing breaks when they differ
@@ -91,6 +93,17 @@ impl Config {
                 gossip_fanout: 4,                          // memberlist's WAN profile.
                 far_every: 16,                             // About 100 B/s on a metered link.
                 reconnect_period: Duration::from_secs(10),
+                ..lan
+            },
+            // Modems sleep, cells are handed over, and each byte is paid for: 7 B/s when nothing happens.
+            Profile::Edge => Self {
+                probe_period: Duration::from_secs(5),
+                probe_timeout: Duration::from_secs(2),
+                suspicion_floor: Duration::from_secs(20), // Four periods.
+                gossip_period: Duration::from_secs(1),
+                gossip_fanout: 4,
+                far_every: 32, // A handshake takes as much as minutes of probes.
+                reconnect_period: Duration::from_secs(30),
                 ..lan
             },
         }

@@ -80,7 +80,7 @@ impl Membership {
         }
         let entry = self.table.entry(slot);
         if !entry.compare(update).any() {
-            return;
+            return self.came_back(word, slot, update);
         }
         match self.weigh(word.from, slot, update) {
             Belief::Is(update, sure) => {
@@ -187,7 +187,7 @@ impl Membership {
         self.arm_reap(cx);
         if before.known && !before.was_present() && claim == State::Alive && from == update.id {
             // It was cut off: it has missed what we know, and we what it knows.
-            self.exchange(cx, from, true);
+            self.reconcile(cx, from);
         }
     }
 

@@ -1,8 +1,12 @@
-//! Whole views: exchanged when somebody comes or comes back, and compared by an 8-byte digest on every ping and ack. Views
-//! that differ although there is nothing fresh are compared bucket by bucket, and only what differs is sent.
+//! Whole views: asked for by who is new, and compared by an 8-byte digest on every ping and ack. Views that differ although there
+//! is nothing fresh, and those on both sides of a cut, are compared bucket by bucket, and only what differs is sent. Whoever
+//! else gets a link only says who it is.
+
+use std::collections::BTreeMap;
 
 use super::evidence::Source;
 use super::message::{Message, Update, Updates};
+use super::table::Slot;
 use super::{Membership, State, Timer};
 use crate::machine::Cx;
 use crate::types::{Digest, NodeId, Time};
@@ -12,9 +16,29 @@ const CHUNK_MAX: usize = 48 << 10;
 /// So many digests in a row that differ although we have nothing fresh are no news under way, but a gap.
 const UNLIKE_MAX: u8 = 3;
 
+/// With fewer members than this in sight a node asks whoever it meets for all that it knows.
+const FEW: usize = 8;
+
 impl Membership {
-    /// Sends all that we know, unless this peer was just told; and asks for the same.
-    pub(super) fn exchange(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, ask: bool) {
+    /// Whether this node has yet to find the mesh.
+    pub(super) fn is_new(&self) -> bool {
+        self.table.present_len() < FEW
+    }
+
+    /// Says who we are and asks for all that the peer knows; not again within a period.
+    pub(super) fn ask_all(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        let now = cx.now().mono;
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        if link.asked_at.is_some_and(|at| now.since(at) < self.config.probe_period) {
+            return;
+        }
+        link.asked_at = Some(now);
+        let rows = Updates(vec![self.update(Slot::ME, now, true)]);
+        cx.send(peer, Message::State { rows, ask: true });
+    }
+
+    /// Sends all that we know, unless this peer was just told.
+    fn tell_all(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
         let now = cx.now().mono;
         let Some(link) = self.links.get_mut(&peer) else { return };
         if link.told_at.is_some_and(|at| now.since(at) < self.config.probe_period) {
@@ -23,12 +47,26 @@ impl Membership {
         (link.told_at, link.told_to) = (Some(now), self.queue.last());
         let rows =
             self.table.entries().map(|entry| (entry.cost(true), entry.update(now, true, self.kept(entry.claim))));
-        let mut chunks = chunked(rows);
-        let last = chunks.pop().unwrap_or_default();
-        for rows in chunks {
+        for rows in chunked(rows) {
             cx.send(peer, Message::State { rows, ask: false });
         }
-        cx.send(peer, Message::State { rows: last, ask });
+    }
+
+    /// Says who we are, and that it is accused, if it is. A whole view for each new link would be N x N x N rows when N join
+    /// at once.
+    pub(super) fn introduce(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        let now = cx.now().mono;
+        let accused = self.table.slot(peer).filter(|slot| self.table.entry(*slot).claim != State::Alive);
+        let told = [Some(Slot::ME), accused].into_iter().flatten();
+        let gossip = Updates(told.map(|slot| self.update(slot, now, slot == Slot::ME)).collect());
+        cx.send(peer, Message::Gossip { gossip });
+    }
+
+    /// Asks a peer who it is that has not said so; not again within a period.
+    pub(super) fn ask_who(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        if self.may_prod(cx.now().mono, peer) {
+            cx.send(peer, Message::Who);
+        }
     }
 
     pub(super) fn on_state(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, rows: &Updates, ask: bool) {
@@ -36,7 +74,7 @@ impl Membership {
         self.met_at.get_or_insert(now);
         self.learn_all(cx, from, rows, Source::Exchange);
         if ask {
-            self.exchange(cx, from, false);
+            self.tell_all(cx, from);
         }
     }
 
@@ -51,16 +89,27 @@ impl Membership {
             self.unlike = 0;
             return;
         }
+        if self.is_new() && !self.leaving {
+            self.ask_all(cx, from);
+        }
         if !self.queue.is_empty() {
             return;
         }
         self.unlike = self.unlike.saturating_add(1);
-        let now = cx.now().mono;
-        if self.unlike >= UNLIKE_MAX && now.since(self.compared_at) >= self.config.probe_period {
-            self.unlike = 0;
-            self.compared_at = now;
-            cx.send(from, Message::Buckets { sums: Box::new(*self.table.sums()) });
+        if self.unlike >= UNLIKE_MAX {
+            self.reconcile(cx, from);
         }
+    }
+
+    /// Has the peer compare its buckets with ours: with one peer a period, or else once the digests differ again.
+    pub(super) fn reconcile(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        let now = cx.now().mono;
+        if self.compared_at.is_some_and(|at| now.since(at) < self.config.probe_period) {
+            self.unlike = UNLIKE_MAX;
+            return;
+        }
+        (self.unlike, self.compared_at) = (0, Some(now));
+        cx.send(peer, Message::Buckets { sums: Box::new(*self.table.sums()) });
     }
 
     pub(super) fn on_buckets(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, sums: &[u64; 64]) {
@@ -90,10 +139,8 @@ impl Membership {
     /// Sends our members of these buckets, without those that the peer just sent alike.
     fn send_diff(&self, cx: &mut Cx<'_, Self>, to: NodeId, buckets: u64, alike: &Updates, ask: bool) {
         let now = cx.now().mono;
-        let known = |update: &Update| {
-            let find = |theirs: &&Update| theirs.id == update.id;
-            alike.as_slice().iter().find(find).is_some_and(|theirs| theirs.rank() == update.rank())
-        };
+        let theirs: BTreeMap<NodeId, _> = alike.as_slice().iter().map(|update| (update.id, update.rank())).collect();
+        let known = |update: &Update| theirs.get(&update.id) == Some(&update.rank());
         let rows = self.table.in_buckets(buckets).filter_map(|entry| {
             let update = entry.update(now, true, self.kept(entry.claim));
             (!known(&update)).then(|| (entry.cost(true), update))
@@ -129,7 +176,7 @@ impl Membership {
     /// Says goodbye to everybody linked.
     pub(super) fn say_goodbye(&mut self, cx: &mut Cx<'_, Self>) {
         let now = cx.now().mono;
-        let goodbye = self.update(super::table::Slot::ME, now, true);
+        let goodbye = self.update(Slot::ME, now, true);
         debug_assert_eq!(goodbye.state, State::Left);
         let linked: Vec<NodeId> =
             self.table.entries().filter(|entry| entry.linked).map(|entry| entry.member.id).collect();

@@ -4,6 +4,7 @@
 //! logarithm of their number (SWIM, section 4.1). Where links are few, each item goes over each link once, but not back: a
 //! member that can only be heard through us is told, and nobody is told ten times.
 
+use super::evidence::{Source, Word};
 use super::message::{Message, Update, Updates};
 use super::table::{Entry, Slot};
 use super::{Membership, State, Timer};
@@ -42,11 +43,15 @@ impl Membership {
         self.gossip_armed = false;
         self.gossiped_at = cx.now().mono;
         if self.is_sparse() {
-            let peers: Vec<NodeId> = self.links.keys().copied().collect();
-            for peer in peers {
-                self.gossip(cx, peer, self.table.slot(peer));
+            // Who is dead is told so now and then, and what it has missed when it is back.
+            let present = |slot: &Option<Slot>| slot.is_none_or(|slot| self.table.entry(slot).is_present());
+            let peers = self.links.keys().map(|peer| (*peer, self.table.slot(*peer)));
+            let peers: Vec<_> = peers.filter(|(_, slot)| present(slot)).collect();
+            for (peer, slot) in &peers {
+                self.gossip(cx, *peer, *slot);
             }
-            self.queue.told_all(self.links.values().map(|link| link.told_to).min().unwrap_or_default());
+            let told_to = peers.iter().filter_map(|(peer, _)| self.links.get(peer)).map(|link| link.told_to);
+            self.queue.told_all(told_to.min().unwrap_or_default());
         } else {
             for slot in self.table.near.sample(cx.rng(), self.config.gossip_fanout, |_| true) {
                 self.gossip(cx, self.table.entry(slot).member.id, Some(slot));
@@ -104,19 +109,40 @@ impl Membership {
             fits
         };
         let chosen: Vec<Slot> = self.queue.iter().take_while(fits).collect();
-        let limit = LAMBDA * ceil_log2(self.table.present_len() + 1);
+        let limit = self.tellings();
         for slot in &chosen {
             self.queue.told(*slot, limit);
         }
         chosen
     }
 
+    /// How often news are told where everybody is linked with everybody.
+    fn tellings(&self) -> u32 {
+        LAMBDA * ceil_log2(self.table.present_len() + 1)
+    }
+
+    /// News came that we tell ourselves: one more knows (feedback; Demers et al., "Epidemic Algorithms for Replicated Database
+    /// Maintenance", PODC 1987, section 1.4). Accusations are told no less for it: that all hear of a death at once is worth
+    /// some bytes.
+    pub(super) fn came_back(&mut self, word: Word, slot: Slot, update: &Update) {
+        let entry = self.table.entry(slot);
+        let described = update.meta.as_ref().map(|described| (described.boot, described.incarnation));
+        if word.source != Source::News || update.rank() != entry.rank() || described != entry.described {
+            return;
+        }
+        if self.is_sparse() {
+            self.queue.known_by(slot, word.from);
+        } else if entry.claim == State::Alive {
+            self.queue.told(slot, self.tellings());
+        }
+    }
+
     /// What this peer was not told yet, unless it told us.
     fn next_of_all(&mut self, to: NodeId, mut left: usize) -> Vec<Slot> {
         let Some(link) = self.links.get(&to) else { return Vec::new() };
         let (mut told_to, mut chosen) = (link.told_to, Vec::new());
-        for (arrival, slot, from) in self.queue.after(told_to) {
-            if from != to {
+        for (arrival, slot, knowers) in self.queue.after(told_to) {
+            if !knowers.contains(&to) {
                 let cost = self.cost(slot);
                 if cost > left {
                     break;

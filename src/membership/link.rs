@@ -13,8 +13,9 @@ const PARTING_PERIODS: u32 = 3;
 /// What is remembered of a link.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Link {
-    /// When we last sent all that we know.
+    /// When we last sent all that we know, and when we last asked for that.
     pub(super) told_at: Option<Time>,
+    pub(super) asked_at: Option<Time>,
     /// When we last wrote out of turn.
     pub(super) prodded_at: Option<Time>,
     /// When we last answered an accusation of us, and as what.
@@ -35,16 +36,17 @@ impl Membership {
         if peer == self.me || self.is_linked(peer) {
             return;
         }
+        let now = cx.now().mono;
         let first = self.links.is_empty();
         self.links.insert(peer, Link::default());
-        self.heard_at = cx.now().mono;
+        self.heard_at = now;
         if self.sought.remove(&peer) {
             self.pool.push_back(peer);
         }
         self.end_isolation(cx);
         let slot = self.table.slot(peer);
         let claim = slot.map(|slot| {
-            self.table.amend(slot, cx.now().mono, cx.rng(), |entry| {
+            self.table.amend(slot, now, cx.rng(), |entry| {
                 (entry.linked, entry.lost, entry.met) = (true, false, true);
                 entry.claim
             })
@@ -52,9 +54,17 @@ impl Membership {
         if self.leaving {
             return;
         }
-        // Peers that agree need no more than their digests; but who has been without links may have missed anything.
-        if first || !matches!(claim, Some(State::Alive | State::Suspect)) {
-            self.exchange(cx, peer, claim.is_none());
+        // Peers that agree need no more than their digests; but who has been without links may have missed anything, and so
+        // have both ends of one that was cut.
+        match claim {
+            _ if self.is_new() => self.ask_all(cx, peer),
+            None => self.ask_who(cx, peer),
+            Some(State::Alive | State::Suspect) if first => self.reconcile(cx, peer),
+            Some(State::Alive | State::Suspect) => {}
+            Some(State::Dead | State::Left) => {
+                self.introduce(cx, peer);
+                self.reconcile(cx, peer);
+            }
         }
         if let Some(slot) = slot {
             self.reached(cx, slot);

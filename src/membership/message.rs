@@ -80,6 +80,8 @@ pub enum Message {
     },
     /// I close this link soon, having no more use for it: that says nothing of how I am.
     Parting,
+    /// I do not know you: who are you?
+    Who,
 }
 
 /// What the link between a helper and a member says.

@@ -29,6 +29,8 @@
 //! - *I5* somebody becomes dead here only when our suspicion of it ends, or when another member says so.
 //! - *I6* we never hold ourselves for suspect or dead; every accusation is answered within a period.
 //! - *I7* the table holds at most [`Config::members_max`] members, the queue of news at most one item for each.
+//! - *I8* when nothing goes wrong any more, all views are equal within seconds. *I10* nobody writes more than now and then to
+//!   a member that it holds for dead.
 //! - *I9* equal inputs and seeds give equal ops.
 //! - *I11* a refuted suspicion is no leave and no join.
 //!
@@ -144,7 +146,7 @@ pub struct Membership {
     answer_to: Option<NodeId>,
     met_at: Option<Time>,
     unlike: u8,
-    compared_at: Time,
+    compared_at: Option<Time>,
     diffs: u32,
     diffs_since: Time,
     gossip_armed: bool,
@@ -204,7 +206,7 @@ impl Membership {
             answer_to: None,
             met_at: None,
             unlike: 0,
-            compared_at: Time::ZERO,
+            compared_at: None,
             diffs: 0,
             diffs_since: Time::ZERO,
             gossip_armed: false,
@@ -248,6 +250,7 @@ impl Membership {
             Message::Buckets { sums } => self.on_buckets(cx, from, &sums),
             Message::Diff { buckets, rows, ask } => self.on_diff(cx, from, buckets, &rows, ask),
             Message::Parting => self.on_parting(cx, from),
+            Message::Who => self.introduce(cx, from),
         }
         self.answer(cx);
         if !answered {
@@ -315,7 +318,7 @@ impl Membership {
 
     /// After a message that has no answer: whoever we do not know is asked who it is; whoever is accused is told so.
     fn greet(&mut self, cx: &mut Cx<'_, Self>, from: NodeId) {
-        let Some(entry) = self.table.find(from) else { return self.exchange(cx, from, true) };
+        let Some(entry) = self.table.find(from) else { return self.ask_who(cx, from) };
         if entry.claim != State::Alive && entry.linked && !self.leaving && self.may_prod(cx.now().mono, from) {
             self.tell_accused(cx, from);
         }

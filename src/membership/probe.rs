@@ -301,7 +301,7 @@ impl Membership {
         self.compare(cx, from, digest);
         match slot {
             Some(slot) => self.table.heard(slot),
-            None => self.exchange(cx, from, true),
+            None => self.ask_who(cx, from),
         }
     }
 

@@ -10,11 +10,11 @@ use crate::types::NodeId;
 type Turn = (u32, u8, u64);
 
 /// News of one member.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Item {
     slot: Slot,
-    /// Who told us: it need not be told.
-    from: NodeId,
+    /// Who told us: they need not be told. At most one for each link.
+    knowers: Vec<NodeId>,
     times: u32,
 }
 
@@ -54,9 +54,9 @@ impl Queue {
     pub(super) fn push(&mut self, slot: Slot, from: NodeId) {
         self.remove(slot);
         self.last += 1;
-        let item = Item { slot, from, times: 0 };
-        self.items.insert(self.last, item);
+        let item = Item { slot, knowers: vec![from], times: 0 };
         self.turns.insert(item.turn(self.last));
+        self.items.insert(self.last, item);
         if slot.index() >= self.arrivals.len() {
             self.arrivals.resize(slot.index() + 1, 0);
         }
@@ -78,8 +78,18 @@ impl Queue {
     }
 
     /// The news after this one, with their numbers and who told them, in order of arrival.
-    pub(super) fn after(&self, arrival: u64) -> impl Iterator<Item = (u64, Slot, NodeId)> {
-        self.items.range(arrival + 1..).map(|(arrival, item)| (*arrival, item.slot, item.from))
+    pub(super) fn after(&self, arrival: u64) -> impl Iterator<Item = (u64, Slot, &[NodeId])> {
+        self.items.range(arrival + 1..).map(|(arrival, item)| (*arrival, item.slot, item.knowers.as_slice()))
+    }
+
+    /// This peer has told us the same.
+    pub(super) fn known_by(&mut self, slot: Slot, peer: NodeId) {
+        if let Some(arrival) = self.arrival(slot)
+            && let Some(item) = self.items.get_mut(&arrival)
+            && !item.knowers.contains(&peer)
+        {
+            item.knowers.push(peer);
+        }
     }
 
     /// Everybody was told the news up to this one.
@@ -87,7 +97,8 @@ impl Queue {
         while let Some((first, item)) = self.items.first_key_value()
             && *first <= arrival
         {
-            self.remove(item.slot);
+            let slot = item.slot;
+            self.remove(slot);
         }
     }
 

@@ -52,9 +52,23 @@ pub enum IdError {
 }
 
 /// One peer of the mesh, for its whole life: bound to its transport key in the admission ticket.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NodeId(Uuid);
+
+/// That of its bytes, compared as one number: sorted maps of members are looked up for every row of news, and a call to compare
+/// bytes was a fifth of the time in which a simulated mesh of 1,000 forms.
+impl Ord for NodeId {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.as_u128().cmp(&other.0.as_u128())
+    }
+}
+
+impl PartialOrd for NodeId {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl NodeId {
     /// The id with these bytes.
@@ -427,6 +441,13 @@ mod tests {
             DocId::parse("a/b/../c"),
             Err(IdError::Segment { text: "a/b/../c".into(), segment: "..".into(), at: 4 })
         );
+    }
+
+    quickcheck::quickcheck! {
+        fn nodes_are_ordered_as_their_bytes(a: u128, b: u128) -> bool {
+            let (a, b) = (NodeId::from_u128(a), NodeId::from_u128(b));
+            a.cmp(&b) == a.as_bytes().cmp(b.as_bytes())
+        }
     }
 
     #[test]

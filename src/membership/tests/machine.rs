@@ -330,6 +330,90 @@ fn a_large_view_travels_in_small_messages() {
     assert!(sizes.len() == 2 && sizes.iter().all(|size| *size <= 48 << 10), "{sizes:?}");
 }
 
+/// A machine that knows ten more, none of which is linked.
+fn machine_of_many(config: Config) -> Membership {
+    let mut machine = machine();
+    machine.config = config;
+    let rows = (10..20).map(|id| update(NodeId::from_u128(id), 0, State::Alive)).collect();
+    step_at(at(5), |cx| machine.on_message(cx, PEER, Message::State { rows: Updates(rows), ask: false }));
+    machine
+}
+
+#[test]
+fn a_new_link_costs_no_exchange() {
+    let mut machine = machine_of_many(Config::default());
+    let known = NodeId::from_u128(10);
+    let ops = step_at(at(20), |cx| machine.on_linked(cx, known));
+    assert_eq!(sent(&ops), [], "the digests will tell");
+    // Who is dead here is told so, and both sides of the cut compare what they know: once, not with each.
+    let dead = [11, 12].map(|id| update(NodeId::from_u128(id), 0, State::Dead));
+    for dead in &dead {
+        machine.table.amend(machine.table.slot(dead.id).unwrap(), Time::ZERO, &mut Rng::fork(&[1; 32], "x"), |entry| {
+            entry.merge(dead);
+        });
+    }
+    let linked = dead.map(|dead| step_at(at(30), |cx| machine.on_linked(cx, dead.id)));
+    let said: Vec<_> = linked.iter().flat_map(sent).map(|(_, message)| message).collect();
+    assert!(
+        matches!(
+            said[..],
+            [Message::Gossip { gossip: one }, Message::Buckets { .. }, Message::Gossip { gossip: other }]
+                if one.as_slice()[1].state == State::Dead && other.as_slice()[1].state == State::Dead
+        ),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_stranger_is_asked_who_it_is_and_says_so() {
+    let mut machine = machine_of_many(Config::default());
+    let stranger = NodeId::from_u128(99);
+    let ops = step_at(at(20), |cx| machine.on_linked(cx, stranger));
+    assert_eq!(sent(&ops), [(stranger, &Message::Who)]);
+    let ping = |probe| Message::Ping { probe, digest: Digest::ZERO, gossip: Updates::default() };
+    let asked = |ops: &Ops| sent(ops).contains(&(stranger, &Message::Who));
+    assert!(!asked(&step_at(at(30), |cx| machine.on_message(cx, stranger, ping(1)))), "once a period");
+    assert!(asked(&step_at(at(1_030), |cx| machine.on_message(cx, stranger, ping(2)))));
+    let ops = step_at(at(1_050), |cx| machine.on_message(cx, PEER, Message::Who));
+    let us = machine.table.me().update(Time::ZERO, true, Duration::ZERO);
+    assert_eq!(sent(&ops), [(PEER, &gossip(&[us]))]);
+}
+
+#[test]
+fn where_links_are_few_news_are_not_told_to_whoever_has_told_them() {
+    let mut machine = machine_of_many(Config { full_mesh_max: 2, ..Config::default() });
+    let third_link = NodeId::from_u128(10);
+    step_at(at(6), |cx| machine.on_linked(cx, third_link));
+    step_at(at(1_000), |cx| machine.on_timer(cx, Timer::Gossip));
+    let news = update(NodeId::from_u128(15), 1, State::Alive);
+    for teller in [PEER, THIRD] {
+        step_at(at(1_010), |cx| machine.on_message(cx, teller, gossip(std::slice::from_ref(&news))));
+    }
+    let ops = step_at(at(1_200), |cx| machine.on_timer(cx, Timer::Gossip));
+    assert_eq!(sent(&ops), [(third_link, &gossip(&[news]))]);
+    assert!(machine.queue.is_empty());
+}
+
+#[test]
+fn news_that_come_back_are_told_less_often_but_accusations_are_not() {
+    let tellings = |news: &Update, come_back: u32| {
+        let mut machine = machine();
+        step_at(at(9), |cx| machine.on_timer(cx, Timer::Gossip));
+        machine.queue = Default::default();
+        for _ in 0..=come_back {
+            step_at(at(10), |cx| machine.on_message(cx, PEER, gossip(std::slice::from_ref(news))));
+        }
+        (1..).find(|_| {
+            step_at(at(20), |cx| machine.on_timer(cx, Timer::Gossip));
+            machine.queue.is_empty()
+        })
+    };
+    let fourth = NodeId::from_u128(4);
+    let (alive, suspect) = (update(fourth, 0, State::Alive), update(fourth, 0, State::Suspect));
+    assert!(tellings(&alive, 3) < tellings(&alive, 0));
+    assert_eq!(tellings(&suspect, 3), tellings(&suspect, 0));
+}
+
 #[test]
 fn suspicions_last_as_lifeguard_has_it() {
     let lasts = |members, c, k| lasts(Duration::from_secs(4), members, c, k).as_millis();
@@ -388,6 +472,7 @@ fn messages_have_these_bytes() {
     let sums = Box::new([1; 64]);
     assert_eq!(bytes(&Message::Buckets { sums }), format!("07{}", "01".repeat(64)));
     assert_eq!(bytes(&Message::Diff { buckets: 3, rows: Updates::default(), ask: true }), "08030001");
+    assert_eq!((bytes(&Message::Parting), bytes(&Message::Who)), ("09".into(), "0a".into()));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use crate::machine::{Cx, Op, Rng};
-use crate::membership::{Config, Event, Membership, Message, Meta, State, Timer, Updates};
+use crate::membership::{Config, Event, Grounds, Membership, Message, Meta, State, Timer, Updates};
 use crate::types::{Boot, Incarnation, NodeId, Now, Time, WallTime};
 
 /// How long the link layer takes to see a silent cut, and to link again: the transport's watchdog.
@@ -15,6 +15,8 @@ const WATCHDOG: Duration = Duration::from_secs(3);
 const HANDSHAKE: Duration = Duration::from_millis(200);
 /// How long a dial may hang.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Messages to a dead member in a period: that it is accused, what it knows, a ping, and an answer to its own accusation.
+const TO_DEAD_MAX: u32 = 6;
 
 /// What a node's host suffers from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,10 @@ struct Node {
     ranks: BTreeMap<NodeId, (Boot, Incarnation, State)>,
     /// An accusation of ours that waits for an answer, for I6.
     accused: Option<(Time, Incarnation)>,
+    /// Since when it wrote how often, unasked, to whom it holds for dead, for I10.
+    to_dead: BTreeMap<usize, (Time, u32)>,
+    /// Who has joined and neither died nor left, as its host was told, for I11.
+    told_present: BTreeSet<NodeId>,
 }
 
 /// What was counted.
@@ -60,7 +66,9 @@ struct Node {
 pub(super) struct Counts {
     pub(super) messages: u64,
     pub(super) bytes: u64,
+    /// Suspicions, at each observer, and the failed probes that began them.
     pub(super) suspicions: u64,
+    pub(super) accusations: u64,
     /// Links asked for by membership itself.
     pub(super) dials: u64,
     /// Goodbyes seen of members that said none, and comebacks of members that are down: (observer, subject).
@@ -135,7 +143,12 @@ impl Mesh {
         // Whoever has all links is to rely on them.
         let full = (0..n).all(|a| (0..a).all(|b| linked(a, b)));
         let full_mesh_max = if full { n.max(64) } else { 64 };
-        let mut mesh = Self::new(seed, Config { full_mesh_max, ..Config::default() });
+        Self::configured(seed, n, linked, Config { full_mesh_max, ..Config::default() })
+    }
+
+    /// The same, configured otherwise.
+    pub(super) fn configured(seed: u8, n: usize, linked: &dyn Fn(usize, usize) -> bool, config: Config) -> Self {
+        let mut mesh = Self::new(seed, config);
         mesh.measure = false;
         for node in 0..n {
             mesh.add(node);
@@ -181,6 +194,8 @@ impl Mesh {
             own: Default::default(),
             ranks: BTreeMap::new(),
             accused: None,
+            to_dead: BTreeMap::new(),
+            told_present: BTreeSet::new(),
         });
         self.index.insert(id(node), node);
         for row in &mut self.linked {
@@ -234,21 +249,25 @@ impl Mesh {
         self.step(b, |machine, cx| machine.on_linked(cx, id(a)));
     }
 
-    /// Links every node with one more that it sees: an overlay that dials.
-    pub(super) fn link_known(&mut self) {
+    /// Links every node with some more of those that it sees and ought to be linked with: an overlay that dials. Whether there
+    /// were any.
+    pub(super) fn link_known(&mut self, wanted: &dyn Fn(usize, usize) -> bool) -> bool {
+        let mut any = false;
         for a in 0..self.len() {
             let unlinked: Vec<usize> = self.nodes[a]
                 .machine
                 .view()
                 .present()
                 .map(|member| self.index[&member.id])
-                .filter(|b| *b != a && !self.linked[a][*b])
+                .filter(|b| *b != a && !self.linked[a][*b] && wanted(a, *b))
                 .take(16)
                 .collect();
+            any |= !unlinked.is_empty();
             for b in unlinked {
                 self.link(a, b);
             }
         }
+        any
     }
 
     pub(super) fn unlink(&mut self, a: usize, b: usize) {
@@ -285,6 +304,8 @@ impl Mesh {
         let state = &mut self.nodes[node];
         (state.machine, state.boot, state.up, state.dark, state.accused) = (machine, boot, true, false, None);
         state.ranks.clear();
+        state.to_dead.clear();
+        state.told_present.clear();
         self.step(node, Membership::start);
         self.link(node, seed);
     }
@@ -529,6 +550,7 @@ impl Mesh {
             assert!(bytes.len() <= 48 << 10, "I7: {} bytes in a message", bytes.len());
         }
         self.note_answer(from, &message);
+        self.check_quiet(from, to, &message);
         let lost = self.rng.below(100) < self.loss_percent;
         if lost || !self.linked[from][to] || self.nodes[from].side != self.nodes[to].side {
             return;
@@ -542,7 +564,23 @@ impl Mesh {
         self.at(leaves + delay, Happens::Deliver { from, to, life, message });
     }
 
+    /// I11: to its host a member joins once until it dies or leaves, whatever was suspected and refuted meanwhile.
+    fn check_told(&mut self, observer: usize, event: &Event) {
+        let present = &mut self.nodes[observer].told_present;
+        match event {
+            Event::Joined { member, .. } => assert!(present.insert(*member), "I11: {member:?} joined twice"),
+            Event::Died { member, .. } | Event::Left { member, .. } if *member != id(observer) => {
+                assert!(present.remove(member), "I11: {member:?} went without having come");
+            }
+            Event::Suspected { member, .. } | Event::Refuted { member, .. } => {
+                assert!(present.contains(member), "I11: {member:?} is suspected and not present");
+            }
+            _ => {}
+        }
+    }
+
     fn note(&mut self, observer: usize, event: Event) {
+        self.check_told(observer, &event);
         match event {
             Event::Died { member, .. } => {
                 let subject = self.index[&member];
@@ -551,7 +589,10 @@ impl Mesh {
                 deaths.push((observer, subject, self.now));
                 assert!(!self.nodes[observer].machine.isolated, "an isolated node declared {member:?} dead");
             }
-            Event::Suspected { .. } => self.counts.suspicions += 1,
+            Event::Suspected { grounds, .. } => {
+                self.counts.suspicions += 1;
+                self.counts.accusations += u64::from(matches!(grounds, Grounds::Unanswered(_)));
+            }
             Event::PeerFault { why, .. } => self.counts.faults.push(why),
             Event::Joined { member, .. } => {
                 if !self.nodes[self.index[&member]].up {
@@ -613,6 +654,23 @@ impl Mesh {
         }
     }
 
+    /// I10: a ping to see whether it is back, that it is accused, what is asked of it: a few a period, answers aside.
+    fn check_quiet(&mut self, from: usize, to: usize, message: &Message) {
+        let answers = matches!(message, Message::Ack { .. } | Message::Vouch { .. } | Message::Nack { .. });
+        let whole = matches!(message, Message::State { ask: false, .. } | Message::Diff { .. });
+        let state = &mut self.nodes[from];
+        let dead = state.machine.table.find(id(to)).is_some_and(|entry| entry.claim == State::Dead);
+        if answers || whole || !dead || self.liar == Some(to) || state.machine.leaving {
+            return;
+        }
+        let (since, count) = state.to_dead.entry(to).or_insert((self.now, 0));
+        if self.now.since(*since) >= self.config.probe_period {
+            (*since, *count) = (self.now, 0);
+        }
+        *count += 1;
+        assert!(*count <= TO_DEAD_MAX, "I10: {count} messages in a period to a dead member: {message:?}");
+    }
+
     /// I2, I3, I4.
     fn check_rank(&mut self, observer: usize, subject: NodeId) {
         let state = &mut self.nodes[observer];
@@ -630,7 +688,7 @@ fn updates_of(message: &Message) -> &[crate::membership::Update] {
         | Message::PingReq { gossip, .. }
         | Message::Gossip { gossip } => gossip.as_slice(),
         Message::State { rows, .. } | Message::Diff { rows, .. } => rows.as_slice(),
-        Message::Vouch { .. } | Message::Nack { .. } | Message::Buckets { .. } | Message::Parting => &[],
+        Message::Vouch { .. } | Message::Nack { .. } | Message::Buckets { .. } | Message::Parting | Message::Who => &[],
     }
 }
 
