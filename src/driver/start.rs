@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::disk::Disk;
 use super::failure::StartError;
 use super::http::{Interface, Token};
+use super::keeper::Keeper;
 use super::log::Log;
 use super::network::Network;
 use super::peer::{ASKS_MAX, EVENTS_MAX, Facts, Link, Peer, Phase};
@@ -98,6 +99,7 @@ impl Peer {
             facts,
             remembered,
             routes,
+            keeper: Keeper::start(admission),
             open: Open::default(),
         };
         tokio::spawn(turn.run());

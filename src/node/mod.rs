@@ -62,7 +62,7 @@ pub struct Setup {
 pub struct Config {
     /// Of SWIM.
     pub membership: membership::Config,
-    /// Who exchanges deltas with whom: all peers must agree.
+    /// Who exchanges deltas with whom, where no policy was set for the mesh.
     pub policy: Policy,
     /// Of links.
     pub overlay: overlay::Config,
@@ -121,6 +121,9 @@ impl Node {
             Input::Persisted { id, result } => self.on_persisted(now, id, result),
             Input::IoDone { id, result } => self.on_io_done(now, id, result),
             Input::TaskDone { id, done } => self.on_task_done(now, id, done),
+            Input::Policies { held } => {
+                self.shared.step(now, |cx| self.overlay.on_policies(cx, held, self.membership.view()));
+            }
             Input::Command { id, command } => self.on_command(now, id, command),
         }
         self.route(now);
@@ -278,10 +281,6 @@ impl Node {
                 return self.shared.step(now, |cx| self.events.on_command(cx, id, command));
             }
             Command::Status => Ok(Outcome::Status(Box::new(self.status(now)))),
-            Command::SetOverlay(policy) => {
-                self.shared.step(now, |cx| self.overlay.set_policy(cx, policy, self.membership.view()));
-                Ok(Outcome::OverlaySet)
-            }
             Command::Leave => {
                 self.leaving = true;
                 self.shared.step(now, |cx| self.membership.leave(cx));

@@ -44,10 +44,10 @@ fn a_run_is_a_function_of_its_seed() {
 }
 
 #[test]
-fn a_turn_reaches_everybody_within_its_time() {
-    let turn = "[[turn]]\nat = \"20s\"\noverlay = \"star\"\nwithin = \"2s\"\n[random]";
-    let plan = Plan::expand(&scenario(&STORMY.replace("[random]", turn)), &Luck::new(1, "fixed")).unwrap();
-    let peers: std::collections::BTreeSet<u32> = plan.turns.iter().map(|turn| turn.peer).collect();
-    assert_eq!((peers.len(), plan.turns.len()), (6, 6));
-    assert!(plan.turns.iter().all(|turn| (20_000_000_000..22_000_000_000).contains(&turn.at)));
+fn an_overlay_is_set_at_one_peer_and_only_at_a_peer_that_there_is() {
+    let turn = |who: &str| STORMY.replace("[random]", &format!("[[turn]]\nat = \"20s\"\noverlay = \"star\"\n{who}\n[random]"));
+    let plan = |who: &str| Plan::expand(&scenario(&turn(who)), &Luck::new(1, "fixed"));
+    let plan_of = plan("peers = [\"p-2\", \"p-0\"]").unwrap();
+    assert_eq!(plan_of.turns.iter().map(|turn| (turn.at, turn.peers.clone())).collect::<Vec<_>>(), [(20_000_000_000, vec![2, 0])]);
+    assert!(plan("peers = \"nobody\"").unwrap_err().contains("turn[0]"));
 }
