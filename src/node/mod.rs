@@ -25,7 +25,7 @@ mod timers;
 
 pub use boot::{Boot, BootError, BootReport, Progress};
 pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome};
-pub use status::{MemberStatus, Status};
+pub use status::{MemberStatus, PolicyStatus, Status};
 
 use std::sync::Arc;
 

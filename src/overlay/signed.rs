@@ -112,3 +112,51 @@ impl FromIterator<SignedPolicy> for Policies {
         held
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A few signers and versions, so that ties are common.
+    fn policy(bits: u8) -> SignedPolicy {
+        let signer = NodeId::from_u128(u128::from(bits & 3));
+        let policy = if bits & 16 == 0 { Policy::Star } else { Policy::Tree { arity: 3 } };
+        let issued_at = WallTime::from_micros(u64::from(bits >> 5 & 1));
+        SignedPolicy { version: u64::from(bits >> 2 & 3), issued_at, signer, policy, proof: vec![bits >> 6] }
+    }
+
+    fn held(told: impl IntoIterator<Item = u8>) -> Policies {
+        told.into_iter().map(policy).collect()
+    }
+
+    quickcheck::quickcheck! {
+        fn what_is_held_does_not_depend_on_order_or_repetition(told: Vec<u8>) -> bool {
+            let turned = told.iter().rev().chain(&told).copied();
+            held(told.clone()) == held(turned)
+        }
+
+        fn the_highest_of_all_is_in_force(told: Vec<u8>) -> bool {
+            held(told.clone()).in_force() == told.into_iter().map(policy).max().as_ref()
+        }
+
+        fn a_new_policy_wins_over_all_that_its_signer_knew(told: Vec<u8>, signer: u8) -> bool {
+            let mut all = held(told);
+            let version = all.next_version().expect("versions are small");
+            let new = SignedPolicy { version, ..policy(signer) };
+            all.merge(new.clone()) && all.in_force() == Some(&new)
+        }
+
+        fn without_a_signer_the_others_are_as_if_it_had_never_been(told: Vec<u8>) -> bool {
+            let thief = NodeId::from_u128(1);
+            let left: Policies = held(told.clone()).iter().filter(|policy| policy.signer != thief).cloned().collect();
+            left == held(told.into_iter().filter(|bits| policy(*bits).signer != thief))
+        }
+    }
+
+    #[test]
+    fn versions_end_where_they_end() {
+        let mut all = held([0]);
+        all.merge(SignedPolicy { version: u64::MAX, ..policy(1) });
+        assert_eq!(all.next_version(), None);
+    }
+}

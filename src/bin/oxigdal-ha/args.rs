@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Invite(Invite),
     /// Expel a node from the mesh for good, or list who is expelled
     Revoke(Revoke),
+    /// Show which overlay the mesh has, or set another while it runs
+    Overlay(crate::overlay::Args),
     /// Write, check and explain configurations
     #[command(subcommand)]
     Config(Config),

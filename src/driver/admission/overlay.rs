@@ -19,7 +19,7 @@ use super::key::{Purpose, Signature, encode};
 use super::refusal::Refusal;
 use super::ticket::IssuerCertificate;
 use super::vault::{self, FileError};
-use super::{Admission, AdmissionError, ISSUERS_MAX, OVERLAY_FILE, State, read_value};
+use super::{Admission, AdmissionError, ISSUERS_MAX, Issuer, OVERLAY_FILE, State, read_value};
 use crate::config::Terms;
 use crate::overlay::{PROOF_MAX, Policies, SignedPolicy};
 use crate::topology::Policy;
@@ -72,6 +72,12 @@ fn verify(cluster: ClusterId, signed: &SignedPolicy) -> Result<(), Refusal> {
     if good { Ok(()) } else { Err(Refusal::ForgedPolicy) }
 }
 
+fn sign(issuer: &Issuer, mut signed: SignedPolicy) -> SignedPolicy {
+    let signature = issuer.secret.sign(Purpose::Overlay, &Body::of(issuer.chain.cluster(), &signed));
+    signed.proof = encode(&Proof { chain: issuer.chain.clone(), signature });
+    signed
+}
+
 /// The policies that were kept in this directory.
 pub(super) fn open(dir: &Path, cluster: ClusterId) -> Result<Policies, FileError> {
     let path = dir.join(OVERLAY_FILE);
@@ -88,7 +94,6 @@ impl Admission {
     /// # Errors
     /// [`AdmissionError`]; nothing is changed then.
     pub fn set_overlay(&self, policy: Policy) -> Result<SignedPolicy, AdmissionError> {
-        let cluster = self.cluster();
         let issued_at = self.now();
         let _turn = self.turn();
         let signed = {
@@ -99,10 +104,7 @@ impl Admission {
                 return Err(Refusal::Revoked { node: self.node() }.into());
             }
             let version = state.policies_that_count().next_version().ok_or(AdmissionError::NoVersion)?;
-            let mut signed = SignedPolicy { version, issued_at, signer: self.node(), policy, proof: Vec::new() };
-            let signature = issuer.secret.sign(Purpose::Overlay, &Body::of(cluster, &signed));
-            signed.proof = encode(&Proof { chain: issuer.chain.clone(), signature });
-            signed
+            sign(issuer, SignedPolicy { version, issued_at, signer: self.node(), policy, proof: Vec::new() })
         };
         self.store_policy(signed.clone())?;
         Ok(signed)
@@ -126,6 +128,12 @@ impl Admission {
         verify(self.cluster(), &signed)?;
         self.store_policy(signed)?;
         Ok(true)
+    }
+
+    /// Signs whatever it is given, as a thief would.
+    #[cfg(test)]
+    pub(super) fn sign_policy(&self, signed: SignedPolicy) -> SignedPolicy {
+        sign(self.state().issuer.as_ref().expect("tests call this on an issuer"), signed)
     }
 
     /// Whoever calls it has the turn.

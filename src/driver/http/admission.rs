@@ -55,7 +55,7 @@ pub(super) struct NewTicket {
 
 impl Interface {
     /// Does it on a thread that may wait for the disk.
-    async fn office<T: Send + 'static>(
+    pub(super) async fn office<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Admission) -> Result<T, AdmissionError> + Send + 'static,
     ) -> Result<T, Refusal> {

@@ -22,6 +22,7 @@
 //! | `GET`, `POST /v1/invites`, `DELETE /v1/invites/ID` | who may join |
 //! | `GET`, `POST /v1/revoked` | who may not any more |
 //! | `GET`, `POST /v1/issuers`, `POST /v1/issuers/request` | who signs tickets, and becoming one who does |
+//! | `GET`, `PUT /v1/overlay` | which overlay the mesh has; setting it for all peers |
 //! | `POST /v1/ticket` | have this peer's ticket renewed, or get one for an invite |
 //!
 //! **Bounds:** 512 connections, closed when idle; [`BODY_MAX`] a body, [`BODY_TIME_MAX`] to send it, [`REQUESTS_MAX`] requests at work, [`WATCHERS_MAX`] watchers;
@@ -31,6 +32,7 @@ mod admission;
 mod connection;
 mod docs;
 mod guard;
+mod overlay;
 mod reply;
 mod state;
 mod streams;
@@ -46,7 +48,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{any, delete, get, post};
+use axum::routing::{any, delete, get, post, put};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -95,6 +97,7 @@ impl Interface {
             .route("/v1/issuers", post(admission::install))
             .route("/v1/issuers/request", post(admission::request))
             .route("/v1/ticket", post(admission::renew))
+            .route("/v1/overlay", put(overlay::set))
             .route_layer(from_fn_with_state(self.clone(), guard::token_always));
         let reads = Router::new()
             .route("/v1/status", get(state::status))
@@ -107,6 +110,7 @@ impl Interface {
             .route("/v1/streams/{*name}", get(streams::read).post(streams::append))
             .route("/v1/revoked", get(admission::revoked))
             .route("/v1/issuers", get(admission::issuers))
+            .route("/v1/overlay", get(overlay::show))
             .route_layer(from_fn_with_state(self.clone(), guard::token_for_changes));
         let watch = Router::new()
             .route("/v1/watch", get(watch::watch))

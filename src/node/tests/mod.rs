@@ -122,6 +122,7 @@ impl Host {
             Effect::Task { id, task } => return Some(Input::TaskDone { id, done: self.engine.run(task) }),
             Effect::Dial { .. } => {}
             Effect::Close { peer, .. } => self.closed.push(peer),
+            Effect::KeepPolicy { .. } => {}
             Effect::Reply { id, result } => {
                 assert!(self.replies.insert(id, result).is_none(), "each command is answered once");
             }

@@ -1,6 +1,7 @@
 //! Tests of the room: what is let in, what is not, and what survives a crash.
 
 mod issuers;
+mod overlay;
 
 use std::path::Path;
 use std::time::Duration;
