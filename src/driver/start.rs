@@ -74,7 +74,8 @@ impl Peer {
             let interface = Interface::new(link.clone(), admission.clone(), token, address);
             tokio::spawn(interface.serve(listener));
         }
-        let remembered = Remembered::open(&dir, admission.node());
+        let mut remembered = Remembered::open(&dir, admission.node());
+        routes.remember_issuer(&admission, &mut remembered, clock.now().wall);
         let setup = setup(&config, &admission)?;
         let booting = clock.clone();
         let (node, report, log) = blocking(move || boot(setup, &booting, log)).await??;

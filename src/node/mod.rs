@@ -25,7 +25,7 @@ mod timers;
 
 pub use boot::{Boot, BootError, BootReport, Progress};
 pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome};
-pub use status::{MemberStatus, PolicyStatus, Status};
+pub use status::{MemberStatus, PolicyStatus, Restoring, Status};
 
 use std::sync::Arc;
 
@@ -87,6 +87,10 @@ pub struct Node {
     /// Set by events, consumed by the overlay at the end of the same input.
     members_changed: bool,
     read_only: Option<DiskFault>,
+    /// How many documents the log had.
+    restored: usize,
+    /// What the log had lost at its end.
+    cut: Option<String>,
     membership: Membership,
     overlay: Overlay,
     replication: Replication,

@@ -51,6 +51,19 @@ pub struct Status {
     pub read_only: Option<DiskFault>,
     /// Which overlay is followed, and why that one.
     pub overlay_policy: PolicyStatus,
+    /// Set while documents are put together after the start.
+    pub restoring: Option<Restoring>,
+    /// What the log had lost at its end when this life began, in words: where, how much, and why.
+    pub log_cut: Option<String>,
+}
+
+/// How far a node is with putting its documents together after a start. Reads and edits of those that are left wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Restoring {
+    /// Documents that are done.
+    pub done: usize,
+    /// All that were in the log.
+    pub of: usize,
 }
 
 /// Which overlay a node follows.
@@ -124,6 +137,10 @@ impl Node {
                 followed: overlay.policy(),
                 set: overlay.policies().in_force().cloned(),
             },
+            restoring: Some(documents.restoring())
+                .filter(|left| *left > 0)
+                .map(|left| Restoring { done: self.restored.saturating_sub(left), of: self.restored }),
+            log_cut: self.cut.clone(),
         }
     }
 

@@ -150,7 +150,9 @@ impl Plan {
         }
         for (n, says) in scenario.says.turns.iter().enumerate() {
             let stream = luck.stream(&format!("turn {n}"));
-            let peers = says.peers.choose(&scenario.mesh, stream, 0).map_err(|why| format!("turn[{n}]: {why}"))?;
+            let peers = before_the_calm(scenario, says.at.0)
+                .and_then(|()| says.peers.choose(&scenario.mesh, stream, 0).map_err(|why| format!("peers: {why}")))
+                .map_err(|why| format!("turn[{n}]: {why}"))?;
             plan.turns.push(Turn { at: says.at.0, peers, policy: says.overlay });
         }
         plan.turns.sort_by_key(|turn| turn.at);
@@ -169,6 +171,7 @@ impl Plan {
     }
 
     fn schedule(&mut self, scenario: &Scenario, says: &Scheduled, luck: Stream) -> Result<(), String> {
+        before_the_calm(scenario, says.at.0)?;
         if says.permanent && says.lasts.is_some() {
             return Err("permanent and for exclude each other".to_owned());
         }
@@ -353,6 +356,19 @@ fn peer_fault(says: &Scheduled, peer: u32) -> Result<Fault, String> {
         }
         Kind::Cut | Kind::Loss => unreachable!("a fault of the mesh, not of one peer"),
     })
+}
+
+/// What is to happen must begin while faults may.
+///
+/// # Errors
+/// When it does not: it would never happen, and whoever wrote it would not know.
+fn before_the_calm(scenario: &Scenario, at: u64) -> Result<(), String> {
+    let calm = scenario.calm_at();
+    if at < calm {
+        return Ok(());
+    }
+    let seconds = |ns: u64| ns / 1_000_000_000;
+    Err(format!("at: {} s is too late: the calm begins at {} s", seconds(at), seconds(calm)))
 }
 
 fn mesh_fault(

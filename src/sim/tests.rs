@@ -44,10 +44,9 @@ fn a_run_is_a_function_of_its_seed() {
 }
 
 #[test]
-fn an_overlay_is_set_at_one_peer_and_only_at_a_peer_that_there_is() {
-    let turn = |who: &str| STORMY.replace("[random]", &format!("[[turn]]\nat = \"20s\"\noverlay = \"star\"\n{who}\n[random]"));
-    let plan = |who: &str| Plan::expand(&scenario(&turn(who)), &Luck::new(1, "fixed"));
-    let plan_of = plan("peers = [\"p-2\", \"p-0\"]").unwrap();
-    assert_eq!(plan_of.turns.iter().map(|turn| (turn.at, turn.peers.clone())).collect::<Vec<_>>(), [(20_000_000_000, vec![2, 0])]);
-    assert!(plan("peers = \"nobody\"").unwrap_err().contains("turn[0]"));
+fn an_overlay_is_set_at_the_peers_that_are_named_in_their_order() {
+    let turn = "[[turn]]\nat = \"20s\"\noverlay = \"star\"\npeers = [\"p-3\", \"p-1\"]\n[random]";
+    let plan = Plan::expand(&scenario(&STORMY.replace("[random]", turn)), &Luck::new(1, "fixed")).unwrap();
+    let turns: Vec<_> = plan.turns.iter().map(|turn| (turn.at, &turn.peers[..])).collect();
+    assert_eq!(turns, [(20_000_000_000, &[2, 0][..])]);
 }

@@ -12,4 +12,6 @@ mod lab;
 mod lan;
 mod measures;
 mod namespaces;
+mod overlay;
+mod restarts;
 mod streams;

@@ -111,7 +111,8 @@ pub(crate) struct Run {
     /// What to tell others to dial, if it differs; may be given more than once
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) announce: Vec<String>,
-    /// An invite, or the address of a member that knows this peer; may be given more than once
+    /// An invite, or the address of a member that knows this peer; may be given more than once. Others on the machine can read
+    /// arguments: @FILE reads it from a file, - from standard input, and OXIGDAL_HA_NETWORK__JOIN holds it too
     #[arg(long, value_name = "INVITE|ADDR")]
     pub(crate) join: Vec<String>,
     /// Where to serve the local HTTP interface
@@ -247,7 +248,7 @@ pub(crate) enum DocCommand {
         /// Only ids that begin with this
         #[arg(default_value = "")]
         prefix: String,
-        /// Where to write; standard output without it
+        /// Where to write; standard output without it, or for -
         #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
         output: Option<PathBuf>,
     },
@@ -338,7 +339,8 @@ pub(crate) enum KeyCommand {
     Renew {
         #[command(flatten)]
         target: Target,
-        /// An invite of any issuer; needed when the issuer of the old ticket was revoked, or the ticket is very old
+        /// An invite of any issuer; needed when the issuer of the old ticket was revoked, or the ticket is very old. @FILE reads it
+        /// from a file, - from standard input
         #[arg(long)]
         invite: Option<String>,
     },

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::args;
 use crate::client::Client;
 use crate::failure::{Code, Result};
-use crate::health::{troubles, without_link};
+use crate::health::{troubles, warnings, without_link};
 use crate::output::{Output, Tone, bytes, cell, millis, number};
 
 /// How often `members --watch` looks, besides at each event: ages and round trips change without one.
@@ -67,6 +67,7 @@ fn table(members: &[Value], output: Output) -> Result {
     for member in members {
         let text = |key: &str| member[key].as_str().unwrap_or_default();
         let (state, tone) = match text("state") {
+            _ if member["expelled"] == true => ("expelled", Tone::Dim),
             "alive" => ("alive", Tone::Good),
             "suspect" => ("suspect", Tone::Warn),
             "dead" => ("dead", Tone::Bad),
@@ -116,6 +117,13 @@ pub(crate) fn status(arguments: &args::Status, output: Output) -> Result<ExitCod
                 output.paint(Tone::Dim, advice)
             ))?;
         }
+        for (warning, advice) in warnings(&status) {
+            output.line(format_args!(
+                "{} {warning}\n  {}",
+                output.paint(Tone::Warn, "~"),
+                output.paint(Tone::Dim, advice)
+            ))?;
+        }
         if troubles.is_empty() {
             output.line(output.paint(Tone::Good, "nothing is wrong"))?;
         }
@@ -142,7 +150,10 @@ fn show(status: &Value, output: Output) -> Result {
         ("peer", format!("{}  {}", output.paint(Tone::Bold, text("/name")), output.paint(Tone::Dim, text("/node")))),
         ("mesh", output.paint(Tone::Dim, text("/cluster"))),
         ("members", states.join(", ")),
-        ("overlay", format!("{}, {neighbors} neighbour{plural}{}", text("/overlay_policy/followed"), set_for_the_mesh(status))),
+        (
+            "overlay",
+            format!("{}, {neighbors} neighbour{plural}{}", text("/overlay_policy/followed"), set_for_the_mesh(status)),
+        ),
         ("agreed", format!("{} {}", terms(status), output.paint(Tone::Dim, text("/host/fingerprint")))),
         ("documents", format!("{}, content {}", text("/documents"), output.paint(Tone::Name, text("/content")))),
         ("log", format!("{} entries, vector {}", text("/entries"), output.paint(Tone::Name, text("/vector")))),

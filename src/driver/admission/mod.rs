@@ -239,13 +239,30 @@ impl Admission {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_at(dir: &Path, clock: Clock) -> Result<Option<Self>, FileError> {
-        let Some(credential) = read_value::<Credential, CREDENTIAL_MAX>(&dir.join(TICKET_FILE))? else {
-            return Ok(None);
-        };
-        let key = NodeKey::open_or_mint(dir)?;
+        let Some(admission) = Self::inspect_at(dir, clock)? else { return Ok(None) };
+        admission.renew_own(false)?;
+        Ok(Some(admission))
+    }
+
+    /// As [`Self::open`], only to look: nothing is written, so that the peer may run meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn inspect(dir: &Path) -> Result<Option<Self>, FileError> {
+        Self::inspect_at(dir, Clock::start())
+    }
+
+    fn inspect_at(dir: &Path, clock: Clock) -> Result<Option<Self>, FileError> {
+        let path = dir.join(TICKET_FILE);
+        let Some(credential) = read_value::<Credential, CREDENTIAL_MAX>(&path)? else { return Ok(None) };
+        let gone = || FileError::content(&path, "there is a ticket, and the identity that it is for is gone");
+        let key = NodeKey::open(dir)?.ok_or_else(gone)?;
         if (credential.ticket.body.key, credential.ticket.body.node) != (key.public(), key.node()) {
-            return Err(FileError::content(&dir.join(TICKET_FILE), "the ticket is of another identity"));
+            return Err(FileError::content(&path, "the ticket is of another identity"));
         }
+        // Expired it may be, and revoked: both can be mended.
+        let checked = credential.verify_but_expiry(credential.chain.cluster(), key.public(), &RevocationSet::default());
+        checked.map_err(|why| FileError::content(&path, format!("damaged: {why}")))?;
         Self::assemble(dir, key, credential, clock).map(Some)
     }
 
@@ -276,12 +293,16 @@ impl Admission {
         // The ticket last: once it is there, everything is.
         let credential = Credential { chain, ticket };
         vault::write(&dir.join(TICKET_FILE), &credential.to_bytes())?;
-        Self::assemble(dir, key, credential, clock)
+        let admission = Self::assemble(dir, key, credential, clock)?;
+        admission.renew_own(false)?;
+        Ok(admission)
     }
 
     fn assemble(dir: &Path, key: NodeKey, credential: Credential, clock: Clock) -> Result<Self, FileError> {
         let cluster = credential.chain.cluster();
         let issuer = open_issuer(dir, cluster)?;
+        // It is needed once a month, and must not lie open until then.
+        SecretKey::open(&dir.join(ROOT_FILE))?;
         let mut revoked = RevocationSet::default();
         let path = dir.join(REVOKED_FILE);
         if let Some(entries) = read_value::<Vec<Revocation>, REVOKED_MAX>(&path)? {
@@ -301,9 +322,7 @@ impl Admission {
         let [revoked, issuers, tickets, wanted, policies] = std::array::from_fn(|_| watch::Sender::new(0));
         let (dir, state, turn) = (dir.to_owned(), Mutex::new(state), Mutex::new(()));
         let shared = Shared { dir, key, cluster, clock, state, turn, revoked, issuers, tickets, wanted, policies };
-        let admission = Self { shared: Arc::new(shared) };
-        admission.renew_own(false)?;
-        Ok(admission)
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// What a joiner writes when the issuer has answered. Everything in the answer is checked against the invite first.

@@ -82,6 +82,7 @@ pub(super) async fn invite(
 
 pub(super) async fn invites(State(interface): State<Interface>) -> Result<Json<Value>, Refusal> {
     let invites: Vec<InviteStatus> = interface.office(|office| Ok(office.invites())).await?;
+    let now = interface.link.facts.clock.now().wall;
     let told: Vec<Value> = invites
         .iter()
         .map(|invite| {
@@ -90,6 +91,7 @@ pub(super) async fn invites(State(interface): State<Interface>) -> Result<Json<V
                 "name": invite.name,
                 "issued": invite.issued_at.to_string(),
                 "expires": invite.expires_at.to_string(),
+                "expired": invite.expires_at <= now,
                 "used_by": invite.used_by,
                 "revoked": invite.revoked,
             })

@@ -32,6 +32,7 @@ mod admission;
 mod connection;
 mod docs;
 mod guard;
+mod history;
 mod overlay;
 mod reply;
 mod state;
@@ -42,7 +43,7 @@ mod token;
 mod watch;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -58,6 +59,7 @@ pub use token::TokenError;
 use super::admission::Admission;
 use super::peer::{Link, Phase};
 use connection::Clients;
+use history::History;
 use reply::Refusal;
 
 /// Most bytes of a request's body: what a document's largest change may hold, and then some.
@@ -80,12 +82,18 @@ pub(super) struct Interface {
     bound: SocketAddr,
     requests: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
+    history: Arc<OnceLock<Arc<History>>>,
 }
 
 impl Interface {
     pub(super) fn new(link: Link, admission: Admission, token: Token, bound: SocketAddr) -> Self {
         let (requests, watchers) = (Arc::new(Semaphore::new(REQUESTS_MAX)), Arc::new(Semaphore::new(WATCHERS_MAX)));
-        Self { link, admission, token: Arc::new(token), bound, requests, watchers }
+        Self { link, admission, token: Arc::new(token), bound, requests, watchers, history: Arc::default() }
+    }
+
+    /// What watchers are told; kept from the first time on.
+    fn history(&self) -> Arc<History> {
+        Arc::clone(self.history.get_or_init(|| History::begin(&self.link)))
     }
 
     fn router(self) -> Router {
