@@ -1,7 +1,9 @@
 //! Peers that are started again: whom they find, and what they say until all is as it was.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::harness::{Peer, Place, wait_for};
@@ -95,4 +97,24 @@ fn a_damaged_log_is_refused_with_what_can_be_done_and_a_lost_end_is_told_until_t
     let (code, log) = place.start_in_vain(None);
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("hint: nothing was changed") && log.contains("move the folder `log`"), "{log}");
+}
+
+/// A terminal sends Ctrl-C to all processes of the group.
+#[test]
+fn a_demo_that_is_interrupted_says_so_by_its_exit_code_and_leaves_nothing() {
+    for name in ["-INT", "-HUP"] {
+        let mut demo = Command::new(env!("CARGO_BIN_EXE_oxigdal-ha"));
+        demo.args(["demo", "--peers", "3"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut demo = demo.process_group(0).spawn().unwrap();
+        let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let title = lines.by_ref().find(|line| line.contains("data below ")).unwrap();
+        let folder = title.rsplit_once("data below ").unwrap().1.to_owned();
+        lines.by_ref().find(|line| line.contains("join")).unwrap();
+        assert!(Path::new(&folder).exists(), "{title}");
+        let group = format!("-{}", demo.id());
+        assert!(Command::new("kill").args([name, "--", &group]).status().unwrap().success());
+        lines.for_each(drop);
+        assert_eq!(demo.wait().unwrap().code(), Some(130), "{name}");
+        assert!(!Path::new(&folder).exists(), "{name}: {folder}");
+    }
 }

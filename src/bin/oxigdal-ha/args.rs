@@ -118,7 +118,8 @@ pub(crate) struct Run {
     /// Where to serve the local HTTP interface
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) api: Option<String>,
-    /// The overlay: star, mesh, mesh:DEGREE, tree or tree:ARITY. All peers must have the same
+    /// The overlay: star, mesh, mesh:DEGREE, tree or tree:ARITY. All peers must have the same, until one is set for the whole mesh
+    /// with `overlay set`
     #[arg(long)]
     pub(crate) overlay: Option<Policy>,
     /// What to log: error, warn, info, debug, trace, or directives by module

@@ -17,7 +17,7 @@ const INVITE_MAX: u64 = 16 << 10;
 /// others on the machine can read the arguments of a process.
 pub(crate) fn given(text: &str) -> Result<String> {
     let read = match text.strip_prefix('@') {
-        Some(file) => std::fs::File::open(file).and_then(|file| read_short(file)).map_err(|error| (file, error)),
+        Some(file) => std::fs::File::open(file).and_then(read_short).map_err(|error| (file, error)),
         None if text == "-" => read_short(std::io::stdin()).map_err(|error| ("standard input", error)),
         None => return Ok(text.to_owned()),
     };
