@@ -58,6 +58,8 @@ scenarios! {
     overlay_mesh_cut "overlay-mesh-cut" 1;
     overlay_parent_dies "overlay-parent-dies" 1;
     overlay_regions "overlay-regions" 1;
+    overlay_set_cut "overlay-set-cut" 2;
+    overlay_set_storm "overlay-set-storm" 2;
     overlay_star_30 "overlay-star-30" 1;
     overlay_switch "overlay-switch" 1;
     overlay_tree_30 "overlay-tree-30" 1;

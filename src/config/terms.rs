@@ -38,6 +38,12 @@ impl Terms {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
+    /// All but this one: a peer that does not name it differs from nobody in it.
+    #[must_use]
+    pub fn without(&self, key: &str) -> Self {
+        Self(self.0.iter().filter(|(name, _)| *name != key).map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
     /// Where a peer with other terms differs.
     #[must_use]
     pub fn against(&self, theirs: &Self) -> Differences {

@@ -55,6 +55,12 @@ impl<'a> View<'a> {
         self.documents.refused()
     }
 
+    /// Documents that were read from the log and not put together yet: reads and edits of them wait.
+    #[must_use]
+    pub fn restoring(self) -> usize {
+        self.documents.restoring
+    }
+
     /// Whether anything is still to be done: tasks, writes, or delivered changes that were not applied yet. Orphans do
     /// not count.
     #[must_use]

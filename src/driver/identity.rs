@@ -22,6 +22,17 @@ pub struct NodeKey {
 }
 
 impl NodeKey {
+    /// The identity in this directory, `None` if there is none. Writes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::open_or_mint`].
+    pub fn open(dir: &Path) -> Result<Option<Self>, FileError> {
+        let Some(secret) = SecretKey::open(&dir.join(KEY_FILE))? else { return Ok(None) };
+        let path = dir.join(NODE_FILE);
+        let node = open_node(&path)?.ok_or_else(|| FileError::content(&path, "there is a key, and no node id"))?;
+        Ok(Some(Self { secret, node }))
+    }
+
     /// The identity in this directory, drawn and stored durably if there is none.
     ///
     /// # Errors
@@ -64,10 +75,15 @@ impl NodeKey {
     }
 }
 
+fn open_node(path: &Path) -> Result<Option<NodeId>, FileError> {
+    let Some(bytes) = vault::read(path, 64)? else { return Ok(None) };
+    let parsed = String::from_utf8_lossy(&bytes).trim().parse();
+    parsed.map(Some).map_err(|error| FileError::content(path, format!("not a node id: {error}")))
+}
+
 fn open_or_mint_node(path: &Path) -> Result<NodeId, FileError> {
-    if let Some(bytes) = vault::read(path, 64)? {
-        let text = String::from_utf8_lossy(&bytes);
-        return text.trim().parse().map_err(|error| FileError::content(path, format!("not a node id: {error}")));
+    if let Some(node) = open_node(path)? {
+        return Ok(node);
     }
     let node = NodeId::from_uuid(uuid::Builder::from_random_bytes(random()).into_uuid());
     vault::write(path, format!("{node}\n").as_bytes())?;

@@ -16,6 +16,7 @@ pub mod disk;
 mod failure;
 mod http;
 pub mod identity;
+mod keeper;
 mod log;
 pub mod network;
 mod notify;

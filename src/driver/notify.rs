@@ -40,6 +40,10 @@ fn membership(event: &membership::Event) {
 fn overlay(event: &overlay::Event) {
     match event {
         overlay::Event::NeighborUp { peer } => tracing::debug!(%peer, "exchanging deltas"),
+        overlay::Event::PolicyInForce { policy } => {
+            let overlay::SignedPolicy { version, signer, policy, .. } = policy;
+            tracing::info!(%policy, version, %signer, "the mesh has another overlay");
+        }
         overlay::Event::NeighborDown { peer } => tracing::debug!(%peer, "no longer exchanging deltas"),
         other => tracing::trace!(event = ?other, "overlay"),
     }

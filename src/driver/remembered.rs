@@ -91,7 +91,20 @@ impl Remembered {
         let Event::Membership(E::Joined { .. } | E::Updated { .. } | E::Left { .. } | E::Died { .. }) = event else {
             return;
         };
-        self.due.get_or_insert(now + PAUSE);
+        // The first are written at once: a peer that is killed before would know nobody.
+        let pause = if self.known.is_empty() { Duration::ZERO } else { PAUSE };
+        self.due.get_or_insert(now + pause);
+    }
+
+    /// Remembers who was met before there was a mesh to see, if nobody is remembered: the issuer that let this peer in. On the
+    /// disk when it returns.
+    pub(super) fn meet_first(&mut self, node: NodeId, addresses: &[Address], now: WallTime) {
+        if node == self.me || !self.known.is_empty() || addresses.is_empty() {
+            return;
+        }
+        let addresses = addresses.iter().map(ToString::to_string).collect();
+        self.known.insert(node, Known { node, name: String::new(), addresses, seen: now });
+        save(&self.path, &self.contents());
     }
 
     /// When to write, if something changed.
@@ -221,6 +234,14 @@ mod tests {
             Event::Membership(membership::Event::Joined { member: NodeId::from_u128(2), from: NodeId::from_u128(2) });
         remembered.hear(&joined, Time::from_nanos(5));
         remembered.hear(&joined, Time::from_nanos(9));
+        assert_eq!(remembered.deadline(), Some(Time::from_nanos(5)), "the first at once");
+        remembered.due = None;
+        let address = Address::parse("/ip4/192.0.2.1/tcp/7").unwrap();
+        remembered.meet_first(NodeId::from_u128(3), std::slice::from_ref(&address), WallTime::from_micros(1));
+        remembered.hear(&joined, Time::from_nanos(5));
         assert_eq!(remembered.deadline(), Some(Time::from_nanos(5) + PAUSE));
+        // As a kill at this moment leaves it.
+        let peers = Remembered::open(dir.path(), NodeId::from_u128(1)).peers();
+        assert_eq!(peers, [(NodeId::from_u128(3), vec![address])]);
     }
 }

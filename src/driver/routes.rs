@@ -12,7 +12,7 @@ use super::network::{NetworkSetup, are_free, join};
 use super::remembered::Remembered;
 use super::start::LOG_DIR;
 use crate::config::{self, Terms};
-use crate::types::{Address, Boot};
+use crate::types::{Address, Boot, WallTime};
 
 /// How long a start waits for the issuer of its invite before it gives up. A supervisor may start it again.
 const JOIN_MAX: Duration = Duration::from_secs(60);
@@ -80,6 +80,14 @@ impl Routes {
             }
             None => Admission::open(dir)?.ok_or_else(|| StartError::NoInvite { dir: dir.to_owned() }),
         }
+    }
+
+    /// The issuer of the invite that let this peer in is the one member that it knows. It is remembered at once: whoever is killed
+    /// before it has met others, and is started again without its invite, would find nobody.
+    pub(super) fn remember_issuer(&self, admission: &Admission, remembered: &mut Remembered, now: WallTime) {
+        let Some(invite) = self.invites.first() else { return };
+        let addresses = invite.addresses.iter().filter_map(|address| Address::parse(&address.to_string()).ok());
+        remembered.meet_first(admission.papers().signed_by, &addresses.collect::<Vec<_>>(), now);
     }
 
     pub(super) fn setup(

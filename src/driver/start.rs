@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::disk::Disk;
 use super::failure::StartError;
 use super::http::{Interface, Token};
+use super::keeper::Keeper;
 use super::log::Log;
 use super::network::Network;
 use super::peer::{ASKS_MAX, EVENTS_MAX, Facts, Link, Peer, Phase};
@@ -73,7 +74,8 @@ impl Peer {
             let interface = Interface::new(link.clone(), admission.clone(), token, address);
             tokio::spawn(interface.serve(listener));
         }
-        let remembered = Remembered::open(&dir, admission.node());
+        let mut remembered = Remembered::open(&dir, admission.node());
+        routes.remember_issuer(&admission, &mut remembered, clock.now().wall);
         let setup = setup(&config, &admission)?;
         let booting = clock.clone();
         let (node, report, log) = blocking(move || boot(setup, &booting, log)).await??;
@@ -98,6 +100,7 @@ impl Peer {
             facts,
             remembered,
             routes,
+            keeper: Keeper::start(admission),
             open: Open::default(),
         };
         tokio::spawn(turn.run());

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::clock::Clock;
 use super::disk::Request;
+use super::keeper::Keeper;
 use super::log::Log;
 use super::network::{NetworkEvent, NetworkHandle};
 use super::notify;
@@ -57,6 +58,7 @@ pub(super) struct Turn {
     pub(super) facts: Arc<Facts>,
     pub(super) remembered: Remembered,
     pub(super) routes: Routes,
+    pub(super) keeper: Keeper,
     pub(super) open: Open,
 }
 
@@ -74,6 +76,7 @@ impl Turn {
     /// Runs until it is told to stop, has left, or cannot go on.
     pub(super) async fn run(mut self) {
         self.perform_all();
+        self.turn(Input::Policies { held: self.keeper.held() });
         let why = self.rounds().await;
         if let Stop::Failed(why) = &why {
             tracing::error!(%why, "the peer stops");
@@ -102,6 +105,7 @@ impl Turn {
                     Some(event) => self.on_network(event),
                     None => return Stop::Failed("the network has ended".into()),
                 },
+                held = self.keeper.changed() => self.turn(Input::Policies { held }),
             }
             self.round();
             if let Some(left_at) = self.open.left_at
@@ -223,6 +227,7 @@ impl Turn {
             Effect::Task { id, task } => self.workers.give(id, task),
             Effect::Dial { peer, addresses } => self.network.dial(peer, self.routes.via(addresses)),
             Effect::Close { peer, why } => self.network.close(peer, why),
+            Effect::KeepPolicy { from, policy } => self.keeper.offer(from, policy),
             Effect::Reply { id, result } => {
                 if matches!(result, Ok(Outcome::Left)) && self.open.left_at.is_none() {
                     self.open.left_at = Some(Instant::now());

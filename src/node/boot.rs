@@ -340,6 +340,8 @@ impl Boot {
             leaving: false,
             members_changed: true,
             read_only: None,
+            restored: documents.view().restoring(),
+            cut: report.cut.as_ref().map(ToString::to_string),
             membership: Membership::new(me, boot, setup.meta, setup.config.membership)?,
             overlay: Overlay::new(me, setup.config.policy, setup.config.overlay),
             replication,

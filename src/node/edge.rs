@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::status::Status;
-use crate::topology::Policy;
+use crate::overlay::SignedPolicy;
 use crate::types::{Address, ClusterId, CommandId, DiskFault, IoId, Lane, NodeId, PersistId, SegmentId, TaskId};
 use crate::{documents, events, membership, overlay, replication};
 
@@ -64,6 +64,12 @@ pub enum Input {
         id: TaskId,
         /// Its result.
         done: documents::Done,
+    },
+    /// The host says which policies were set for the mesh: those that it has checked and keeps. At the start, and whenever that
+    /// changes.
+    Policies {
+        /// All that count.
+        held: Vec<SignedPolicy>,
     },
     /// A client asks. Each command is answered once.
     Command {
@@ -126,6 +132,13 @@ pub enum Effect {
         /// Why, for logs.
         why: Arc<str>,
     },
+    /// Check a policy that a peer told and keep it durably, if it holds. Answered by `Policies` then, and else not.
+    KeepPolicy {
+        /// Who told it.
+        from: NodeId,
+        /// What.
+        policy: SignedPolicy,
+    },
     /// Answer a client.
     Reply {
         /// Which command.
@@ -181,9 +194,6 @@ pub enum Command {
     Events(events::Command),
     /// How the node stands. Answered by [`Outcome::Status`].
     Status,
-    /// Compute neighbours by another rule from now on. All peers of a mesh should be told the same, soon. Answered by
-    /// [`Outcome::OverlaySet`].
-    SetOverlay(Policy),
     /// Say goodbye to the mesh. Answered by [`Outcome::Left`] when the goodbye was sent.
     Leave,
 }
@@ -198,8 +208,6 @@ pub enum Outcome {
     Events(events::Outcome),
     /// How the node stands.
     Status(Box<Status>),
-    /// Neighbours are computed by the rule that was asked for.
-    OverlaySet,
     /// The mesh was told goodbye.
     Left,
 }

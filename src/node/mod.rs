@@ -25,7 +25,7 @@ mod timers;
 
 pub use boot::{Boot, BootError, BootReport, Progress};
 pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome};
-pub use status::{MemberStatus, Status};
+pub use status::{MemberStatus, PolicyStatus, Restoring, Status};
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ pub struct Setup {
 pub struct Config {
     /// Of SWIM.
     pub membership: membership::Config,
-    /// Who exchanges deltas with whom: all peers must agree.
+    /// Who exchanges deltas with whom, where no policy was set for the mesh.
     pub policy: Policy,
     /// Of links.
     pub overlay: overlay::Config,
@@ -87,6 +87,10 @@ pub struct Node {
     /// Set by events, consumed by the overlay at the end of the same input.
     members_changed: bool,
     read_only: Option<DiskFault>,
+    /// How many documents the log had.
+    restored: usize,
+    /// What the log had lost at its end.
+    cut: Option<String>,
     membership: Membership,
     overlay: Overlay,
     replication: Replication,
@@ -121,6 +125,9 @@ impl Node {
             Input::Persisted { id, result } => self.on_persisted(now, id, result),
             Input::IoDone { id, result } => self.on_io_done(now, id, result),
             Input::TaskDone { id, done } => self.on_task_done(now, id, done),
+            Input::Policies { held } => {
+                self.shared.step(now, |cx| self.overlay.on_policies(cx, held, self.membership.view()));
+            }
             Input::Command { id, command } => self.on_command(now, id, command),
         }
         self.route(now);
@@ -279,10 +286,6 @@ impl Node {
                 return self.shared.step(now, |cx| self.events.on_command(cx, id, command));
             }
             Command::Status => Ok(Outcome::Status(Box::new(self.status(now)))),
-            Command::SetOverlay(policy) => {
-                self.shared.step(now, |cx| self.overlay.set_policy(cx, policy, self.membership.view()));
-                Ok(Outcome::OverlaySet)
-            }
             Command::Leave => {
                 self.leaving = true;
                 self.shared.step(now, |cx| self.membership.leave(cx));

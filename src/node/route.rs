@@ -67,6 +67,10 @@ impl Node {
             E::NeighborUp { peer } => self.shared.step(now, |cx| self.replication.on_neighbor_up(cx, peer)),
             E::NeighborDown { peer } => self.shared.step(now, |cx| self.replication.on_neighbor_down(cx, peer)),
             E::Dial { peer, addresses } => self.shared.effects.push_back(Effect::Dial { peer, addresses }),
+            E::PolicyTold { peer, policy } => {
+                self.shared.effects.push_back(Effect::KeepPolicy { from: peer, policy });
+            }
+            E::PolicyInForce { .. } => {}
         }
         self.tell(Event::Overlay(event));
     }

@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use super::Node;
 use crate::membership::{Grounds, Member, Meta, State};
+use crate::overlay::SignedPolicy;
+use crate::topology::Policy;
 use crate::types::{Actor, Boot, Digest, DiskFault, Incarnation, NodeId, Now};
 
 /// How this node stands, from its own knowledge.
@@ -47,6 +49,32 @@ pub struct Status {
     pub bytes_received: u64,
     /// Set when the log takes no more writes.
     pub read_only: Option<DiskFault>,
+    /// Which overlay is followed, and why that one.
+    pub overlay_policy: PolicyStatus,
+    /// Set while documents are put together after the start.
+    pub restoring: Option<Restoring>,
+    /// What the log had lost at its end when this life began, in words: where, how much, and why.
+    pub log_cut: Option<String>,
+}
+
+/// How far a node is with putting its documents together after a start. Reads and edits of those that are left wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Restoring {
+    /// Documents that are done.
+    pub done: usize,
+    /// All that were in the log.
+    pub of: usize,
+}
+
+/// Which overlay a node follows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PolicyStatus {
+    /// By its configuration.
+    pub configured: Policy,
+    /// By which neighbours are computed.
+    pub followed: Policy,
+    /// What was set for the mesh, if anything was: it counts more than what is configured.
+    pub set: Option<SignedPolicy>,
 }
 
 /// One member as this node sees it.
@@ -104,6 +132,15 @@ impl Node {
             bytes_sent: self.shared.counts.bytes_sent,
             bytes_received: self.shared.counts.bytes_received,
             read_only: self.read_only.clone(),
+            overlay_policy: PolicyStatus {
+                configured: overlay.configured(),
+                followed: overlay.policy(),
+                set: overlay.policies().in_force().cloned(),
+            },
+            restoring: Some(documents.restoring())
+                .filter(|left| *left > 0)
+                .map(|left| Restoring { done: self.restored.saturating_sub(left), of: self.restored }),
+            log_cut: self.cut.clone(),
         }
     }
 

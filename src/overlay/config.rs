@@ -28,6 +28,8 @@ pub struct Config {
     pub redial_dead: Duration,
     /// How many of the dead are tried at a time.
     pub redial_dead_max: usize,
+    /// Between two comparisons of policies with a peer, once one was set for the mesh.
+    pub retell: Duration,
 }
 
 impl Default for Config {
@@ -43,6 +45,7 @@ impl Default for Config {
             settled: Duration::from_secs(10),
             redial_dead: Duration::from_secs(30),
             redial_dead_max: 64,
+            retell: Duration::from_secs(20), // Only what a full outbox dropped waits for it.
         }
     }
 }

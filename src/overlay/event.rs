@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::signed::SignedPolicy;
 use crate::types::{Address, NodeId};
 
 /// A change of neighbours, or a wish about links.
@@ -25,5 +26,17 @@ pub enum Event {
         peer: NodeId,
         /// Where it listens, best first.
         addresses: Vec<Address>,
+    },
+    /// A peer tells a policy that is news here. The host shall check it, keep it, and say so.
+    PolicyTold {
+        /// Who.
+        peer: NodeId,
+        /// What. Nothing of it is checked.
+        policy: SignedPolicy,
+    },
+    /// Another policy is in force for the mesh.
+    PolicyInForce {
+        /// Which.
+        policy: SignedPolicy,
     },
 }

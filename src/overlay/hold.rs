@@ -29,11 +29,11 @@ impl Overlay {
     }
 
     /// A peer says whether it holds us for a neighbour.
-    pub(super) fn on_wish(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, message: Message) {
-        match message {
-            Message::Hold if self.links.contains(&from) => _ = self.held_by.insert(from),
-            Message::Hold => {}
-            Message::Release => _ = self.held_by.remove(&from),
+    pub(super) fn on_wish(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, holds: bool) {
+        if !holds {
+            self.held_by.remove(&from);
+        } else if self.links.contains(&from) {
+            self.held_by.insert(from);
         }
         self.tell(cx);
     }

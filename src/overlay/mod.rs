@@ -2,8 +2,10 @@
 //!
 //! Every member computes its neighbours by the same pure function ([`topology::graph`](crate::topology::graph)), so nobody
 //! coordinates anything and the overlay heals on each membership event. Views that differ for a while only cost duplicates or
-//! a detour; anti-entropy (room `replication`) closes what a gap missed. The policy can be changed while the machine runs
-//! ([`Overlay::set_policy`]); peers that differ in it for a while are views that differ.
+//! a detour; anti-entropy (room `replication`) closes what a gap missed.
+//!
+//! The policy is what the configuration says until somebody who may sets another for the whole mesh: a [`SignedPolicy`], which
+//! spreads along the links and counts everywhere, whatever is configured. Peers that have not heard of it are views that differ.
 //!
 //! This room also wants the links: to every present member while there are few, else to the neighbours and, in a star or
 //! tree, to who would be hub or parent next, so that a failover finds a warm link. Who dials follows from the ids, since
@@ -25,6 +27,8 @@ mod hold;
 mod links;
 mod message;
 mod neighbors;
+mod signed;
+mod spread;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -33,6 +37,7 @@ pub use config::Config;
 pub use event::Event;
 pub use message::Message;
 pub use neighbors::neighbors;
+pub use signed::{PROOF_MAX, Policies, SignedPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 pub use view::View;
 
@@ -54,13 +59,19 @@ pub enum Timer {
     Compute,
     /// It is time to look who is missing, and who is no longer needed.
     Look,
+    /// It is time to compare policies with a peer.
+    Retell,
 }
 
 /// Computes neighbours, asks for links, tells which neighbours are up.
 #[derive(Debug)]
 pub struct Overlay {
     me: NodeId,
+    /// What is followed.
     policy: Policy,
+    /// What is followed where no policy was set for the mesh.
+    configured: Policy,
+    policies: Policies,
     config: Config,
     links: BTreeSet<NodeId>,
     computed: BTreeSet<NodeId>,
@@ -105,6 +116,8 @@ impl Overlay {
         Self {
             me,
             policy,
+            configured: policy,
+            policies: Policies::default(),
             config,
             links: BTreeSet::new(),
             computed: BTreeSet::new(),
@@ -129,14 +142,19 @@ impl Overlay {
         }
     }
 
-    /// Computes neighbours by another rule from now on. Everybody else should soon do the same.
-    pub fn set_policy(&mut self, cx: &mut Cx<'_, Self>, policy: Policy, members: membership::View<'_>) {
+    /// Computes neighbours by another rule from now on.
+    fn set_policy(&mut self, cx: &mut Cx<'_, Self>, policy: Policy, members: membership::View<'_>) {
         self.follow(cx, policy, &members.members().collect::<Vec<_>>());
     }
 
     /// A peer speaks.
     pub fn on_message(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, message: Message) {
-        self.on_wish(cx, from, message);
+        match message {
+            Message::Hold => self.on_wish(cx, from, true),
+            Message::Release => self.on_wish(cx, from, false),
+            Message::Policy(policy) => self.on_policy(cx, from, policy),
+            Message::Policies { digest, asks } => self.on_digest(cx, from, digest, asks),
+        }
     }
 
     /// A link is up.
@@ -169,6 +187,7 @@ impl Overlay {
             Timer::Dead => self.knock(cx, &all()),
             Timer::Compute => self.compute(cx, &all()),
             Timer::Look => self.look(cx, &all()),
+            Timer::Retell => self.retell(cx),
         }
     }
 
@@ -230,6 +249,7 @@ impl Overlay {
             }
             self.on_reached(cx, peer);
             self.tell(cx);
+            self.tell_policies(cx, peer);
         }
     }
 

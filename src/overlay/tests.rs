@@ -7,7 +7,7 @@ use super::*;
 use crate::machine::Op;
 use crate::machine::testkit::{step, step_at};
 use crate::membership::{Meta, State};
-use crate::types::{Address, Boot, Incarnation, Now};
+use crate::types::{Address, Boot, Digest, Incarnation, Now, WallTime};
 
 const ME: NodeId = id(50);
 const MESH: Policy = Policy::Mesh { degree: 8 };
@@ -270,8 +270,13 @@ fn another_policy_is_followed_at_once() {
 
 #[test]
 fn golden_bytes_of_every_message() {
-    let bytes = |message| bincode::encode_to_vec(message, bincode::config::standard()).unwrap();
+    let bytes = |message: Message| bincode::encode_to_vec(message, bincode::config::standard()).unwrap();
     assert_eq!([Message::Hold, Message::Release].map(bytes), [[0], [1]]);
+    let (issued_at, signer) = (WallTime::from_micros(5), id(9));
+    let policy = SignedPolicy { version: 3, issued_at, signer, policy: Policy::Star, proof: vec![7, 8] };
+    let signer = [&[0; 15][..], &[9]].concat();
+    assert_eq!(bytes(Message::Policy(policy)), [&[2, 3, 5][..], &signer, &[4], b"star", &[2, 7, 8]].concat());
+    assert_eq!(bytes(Message::Policies { digest: Digest::ZERO, asks: true }), [3, 0, 1]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Overlay;
+use super::{Overlay, Policies};
 use crate::topology::Policy;
 use crate::types::NodeId;
 
@@ -35,6 +35,18 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn links(&self) -> &'a BTreeSet<NodeId> {
         &self.overlay.links
+    }
+
+    /// The rule by which neighbours are computed where none was set for the mesh.
+    #[must_use]
+    pub fn configured(&self) -> Policy {
+        self.overlay.configured
+    }
+
+    /// What was set for the mesh, if anything was.
+    #[must_use]
+    pub fn policies(&self) -> &'a Policies {
+        &self.overlay.policies
     }
 
     /// The rule by which neighbours are computed.

@@ -7,7 +7,7 @@ use super::disk::Disk;
 use super::queue::EventId;
 use crate::documents::{Engine, Limits};
 use crate::node::{Boot, Input, Node};
-use crate::topology::Policy;
+use crate::overlay::Policies;
 use crate::types::{CommandId, NodeId};
 
 /// What runs there.
@@ -34,8 +34,6 @@ pub(super) enum Asked {
     Stream { stream: u32 },
     /// The content of all documents, page by page.
     Content,
-    /// Another overlay.
-    Overlay,
     /// Goodbye.
     Leave,
 }
@@ -80,8 +78,8 @@ pub(super) struct Host {
     pub(super) disk_ops: u64,
     /// Inputs handled since the last tick.
     pub(super) inputs: u32,
-    /// The overlay that the operator wants, if it is not the one that the process begins with.
-    pub(super) policy: Option<Policy>,
+    /// The policies that were set for the mesh, as its disk has them.
+    pub(super) policies: Policies,
 }
 
 impl Host {
@@ -114,7 +112,7 @@ impl Host {
             well_since: 0,
             disk_ops: 0,
             inputs: 0,
-            policy: None,
+            policies: Policies::default(),
         }
     }
 

@@ -19,18 +19,19 @@ pub(super) struct Plan {
     pub(super) items: Vec<Item>,
     /// What is asked, in order of time.
     pub(super) edits: Vec<Edit>,
-    /// Who is told of another overlay when, in order of time.
+    /// Which overlay is set for the mesh when and where, in order of time.
     pub(super) turns: Vec<Turn>,
     /// What is appended to streams, in order of time.
     pub(super) appends: Vec<Append>,
 }
 
-/// A peer is told of another overlay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// An overlay is set for the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Turn {
     /// In nanoseconds of true time.
     pub(super) at: u64,
-    pub(super) peer: u32,
+    /// At the first of these that is up.
+    pub(super) peers: Vec<u32>,
     pub(super) policy: Policy,
 }
 
@@ -149,13 +150,12 @@ impl Plan {
         }
         for (n, says) in scenario.says.turns.iter().enumerate() {
             let stream = luck.stream(&format!("turn {n}"));
-            plan.turns.extend((0..).take(scenario.peers()).map(|peer| Turn {
-                at: says.at.0 + stream.below(u64::from(peer), 0, says.within.0),
-                peer,
-                policy: says.overlay,
-            }));
+            let peers = before_the_calm(scenario, says.at.0)
+                .and_then(|()| says.peers.choose(&scenario.mesh, stream, 0).map_err(|why| format!("peers: {why}")))
+                .map_err(|why| format!("turn[{n}]: {why}"))?;
+            plan.turns.push(Turn { at: says.at.0, peers, policy: says.overlay });
         }
-        plan.turns.sort_by_key(|turn| (turn.at, turn.peer));
+        plan.turns.sort_by_key(|turn| turn.at);
         for (n, appends) in scenario.says.appends.iter().enumerate() {
             let stream = luck.stream(&format!("appends {n}"));
             plan.events(scenario, appends, stream).map_err(|why| format!("appends[{n}]: {why}"))?;
@@ -171,6 +171,7 @@ impl Plan {
     }
 
     fn schedule(&mut self, scenario: &Scenario, says: &Scheduled, luck: Stream) -> Result<(), String> {
+        before_the_calm(scenario, says.at.0)?;
         if says.permanent && says.lasts.is_some() {
             return Err("permanent and for exclude each other".to_owned());
         }
@@ -355,6 +356,19 @@ fn peer_fault(says: &Scheduled, peer: u32) -> Result<Fault, String> {
         }
         Kind::Cut | Kind::Loss => unreachable!("a fault of the mesh, not of one peer"),
     })
+}
+
+/// What is to happen must begin while faults may.
+///
+/// # Errors
+/// When it does not: it would never happen, and whoever wrote it would not know.
+fn before_the_calm(scenario: &Scenario, at: u64) -> Result<(), String> {
+    let calm = scenario.calm_at();
+    if at < calm {
+        return Ok(());
+    }
+    let seconds = |ns: u64| ns / 1_000_000_000;
+    Err(format!("at: {} s is too late: the calm begins at {} s", seconds(at), seconds(calm)))
 }
 
 fn mesh_fault(

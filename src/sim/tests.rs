@@ -44,10 +44,9 @@ fn a_run_is_a_function_of_its_seed() {
 }
 
 #[test]
-fn a_turn_reaches_everybody_within_its_time() {
-    let turn = "[[turn]]\nat = \"20s\"\noverlay = \"star\"\nwithin = \"2s\"\n[random]";
+fn an_overlay_is_set_at_the_peers_that_are_named_in_their_order() {
+    let turn = "[[turn]]\nat = \"20s\"\noverlay = \"star\"\npeers = [\"p-3\", \"p-1\"]\n[random]";
     let plan = Plan::expand(&scenario(&STORMY.replace("[random]", turn)), &Luck::new(1, "fixed")).unwrap();
-    let peers: std::collections::BTreeSet<u32> = plan.turns.iter().map(|turn| turn.peer).collect();
-    assert_eq!((peers.len(), plan.turns.len()), (6, 6));
-    assert!(plan.turns.iter().all(|turn| (20_000_000_000..22_000_000_000).contains(&turn.at)));
+    let turns: Vec<_> = plan.turns.iter().map(|turn| (turn.at, &turn.peers[..])).collect();
+    assert_eq!(turns, [(20_000_000_000, &[2, 0][..])]);
 }

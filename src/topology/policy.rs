@@ -3,11 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bincode::de::{BorrowDecoder, Decoder};
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
+use bincode::{BorrowDecode, Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 /// Which overlay the peers of a mesh form. All peers of a mesh must have the same: views that differ for a while only cost
 /// duplicates, policies that differ would last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 #[non_exhaustive]
 pub enum Policy {
@@ -129,6 +133,26 @@ impl FromStr for Policy {
             Some(("tree", arity)) => arity.parse().map_err(|_| PolicyError::Arity(arity.into())).and_then(Self::tree),
             _ => Err(PolicyError::Unknown(text.into())),
         }
+    }
+}
+
+/// As text: what is out of range does not come in.
+impl Encode for Policy {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.to_string().encode(encoder)
+    }
+}
+
+impl<C> Decode<C> for Policy {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let text: String = Decode::decode(decoder)?;
+        text.parse().map_err(|error: PolicyError| DecodeError::OtherString(error.to_string()))
+    }
+}
+
+impl<'de, C> BorrowDecode<'de, C> for Policy {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Self::decode(decoder)
     }
 }
 

@@ -14,4 +14,6 @@ mod lan;
 mod measures;
 mod namespaces;
 mod nat;
+mod overlay;
+mod restarts;
 mod streams;

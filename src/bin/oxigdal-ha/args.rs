@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Invite(Invite),
     /// Expel a node from the mesh for good, or list who is expelled
     Revoke(Revoke),
+    /// Show which overlay the mesh has, or set another while it runs
+    Overlay(crate::overlay::Args),
     /// Write, check and explain configurations
     #[command(subcommand)]
     Config(Config),
@@ -109,13 +111,15 @@ pub(crate) struct Run {
     /// What to tell others to dial, if it differs; may be given more than once
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) announce: Vec<String>,
-    /// An invite, or the address of a member that knows this peer; may be given more than once
+    /// An invite, or the address of a member that knows this peer; may be given more than once. Others on the machine can read
+    /// arguments: @FILE reads it from a file, - from standard input, and OXIGDAL_HA_NETWORK__JOIN holds it too
     #[arg(long, value_name = "INVITE|ADDR")]
     pub(crate) join: Vec<String>,
     /// Where to serve the local HTTP interface
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) api: Option<String>,
-    /// The overlay: star, mesh, mesh:DEGREE, tree or tree:ARITY. All peers must have the same
+    /// The overlay: star, mesh, mesh:DEGREE, tree or tree:ARITY. All peers must have the same, until one is set for the whole mesh
+    /// with `overlay set`
     #[arg(long)]
     pub(crate) overlay: Option<Policy>,
     /// What to log: error, warn, info, debug, trace, or directives by module
@@ -245,7 +249,7 @@ pub(crate) enum DocCommand {
         /// Only ids that begin with this
         #[arg(default_value = "")]
         prefix: String,
-        /// Where to write; standard output without it
+        /// Where to write; standard output without it, or for -
         #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
         output: Option<PathBuf>,
     },
@@ -336,7 +340,8 @@ pub(crate) enum KeyCommand {
     Renew {
         #[command(flatten)]
         target: Target,
-        /// An invite of any issuer; needed when the issuer of the old ticket was revoked, or the ticket is very old
+        /// An invite of any issuer; needed when the issuer of the old ticket was revoked, or the ticket is very old. @FILE reads it
+        /// from a file, - from standard input
         #[arg(long)]
         invite: Option<String>,
     },

@@ -13,10 +13,25 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
             "make room on the disk or replace it, then restart the peer; nothing acknowledged is lost",
         );
     }
+    if let Some(restoring) = status["restoring"].as_object() {
+        let count = |key: &str| restoring.get(key).and_then(Value::as_u64).unwrap_or_default();
+        trouble(
+            format!("it restores documents: {} of {}", count("done"), count("of")),
+            "what is not restored yet is answered later; /readyz says when all is",
+        );
+    }
+    if let Some(cut) = status["log_cut"].as_str() {
+        trouble(
+            format!("its log had lost its end when it started: {cut}"),
+            "what others hold of it has come back, or does; look at the disk and at how the machine lost its power. \
+             This is told until the next start",
+        );
+    }
     papers(&status["admission"], &mut trouble);
     let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
     let not_linked = not_linked(status);
-    for one in not_linked.iter().filter(|one| one["refused"] == true) {
+    let barred = |one: &&Value| expelled_of(status).contains(&one["node"]);
+    for one in not_linked.iter().filter(|one| one["refused"] == true && !barred(one)) {
         trouble(without_link(one), advice(one));
     }
     if members.len() <= 1 && status.pointer("/network/links").and_then(Value::as_array).is_some_and(Vec::is_empty) {
@@ -24,6 +39,7 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
             trouble(without_link(one), "look whether a peer runs there and whether the network between is whole");
         }
     }
+    let expelled = expelled_of(status);
     for state in ["suspect", "dead"] {
         let why = |member: &Value| {
             let why = not_linked.iter().find(|one| one["node"] == member["node"] && one["refused"] != true);
@@ -31,7 +47,7 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
         };
         let names: Vec<String> = members
             .iter()
-            .filter(|member| member["state"] == state)
+            .filter(|member| member["state"] == state && !expelled.contains(&member["node"]))
             .map(|member| format!("{}{}", text(member, "name"), why(member)))
             .collect();
         if !names.is_empty() {
@@ -55,6 +71,25 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
         );
     }
     troubles
+}
+
+/// Who was expelled: that they are gone is as it should be.
+fn expelled_of(status: &Value) -> &[Value] {
+    status["admission"]["expelled"].as_array().map_or(&[][..], Vec::as_slice)
+}
+
+/// What is not wrong, and would be if something else went wrong too.
+pub(crate) fn warnings(status: &Value) -> Vec<(String, String)> {
+    let members = status["members"].as_array().map_or(0, Vec::len);
+    let issuers = status["admission"]["issuers"].as_u64().unwrap_or(u64::MAX);
+    if members < 2 || issuers > 1 {
+        return Vec::new();
+    }
+    let what = match issuers {
+        0 => "no issuer is known: nobody can be let in, and tickets are not renewed",
+        _ => "there is one issuer: when it is lost for more than a week, peers that restart are not let in again",
+    };
+    vec![(what.to_owned(), "make another member one: `oxigdal-ha key issuer --help`".to_owned())]
 }
 
 fn papers(papers: &Value, trouble: &mut impl FnMut(String, &str)) {
@@ -130,6 +165,37 @@ mod tests {
             "network": { "links": [], "not_linked": [{ "refused": false, "address": "/dns/a", "why": "no route" }] },
         });
         assert_eq!(troubles(&alone)[0].0, "not linked with somebody at /dns/a: no route");
+    }
+
+    #[test]
+    fn who_is_expelled_is_no_trouble() {
+        let gone = serde_json::json!({
+            "members": [{ "state": "dead", "name": "b", "node": "2" }, { "state": "alive", "node": "1" }],
+            "network": { "not_linked": [{ "refused": true, "node": "2", "why": "node 2 is revoked" }] },
+            "admission": { "standing": "good", "expelled": ["2"] },
+        });
+        assert_eq!(troubles(&gone), []);
+        let dead = serde_json::json!({ "members": gone["members"], "admission": { "expelled": [] } });
+        assert_eq!(troubles(&dead)[0].0, "dead: b");
+    }
+
+    #[test]
+    fn a_mesh_with_one_issuer_is_warned_and_a_peer_alone_is_not() {
+        let with = |members: usize, issuers: u64| {
+            let members = vec![Value::Null; members];
+            warnings(&serde_json::json!({ "members": members, "admission": { "issuers": issuers } })).len()
+        };
+        assert_eq!([with(1, 1), with(2, 1), with(2, 0), with(5, 2)], [0, 1, 1, 0]);
+    }
+
+    #[test]
+    fn a_start_that_is_not_done_and_a_log_that_was_cut_are_told() {
+        let told = troubles(&serde_json::json!({
+            "restoring": { "done": 2, "of": 9 }, "log_cut": "segment 3: cut 7 bytes",
+        }));
+        let words: Vec<&str> = told.iter().map(|(what, _)| what.as_str()).collect();
+        assert_eq!(words[0], "it restores documents: 2 of 9");
+        assert!(words[1].contains("segment 3: cut 7 bytes"), "{words:?}");
     }
 
     #[test]

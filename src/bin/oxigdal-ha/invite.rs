@@ -1,11 +1,38 @@
 //! `invite` and `revoke`: who may join, and who may not any more.
 
+use std::io::Read;
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::args::{Invite, InviteCommand, Revoke};
 use crate::client::{Client, doc_path};
 use crate::failure::{Failure, Result};
 use crate::output::{Output, Tone, cell};
+
+/// Longest text that is taken for an invite, in bytes.
+const INVITE_MAX: u64 = 16 << 10;
+
+/// An invite, or what stands for one: `@FILE` for what is in a file, `-` for what comes on standard input. It is a secret, and
+/// others on the machine can read the arguments of a process.
+pub(crate) fn given(text: &str) -> Result<String> {
+    let read = match text.strip_prefix('@') {
+        Some(file) => std::fs::File::open(file).and_then(read_short).map_err(|error| (file, error)),
+        None if text == "-" => read_short(std::io::stdin()).map_err(|error| ("standard input", error)),
+        None => return Ok(text.to_owned()),
+    };
+    let read = read.map_err(|(name, error)| Failure::file("read an invite from", Path::new(name), &error))?;
+    match read.trim() {
+        "" => Err(Failure::usage(format_args!("{text:?} holds no invite"))),
+        invite => Ok(invite.to_owned()),
+    }
+}
+
+fn read_short(source: impl Read) -> std::io::Result<String> {
+    let mut text = String::new();
+    source.take(INVITE_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
 
 pub(crate) fn invite(arguments: Invite, output: Output) -> Result {
     let client = Client::new(&arguments.target)?;
@@ -46,6 +73,7 @@ fn list(client: &Client, output: Output) -> Result {
         let text = |key: &str| invite[key].as_str().unwrap_or_default();
         let (state, tone) = match (invite["revoked"].as_bool(), text("used_by")) {
             (Some(true), _) => ("taken back", Tone::Bad),
+            (_, "") if invite["expired"] == true => ("expired", Tone::Dim),
             (_, "") => ("open", Tone::Good),
             _ => ("used", Tone::Dim),
         };
@@ -106,4 +134,21 @@ fn revoked(client: &Client, output: Output) -> Result {
         table.add_row([cell(Tone::Bold, text("node")), cell(Tone::Dim, text("at"))]);
     }
     output.rows(&table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invite_may_lie_in_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("invite");
+        std::fs::write(&file, "oxha1abc\n").unwrap();
+        assert_eq!(given(&format!("@{}", file.display())).unwrap(), "oxha1abc");
+        assert_eq!(given("oxha1abc").unwrap(), "oxha1abc");
+        std::fs::write(&file, " \n").unwrap();
+        assert!(given(&format!("@{}", file.display())).unwrap_err().to_string().contains("holds no invite"));
+        assert!(given("@/nowhere/at/all").unwrap_err().to_string().contains("/nowhere/at/all"));
+    }
 }

@@ -9,11 +9,10 @@ use serde_json::{Value, json};
 use crate::args::{Key, KeyCommand, RootCommand};
 use crate::client::Client;
 use crate::failure::{Failure, Result};
+use crate::invite::given;
 use crate::issuer;
 use crate::output::{Output, Tone};
 
-/// The file that holds the key; see `driver::identity`.
-const KEY_FILE: &str = "identity.key";
 /// The file that holds the root key, on the peer that founded the mesh; see `driver::admission`.
 pub(crate) const ROOT_FILE: &str = "root.key";
 
@@ -24,7 +23,10 @@ pub(crate) fn key(arguments: Key, output: Output) -> Result {
         Some(KeyCommand::Root { command: RootCommand::Move { to } }) => {
             issuer::move_root(&arguments.data_dir, &to, output)
         }
-        Some(KeyCommand::Renew { target, invite }) => renew(&Client::new(&target)?, invite.as_deref(), output),
+        Some(KeyCommand::Renew { target, invite }) => {
+            let invite = invite.as_deref().map(given).transpose()?;
+            renew(&Client::new(&target)?, invite.as_deref(), output)
+        }
     }
 }
 
@@ -43,12 +45,16 @@ fn renew(client: &Client, invite: Option<&str>, output: Output) -> Result {
 
 fn show(arguments: &Key, output: Output) -> Result {
     let dir = &arguments.data_dir;
-    if !arguments.create && !dir.join(KEY_FILE).exists() {
-        return Err(Failure::usage(format_args!("there is no identity in {}", dir.display()))
-            .hint("`oxigdal-ha run` draws one at its first start; so does `oxigdal-ha key --create`"));
-    }
-    let key = NodeKey::open_or_mint(dir).map_err(Failure::usage)?;
-    let admission = Admission::open(dir).map_err(Failure::usage)?;
+    // Showing changes nothing: the peer may be running.
+    let key = match arguments.create {
+        true => Some(NodeKey::open_or_mint(dir)),
+        false => NodeKey::open(dir).transpose(),
+    };
+    let key = key.transpose().map_err(Failure::usage)?.ok_or_else(|| {
+        Failure::usage(format_args!("there is no identity in {}", dir.display()))
+            .hint("`oxigdal-ha run` draws one at its first start; so does `oxigdal-ha key --create`")
+    })?;
+    let admission = Admission::inspect(dir).map_err(Failure::usage)?;
     if output.json {
         return output.value(&json!({
             "node": key.node(),

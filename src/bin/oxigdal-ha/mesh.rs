@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::args;
 use crate::client::Client;
 use crate::failure::{Code, Result};
-use crate::health::{troubles, without_link};
+use crate::health::{troubles, warnings, without_link};
 use crate::output::{Output, Tone, bytes, cell, millis, number};
 
 /// How often `members --watch` looks, besides at each event: ages and round trips change without one.
@@ -67,6 +67,7 @@ fn table(members: &[Value], output: Output) -> Result {
     for member in members {
         let text = |key: &str| member[key].as_str().unwrap_or_default();
         let (state, tone) = match text("state") {
+            _ if member["expelled"] == true => ("expelled", Tone::Dim),
             "alive" => ("alive", Tone::Good),
             "suspect" => ("suspect", Tone::Warn),
             "dead" => ("dead", Tone::Bad),
@@ -116,6 +117,13 @@ pub(crate) fn status(arguments: &args::Status, output: Output) -> Result<ExitCod
                 output.paint(Tone::Dim, advice)
             ))?;
         }
+        for (warning, advice) in warnings(&status) {
+            output.line(format_args!(
+                "{} {warning}\n  {}",
+                output.paint(Tone::Warn, "~"),
+                output.paint(Tone::Dim, advice)
+            ))?;
+        }
         if troubles.is_empty() {
             output.line(output.paint(Tone::Good, "nothing is wrong"))?;
         }
@@ -142,7 +150,10 @@ fn show(status: &Value, output: Output) -> Result {
         ("peer", format!("{}  {}", output.paint(Tone::Bold, text("/name")), output.paint(Tone::Dim, text("/node")))),
         ("mesh", output.paint(Tone::Dim, text("/cluster"))),
         ("members", states.join(", ")),
-        ("overlay", format!("{}, {neighbors} neighbour{plural}", text("/overlay"))),
+        (
+            "overlay",
+            format!("{}, {neighbors} neighbour{plural}{}", text("/overlay_policy/followed"), set_for_the_mesh(status)),
+        ),
         ("agreed", format!("{} {}", terms(status), output.paint(Tone::Dim, text("/host/fingerprint")))),
         ("documents", format!("{}, content {}", text("/documents"), output.paint(Tone::Name, text("/content")))),
         ("log", format!("{} entries, vector {}", text("/entries"), output.paint(Tone::Name, text("/vector")))),
@@ -162,8 +173,26 @@ fn show(status: &Value, output: Output) -> Result {
     Ok(())
 }
 
+/// That what is followed is not what is configured, or need not be: it was set for the mesh.
+fn set_for_the_mesh(status: &Value) -> String {
+    let policy = &status["overlay_policy"];
+    let Value::Object(set) = &policy["set"] else { return String::new() };
+    let configured = policy["configured"].as_str().unwrap_or_default();
+    let instead = match policy["followed"].as_str() == Some(configured) {
+        true => String::new(),
+        false => format!("; configured is {configured}"),
+    };
+    let signer = set["signer"].as_str().unwrap_or_default();
+    let members = status["members"].as_array().into_iter().flatten();
+    let name = members.filter(|member| member["node"] == signer).find_map(|member| member["name"].as_str());
+    format!("; set for the mesh, version {}, by {}{instead}", set["version"], name.unwrap_or(signer))
+}
+
 /// What all peers must have alike, as this one has it.
 fn terms(status: &Value) -> String {
     let terms = status.pointer("/host/terms").and_then(Value::as_object).into_iter().flatten();
+    // Where an overlay was set for the mesh, the configured one is nothing to agree on.
+    let set = status["overlay_policy"]["set"].is_object();
+    let terms = terms.filter(|(key, _)| !set || *key != "overlay");
     terms.map(|(key, value)| format!("{key} {}", value.as_str().unwrap_or_default())).collect::<Vec<_>>().join(", ")
 }

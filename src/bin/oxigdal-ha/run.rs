@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use oxigdal_ha::config::{self, Config, Flags, LogFormat};
 use oxigdal_ha::driver::admission::Invite;
-use oxigdal_ha::driver::{Peer, Stop};
+use oxigdal_ha::driver::{Peer, StartError, Stop};
 use oxigdal_ha::topology::{Policy, Role};
 use oxigdal_ha::{Error, ErrorKind};
 use serde_json::json;
@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 use crate::args::Run;
 use crate::configuration::environment;
 use crate::failure::{Failure, Result};
+use crate::invite::given;
 use crate::output::{Output, Tone};
 use crate::topology;
 
@@ -66,10 +67,11 @@ fn flags(arguments: &Run) -> Result<Flags> {
     ] {
         flags = value.into_iter().fold(flags, |flags, value| flags.set(flag, key, value));
     }
+    let join = arguments.join.iter().map(|entry| given(entry)).collect::<Result<Vec<_>>>()?;
     for (flag, key, values) in [
         ("--listen", "network.listen", &arguments.listen),
         ("--announce", "network.announce", &arguments.announce),
-        ("--join", "network.join", &arguments.join),
+        ("--join", "network.join", &join),
     ] {
         flags = if values.is_empty() { flags } else { flags.list(flag, key, values) };
     }
@@ -172,6 +174,11 @@ fn refused(error: Error, join: &[String]) -> Failure {
     let failure = Failure::new(&error);
     match error.kind() {
         ErrorKind::Config => Failure::usage(&error),
+        ErrorKind::Damaged if matches!(error.cause().downcast_ref(), Some(StartError::Boot(_))) => failure.hint(
+            "nothing was changed. If other peers hold this mesh's documents, move the folder `log` out of the data directory, \
+             keep the rest of it, and start again: all of it comes back from them. If none does, put `log` back from a copy; what \
+             is intact before the damage is in that folder still, so keep it",
+        ),
         ErrorKind::InUse => {
             failure.hint("does another peer run here? Give this one its own --data-dir, --listen and --api")
         }
@@ -229,6 +236,8 @@ async fn announce(peer: &Peer, output: Output) -> Result {
 struct Told {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    /// Unless whoever started this peer has it ignored, as `nohup` does.
+    hangup: Option<tokio::signal::unix::Signal>,
     stdin: tokio::sync::watch::Receiver<bool>,
 }
 
@@ -244,7 +253,9 @@ impl Told {
                 ended.send_replace(true);
             });
         }
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())?, stdin })
+        let hangup = if ignores_hangup() { None } else { Some(listen(SignalKind::hangup())?) };
+        let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, hangup, stdin })
     }
 
     /// Waits for the next one and says which it was.
@@ -252,8 +263,20 @@ impl Told {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            Some(()) = hung_up(&mut self.hangup) => "SIGHUP",
             // Once: after that, or without `--stop-with-stdin`, nobody sends any more.
             Ok(()) = self.stdin.changed() => "the end of standard input",
         }
     }
+}
+
+async fn hung_up(hangup: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {
+    hangup.as_mut()?.recv().await
+}
+
+/// Whether this process was started with SIGHUP ignored: listening to it would undo that.
+pub(crate) fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }

@@ -18,6 +18,7 @@ pub(crate) enum Purpose {
     Ticket,
     Revocation,
     Request,
+    Overlay,
 }
 
 impl Purpose {
@@ -27,6 +28,7 @@ impl Purpose {
             Self::Ticket => b"oxigdal-ha ticket v1\0",
             Self::Revocation => b"oxigdal-ha revocation v1\0",
             Self::Request => b"oxigdal-ha issuer request v1\0",
+            Self::Overlay => b"oxigdal-ha overlay v1\0",
         }
     }
 

@@ -27,7 +27,7 @@ impl Admission {
             boot,
             attempt,
             revoked: state.revoked.digest(),
-            terms: state.terms.clone(),
+            terms: state.terms(),
         }
     }
 
@@ -46,7 +46,7 @@ impl Admission {
 
     /// Where the configuration of a member differs from ours in what all must have alike.
     pub(crate) fn differences(&self, hello: &Hello) -> Differences {
-        self.state().terms.against(&hello.terms)
+        self.state().terms().against(&hello.terms)
     }
 
     /// What a refused peer must see to believe it: it may not have heard of the revocation.
@@ -81,7 +81,7 @@ impl Admission {
             ledger.learn(&state.known);
             let name = ledger.redeem(join, key, now)?;
             // Told to holders of a good invite only.
-            let differences = state.terms.against(&join.terms);
+            let differences = state.terms().against(&join.terms);
             if !differences.is_empty() {
                 return Err(Refusal::Differs(differences));
             }

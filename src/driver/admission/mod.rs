@@ -1,4 +1,4 @@
-//! Who may talk to this mesh: keys, issuers, tickets, invites, revocation.
+//! Who may talk to this mesh: keys, issuers, tickets, invites, revocation; and which overlay an issuer set for it.
 //!
 //! Nobody joins who is not admitted, and nothing is open by default. Certificates in three steps: the cluster's **root** key
 //! signs **issuers**, an issuer signs short-lived **tickets**, and a ticket binds a transport key to a node id. The cluster's
@@ -11,7 +11,7 @@
 //! A node cut off from everybody may accept a revoked peer until that peer's ticket expires: that is the bound.
 //!
 //! Files, all mode 0600, each replaced whole and synced: `identity.key`, `node-id`; `ticket` (a member's credential: its
-//! presence says that this directory belongs to a mesh); `revoked`; on issuers `issuer.key`, `issuer.cert`, `invites`; on the
+//! presence says that this directory belongs to a mesh); `revoked`; `overlay`; on issuers `issuer.key`, `issuer.cert`, `invites`; on the
 //! peer that minted the mesh `root.key`, until it is taken away: it is needed for nothing but to sign issuers, once per
 //! issuer's life, and on any machine (see `issuer`).
 //!
@@ -37,6 +37,7 @@ mod ledger;
 mod meeting;
 pub(crate) mod message;
 mod office;
+mod overlay;
 mod papers;
 mod refusal;
 mod revocation;
@@ -60,6 +61,7 @@ pub use vault::FileError;
 use super::clock::Clock;
 use super::identity::NodeKey;
 use crate::config::Terms;
+use crate::overlay::Policies;
 use crate::types::{ClusterId, NodeId, WallTime};
 use key::{SecretKey, encode};
 use known::Known;
@@ -87,6 +89,7 @@ const ROOT_FILE: &str = "root.key";
 const ISSUER_KEY_FILE: &str = "issuer.key";
 const ISSUER_CERT_FILE: &str = "issuer.cert";
 const INVITES_FILE: &str = "invites";
+const OVERLAY_FILE: &str = "overlay";
 const CREDENTIAL_MAX: usize = 4096;
 const REVOKED_MAX: usize = 4 << 20;
 
@@ -157,6 +160,9 @@ pub enum AdmissionError {
     /// The set is full.
     #[error("there are {REVOCATIONS_MAX} revocations already")]
     TooManyRevocations,
+    /// Somebody has used up the last version of an overlay.
+    #[error("the overlay in force has the last version there is: whoever signed it means no good, revoke that issuer")]
+    NoVersion,
     /// The directory belongs to another mesh.
     #[error("this data directory belongs to cluster {found} already")]
     OtherCluster {
@@ -181,6 +187,8 @@ struct State {
     addresses: BTreeSet<Multiaddr>,
     terms: Terms,
     known: Known,
+    /// The latest policy of each issuer, also of those that were revoked since.
+    policies: Policies,
 }
 
 struct Shared {
@@ -200,6 +208,8 @@ struct Shared {
     tickets: watch::Sender<u64>,
     /// Counts wishes to have the ticket renewed before its time.
     wanted: watch::Sender<u64>,
+    /// Counts changes of the policies that count.
+    policies: watch::Sender<u64>,
 }
 
 /// This peer's membership and, if it is an issuer, its office. A handle: clones share one state.
@@ -229,13 +239,30 @@ impl Admission {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_at(dir: &Path, clock: Clock) -> Result<Option<Self>, FileError> {
-        let Some(credential) = read_value::<Credential, CREDENTIAL_MAX>(&dir.join(TICKET_FILE))? else {
-            return Ok(None);
-        };
-        let key = NodeKey::open_or_mint(dir)?;
+        let Some(admission) = Self::inspect_at(dir, clock)? else { return Ok(None) };
+        admission.renew_own(false)?;
+        Ok(Some(admission))
+    }
+
+    /// As [`Self::open`], only to look: nothing is written, so that the peer may run meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn inspect(dir: &Path) -> Result<Option<Self>, FileError> {
+        Self::inspect_at(dir, Clock::start())
+    }
+
+    fn inspect_at(dir: &Path, clock: Clock) -> Result<Option<Self>, FileError> {
+        let path = dir.join(TICKET_FILE);
+        let Some(credential) = read_value::<Credential, CREDENTIAL_MAX>(&path)? else { return Ok(None) };
+        let gone = || FileError::content(&path, "there is a ticket, and the identity that it is for is gone");
+        let key = NodeKey::open(dir)?.ok_or_else(gone)?;
         if (credential.ticket.body.key, credential.ticket.body.node) != (key.public(), key.node()) {
-            return Err(FileError::content(&dir.join(TICKET_FILE), "the ticket is of another identity"));
+            return Err(FileError::content(&path, "the ticket is of another identity"));
         }
+        // Expired it may be, and revoked: both can be mended.
+        let checked = credential.verify_but_expiry(credential.chain.cluster(), key.public(), &RevocationSet::default());
+        checked.map_err(|why| FileError::content(&path, format!("damaged: {why}")))?;
         Self::assemble(dir, key, credential, clock).map(Some)
     }
 
@@ -266,12 +293,16 @@ impl Admission {
         // The ticket last: once it is there, everything is.
         let credential = Credential { chain, ticket };
         vault::write(&dir.join(TICKET_FILE), &credential.to_bytes())?;
-        Self::assemble(dir, key, credential, clock)
+        let admission = Self::assemble(dir, key, credential, clock)?;
+        admission.renew_own(false)?;
+        Ok(admission)
     }
 
     fn assemble(dir: &Path, key: NodeKey, credential: Credential, clock: Clock) -> Result<Self, FileError> {
         let cluster = credential.chain.cluster();
         let issuer = open_issuer(dir, cluster)?;
+        // It is needed once a month, and must not lie open until then.
+        SecretKey::open(&dir.join(ROOT_FILE))?;
         let mut revoked = RevocationSet::default();
         let path = dir.join(REVOKED_FILE);
         if let Some(entries) = read_value::<Vec<Revocation>, REVOKED_MAX>(&path)? {
@@ -286,13 +317,12 @@ impl Admission {
         known.hear_of(&credential.chain);
         issuer.iter().for_each(|issuer| _ = known.hear_of(&issuer.chain));
         let (addresses, terms) = Default::default();
-        let state = State { credential, issuer, revoked, ledger, addresses, terms, known };
-        let [revoked, issuers, tickets, wanted] = std::array::from_fn(|_| watch::Sender::new(0));
+        let policies = overlay::open(dir, cluster)?;
+        let state = State { credential, issuer, revoked, ledger, addresses, terms, known, policies };
+        let [revoked, issuers, tickets, wanted, policies] = std::array::from_fn(|_| watch::Sender::new(0));
         let (dir, state, turn) = (dir.to_owned(), Mutex::new(state), Mutex::new(()));
-        let shared = Shared { dir, key, cluster, clock, state, turn, revoked, issuers, tickets, wanted };
-        let admission = Self { shared: Arc::new(shared) };
-        admission.renew_own(false)?;
-        Ok(admission)
+        let shared = Shared { dir, key, cluster, clock, state, turn, revoked, issuers, tickets, wanted, policies };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// What a joiner writes when the issuer has answered. Everything in the answer is checked against the invite first.
@@ -355,7 +385,7 @@ impl Admission {
     }
 
     pub(crate) fn terms(&self) -> Terms {
-        self.state().terms.clone()
+        self.state().terms()
     }
 
     /// What members must have alike in their configurations, as it is here.

@@ -82,7 +82,8 @@ impl Admission {
 
 impl Admission {
     /// Expels a node for good: its connections close at once here, and everywhere as the word spreads. Revoking a node
-    /// that is revoked changes nothing.
+    /// that is revoked changes nothing. The overlay that it has set for the mesh, if that is in force, stays: this issuer sets it
+    /// anew.
     ///
     /// # Errors
     /// [`AdmissionError`]; nothing is changed then.
@@ -96,10 +97,14 @@ impl Admission {
             let issuer = state.issuer.as_ref().ok_or(AdmissionError::NotAnIssuer)?;
             Revocation::sign(&issuer.secret, &issuer.chain, node, now)
         };
+        let policy = self.policies().in_force().filter(|policy| policy.signer == node).map(|policy| policy.policy);
+        // Before, so that no peer is without; after, if who is revoked has used up the versions.
+        let later = policy.filter(|policy| self.set_overlay(*policy).is_err());
         match self.merge_revocations(vec![entry]) {
-            Err(AdmissionError::Refused(Refusal::Full)) => Err(AdmissionError::TooManyRevocations),
-            merged => merged.map(|_| ()),
+            Err(AdmissionError::Refused(Refusal::Full)) => return Err(AdmissionError::TooManyRevocations),
+            merged => drop(merged?),
         }
+        later.map_or(Ok(()), |policy| self.set_overlay(policy).map(|_| ()))
     }
 
     /// The revoked nodes and when they were revoked.
@@ -143,6 +148,8 @@ impl Admission {
             self.state().revoked = revoked;
             self.tell_standing(before);
             self.shared.revoked.send_modify(|changes| *changes += 1);
+            // Policies of who is revoked do not count any more.
+            self.shared.policies.send_modify(|changes| *changes += 1);
         }
         Ok(new)
     }

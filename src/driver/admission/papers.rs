@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::revocation::Revocation;
 use super::ticket::IssuerCertificate;
 use super::{Admission, RENEW_GRACE, ROOT_FILE, after};
 use crate::types::{NodeId, WallTime};
@@ -42,6 +43,8 @@ pub struct Papers {
     pub issuer_ends: bool,
     /// Issuers that it knows and that are good, itself included.
     pub issuers: usize,
+    /// Who is expelled, in order of node id.
+    pub expelled: Vec<NodeId>,
 }
 
 /// People read it.
@@ -85,6 +88,7 @@ impl Admission {
             issuer_until,
             issuer_ends: !has_root && issuer_until.is_some_and(|until| until <= after(now, ISSUER_ENDS)),
             issuers: state.known.issuers().filter(good).count(),
+            expelled: state.revoked.iter().map(Revocation::node).collect(),
         }
     }
 

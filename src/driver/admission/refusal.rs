@@ -96,6 +96,9 @@ pub enum Refusal {
     /// The member that a request names did not make it.
     #[error("the request is not signed by the member that it names")]
     ForgedRequest,
+    /// The issuer that it names did not sign this policy.
+    #[error("the overlay policy is not signed by the issuer that it names")]
+    ForgedPolicy,
 }
 
 impl Refusal {

@@ -31,7 +31,11 @@ pub(crate) fn read(path: &Path, max: usize) -> Result<Option<Vec<u8>>, FileError
     };
     let mode = mode(&file, path)?;
     if mode & 0o077 != 0 {
-        return Err(FileError::content(path, format!("mode {mode:o}, must be 600: others may have read it")));
+        let why = format!(
+            "mode {mode:o}, must be 600: others may have read it; if nobody has, `chmod 600 {}`",
+            path.display()
+        );
+        return Err(FileError::content(path, why));
     }
     read_all(file, path, max).map(Some)
 }

@@ -55,7 +55,7 @@ pub(super) struct NewTicket {
 
 impl Interface {
     /// Does it on a thread that may wait for the disk.
-    async fn office<T: Send + 'static>(
+    pub(super) async fn office<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Admission) -> Result<T, AdmissionError> + Send + 'static,
     ) -> Result<T, Refusal> {
@@ -82,6 +82,7 @@ pub(super) async fn invite(
 
 pub(super) async fn invites(State(interface): State<Interface>) -> Result<Json<Value>, Refusal> {
     let invites: Vec<InviteStatus> = interface.office(|office| Ok(office.invites())).await?;
+    let now = interface.link.facts.clock.now().wall;
     let told: Vec<Value> = invites
         .iter()
         .map(|invite| {
@@ -90,6 +91,7 @@ pub(super) async fn invites(State(interface): State<Interface>) -> Result<Json<V
                 "name": invite.name,
                 "issued": invite.issued_at.to_string(),
                 "expires": invite.expires_at.to_string(),
+                "expired": invite.expires_at <= now,
                 "used_by": invite.used_by,
                 "revoked": invite.revoked,
             })

@@ -14,6 +14,10 @@ use crate::error::ErrorKind;
 /// Refuses what was not addressed to this machine, a name of a web page's own that points here; and what a page of another
 /// site sends: it could not read the answers, but it could keep the peer busy.
 pub(super) async fn host(State(interface): State<Interface>, request: Request, next: Next) -> Response {
+    if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
+        // RFC 9112, section 3.2. A proxy in front may have looked at the other one.
+        return Refusal::invalid("there is more than one Host header").into_response();
+    }
     let named = request
         .uri()
         .authority()

@@ -23,6 +23,7 @@
 //! | `GET`, `POST /v1/invites`, `DELETE /v1/invites/ID` | who may join |
 //! | `GET`, `POST /v1/revoked` | who may not any more |
 //! | `GET`, `POST /v1/issuers`, `POST /v1/issuers/request` | who signs tickets, and becoming one who does |
+//! | `GET`, `PUT /v1/overlay` | which overlay the mesh has; setting it for all peers |
 //! | `POST /v1/ticket` | have this peer's ticket renewed, or get one for an invite |
 //!
 //! **Bounds:** 512 connections, closed when idle; [`BODY_MAX`] a body, [`BODY_TIME_MAX`] to send it, [`REQUESTS_MAX`] requests at work, [`WATCHERS_MAX`] watchers;
@@ -33,6 +34,8 @@ mod connection;
 mod docs;
 mod edits;
 mod guard;
+mod history;
+mod overlay;
 mod reply;
 mod state;
 mod streams;
@@ -42,13 +45,13 @@ mod token;
 mod watch;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{any, delete, get, post};
+use axum::routing::{any, delete, get, post, put};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -58,6 +61,7 @@ pub use token::TokenError;
 use super::admission::Admission;
 use super::peer::{Link, Phase};
 use connection::Clients;
+use history::History;
 use reply::Refusal;
 
 /// Most bytes of a request's body: what a document's largest change may hold, and then some.
@@ -80,12 +84,18 @@ pub(super) struct Interface {
     bound: SocketAddr,
     requests: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
+    history: Arc<OnceLock<Arc<History>>>,
 }
 
 impl Interface {
     pub(super) fn new(link: Link, admission: Admission, token: Token, bound: SocketAddr) -> Self {
         let (requests, watchers) = (Arc::new(Semaphore::new(REQUESTS_MAX)), Arc::new(Semaphore::new(WATCHERS_MAX)));
-        Self { link, admission, token: Arc::new(token), bound, requests, watchers }
+        Self { link, admission, token: Arc::new(token), bound, requests, watchers, history: Arc::default() }
+    }
+
+    /// What watchers are told; kept from the first time on.
+    fn history(&self) -> Arc<History> {
+        Arc::clone(self.history.get_or_init(|| History::begin(&self.link)))
     }
 
     fn router(self) -> Router {
@@ -97,6 +107,7 @@ impl Interface {
             .route("/v1/issuers", post(admission::install))
             .route("/v1/issuers/request", post(admission::request))
             .route("/v1/ticket", post(admission::renew))
+            .route("/v1/overlay", put(overlay::set))
             .route_layer(from_fn_with_state(self.clone(), guard::token_always));
         let reads = Router::new()
             .route("/v1/status", get(state::status))
@@ -110,6 +121,7 @@ impl Interface {
             .route("/v1/streams/{*name}", get(streams::read).post(streams::append))
             .route("/v1/revoked", get(admission::revoked))
             .route("/v1/issuers", get(admission::issuers))
+            .route("/v1/overlay", get(overlay::show))
             .route_layer(from_fn_with_state(self.clone(), guard::token_for_changes));
         let watch = Router::new()
             .route("/v1/watch", get(watch::watch))

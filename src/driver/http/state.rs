@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Interface;
 use super::reply::Refusal;
 use crate::driver::peer::{Links, Phase, Report};
-use crate::node::{Command, MemberStatus};
+use crate::node::{Command, MemberStatus, Restoring, Status};
 
 /// A loop that has not answered for so long is not alive: a supervisor should restart the process.
 const ALIVE_MAX: Duration = Duration::from_secs(10);
@@ -26,12 +26,17 @@ pub(super) struct Member {
     #[serde(flatten)]
     status: MemberStatus,
     not_linked: Option<String>,
+    /// Whether it was revoked: whatever its state is, it does not come back.
+    expelled: bool,
 }
 
 pub(super) async fn members(State(interface): State<Interface>) -> Result<Json<Vec<Member>>, Refusal> {
     let Report { node, network, .. } = interface.link.report().await?;
     let why = |node| network.not_linked.iter().find(|trouble| trouble.node == Some(node)).map(|it| it.why.clone());
-    let told = node.members.into_iter().map(|status| Member { not_linked: why(status.node), status });
+    let told = node.members.into_iter().map(|status| {
+        let expelled = interface.admission.is_revoked(status.node);
+        Member { not_linked: why(status.node), expelled, status }
+    });
     Ok(Json(told.collect()))
 }
 
@@ -73,6 +78,13 @@ impl Verdict {
     }
 }
 
+/// Why a node does not serve, or not all of it.
+fn unready(node: &Status) -> Vec<String> {
+    let restoring = node.restoring.map(|Restoring { done, of }| format!("it restores documents: {done} of {of}"));
+    let read_only = node.read_only.as_ref().map(|fault| format!("it takes no edits until it is restarted: {fault}"));
+    restoring.into_iter().chain(read_only).collect()
+}
+
 impl Interface {
     async fn verdict(&self) -> Verdict {
         match self.link.phase() {
@@ -80,12 +92,10 @@ impl Interface {
             Phase::Leaving => Verdict { live: true, ready: false, reasons: vec!["it is leaving the mesh".into()] },
             Phase::Stopped => Verdict { live: false, ready: false, reasons: vec!["it has stopped".into()] },
             Phase::Ready => match tokio::time::timeout(ALIVE_MAX, self.link.report()).await {
-                // Reads go on while the log takes no writes, so it stays ready, with the reason told.
-                Ok(Ok(report)) => Verdict {
-                    live: true,
-                    ready: true,
-                    reasons: report.node.read_only.iter().map(|fault| format!("it is read-only: {fault}")).collect(),
-                },
+                Ok(Ok(report)) => {
+                    let reasons = unready(&report.node);
+                    Verdict { live: true, ready: reasons.is_empty(), reasons }
+                }
                 Ok(Err(error)) => Verdict { live: true, ready: false, reasons: vec![error.to_string()] },
                 Err(_) => {
                     let reason = format!("its loop has not answered for {} s", ALIVE_MAX.as_secs());

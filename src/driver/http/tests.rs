@@ -277,6 +277,91 @@ fn a_watcher_hears_what_changes_below_its_prefix() {
     });
 }
 
+/// A stream of server-sent events, read until it says something.
+struct Watching(TcpStream, String);
+
+impl Watching {
+    fn begin(client: &Client, head: &str) -> Self {
+        let mut stream = TcpStream::connect(client.api).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(stream, "GET /v1/watch HTTP/1.1\r\nHost: localhost\r\n{head}\r\n").unwrap();
+        let mut watching = Self(stream, String::new());
+        watching.until("\r\n\r\n");
+        watching
+    }
+
+    fn until(&mut self, wanted: &str) -> &str {
+        let mut buffer = [0; 4096];
+        while !self.1.contains(wanted) {
+            let len = self.0.read(&mut buffer).unwrap();
+            assert!(len > 0, "the stream ended: {}", self.1);
+            self.1.push_str(std::str::from_utf8(&buffer[..len]).unwrap());
+        }
+        &self.1
+    }
+}
+
+#[test]
+fn a_watcher_that_comes_back_misses_nothing() {
+    with_peer(|client| {
+        let mut first = Watching::begin(&client, "");
+        client.ask("PUT", "/v1/docs/a/1", "{}");
+        let heard = first.until("a/1\"").to_owned();
+        let id = heard.lines().rev().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned();
+        drop(first);
+        client.ask("PUT", "/v1/docs/a/2", "{}");
+        let mut second = Watching::begin(&client, &format!("Last-Event-ID: {id}\r\n"));
+        assert!(!second.until("a/2\"").contains("a/1\""));
+        // Of another life of the peer, and nonsense.
+        let mut third = Watching::begin(&client, "Last-Event-ID: 0000000000000001-7\r\n");
+        assert!(third.until("missed").contains("event: lagged"));
+        let (status, _) = client.raw("GET /v1/watch HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: x", "");
+        assert_eq!(status, 400);
+    });
+}
+
+#[test]
+fn the_overlay_is_shown_to_all_and_set_with_the_token_alone() {
+    with_peer(|client| {
+        let (status, shown) = client.raw("GET /v1/overlay HTTP/1.1\r\nHost: localhost", "");
+        assert_eq!((status, &shown["in_force"], &shown["set"]), (200, &json!("mesh:8"), &Value::Null), "{shown}");
+        let (status, _) = client.raw("PUT /v1/overlay HTTP/1.1\r\nHost: localhost", r#"{"overlay":"star"}"#);
+        assert_eq!(status, 401);
+        let (status, code, why) = client.refused("PUT", "/v1/overlay", r#"{"overlay":"ring"}"#);
+        assert!(status == 400 && code == "invalid" && why.contains("unknown overlay \"ring\""), "{why}");
+        let (status, set) = client.ask("PUT", "/v1/overlay", r#"{"overlay":"tree:4"}"#);
+        assert_eq!((status, &set["set"]["version"]), (200, &json!(1)), "{set}");
+        let (_, shown) = client.ask("GET", "/v1/overlay", "");
+        assert_eq!((&shown["in_force"], &shown["configured"]), (&json!("tree:4"), &json!("mesh:8")), "{shown}");
+        assert_eq!(shown["issuers"][0]["here"], json!(true), "{shown}");
+    });
+}
+
+#[test]
+fn two_host_headers_are_refused() {
+    with_peer(|client| {
+        let (status, answer) = client.raw("GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: elsewhere.example", "");
+        assert_eq!(status, 400, "{answer}");
+        let (status, _) = client.raw("GET /livez HTTP/1.1\r\nHost: elsewhere.example\r\nHost: localhost", "");
+        assert_eq!(status, 400);
+    });
+}
+
+#[test]
+fn an_invite_that_has_expired_is_listed_as_such() {
+    with_peer(|client| {
+        let open = |ttl: u64| client.ask("POST", "/v1/invites", &format!("{{\"ttl_s\":{ttl}}}"));
+        assert_eq!([open(1).0, open(600).0], [201, 201]);
+        let (mut listed, began) = (Value::Null, std::time::Instant::now());
+        while listed["invites"][0]["expired"] != true && began.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(50));
+            listed = client.ask("GET", "/v1/invites", "").1;
+        }
+        let expired = [0, 1].map(|at| listed["invites"][at]["expired"].clone());
+        assert_eq!(expired, [json!(true), json!(false)], "{listed}");
+    });
+}
+
 /// An interface of a peer whose loop does not turn, with the ends that the loop would hold.
 struct Still {
     client: Client,

@@ -1,24 +1,27 @@
 //! Server-sent events: documents that change, members that come and go.
 //!
 //! `changed` {doc, heads, exists, origins}; `member` {event, member, ..}; `lagged` {missed} when this watcher was too slow and
-//! lost so many events: it should read again what it watches. The stream ends when the peer stops.
+//! lost so many events: it should read again what it watches. The stream ends when the peer stops. Each event has an id:
+//! whoever comes back with it in `Last-Event-ID` goes on behind it, or is told `lagged`, with `missed` null when the peer was
+//! restarted meanwhile.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event as Sse, KeepAlive, Sse as Stream};
 use futures::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use super::history::{History, Mark, Next};
 use super::reply::{Query, Refusal};
 use super::{Interface, WATCHERS_MAX};
 use crate::documents;
-use crate::driver::peer::Events;
+use crate::driver::peer::Phase;
 use crate::error::ErrorKind;
 use crate::node::Event;
 
@@ -30,7 +33,10 @@ pub(super) struct What {
 }
 
 struct Watcher {
-    events: Events,
+    history: Arc<History>,
+    at: Mark,
+    more: watch::Receiver<u64>,
+    phase: watch::Receiver<Phase>,
     prefix: String,
     _permit: OwnedSemaphorePermit,
 }
@@ -38,12 +44,19 @@ struct Watcher {
 pub(super) async fn watch(
     State(interface): State<Interface>,
     Query(what): Query<What>,
+    headers: HeaderMap,
 ) -> Result<Stream<impl futures::Stream<Item = Result<Sse, Infallible>>>, Refusal> {
     let permit = Arc::clone(&interface.watchers).try_acquire_owned().map_err(|_| {
         let message = format!("there are {WATCHERS_MAX} watchers already");
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Busy.code(), message)
     })?;
-    let watcher = Watcher { events: interface.link.events(), prefix: what.prefix, _permit: permit };
+    let history = interface.history();
+    let at = match headers.get("last-event-id") {
+        Some(id) => id.to_str().unwrap_or("?").parse().map_err(Refusal::invalid)?,
+        None => history.now(),
+    };
+    let (more, phase) = (history.watch(), interface.link.phase.clone());
+    let watcher = Watcher { history, at, more, phase, prefix: what.prefix, _permit: permit };
     let stream = stream::unfold(watcher, async |mut watcher| watcher.next().await.map(|event| (Ok(event), watcher)));
     Ok(Stream::new(stream).keep_alive(KeepAlive::default()))
 }
@@ -51,13 +64,33 @@ pub(super) async fn watch(
 impl Watcher {
     async fn next(&mut self) -> Option<Sse> {
         loop {
-            let told = match self.events.next().await? {
-                Err(missed) => Some(("lagged", json!({ "missed": missed }))),
-                Ok(event) => self.tell(&event),
+            // Before looking: what comes in between is seen as a change.
+            self.more.mark_unchanged();
+            let told = match self.history.after(self.at) {
+                None => {
+                    self.wait().await?;
+                    continue;
+                }
+                Some(Next::Missed(missed, at)) => {
+                    self.at = at;
+                    Some(("lagged", json!({ "missed": missed })))
+                }
+                Some(Next::Event(event, at)) => {
+                    self.at = at;
+                    self.tell(&event)
+                }
             };
             if let Some((name, data)) = told {
-                return Some(Sse::default().event(name).data(data.to_string()));
+                return Some(Sse::default().id(self.at.to_string()).event(name).data(data.to_string()));
             }
+        }
+    }
+
+    /// Until there is more; `None` when the peer has stopped.
+    async fn wait(&mut self) -> Option<()> {
+        tokio::select! {
+            more = self.more.changed() => more.ok(),
+            () = stopped(&mut self.phase) => None,
         }
     }
 
@@ -73,6 +106,11 @@ impl Watcher {
             _ => None,
         }
     }
+}
+
+async fn stopped(phase: &mut watch::Receiver<Phase>) {
+    // An error means that the loop has gone, which is the same.
+    drop(phase.wait_for(|phase| *phase == Phase::Stopped).await);
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

@@ -21,6 +21,9 @@ struct Host {
     /// The files as they stood before each effect.
     history: Vec<BTreeMap<SegmentId, Vec<u8>>>,
     full: bool,
+    /// Whether workers take no task, and those that wait.
+    held: bool,
+    tasks: VecDeque<(TaskId, documents::Task)>,
     engine: Engine,
     replies: BTreeMap<CommandId, Result<Outcome, CommandError>>,
     outgoing: VecDeque<(NodeId, Lane, bytes::Bytes)>,
@@ -42,6 +45,12 @@ impl Host {
     }
 
     fn with(n: u128, files: BTreeMap<SegmentId, Vec<u8>>, at: u64, config: Config) -> Self {
+        let mut host = Self::begun(n, files, at, config);
+        host.settle(at);
+        host
+    }
+
+    fn begun(n: u128, files: BTreeMap<SegmentId, Vec<u8>>, at: u64, config: Config) -> Self {
         let identity = Identity { node: id(n), cluster: ClusterId::from_bytes([7; 32]) };
         let setup = Setup {
             identity,
@@ -49,7 +58,7 @@ impl Host {
             meta: Meta { name: format!("n{n}"), ..Meta::default() },
             config,
         };
-        let mut host = Self {
+        Self {
             boot: Some(Box::new(Boot::start(setup))),
             node: None,
             report: None,
@@ -57,14 +66,14 @@ impl Host {
             files,
             history: Vec::new(),
             full: false,
+            held: false,
+            tasks: VecDeque::new(),
             engine: Engine::new(Limits::default()),
             replies: BTreeMap::new(),
             outgoing: VecDeque::new(),
             told: Vec::new(),
             closed: Vec::new(),
-        };
-        host.settle(at);
-        host
+        }
     }
 
     fn node(&mut self) -> &mut Node {
@@ -119,9 +128,11 @@ impl Host {
                 return Some(Input::Persisted { id, result: Ok(()) });
             }
             Effect::Io { id, op } => return Some(Input::IoDone { id, result: Ok(self.io(op)) }),
+            Effect::Task { id, task } if self.held => self.tasks.push_back((id, task)),
             Effect::Task { id, task } => return Some(Input::TaskDone { id, done: self.engine.run(task) }),
             Effect::Dial { .. } => {}
             Effect::Close { peer, .. } => self.closed.push(peer),
+            Effect::KeepPolicy { .. } => {}
             Effect::Reply { id, result } => {
                 assert!(self.replies.insert(id, result).is_none(), "each command is answered once");
             }
@@ -230,6 +241,28 @@ fn what_was_acknowledged_is_there_after_a_restart_under_the_same_actor() {
 }
 
 #[test]
+fn a_node_says_how_far_it_is_with_its_documents_until_all_can_be_read() {
+    let mut host = Host::on(1, BTreeMap::new(), 1);
+    for n in 1..=3 {
+        let doc = DocId::parse(&format!("many/{n}")).unwrap();
+        let edits = vec![Edit::Put { value: json!({ "n": n }) }];
+        host.ask(n, 2, documents::Command::Edit { doc, edits, create: false }).unwrap();
+    }
+    let mut again = Host::begun(1, host.files, 3, Config::default());
+    again.held = true;
+    again.settle(3);
+    let mut seen = vec![again.node().status(now(3)).restoring];
+    while let Some((id, task)) = again.tasks.pop_front() {
+        let done = again.engine.run(task);
+        again.handle(3, Input::TaskDone { id, done });
+        again.settle(3);
+        seen.push(again.node().status(now(3)).restoring);
+    }
+    let restoring = |done| Some(Restoring { done, of: 3 });
+    assert_eq!(seen, [restoring(0), restoring(1), restoring(2), None]);
+}
+
+#[test]
 fn a_damaged_last_write_is_cut_and_the_actor_is_new() {
     let mut host = Host::on(1, BTreeMap::new(), 1);
     host.set(1, 2, 41).unwrap();
@@ -243,6 +276,9 @@ fn a_damaged_last_write_is_cut_and_the_actor_is_new() {
     assert!(report.cut.is_some(), "{report:?}");
     assert_ne!(report.actor, host.report.unwrap().actor);
     assert_eq!(again.value(1, 4), json!({"field1": 41}));
+    let cut = |host: &mut Host| host.node().status(now(4)).log_cut;
+    assert_eq!(cut(&mut again), report.cut.map(|cut| cut.to_string()), "until the next start");
+    assert_eq!(cut(&mut Host::on(1, again.files, 5)), None);
 }
 
 #[test]

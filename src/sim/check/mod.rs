@@ -23,6 +23,7 @@ mod o1;
 mod o2;
 mod o3;
 mod o5;
+mod o6;
 mod s1;
 mod set;
 mod u1;

@@ -1,7 +1,7 @@
 //! All invariants of a run together, and the list of their ids.
 
 use super::{Check, Sight, Verdict, Violation};
-use super::{c1, c2, c3, c5, c6, c7, g3, g4, m1, m2, m4, m5, m7, m12, o1, o2, o3, o5, s1, u1};
+use super::{c1, c2, c3, c5, c6, c7, g3, g4, m1, m2, m4, m5, m7, m12, o1, o2, o3, o5, o6, s1, u1};
 use crate::documents::{Listed, Stamp};
 use crate::events::{Appended, Page};
 use crate::node::{BootError, BootReport, Event};
@@ -37,6 +37,7 @@ const ALL: &[(&str, &str)] = &[
     ("O2", "after the calm nobody has more neighbours than its overlay allows"),
     ("O3", "after the calm a star or tree has no cycle"),
     ("O5", "after the calm neighbourhood is mutual"),
+    ("O6", "after the calm all live peers follow the same overlay: the highest that was set for the mesh and kept"),
     ("S1", "after the calm every acknowledged event that is to be kept is in every live peer, once, and in order"),
     ("U1", "what was durable is there after a crash and after a power loss"),
     ("U3", "a peer whose disk is undamaged boots from it"),
@@ -75,6 +76,7 @@ impl Checks {
             Box::new(o2::BoundedDegree),
             Box::new(o3::Acyclic),
             Box::new(o5::Mutual),
+            Box::new(o6::OneOverlay),
             Box::new(s1::EveryEventOnce::default()),
             Box::new(u1::Recoverable::new(peers)),
         ];

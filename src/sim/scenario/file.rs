@@ -193,7 +193,7 @@ pub(crate) struct Edits {
     pub(crate) padding: u32,
 }
 
-/// `[[turn]]`: from then on peers form another overlay.
+/// `[[turn]]`: an overlay is set for the mesh.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Turn {
@@ -201,9 +201,9 @@ pub(crate) struct Turn {
     pub(crate) at: Span,
     /// Which one.
     pub(crate) overlay: Policy,
-    /// Each peer hears of it within this time, in random order. Who is down hears of it a second after its start.
+    /// At the first of these that is up: an issuer there signs it. The others hear of it from each other.
     #[serde(default)]
-    pub(crate) within: Span,
+    pub(crate) peers: Who,
 }
 
 /// `[[appends]]`: a load of events.

@@ -46,6 +46,12 @@ fn what_is_wrong_is_refused_with_its_place_and_reason() {
         ("kind = \"cut\"", "kind = \"slow\"", "fault[0]: factor: at least 2 is needed"),
         ("peers = 4", "peers = 4\nregions = 3", "mesh: 4 peers cannot be dealt to 3 regions alike"),
         ("[expect]", "[[turn]]\nat = \"6s\"\noverlay = \"ring\"\n[expect]", "unknown overlay \"ring\""),
+        ("[expect]", "[[turn]]\nat = \"99h\"\noverlay = \"star\"\n[expect]", "turn[0]: at: 356400 s is too late"),
+        (
+            "[expect]",
+            "[[fault]]\nat = \"99h\"\nkind = \"crash\"\npeers = \"first 1\"\n[expect]",
+            "is too late: the calm begins at",
+        ),
         ("docs = 2", "docs = 0", "edits[0].docs: at least 1"),
         ("[mesh]\npeers = 4", "topology = \"nowhere\"", "topology: no topology \"nowhere\""),
         ("[expect]", "[config.overlay]\nlinks-max = 1\n[expect]", "overlay.links-max"),

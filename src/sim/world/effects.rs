@@ -103,10 +103,7 @@ impl World<'_> {
         if host.ailments == 0 {
             host.well_since = now;
         }
-        if self.host(place).policy.is_some() {
-            let epoch = self.host(place).epoch;
-            self.queue.push(now + super::SECOND, self.cause, Due::Told { host: place, epoch });
-        }
+        self.recall_policies(place);
         self.seek(place);
         let verdict = self.checks.on_ready(&Sight::new(&self.mesh, self.scenario), place, report);
         self.judge(verdict);
@@ -172,6 +169,7 @@ impl World<'_> {
                     self.close(place, peer);
                 }
             }
+            Effect::KeepPolicy { policy, .. } => self.keep_policy(place, at, policy),
             Effect::Reply { id, result } => self.reply(place, id, result),
             Effect::Notify(event) => self.notify(place, &event),
         }
@@ -182,7 +180,7 @@ impl World<'_> {
         super::place_in(&self.mesh.hosts, id)
     }
 
-    fn later(&mut self, place: u32, at: u64, input: Input) {
+    pub(super) fn later(&mut self, place: u32, at: u64, input: Input) {
         let epoch = self.host(place).epoch;
         self.queue.push(at, self.cause, Due::Input { host: place, epoch, input: Box::new(input) });
     }
@@ -261,7 +259,6 @@ impl World<'_> {
             (Asked::Append { number }, result) => self.on_append(place, number, result),
             (Asked::Stream { stream }, result) => self.on_stream_page(place, stream, result),
             (Asked::Content, result) => self.on_content(place, result),
-            (Asked::Overlay, _) => {}
             (Asked::Leave, _) => self.left(place),
         }
     }

@@ -8,6 +8,7 @@ use super::super::host::{Asked, Life};
 use super::super::plan::Fault;
 use super::{Due, World};
 use crate::node::{Command, Input};
+use crate::overlay::Policies;
 
 /// What is on a machine's disk.
 #[derive(Debug)]
@@ -15,6 +16,7 @@ pub(super) struct Image {
     disk: Disk,
     /// The peers that the driver remembers.
     book: BTreeSet<u32>,
+    policies: Policies,
 }
 
 impl World<'_> {
@@ -36,6 +38,7 @@ impl World<'_> {
                 self.stop(item, peer, Stop::PowerLoss);
                 self.host(peer).disk.wipe();
                 self.host(peer).book.clear();
+                self.host(peer).policies = Policies::default();
                 self.checks.on_wiped(peer);
             }
             Fault::RollBack { peer, .. } => {
@@ -131,19 +134,19 @@ impl World<'_> {
     pub(super) fn image(&mut self, item: usize) {
         let Some(peer) = self.mesh.plan.items[item].fault.peer() else { return };
         let host = self.host(peer);
-        let image = Image { disk: host.disk.clone(), book: host.book.clone() };
+        let image = Image { disk: host.disk.clone(), book: host.book.clone(), policies: host.policies.clone() };
         self.images.insert(item, image);
         self.checks.on_imaged(peer, item);
     }
 
     /// The disk is what it was when the image was taken. Nobody tells the peer.
     fn put_back(&mut self, item: usize, place: u32) {
-        let Some(Image { disk, book }) = self.images.remove(&item) else { return };
+        let Some(Image { disk, book, policies }) = self.images.remove(&item) else { return };
         let (says, luck) = (&self.scenario.says.disk, self.draws.image);
         let (model, torn) = (says.model, says.torn.0);
         let host = self.host(place);
         host.disk.put_back(disk, model, torn, luck, u64::from(place), item as u64);
-        host.book = book;
+        (host.book, host.policies) = (book, policies);
         self.checks.on_put_back(place, item);
     }
 

@@ -129,26 +129,6 @@ impl World<'_> {
         self.ask_edit(peer, number, 0, false);
     }
 
-    /// The operator wants another overlay.
-    pub(super) fn turn(&mut self, turn: usize) {
-        let says = self.mesh.plan.turns[turn];
-        self.host(says.peer).policy = Some(says.policy);
-        let epoch = self.host(says.peer).epoch;
-        self.tell(says.peer, epoch);
-    }
-
-    /// Tells a running peer which overlay is wanted, if it is another.
-    pub(super) fn tell(&mut self, place: u32, epoch: u32) {
-        let host = self.host(place);
-        if host.epoch == epoch
-            && let Some(policy) = host.policy
-            && host.node().is_some_and(|node| node.overlay().policy() != policy)
-        {
-            let id = host.ask(Asked::Overlay);
-            self.feed(place, Input::Command { id, command: Command::SetOverlay(policy) });
-        }
-    }
-
     /// A client asks for an edit: of the document that is there, or with the document itself.
     pub(super) fn ask_edit(&mut self, place: u32, number: usize, tries: u32, create: bool) {
         let (now, cause) = (self.mesh.now, self.cause);

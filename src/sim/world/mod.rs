@@ -8,6 +8,7 @@ mod effects;
 mod faults;
 mod feed;
 mod links;
+mod policy;
 mod streams;
 mod verify;
 
@@ -66,10 +67,8 @@ pub(super) enum Due {
     End { item: usize },
     /// An edit of the plan.
     Edit { number: usize },
-    /// A peer is told of another overlay.
+    /// An operator sets an overlay for the mesh.
     Turn { turn: usize },
-    /// A peer that missed it is told now.
-    Told { host: u32, epoch: u32 },
     /// An append of the plan.
     Append { number: usize },
     /// A second has passed.
@@ -213,7 +212,6 @@ impl<'a> World<'a> {
             Due::End { item } => self.end(item),
             Due::Edit { number } => self.edit(number),
             Due::Turn { turn } => self.turn(turn),
-            Due::Told { host, epoch } => self.tell(host, epoch),
             Due::Append { number } => self.append(number),
             Due::Tick => self.tick(),
             Due::Calm => self.calm(),

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -131,6 +132,8 @@ impl Mesh {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OXIGDAL_HA_")) {
             command.env_remove(name);
         }
+        // In a group of their own: a Ctrl-C at the terminal is for the demo, which then ends them.
+        command.process_group(0);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().map_err(cannot)?;
         let stdout = child.stdout.take().expect("it was asked to be piped");
         self.children.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(child);

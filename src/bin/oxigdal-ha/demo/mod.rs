@@ -13,7 +13,10 @@ mod verdict;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Demo;
 use crate::failure::{Code, Failure, Result};
@@ -32,8 +35,12 @@ pub(crate) fn demo(arguments: &Demo, output: Output) -> Result {
     let place = folder.path().to_owned();
     // Kept from the beginning, so that an interrupt keeps it too.
     let folder = if arguments.keep { Err(folder.keep()) } else { Ok(folder) };
-    on_interrupt(&runtime, &children, folder.as_ref().ok().map(|folder| folder.path().to_owned()));
+    let interrupted = on_interrupt(&runtime, &children, folder.as_ref().ok().map(|folder| folder.path().to_owned()));
     let told = play(arguments, &place, &runtime, &children, output);
+    // What failed, failed because the peers were ended; whoever ends them ends this process.
+    while told.is_err() && interrupted.load(Ordering::Acquire) {
+        std::thread::park();
+    }
     mesh::end(&children);
     runtime.shutdown_background();
     if let (Err(_), true) = (&told, output.terminal && folder.is_ok()) {
@@ -42,17 +49,25 @@ pub(crate) fn demo(arguments: &Demo, output: Output) -> Result {
     told
 }
 
-/// Ctrl-C and SIGTERM end the children, by their ids, and remove their data.
-fn on_interrupt(runtime: &tokio::runtime::Runtime, children: &Children, folder: Option<std::path::PathBuf>) {
-    let children = Arc::clone(children);
+/// Ctrl-C, SIGTERM and a terminal that goes away end the children, by their ids, and remove their data. Set as soon as one came.
+fn on_interrupt(
+    runtime: &tokio::runtime::Runtime,
+    children: &Children,
+    folder: Option<std::path::PathBuf>,
+) -> Arc<AtomicBool> {
+    let (children, interrupted) = (Arc::clone(children), Arc::<AtomicBool>::default());
+    let tell = Arc::clone(&interrupted);
     runtime.spawn(async move {
-        let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+        let (Ok(mut terminate), Ok(mut hangup)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+        else {
             return;
         };
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
+        tell.store(true, Ordering::Release);
         mesh::end(&children);
         if let Some(folder) = folder {
             // What cannot be removed is in the system's folder for temporary files.
@@ -60,6 +75,7 @@ fn on_interrupt(runtime: &tokio::runtime::Runtime, children: &Children, folder: 
         }
         std::process::exit(Code::Interrupted as i32);
     });
+    interrupted
 }
 
 fn play(

@@ -1,5 +1,6 @@
 //! `doc`: read and edit documents.
 
+mod place;
 mod transfer;
 
 pub(crate) use transfer::{export_text, import_features};
@@ -129,11 +130,12 @@ pub(crate) fn scan(
 }
 
 fn ls(client: &Client, prefix: &str, values: bool, limit: Option<usize>, output: Output) -> Result {
-    let mut left = limit.unwrap_or(usize::MAX);
+    let (mut left, mut found) = (limit.unwrap_or(usize::MAX), false);
     if left == 0 {
         return Ok(());
     }
     scan(client, prefix, values, |doc| {
+        found = true;
         if output.json {
             // One a line, so that a large listing can be read as it comes.
             output.line(doc)?;
@@ -146,7 +148,11 @@ fn ls(client: &Client, prefix: &str, values: bool, limit: Option<usize>, output:
         }
         left -= 1;
         Ok(left > 0)
-    })
+    })?;
+    if !found && !output.json {
+        eprintln!("note: no document's id begins with {prefix:?}");
+    }
+    Ok(())
 }
 
 fn history(client: &Client, id: &str, output: Output) -> Result {

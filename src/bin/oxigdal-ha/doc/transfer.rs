@@ -10,7 +10,7 @@ use oxigdal_ha::documents::geojson;
 use oxigdal_ha::types::DocId;
 use serde_json::{Value, json};
 
-use super::{read, scan, standard_input};
+use super::{place, read, scan, standard_input};
 use crate::client::Client;
 use crate::failure::{Failure, Result};
 use crate::output::{Output, Tone, bytes};
@@ -121,11 +121,16 @@ fn line(id: &DocId, value: &Value) -> String {
 }
 
 pub(super) fn export(client: &Client, prefix: &str, file: Option<&Path>, output: Output) -> Result {
+    let file = file.filter(|file| *file != Path::new("-"));
     let (began, bar) = (Instant::now(), spinner(file.is_some(), output));
     let export = export_text(client, prefix, &|| bar.inc(1))?;
     bar.finish_and_clear();
+    if export.features + export.skipped == 0 {
+        // On standard error: what is exported is the empty collection.
+        eprintln!("note: no document's id begins with {prefix:?}");
+    }
     let Some(file) = file else { return Ok(io::stdout().write_all(export.text.as_bytes())?) };
-    write_whole(file, &export.text).map_err(|error| Failure::file("write", file, &error))?;
+    place::write(file, export.text.as_bytes()).map_err(|error| Failure::file("write", file, &error))?;
     let seconds = began.elapsed().as_secs_f64();
     if output.json {
         return output.value(&json!({
@@ -155,15 +160,6 @@ pub(crate) fn export_text(client: &Client, prefix: &str, tick: &dyn Fn()) -> Res
         Ok(true)
     })?;
     Ok(geojson::export(&docs))
-}
-
-/// Under another name first, so that nobody ever sees half a file.
-fn write_whole(file: &Path, text: &str) -> io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let mut partial = tempfile::NamedTempFile::new_in(folder)?;
-    partial.write_all(text.as_bytes())?;
-    partial.persist(file)?;
-    Ok(())
 }
 
 /// Progress goes to standard error, and only to a terminal.

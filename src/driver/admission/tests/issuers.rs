@@ -6,16 +6,16 @@ use crate::driver::admission::message::ANSWER_MAX;
 const DAY: Duration = Duration::from_hours(24);
 
 /// A mesh of a founder and two members, on one clock, with the root key on no peer.
-struct Mesh {
-    clock: Clock,
-    founder: Founder,
+pub(super) struct Mesh {
+    pub(super) clock: Clock,
+    pub(super) founder: Founder,
     root: RootKey,
     drawer: TempDir,
-    members: Vec<(TempDir, Admission)>,
+    pub(super) members: Vec<(TempDir, Admission)>,
 }
 
 impl Mesh {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (clock, drawer) = (Clock::start(), tempfile::tempdir().unwrap());
         let founder = founder_at(clock.clone());
         let (root, path) = RootKey::move_to(&founder.dir.path().join(ROOT_FILE), drawer.path()).unwrap();
@@ -31,12 +31,12 @@ impl Mesh {
         Self { clock, founder, root, drawer, members }
     }
 
-    fn member(&self, at: usize) -> &Admission {
+    pub(super) fn member(&self, at: usize) -> &Admission {
         &self.members[at].1
     }
 
     /// The first member becomes an issuer, over texts as people carry them.
-    fn second_issuer(&self) -> &Admission {
+    pub(super) fn second_issuer(&self) -> &Admission {
         let second = self.member(0);
         let request = second.request_office().unwrap().to_string().parse().unwrap();
         let certificate = self.root.sign_at(&request, 60 * DAY, &self.clock).unwrap().to_string();
@@ -45,7 +45,7 @@ impl Mesh {
     }
 }
 
-fn admits(one: &Admission, other: &Admission) -> Result<(), Refusal> {
+pub(super) fn admits(one: &Admission, other: &Admission) -> Result<(), Refusal> {
     one.check(&hello(other), other.key().public()).map(drop)
 }
 

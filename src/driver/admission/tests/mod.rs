@@ -1,6 +1,7 @@
 //! Tests of the room: what is let in, what is not, and what survives a crash.
 
 mod issuers;
+mod overlay;
 
 use std::path::Path;
 use std::time::Duration;
@@ -375,4 +376,47 @@ quickcheck::quickcheck! {
         _ = Request::from_bytes(&bytes);
         true
     }
+}
+
+/// Every file with its content and the time of its last change.
+fn everything(dir: &Path) -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> {
+    let files = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
+    let mut all: Vec<_> = files
+        .map(|path| (path.clone(), std::fs::read(&path).unwrap(), path.metadata().unwrap().modified().unwrap()))
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn looking_writes_nothing_also_where_a_renewal_is_due() {
+    let founder = founder();
+    founder.admission.age_ticket_of(&founder.admission);
+    vault::write(&founder.dir.path().join(TICKET_FILE), &founder.admission.credential().to_bytes()).unwrap();
+    let before = everything(founder.dir.path());
+    let looked = Admission::inspect(founder.dir.path()).unwrap().unwrap();
+    assert!(looked.due_for_renewal().is_some());
+    assert_eq!(everything(founder.dir.path()), before);
+    Admission::open(founder.dir.path()).unwrap();
+    assert_ne!(everything(founder.dir.path()), before, "a peer that starts renews it");
+    let empty = tempfile::tempdir().unwrap();
+    assert!(Admission::inspect(empty.path()).unwrap().is_none() && everything(empty.path()).is_empty());
+}
+
+#[test]
+fn a_damaged_ticket_of_ones_own_and_a_root_key_that_lies_open_are_refused_at_the_start() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let founder = founder();
+    let path = founder.dir.path().join(TICKET_FILE);
+    let whole = std::fs::read(&path).unwrap();
+    let mut damaged = whole.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    vault::write(&path, &damaged).unwrap();
+    let refused = |founder: &Founder| Admission::open(founder.dir.path()).unwrap_err().to_string();
+    assert!(refused(&founder).contains("damaged: the ticket is not signed by its issuer"), "{}", refused(&founder));
+    vault::write(&path, &whole).unwrap();
+    let root = founder.dir.path().join(ROOT_FILE);
+    std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let why = refused(&founder);
+    assert!(why.contains("root.key") && why.contains("mode 644") && why.contains("chmod 600"), "{why}");
 }
