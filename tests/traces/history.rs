@@ -37,11 +37,11 @@ pub(crate) fn trace(commits_max: usize) -> Option<Trace> {
     // For each commit, and each file that was ever there, the steps that made its version.
     let mut versions: Vec<BTreeMap<String, Vec<usize>>> = Vec::new();
     let (mut steps, mut commit_of): (Vec<Step>, Vec<usize>) = (Vec::new(), Vec::new());
+    let continued: Commits = commits.iter().flat_map(|commit| commit.parents.iter().copied()).collect();
     for (at, commit) in commits.into_iter().enumerate() {
         let mut own: Commits = commit.parents.iter().flat_map(|parent| past[*parent].iter().copied()).collect();
         own.insert(at);
         let writer = tips.iter().position(|tip| own.contains(tip)).unwrap_or(tips.len());
-        tips.truncate(tips.len().max(writer));
         match tips.get_mut(writer) {
             Some(tip) => *tip = at,
             None => tips.push(at),
@@ -62,7 +62,9 @@ pub(crate) fn trace(commits_max: usize) -> Option<Trace> {
         }
         versions.push(version);
     }
-    let last = versions.pop().unwrap();
+    // What all lines of development are together: when only a part is replayed, several are open.
+    let open: Vec<usize> = (0..versions.len()).filter(|at| !continued.contains(at)).collect();
+    let last = merged(&open, &versions, |step, by| past[commit_of[by]].contains(&commit_of[step]));
     let end = last.into_values().filter_map(|version| match version[..] {
         [step] => match &steps[step].edits[..] {
             [Edit::Put { value }] => Some((steps[step].doc.clone(), value.clone())),
