@@ -50,6 +50,8 @@ pub struct Limits {
     /// Who sends faster than this peer reads on the control lane for so long without a pause is shown out. Until then, and on
     /// the sync lane for ever, it is only read more slowly.
     pub flood: Duration,
+    /// For how long nobody is linked again who was shown out for that.
+    pub shun: Duration,
     /// Bytes of incomplete sync frames of all peers together; beyond, peers wait.
     pub assembly_bytes: usize,
     /// Addresses and peers that this peer tries on its own account.
@@ -96,6 +98,7 @@ impl Default for Limits {
             sync_pieces: Rate { per_second: 50_000, burst: 100_000 },
             sync_bytes: Rate { per_second: 512 << 20, burst: 512 << 20 },
             flood: Duration::from_secs(10),
+            shun: Duration::from_secs(60),
             assembly_bytes: 64 << 20,
             candidates: 256,
             dials: 8,
@@ -127,6 +130,8 @@ pub(super) const CHUNK: usize = 16 << 10;
 pub(super) const WINDOW: u64 = 64 << 10;
 pub(super) const WINDOW_MIN: u64 = 32 << 10;
 pub(super) const WINDOW_MAX: u64 = 1 << 20;
+/// Members that are shunned at once; beyond, who has been for longest is not any more.
+pub(super) const SHUNNED: usize = 256;
 /// Events about strangers that may wait for whoever listens; more are only counted.
 pub(super) const EVENTS_WAITING: usize = 256;
 /// How long after a peer's better addresses the others are dialled: TCP first, where the end of a process is noticed at once,

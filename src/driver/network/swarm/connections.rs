@@ -12,6 +12,7 @@ use super::super::dial::Key;
 use super::super::event::NetworkEvent;
 use super::super::fault::Fault;
 use super::super::handle::{Linked, Path};
+use super::super::limit::SHUNNED;
 use super::super::link::{Command, Report};
 use super::super::peers::{Ending, Opening, Rank, Verdict};
 use super::super::session::End;
@@ -52,6 +53,9 @@ impl Hub {
             let whom = Whom::dialled(key, target);
             self.troubles().over(&whom);
         }
+        if self.is_shunned(node) {
+            return self.command(connection, Command::Close("it sent more than it may, a moment ago".into()));
+        }
         let failed = self.book.reached(connection, node, Instant::now());
         self.tell_failed(failed);
         match self.peers.admitted(connection, node, peer_id, rank) {
@@ -79,7 +83,10 @@ impl Hub {
         let (linked, retired) = match opening {
             Opening::First => return self.begin_link(connection, node),
             Opening::Waits => return,
-            Opening::GoesOn { linked } => (linked, None),
+            Opening::GoesOn { linked } => {
+                *linked.path.lock().expect("nobody panics while holding it") = path;
+                (linked, None)
+            }
             Opening::TakesOver { linked, retired } => {
                 self.shared.counters.duplicates.fetch_add(1, Ordering::Relaxed);
                 *linked.path.lock().expect("nobody panics while holding it") = path;
@@ -159,9 +166,10 @@ impl Hub {
             End::Fault(fault) => {
                 self.note_failure(connection, handle, None, &fault.to_string());
                 self.shared.counters.faults.fetch_add(1, Ordering::Relaxed);
-                let flood = u64::from(matches!(fault, Fault::Flood { .. }));
-                self.shared.counters.floods.fetch_add(flood, Ordering::Relaxed);
                 if let Some(peer) = self.peers.node_of(connection) {
+                    if let Fault::Flood { .. } = fault {
+                        self.shun(peer, handle, &fault.to_string());
+                    }
                     self.tell(NetworkEvent::Fault { peer, fault: fault.clone() });
                 }
             }
@@ -179,6 +187,24 @@ impl Hub {
             End::Gone(why) => _ = self.note_failure(connection, handle, None, why),
             End::Goodbye(_) | End::Closed(_) | End::Duplicate | End::Served => {}
         }
+    }
+
+    /// Who floods is not linked again for a while, and the person who looks sees why.
+    fn shun(&mut self, node: NodeId, handle: &Handle, why: &str) {
+        self.shared.counters.floods.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        self.shunned.retain(|_, until| *until > now);
+        if self.shunned.len() >= SHUNNED {
+            let first = self.shunned.iter().min_by_key(|(_, until)| **until).map(|(node, _)| *node);
+            first.map(|node| self.shunned.remove(&node));
+        }
+        self.shunned.insert(node, now + self.shared.limits.shun);
+        let attempt = Attempt { node: Some(node), name: None, address: Some(&handle.address), refusal: None, why };
+        self.troubles().note(Whom::Peer(handle.peer_id), &attempt, now);
+    }
+
+    fn is_shunned(&self, node: NodeId) -> bool {
+        self.shunned.get(&node).is_some_and(|until| *until > Instant::now())
     }
 
     /// Notes a connection that led to no link, for the person who looks; `false` when that is no news.

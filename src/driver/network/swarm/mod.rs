@@ -91,6 +91,8 @@ pub(super) struct Hub {
     /// Why a link ended whose retired connections are still to end.
     ending: BTreeMap<NodeId, Arc<str>>,
     places: Places,
+    /// Who was shown out for a flood, and until when it is not linked again.
+    shunned: BTreeMap<NodeId, Instant>,
     attempts: u64,
     stop_at: Option<Instant>,
 }
@@ -121,6 +123,7 @@ impl Hub {
             out: VecDeque::new(),
             ending: BTreeMap::new(),
             places: Places::default(),
+            shunned: BTreeMap::new(),
             attempts: 0,
             stop_at: None,
         }

@@ -49,6 +49,21 @@ async fn a_flood_of_control_frames_is_held_back_and_then_shown_out_while_others_
     assert!(heard > 10, "of the honest peer {heard} frames were heard beside {flooded} of the flood");
     let totals = victim.network.totals();
     assert_eq!((totals.floods, totals.faults), (1, 1));
+    let told = &victim.network.not_linked()[0];
+    assert!(told.node == Some(node) && told.why.contains("more on the control lane"), "{told:?}");
+    // And it is not let in again at once.
+    let again = Attacker::dial_as(&victim, attacker._dir, attacker.admission.clone()).await;
+    let mut ends = again.ends;
+    let Some(Negotiated::Outbound(_, mut stream)) = ends.streams.recv().await else { panic!("no admission lane") };
+    let admitted = admit::request(&mut stream, &again.admission, again.key, Boot::new(1), 2).await;
+    assert!(admitted.is_ok(), "it is a member");
+    ends.gate.accept_lanes();
+    ends.gate.open_lanes();
+    let closed = async { while ends.streams.recv().await.is_some() {} };
+    timeout(PATIENCE, closed).await.expect("the connection is closed");
+    while let Ok(event) = victim.events.try_recv() {
+        assert_ne!(event, NetworkEvent::Linked { peer: node });
+    }
     flooding.abort();
     speaking.abort();
 }
