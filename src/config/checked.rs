@@ -10,6 +10,7 @@ use super::values::{Value, Values};
 use super::{Flags, Setting};
 use crate::events::{self, Retention};
 use crate::membership::{self, Profile};
+use crate::replication::LagWarn;
 use crate::topology::Policy;
 use crate::types::Address;
 use crate::{documents, overlay, replication, wal};
@@ -266,6 +267,11 @@ impl Values {
             window_bytes: self.count("replication.window-bytes", 64 << 10, 256 << 20)?,
             cache_bytes: self.count("replication.cache-bytes", 64 << 10, 1 << 30)?,
             anti_entropy: self.millis("replication.anti-entropy-ms", 100, 600_000)?,
+            lag_warn: LagWarn {
+                changes: self.size("replication.lag-warn-changes", 0, 1_000_000_000_000)?,
+                bytes: self.size("replication.lag-warn-bytes", 0, 1 << 40)?,
+                lag_ms: self.size("replication.lag-warn-seconds", 0, 31_536_000)? * 1_000,
+            },
             ..replication::Config::default()
         })
     }

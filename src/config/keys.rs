@@ -186,6 +186,24 @@ pub(super) const KEYS: &[Key] = &[
         "How often a random neighbour is asked whether anything is missing. 100 to 600000.",
     ),
     key(
+        "replication.lag-warn-changes",
+        Kind::Number,
+        "100000",
+        "A replica that lacks so many changes is a trouble. 0: that does not matter. 0 to 1000000000000.",
+    ),
+    key(
+        "replication.lag-warn-bytes",
+        Kind::Number,
+        "0",
+        "A replica that lacks so many bytes of changes is a trouble. 0: that does not matter. 0 to 1099511627776.",
+    ),
+    key(
+        "replication.lag-warn-seconds",
+        Kind::Number,
+        "60",
+        "A replica that lacks what has been here for so long is a trouble. 0: that does not matter. 0 to 31536000.",
+    ),
+    key(
         "documents.waiting-max",
         Kind::Number,
         "10000",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::replicas::{Replicas, ReplicationStatistics};
 use super::status::Status;
 use crate::topology::Policy;
 use crate::types::{Address, ClusterId, CommandId, DiskFault, IoId, Lane, NodeId, PersistId, SegmentId, TaskId};
@@ -181,6 +182,10 @@ pub enum Command {
     Events(events::Command),
     /// How the node stands. Answered by [`Outcome::Status`].
     Status,
+    /// How far the other members hold what this node holds. Answered by [`Outcome::Replicas`].
+    Replicas,
+    /// What crossed. Answered by [`Outcome::Statistics`].
+    Statistics,
     /// Compute neighbours by another rule from now on. All peers of a mesh should be told the same, soon. Answered by
     /// [`Outcome::OverlaySet`].
     SetOverlay(Policy),
@@ -198,6 +203,10 @@ pub enum Outcome {
     Events(events::Outcome),
     /// How the node stands.
     Status(Box<Status>),
+    /// The replicas and their lag.
+    Replicas(Replicas),
+    /// What crossed.
+    Statistics(Box<ReplicationStatistics>),
     /// Neighbours are computed by the rule that was asked for.
     OverlaySet,
     /// The mesh was told goodbye.

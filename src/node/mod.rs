@@ -16,6 +16,7 @@ mod edge;
 mod hosted;
 mod record;
 mod replay;
+mod replicas;
 mod route;
 mod shared;
 mod status;
@@ -25,6 +26,7 @@ mod timers;
 
 pub use boot::{Boot, BootError, BootReport, Progress};
 pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome};
+pub use replicas::{ReplicaNode, Replicas, ReplicationStatistics};
 pub use status::{MemberStatus, Status};
 
 use std::sync::Arc;
@@ -278,6 +280,8 @@ impl Node {
                 return self.shared.step(now, |cx| self.events.on_command(cx, id, command));
             }
             Command::Status => Ok(Outcome::Status(Box::new(self.status(now)))),
+            Command::Replicas => Ok(Outcome::Replicas(self.replicas(now))),
+            Command::Statistics => Ok(Outcome::Statistics(Box::new(self.replication_statistics(now)))),
             Command::SetOverlay(policy) => {
                 self.shared.step(now, |cx| self.overlay.set_policy(cx, policy, self.membership.view()));
                 Ok(Outcome::OverlaySet)

@@ -2,6 +2,7 @@
 
 use super::edge::{Effect, Event};
 use super::{CommandError, Node, Outcome};
+use crate::topology::{Policy, graph};
 use crate::types::{Hlc, LogId, Now, Seq, Topic};
 use crate::{documents, events, membership, overlay, replication};
 
@@ -23,6 +24,11 @@ impl Node {
                 return;
             }
             self.shared.step(now, |cx| self.overlay.on_membership(cx, self.membership.view()));
+            let (view, policy) = (self.membership.view(), self.overlay.view().policy());
+            let direct = matches!(policy, Policy::Mesh { degree } if graph::is_full(view.present_len(), degree));
+            let lives = view.members().filter(|member| member.state != membership::State::Left);
+            let lives = lives.map(|member| (member.id, member.boot, member.is_present()));
+            self.shared.step(now, |cx| self.replication.on_members(cx, lives, direct));
         }
     }
 
@@ -112,6 +118,8 @@ impl Node {
             | E::Unsettled { .. }
             | E::Drifted { .. }
             | E::Unreadable { .. }
+            | E::Lagging { .. }
+            | E::CaughtUp { .. }
             | E::PeerFault { .. } => {}
         }
         self.tell(Event::Replication(event));

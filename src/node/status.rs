@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Node;
+use super::{Node, ReplicaNode};
 use crate::membership::{Grounds, Member, Meta, State};
 use crate::types::{Actor, Boot, Digest, DiskFault, Incarnation, NodeId, Now};
 
@@ -45,6 +45,8 @@ pub struct Status {
     pub bytes_sent: u64,
     /// Bytes of frames received since the start.
     pub bytes_received: u64,
+    /// The replicas whose lag has passed a threshold.
+    pub lagging: Vec<ReplicaNode>,
     /// Set when the log takes no more writes.
     pub read_only: Option<DiskFault>,
 }
@@ -103,6 +105,7 @@ impl Node {
             entries: replication.entries(),
             bytes_sent: self.shared.counts.bytes_sent,
             bytes_received: self.shared.counts.bytes_received,
+            lagging: self.replicas(now).replicas.into_iter().filter(|replica| replica.lagging).collect(),
             read_only: self.read_only.clone(),
         }
     }

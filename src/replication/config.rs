@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::Lag;
 use crate::types::Topic;
 
 /// How much is kept, gathered and asked for.
@@ -34,6 +35,27 @@ pub struct Config {
     pub logs_per_node_max: usize,
     /// Entries that may wait for a new actor after a roll-back was found.
     pub queue_max: usize,
+    /// From which lag on a replica is told of.
+    pub lag_warn: LagWarn,
+}
+
+/// From which lag on a replica is told of: any of them; zero means that it does not matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LagWarn {
+    /// In changes.
+    pub changes: u64,
+    /// In bytes.
+    pub bytes: u64,
+    /// In time, in milliseconds.
+    pub lag_ms: u64,
+}
+
+impl LagWarn {
+    /// Whether the lag has reached one of the thresholds divided by `part`.
+    pub(super) fn is_passed(&self, lag: Lag, part: u64) -> bool {
+        let reached = |found: u64, warn: u64| warn > 0 && found >= warn.div_ceil(part);
+        reached(lag.changes, self.changes) || reached(lag.bytes, self.bytes) || reached(lag.lag_ms, self.lag_ms)
+    }
 }
 
 impl Default for Config {
@@ -52,6 +74,7 @@ impl Default for Config {
             logs_max: 1 << 16,
             logs_per_node_max: 256,
             queue_max: 1 << 14,
+            lag_warn: LagWarn { changes: 100_000, bytes: 0, lag_ms: 60_000 },
         }
     }
 }

@@ -31,11 +31,14 @@
 mod branch;
 mod config;
 mod give;
+mod knowledge;
 mod log;
 mod message;
 mod origin;
 mod peer;
+mod rate;
 mod reconcile;
+mod replicas;
 mod reread;
 mod spread;
 mod take;
@@ -49,10 +52,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-pub use config::Config;
-pub use message::{Batch, Chunk, ENTRY_MAX, Entry, Graft, Have, Line, Mark, Marks, Message, Name, Run, Short};
-pub use view::View;
-pub use vocabulary::{Branch, Event, Kept, Rank, Record, RestoreError, Statistics, Timer, Trim, Wait};
+pub use config::{Config, LagWarn};
+pub use message::{
+    Batch, Chunk, ENTRY_MAX, Entry, Graft, Have, Held, Hold, Line, Mark, Marks, Message, Name, Run, Short,
+};
+pub use rate::Rate;
+pub use replicas::Lag;
+pub use view::{Known, View};
+pub use vocabulary::{
+    Branch, Event, Kept, Rank, Record, ReplicationState, RestoreError, Statistics, Timer, Trim, Wait,
+};
 
 use crate::machine::{Cx, Machine, Never};
 use crate::types::{Actor, DiskFault, Hlc, HlcClock, Lane, NodeId, Position, Seq, Time, Topic};
@@ -80,7 +89,7 @@ pub struct Replication {
     /// Writes asked for, and answered.
     writes: (u64, u64),
     /// Who is acknowledged what when how many writes were answered.
-    acks: VecDeque<(u64, NodeId, u64)>,
+    acks: VecDeque<(u64, NodeId, Message)>,
     /// Logs with entries that lazy neighbours do not know of.
     unannounced: BTreeSet<usize>,
     /// Peers who are to be offered logs on which we catch up.
@@ -99,8 +108,26 @@ pub struct Replication {
     compare_at: (Time, u32),
     /// Logs of which somebody holds more than we do.
     behind: BTreeMap<usize, reconcile::Behind>,
+    /// How far members are known to hold logs.
+    replicas: replicas::Replicas,
+    /// Whether it is told of others, too.
+    relays: bool,
+    /// The timers that tell what changed and that look at lag are armed.
+    reporting: bool,
+    looking: bool,
+    /// Entries and their bytes, of the last minute: sent and taken.
+    rates: Rates,
     /// Origins whose stamps are too far ahead to be followed.
     drifted: BTreeSet<NodeId>,
+}
+
+/// What crossed lately, a second.
+#[derive(Clone, Debug, Default)]
+struct Rates {
+    entries_out: Rate,
+    bytes_out: Rate,
+    entries_in: Rate,
+    bytes_in: Rate,
 }
 
 impl Machine for Replication {
@@ -142,6 +169,11 @@ impl Replication {
             durable_at: Time::ZERO,
             compare_at: (Time::ZERO, 0),
             behind: BTreeMap::new(),
+            replicas: replicas::Replicas::default(),
+            relays: false,
+            reporting: false,
+            looking: false,
+            rates: Rates::default(),
             drifted: BTreeSet::new(),
         }
     }
@@ -176,6 +208,9 @@ impl Replication {
         // Our own stamps bind our clock whatever the wall says. Others' do within bounds; which origin is off will be told
         // when it speaks again.
         let _ = self.clock.follow(all, cx.now().wall);
+        for at in 0..self.logs.len() {
+            self.logs.get_mut(at).mark(cx.now().mono);
+        }
         self.arm_anti_entropy(cx);
     }
 
@@ -191,7 +226,7 @@ impl Replication {
             Message::Push(batch) => self.on_batch(cx, from, batch, Kind::Live),
             Message::Fill(batch) => self.on_batch(cx, from, batch, Kind::Repair),
             Message::Backlog(batch) => self.on_batch(cx, from, batch, Kind::Backlog),
-            Message::Ack { number } => self.on_ack(cx, from, number),
+            Message::Ack { number, whole } => self.on_ack(cx, from, number, whole),
             Message::Have(lines) => self.on_have(cx, from, &lines),
             Message::Offer(lines) => self.on_offer(cx, from, &lines),
             Message::Want(ranges) => self.on_want(cx, from, &ranges),
@@ -201,6 +236,8 @@ impl Replication {
             Message::Vector(chunk) => self.on_vector(cx, from, &chunk),
             Message::Marks(marks) => self.on_marks(cx, from, &marks),
             Message::Trimmed(line) => self.on_trimmed(cx, from, line),
+            Message::Held(held) => self.on_held(cx, from, held),
+            Message::Tell(members) => self.on_tell(cx, from, &members),
         }
     }
 
@@ -214,6 +251,8 @@ impl Replication {
             Timer::Announce => self.on_announce(cx),
             Timer::Offer => self.on_offer_due(cx),
             Timer::Behind => self.on_behind(cx),
+            Timer::Report => self.on_report(cx),
+            Timer::Lag => self.on_lag(cx),
             Timer::Flush(peer) => self.on_flush(cx, peer),
             Timer::Retransmit(peer) => self.on_retransmit(cx, peer),
             Timer::Synchronize(peer) => self.on_synchronize(cx, peer),

@@ -107,12 +107,17 @@ impl Replication {
         self.durable_at = cx.now().mono;
         let entry = self.logs.settle(at, seq, position, self.config.cache_bytes);
         let weight = entry.weight();
+        self.logs.get_mut(at).mark(cx.now().mono);
+        self.report_soon(cx);
         match wait {
             Wait::Originated { token, .. } => {
                 cx.emit(Event::Originated { token, log, seq, hlc: entry.hlc, body: entry.body });
             }
             _ => {
                 self.statistics.taken += 1;
+                self.statistics.taken_bytes += weight as u64;
+                self.rates.entries_in.add(cx.now().mono, 1);
+                self.rates.bytes_in.add(cx.now().mono, weight as u64);
                 cx.emit(Event::Delivered { log, seq, hlc: entry.hlc, body: entry.body });
             }
         }

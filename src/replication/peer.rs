@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::Config;
+use super::knowledge::Told;
 use super::log::{Log, Logs};
 use super::message::{ENTRIES_MAX, Entry, Kind, Name, RUNS_MAX, Run, Short};
 use crate::types::{LogId, NodeId, Seq, Time};
@@ -56,6 +57,8 @@ pub(super) struct Edge {
     pub(super) backlog: u64,
     /// How far we said that we hold it.
     pub(super) told: u64,
+    /// How far the peer has seen that we hold it, from the exchange of entries.
+    pub(super) shown: u64,
     /// The peer holds back on this log: it was pruned, or it waits for us to ask.
     pub(super) quiet: bool,
     /// When it was last pruned.
@@ -135,6 +138,8 @@ pub(super) struct Peer {
     pub(super) asked: u32,
     /// When its last batch came.
     pub(super) active_at: Time,
+    /// What it was told of who holds what.
+    pub(super) told: Told,
     /// The logs that have something for it.
     ready: VecDeque<usize>,
     /// What must be read from the disk for it.
@@ -172,6 +177,7 @@ impl Peer {
             heard_upto: None,
             asked: 0,
             active_at: now,
+            told: Told::default(),
             ready: VecDeque::new(),
             cold: VecDeque::new(),
             wanted: VecDeque::new(),
@@ -411,7 +417,7 @@ impl Peer {
     /// Our branch of a log ends before `from` now: whatever was known, sent or asked for beyond was of another one.
     pub(super) fn part(&mut self, at: usize, from: u64) {
         let edge = self.edge_mut(at);
-        for place in [&mut edge.cursor, &mut edge.known, &mut edge.backlog, &mut edge.told] {
+        for place in [&mut edge.cursor, &mut edge.known, &mut edge.backlog, &mut edge.told, &mut edge.shown] {
             *place = (*place).min(from - 1);
         }
         self.wanted.retain(|(log, ..)| *log != at);
@@ -459,21 +465,40 @@ impl Peer {
         self.last_number
     }
 
-    /// A batch arrived there, and is durable. It may have been taken for lost: that is a sign of life all the same.
-    pub(super) fn land(&mut self, now: Time, number: u64) {
+    /// A batch arrived there, and what was taken of it is durable; gives what that is, if it is all. It may have been taken
+    /// for lost: that is a sign of life all the same.
+    pub(super) fn land(&mut self, now: Time, number: u64, whole: bool) -> Vec<(usize, u64, u64)> {
         if number > self.last_number {
-            return;
+            return Vec::new();
         }
         self.timeouts = 0;
-        let Some(flight) = self.flights.remove(&number) else { return };
+        let Some(flight) = self.flights.remove(&number) else { return Vec::new() };
         self.flight_bytes -= flight.bytes;
         self.measure(now.since(flight.sent_at));
-        for (at, first, last) in flight.runs {
+        for (at, first, last) in &flight.runs {
             // Not if the peer said meanwhile that it misses something before this run.
-            if self.edge(at).known + 1 >= first {
-                self.knows(at, last);
+            if self.edge(*at).known + 1 >= *first {
+                self.knows(*at, *last);
             }
         }
+        if !whole {
+            return Vec::new();
+        }
+        for (at, _, last) in &flight.runs {
+            let edge = self.edge_mut(*at);
+            edge.shown = edge.shown.max(*last);
+        }
+        flight.runs
+    }
+
+    /// Batches under way.
+    pub(super) fn flights(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// What the peer was shown of our logs is not sure.
+    pub(super) fn unshow(&mut self) {
+        self.edges.iter_mut().for_each(|edge| edge.shown = 0);
     }
 
     /// The batches that are taken for lost.

@@ -8,7 +8,7 @@ use bincode::error::{DecodeError, EncodeError};
 use bincode::{BorrowDecode, Decode, Encode};
 use bytes::Bytes;
 
-use super::Line;
+use super::{Lag, Line};
 use crate::types::{Actor, Digest, DiskFault, Hlc, HlcDrift, LogId, Lsn, NodeId, Position, SegmentId, Seq, Topic};
 
 /// One entry of an origin log, as it goes to disk: `body` is opaque here. A clone shares the body.
@@ -205,6 +205,10 @@ pub enum Timer {
     Offer,
     /// Look after the logs that are known to be behind.
     Behind,
+    /// Tell neighbours how far members hold logs.
+    Report,
+    /// Look at the lag of replicas.
+    Lag,
     /// What was gathered for this peer has waited long enough.
     Flush(NodeId),
     /// This peer has not acknowledged in time.
@@ -238,6 +242,28 @@ pub struct Statistics {
     pub branches: u64,
     /// Messages that no correct peer sends.
     pub faults: u64,
+    /// Bytes of entries sent, before compression.
+    pub pushed_bytes: u64,
+    /// Bytes of entries taken from peers.
+    pub taken_bytes: u64,
+    /// Batches that were under way when the link ended: what of them did not arrive is sent again when it is back.
+    pub failed: u64,
+}
+
+/// How a replica stands, as this node sees it. A replica is another member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplicationState {
+    /// Nobody has compared with it in its present life, as far as is known here.
+    Initializing,
+    /// It lacks what has been held here for more than five seconds.
+    CatchingUp,
+    /// It holds what is held here, but for what is under way.
+    Active,
+    /// Nothing is exchanged with it, as the operator wants.
+    Paused,
+    /// It is dead, as far as is known here.
+    Failed,
 }
 
 /// The log could not be restored: what is on disk is not what this room wrote. Nothing of this record was kept.
@@ -367,6 +393,18 @@ pub enum Event {
         seq: Seq,
         /// The disk's words.
         fault: DiskFault,
+    },
+    /// A replica's lag has passed a threshold.
+    Lagging {
+        /// Whose.
+        member: NodeId,
+        /// How large it is.
+        lag: Lag,
+    },
+    /// A replica's lag is below half of every threshold again.
+    CaughtUp {
+        /// Whose.
+        member: NodeId,
     },
     /// A peer sent what no correct peer sends; it was ignored.
     PeerFault {

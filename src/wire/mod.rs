@@ -202,6 +202,15 @@ pub fn kind(frame: &[u8]) -> Option<Kind> {
     frame.get(1).copied().and_then(Kind::of)
 }
 
+/// How long the payload of a frame of ours is without compression, in bytes, its header included.
+#[must_use]
+pub fn plain_len(frame: &[u8]) -> usize {
+    match frame {
+        [_, _, ZSTD, a, b, c, d, ..] => HEADER + u32::from_le_bytes([*a, *b, *c, *d]) as usize,
+        _ => frame.len(),
+    }
+}
+
 /// Checks and opens a frame. `None` for a message from a newer peer that asks to be skipped by who does not know it.
 ///
 /// # Errors

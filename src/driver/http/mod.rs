@@ -10,6 +10,7 @@
 //! | `GET /livez`, `/readyz`, `/healthz` | alive; serving; both with reasons |
 //! | `GET /v1/status`, `/v1/members` | what this peer knows |
 //! | `GET /v1/links` | its links, and why there are others not |
+//! | `GET /v1/lag`, `/v1/peers`, `/v1/statistics` | the other members as replicas, and from which lag on they are a trouble; what crossed |
 //! | `GET /v1/docs?prefix&after&limit&values` | a page of documents |
 //! | `GET /v1/docs/ID?path`, `PUT ..?create=true`, `PATCH`, `DELETE` | one document |
 //! | `GET /v1/history/ID` | its changes |
@@ -31,6 +32,7 @@ mod admission;
 mod connection;
 mod docs;
 mod guard;
+mod replication;
 mod reply;
 mod state;
 mod streams;
@@ -100,6 +102,9 @@ impl Interface {
             .route("/v1/status", get(state::status))
             .route("/v1/members", get(state::members))
             .route("/v1/links", get(state::links))
+            .route("/v1/lag", get(replication::lag))
+            .route("/v1/peers", get(replication::peers))
+            .route("/v1/statistics", get(replication::statistics))
             .route("/v1/docs", get(docs::page))
             .route("/v1/docs/{*id}", get(docs::read).put(docs::put).patch(docs::patch).delete(docs::remove))
             .route("/v1/history/{*id}", get(docs::history))

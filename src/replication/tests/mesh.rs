@@ -39,6 +39,7 @@ pub(super) struct Traffic {
     pub(super) vectors: u64,
     pub(super) haves: u64,
     pub(super) acks: u64,
+    pub(super) held: u64,
 }
 
 #[derive(Debug)]
@@ -69,7 +70,7 @@ pub(super) struct Host {
     pub(super) events: Vec<Event>,
     rng: Rng,
     timers: BTreeMap<Timer, u64>,
-    life: u64,
+    pub(super) life: u64,
     pub(super) up: bool,
     /// The disk is free again then.
     disk_free: u64,
@@ -406,6 +407,7 @@ impl World {
             Message::Vector(_) => &mut self.traffic.vectors,
             Message::Have(_) => &mut self.traffic.haves,
             Message::Ack { .. } => &mut self.traffic.acks,
+            Message::Held(_) | Message::Tell(_) => &mut self.traffic.held,
             _ => &mut 0,
         };
         *counter += len;
@@ -486,6 +488,9 @@ impl World {
                 overflows: a.overflows + b.overflows,
                 branches: a.branches + b.branches,
                 faults: a.faults + b.faults,
+                pushed_bytes: a.pushed_bytes + b.pushed_bytes,
+                taken_bytes: a.taken_bytes + b.taken_bytes,
+                failed: a.failed + b.failed,
             }
         })
     }

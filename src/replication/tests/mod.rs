@@ -1,6 +1,7 @@
 //! Rules one by one, then whole meshes under virtual time.
 
 mod branches;
+mod knowledge;
 mod mesh;
 mod rules;
 mod spreading;
