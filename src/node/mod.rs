@@ -17,6 +17,7 @@ mod hosted;
 mod record;
 mod replay;
 mod replicas;
+mod replicate;
 mod route;
 mod shared;
 mod status;
@@ -26,7 +27,8 @@ mod timers;
 
 pub use boot::{Boot, BootError, BootReport, Progress};
 pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome};
-pub use replicas::{ReplicaNode, Replicas, ReplicationStatistics};
+pub use replicas::{ReplicaNode, Replicas, ReplicationSettings, ReplicationStatistics};
+pub use replicate::{Copies, Paused};
 pub use status::{MemberStatus, Status};
 
 use std::sync::Arc;
@@ -94,6 +96,7 @@ pub struct Node {
     replication: Replication,
     documents: Documents,
     events: Events,
+    acks: replicate::Acks,
     shared: Shared,
 }
 
@@ -280,6 +283,8 @@ impl Node {
                 return self.shared.step(now, |cx| self.events.on_command(cx, id, command));
             }
             Command::Status => Ok(Outcome::Status(Box::new(self.status(now)))),
+            Command::Acknowledged { command, ack } => return self.on_acknowledged(now, id, *command, ack),
+            Command::Pause(pause) => return self.on_pause(now, id, pause),
             Command::Replicas => Ok(Outcome::Replicas(self.replicas(now))),
             Command::Statistics => Ok(Outcome::Statistics(Box::new(self.replication_statistics(now)))),
             Command::SetOverlay(policy) => {

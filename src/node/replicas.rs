@@ -1,9 +1,11 @@
 //! What an operator sees of replication: the replicas with their lag, and what crossed.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::Node;
-use crate::replication::{Known, Lag, LagWarn, Rate, ReplicationState, Statistics};
+use crate::replication::{Config, Known, Lag, LagWarn, Rate, ReplicationState, Statistics};
 use crate::types::{Address, Boot, NodeId, Now, Time, WallTime};
 
 /// Another member of the mesh as a replica of what this node holds.
@@ -29,7 +31,7 @@ pub struct ReplicaNode {
     #[serde(flatten)]
     pub lag: Lag,
     /// How old this knowledge is, in milliseconds. What came here since then counts as lag only if the replica is paused,
-    /// dead, was not compared with yet, or was not heard of for five minutes.
+    /// dead, was not compared with yet, or was not heard of for ten minutes.
     pub as_of_ms: u64,
     /// Its lag has passed a threshold, and is not below half of each yet.
     pub lagging: bool,
@@ -68,6 +70,45 @@ pub struct ReplicationStatistics {
     pub taken_per_s: u64,
     /// Their bytes a second.
     pub taken_bytes_per_s: u64,
+    /// As it is configured.
+    pub settings: ReplicationSettings,
+}
+
+/// How batches are made, as it is configured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ReplicationSettings {
+    /// Entries in a batch at most.
+    pub batch_size: usize,
+    /// Bytes in a batch at most.
+    pub batch_bytes: usize,
+    /// How long what comes next waits while a batch is under way.
+    pub batch_timeout_ms: u64,
+    /// zstd's level; absent: batches go as they are.
+    pub compression_level: Option<i32>,
+    /// Payloads of fewer bytes go as they are.
+    pub compress_above: usize,
+    /// A batch that was not acknowledged is sent again after so long, to a peer that never acknowledged one.
+    pub retry_first_ms: u64,
+    /// And to others not sooner than this.
+    pub retry_min_ms: u64,
+    /// Nor later than this, however often it was in vain.
+    pub retry_max_ms: u64,
+}
+
+impl ReplicationSettings {
+    fn of(config: &Config) -> Self {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            batch_size: config.batch_size,
+            batch_bytes: config.batch_bytes,
+            batch_timeout_ms: ms(config.batch_timeout),
+            compression_level: config.packing.level,
+            compress_above: config.packing.above,
+            retry_first_ms: ms(config.retry.first),
+            retry_min_ms: ms(config.retry.min),
+            retry_max_ms: ms(config.retry.max),
+        }
+    }
 }
 
 impl Node {
@@ -94,7 +135,7 @@ impl Node {
                 lagging,
             })
         });
-        Replicas { warn: view.lag_warn(), replicas: replicas.collect() }
+        Replicas { warn: view.config().lag_warn, replicas: replicas.collect() }
     }
 
     /// What crossed, since the start and lately.
@@ -113,6 +154,7 @@ impl Node {
             pushed_bytes_per_s,
             taken_per_s,
             taken_bytes_per_s,
+            settings: ReplicationSettings::of(view.config()),
         }
     }
 }

@@ -112,6 +112,10 @@ impl Node {
             E::Skipped { log, after, upto } => self.events.skip(log, after, upto),
             E::Trimmed { first } => self.shared.remove_before(first),
             E::GaveWay { log, from, .. } => self.documents.give_way(log, from),
+            E::Copied { token, members } => self.on_copies(token, members, true),
+            E::NotCopied { token, members } => self.on_copies(token, members, false),
+            E::Paused { token, peer, paused } => self.on_paused(token, Ok(replication::Pause { peer, paused })),
+            E::PauseFailed { token, fault } => self.on_paused(token, Err(fault)),
             // Somebody else's trouble, or an actor that we no longer are: reported, nothing to wire.
             E::RolledBack { .. }
             | E::Forked { .. }
@@ -120,6 +124,7 @@ impl Node {
             | E::Unreadable { .. }
             | E::Lagging { .. }
             | E::CaughtUp { .. }
+            | E::PausedBy { .. }
             | E::PeerFault { .. } => {}
         }
         self.tell(Event::Replication(event));
@@ -133,7 +138,7 @@ impl Node {
             }
             E::Replied { command, result } => {
                 let result = result.map(Outcome::Documents).map_err(CommandError::Documents);
-                self.shared.effects.push_back(Effect::Reply { id: command, result });
+                self.answer(now, command, result);
             }
             E::Parted { actor } if actor == self.actor => {
                 self.mint(now, "a document has two branches of what was written under our name");
@@ -158,7 +163,7 @@ impl Node {
             }
             E::Replied { command, result } => {
                 let result = result.map(Outcome::Events).map_err(CommandError::Events);
-                self.shared.effects.push_back(Effect::Reply { id: command, result });
+                self.answer(now, command, result);
             }
             E::Expired { before } => {
                 if let Some(next) = self.shared.trim_point(before) {

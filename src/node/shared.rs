@@ -85,6 +85,7 @@ pub(super) struct Shared {
     pub(super) timers: Timers,
     pub(super) rngs: Rngs,
     pub(super) counts: Counts,
+    packing: wire::Packing,
     logs: Logs,
     /// Writes in flight, in order: the disk answers them in order.
     persists: VecDeque<InFlight>,
@@ -96,13 +97,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(rngs: Rngs, logs: Logs, next_io: IoId) -> Self {
+    pub(super) fn new(rngs: Rngs, logs: Logs, next_io: IoId, packing: wire::Packing) -> Self {
         Self {
             effects: VecDeque::new(),
             events: VecDeque::new(),
             timers: Timers::default(),
             rngs,
             counts: Counts::default(),
+            packing,
             logs,
             persists: VecDeque::new(),
             reads: BTreeMap::new(),
@@ -127,7 +129,7 @@ impl Shared {
             Op::Send(to, message) => {
                 let kind = M::KIND.expect("a machine without a kind has no messages");
                 let lane = M::lane(&message);
-                let frame = wire::seal(kind, lane, &message);
+                let frame = wire::seal_packed(kind, lane, &message, self.packing);
                 self.counts.bytes_sent += frame.len() as u64;
                 if lane == Lane::Sync {
                     self.counts.sync_raw += wire::plain_len(&frame) as u64;

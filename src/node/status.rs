@@ -47,6 +47,10 @@ pub struct Status {
     pub bytes_received: u64,
     /// The replicas whose lag has passed a threshold.
     pub lagging: Vec<ReplicaNode>,
+    /// The replicas that are paused here.
+    pub paused: Vec<NodeId>,
+    /// The neighbours where this node is paused.
+    pub paused_by: Vec<NodeId>,
     /// Set when the log takes no more writes.
     pub read_only: Option<DiskFault>,
 }
@@ -106,6 +110,8 @@ impl Node {
             bytes_sent: self.shared.counts.bytes_sent,
             bytes_received: self.shared.counts.bytes_received,
             lagging: self.replicas(now).replicas.into_iter().filter(|replica| replica.lagging).collect(),
+            paused: replication.paused().iter().copied().collect(),
+            paused_by: replication.paused_by().iter().copied().collect(),
             read_only: self.read_only.clone(),
         }
     }

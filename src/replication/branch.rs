@@ -358,6 +358,7 @@ impl Replication {
         self.logs.cut(log, from);
         self.logs.adopt(to, tail);
         self.replicas.part(log);
+        self.drop_copies(cx, log);
         for at in [log, to] {
             self.logs.get_mut(at).mark(cx.now().mono);
         }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Lag;
+use super::{Ack, Lag};
 use crate::types::Topic;
+use crate::wire::Packing;
 
 /// How much is kept, gathered and asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,33 @@ pub struct Config {
     pub queue_max: usize,
     /// From which lag on a replica is told of.
     pub lag_warn: LagWarn,
+    /// How batches are made shorter.
+    pub packing: Packing,
+    /// When a batch that was not acknowledged is sent again.
+    pub retry: Retry,
+    /// How many other members must hold what is asked here before it is acknowledged, if the request does not say.
+    pub ack: Ack,
+    /// How long that is waited for.
+    pub ack_timeout: Duration,
+}
+
+/// When a batch that was not acknowledged is sent again: after the link's round trip and four times its variation (RFC 6298)
+/// within these bounds, and twice as long after each time, up to the longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// To a peer that has not acknowledged anything yet.
+    pub first: Duration,
+    /// Not sooner: less is noise of disks and schedulers.
+    pub min: Duration,
+    /// Not later, but for the time that the bytes take over the slowest link.
+    pub max: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        // The first is a guess: an edge box behind LTE.
+        Self { first: Duration::from_millis(500), min: Duration::from_millis(100), max: Duration::from_secs(30) }
+    }
 }
 
 /// From which lag on a replica is told of: any of them; zero means that it does not matter.
@@ -75,6 +103,10 @@ impl Default for Config {
             logs_per_node_max: 256,
             queue_max: 1 << 14,
             lag_warn: LagWarn { changes: 100_000, bytes: 0, lag_ms: 60_000 },
+            packing: Packing::default(),
+            retry: Retry::default(),
+            ack: Ack::Local,
+            ack_timeout: Duration::from_secs(5),
         }
     }
 }

@@ -106,7 +106,12 @@ impl Replication {
             Wait::Reread { log, seq } => return self.on_reread(cx, log, seq, result),
             Wait::Compare { log, seq, peer, theirs } => return self.on_compared(cx, log, seq, peer, theirs, result),
             Wait::Move { log, seq } => return self.on_move_read(cx, log, seq, result),
-            Wait::Originated { .. } | Wait::Taken { .. } | Wait::Branch | Wait::Trim | Wait::Skip { .. } => {
+            Wait::Originated { .. }
+            | Wait::Taken { .. }
+            | Wait::Branch
+            | Wait::Trim
+            | Wait::Pause { .. }
+            | Wait::Skip { .. } => {
                 unreachable!("a write is not answered as a read")
             }
         };

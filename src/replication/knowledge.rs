@@ -4,9 +4,12 @@
 //! member, its neighbours tell theirs, and these go on ([`Message::Held`]): only cells that changed, a member at a time, the
 //! newest state of each once over each link, and not back to where they came from. In a full mesh each tells only of itself.
 //!
-//! **Cost**: of the bytes of entries that cross a link a sixteenth, and [`FLOOR`] bytes a second while there is something to
-//! tell; nothing in a mesh at rest. So knowledge of far members is older the more flows, and says how old it is. A frame that
-//! was lost shows as lag that does not end: it is asked for again ([`Message::Tell`]).
+//! When entries have ceased to flow, it is enough to name those who hold the same as the teller ([`Message::Equal`]).
+//!
+//! **Cost**: of the bytes of entries that cross a link a [`SHARE`]th, and [`FLOOR`] bytes a second while there is something to
+//! tell; 4 bytes a member once after the last entry; nothing in a mesh at rest. So while much flows knowledge of far members
+//! may be a minute old for each step between, and says how old it is. A frame that was lost shows as lag that does not end: it is
+//! asked for again ([`Message::Tell`]).
 
 use std::time::Duration;
 
@@ -15,16 +18,16 @@ use super::message::{Held, Hold, LINES_MAX, MEMBERS_MAX, Message, Short};
 use super::replicas::{ACTIVE_WITHIN, Lag};
 use super::{Event, Replication, ReplicationState, Timer};
 use crate::machine::Cx;
-use crate::types::{Boot, Digest, NodeId, Seq, Time};
+use crate::types::{Boot, Digest, NodeId, Seq, Time, digest64};
 
 /// How often what changed is told.
 const REPORT: Duration = Duration::from_secs(1);
 /// How often lag is looked at.
 const LOOK: Duration = Duration::from_secs(5);
 /// Bytes a second over each link that may always be told.
-const FLOOR: i64 = 64;
+const FLOOR: i64 = 8;
 /// Of how many bytes of entries one may be told.
-const SHARE: i64 = 16;
+const SHARE: i64 = 100;
 /// What may be saved up, in bytes.
 const SAVED_MAX: i64 = 16 << 10;
 /// About what a member and a line take in a frame, in bytes.
@@ -34,6 +37,12 @@ const LINE_BYTES: i64 = 11;
 const DOUBT: Duration = Duration::from_secs(60);
 /// Of larger meshes only neighbours are known.
 const REPLICAS_MAX: usize = 256;
+
+/// A member's name in four bytes: two members with the same name are taken for each other once in four billion pairs, and
+/// then one of them is taken to hold what it may lack until its own acknowledgement says otherwise.
+fn short(member: NodeId) -> Short {
+    Short::of(digest64(member.as_bytes()))
+}
 
 /// What a neighbour was told.
 #[derive(Debug, Default)]
@@ -85,6 +94,7 @@ impl Replication {
             (row.as_of, row.compared) = (now, true);
         }
         if self.replicas.raise(peer, at, (seq, Short::of(chain)), peer, now) {
+            self.on_raised(cx, peer, at, peer);
             self.report_soon(cx);
         }
     }
@@ -100,6 +110,13 @@ impl Replication {
         }
     }
 
+    /// Notes how far we hold a log ourselves. Says whether that is news.
+    pub(super) fn raise_own(&mut self, at: usize, now: Time) -> bool {
+        let (me, log) = (self.actor.node, self.logs.get(at));
+        let Some(chain) = log.chain_at(log.durable()) else { return false };
+        self.replicas.raise(me, at, (log.durable(), Short::of(chain)), me, now)
+    }
+
     pub(super) fn report_soon(&mut self, cx: &mut Cx<'_, Self>) {
         if !self.peers.is_empty() && !std::mem::replace(&mut self.reporting, true) {
             cx.arm(Timer::Report, REPORT);
@@ -110,10 +127,7 @@ impl Replication {
     pub(super) fn on_report(&mut self, cx: &mut Cx<'_, Self>) {
         let (me, now) = (self.actor.node, cx.now().mono);
         for at in 0..self.logs.len() {
-            let log = self.logs.get(at);
-            if let Some(chain) = log.chain_at(log.durable()) {
-                self.replicas.raise(me, at, (log.durable(), Short::of(chain)), me, now);
-            }
+            self.raise_own(at, now);
         }
         if let Some(row) = self.replicas.row_mut(me) {
             (row.as_of, row.compared) = (now, true);
@@ -135,6 +149,9 @@ impl Replication {
         peer.told.allowance = (peer.told.allowance + FLOOR).min(SAVED_MAX);
         let next = peer.told.next;
         let me = self.actor.node;
+        if cx.now().mono.since(self.durable_at) >= REPORT {
+            self.tell_equals(cx, to);
+        }
         let news = |(id, row): &(NodeId, &super::replicas::Row)| {
             let told = self.peers[&to].told.upto.get(id).copied().unwrap_or_default();
             *id != to && row.compared && row.stamp > told && (*id == me || self.relays)
@@ -162,6 +179,48 @@ impl Replication {
             cx.send(to, Message::Held(held));
         }
         left
+    }
+
+    /// Names those who hold what we hold, if that is news to this neighbour.
+    fn tell_equals(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) {
+        let me = self.actor.node;
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        let mut members = Vec::new();
+        for (id, row) in self.replicas.iter().filter(|(id, _)| *id != to && (*id == me || self.relays)) {
+            let told = peer.told.upto.get(&id).copied().unwrap_or_default();
+            if row.compared && row.stamp > told && members.len() < MEMBERS_MAX && row.covers(&self.logs, id) {
+                peer.told.upto.insert(id, row.stamp);
+                members.push(short(id));
+            }
+        }
+        if !members.is_empty() {
+            cx.send(to, Message::Equal { digest: self.logs.digest(), members });
+        }
+    }
+
+    /// A neighbour names those who hold what it holds. If that is what we hold, all is known of them.
+    pub(super) fn on_equal(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, digest: Digest, members: &[Short]) {
+        if digest != self.logs.digest() {
+            return;
+        }
+        let me = self.actor.node;
+        for member in
+            self.replicas.ids().into_iter().filter(|member| *member != me && members.contains(&short(*member)))
+        {
+            for at in 0..self.logs.len() {
+                let log = self.logs.get(at);
+                let Some(chain) = log.chain_at(log.durable()) else { continue };
+                if self.replicas.raise(member, at, (log.durable(), Short::of(chain)), from, cx.now().mono) {
+                    self.on_raised(cx, member, at, from);
+                    if self.relays {
+                        self.report_soon(cx);
+                    }
+                }
+            }
+            if let Some(row) = self.replicas.row_mut(member) {
+                (row.as_of, row.compared) = (cx.now().mono, true);
+            }
+        }
     }
 
     /// What is to be told of a member to this neighbour; counts as told then.
@@ -202,8 +261,10 @@ impl Replication {
             let Some(row) = self.replicas.row_mut(member).filter(|row| row.boot == boot && member != me) else {
                 continue;
             };
-            let as_of = Time::from_nanos(now.as_nanos().saturating_sub(age_ms.saturating_mul(1_000_000)));
-            (row.as_of, row.compared) = (row.as_of.max(as_of), true);
+            if age_ms < u64::MAX {
+                let as_of = Time::from_nanos(now.as_nanos().saturating_sub(age_ms.saturating_mul(1_000_000)));
+                (row.as_of, row.compared) = (row.as_of.max(as_of), true);
+            }
             for line in lines {
                 let at = match self.resolve(line.log, None) {
                     Ok(Some(at)) => at,
@@ -214,9 +275,11 @@ impl Replication {
                 // Of another branch: it will give way here or there, and be told anew.
                 if ours.is_none_or(|ours| ours == line.chain)
                     && self.replicas.raise(member, at, (line.last.value(), line.chain), from, now)
-                    && self.relays
                 {
-                    self.report_soon(cx);
+                    self.on_raised(cx, member, at, from);
+                    if self.relays {
+                        self.report_soon(cx);
+                    }
                 }
             }
         }
@@ -243,9 +306,10 @@ impl Replication {
         for member in self.replicas.ids().into_iter().filter(|member| *member != me) {
             let Some(lag) = self.lag_of(member, now) else { continue };
             let (warn, calm) = (self.config.lag_warn.is_passed(lag, 1), !self.config.lag_warn.is_passed(lag, 2));
+            let paused = self.is_paused(member);
             let open = self.replicas.lag(&self.logs, member, now, true).unwrap_or_default();
             let Some(row) = self.replicas.row_mut(member) else { continue };
-            if row.present && open.changes > 0 && now.since(row.as_of) > DOUBT {
+            if row.present && !paused && open.changes > 0 && now.since(row.as_of) > DOUBT {
                 doubted.push(member);
             }
             if warn && row.lagging.is_none() {
@@ -265,12 +329,13 @@ impl Replication {
 
     /// The lag of a replica.
     pub(super) fn lag_of(&self, member: NodeId, now: Time) -> Option<Lag> {
-        self.replicas.lag(&self.logs, member, now, false)
+        self.replicas.lag(&self.logs, member, now, self.is_paused(member))
     }
 
     /// How a replica stands.
     pub(super) fn state_of(&self, member: NodeId, lag: Lag) -> ReplicationState {
         match self.replicas.row(member) {
+            Some(_) if self.is_paused(member) => ReplicationState::Paused,
             Some(row) if !row.present => ReplicationState::Failed,
             Some(row) if !row.compared => ReplicationState::Initializing,
             Some(_) if u128::from(lag.lag_ms) > ACTIVE_WITHIN.as_millis() => ReplicationState::CatchingUp,

@@ -44,8 +44,6 @@ pub enum Message {
     Ack {
         /// Which batch.
         number: u64,
-        /// Every entry of it was taken or is held already. Otherwise some wait behind a gap, or were not wanted.
-        whole: bool,
     },
     /// How far some logs are held, for whoever is not pushed to.
     Have(Vec<Have>),
@@ -70,6 +68,22 @@ pub enum Message {
     Held(Vec<Held>),
     /// Tell all that is known of these members once more.
     Tell(Vec<NodeId>),
+    /// These members hold what the sender holds.
+    Equal {
+        /// Of that.
+        digest: Digest,
+        /// Their names, shortened.
+        members: Vec<Short>,
+    },
+    /// The sender's operator wants nothing exchanged with the receiver: nothing that it asks is answered otherwise.
+    Paused,
+    /// For a while, tell at once whoever is known to hold these logs, and how far.
+    Watch(Vec<Name>),
+    /// This batch arrived, and some of it was not taken: it waits behind a gap, or was not wanted. The rest is durable.
+    Part {
+        /// Which batch.
+        number: u64,
+    },
 }
 
 /// Why a batch is sent.
@@ -151,7 +165,7 @@ pub struct Held {
     pub member: NodeId,
     /// In which life.
     pub boot: Boot,
-    /// How old this knowledge is, in milliseconds.
+    /// How old this knowledge is, in milliseconds; the most that there is: nothing is said of other logs.
     pub age_ms: u64,
     /// The logs.
     pub lines: Vec<Hold>,
@@ -234,7 +248,11 @@ impl Message {
             | Self::Marks(_)
             | Self::Trimmed(_)
             | Self::Held(_)
-            | Self::Tell(_) => Lane::Control,
+            | Self::Tell(_)
+            | Self::Equal { .. }
+            | Self::Paused
+            | Self::Watch(_)
+            | Self::Part { .. } => Lane::Control,
         }
     }
 
@@ -242,7 +260,7 @@ impl Message {
     pub(super) fn check(&self) -> Result<(), String> {
         match self {
             Self::Push(batch) | Self::Fill(batch) | Self::Backlog(batch) => batch.check(),
-            Self::Ack { .. } | Self::Digest(_) => Ok(()),
+            Self::Ack { .. } | Self::Part { .. } | Self::Digest(_) => Ok(()),
             Self::Have(lines) | Self::Offer(lines) => {
                 at_most("announcements", lines.len(), LINES_MAX)?;
                 lines.iter().try_for_each(|have| in_range(have.last))
@@ -265,6 +283,9 @@ impl Message {
                 held.iter().flat_map(|held| &held.lines).try_for_each(|line| in_range(line.last))
             }
             Self::Tell(members) => at_most("members", members.len(), MEMBERS_MAX),
+            Self::Equal { members, .. } => at_most("members", members.len(), MEMBERS_MAX),
+            Self::Paused => Ok(()),
+            Self::Watch(logs) => at_most("logs", logs.len(), LINES_MAX),
         }
     }
 }

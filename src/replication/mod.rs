@@ -30,11 +30,13 @@
 
 mod branch;
 mod config;
+mod copies;
 mod give;
 mod knowledge;
 mod log;
 mod message;
 mod origin;
+mod pause;
 mod peer;
 mod rate;
 mod reconcile;
@@ -52,7 +54,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-pub use config::{Config, LagWarn};
+pub use config::{Config, LagWarn, Retry};
 pub use message::{
     Batch, Chunk, ENTRY_MAX, Entry, Graft, Have, Held, Hold, Line, Mark, Marks, Message, Name, Run, Short,
 };
@@ -60,7 +62,8 @@ pub use rate::Rate;
 pub use replicas::Lag;
 pub use view::{Known, View};
 pub use vocabulary::{
-    Branch, Event, Kept, Rank, Record, ReplicationState, RestoreError, Statistics, Timer, Trim, Wait,
+    Ack, AckError, Branch, Event, Kept, Pause, Rank, Record, ReplicationState, RestoreError, Statistics, Timer, Trim,
+    Wait,
 };
 
 use crate::machine::{Cx, Machine, Never};
@@ -117,6 +120,10 @@ pub struct Replication {
     looking: bool,
     /// Entries and their bytes, of the last minute: sent and taken.
     rates: Rates,
+    /// With whom nothing is exchanged.
+    pauses: pause::Pauses,
+    /// Who waits for copies.
+    copies: copies::Copies,
     /// Origins whose stamps are too far ahead to be followed.
     drifted: BTreeSet<NodeId>,
 }
@@ -174,6 +181,8 @@ impl Replication {
             reporting: false,
             looking: false,
             rates: Rates::default(),
+            pauses: pause::Pauses::default(),
+            copies: copies::Copies::default(),
             drifted: BTreeSet::new(),
         }
     }
@@ -216,7 +225,7 @@ impl Replication {
 
     /// A peer speaks. Whoever is no neighbour is not heard: a view that is late will catch up, and vectors are compared then.
     pub fn on_message(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, message: Message) {
-        if !self.peers.contains_key(&from) {
+        if !self.hears(cx, from, &message) {
             return;
         }
         if let Err(why) = message.check() {
@@ -226,7 +235,8 @@ impl Replication {
             Message::Push(batch) => self.on_batch(cx, from, batch, Kind::Live),
             Message::Fill(batch) => self.on_batch(cx, from, batch, Kind::Repair),
             Message::Backlog(batch) => self.on_batch(cx, from, batch, Kind::Backlog),
-            Message::Ack { number, whole } => self.on_ack(cx, from, number, whole),
+            Message::Ack { number } => self.on_ack(cx, from, number, true),
+            Message::Part { number } => self.on_ack(cx, from, number, false),
             Message::Have(lines) => self.on_have(cx, from, &lines),
             Message::Offer(lines) => self.on_offer(cx, from, &lines),
             Message::Want(ranges) => self.on_want(cx, from, &ranges),
@@ -238,6 +248,9 @@ impl Replication {
             Message::Trimmed(line) => self.on_trimmed(cx, from, line),
             Message::Held(held) => self.on_held(cx, from, held),
             Message::Tell(members) => self.on_tell(cx, from, &members),
+            Message::Equal { digest, members } => self.on_equal(cx, from, digest, &members),
+            Message::Watch(logs) => self.on_watch(cx, from, &logs),
+            Message::Paused => {} // Heard already.
         }
     }
 
@@ -253,6 +266,8 @@ impl Replication {
             Timer::Behind => self.on_behind(cx),
             Timer::Report => self.on_report(cx),
             Timer::Lag => self.on_lag(cx),
+            Timer::Copies => self.on_copies(cx),
+            Timer::Urgent => self.on_urgent(cx),
             Timer::Flush(peer) => self.on_flush(cx, peer),
             Timer::Retransmit(peer) => self.on_retransmit(cx, peer),
             Timer::Synchronize(peer) => self.on_synchronize(cx, peer),

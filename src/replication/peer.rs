@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::Config;
 use super::knowledge::Told;
 use super::log::{Log, Logs};
 use super::message::{ENTRIES_MAX, Entry, Kind, Name, RUNS_MAX, Run, Short};
+use super::{Config, Retry};
 use crate::types::{LogId, NodeId, Seq, Time};
 
 /// Most batches under way to one peer.
@@ -19,15 +19,10 @@ const FLIGHTS_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Most ranges that a peer may have asked for and not got yet. More are forgotten: the peer asks again.
 const WANTED_MAX: usize = 1_024;
-/// Round trip, disk included, of a peer that has not acknowledged anything yet. Guess: an edge box behind LTE.
-const RTO_FIRST: Duration = Duration::from_millis(500);
-/// Less is noise of disks and schedulers.
-const RTO_MIN: Duration = Duration::from_millis(100);
 /// How much later than usual an entry may come although nothing has changed: disks and schedulers, at least; and that of a
 /// peer whose round trips are not known.
 const NOISE_MIN: Duration = Duration::from_millis(5);
 const NOISE_FIRST: Duration = Duration::from_millis(20);
-const RTO_MAX: Duration = Duration::from_secs(30);
 /// The slowest link that is not taken for a dead one, in nanoseconds a byte: 64 KiB/s.
 const NANOS_PER_BYTE: u64 = 15_259;
 
@@ -157,6 +152,7 @@ pub(super) struct Peer {
     /// The timer that looks for overdue batches is armed.
     pub(super) watched: bool,
     last_number: u64,
+    retry: Retry,
     flights: BTreeMap<u64, Flight>,
     flight_bytes: usize,
     /// Timeouts since the last acknowledgement.
@@ -169,7 +165,7 @@ pub(super) struct Peer {
 
 impl Peer {
     /// A neighbour of whom nothing is known yet.
-    pub(super) fn new(id: NodeId, now: Time) -> Self {
+    pub(super) fn new(id: NodeId, now: Time, retry: Retry) -> Self {
         Self {
             id,
             edges: Vec::new(),
@@ -189,6 +185,7 @@ impl Peer {
             flushing: false,
             watched: false,
             last_number: 0,
+            retry,
             flights: BTreeMap::new(),
             flight_bytes: 0,
             timeouts: 0,
@@ -460,7 +457,7 @@ impl Peer {
         self.flight_bytes += bytes;
         self.due = false;
         let transfer = Duration::from_nanos(NANOS_PER_BYTE.saturating_mul(self.flight_bytes as u64));
-        let patience = (self.rto() * 2_u32.pow(self.timeouts.min(6))).min(RTO_MAX) + transfer;
+        let patience = (self.rto() * 2_u32.pow(self.timeouts.min(6))).min(self.retry.max) + transfer;
         self.flights.insert(self.last_number, Flight { sent_at: now, patience, bytes, runs });
         self.last_number
     }
@@ -519,7 +516,8 @@ impl Peer {
 
     /// How long to wait for an answer (RFC 6298).
     pub(super) fn rto(&self) -> Duration {
-        self.rtt.map_or(RTO_FIRST, |(smooth, varies)| (smooth + varies * 4).clamp(RTO_MIN, RTO_MAX))
+        let Retry { first, min, max } = self.retry;
+        self.rtt.map_or(first, |(smooth, varies)| (smooth + varies * 4).max(min).min(max))
     }
 
     /// A difference in time that may be chance. Where all parents are faster by more than that, nobody waits for itself.

@@ -29,9 +29,8 @@ pub(super) struct Behind {
 }
 
 impl Replication {
-    /// Deltas are exchanged with this linked peer from now on.
-    pub fn on_neighbor_up(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
-        self.peers.insert(peer, Peer::new(peer, cx.now().mono));
+    pub(super) fn begin_exchange(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        self.peers.insert(peer, Peer::new(peer, cx.now().mono, self.config.retry));
         self.on_synchronize(cx, peer);
     }
 
@@ -43,8 +42,7 @@ impl Replication {
         self.tell_vector(cx, peer, true);
     }
 
-    /// Deltas are no longer exchanged with this peer. What it was the source of is asked of another.
-    pub fn on_neighbor_down(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+    pub(super) fn end_exchange(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
         let Some(gone) = self.peers.remove(&peer) else { return };
         self.statistics.failed += gone.flights() as u64;
         for timer in [Timer::Flush(peer), Timer::Retransmit(peer), Timer::Synchronize(peer)] {

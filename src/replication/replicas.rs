@@ -16,7 +16,7 @@ use crate::types::{Boot, NodeId, Time};
 /// Most cells, some 48 bytes each: 512 members with 512 logs.
 pub(super) const CELLS_MAX: usize = 1 << 18;
 /// What is known of a member that is older than this is no excuse: its lag is counted up to now.
-pub(super) const STALE: Duration = Duration::from_secs(300);
+pub(super) const STALE: Duration = Duration::from_secs(600);
 /// A replica that is behind by no more than this is active: what it lacks is under way.
 pub(super) const ACTIVE_WITHIN: Duration = Duration::from_secs(5);
 /// Entries of a log whose lengths are looked up; what more is missing is estimated from these.
@@ -62,6 +62,11 @@ impl Row {
 
     pub(super) fn seq(&self, at: usize) -> u64 {
         self.cell(at).map_or(0, |cell| cell.seq)
+    }
+
+    /// Whether the member holds all that is held here.
+    pub(super) fn covers(&self, logs: &Logs, member: NodeId) -> bool {
+        logs.by_id().all(|(at, log)| self.seq(at) >= log.durable() || log.id.actor.node == member)
     }
 
     /// The cells that changed after this change, with their logs.

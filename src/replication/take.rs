@@ -36,7 +36,9 @@ impl Replication {
             whole &= self.on_run(cx, from, run, kind);
         }
         if self.acks.len() < ACKS_MAX {
-            self.acks.push_back((self.writes.0, from, Message::Ack { number: batch.number, whole }));
+            let number = batch.number;
+            let ack = if whole { Message::Ack { number } } else { Message::Part { number } };
+            self.acks.push_back((self.writes.0, from, ack));
         }
         self.flush_acks(cx);
     }

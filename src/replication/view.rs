@@ -1,6 +1,8 @@
 //! What others may read of replication.
 
-use super::{Lag, LagWarn, Rate, Replication, ReplicationState, Statistics};
+use std::collections::BTreeSet;
+
+use super::{Config, Lag, Rate, Replication, ReplicationState, Statistics};
 use crate::types::{Actor, Digest, LogId, NodeId, Position, Seq, Time, VersionVector};
 
 /// What is known of a replica.
@@ -99,10 +101,28 @@ impl View<'_> {
         })
     }
 
-    /// From which lag on a replica is told of.
+    /// The replicas that the operator paused here.
     #[must_use]
-    pub fn lag_warn(&self) -> LagWarn {
-        self.replication.config.lag_warn
+    pub fn paused(&self) -> &BTreeSet<NodeId> {
+        &self.replication.pauses.here
+    }
+
+    /// The neighbours where this node is paused.
+    #[must_use]
+    pub fn paused_by(&self) -> &BTreeSet<NodeId> {
+        &self.replication.pauses.there
+    }
+
+    /// How many acknowledgements wait for copies.
+    #[must_use]
+    pub fn awaited(&self) -> usize {
+        self.replication.awaited()
+    }
+
+    /// How this room is configured.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.replication.config
     }
 
     /// Entries and their bytes a second over the last minute: sent, sent, taken, taken.

@@ -1,6 +1,9 @@
 //! The words of this room: what goes to the log, what is told, what is waited for.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::num::NonZeroU8;
+use std::str::FromStr;
 
 use bincode::de::{BorrowDecoder, Decoder};
 use bincode::enc::Encoder;
@@ -61,6 +64,58 @@ pub enum Kept {
     Trim(Trim),
     /// Entries that others do not hold any more were passed over.
     Skip(Line),
+    /// The operator paused a replica, or resumed it.
+    Pause(Pause),
+}
+
+/// The operator wants nothing exchanged with a replica, or wants it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Pause {
+    /// Which.
+    pub peer: NodeId,
+    /// Whether it is paused from now on.
+    pub paused: bool,
+}
+
+/// How many other members must hold an entry, durably, before it is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ack {
+    /// None: it is durable here. Asynchronous replication.
+    #[default]
+    Local,
+    /// So many. Semi-synchronous replication.
+    Members(NonZeroU8),
+    /// Every [active](ReplicationState::Active) replica, and one at least. Synchronous replication.
+    All,
+}
+
+impl FromStr for Ack {
+    type Err = AckError;
+
+    fn from_str(text: &str) -> Result<Self, AckError> {
+        match text {
+            "local" | "0" => Ok(Self::Local),
+            "all" => Ok(Self::All),
+            count => count.parse().map(Self::Members).map_err(|_| AckError { found: text.chars().take(32).collect() }),
+        }
+    }
+}
+
+impl fmt::Display for Ack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("local"),
+            Self::Members(count) => count.fmt(f),
+            Self::All => f.write_str("all"),
+        }
+    }
+}
+
+/// A text that is no level of acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?}: expected local, all, or how many other members, 1 to 255")]
+pub struct AckError {
+    found: String,
 }
 
 /// What stands before a segment of the events' chain does not count any more.
@@ -185,6 +240,13 @@ pub enum Wait {
     Branch,
     /// That entries are not held any more becomes durable.
     Trim,
+    /// That a replica is paused, or resumed, becomes durable.
+    Pause {
+        /// As given to [`pause`](super::Replication::pause).
+        token: u64,
+        /// Which, and how.
+        pause: Pause,
+    },
     /// That entries were passed over becomes durable.
     Skip {
         /// Up to where, in which log.
@@ -209,6 +271,10 @@ pub enum Timer {
     Report,
     /// Look at the lag of replicas.
     Lag,
+    /// Look after those who wait for copies.
+    Copies,
+    /// Tell at once what neighbours want to know at once.
+    Urgent,
     /// What was gathered for this peer has waited long enough.
     Flush(NodeId),
     /// This peer has not acknowledged in time.
@@ -405,6 +471,43 @@ pub enum Event {
     CaughtUp {
         /// Whose.
         member: NodeId,
+    },
+    /// A replica is paused from now on, or not any more; durably.
+    Paused {
+        /// As given to [`pause`](super::Replication::pause).
+        token: u64,
+        /// Which.
+        peer: NodeId,
+        /// Whether it is.
+        paused: bool,
+    },
+    /// That could not be made durable; nothing has changed.
+    PauseFailed {
+        /// As given to [`pause`](super::Replication::pause).
+        token: u64,
+        /// The disk's words.
+        fault: DiskFault,
+    },
+    /// A neighbour's operator paused this node there, or resumed it.
+    PausedBy {
+        /// Who.
+        peer: NodeId,
+        /// Whether it is paused.
+        paused: bool,
+    },
+    /// As many members hold an entry as were wanted.
+    Copied {
+        /// As given to [`await_copies`](super::Replication::await_copies).
+        token: u64,
+        /// Who is known to hold it, durably.
+        members: Vec<NodeId>,
+    },
+    /// They do not, as far as is known, and it was waited long enough. The entry stays, and goes on spreading.
+    NotCopied {
+        /// As given to [`await_copies`](super::Replication::await_copies).
+        token: u64,
+        /// Who is known to hold it, durably.
+        members: Vec<NodeId>,
     },
     /// A peer sent what no correct peer sends; it was ignored.
     PeerFault {

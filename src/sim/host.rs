@@ -36,6 +36,8 @@ pub(super) enum Asked {
     Content,
     /// Another overlay.
     Overlay,
+    /// A pause of a replica, or its end.
+    Hold,
     /// Goodbye.
     Leave,
 }

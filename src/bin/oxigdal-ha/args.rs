@@ -167,6 +167,8 @@ pub(crate) struct Status {
 pub(crate) struct Doc {
     #[command(flatten)]
     pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) ack: crate::replication::Ack,
     #[command(subcommand)]
     pub(crate) command: DocCommand,
 }
@@ -261,6 +263,8 @@ pub(crate) enum DocCommand {
 pub(crate) struct Stream {
     #[command(flatten)]
     pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) ack: crate::replication::Ack,
     #[command(subcommand)]
     pub(crate) command: StreamCommand,
 }

@@ -56,6 +56,18 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
             "look at its `status`, its disk and the network between; the thresholds are `replication.lag-warn-*`",
         );
     }
+    let name = |id: &Value| {
+        let member = members.iter().find(|member| member["node"] == *id);
+        member.map_or_else(|| id.as_str().unwrap_or_default().to_owned(), |member| text(member, "name").to_owned())
+    };
+    for (key, where_) in [("paused", "is paused here"), ("paused_by", "has this peer paused")] {
+        for id in status[key].as_array().into_iter().flatten() {
+            trouble(
+                format!("{} {where_}: no data is exchanged with it", name(id)),
+                "`lag` shows what piles up; `oxigdal-ha peer resume` at who paused ends it, and nothing is lost",
+            );
+        }
+    }
     let orphans = status["orphans"].as_u64().unwrap_or_default();
     if orphans > 0 {
         trouble(

@@ -5,9 +5,10 @@ use axum::response::Json;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Interface;
 use super::reply::{Body, Id, Query, Refusal};
+use super::{Interface, replication};
 use crate::documents::{Command, Edit, Outcome};
+use crate::node;
 use crate::types::DocId;
 
 /// Documents in a page when the client does not say.
@@ -36,6 +37,14 @@ pub(super) struct Where {
 pub(super) struct How {
     #[serde(default)]
     create: bool,
+    /// How many other members must hold it: see [`Ack`](crate::replication::Ack).
+    ack: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Level {
+    ack: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -47,6 +56,13 @@ type Answer = Result<Json<Outcome>, Refusal>;
 impl Interface {
     async fn ask(&self, command: Command) -> Answer {
         Ok(Json(self.link.documents(command).await?))
+    }
+
+    async fn edit(&self, command: Command, ack: Option<String>) -> Result<Json<Value>, Refusal> {
+        match replication::write(self, node::Command::Documents(command), ack.as_deref()).await? {
+            (node::Outcome::Documents(outcome), copies) => replication::shown(&outcome, copies),
+            (other, _) => unreachable!("an edit was answered by {other:?}"),
+        }
     }
 }
 
@@ -71,11 +87,11 @@ pub(super) async fn put(
     Id(doc): Id,
     Query(how): Query<How>,
     Body(value): Body<Value>,
-) -> Answer {
+) -> Result<Json<Value>, Refusal> {
     if !value.is_object() {
         return Err(Refusal::invalid(format!("the body: a document is a JSON object, this is {}", kind(&value))));
     }
-    interface.ask(Command::Edit { doc, edits: vec![Edit::Put { value }], create: how.create }).await
+    interface.edit(Command::Edit { doc, edits: vec![Edit::Put { value }], create: how.create }, how.ack).await
 }
 
 pub(super) async fn patch(
@@ -83,15 +99,19 @@ pub(super) async fn patch(
     Id(doc): Id,
     Query(how): Query<How>,
     Body(edits): Body<Vec<Edit>>,
-) -> Answer {
+) -> Result<Json<Value>, Refusal> {
     if edits.is_empty() {
         return Err(Refusal::invalid("the body: there are no edits in it"));
     }
-    interface.ask(Command::Edit { doc, edits, create: how.create }).await
+    interface.edit(Command::Edit { doc, edits, create: how.create }, how.ack).await
 }
 
-pub(super) async fn remove(State(interface): State<Interface>, Id(doc): Id, Query(_): Query<Nothing>) -> Answer {
-    interface.ask(Command::Edit { doc, edits: vec![Edit::Delete], create: false }).await
+pub(super) async fn remove(
+    State(interface): State<Interface>,
+    Id(doc): Id,
+    Query(level): Query<Level>,
+) -> Result<Json<Value>, Refusal> {
+    interface.edit(Command::Edit { doc, edits: vec![Edit::Delete], create: false }, level.ack).await
 }
 
 fn kind(value: &Value) -> &'static str {

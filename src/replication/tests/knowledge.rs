@@ -6,7 +6,7 @@ use crate::types::Boot;
 
 impl World {
     /// Tells everybody who is a member, and who of them is there.
-    fn introduce(&mut self, direct: bool) {
+    pub(super) fn introduce(&mut self, direct: bool) {
         let members: Vec<_> = self.hosts.iter().map(|(id, host)| (*id, Boot::new(host.life), host.up)).collect();
         let up: Vec<NodeId> = members.iter().filter(|(.., up)| *up).map(|(id, ..)| *id).collect();
         for id in up {
@@ -14,7 +14,7 @@ impl World {
         }
     }
 
-    fn known(&self, who: u8, whom: u8) -> Known {
+    pub(super) fn known(&self, who: u8, whom: u8) -> Known {
         self.hosts[&node(who)].machine.view().known(node(whom), Time::from_nanos(self.now)).unwrap()
     }
 
@@ -61,12 +61,12 @@ fn what_a_member_lacks_is_counted_at_everybody_and_gone_when_it_is_back() {
         world.run(1_000);
     }
     // Knowledge of it is as old as the cut; after minutes that is no excuse.
-    world.run(310_000);
+    world.run(610_000);
     for who in [1, 4, 12] {
         let known = world.known(who, 13);
         assert_eq!((known.state, known.lag.changes), (ReplicationState::CatchingUp, 7), "at {who}");
         assert!(known.lag.bytes >= 700 && known.lag.bytes < 1_500, "{known:?}");
-        assert!(known.lag.lag_ms > 310_000, "{known:?}");
+        assert!(known.lag.lag_ms > 600_000, "{known:?}");
         assert!(known.lagging, "beyond 60 s it is told");
     }
     let told =
@@ -118,7 +118,7 @@ fn knowledge_costs_a_share_of_what_flows_and_nothing_at_rest() {
     world.write_all(100);
     world.run(1_000);
     let (held, all, seconds, links) = (world.traffic.held, world.traffic.bytes, 6, 19);
-    assert!(held > 0 && held < all / 8 + seconds * links * 2 * 64, "{held} of {all} bytes");
+    assert!(held > 0 && held < all / 16 + seconds * links * 2 * 64, "{held} of {all} bytes");
     world.run(120_000);
     let before = world.traffic.held;
     world.run(120_000);

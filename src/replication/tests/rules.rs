@@ -178,7 +178,7 @@ fn a_batch_is_acknowledged_when_all_of_it_is_durable() {
     let ops = bench.hear(2, push(5, vec![run(2, 1, 2)]));
     assert_eq!(sent(&ops), []);
     assert_eq!(sent(&bench.sync(&ops[..1])), [], "the second is not durable yet");
-    assert_eq!(sent(&bench.sync(&ops[1..])), [(node(2), &Message::Ack { number: 5, whole: true })]);
+    assert_eq!(sent(&bench.sync(&ops[1..])), [(node(2), &Message::Ack { number: 5 })]);
 }
 
 #[test]
@@ -212,9 +212,9 @@ fn a_gap_is_asked_for_once_and_what_waited_is_delivered_in_order() {
     bench.take(2, push(1, vec![run(2, 1, 1)]));
     let want = Message::Want(vec![Range { log: log_of(2), first: Seq::new(2), last: Seq::new(3) }]);
     let ops = bench.take(2, push(2, vec![run(2, 4, 5)]));
-    assert_eq!(sent(&ops), [(node(2), &want), (node(2), &Message::Ack { number: 2, whole: false })]);
+    assert_eq!(sent(&ops), [(node(2), &want), (node(2), &Message::Part { number: 2 })]);
     let ops = bench.take(2, push(3, vec![run(2, 6, 6)]));
-    assert_eq!(sent(&ops), [(node(2), &Message::Ack { number: 3, whole: false })], "it was asked for already");
+    assert_eq!(sent(&ops), [(node(2), &Message::Part { number: 3 })], "it was asked for already");
     let ops = bench.take(2, Message::Fill(Batch { number: 4, runs: vec![run(2, 2, 3)] }));
     assert_eq!(delivered(&ops), (2..=6).map(|seq| (log_of(2), seq)).collect::<Vec<_>>());
 }
@@ -238,9 +238,9 @@ fn a_duplicate_prunes_whoever_is_not_the_parent() {
     bench.take(2, push(1, vec![run(4, 1, 1)]));
     let pruned = Message::Prune(vec![log_of(4)]);
     let ops = bench.take(3, push(1, vec![run(4, 1, 1)]));
-    assert_eq!(sent(&ops), [(node(3), &pruned), (node(3), &Message::Ack { number: 1, whole: true })]);
+    assert_eq!(sent(&ops), [(node(3), &pruned), (node(3), &Message::Ack { number: 1 })]);
     let ops = bench.take(3, push(2, vec![run(4, 1, 1)]));
-    assert_eq!(sent(&ops), [(node(3), &Message::Ack { number: 2, whole: true })], "once for what was under way");
+    assert_eq!(sent(&ops), [(node(3), &Message::Ack { number: 2 })], "once for what was under way");
     // The other is faster now and then; that is no reason to lose the parent.
     bench.millis += 1_000;
     bench.take(3, push(3, vec![run(4, 2, 2)]));
@@ -254,7 +254,7 @@ fn a_repair_that_comes_twice_prunes_nobody() {
     let mut bench = Bench::with(&[2, 3], Config::default());
     bench.take(2, push(1, vec![run(4, 1, 1)]));
     let ops = bench.take(3, Message::Fill(Batch { number: 1, runs: vec![run(4, 1, 1)] }));
-    assert_eq!(sent(&ops), [(node(3), &Message::Ack { number: 1, whole: true })]);
+    assert_eq!(sent(&ops), [(node(3), &Message::Ack { number: 1 })]);
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn a_pruned_neighbour_hears_announcements_and_gets_pushes_again_when_it_grafts()
     let mut bench = Bench::with(&[2, 3], Config::default());
     bench.write(10);
     bench.hear(2, Message::Prune(vec![log_of(ME)]));
-    bench.hear(3, Message::Ack { number: 1, whole: true });
+    bench.hear(3, Message::Ack { number: 1 });
     let ops = bench.write(10);
     assert!(matches!(sent(&ops)[..], [(to, Message::Push(_))] if to == node(3)), "{ops:?}");
     let ops = bench.run(|machine, cx| machine.on_timer(cx, Timer::Announce));
@@ -272,8 +272,8 @@ fn a_pruned_neighbour_hears_announcements_and_gets_pushes_again_when_it_grafts()
     let [(_, Message::Backlog(batch))] = sent(&ops)[..] else { panic!("{ops:?}") };
     assert_eq!((batch.runs[0].first, batch.runs[0].entries.len()), (Seq::new(2), 1));
     assert!(sent(&bench.write(10)).is_empty(), "gathered: a batch is under way");
-    bench.hear(2, Message::Ack { number: 1, whole: true });
-    let ops = bench.hear(2, Message::Ack { number: 2, whole: true });
+    bench.hear(2, Message::Ack { number: 1 });
+    let ops = bench.hear(2, Message::Ack { number: 2 });
     assert!(matches!(sent(&ops)[..], [(_, Message::Push(_))]), "{ops:?}");
 }
 
@@ -285,7 +285,7 @@ fn what_is_caught_up_on_is_offered_and_whoever_has_no_better_source_asks() {
     let graft = Message::Graft(vec![Graft { log: log_of(4), after: Seq::ZERO }]);
     assert_eq!(sent(&ops), [(node(2), &graft)]);
     let ops = bench.take(2, Message::Backlog(Batch { number: 1, runs: vec![run(4, 1, 2)] }));
-    assert_eq!(sent(&ops), [(node(2), &Message::Ack { number: 1, whole: true })]);
+    assert_eq!(sent(&ops), [(node(2), &Message::Ack { number: 1 })]);
     let ops = bench.run(|machine, cx| machine.on_timer(cx, Timer::Offer));
     let offer = Message::Offer(vec![Have { log: Name::Id(log_of(4)), last: Seq::new(2) }]);
     assert_eq!(sent(&ops), [(node(3), &offer)]);
@@ -458,9 +458,9 @@ fn a_peer_that_does_not_acknowledge_gets_no_more_than_its_window() {
     bench.millis += 60_000;
     let again = bytes(&bench.run(|machine, cx| machine.on_timer(cx, Timer::Retransmit(node(2)))));
     assert!(again > 0 && again <= 10_000, "one batch at a time until it answers: {again}");
-    let ops = bench.hear(2, Message::Ack { number: u64::MAX, whole: true });
+    let ops = bench.hear(2, Message::Ack { number: u64::MAX });
     assert_eq!(bytes(&ops), 0, "an answer to nothing gives no credit for what is under way");
-    let ops: Vec<_> = (1..=20).flat_map(|number| bench.hear(2, Message::Ack { number, whole: true })).collect();
+    let ops: Vec<_> = (1..=20).flat_map(|number| bench.hear(2, Message::Ack { number })).collect();
     assert!(bytes(&ops) > 30_000, "{}", bytes(&ops));
 }
 
@@ -539,7 +539,7 @@ fn message(n: &mut impl FnMut(u64) -> u64) -> Message {
         0 => Message::Push(batch),
         1 => Message::Fill(batch),
         2 => Message::Backlog(batch),
-        3 => Message::Ack { number: n(9), whole: n(2) == 0 },
+        3 => Message::Ack { number: n(9) },
         4 => Message::Have(vec![Have { log: name, last }]),
         5 => Message::Offer(vec![Have { log: name, last }]),
         6 => Message::Want(vec![Range { log: id, first, last }]),

@@ -32,7 +32,7 @@ fn golden_bytes_of_every_message() {
         (Message::Push(batch(Name::Id(log()))), [&[0], &named[..]].concat()),
         (Message::Fill(batch(Name::Tag(short))), [&[1], tagged].concat()),
         (Message::Backlog(batch(Name::Tag(short))), [&[2], tagged].concat()),
-        (Message::Ack { number: 300, whole: true }, vec![3, 251, 44, 1, 1]),
+        (Message::Ack { number: 300 }, vec![3, 251, 44, 1]),
         (Message::Have(have.clone()), vec![4, 1, 5, 6, 7, 8, 3]),
         (Message::Offer(have), vec![5, 1, 5, 6, 7, 8, 3]),
         (Message::Want(vec![range]), [&[6, 1], id, &[1, 4]].concat()),
@@ -47,6 +47,10 @@ fn golden_bytes_of_every_message() {
             [&[13, 1], &id[..16], &[9, 250, 1, 5, 6, 7, 8, 3, 5, 6, 7, 8]].concat(),
         ),
         (Message::Tell(vec![node(1)]), [&[14, 1], &id[..16]].concat()),
+        (Message::Equal { digest: Digest::new(5), members: vec![short] }, vec![15, 5, 1, 5, 6, 7, 8]),
+        (Message::Paused, vec![16]),
+        (Message::Watch(vec![Name::Tag(short)]), vec![17, 1, 5, 6, 7, 8]),
+        (Message::Part { number: 300 }, vec![18, 251, 44, 1]),
     ];
     for (message, expected) in golden {
         assert_eq!(bytes(&message), expected, "{message:?}");
