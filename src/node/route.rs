@@ -3,7 +3,7 @@
 use super::edge::{Effect, Event};
 use super::{CommandError, Node, Outcome};
 use crate::topology::{Policy, graph};
-use crate::types::{Hlc, LogId, Now, Seq, Topic};
+use crate::types::{Hlc, LogId, NodeId, Now, Seq, Topic};
 use crate::{documents, events, membership, overlay, replication};
 
 /// Events may cause events, but never for ever: a chain longer than this is a loop in the wiring below.
@@ -24,12 +24,23 @@ impl Node {
                 return;
             }
             self.shared.step(now, |cx| self.overlay.on_membership(cx, self.membership.view()));
-            let (view, policy) = (self.membership.view(), self.overlay.view().policy());
-            let direct = matches!(policy, Policy::Mesh { degree } if graph::is_full(view.present_len(), degree));
-            let lives = view.members().filter(|member| member.state != membership::State::Left);
-            let lives = lives.map(|member| (member.id, member.boot, member.is_present()));
-            self.shared.step(now, |cx| self.replication.on_members(cx, lives, direct));
+            self.tell_members(now);
         }
+    }
+
+    /// Who is a replica: every member, or in a large mesh the neighbours, of whom alone anything is known then.
+    fn tell_members(&mut self, now: Now) {
+        let (view, overlay) = (self.membership.view(), self.overlay.view());
+        let present = view.present_len();
+        let direct = matches!(overlay.policy(), Policy::Mesh { degree } if graph::is_full(present, degree));
+        let is_near = |id: &NodeId| *id == self.identity.node || overlay.neighbors().contains(id);
+        let lives: Vec<_> = if present > replication::REPLICAS_MAX {
+            overlay.neighbors().iter().chain([&self.identity.node]).filter_map(|id| view.member(*id)).collect()
+        } else {
+            view.members().filter(|member| member.state != membership::State::Left || is_near(&member.id)).collect()
+        };
+        let lives = lives.into_iter().map(|member| (member.id, member.boot, member.is_present()));
+        self.shared.step(now, |cx| self.replication.on_members(cx, lives, direct));
     }
 
     fn deliver(&mut self, now: Now, event: Event) {

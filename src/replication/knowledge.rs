@@ -36,7 +36,7 @@ const LINE_BYTES: i64 = 11;
 /// Who is behind for so long by knowledge that is as old is asked after.
 const DOUBT: Duration = Duration::from_secs(60);
 /// Of larger meshes only neighbours are known.
-const REPLICAS_MAX: usize = 256;
+pub const REPLICAS_MAX: usize = 256;
 
 /// A member's name in four bytes: two members with the same name are taken for each other once in four billion pairs, and
 /// then one of them is taken to hold what it may lack until its own acknowledgement says otherwise.
@@ -187,8 +187,8 @@ impl Replication {
         let Some(peer) = self.peers.get_mut(&to) else { return };
         let mut members = Vec::new();
         for (id, row) in self.replicas.iter().filter(|(id, _)| *id != to && (*id == me || self.relays)) {
-            let told = peer.told.upto.get(&id).copied().unwrap_or_default();
-            if row.compared && row.stamp > told && members.len() < MEMBERS_MAX && row.covers(&self.logs, id) {
+            let is_news = peer.told.upto.get(&id).is_none_or(|told| row.stamp > *told);
+            if row.compared && is_news && members.len() < MEMBERS_MAX && row.covers(&self.logs, id) {
                 peer.told.upto.insert(id, row.stamp);
                 members.push(short(id));
             }
@@ -217,8 +217,10 @@ impl Replication {
                     }
                 }
             }
-            if let Some(row) = self.replicas.row_mut(member) {
-                (row.as_of, row.compared) = (cx.now().mono, true);
+            let Some(row) = self.replicas.row_mut(member) else { continue };
+            row.as_of = cx.now().mono;
+            if !std::mem::replace(&mut row.compared, true) && self.relays {
+                self.report_soon(cx);
             }
         }
     }

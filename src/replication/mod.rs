@@ -55,6 +55,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 pub use config::{Config, LagWarn, Retry};
+pub use knowledge::REPLICAS_MAX;
 pub use message::{
     Batch, Chunk, ENTRY_MAX, Entry, Graft, Have, Held, Hold, Line, Mark, Marks, Message, Name, Run, Short,
 };

@@ -113,6 +113,7 @@ impl Replication {
         });
         if let Some(row) = self.replicas.row_mut(from) {
             (row.as_of, row.compared) = (cx.now().mono, true);
+            self.report_soon(cx);
         }
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if !peer.heard {

@@ -149,7 +149,7 @@ impl Replicas {
         self.stamp += 1;
         row.cells[at] = Some(Cell { seq, chain, stamp: self.stamp, from });
         row.stamp = self.stamp;
-        row.replicated_at = Some(now);
+        (row.replicated_at, row.compared) = (Some(now), true);
         true
     }
 
