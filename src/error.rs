@@ -42,6 +42,8 @@ pub enum ErrorKind {
     Leaving,
     /// The merge engine failed on this document.
     Engine,
+    /// It is done and durable here, but not known to be so on as many others as were wanted.
+    NotReplicated,
 }
 
 impl ErrorKind {
@@ -65,6 +67,7 @@ impl ErrorKind {
             Self::Booting => "booting",
             Self::Leaving => "leaving",
             Self::Engine => "engine",
+            Self::NotReplicated => "not_replicated",
         }
     }
 }

@@ -31,11 +31,14 @@ scenarios! {
     #[ignore = "minutes in a debug build: cargo test --release --test sim -- --ignored"]
     calm_1000 "calm-1000" 1;
     clocks "clocks" 2;
+    copies_disk_lost "copies-disk-lost" 2;
+    copies_tree "copies-tree" 2;
     crash_restart "crash-restart" 2;
     datagrams "datagrams" 2;
     full_disk "full-disk" 2;
     join_through_one "join-through-one" 1;
     kitchen_sink "kitchen-sink" 3;
+    lag_thresholds "lag-thresholds" 1;
     leave_rejoin "leave-rejoin" 2;
     lossy_links "lossy-links" 2;
     membership_cut "membership-cut" 1;
@@ -67,6 +70,7 @@ scenarios! {
     overlay_mesh_1000 "overlay-mesh-1000" 1;
     overlay_mesh_30 "overlay-mesh-30" 1;
     power_loss "power-loss" 2;
+    replica_paused "replica-paused" 2;
     rolled_back "rolled-back" 2;
     rolling_restart "rolling-restart" 2;
     slow_members "slow-members" 1;

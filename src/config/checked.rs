@@ -1,6 +1,7 @@
 //! The checked types: from texts and numbers to what the peer runs with.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,8 +11,10 @@ use super::values::{Value, Values};
 use super::{Flags, Setting};
 use crate::events::{self, Retention};
 use crate::membership::{self, Profile};
+use crate::replication::{Ack, LagWarn, Retry};
 use crate::topology::Policy;
 use crate::types::Address;
+use crate::wire::Packing;
 use crate::{documents, overlay, replication, wal};
 
 /// A checked configuration.
@@ -269,13 +272,48 @@ impl Values {
     }
 
     fn replication(&self) -> Result<replication::Config, Error> {
+        let compress = self.check("replication.compression", |text| match text {
+            "zstd" => Ok(true),
+            "none" => Ok(false),
+            _ => Err("expected zstd or none"),
+        })?;
+        let level = self.number("replication.compression-level", 1, 3)?;
+        let copies = self.number("replication.copies", 1, u8::MAX)?;
+        let ack = self.check("replication.mode", |text| match text {
+            "asynchronous" => Ok(Ack::Local),
+            "semi-synchronous" => Ok(NonZeroU8::new(copies).map_or(Ack::Local, Ack::Members)),
+            "synchronous" => Ok(Ack::All),
+            _ => Err("expected asynchronous, semi-synchronous or synchronous"),
+        })?;
+        let retry = Retry {
+            first: self.millis("replication.retry-first-ms", 10, 600_000)?,
+            min: self.millis("replication.retry-min-ms", 10, 600_000)?,
+            max: self.millis("replication.retry-max-ms", 10, 600_000)?,
+        };
+        for (key, least) in [("replication.retry-first-ms", retry.first), ("replication.retry-min-ms", retry.min)] {
+            if least > retry.max {
+                return Err(self.relation(key, "at most", "replication.retry-max-ms"));
+            }
+        }
         Ok(replication::Config {
+            packing: Packing {
+                level: compress.then_some(level),
+                above: self.count("replication.compress-above-bytes", 0, 16 << 20)?,
+            },
+            retry,
+            ack,
+            ack_timeout: self.millis("replication.ack-timeout-ms", 10, 600_000)?,
             batch_size: self.count("replication.batch-size", 1, 100_000)?,
             batch_bytes: self.count("replication.batch-bytes", 1 << 10, 8 << 20)?,
             batch_timeout: self.millis("replication.batch-timeout-ms", 0, 10_000)?,
             window_bytes: self.count("replication.window-bytes", 64 << 10, 256 << 20)?,
             cache_bytes: self.count("replication.cache-bytes", 64 << 10, 1 << 30)?,
             anti_entropy: self.millis("replication.anti-entropy-ms", 100, 600_000)?,
+            lag_warn: LagWarn {
+                changes: self.size("replication.lag-warn-changes", 0, 1_000_000_000_000)?,
+                bytes: self.size("replication.lag-warn-bytes", 0, 1 << 40)?,
+                lag_ms: self.size("replication.lag-warn-seconds", 0, 31_536_000)? * 1_000,
+            },
             ..replication::Config::default()
         })
     }

@@ -209,3 +209,21 @@ fn no_text_makes_the_reader_panic() {
     }
     quickcheck::quickcheck(law as fn(String, String) -> bool);
 }
+
+#[test]
+fn replication_is_refused_by_key_and_line() {
+    let refused = |text: &str| words(of_file(text));
+    for (line, words) in [
+        ("compression = 'lz4'", "zstd or none"),
+        ("compression-level = 9", "1 to 3"),
+        ("batch-size = 0", "1 to 100000"),
+        ("retry-min-ms = 40000", "replication.retry-max-ms"),
+        ("mode = 'sync'", "semi-synchronous"),
+        ("copies = 0", "1 to 255"),
+        ("lag-warn-seconds = -1", "0 to 31536000"),
+    ] {
+        let says = refused(&format!("[replication]\n{line}\n"));
+        let key = format!("replication.{}", line.split(' ').next().unwrap());
+        assert!(says.contains("mesh.toml:2") && says.contains(&key) && says.contains(words), "{says}");
+    }
+}

@@ -145,6 +145,10 @@ impl From<CommandError> for Error {
             CommandError::Events(S::Disk(_)) => ErrorKind::Disk,
             CommandError::Events(_) => ErrorKind::Invalid,
             CommandError::Leaving => ErrorKind::Leaving,
+            CommandError::NotReplicated { .. } => ErrorKind::NotReplicated,
+            CommandError::UnknownMember { .. } => ErrorKind::NotFound,
+            CommandError::PauseSelf => ErrorKind::Invalid,
+            CommandError::Disk(_) => ErrorKind::Disk,
         };
         Self::new(kind, error)
     }

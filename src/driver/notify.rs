@@ -72,6 +72,11 @@ fn replication(event: &replication::Event) {
         E::Unsettled { log, seq, why } => {
             tracing::error!(entry = log.at(*seq), %why, "a branch cannot give way; the peers do not agree on this log");
         }
+        E::Lagging { member, lag } => {
+            let replication::Lag { changes, bytes, lag_ms } = lag;
+            tracing::warn!(%member, changes, bytes, lag_ms, "a replica lags");
+        }
+        E::CaughtUp { member } => tracing::info!(%member, "a replica that lagged has caught up"),
         E::PeerFault { peer, why } => tracing::warn!(%peer, %why, "a peer sent what no correct peer sends"),
         E::Skipped { log, after, upto } => {
             tracing::warn!(origin = %log.actor.node, %after, %upto, "entries of streams had expired before they came here");

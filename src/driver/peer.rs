@@ -20,7 +20,8 @@ use crate::config::{Cluster, Terms};
 use crate::documents::{self, Edit};
 use crate::error::{Error, ErrorKind};
 use crate::events;
-use crate::node::{Command, CommandError, Event, Outcome, Status};
+use crate::node::{Command, CommandError, Copies, Event, Outcome, Status};
+use crate::replication::Ack;
 use crate::types::{Address, Digest, DocId, NodeId};
 
 /// Commands that wait for the loop at most; who asks then waits too.
@@ -167,6 +168,16 @@ impl Peer {
     /// As [`command`](Self::command). Nothing was changed, unless the kind is [`ErrorKind::Disk`].
     pub async fn edit(&self, doc: DocId, edits: Vec<Edit>) -> Result<documents::Outcome, Error> {
         self.link.documents(documents::Command::Edit { doc, edits, create: false }).await
+    }
+
+    /// Does it as [`command`](Self::command), and waits until as many other members as `ack` says hold it durably. Gives who they
+    /// are, if any were wanted.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command); [`ErrorKind::NotReplicated`] if it is done and durable here, but not known in time to be so on
+    /// as many others. It is not undone.
+    pub async fn write(&self, command: Command, ack: Ack) -> Result<(Outcome, Option<Copies>), Error> {
+        self.link.write(command, Some(ack)).await
     }
 
     /// Makes a document have exactly this content: a JSON object.
@@ -329,8 +340,33 @@ impl Link {
         Ok((room, result))
     }
 
+    /// A write that is answered when so many other members hold it, or as many as are configured; gives who holds it, if any
+    /// were wanted.
+    pub(super) async fn write(&self, command: Command, ack: Option<Ack>) -> Result<(Outcome, Option<Copies>), Error> {
+        self.submit_write(command, ack).await.await
+    }
+
+    /// As [`submit`](Self::submit) and [`write`](Self::write).
+    pub(super) async fn submit_write(
+        &self,
+        command: Command,
+        ack: Option<Ack>,
+    ) -> impl Future<Output = Result<(Outcome, Option<Copies>), Error>> + use<> {
+        let command = match ack {
+            Some(ack) => Command::Acknowledged { command: Box::new(command), ack },
+            None => command,
+        };
+        let answer = self.submit(command).await;
+        async move {
+            Ok(match answer.await? {
+                Outcome::Copied { outcome, copies } => (*outcome, Some(copies)),
+                outcome => (outcome, None),
+            })
+        }
+    }
+
     pub(super) async fn documents(&self, command: documents::Command) -> Result<documents::Outcome, Error> {
-        match self.command(Command::Documents(command)).await? {
+        match self.command(Command::Documents(command)).await?.without_copies() {
             Outcome::Documents(outcome) => Ok(outcome),
             other => unreachable!("a command on documents was answered by {other:?}"),
         }
@@ -363,6 +399,7 @@ fn weight(command: &Command) -> usize {
         Command::Events(events::Command::Append { events, .. }) => {
             return events.iter().map(|event| size_of::<Bytes>() + event.len()).sum();
         }
+        Command::Acknowledged { command, .. } => return weight(command),
         _ => return 0,
     };
     let bytes = |edit: &Edit| match edit {

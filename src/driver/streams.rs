@@ -118,7 +118,7 @@ impl Link {
     }
 
     async fn of_events(&self, command: Command) -> Result<Outcome, Error> {
-        match self.command(node::Command::Events(command)).await? {
+        match self.command(node::Command::Events(command)).await?.without_copies() {
             node::Outcome::Events(outcome) => Ok(outcome),
             other => unreachable!("a command on streams was answered by {other:?}"),
         }

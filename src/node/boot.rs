@@ -254,7 +254,7 @@ impl Boot {
         let store = main.end.store.or(events.end.store).unwrap_or_else(|| self.rngs.node.bits());
         let writer = |end| wal::Writer::new(self.setup.config.wal.clone(), end, store);
         let logs = Logs { main: writer(main.end), events: writer(events.end), starts };
-        let mut shared = Shared::new(self.rngs.clone(), logs, self.next_io);
+        let mut shared = Shared::new(self.rngs.clone(), logs, self.next_io, self.setup.config.replication.packing);
         let actor = self.found.actor.expect("the main chain was read");
         if self.found.main.actor != Some(actor) {
             shared.append(now, &Own::Minted { actor }, Wait::Node);
@@ -347,6 +347,7 @@ impl Boot {
             replication,
             documents,
             events,
+            acks: super::replicate::Acks::default(),
             shared,
         };
         if let Some(cut) = &report.cut {

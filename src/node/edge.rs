@@ -5,9 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::replicas::{Replicas, ReplicationStatistics};
+use super::replicate::{Copies, Paused};
 use super::status::Status;
 use crate::overlay::SignedPolicy;
-use crate::types::{Address, ClusterId, CommandId, DiskFault, IoId, Lane, NodeId, PersistId, SegmentId, TaskId};
+use crate::types::{
+    Address, ClusterId, CommandId, DiskFault, IoId, Lane, LogId, NodeId, PersistId, SegmentId, Seq, TaskId,
+};
 use crate::{documents, events, membership, overlay, replication};
 
 /// Something happened.
@@ -194,6 +198,20 @@ pub enum Command {
     Events(events::Command),
     /// How the node stands. Answered by [`Outcome::Status`].
     Status,
+    /// An edit or an append that is answered when so many other members hold it durably, in place of so many as are
+    /// configured. Answered by [`Outcome::Copied`], or by [`CommandError::NotReplicated`].
+    Acknowledged {
+        /// What is asked.
+        command: Box<Command>,
+        /// How many.
+        ack: replication::Ack,
+    },
+    /// Exchange nothing with a member from now on, or do so again. Answered by [`Outcome::Paused`].
+    Pause(replication::Pause),
+    /// How far the other members hold what this node holds. Answered by [`Outcome::Replicas`].
+    Replicas,
+    /// What crossed. Answered by [`Outcome::Statistics`].
+    Statistics,
     /// Say goodbye to the mesh. Answered by [`Outcome::Left`] when the goodbye was sent.
     Leave,
 }
@@ -208,8 +226,29 @@ pub enum Outcome {
     Events(events::Outcome),
     /// How the node stands.
     Status(Box<Status>),
+    /// It is durable here and as many other members hold it as were wanted.
+    Copied {
+        /// What it came to.
+        outcome: Box<Outcome>,
+        /// Who holds it.
+        copies: Copies,
+    },
+    /// A replica is paused, or resumed.
+    Paused(Paused),
+    /// The replicas and their lag.
+    Replicas(Replicas),
+    /// What crossed.
+    Statistics(Box<ReplicationStatistics>),
     /// The mesh was told goodbye.
     Left,
+}
+
+impl Outcome {
+    /// Without who else holds it.
+    #[must_use]
+    pub fn without_copies(self) -> Self {
+        if let Self::Copied { outcome, .. } = self { *outcome } else { self }
+    }
 }
 
 /// Why a command was not done.
@@ -225,6 +264,41 @@ pub enum CommandError {
     /// The node is leaving the mesh.
     #[error("this node is leaving the mesh")]
     Leaving,
+    /// What was asked is done and durable here, and not known in time to be durable on as many others as were wanted. It is
+    /// not undone, and goes on spreading.
+    #[error(
+        "it is done and durable here, but known on {} other members only, not on {}: it is kept and goes on spreading, \
+         do not send it again",
+        members.len(),
+        wanted(*ack)
+    )]
+    NotReplicated {
+        /// How many were wanted.
+        ack: replication::Ack,
+        /// Who is known to hold it durably.
+        members: Vec<NodeId>,
+        /// Which entry it is.
+        place: Option<(LogId, Seq)>,
+    },
+    /// Nobody of this id is a member.
+    #[error("there is no member {node}")]
+    UnknownMember {
+        /// The id.
+        node: NodeId,
+    },
+    /// A node was asked to pause itself.
+    #[error("a peer cannot pause itself")]
+    PauseSelf,
+    /// The log did not take it. Nothing was changed.
+    #[error("not durable: {0}")]
+    Disk(DiskFault),
+}
+
+fn wanted(ack: replication::Ack) -> String {
+    match ack {
+        replication::Ack::All => "all that are active".to_owned(),
+        ack => ack.to_string(),
+    }
 }
 
 /// What the node tells.

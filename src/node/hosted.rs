@@ -89,6 +89,7 @@ impl Hosted for Replication {
             replication::Kept::Branch(branch) => Own::Branch(branch),
             replication::Kept::Trim(trim) => Own::Trim(trim),
             replication::Kept::Skip(line) => Own::Skip(line),
+            replication::Kept::Pause(pause) => Own::Pause(pause),
         }
     }
     fn wait(wait: replication::Wait) -> Wait {

@@ -16,6 +16,8 @@ mod edge;
 mod hosted;
 mod record;
 mod replay;
+mod replicas;
+mod replicate;
 mod route;
 mod shared;
 mod status;
@@ -25,6 +27,8 @@ mod timers;
 
 pub use boot::{Boot, BootError, BootReport, Progress};
 pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome};
+pub use replicas::{ReplicaNode, Replicas, ReplicationSettings, ReplicationStatistics};
+pub use replicate::{Copies, Paused};
 pub use status::{MemberStatus, PolicyStatus, Restoring, Status};
 
 use std::sync::Arc;
@@ -96,6 +100,7 @@ pub struct Node {
     replication: Replication,
     documents: Documents,
     events: Events,
+    acks: replicate::Acks,
     shared: Shared,
 }
 
@@ -286,6 +291,10 @@ impl Node {
                 return self.shared.step(now, |cx| self.events.on_command(cx, id, command));
             }
             Command::Status => Ok(Outcome::Status(Box::new(self.status(now)))),
+            Command::Acknowledged { command, ack } => return self.on_acknowledged(now, id, *command, ack),
+            Command::Pause(pause) => return self.on_pause(now, id, pause),
+            Command::Replicas => Ok(Outcome::Replicas(self.replicas(now))),
+            Command::Statistics => Ok(Outcome::Statistics(Box::new(self.replication_statistics(now)))),
             Command::Leave => {
                 self.leaving = true;
                 self.shared.step(now, |cx| self.membership.leave(cx));

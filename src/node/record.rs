@@ -22,6 +22,8 @@ pub(super) enum Own {
     Trim(replication::Trim),
     /// Entries that others do not hold any more were passed over.
     Skip(replication::Line),
+    /// The operator paused a replica, or resumed it.
+    Pause(replication::Pause),
 }
 
 const BOOTED: u8 = 1;
@@ -31,6 +33,7 @@ const BRANCH: u8 = 4;
 const EVENTS_BRANCH: u8 = 5;
 const TRIM: u8 = 6;
 const SKIP: u8 = 7;
+const PAUSE: u8 = 8;
 
 /// Longest record, in bytes: one entry of 16 MiB and its surroundings.
 const LEN_MAX: usize = (16 << 20) + (64 << 10);
@@ -64,6 +67,7 @@ impl Own {
             Self::EventsBranch { branch, before } => (EVENTS_BRANCH, stamp, bytes_of(&(*branch, *before))),
             Self::Trim(trim) => (TRIM, stamp, bytes_of(trim)),
             Self::Skip(line) => (SKIP, stamp, bytes_of(line)),
+            Self::Pause(pause) => (PAUSE, stamp, bytes_of(pause)),
         }
     }
 
@@ -78,6 +82,7 @@ impl Own {
             EVENTS_BRANCH => parse(payload).map(|(branch, before)| Self::EventsBranch { branch, before }),
             TRIM => parse(payload).map(Self::Trim),
             SKIP => parse(payload).map(Self::Skip),
+            PAUSE => parse(payload).map(Self::Pause),
             other => Err(format!("record kind {other} is not known; a newer version wrote this log")),
         }
     }
@@ -123,7 +128,9 @@ mod tests {
             replication::Line { log: LogId { actor, topic: Topic::EVENTS }, last: Seq::new(3), chain: Digest::new(4) };
         let trim = replication::Trim { first: Chain::Events.origin().next(), next: Lsn::new(6), lines: vec![line] };
         let first = [253, 1, 0, 0, 0, 0, 0, 0, 128];
-        let golden: [(Own, u8, Vec<u8>); 7] = [
+        let pause = replication::Pause { peer: actor.node, paused: true };
+        let golden: [(Own, u8, Vec<u8>); 8] = [
+            (Own::Pause(pause), 8, [&id[..], &[1]].concat()),
             (Own::Booted { boot: Boot::new(7) }, 1, vec![7]),
             (Own::Minted { actor }, 2, [&id[..], &[251, 44, 1]].concat()),
             (Own::Entry(entry), 3, [&id[..], &[251, 44, 1, 0, 2, 5, 1, 1, 9]].concat()),

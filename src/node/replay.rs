@@ -23,6 +23,7 @@ pub(super) struct Main {
     /// Where the events' chain begins, and up to where its logs are not held.
     start: Option<(SegmentId, Lsn)>,
     trimmed: BTreeMap<LogId, (Seq, Digest)>,
+    pauses: Vec<replication::Pause>,
 }
 
 impl Main {
@@ -36,6 +37,7 @@ impl Main {
             Own::Minted { actor } => self.actor = Some(actor),
             Own::Entry(record) => self.entries.push_back((record, position)),
             Own::Branch(branch) => branch.replay(&mut self.entries),
+            Own::Pause(pause) => self.pauses.push(pause),
             Own::EventsBranch { branch, before } => self.branches.push((branch, before)),
             Own::Trim(Trim { first, next, lines }) if first.chain() == Chain::Events => {
                 self.start = Some((first, next));
@@ -49,6 +51,7 @@ impl Main {
     /// The state as far as it is now, and what reads the other chain. `store` is the main chain's.
     pub(super) fn replay(&mut self, actor: Actor, config: &Config, store: Option<u64>) -> Result<Replay, Refused> {
         let mut replication = Replication::new(actor, config.replication.clone());
+        self.pauses.drain(..).for_each(|pause| replication.restore_pause(pause));
         let mut documents = Documents::new(actor, config.documents.clone());
         // Popped one by one, so that bodies are held once.
         while let Some((record, position)) = self.entries.pop_front() {

@@ -2,7 +2,8 @@
 
 use super::edge::{Effect, Event};
 use super::{CommandError, Node, Outcome};
-use crate::types::{Hlc, LogId, Now, Seq, Topic};
+use crate::topology::{Policy, graph};
+use crate::types::{Hlc, LogId, NodeId, Now, Seq, Topic};
 use crate::{documents, events, membership, overlay, replication};
 
 /// Events may cause events, but never for ever: a chain longer than this is a loop in the wiring below.
@@ -23,7 +24,23 @@ impl Node {
                 return;
             }
             self.shared.step(now, |cx| self.overlay.on_membership(cx, self.membership.view()));
+            self.tell_members(now);
         }
+    }
+
+    /// Who is a replica: every member, or in a large mesh the neighbours, of whom alone anything is known then.
+    fn tell_members(&mut self, now: Now) {
+        let (view, overlay) = (self.membership.view(), self.overlay.view());
+        let present = view.present_len();
+        let direct = matches!(overlay.policy(), Policy::Mesh { degree } if graph::is_full(present, degree));
+        let is_near = |id: &NodeId| *id == self.identity.node || overlay.neighbors().contains(id);
+        let lives: Vec<_> = if present > replication::REPLICAS_MAX {
+            overlay.neighbors().iter().chain([&self.identity.node]).filter_map(|id| view.member(*id)).collect()
+        } else {
+            view.members().filter(|member| member.state != membership::State::Left || is_near(&member.id)).collect()
+        };
+        let lives = lives.into_iter().map(|member| (member.id, member.boot, member.is_present()));
+        self.shared.step(now, |cx| self.replication.on_members(cx, lives, direct));
     }
 
     fn deliver(&mut self, now: Now, event: Event) {
@@ -110,12 +127,19 @@ impl Node {
             E::Skipped { log, after, upto } => self.events.skip(log, after, upto),
             E::Trimmed { first } => self.shared.remove_before(first),
             E::GaveWay { log, from, .. } => self.documents.give_way(log, from),
+            E::Copied { token, members } => self.on_copies(token, members, true),
+            E::NotCopied { token, members } => self.on_copies(token, members, false),
+            E::Paused { token, peer, paused } => self.on_paused(token, Ok(replication::Pause { peer, paused })),
+            E::PauseFailed { token, fault } => self.on_paused(token, Err(fault)),
             // Somebody else's trouble, or an actor that we no longer are: reported, nothing to wire.
             E::RolledBack { .. }
             | E::Forked { .. }
             | E::Unsettled { .. }
             | E::Drifted { .. }
             | E::Unreadable { .. }
+            | E::Lagging { .. }
+            | E::CaughtUp { .. }
+            | E::PausedBy { .. }
             | E::PeerFault { .. } => {}
         }
         self.tell(Event::Replication(event));
@@ -129,7 +153,7 @@ impl Node {
             }
             E::Replied { command, result } => {
                 let result = result.map(Outcome::Documents).map_err(CommandError::Documents);
-                self.shared.effects.push_back(Effect::Reply { id: command, result });
+                self.answer(now, command, result);
             }
             E::Parted { actor } if actor == self.actor => {
                 self.mint(now, "a document has two branches of what was written under our name");
@@ -154,7 +178,7 @@ impl Node {
             }
             E::Replied { command, result } => {
                 let result = result.map(Outcome::Events).map_err(CommandError::Events);
-                self.shared.effects.push_back(Effect::Reply { id: command, result });
+                self.answer(now, command, result);
             }
             E::Expired { before } => {
                 if let Some(next) = self.shared.trim_point(before) {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::machine::{Cx, Op, Rng};
 use crate::replication;
-use crate::types::{Chain, DiskFault, DiskFaultKind, IoId, Lsn, Now, PersistId, Position, SegmentId, TaskId, Topic};
+use crate::types::{
+    Chain, DiskFault, DiskFaultKind, IoId, Lane, Lsn, Now, PersistId, Position, SegmentId, TaskId, Topic,
+};
 use crate::wal;
 use crate::wire;
 
@@ -43,6 +45,9 @@ impl Rngs {
 pub(super) struct Counts {
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
+    /// Of the sync lane: payloads before compression, and the frames that carried them.
+    pub(super) sync_raw: u64,
+    pub(super) sync_sent: u64,
 }
 
 /// A write that the disk has not answered.
@@ -80,6 +85,7 @@ pub(super) struct Shared {
     pub(super) timers: Timers,
     pub(super) rngs: Rngs,
     pub(super) counts: Counts,
+    packing: wire::Packing,
     logs: Logs,
     /// Writes in flight, in order: the disk answers them in order.
     persists: VecDeque<InFlight>,
@@ -91,13 +97,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(rngs: Rngs, logs: Logs, next_io: IoId) -> Self {
+    pub(super) fn new(rngs: Rngs, logs: Logs, next_io: IoId, packing: wire::Packing) -> Self {
         Self {
             effects: VecDeque::new(),
             events: VecDeque::new(),
             timers: Timers::default(),
             rngs,
             counts: Counts::default(),
+            packing,
             logs,
             persists: VecDeque::new(),
             reads: BTreeMap::new(),
@@ -122,8 +129,12 @@ impl Shared {
             Op::Send(to, message) => {
                 let kind = M::KIND.expect("a machine without a kind has no messages");
                 let lane = M::lane(&message);
-                let frame = wire::seal(kind, lane, &message);
+                let frame = wire::seal_packed(kind, lane, &message, self.packing);
                 self.counts.bytes_sent += frame.len() as u64;
+                if lane == Lane::Sync {
+                    self.counts.sync_raw += wire::plain_len(&frame) as u64;
+                    self.counts.sync_sent += frame.len() as u64;
+                }
                 self.effects.push_back(Effect::Send { to, lane, frame });
             }
             Op::Persist(record, wait) => self.append(now, &M::record(record), M::wait(wait)),

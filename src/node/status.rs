@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Node;
+use super::{Node, ReplicaNode};
 use crate::membership::{Grounds, Member, Meta, State};
 use crate::overlay::SignedPolicy;
 use crate::topology::Policy;
@@ -47,6 +47,12 @@ pub struct Status {
     pub bytes_sent: u64,
     /// Bytes of frames received since the start.
     pub bytes_received: u64,
+    /// The replicas whose lag has passed a threshold.
+    pub lagging: Vec<ReplicaNode>,
+    /// The replicas that are paused here.
+    pub paused: Vec<NodeId>,
+    /// The neighbours where this node is paused.
+    pub paused_by: Vec<NodeId>,
     /// Set when the log takes no more writes.
     pub read_only: Option<DiskFault>,
     /// Which overlay is followed, and why that one.
@@ -131,6 +137,9 @@ impl Node {
             entries: replication.entries(),
             bytes_sent: self.shared.counts.bytes_sent,
             bytes_received: self.shared.counts.bytes_received,
+            lagging: self.replicas(now).replicas.into_iter().filter(|replica| replica.lagging).collect(),
+            paused: replication.paused().iter().copied().collect(),
+            paused_by: replication.paused_by().iter().copied().collect(),
             read_only: self.read_only.clone(),
             overlay_policy: PolicyStatus {
                 configured: overlay.configured(),

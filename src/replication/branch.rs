@@ -357,6 +357,11 @@ impl Replication {
         let moved = tail.len() as u64;
         self.logs.cut(log, from);
         self.logs.adopt(to, tail);
+        self.replicas.part(log);
+        self.drop_copies(cx, log);
+        for at in [log, to] {
+            self.logs.get_mut(at).mark(cx.now().mono);
+        }
         for (id, peer) in &mut self.peers {
             peer.part(log, from);
             if *id == winner {

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::{Ack, Lag};
 use crate::types::Topic;
+use crate::wire::Packing;
 
 /// How much is kept, gathered and asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,54 @@ pub struct Config {
     pub logs_per_node_max: usize,
     /// Entries that may wait for a new actor after a roll-back was found.
     pub queue_max: usize,
+    /// From which lag on a replica is told of.
+    pub lag_warn: LagWarn,
+    /// How batches are made shorter.
+    pub packing: Packing,
+    /// When a batch that was not acknowledged is sent again.
+    pub retry: Retry,
+    /// How many other members must hold what is asked here before it is acknowledged, if the request does not say.
+    pub ack: Ack,
+    /// How long that is waited for.
+    pub ack_timeout: Duration,
+}
+
+/// When a batch that was not acknowledged is sent again: after the link's round trip and four times its variation (RFC 6298)
+/// within these bounds, and twice as long after each time, up to the longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// To a peer that has not acknowledged anything yet.
+    pub first: Duration,
+    /// Not sooner: less is noise of disks and schedulers.
+    pub min: Duration,
+    /// Not later, but for the time that the bytes take over the slowest link.
+    pub max: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        // The first is a guess: an edge box behind LTE.
+        Self { first: Duration::from_millis(500), min: Duration::from_millis(100), max: Duration::from_secs(30) }
+    }
+}
+
+/// From which lag on a replica is told of: any of them; zero means that it does not matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LagWarn {
+    /// In changes.
+    pub changes: u64,
+    /// In bytes.
+    pub bytes: u64,
+    /// In time, in milliseconds.
+    pub lag_ms: u64,
+}
+
+impl LagWarn {
+    /// Whether the lag has reached one of the thresholds divided by `part`.
+    pub(super) fn is_passed(&self, lag: Lag, part: u64) -> bool {
+        let reached = |found: u64, warn: u64| warn > 0 && found >= warn.div_ceil(part);
+        reached(lag.changes, self.changes) || reached(lag.bytes, self.bytes) || reached(lag.lag_ms, self.lag_ms)
+    }
 }
 
 impl Default for Config {
@@ -52,6 +102,11 @@ impl Default for Config {
             logs_max: 1 << 16,
             logs_per_node_max: 256,
             queue_max: 1 << 14,
+            lag_warn: LagWarn { changes: 100_000, bytes: 0, lag_ms: 60_000 },
+            packing: Packing::default(),
+            retry: Retry::default(),
+            ack: Ack::Local,
+            ack_timeout: Duration::from_secs(5),
         }
     }
 }

@@ -37,10 +37,15 @@ impl Replication {
 
     fn send(&mut self, cx: &mut Cx<'_, Self>, to: NodeId, runs: Vec<Run>, kind: Kind) {
         let bytes: usize = runs.iter().flat_map(|run| &run.entries).map(Entry::weight).sum();
-        self.statistics.pushed += runs.iter().map(|run| run.entries.len() as u64).sum::<u64>();
+        let entries: u64 = runs.iter().map(|run| run.entries.len() as u64).sum();
+        self.statistics.pushed += entries;
+        self.statistics.pushed_bytes += bytes as u64;
+        self.rates.entries_out.add(cx.now().mono, entries);
+        self.rates.bytes_out.add(cx.now().mono, bytes as u64);
         let spans = runs.iter().filter_map(|run| Some((self.logs.named(run.log)?, run.first.value(), run.last())));
         let spans = spans.collect();
         let Some(peer) = self.peers.get_mut(&to) else { return };
+        peer.told.earn(bytes);
         let number = peer.launch(cx.now().mono, spans, bytes);
         if let Some(patience) = peer.patience(cx.now().mono)
             && !std::mem::replace(&mut peer.watched, true)
@@ -101,7 +106,12 @@ impl Replication {
             Wait::Reread { log, seq } => return self.on_reread(cx, log, seq, result),
             Wait::Compare { log, seq, peer, theirs } => return self.on_compared(cx, log, seq, peer, theirs, result),
             Wait::Move { log, seq } => return self.on_move_read(cx, log, seq, result),
-            Wait::Originated { .. } | Wait::Taken { .. } | Wait::Branch | Wait::Trim | Wait::Skip { .. } => {
+            Wait::Originated { .. }
+            | Wait::Taken { .. }
+            | Wait::Branch
+            | Wait::Trim
+            | Wait::Pause { .. }
+            | Wait::Skip { .. } => {
                 unreachable!("a write is not answered as a read")
             }
         };
@@ -140,11 +150,12 @@ impl Replication {
         self.pump(cx, to);
     }
 
-    pub(super) fn on_ack(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, number: u64) {
-        if let Some(peer) = self.peers.get_mut(&from) {
-            peer.land(cx.now().mono, number);
-            self.pump(cx, from);
+    pub(super) fn on_ack(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, number: u64, whole: bool) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        for (at, _, last) in peer.land(cx.now().mono, number, whole) {
+            self.confirm(cx, from, at, last);
         }
+        self.pump(cx, from);
     }
 
     pub(super) fn on_flush(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) {

@@ -5,10 +5,15 @@
 //! it is in the cache. Sequence numbers are plain `u64` inside this room, since its work is arithmetic on them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use super::Record;
 use super::message::{Entry, Kind, Name, Short};
 use crate::types::{Digest, DiskFault, DiskFaultKind, LogId, NodeId, Position, SegmentId, Seq, Time};
+
+/// How often it is noted how far a log is held, at most, and how many such notes there are.
+const MARK_EVERY: Duration = Duration::from_secs(1);
+const MARKS_MAX: usize = 64;
 
 /// A durable entry.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +63,8 @@ pub(super) struct Log {
     pub(super) lost: Option<u64>,
     /// A branch of another log is about to move here.
     pub(super) awaits: bool,
+    /// How far it was held when: at most one a second, and fewer of what is long ago.
+    marks: VecDeque<(Time, u64)>,
 }
 
 impl Log {
@@ -81,7 +88,41 @@ impl Log {
             asked: (0, Time::ZERO),
             lost: None,
             awaits: false,
+            marks: VecDeque::new(),
         }
+    }
+
+    /// Notes how far it is held now.
+    pub(super) fn mark(&mut self, now: Time) {
+        let durable = self.durable();
+        while self.marks.back().is_some_and(|(_, held)| *held > durable) {
+            self.marks.pop_back(); // It gave way to another branch.
+        }
+        if self.marks.back().is_some_and(|(at, _)| now.since(*at) < MARK_EVERY) {
+            return;
+        }
+        if self.marks.len() >= MARKS_MAX {
+            // Of the older half every second goes.
+            let keep = |at: usize| at >= MARKS_MAX / 2 || at % 2 == 0;
+            let marks = std::mem::take(&mut self.marks).into_iter().enumerate();
+            self.marks = marks.filter(|(at, _)| keep(*at)).map(|(_, mark)| mark).collect();
+        }
+        self.marks.push_back((now, durable));
+    }
+
+    /// How far it was held at that time, at least. What came within a second after a mark counts from the next one on.
+    pub(super) fn held_at(&self, at: Time) -> u64 {
+        let before = self.marks.partition_point(|(when, _)| *when <= at);
+        let Some((when, held)) = before.checked_sub(1).and_then(|last| self.marks.get(last)) else { return 0 };
+        let all = before == self.marks.len() && at.since(*when) >= MARK_EVERY;
+        if all { self.durable() } else { *held }
+    }
+
+    /// Since when an entry is held, about: rather too long ago than too lately.
+    pub(super) fn durable_since(&self, seq: u64) -> Time {
+        let upto = self.marks.partition_point(|(_, held)| *held <= seq);
+        let mark = upto.checked_sub(1).and_then(|last| self.marks.get(last)).or_else(|| self.marks.front());
+        mark.map_or(Time::ZERO, |(at, _)| *at)
     }
 
     /// The last durable entry.

@@ -11,7 +11,7 @@ use bincode::{BorrowDecode, Decode, Encode};
 use bytes::Bytes;
 
 use super::Rank;
-use crate::types::{Digest, Hlc, Lane, LogId, Range, Seq};
+use crate::types::{Boot, Digest, Hlc, Lane, LogId, NodeId, Range, Seq};
 
 /// Longest body of an entry, in bytes.
 pub const ENTRY_MAX: usize = 16 << 20;
@@ -23,6 +23,8 @@ pub(super) const ENTRIES_MAX: usize = 8_192;
 pub(super) const LINES_MAX: usize = 1_000;
 /// Most places in one comparison of two branches: a log of a million entries takes four of them.
 pub(super) const MARKS_MAX: usize = 64;
+/// Most members in one message.
+pub(super) const MEMBERS_MAX: usize = 256;
 /// Most ranges in one request.
 pub(super) const RANGES_MAX: usize = 256;
 /// No log grows longer: at a million entries a second it would take nine years.
@@ -62,6 +64,26 @@ pub enum Message {
     Marks(Marks),
     /// The sender does not hold this log up to here any more: what the receiver lacks of it has expired.
     Trimmed(Line),
+    /// How far members hold logs, as far as the sender knows.
+    Held(Vec<Held>),
+    /// Tell all that is known of these members once more.
+    Tell(Vec<NodeId>),
+    /// These members hold what the sender holds.
+    Equal {
+        /// Of that.
+        digest: Digest,
+        /// Their names, shortened.
+        members: Vec<Short>,
+    },
+    /// The sender's operator wants nothing exchanged with the receiver: nothing that it asks is answered otherwise.
+    Paused,
+    /// For a while, tell at once whoever is known to hold these logs, and how far.
+    Watch(Vec<Name>),
+    /// This batch arrived, and some of it was not taken: it waits behind a gap, or was not wanted. The rest is durable.
+    Part {
+        /// Which batch.
+        number: u64,
+    },
 }
 
 /// Why a batch is sent.
@@ -136,6 +158,30 @@ pub struct Have {
     pub last: Seq,
 }
 
+/// How far one member holds some logs: those of which it holds more than was told before.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Held {
+    /// Who.
+    pub member: NodeId,
+    /// In which life.
+    pub boot: Boot,
+    /// How old this knowledge is, in milliseconds; the most that there is: nothing is said of other logs.
+    pub age_ms: u64,
+    /// The logs.
+    pub lines: Vec<Hold>,
+}
+
+/// How far a log is held by somebody, durably.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Hold {
+    /// Which log.
+    pub log: Name,
+    /// The last entry up to which all are held.
+    pub last: Seq,
+    /// The chain there, shortened: it tells branches of the log apart.
+    pub chain: Short,
+}
+
 /// A log that is to be pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Graft {
@@ -200,7 +246,13 @@ impl Message {
             | Self::Digest(_)
             | Self::Vector(_)
             | Self::Marks(_)
-            | Self::Trimmed(_) => Lane::Control,
+            | Self::Trimmed(_)
+            | Self::Held(_)
+            | Self::Tell(_)
+            | Self::Equal { .. }
+            | Self::Paused
+            | Self::Watch(_)
+            | Self::Part { .. } => Lane::Control,
         }
     }
 
@@ -208,7 +260,7 @@ impl Message {
     pub(super) fn check(&self) -> Result<(), String> {
         match self {
             Self::Push(batch) | Self::Fill(batch) | Self::Backlog(batch) => batch.check(),
-            Self::Ack { .. } | Self::Digest(_) => Ok(()),
+            Self::Ack { .. } | Self::Part { .. } | Self::Digest(_) => Ok(()),
             Self::Have(lines) | Self::Offer(lines) => {
                 at_most("announcements", lines.len(), LINES_MAX)?;
                 lines.iter().try_for_each(|have| in_range(have.last))
@@ -225,6 +277,15 @@ impl Message {
             Self::Vector(chunk) => chunk.check(),
             Self::Marks(marks) => marks.check(),
             Self::Trimmed(line) => in_range(line.last),
+            Self::Held(held) => {
+                at_most("members", held.len(), MEMBERS_MAX)?;
+                at_most("lines", held.iter().map(|held| held.lines.len()).sum(), LINES_MAX)?;
+                held.iter().flat_map(|held| &held.lines).try_for_each(|line| in_range(line.last))
+            }
+            Self::Tell(members) => at_most("members", members.len(), MEMBERS_MAX),
+            Self::Equal { members, .. } => at_most("members", members.len(), MEMBERS_MAX),
+            Self::Paused => Ok(()),
+            Self::Watch(logs) => at_most("logs", logs.len(), LINES_MAX),
         }
     }
 }

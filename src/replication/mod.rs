@@ -30,12 +30,17 @@
 
 mod branch;
 mod config;
+mod copies;
 mod give;
+mod knowledge;
 mod log;
 mod message;
 mod origin;
+mod pause;
 mod peer;
+mod rate;
 mod reconcile;
+mod replicas;
 mod reread;
 mod spread;
 mod take;
@@ -49,10 +54,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-pub use config::Config;
-pub use message::{Batch, Chunk, ENTRY_MAX, Entry, Graft, Have, Line, Mark, Marks, Message, Name, Run, Short};
-pub use view::View;
-pub use vocabulary::{Branch, Event, Kept, Rank, Record, RestoreError, Statistics, Timer, Trim, Wait};
+pub use config::{Config, LagWarn, Retry};
+pub use knowledge::REPLICAS_MAX;
+pub use message::{
+    Batch, Chunk, ENTRY_MAX, Entry, Graft, Have, Held, Hold, Line, Mark, Marks, Message, Name, Run, Short,
+};
+pub use rate::Rate;
+pub use replicas::Lag;
+pub use view::{Known, View};
+pub use vocabulary::{
+    Ack, AckError, Branch, Event, Kept, Pause, Rank, Record, ReplicationState, RestoreError, Statistics, Timer, Trim,
+    Wait,
+};
 
 use crate::machine::{Cx, Machine, Never};
 use crate::types::{Actor, DiskFault, Hlc, HlcClock, Lane, NodeId, Position, Seq, Time, Topic};
@@ -80,7 +93,7 @@ pub struct Replication {
     /// Writes asked for, and answered.
     writes: (u64, u64),
     /// Who is acknowledged what when how many writes were answered.
-    acks: VecDeque<(u64, NodeId, u64)>,
+    acks: VecDeque<(u64, NodeId, Message)>,
     /// Logs with entries that lazy neighbours do not know of.
     unannounced: BTreeSet<usize>,
     /// Peers who are to be offered logs on which we catch up.
@@ -99,8 +112,30 @@ pub struct Replication {
     compare_at: (Time, u32),
     /// Logs of which somebody holds more than we do.
     behind: BTreeMap<usize, reconcile::Behind>,
+    /// How far members are known to hold logs.
+    replicas: replicas::Replicas,
+    /// Whether it is told of others, too.
+    relays: bool,
+    /// The timers that tell what changed and that look at lag are armed.
+    reporting: bool,
+    looking: bool,
+    /// Entries and their bytes, of the last minute: sent and taken.
+    rates: Rates,
+    /// With whom nothing is exchanged.
+    pauses: pause::Pauses,
+    /// Who waits for copies.
+    copies: copies::Copies,
     /// Origins whose stamps are too far ahead to be followed.
     drifted: BTreeSet<NodeId>,
+}
+
+/// What crossed lately, a second.
+#[derive(Clone, Debug, Default)]
+struct Rates {
+    entries_out: Rate,
+    bytes_out: Rate,
+    entries_in: Rate,
+    bytes_in: Rate,
 }
 
 impl Machine for Replication {
@@ -142,6 +177,13 @@ impl Replication {
             durable_at: Time::ZERO,
             compare_at: (Time::ZERO, 0),
             behind: BTreeMap::new(),
+            replicas: replicas::Replicas::default(),
+            relays: false,
+            reporting: false,
+            looking: false,
+            rates: Rates::default(),
+            pauses: pause::Pauses::default(),
+            copies: copies::Copies::default(),
             drifted: BTreeSet::new(),
         }
     }
@@ -176,12 +218,15 @@ impl Replication {
         // Our own stamps bind our clock whatever the wall says. Others' do within bounds; which origin is off will be told
         // when it speaks again.
         let _ = self.clock.follow(all, cx.now().wall);
+        for at in 0..self.logs.len() {
+            self.logs.get_mut(at).mark(cx.now().mono);
+        }
         self.arm_anti_entropy(cx);
     }
 
     /// A peer speaks. Whoever is no neighbour is not heard: a view that is late will catch up, and vectors are compared then.
     pub fn on_message(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, message: Message) {
-        if !self.peers.contains_key(&from) {
+        if !self.hears(cx, from, &message) {
             return;
         }
         if let Err(why) = message.check() {
@@ -191,7 +236,8 @@ impl Replication {
             Message::Push(batch) => self.on_batch(cx, from, batch, Kind::Live),
             Message::Fill(batch) => self.on_batch(cx, from, batch, Kind::Repair),
             Message::Backlog(batch) => self.on_batch(cx, from, batch, Kind::Backlog),
-            Message::Ack { number } => self.on_ack(cx, from, number),
+            Message::Ack { number } => self.on_ack(cx, from, number, true),
+            Message::Part { number } => self.on_ack(cx, from, number, false),
             Message::Have(lines) => self.on_have(cx, from, &lines),
             Message::Offer(lines) => self.on_offer(cx, from, &lines),
             Message::Want(ranges) => self.on_want(cx, from, &ranges),
@@ -201,6 +247,11 @@ impl Replication {
             Message::Vector(chunk) => self.on_vector(cx, from, &chunk),
             Message::Marks(marks) => self.on_marks(cx, from, &marks),
             Message::Trimmed(line) => self.on_trimmed(cx, from, line),
+            Message::Held(held) => self.on_held(cx, from, held),
+            Message::Tell(members) => self.on_tell(cx, from, &members),
+            Message::Equal { digest, members } => self.on_equal(cx, from, digest, &members),
+            Message::Watch(logs) => self.on_watch(cx, from, &logs),
+            Message::Paused => {} // Heard already.
         }
     }
 
@@ -214,6 +265,10 @@ impl Replication {
             Timer::Announce => self.on_announce(cx),
             Timer::Offer => self.on_offer_due(cx),
             Timer::Behind => self.on_behind(cx),
+            Timer::Report => self.on_report(cx),
+            Timer::Lag => self.on_lag(cx),
+            Timer::Copies => self.on_copies(cx),
+            Timer::Urgent => self.on_urgent(cx),
             Timer::Flush(peer) => self.on_flush(cx, peer),
             Timer::Retransmit(peer) => self.on_retransmit(cx, peer),
             Timer::Synchronize(peer) => self.on_synchronize(cx, peer),

@@ -97,6 +97,7 @@ impl Replication {
         let (log, seq) = match wait {
             Wait::Originated { log, seq, .. } | Wait::Taken { log, seq, .. } => (log, seq),
             Wait::Branch => return self.on_moved(cx),
+            Wait::Pause { token, pause } => return self.on_pause_durable(cx, token, pause),
             Wait::Trim => return self.on_trim(cx),
             Wait::Skip { line, peer } => return self.on_skip(cx, &line, peer),
             Wait::Read { .. } | Wait::Reread { .. } | Wait::Compare { .. } | Wait::Move { .. } => {
@@ -107,12 +108,18 @@ impl Replication {
         self.durable_at = cx.now().mono;
         let entry = self.logs.settle(at, seq, position, self.config.cache_bytes);
         let weight = entry.weight();
+        self.logs.get_mut(at).mark(cx.now().mono);
+        self.report_soon(cx);
+        self.on_own_copy(cx, at);
         match wait {
             Wait::Originated { token, .. } => {
                 cx.emit(Event::Originated { token, log, seq, hlc: entry.hlc, body: entry.body });
             }
             _ => {
                 self.statistics.taken += 1;
+                self.statistics.taken_bytes += weight as u64;
+                self.rates.entries_in.add(cx.now().mono, 1);
+                self.rates.bytes_in.add(cx.now().mono, weight as u64);
                 cx.emit(Event::Delivered { log, seq, hlc: entry.hlc, body: entry.body });
             }
         }
@@ -136,7 +143,9 @@ impl Replication {
 }
 
 fn answer_failed(cx: &mut Cx<'_, Replication>, wait: Wait, fault: DiskFault) {
-    if let Wait::Originated { token, log, .. } = wait {
-        cx.emit(Event::OriginateFailed { topic: log.topic, token, fault });
+    match wait {
+        Wait::Originated { token, log, .. } => cx.emit(Event::OriginateFailed { topic: log.topic, token, fault }),
+        Wait::Pause { token, .. } => cx.emit(Event::PauseFailed { token, fault }),
+        _ => {}
     }
 }

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::Config;
+use super::knowledge::Told;
 use super::log::{Log, Logs};
 use super::message::{ENTRIES_MAX, Entry, Kind, Name, RUNS_MAX, Run, Short};
+use super::{Config, Retry};
 use crate::types::{LogId, NodeId, Seq, Time};
 
 /// Most batches under way to one peer.
@@ -18,15 +19,10 @@ const FLIGHTS_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Most ranges that a peer may have asked for and not got yet. More are forgotten: the peer asks again.
 const WANTED_MAX: usize = 1_024;
-/// Round trip, disk included, of a peer that has not acknowledged anything yet. Guess: an edge box behind LTE.
-const RTO_FIRST: Duration = Duration::from_millis(500);
-/// Less is noise of disks and schedulers.
-const RTO_MIN: Duration = Duration::from_millis(100);
 /// How much later than usual an entry may come although nothing has changed: disks and schedulers, at least; and that of a
 /// peer whose round trips are not known.
 const NOISE_MIN: Duration = Duration::from_millis(5);
 const NOISE_FIRST: Duration = Duration::from_millis(20);
-const RTO_MAX: Duration = Duration::from_secs(30);
 /// The slowest link that is not taken for a dead one, in nanoseconds a byte: 64 KiB/s.
 const NANOS_PER_BYTE: u64 = 15_259;
 
@@ -56,6 +52,8 @@ pub(super) struct Edge {
     pub(super) backlog: u64,
     /// How far we said that we hold it.
     pub(super) told: u64,
+    /// How far the peer has seen that we hold it, from the exchange of entries.
+    pub(super) shown: u64,
     /// The peer holds back on this log: it was pruned, or it waits for us to ask.
     pub(super) quiet: bool,
     /// When it was last pruned.
@@ -135,6 +133,8 @@ pub(super) struct Peer {
     pub(super) asked: u32,
     /// When its last batch came.
     pub(super) active_at: Time,
+    /// What it was told of who holds what.
+    pub(super) told: Told,
     /// The logs that have something for it.
     ready: VecDeque<usize>,
     /// What must be read from the disk for it.
@@ -152,6 +152,7 @@ pub(super) struct Peer {
     /// The timer that looks for overdue batches is armed.
     pub(super) watched: bool,
     last_number: u64,
+    retry: Retry,
     flights: BTreeMap<u64, Flight>,
     flight_bytes: usize,
     /// Timeouts since the last acknowledgement.
@@ -164,7 +165,7 @@ pub(super) struct Peer {
 
 impl Peer {
     /// A neighbour of whom nothing is known yet.
-    pub(super) fn new(id: NodeId, now: Time) -> Self {
+    pub(super) fn new(id: NodeId, now: Time, retry: Retry) -> Self {
         Self {
             id,
             edges: Vec::new(),
@@ -172,6 +173,7 @@ impl Peer {
             heard_upto: None,
             asked: 0,
             active_at: now,
+            told: Told::default(),
             ready: VecDeque::new(),
             cold: VecDeque::new(),
             wanted: VecDeque::new(),
@@ -183,6 +185,7 @@ impl Peer {
             flushing: false,
             watched: false,
             last_number: 0,
+            retry,
             flights: BTreeMap::new(),
             flight_bytes: 0,
             timeouts: 0,
@@ -411,7 +414,7 @@ impl Peer {
     /// Our branch of a log ends before `from` now: whatever was known, sent or asked for beyond was of another one.
     pub(super) fn part(&mut self, at: usize, from: u64) {
         let edge = self.edge_mut(at);
-        for place in [&mut edge.cursor, &mut edge.known, &mut edge.backlog, &mut edge.told] {
+        for place in [&mut edge.cursor, &mut edge.known, &mut edge.backlog, &mut edge.told, &mut edge.shown] {
             *place = (*place).min(from - 1);
         }
         self.wanted.retain(|(log, ..)| *log != at);
@@ -454,26 +457,45 @@ impl Peer {
         self.flight_bytes += bytes;
         self.due = false;
         let transfer = Duration::from_nanos(NANOS_PER_BYTE.saturating_mul(self.flight_bytes as u64));
-        let patience = (self.rto() * 2_u32.pow(self.timeouts.min(6))).min(RTO_MAX) + transfer;
+        let patience = (self.rto() * 2_u32.pow(self.timeouts.min(6))).min(self.retry.max) + transfer;
         self.flights.insert(self.last_number, Flight { sent_at: now, patience, bytes, runs });
         self.last_number
     }
 
-    /// A batch arrived there, and is durable. It may have been taken for lost: that is a sign of life all the same.
-    pub(super) fn land(&mut self, now: Time, number: u64) {
+    /// A batch arrived there, and what was taken of it is durable; gives what that is, if it is all. It may have been taken
+    /// for lost: that is a sign of life all the same.
+    pub(super) fn land(&mut self, now: Time, number: u64, whole: bool) -> Vec<(usize, u64, u64)> {
         if number > self.last_number {
-            return;
+            return Vec::new();
         }
         self.timeouts = 0;
-        let Some(flight) = self.flights.remove(&number) else { return };
+        let Some(flight) = self.flights.remove(&number) else { return Vec::new() };
         self.flight_bytes -= flight.bytes;
         self.measure(now.since(flight.sent_at));
-        for (at, first, last) in flight.runs {
+        for (at, first, last) in &flight.runs {
             // Not if the peer said meanwhile that it misses something before this run.
-            if self.edge(at).known + 1 >= first {
-                self.knows(at, last);
+            if self.edge(*at).known + 1 >= *first {
+                self.knows(*at, *last);
             }
         }
+        if !whole {
+            return Vec::new();
+        }
+        for (at, _, last) in &flight.runs {
+            let edge = self.edge_mut(*at);
+            edge.shown = edge.shown.max(*last);
+        }
+        flight.runs
+    }
+
+    /// Batches under way.
+    pub(super) fn flights(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// What the peer was shown of our logs is not sure.
+    pub(super) fn unshow(&mut self) {
+        self.edges.iter_mut().for_each(|edge| edge.shown = 0);
     }
 
     /// The batches that are taken for lost.
@@ -494,7 +516,8 @@ impl Peer {
 
     /// How long to wait for an answer (RFC 6298).
     pub(super) fn rto(&self) -> Duration {
-        self.rtt.map_or(RTO_FIRST, |(smooth, varies)| (smooth + varies * 4).clamp(RTO_MIN, RTO_MAX))
+        let Retry { first, min, max } = self.retry;
+        self.rtt.map_or(first, |(smooth, varies)| (smooth + varies * 4).max(min).min(max))
     }
 
     /// A difference in time that may be chance. Where all parents are faster by more than that, nobody waits for itself.

@@ -29,9 +29,8 @@ pub(super) struct Behind {
 }
 
 impl Replication {
-    /// Deltas are exchanged with this linked peer from now on.
-    pub fn on_neighbor_up(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
-        self.peers.insert(peer, Peer::new(peer, cx.now().mono));
+    pub(super) fn begin_exchange(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        self.peers.insert(peer, Peer::new(peer, cx.now().mono, self.config.retry));
         self.on_synchronize(cx, peer);
     }
 
@@ -43,11 +42,9 @@ impl Replication {
         self.tell_vector(cx, peer, true);
     }
 
-    /// Deltas are no longer exchanged with this peer. What it was the source of is asked of another.
-    pub fn on_neighbor_down(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
-        if self.peers.remove(&peer).is_none() {
-            return;
-        }
+    pub(super) fn end_exchange(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        let Some(gone) = self.peers.remove(&peer) else { return };
+        self.statistics.failed += gone.flights() as u64;
         for timer in [Timer::Flush(peer), Timer::Retransmit(peer), Timer::Synchronize(peer)] {
             cx.disarm(timer);
         }
@@ -114,6 +111,10 @@ impl Replication {
             let log = logs.get(*at).id;
             *with != from || !chunk.covers(log) || chunk.lines.iter().any(|line| line.log == log)
         });
+        if let Some(row) = self.replicas.row_mut(from) {
+            (row.as_of, row.compared) = (cx.now().mono, true);
+            self.report_soon(cx);
+        }
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if !peer.heard {
             self.settle_edges(cx, from, chunk);
@@ -140,11 +141,13 @@ impl Replication {
         }
         let log = self.logs.get(at);
         if log.id.actor == self.actor {
+            self.confirm_as(cx, from, at, theirs, line.chain);
             return self.on_own(cx, from, line.log, line.last);
         }
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.knows(at, theirs);
         }
+        self.confirm_as(cx, from, at, theirs, line.chain);
         if theirs > self.logs.get(at).accepted() {
             self.lags(cx, at);
         }
@@ -291,7 +294,7 @@ impl Replication {
     pub(super) fn on_digest(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, digest: Digest) {
         if digest == self.logs.digest() {
             self.disputes.retain(|(_, with), _| *with != from);
-            return;
+            return self.confirm_all(cx, from);
         }
         // While entries flow, digests differ by what is under way, and that is looked after by acknowledgements and gaps.
         let (now, (compare_at, fruitless)) = (cx.now().mono, self.compare_at);

@@ -31,57 +31,79 @@ impl Replication {
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.active_at = cx.now().mono;
         }
+        let mut whole = true;
         for run in batch.runs {
-            self.on_run(cx, from, run, kind);
+            whole &= self.on_run(cx, from, run, kind);
         }
         if self.acks.len() < ACKS_MAX {
-            self.acks.push_back((self.writes.0, from, batch.number));
+            let number = batch.number;
+            let ack = if whole { Message::Ack { number } } else { Message::Part { number } };
+            self.acks.push_back((self.writes.0, from, ack));
         }
         self.flush_acks(cx);
     }
 
     /// Acknowledges the batches of which everything is durable now.
     pub(super) fn flush_acks(&mut self, cx: &mut Cx<'_, Self>) {
-        while let Some((_, to, number)) = self.acks.pop_front_if(|(writes, ..)| *writes <= self.writes.1) {
-            cx.send(to, Message::Ack { number });
+        while let Some((_, to, ack)) = self.acks.pop_front_if(|(writes, ..)| *writes <= self.writes.1) {
+            cx.send(to, ack);
         }
     }
 
-    fn on_run(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, run: Run, kind: Kind) {
+    /// Says whether all of the run was taken, or is held already.
+    fn on_run(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, run: Run, kind: Kind) -> bool {
         let at = match self.resolve(run.log, Some((run.first.value() - 1, run.before))) {
             Ok(Some(at)) => at,
-            Ok(None) => return, // Anti-entropy will name it in full.
-            Err(why) => return self.fault(cx, from, why),
+            Ok(None) => return false, // Anti-entropy will name it in full.
+            Err(why) => {
+                self.fault(cx, from, why);
+                return false;
+            }
         };
         let log = self.logs.get(at);
         if log.id.actor == self.actor {
-            return self.on_own(cx, from, log.id, Seq::new(run.last()));
+            self.on_own(cx, from, log.id, Seq::new(run.last()));
+            return false;
         }
         if log.lost.is_some() {
-            return;
+            return false;
         }
-        let Some(run) = log.behind_base(run) else { return };
+        let weight: usize = run.entries.iter().map(Entry::weight).sum();
+        let Some(run) = log.behind_base(run) else { return false };
         let (first, last) = (run.first.value(), run.last());
         let (moving, gap) = (log.is_moving(), first > log.accepted() + 1);
         if moving || gap {
             self.knows(from, at, last);
         }
         if moving {
-            return;
+            return false;
         }
         if gap {
-            return self.on_gap(cx, from, at, run, kind);
+            self.on_gap(cx, from, at, run, kind);
+            return false;
         }
         let held = Held { from, before: run.before, kind, entries: run.entries };
         // Who holds another branch does not hold this one up to there.
-        let Some(taken) = self.take(cx, at, first, held) else { return };
+        let Some(taken) = self.take(cx, at, first, held) else { return false };
         self.knows(from, at, last);
+        self.shows(cx, from, at, last, weight);
         self.disputes.remove(&(at, from));
         self.statistics.duplicates += taken.old;
         if kind != Kind::Repair {
             self.choose_parent(cx, from, at, taken);
         }
         self.unhold(cx, at);
+        true
+    }
+
+    /// The peer holds this, and will know from the acknowledgement that we do.
+    fn shows(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, at: usize, last: u64, weight: usize) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            let edge = peer.edge_mut(at);
+            edge.shown = edge.shown.max(last);
+            peer.told.earn(weight);
+        }
+        self.confirm(cx, peer, at, last);
     }
 
     fn knows(&mut self, peer: NodeId, at: usize, seq: u64) {
@@ -278,7 +300,7 @@ impl Replication {
 
     /// The index of a named log, which is made if it may be. A tag that could mean several is settled by the chain before
     /// a place; `None` if it means nothing here.
-    fn resolve(&mut self, name: Name, before: Option<(u64, Short)>) -> Result<Option<usize>, String> {
+    pub(super) fn resolve(&mut self, name: Name, before: Option<(u64, Short)>) -> Result<Option<usize>, String> {
         match name {
             Name::Id(log) => self.admit(log).map(Some),
             Name::Tag(tag) => Ok(match self.logs.tagged(tag) {

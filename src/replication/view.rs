@@ -1,7 +1,24 @@
 //! What others may read of replication.
 
-use super::{Replication, Statistics};
-use crate::types::{Actor, Digest, LogId, NodeId, Position, Seq, VersionVector};
+use std::collections::BTreeSet;
+
+use super::{Config, Lag, Rate, Replication, ReplicationState, Statistics};
+use crate::types::{Actor, Digest, LogId, NodeId, Position, Seq, Time, VersionVector};
+
+/// What is known of a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// How it stands.
+    pub state: ReplicationState,
+    /// What it is not known to hold of what is held here.
+    pub lag: Lag,
+    /// As of when that is known; of one that is paused, dead, or was not heard of for minutes the lag is counted up to now.
+    pub as_of: Time,
+    /// When it was last known to hold more than before.
+    pub replicated_at: Option<Time>,
+    /// Its lag has passed a threshold and has not recovered.
+    pub lagging: bool,
+}
 
 /// The origin logs as they are held here, durably. Reading changes nothing.
 #[derive(Clone, Copy, Debug)]
@@ -67,5 +84,52 @@ impl View<'_> {
     pub fn tip(&self, log: LogId) -> Option<Digest> {
         let logs = &self.replication.logs;
         logs.find(log).and_then(|at| logs.get(at).chain_at(logs.get(at).durable()))
+    }
+
+    /// What is known of a replica; `None` if it is no other member.
+    #[must_use]
+    pub fn known(&self, member: NodeId, now: Time) -> Option<Known> {
+        let this = self.replication;
+        let row = this.replicas.row(member).filter(|_| member != this.actor.node)?;
+        let lag = this.lag_of(member, now)?;
+        Some(Known {
+            state: this.state_of(member, lag),
+            lag,
+            as_of: row.as_of,
+            replicated_at: row.replicated_at,
+            lagging: row.lagging.is_some(),
+        })
+    }
+
+    /// The replicas that the operator paused here.
+    #[must_use]
+    pub fn paused(&self) -> &BTreeSet<NodeId> {
+        &self.replication.pauses.here
+    }
+
+    /// The neighbours where this node is paused.
+    #[must_use]
+    pub fn paused_by(&self) -> &BTreeSet<NodeId> {
+        &self.replication.pauses.there
+    }
+
+    /// How many acknowledgements wait for copies.
+    #[must_use]
+    pub fn awaited(&self) -> usize {
+        self.replication.awaited()
+    }
+
+    /// How this room is configured.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.replication.config
+    }
+
+    /// Entries and their bytes a second over the last minute: sent, sent, taken, taken.
+    #[must_use]
+    pub fn rates(&self, now: Time) -> [u64; 4] {
+        let rates = &self.replication.rates;
+        [&rates.entries_out, &rates.bytes_out, &rates.entries_in, &rates.bytes_in]
+            .map(|rate: &Rate| rate.per_second(now))
     }
 }

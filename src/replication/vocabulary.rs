@@ -1,6 +1,9 @@
 //! The words of this room: what goes to the log, what is told, what is waited for.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::num::NonZeroU8;
+use std::str::FromStr;
 
 use bincode::de::{BorrowDecoder, Decoder};
 use bincode::enc::Encoder;
@@ -8,7 +11,7 @@ use bincode::error::{DecodeError, EncodeError};
 use bincode::{BorrowDecode, Decode, Encode};
 use bytes::Bytes;
 
-use super::Line;
+use super::{Lag, Line};
 use crate::types::{Actor, Digest, DiskFault, Hlc, HlcDrift, LogId, Lsn, NodeId, Position, SegmentId, Seq, Topic};
 
 /// One entry of an origin log, as it goes to disk: `body` is opaque here. A clone shares the body.
@@ -61,6 +64,58 @@ pub enum Kept {
     Trim(Trim),
     /// Entries that others do not hold any more were passed over.
     Skip(Line),
+    /// The operator paused a replica, or resumed it.
+    Pause(Pause),
+}
+
+/// The operator wants nothing exchanged with a replica, or wants it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Pause {
+    /// Which.
+    pub peer: NodeId,
+    /// Whether it is paused from now on.
+    pub paused: bool,
+}
+
+/// How many other members must hold an entry, durably, before it is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ack {
+    /// None: it is durable here. Asynchronous replication.
+    #[default]
+    Local,
+    /// So many. Semi-synchronous replication.
+    Members(NonZeroU8),
+    /// Every [active](ReplicationState::Active) replica, and one at least. Synchronous replication.
+    All,
+}
+
+impl FromStr for Ack {
+    type Err = AckError;
+
+    fn from_str(text: &str) -> Result<Self, AckError> {
+        match text {
+            "local" | "0" => Ok(Self::Local),
+            "all" => Ok(Self::All),
+            count => count.parse().map(Self::Members).map_err(|_| AckError { found: text.chars().take(32).collect() }),
+        }
+    }
+}
+
+impl fmt::Display for Ack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("local"),
+            Self::Members(count) => count.fmt(f),
+            Self::All => f.write_str("all"),
+        }
+    }
+}
+
+/// A text that is no level of acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?}: expected local, all, or how many other members, 1 to 255")]
+pub struct AckError {
+    found: String,
 }
 
 /// What stands before a segment of the events' chain does not count any more.
@@ -185,6 +240,13 @@ pub enum Wait {
     Branch,
     /// That entries are not held any more becomes durable.
     Trim,
+    /// That a replica is paused, or resumed, becomes durable.
+    Pause {
+        /// As given to [`pause`](super::Replication::pause).
+        token: u64,
+        /// Which, and how.
+        pause: Pause,
+    },
     /// That entries were passed over becomes durable.
     Skip {
         /// Up to where, in which log.
@@ -205,6 +267,14 @@ pub enum Timer {
     Offer,
     /// Look after the logs that are known to be behind.
     Behind,
+    /// Tell neighbours how far members hold logs.
+    Report,
+    /// Look at the lag of replicas.
+    Lag,
+    /// Look after those who wait for copies.
+    Copies,
+    /// Tell at once what neighbours want to know at once.
+    Urgent,
     /// What was gathered for this peer has waited long enough.
     Flush(NodeId),
     /// This peer has not acknowledged in time.
@@ -238,6 +308,28 @@ pub struct Statistics {
     pub branches: u64,
     /// Messages that no correct peer sends.
     pub faults: u64,
+    /// Bytes of entries sent, before compression.
+    pub pushed_bytes: u64,
+    /// Bytes of entries taken from peers.
+    pub taken_bytes: u64,
+    /// Batches that were under way when the link ended: what of them did not arrive is sent again when it is back.
+    pub failed: u64,
+}
+
+/// How a replica stands, as this node sees it. A replica is another member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplicationState {
+    /// Nobody has compared with it in its present life, as far as is known here.
+    Initializing,
+    /// It lacks what has been held here for more than five seconds.
+    CatchingUp,
+    /// It holds what is held here, but for what is under way.
+    Active,
+    /// Nothing is exchanged with it, as the operator wants.
+    Paused,
+    /// It is dead, as far as is known here.
+    Failed,
 }
 
 /// The log could not be restored: what is on disk is not what this room wrote. Nothing of this record was kept.
@@ -367,6 +459,55 @@ pub enum Event {
         seq: Seq,
         /// The disk's words.
         fault: DiskFault,
+    },
+    /// A replica's lag has passed a threshold.
+    Lagging {
+        /// Whose.
+        member: NodeId,
+        /// How large it is.
+        lag: Lag,
+    },
+    /// A replica's lag is below half of every threshold again.
+    CaughtUp {
+        /// Whose.
+        member: NodeId,
+    },
+    /// A replica is paused from now on, or not any more; durably.
+    Paused {
+        /// As given to [`pause`](super::Replication::pause).
+        token: u64,
+        /// Which.
+        peer: NodeId,
+        /// Whether it is.
+        paused: bool,
+    },
+    /// That could not be made durable; nothing has changed.
+    PauseFailed {
+        /// As given to [`pause`](super::Replication::pause).
+        token: u64,
+        /// The disk's words.
+        fault: DiskFault,
+    },
+    /// A neighbour's operator paused this node there, or resumed it.
+    PausedBy {
+        /// Who.
+        peer: NodeId,
+        /// Whether it is paused.
+        paused: bool,
+    },
+    /// As many members hold an entry as were wanted.
+    Copied {
+        /// As given to [`await_copies`](super::Replication::await_copies).
+        token: u64,
+        /// Who is known to hold it, durably.
+        members: Vec<NodeId>,
+    },
+    /// They do not, as far as is known, and it was waited long enough. The entry stays, and goes on spreading.
+    NotCopied {
+        /// As given to [`await_copies`](super::Replication::await_copies).
+        token: u64,
+        /// Who is known to hold it, durably.
+        members: Vec<NodeId>,
     },
     /// A peer sent what no correct peer sends; it was ignored.
     PeerFault {

@@ -34,6 +34,8 @@ pub(super) enum Asked {
     Stream { stream: u32 },
     /// The content of all documents, page by page.
     Content,
+    /// A pause of a replica, or its end.
+    Hold,
     /// Goodbye.
     Leave,
 }

@@ -36,6 +36,12 @@ pub struct Figures {
     pub acknowledged: u64,
     /// Edits refused.
     pub edits_refused: u64,
+    /// Writes acknowledged with the copies that were wanted.
+    pub copied: u64,
+    /// Writes that had not as many in time.
+    pub uncopied: u64,
+    /// Times that a replica's lag passed a threshold, over all observers.
+    pub lagging: u64,
     /// Tasks of merge engines.
     pub tasks: u64,
     /// Syncs of disks.
@@ -211,10 +217,15 @@ pub(super) fn judge(scenario: &Scenario, figures: &Figures, failure: Option<(Vio
     let node_seconds = figures.virtual_ns / 1_000_000_000 * scenario.peers() as u64;
     let rate = figures.net.bytes.checked_div(node_seconds);
     at_most("bytes-per-peer-second", rate, expect.bytes_per_peer_second, &count);
-    if let Some(least) = expect.acknowledged
-        && figures.acknowledged < least
-    {
-        what.push(format!("acknowledged is {}, expected at least {least}", figures.acknowledged));
+    at_most("uncopied", Some(figures.uncopied), expect.uncopied, &count);
+    for (name, found, least) in [
+        ("acknowledged", figures.acknowledged, expect.acknowledged),
+        ("copied", figures.copied, expect.copied),
+        ("lagging", figures.lagging, expect.lagging),
+    ] {
+        if let Some(least) = least.filter(|least| found < *least) {
+            what.push(format!("{name} is {found}, expected at least {least}"));
+        }
     }
     what.append(&mut figures.spread.misses(expect));
     if what.is_empty() { Judgement::Passed } else { Judgement::Missed { what } }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::luck::{Luck, MILLION, Stream};
 use super::scenario::{Appends, Edits, Kind, Often, Rate, Scenario, Scheduled, Span};
+use crate::replication::Ack;
 use crate::topology::Policy;
 
 /// Most items and most edits of a plan.
@@ -73,6 +74,8 @@ pub(super) enum Fault {
     FailingDisk { peer: u32 },
     /// What the first send to the second is lost; the other way too unless it is one-way.
     Cut { from: Vec<u32>, to: Vec<u32>, one_way: bool },
+    /// The operator of a peer pauses another as a replica.
+    Hold { peer: u32, whom: u32 },
     /// So many more of a million are lost everywhere.
     Loss { ppm: u64 },
     /// The wall clock jumps, and back at the end.
@@ -87,6 +90,23 @@ pub(super) struct Edit {
     pub(super) doc: u32,
     pub(super) shared: bool,
     pub(super) padding: u32,
+    pub(super) ack: Option<Level>,
+}
+
+/// How many other members must hold a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Level(pub(super) Ack);
+
+impl Level {
+    fn of(text: Option<&String>) -> Result<Option<Self>, String> {
+        text.map(|text| text.parse().map(Self).map_err(|error| format!("ack: {error}"))).transpose()
+    }
+}
+
+impl Serialize for Level {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
 }
 
 /// One append of the plan: its events are told apart by its number and their places in it.
@@ -97,6 +117,7 @@ pub(super) struct Append {
     pub(super) stream: u32,
     pub(super) events: u32,
     pub(super) padding: u32,
+    pub(super) ack: Option<Level>,
 }
 
 /// Makes a fault of a family for a peer, with a factor and some bits of luck.
@@ -116,6 +137,7 @@ impl Fault {
             | Self::SlowDisk { peer, .. }
             | Self::FullDisk { peer }
             | Self::FailingDisk { peer }
+            | Self::Hold { peer, .. }
             | Self::ClockStep { peer, .. } => Some(*peer),
             Self::Cut { .. } | Self::Loss { .. } => None,
         }
@@ -188,6 +210,14 @@ impl Plan {
             if matches!(says.kind, Kind::Cut | Kind::Loss) {
                 let fault = mesh_fault(scenario, says, peers, luck, draw)?;
                 self.add(scenario, says, at, fault);
+                continue;
+            }
+            if says.kind == Kind::Hold {
+                let whom = says.from.as_ref().ok_or("from: who is paused is needed")?;
+                let whom = whom.choose(&scenario.mesh, luck, draw + 1).map_err(|why| format!("from: {why}"))?;
+                for (peer, whom) in peers.iter().flat_map(|peer| whom.iter().map(|whom| (*peer, *whom))) {
+                    self.add(scenario, says, at, Fault::Hold { peer, whom });
+                }
                 continue;
             }
             for (n, peer) in (0..).zip(peers) {
@@ -285,20 +315,20 @@ impl Plan {
     }
 
     fn load(&mut self, scenario: &Scenario, says: &Edits, luck: Stream) -> Result<(), String> {
-        let peers = says.peers.choose(&scenario.mesh, luck, u64::MAX)?;
+        let (peers, ack) = (says.peers.choose(&scenario.mesh, luck, u64::MAX)?, Level::of(says.ack.as_ref())?);
         for (n, at, peer) in moments(scenario, &peers, says.rate, (says.from, says.until), luck)? {
             let doc = u32::try_from(luck.below(2, n, u64::from(says.docs))).expect("below a u32");
             let shared = luck.chance(3, n, says.shared.0);
-            self.edits.push(Edit { at, peer, doc, shared, padding: says.padding });
+            self.edits.push(Edit { at, peer, doc, shared, padding: says.padding, ack });
         }
         Ok(())
     }
 
     fn events(&mut self, scenario: &Scenario, says: &Appends, luck: Stream) -> Result<(), String> {
-        let peers = says.peers.choose(&scenario.mesh, luck, u64::MAX)?;
+        let (peers, ack) = (says.peers.choose(&scenario.mesh, luck, u64::MAX)?, Level::of(says.ack.as_ref())?);
         for (n, at, peer) in moments(scenario, &peers, says.rate, (says.from, says.until), luck)? {
             let stream = u32::try_from(luck.below(2, n, u64::from(says.streams))).expect("below a u32");
-            self.appends.push(Append { at, peer, stream, events: says.events, padding: says.padding });
+            self.appends.push(Append { at, peer, stream, events: says.events, padding: says.padding, ack });
         }
         Ok(())
     }
@@ -354,7 +384,7 @@ fn peer_fault(says: &Scheduled, peer: u32) -> Result<Fault, String> {
             let by_us = i64::try_from(by).map_err(|_| "by: too long")?;
             Fault::ClockStep { peer, by_us: if says.back { -by_us } else { by_us } }
         }
-        Kind::Cut | Kind::Loss => unreachable!("a fault of the mesh, not of one peer"),
+        Kind::Cut | Kind::Loss | Kind::Hold => unreachable!("a fault of the mesh, not of one peer"),
     })
 }
 

@@ -45,8 +45,22 @@ const SKIPPABLE: u8 = 0x80;
 const OVERLAY: u8 = 3 | SKIPPABLE;
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
-/// The fastest level: measured on change batches, higher ones gain below 10 % for several times the work.
-const LEVEL: i32 = 1;
+
+/// How payloads of the sync lane are made shorter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packing {
+    /// zstd's level, 1 to 3; `None`: they go as they are.
+    pub level: Option<i32>,
+    /// Payloads of fewer bytes go as they are.
+    pub above: usize,
+}
+
+impl Default for Packing {
+    /// The fastest level: measured on change batches, higher ones gain below 10 % for several times the work.
+    fn default() -> Self {
+        Self { level: Some(1), above: PLAIN_BELOW }
+    }
+}
 
 /// Whose message a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -164,19 +178,28 @@ pub const fn payload_max(lane: Lane) -> usize {
     }
 }
 
-/// A frame of this message. Payloads of the sync lane are compressed when that makes them shorter.
+/// A frame of this message, packed as by default.
 ///
 /// # Panics
 /// When the message is longer than its lane allows: machines bound what they send.
 #[must_use]
 pub fn seal<M: Encode>(kind: Kind, lane: Lane, message: &M) -> Bytes {
+    seal_packed(kind, lane, message, Packing::default())
+}
+
+/// A frame of this message. Payloads of the sync lane are compressed when that makes them shorter.
+///
+/// # Panics
+/// When the message is longer than its lane allows: machines bound what they send.
+#[must_use]
+pub fn seal_packed<M: Encode>(kind: Kind, lane: Lane, message: &M, packing: Packing) -> Bytes {
     let mut plain = Frame(vec![VERSION, kind.number(), PLAIN]);
     bincode::encode_into_writer(message, &mut plain, bincode::config::standard()).expect("a Vec takes everything");
     let payload = &plain.0[HEADER..];
     assert!(payload.len() <= payload_max(lane), "{kind:?} sends {} bytes on the {lane} lane", payload.len());
-    let packed = (lane == Lane::Sync && payload.len() >= PLAIN_BELOW)
-        .then(|| zstd::bulk::compress(payload, LEVEL).ok())
-        .flatten()
+    let level = packing.level.filter(|_| lane == Lane::Sync && payload.len() >= packing.above);
+    let packed = level
+        .and_then(|level| zstd::bulk::compress(payload, level).ok())
         .filter(|packed| packed.len() + 4 < payload.len() && payload.len() / RATIO_MAX < packed.len());
     let Some(packed) = packed else { return plain.0.into() };
     let mut frame = BytesMut::with_capacity(HEADER + 4 + packed.len());
@@ -200,6 +223,15 @@ impl Writer for Frame {
 #[must_use]
 pub fn kind(frame: &[u8]) -> Option<Kind> {
     frame.get(1).copied().and_then(Kind::of)
+}
+
+/// How long the payload of a frame of ours is without compression, in bytes, its header included.
+#[must_use]
+pub fn plain_len(frame: &[u8]) -> usize {
+    match frame {
+        [_, _, ZSTD, a, b, c, d, ..] => HEADER + u32::from_le_bytes([*a, *b, *c, *d]) as usize,
+        _ => frame.len(),
+    }
 }
 
 /// Checks and opens a frame. `None` for a message from a newer peer that asks to be skipped by who does not know it.

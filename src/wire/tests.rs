@@ -72,3 +72,19 @@ quickcheck::quickcheck! {
         true
     }
 }
+
+#[test]
+fn packing_is_as_asked_and_whoever_reads_need_not_know() {
+    let message = vec![7_u8; 1_000];
+    let sealed = |level, above| seal_packed(Kind::Replication, Lane::Sync, &message, Packing { level, above });
+    let coding = |frame: &Bytes| frame[2];
+    assert_eq!(coding(&sealed(None, 0)), PLAIN, "none");
+    assert_eq!(coding(&sealed(Some(1), 2_000)), PLAIN, "below the threshold");
+    for level in 1..=3 {
+        assert_eq!(coding(&sealed(Some(level), 200)), ZSTD);
+    }
+    for frame in [sealed(None, 0), sealed(Some(3), 0)] {
+        assert_eq!(open(&frame, Lane::Sync).unwrap().unwrap().decode::<Vec<u8>>().unwrap(), message);
+        assert_eq!(plain_len(&frame), sealed(None, 0).len());
+    }
+}

@@ -55,6 +55,12 @@ pub(crate) enum Command {
     Members(Members),
     /// Show how a peer stands and what is wrong with it
     Status(Status),
+    /// Show how far the other members are behind this peer
+    Lag(crate::replication::Lag),
+    /// List the replicas of this peer
+    Peer(crate::replication::Peer),
+    /// Show what replication has sent and taken
+    Statistics(crate::replication::Statistics),
     /// Read and edit documents
     Doc(Doc),
     /// Append and read events
@@ -165,6 +171,8 @@ pub(crate) struct Status {
 pub(crate) struct Doc {
     #[command(flatten)]
     pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) ack: crate::replication::Ack,
     #[command(subcommand)]
     pub(crate) command: DocCommand,
 }
@@ -259,6 +267,8 @@ pub(crate) enum DocCommand {
 pub(crate) struct Stream {
     #[command(flatten)]
     pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) ack: crate::replication::Ack,
     #[command(subcommand)]
     pub(crate) command: StreamCommand,
 }

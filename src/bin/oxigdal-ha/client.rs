@@ -31,6 +31,7 @@ pub(crate) struct Client {
     agent: Agent,
     token_file: Option<PathBuf>,
     token: Option<String>,
+    ack: Option<String>,
 }
 
 impl Client {
@@ -50,7 +51,12 @@ impl Client {
             None => None,
         };
         let token_file = token_file.filter(|path| !is_token(path));
-        Ok(Self { api, agent: agent(Some(ANSWER_MAX)), token_file, token })
+        Ok(Self { api, agent: agent(Some(ANSWER_MAX)), token_file, token, ack: None })
+    }
+
+    /// Writes wait for so many copies.
+    pub(crate) fn with_ack(self, ack: Option<String>) -> Self {
+        Self { ack, ..self }
     }
 
     /// The arguments that name this peer.
@@ -81,6 +87,7 @@ impl Client {
             _ => self.agent.post(url),
         };
         let request = query.iter().fold(request, |request, (key, value)| request.query(key, value));
+        let request = self.ack.iter().fold(request, |request, ack| request.query("ack", ack));
         // Compact: the library's own way to send JSON puts each number of a geometry on a line.
         let text = serde_json::to_vec(body).map_err(|error| Failure::new(error.to_string()))?;
         self.read(self.answered(self.signed(request.content_type("application/json")).send(&text[..]))?)
@@ -90,6 +97,7 @@ impl Client {
     pub(crate) fn send_bytes<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)], body: &[u8]) -> Result<T> {
         let request = self.agent.post(self.url(path)).content_type("application/octet-stream");
         let request = query.iter().fold(request, |request, (key, value)| request.query(key, value));
+        let request = self.ack.iter().fold(request, |request, ack| request.query("ack", ack));
         self.read(self.answered(self.signed(request).send(body))?)
     }
 
@@ -110,7 +118,8 @@ impl Client {
 
     /// Removes something.
     pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        self.read(self.answered(self.signed(self.agent.delete(self.url(path))).call())?)
+        let request = self.ack.iter().fold(self.agent.delete(self.url(path)), |request, ack| request.query("ack", ack));
+        self.read(self.answered(self.signed(request).call())?)
     }
 
     /// Server-sent events, until the peer stops or `each` has had enough. Gives each event's name and data.

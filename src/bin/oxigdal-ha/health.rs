@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::output::{bytes, millis};
+
 /// What is wrong with a peer, and what to do about it.
 pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
     let mut troubles = Vec::new();
@@ -54,6 +56,32 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
             let advice =
                 "look whether it runs and whether the network between is whole; its edits arrive when it is back";
             trouble(format!("{state}: {}", names.join(", ")), advice);
+        }
+    }
+    for one in status["lagging"].as_array().into_iter().flatten() {
+        let count = |key: &str| one[key].as_u64().unwrap_or_default();
+        trouble(
+            format!(
+                "{} lags: it lacks {} changes ({}), the oldest for {}, as of {} ago",
+                text(one, "name"),
+                count("changes"),
+                bytes(count("bytes")),
+                millis(count("lag_ms")),
+                millis(count("as_of_ms"))
+            ),
+            "look at its `status`, its disk and the network between; the thresholds are `replication.lag-warn-*`",
+        );
+    }
+    let name = |id: &Value| {
+        let member = members.iter().find(|member| member["node"] == *id);
+        member.map_or_else(|| id.as_str().unwrap_or_default().to_owned(), |member| text(member, "name").to_owned())
+    };
+    for (key, where_) in [("paused", "is paused here"), ("paused_by", "has this peer paused")] {
+        for id in status[key].as_array().into_iter().flatten() {
+            trouble(
+                format!("{} {where_}: no data is exchanged with it", name(id)),
+                "`lag` shows what piles up; `oxigdal-ha peer resume` at who paused ends it, and nothing is lost",
+            );
         }
     }
     let orphans = status["orphans"].as_u64().unwrap_or_default();
@@ -226,6 +254,7 @@ mod tests {
         assert_eq!(troubles(&healthy), []);
         let sick = serde_json::json!({
             "read_only": { "kind": "full", "what": "write", "why": "no space" }, "orphans": 2, "refused": 1,
+            "lagging": [{ "name": "e", "changes": 3, "bytes": 400, "lag_ms": 61_000, "as_of_ms": 2_000 }],
             "members": [{ "state": "dead", "name": "b", "node": "2" }, { "state": "dead", "name": "c", "node": "3" }],
             "network": { "links": [], "not_linked": [
                 { "refused": true, "name": "d", "node": "4", "address": "/dns/d", "why": "the configurations differ" },
@@ -239,6 +268,7 @@ mod tests {
                 "it takes no edits: write: no space",
                 "not linked with d (4) at /dns/d: the configurations differ",
                 "dead: b, c (connection refused)",
+                "e lags: it lacks 3 changes (400 B), the oldest for 61.0 s, as of 2000 ms ago",
                 "2 changes wait for others that they build on",
                 "1 changes were refused as malformed"
             ]

@@ -19,6 +19,7 @@ mod key;
 mod mesh;
 mod output;
 mod overlay;
+mod replication;
 mod run;
 mod simulate;
 mod stream;
@@ -48,6 +49,9 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::Run(arguments) => run::run(&arguments, output),
         Command::Members(arguments) => mesh::members(&arguments, output),
         Command::Status(arguments) => return mesh::status(&arguments, output),
+        Command::Lag(arguments) => replication::lag(&arguments, output),
+        Command::Peer(arguments) => replication::peer(&arguments, output),
+        Command::Statistics(arguments) => replication::statistics(&arguments, output),
         Command::Doc(arguments) => doc::doc(arguments, output),
         Command::Stream(arguments) => stream::stream(arguments, output),
         Command::Key(arguments) => key::key(arguments, output),

@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 type Source = BufReader<Box<dyn Read>>;
 
 pub(crate) fn stream(arguments: Stream, output: Output) -> Result {
-    let client = Client::new(&arguments.target)?;
+    let client = Client::new(&arguments.target)?.with_ack(arguments.ack.text());
     match arguments.command {
         StreamCommand::Append { name, file, batch, binary } => {
             let path = doc_path("/v1/streams", &name);

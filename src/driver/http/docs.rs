@@ -5,9 +5,10 @@ use axum::response::Json;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Interface;
 use super::reply::{Body, Id, Query, Refusal};
+use super::{Interface, replication};
 use crate::documents::{Command, Edit, Outcome};
+use crate::node;
 use crate::types::DocId;
 
 /// Documents in a page when the client does not say.
@@ -38,11 +39,19 @@ pub(super) struct How {
     create: bool,
     /// The heads of the version that the client had read, as hex, between commas.
     at: Option<String>,
+    /// How many other members must hold it: see [`Ack`](crate::replication::Ack).
+    ack: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Level {
+    ack: Option<String>,
 }
 
 impl How {
-    fn command(self, doc: DocId, edits: Vec<Edit>) -> Result<Command, Refusal> {
-        let Some(at) = self.at else { return Ok(Command::Edit { doc, edits, create: self.create }) };
+    fn command(&self, doc: DocId, edits: Vec<Edit>) -> Result<Command, Refusal> {
+        let Some(at) = &self.at else { return Ok(Command::Edit { doc, edits, create: self.create }) };
         if self.create {
             return Err(Refusal::invalid("the query: what is to be created has no version"));
         }
@@ -73,6 +82,13 @@ impl Interface {
     async fn ask(&self, command: Command) -> Answer {
         Ok(Json(self.link.documents(command).await?))
     }
+
+    async fn edit(&self, command: Command, ack: Option<String>) -> Result<Json<Value>, Refusal> {
+        match replication::write(self, node::Command::Documents(command), ack.as_deref()).await? {
+            (node::Outcome::Documents(outcome), copies) => replication::shown(&outcome, copies),
+            (other, _) => unreachable!("an edit was answered by {other:?}"),
+        }
+    }
 }
 
 pub(super) async fn page(State(interface): State<Interface>, Query(which): Query<Which>) -> Answer {
@@ -96,11 +112,11 @@ pub(super) async fn put(
     Id(doc): Id,
     Query(how): Query<How>,
     Body(value): Body<Value>,
-) -> Answer {
+) -> Result<Json<Value>, Refusal> {
     if !value.is_object() {
         return Err(Refusal::invalid(format!("the body: a document is a JSON object, this is {}", kind(&value))));
     }
-    interface.ask(how.command(doc, vec![Edit::Put { value }])?).await
+    interface.edit(how.command(doc, vec![Edit::Put { value }])?, how.ack).await
 }
 
 pub(super) async fn patch(
@@ -108,15 +124,19 @@ pub(super) async fn patch(
     Id(doc): Id,
     Query(how): Query<How>,
     Body(edits): Body<Vec<Edit>>,
-) -> Answer {
+) -> Result<Json<Value>, Refusal> {
     if edits.is_empty() {
         return Err(Refusal::invalid("the body: there are no edits in it"));
     }
-    interface.ask(how.command(doc, edits)?).await
+    interface.edit(how.command(doc, edits)?, how.ack).await
 }
 
-pub(super) async fn remove(State(interface): State<Interface>, Id(doc): Id, Query(_): Query<Nothing>) -> Answer {
-    interface.ask(Command::Edit { doc, edits: vec![Edit::Delete], create: false }).await
+pub(super) async fn remove(
+    State(interface): State<Interface>,
+    Id(doc): Id,
+    Query(level): Query<Level>,
+) -> Result<Json<Value>, Refusal> {
+    interface.edit(Command::Edit { doc, edits: vec![Edit::Delete], create: false }, level.ack).await
 }
 
 fn kind(value: &Value) -> &'static str {

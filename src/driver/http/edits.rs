@@ -1,21 +1,21 @@
 //! Edits of many documents in one request: for imports and for whoever edits faster than requests go back and forth.
 //!
 //! The body is lines of JSON, each `{"doc": ID, "edits": [..], "create": true|false}`, as `PATCH` of that document would
-//! take it. The answer has a line for each line, in their order: what `PATCH` would answer, or `{"doc", "error"}`. Each line
+//! take it; `?ack` is for all of them. The answer has a line for each line, in their order: what `PATCH` would answer, or `{"doc", "error"}`. Each line
 //! is an edit of its own: one that fails undoes no other. They are under way together, so they share the disk's syncs, and
 //! edits of one document are done in the order of their lines.
 use axum::extract::State;
 use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Json, Response};
 use futures::{StreamExt as _, stream};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 
-use super::Interface;
 use super::reply::{Query, Raw, Refusal};
+use super::{Interface, replication};
 use crate::documents::{self, Edit};
 use crate::error::Error;
-use crate::node::{Command, Outcome};
+use crate::node::{Command, Copies, Outcome};
 use crate::types::DocId;
 
 /// Lines in one request at most.
@@ -25,7 +25,9 @@ const AT_ONCE: usize = 256;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
+pub(super) struct How {
+    ack: Option<String>,
+}
 
 /// One line of the body.
 #[derive(Debug, Deserialize)]
@@ -39,18 +41,18 @@ struct Line {
 
 pub(super) async fn many(
     State(interface): State<Interface>,
-    Query(Nothing {}): Query<Nothing>,
+    Query(how): Query<How>,
     Raw(body): Raw,
 ) -> Result<Response, Refusal> {
     // Before anything is done, all of it is read: a request that is cut in its middle has no effect.
     let lines = parse(&body)?;
     drop(body);
-    let link = interface.link;
+    let (link, ack) = (interface.link, replication::level(how.ack.as_deref())?);
     let submitted = stream::iter(lines).then(move |Line { doc, edits, create }| {
         let link = link.clone();
         async move {
-            let answer = link.submit(Command::Documents(documents::Command::Edit { doc: doc.clone(), edits, create }));
-            let answer = answer.await;
+            let command = Command::Documents(documents::Command::Edit { doc: doc.clone(), edits, create });
+            let answer = link.submit_write(command, ack).await;
             async move { line(&doc, answer.await) }
         }
     });
@@ -78,19 +80,17 @@ fn parse(body: &[u8]) -> Result<Vec<Line>, Refusal> {
 }
 
 /// A line of the answer.
-fn line(doc: &DocId, result: Result<Outcome, Error>) -> Vec<u8> {
-    let encoded = match result {
-        Ok(Outcome::Documents(outcome)) => encode(&outcome),
-        Ok(other) => unreachable!("an edit was answered by {other:?}"),
-        Err(error) => encode::<Value>(
-            &json!({ "doc": doc, "error": { "code": error.kind().code(), "message": error.to_string() } }),
-        ),
+fn line(doc: &DocId, result: Result<(Outcome, Option<Copies>), Error>) -> Vec<u8> {
+    let failed = |code: &str, message: String| json!({ "doc": doc, "error": { "code": code, "message": message } });
+    let value = match result {
+        Ok((Outcome::Documents(outcome), copies)) => match replication::shown(&outcome, copies) {
+            Ok(Json(value)) => value,
+            Err(refusal) => failed(refusal.code, refusal.message),
+        },
+        Ok((other, _)) => unreachable!("an edit was answered by {other:?}"),
+        Err(error) => failed(error.kind().code(), error.to_string()),
     };
-    [encoded, b"\n".to_vec()].concat()
-}
-
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).expect("an answer has no maps with keys that are no text")
+    format!("{value}\n").into_bytes()
 }
 
 #[cfg(test)]

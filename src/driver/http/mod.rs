@@ -10,6 +10,9 @@
 //! | `GET /livez`, `/readyz`, `/healthz` | alive; serving; both with reasons |
 //! | `GET /v1/status`, `/v1/members` | what this peer knows |
 //! | `GET /v1/links` | its links, and why there are others not |
+//! | `GET /v1/lag`, `/v1/peers`, `/v1/statistics` | the other members as replicas, and from which lag on they are a trouble; what crossed |
+//! | `POST /v1/peers/NAME or ID/pause`, `../resume` | exchange nothing with a member; or do so again |
+//! | `?ack=local`, `?ack=N`, `?ack=all` with any write | answer when so many other members hold it durably; 504 if that is not known in time, and it is not undone |
 //! | `GET /v1/docs?prefix&after&limit&values` | a page of documents |
 //! | `GET /v1/docs/ID?path`, `PUT ..?create=true`, `PATCH`, `DELETE` | one document; `?at=HEAD,..` edits the version that was read |
 //! | `POST /v1/edits` | edits of many documents, one a line |
@@ -36,6 +39,7 @@ mod edits;
 mod guard;
 mod history;
 mod overlay;
+mod replication;
 mod reply;
 mod state;
 mod streams;
@@ -108,11 +112,16 @@ impl Interface {
             .route("/v1/issuers/request", post(admission::request))
             .route("/v1/ticket", post(admission::renew))
             .route("/v1/overlay", put(overlay::set))
+            .route("/v1/peers/{who}/pause", post(replication::pause))
+            .route("/v1/peers/{who}/resume", post(replication::resume))
             .route_layer(from_fn_with_state(self.clone(), guard::token_always));
         let reads = Router::new()
             .route("/v1/status", get(state::status))
             .route("/v1/members", get(state::members))
             .route("/v1/links", get(state::links))
+            .route("/v1/lag", get(replication::lag))
+            .route("/v1/peers", get(replication::peers))
+            .route("/v1/statistics", get(replication::statistics))
             .route("/v1/docs", get(docs::page))
             .route("/v1/docs/{*id}", get(docs::read).put(docs::put).patch(docs::patch).delete(docs::remove))
             .route("/v1/edits", post(edits::many))

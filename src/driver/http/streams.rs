@@ -20,10 +20,11 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::reply::{Query, Raw, Refusal, StreamName};
 use super::watch::hex;
-use super::{Interface, WATCHERS_MAX};
+use super::{Interface, WATCHERS_MAX, replication};
 use crate::driver::streams::Tail;
 use crate::error::ErrorKind;
-use crate::events::{Appended, Begin, Command, Info, Item, Page};
+use crate::events::{Begin, Command, Info, Item, Outcome, Page};
+use crate::node;
 use crate::types::WallTime;
 
 /// Events in a page when the client does not say.
@@ -53,6 +54,8 @@ enum Format {
 pub(super) struct How {
     #[serde(default)]
     format: Format,
+    /// How many other members must hold it: see [`Ack`](crate::replication::Ack).
+    ack: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -77,12 +80,16 @@ pub(super) async fn append(
     StreamName(stream): StreamName,
     Query(how): Query<How>,
     Raw(body): Raw,
-) -> Result<Json<Appended>, Refusal> {
+) -> Result<Json<Value>, Refusal> {
     let events = match how.format {
         Format::Lines => lines(&body),
         Format::Binary => vec![body],
     };
-    Ok(Json(interface.link.append(stream, events).await?))
+    let command = node::Command::Events(Command::Append { stream, events });
+    match replication::write(&interface, command, how.ack.as_deref()).await? {
+        (node::Outcome::Events(Outcome::Appended(appended)), copies) => replication::shown(&appended, copies),
+        (other, _) => unreachable!("an append was answered by {other:?}"),
+    }
 }
 
 /// The lines of a body, as slices of it. An end of the last line is not needed; a carriage return before it is dropped.

@@ -69,6 +69,7 @@ async fn start(dir: &Path) -> Peer {
         .set("test", "node.data-dir", dir.to_str().unwrap())
         .set("test", "membership.profile", "local")
         .set("test", "api.listen", "127.0.0.1:0")
+        .set("test", "replication.ack-timeout-ms", "50")
         .list("test", "network.listen", ["127.0.0.1:0"]);
     Peer::start(config::parse(None, [], &flags).unwrap()).await.unwrap()
 }
@@ -156,6 +157,39 @@ fn an_edit_names_the_version_that_it_was_made_on() {
         assert_eq!((refused(&at).0, refused(&at).1.as_str()), (409, "outdated"));
         assert_eq!((refused(&"0".repeat(64)).0, refused(&"0".repeat(64)).1.as_str()), (409, "unseen"));
         assert_eq!((refused("xyz").0, refused("xyz").1.as_str()), (400, "invalid"));
+    });
+}
+
+#[test]
+fn replication_is_shown_and_what_it_cannot_do_is_told() {
+    with_peer(|client| {
+        let (_, lag) = client.ask("GET", "/v1/lag", "");
+        assert_eq!((&lag["replicas"], &lag["warn"]["lag_ms"]), (&json!([]), &json!(60_000)), "{lag}");
+        assert_eq!(client.ask("GET", "/v1/peers", "").1, json!([]));
+        let (_, says) = client.ask("GET", "/v1/statistics", "");
+        assert_eq!((&says["pushed"], &says["settings"]["batch_size"]), (&json!(0), &json!(512)), "{says}");
+        assert_eq!(client.refused("PUT", "/v1/docs/a?ack=some", "{}").0, 400);
+        assert_eq!(client.ask("PUT", "/v1/docs/a?ack=local", "{}").0, 200);
+        // Alone there is nobody to hold a copy. What was asked is done all the same, and so it is for the same again.
+        for path in ["/v1/docs/b?ack=1", "/v1/docs/b?ack=all"] {
+            let (status, code, words) = client.refused("PUT", path, "{}");
+            assert_eq!((status, &*code), (504, "not_replicated"), "{words}");
+            assert!(words.contains("durable here") && words.contains("do not send it again"), "{words}");
+        }
+        assert_eq!(client.ask("GET", "/v1/docs/b", "").0, 200);
+        assert_eq!(client.refused("POST", "/v1/streams/s?ack=2", "x").1, "not_replicated");
+        assert_eq!(client.ask("GET", "/v1/streams/s", "").1["events"][0]["text"], json!("x"));
+        let me = client.ask("GET", "/v1/status", "").1["node"].as_str().unwrap().to_owned();
+        for (who, status, words) in [
+            (&*me, 400, "itself"),
+            ("nobody", 404, "no member is named"),
+            ("00000000-0000-4000-8000-000000000001", 404, "there is no member"),
+        ] {
+            let (found, _, message) = client.refused("POST", &format!("/v1/peers/{who}/pause"), "");
+            assert!(found == status && message.contains(words), "{who}: {found} {message}");
+        }
+        let stranger = Client { token: "0".repeat(64), ..client };
+        assert_eq!(stranger.refused("POST", &format!("/v1/peers/{me}/pause"), "").0, 401);
     });
 }
 

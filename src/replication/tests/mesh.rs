@@ -39,6 +39,7 @@ pub(super) struct Traffic {
     pub(super) vectors: u64,
     pub(super) haves: u64,
     pub(super) acks: u64,
+    pub(super) held: u64,
 }
 
 #[derive(Debug)]
@@ -69,7 +70,7 @@ pub(super) struct Host {
     pub(super) events: Vec<Event>,
     rng: Rng,
     timers: BTreeMap<Timer, u64>,
-    life: u64,
+    pub(super) life: u64,
     pub(super) up: bool,
     /// The disk is free again then.
     disk_free: u64,
@@ -152,10 +153,12 @@ impl World {
 
     fn boot(&mut self, id: NodeId, disk: Vec<Stored>, life: u64) {
         let (mut entries, mut actor) = (VecDeque::new(), None);
+        let mut pauses = Vec::new();
         for (offset, stored) in (0..).zip(&disk) {
             match stored {
                 Stored::Kept(Kept::Entry(record)) => entries.push_back((record.clone(), at(offset, record.body.len()))),
                 Stored::Kept(Kept::Branch(branch)) => branch.replay(&mut entries),
+                Stored::Kept(Kept::Pause(pause)) => pauses.push(*pause),
                 Stored::Kept(other) => panic!("{other:?}: documents are kept"),
                 Stored::Minted(minted) => actor = Some(*minted),
             }
@@ -163,6 +166,7 @@ impl World {
         // A disk that was wiped gets a new actor at the boot, as the node would give it one.
         let actor = actor.unwrap_or_else(|| Actor { node: id, mint: Mint::new(1_000 + life) });
         let mut machine = Replication::new(actor, self.config.clone());
+        pauses.into_iter().for_each(|pause| machine.restore_pause(pause));
         let (mut delivered, mut told) = (BTreeMap::new(), BTreeSet::new());
         for (record, position) in entries {
             machine.restore(&record, position).expect("the disk holds what was written");
@@ -405,7 +409,8 @@ impl World {
             Message::Digest(_) => &mut self.traffic.digests,
             Message::Vector(_) => &mut self.traffic.vectors,
             Message::Have(_) => &mut self.traffic.haves,
-            Message::Ack { .. } => &mut self.traffic.acks,
+            Message::Ack { .. } | Message::Part { .. } => &mut self.traffic.acks,
+            Message::Held(_) | Message::Tell(_) | Message::Equal { .. } | Message::Watch(_) => &mut self.traffic.held,
             _ => &mut 0,
         };
         *counter += len;
@@ -486,6 +491,9 @@ impl World {
                 overflows: a.overflows + b.overflows,
                 branches: a.branches + b.branches,
                 faults: a.faults + b.faults,
+                pushed_bytes: a.pushed_bytes + b.pushed_bytes,
+                taken_bytes: a.taken_bytes + b.taken_bytes,
+                failed: a.failed + b.failed,
             }
         })
     }

@@ -1,8 +1,11 @@
 //! Rules one by one, then whole meshes under virtual time.
 
 mod branches;
+mod control;
+mod knowledge;
 mod mesh;
 mod rules;
+mod settings;
 mod spreading;
 mod trees;
 mod words;

@@ -212,9 +212,9 @@ fn a_gap_is_asked_for_once_and_what_waited_is_delivered_in_order() {
     bench.take(2, push(1, vec![run(2, 1, 1)]));
     let want = Message::Want(vec![Range { log: log_of(2), first: Seq::new(2), last: Seq::new(3) }]);
     let ops = bench.take(2, push(2, vec![run(2, 4, 5)]));
-    assert_eq!(sent(&ops), [(node(2), &want), (node(2), &Message::Ack { number: 2 })]);
+    assert_eq!(sent(&ops), [(node(2), &want), (node(2), &Message::Part { number: 2 })]);
     let ops = bench.take(2, push(3, vec![run(2, 6, 6)]));
-    assert_eq!(sent(&ops), [(node(2), &Message::Ack { number: 3 })], "it was asked for already");
+    assert_eq!(sent(&ops), [(node(2), &Message::Part { number: 3 })], "it was asked for already");
     let ops = bench.take(2, Message::Fill(Batch { number: 4, runs: vec![run(2, 2, 3)] }));
     assert_eq!(delivered(&ops), (2..=6).map(|seq| (log_of(2), seq)).collect::<Vec<_>>());
 }

@@ -1,7 +1,7 @@
 //! Messages and records as bytes.
 
 use super::*;
-use crate::types::{Digest, Range, WallTime};
+use crate::types::{Boot, Digest, Range, WallTime};
 
 fn log() -> LogId {
     LogId { actor: actor(1, 300), topic: Topic::DOCUMENTS }
@@ -22,6 +22,7 @@ fn golden_bytes_of_every_message() {
     let tagged: &[u8] = &[7, 1, 5, 6, 7, 8, 2, 5, 6, 7, 8, 1, 5, 1, 2, 9, 8];
     let named = [&[7, 1, 0, 0, 0, 0], id, &[2, 5, 6, 7, 8, 1, 5, 1, 2, 9, 8]].concat();
     let have = vec![Have { log: Name::Tag(short), last: Seq::new(3) }];
+    let hold = Hold { log: Name::Tag(short), last: Seq::new(3), chain: short };
     let range = Range { log: log(), first: Seq::new(1), last: Seq::new(4) };
     let line = Line { log: log(), last: Seq::new(3), chain: Digest::new(4) };
     let marks = Marks { log: log(), marks: vec![Mark { seq: Seq::new(3), chain: Digest::new(4) }] };
@@ -40,6 +41,16 @@ fn golden_bytes_of_every_message() {
         (Message::Digest(Digest::new(5)), vec![9, 5]),
         (Message::Vector(chunk), [&[10, 0, 1], id, &[1], id, &[3, 4, 1]].concat()),
         (Message::Marks(marks), [&[11], id, &[1, 3, 4]].concat()),
+        (Message::Trimmed(line), [&[12], id, &[3, 4]].concat()),
+        (
+            Message::Held(vec![Held { member: node(1), boot: Boot::new(9), age_ms: 250, lines: vec![hold] }]),
+            [&[13, 1], &id[..16], &[9, 250, 1, 5, 6, 7, 8, 3, 5, 6, 7, 8]].concat(),
+        ),
+        (Message::Tell(vec![node(1)]), [&[14, 1], &id[..16]].concat()),
+        (Message::Equal { digest: Digest::new(5), members: vec![short] }, vec![15, 5, 1, 5, 6, 7, 8]),
+        (Message::Paused, vec![16]),
+        (Message::Watch(vec![Name::Tag(short)]), vec![17, 1, 5, 6, 7, 8]),
+        (Message::Part { number: 300 }, vec![18, 251, 44, 1]),
     ];
     for (message, expected) in golden {
         assert_eq!(bytes(&message), expected, "{message:?}");

@@ -24,6 +24,7 @@ mod o2;
 mod o3;
 mod o5;
 mod o6;
+mod r1;
 mod s1;
 mod set;
 mod u1;
@@ -39,7 +40,7 @@ use super::world::Mesh;
 use crate::documents::{Listed, Stamp};
 use crate::events::{Appended, Page};
 use crate::node::{BootReport, Event, Node};
-use crate::types::NodeId;
+use crate::types::{LogId, NodeId, Seq};
 
 /// An invariant did not hold.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -104,6 +105,17 @@ pub(super) trait Check {
     }
     /// An edit of the plan was acknowledged.
     fn on_acknowledged(&mut self, _sight: &Sight<'_>, _who: u32, _edit: usize, _stamp: Option<Stamp>) -> Verdict {
+        Ok(())
+    }
+    /// A write was acknowledged as held by these members too: an edit of the plan, or an append.
+    fn on_copied(
+        &mut self,
+        _sight: &Sight<'_>,
+        _who: u32,
+        _edit: Option<usize>,
+        _place: (LogId, Seq),
+        _members: &[NodeId],
+    ) -> Verdict {
         Ok(())
     }
     /// A node may speak.

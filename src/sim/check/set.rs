@@ -1,13 +1,14 @@
 //! All invariants of a run together, and the list of their ids.
 
 use super::{Check, Sight, Verdict, Violation};
-use super::{c1, c2, c3, c5, c6, c7, g3, g4, m1, m2, m4, m5, m7, m12, o1, o2, o3, o5, o6, s1, u1};
+use super::{c1, c2, c3, c5, c6, c7, g3, g4, m1, m2, m4, m5, m7, m12, o1, o2, o3, o5, o6, r1, s1, u1};
 use crate::documents::{Listed, Stamp};
 use crate::events::{Appended, Page};
 use crate::node::{BootError, BootReport, Event};
 use crate::sim::outcome::Figures;
 use crate::sim::plan::Plan;
 use crate::sim::scenario::Scenario;
+use crate::types::{LogId, NodeId, Seq};
 
 /// Every invariant, with what it says.
 const ALL: &[(&str, &str)] = &[
@@ -38,6 +39,10 @@ const ALL: &[(&str, &str)] = &[
     ("O3", "after the calm a star or tree has no cycle"),
     ("O5", "after the calm neighbourhood is mutual"),
     ("O6", "after the calm all live peers follow the same overlay: the highest that was set for the mesh and kept"),
+    (
+        "R1",
+        "who is named by an acknowledgement holds the entry by then; and after the calm the edit is in every live peer if one of these disks is whole",
+    ),
     ("S1", "after the calm every acknowledged event that is to be kept is in every live peer, once, and in order"),
     ("U1", "what was durable is there after a crash and after a power loss"),
     ("U3", "a peer whose disk is undamaged boots from it"),
@@ -77,6 +82,7 @@ impl Checks {
             Box::new(o3::Acyclic),
             Box::new(o5::Mutual),
             Box::new(o6::OneOverlay),
+            Box::new(r1::CopiesAreThere::default()),
             Box::new(s1::EveryEventOnce::default()),
             Box::new(u1::Recoverable::new(peers)),
         ];
@@ -103,6 +109,17 @@ impl Checks {
         stamp: Option<Stamp>,
     ) -> Result<(), Violation> {
         self.each(|check| check.on_acknowledged(sight, who, edit, stamp))
+    }
+
+    pub(in crate::sim) fn on_copied(
+        &mut self,
+        sight: &Sight<'_>,
+        who: u32,
+        edit: Option<usize>,
+        place: (LogId, Seq),
+        members: &[NodeId],
+    ) -> Result<(), Violation> {
+        self.each(|check| check.on_copied(sight, who, edit, place, members))
     }
 
     pub(in crate::sim) fn on_ready(

@@ -191,6 +191,8 @@ pub(crate) struct Edits {
     /// Bytes of text in each edit, about.
     #[serde(default)]
     pub(crate) padding: u32,
+    /// How many other members must hold it before it is acknowledged; by default as configured.
+    pub(crate) ack: Option<String>,
 }
 
 /// `[[turn]]`: an overlay is set for the mesh.
@@ -227,6 +229,8 @@ pub(crate) struct Appends {
     /// Bytes of each event, about.
     #[serde(default)]
     pub(crate) padding: u32,
+    /// How many other members must hold it before it is acknowledged; by default as configured.
+    pub(crate) ack: Option<String>,
 }
 
 fn one() -> u32 {
@@ -260,7 +264,7 @@ pub(crate) struct Scheduled {
     pub(crate) kind: Kind,
     /// `slow`, `slow-disk`: how many times slower.
     pub(crate) factor: Option<u32>,
-    /// `cut`: from whom `peers` are cut; by default from all the rest.
+    /// `cut`: from whom `peers` are cut; by default from all the rest. `hold`: whom `peers` pause as replicas.
     pub(crate) from: Option<Who>,
     /// `cut`: only what `peers` send is lost.
     #[serde(default)]
@@ -289,6 +293,7 @@ pub(crate) enum Kind {
     SlowDisk,
     FullDisk,
     FailingDisk,
+    Hold,
     Cut,
     Loss,
     ClockStep,
@@ -349,6 +354,12 @@ pub(crate) struct Expect {
     pub(crate) detect_within: Option<Span>,
     /// At least so many edits are acknowledged.
     pub(crate) acknowledged: Option<u64>,
+    /// At least so many writes are acknowledged with the copies that were wanted.
+    pub(crate) copied: Option<u64>,
+    /// At most so many writes have not as many in time.
+    pub(crate) uncopied: Option<u64>,
+    /// At least so often is a replica found to lag beyond a threshold.
+    pub(crate) lagging: Option<u64>,
     /// At most so many suspicions of anybody; 0 in a mesh where nothing is wrong.
     pub(crate) suspicions: Option<u64>,
     /// At most so many times is a healthy peer declared dead.

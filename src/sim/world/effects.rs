@@ -7,10 +7,12 @@ use super::super::cost;
 use super::super::host::{Asked, Life};
 use super::super::outcome::Line;
 use super::{Due, World};
+use crate::documents::Stamp;
 use crate::node::{
-    Boot, BootReport, Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome, Progress, Setup,
+    Boot, BootReport, Command, CommandError, Copies, Effect, Event, Identity, Input, Io, IoOutcome, Outcome, Progress,
+    Setup,
 };
-use crate::types::{Address, ClusterId, CommandId, DiskFault, NodeId};
+use crate::types::{Address, ClusterId, CommandId, DiskFault, Hlc, LogId, NodeId, Seq};
 use crate::{documents, membership};
 
 /// Reading and changing files, without a sync.
@@ -244,10 +246,19 @@ impl World<'_> {
             return self.judge(verdict);
         };
         match (asked, result) {
+            (Asked::Edit { number, .. }, Ok(Outcome::Copied { outcome, copies })) => {
+                let Outcome::Documents(documents::Outcome::Edited { stamp, .. }) = *outcome else { return };
+                if let Some(stamp) = stamp {
+                    self.on_copied(place, Some(number), (stamp.log, stamp.seq), &copies);
+                }
+                self.on_edited(place, number, stamp);
+            }
+            (Asked::Edit { number, .. }, Err(CommandError::NotReplicated { place: Some((log, seq)), .. })) => {
+                self.figures.uncopied += 1;
+                self.on_edited(place, number, Some(Stamp { log, seq, hlc: Hlc::default() }));
+            }
             (Asked::Edit { number, .. }, Ok(Outcome::Documents(documents::Outcome::Edited { stamp, .. }))) => {
-                self.figures.acknowledged += 1;
-                let verdict = self.checks.on_acknowledged(&Sight::new(&self.mesh, self.scenario), place, number, stamp);
-                self.judge(verdict);
+                self.on_edited(place, number, stamp);
             }
             (Asked::Edit { number, tries }, Err(CommandError::Documents(error)))
                 if retriable(&error) && tries < TRIES_MAX =>
@@ -259,8 +270,23 @@ impl World<'_> {
             (Asked::Append { number }, result) => self.on_append(place, number, result),
             (Asked::Stream { stream }, result) => self.on_stream_page(place, stream, result),
             (Asked::Content, result) => self.on_content(place, result),
+            (Asked::Hold, _) => {}
             (Asked::Leave, _) => self.left(place),
         }
+    }
+
+    fn on_edited(&mut self, place: u32, number: usize, stamp: Option<Stamp>) {
+        self.figures.acknowledged += 1;
+        let verdict = self.checks.on_acknowledged(&Sight::new(&self.mesh, self.scenario), place, number, stamp);
+        self.judge(verdict);
+    }
+
+    /// A write was acknowledged with copies.
+    pub(super) fn on_copied(&mut self, place: u32, edit: Option<usize>, entry: (LogId, Seq), copies: &Copies) {
+        self.figures.copied += 1;
+        let sight = Sight::new(&self.mesh, self.scenario);
+        let verdict = self.checks.on_copied(&sight, place, edit, entry, &copies.members);
+        self.judge(verdict);
     }
 
     fn notify(&mut self, place: u32, event: &Event) {
@@ -282,7 +308,7 @@ impl World<'_> {
                 trace.event(now, place, 5);
                 trace.word(5, id.value());
                 match command {
-                    Command::Documents(_) => trace.word(5, 0),
+                    Command::Documents(_) | Command::Acknowledged { .. } => trace.word(5, 0),
                     other => trace.debug(5, other),
                 }
             }

@@ -9,6 +9,7 @@ use super::super::plan::Fault;
 use super::{Due, World};
 use crate::node::{Command, Input};
 use crate::overlay::Policies;
+use crate::replication::Pause;
 
 /// What is on a machine's disk.
 #[derive(Debug)]
@@ -78,6 +79,7 @@ impl World<'_> {
                 let links = self.mesh.net.cut(now, item, &from, &to, one_way);
                 self.silenced(links);
             }
+            Fault::Hold { peer, whom } => self.hold(peer, whom, true),
             Fault::Loss { ppm } => self.mesh.net.loss += ppm,
             Fault::ClockStep { peer, by_us } => self.host(peer).clock.step(by_us),
         }
@@ -125,8 +127,18 @@ impl World<'_> {
                     self.queue.push(at, self.cause, Due::Frame(frame));
                 }
             }
+            Fault::Hold { peer, whom } => self.hold(peer, whom, false),
             Fault::Loss { ppm } => self.mesh.net.loss -= ppm,
             Fault::ClockStep { peer, by_us } => self.host(peer).clock.step(-by_us),
+        }
+    }
+
+    /// The operator pauses a replica, or resumes it. Of a peer that is down it is asked in vain.
+    fn hold(&mut self, place: u32, whom: u32, paused: bool) {
+        let peer = self.mesh.hosts[whom as usize].id;
+        if self.host(place).node().is_some() {
+            let id = self.host(place).ask(Asked::Hold);
+            self.feed(place, Input::Command { id, command: Command::Pause(Pause { peer, paused }) });
         }
     }
 

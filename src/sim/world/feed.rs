@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::super::host::{Asked, Life};
 use super::super::net::Frame;
+use super::super::plan::Level;
 use super::{Due, World};
 use crate::documents::{self, Edit};
 use crate::node::{Command, Input};
@@ -149,8 +150,17 @@ impl World<'_> {
         let host = self.host(place);
         let id = host.ask(Asked::Edit { number, tries });
         let epoch = host.epoch;
-        let input = Box::new(Input::Command { id, command: Command::Documents(command) });
+        let command = with_level(Command::Documents(command), self.mesh.plan.edits[number].ack);
+        let input = Box::new(Input::Command { id, command });
         self.queue.push(now + 1, cause, Due::Input { host: place, epoch, input });
+    }
+}
+
+/// A write that waits for as many copies as the plan says.
+pub(super) fn with_level(command: Command, ack: Option<Level>) -> Command {
+    match ack {
+        Some(Level(ack)) => Command::Acknowledged { command: Box::new(command), ack },
+        None => command,
     }
 }
 

@@ -4,10 +4,12 @@ use bytes::Bytes;
 
 use super::super::check::Violation;
 use super::super::host::Asked;
-use super::super::plan::Append;
+use super::super::plan::{Append, Level};
+use super::feed::with_level;
 use super::{Due, World};
 use crate::events::{Begin, Command, Name, Outcome};
 use crate::node::{self, CommandError, Input};
+use crate::types::{LogId, Topic};
 
 /// Events in one page: few, so that pages are many.
 const PAGE: usize = 50;
@@ -22,22 +24,34 @@ impl World<'_> {
         self.figures.edits += 1;
         let append = &self.mesh.plan.appends[number];
         let events = (0..append.events).map(|at| body_of(number, at, append.padding)).collect();
-        self.ask_events(peer, Asked::Append { number }, Command::Append { stream: name_of(stream), events });
+        let ack = append.ack;
+        self.ask_events(peer, Asked::Append { number }, Command::Append { stream: name_of(stream), events }, ack);
     }
 
-    fn ask_events(&mut self, place: u32, asked: Asked, command: Command) {
+    fn ask_events(&mut self, place: u32, asked: Asked, command: Command, ack: Option<Level>) {
         let (now, cause) = (self.mesh.now, self.cause);
         let host = self.host(place);
         let (id, epoch) = (host.ask(asked), host.epoch);
-        let input = Box::new(Input::Command { id, command: node::Command::Events(command) });
+        let command = with_level(node::Command::Events(command), ack);
+        let input = Box::new(Input::Command { id, command });
         self.queue.push(now + 1, cause, Due::Input { host: place, epoch, input });
     }
 
     pub(super) fn on_append(&mut self, place: u32, number: usize, result: Result<node::Outcome, CommandError>) {
+        let (result, copies) = match result {
+            Ok(node::Outcome::Copied { outcome, copies }) => (Ok(*outcome), Some(copies)),
+            // Durable all the same; where it stands is not told.
+            Err(CommandError::NotReplicated { .. }) => return self.figures.uncopied += 1,
+            result => (result, None),
+        };
         let Ok(node::Outcome::Events(Outcome::Appended(appended))) = result else {
             self.figures.edits_refused += 1;
             return;
         };
+        if let Some(copies) = copies {
+            let log = LogId { actor: appended.first.origin, topic: Topic::EVENTS };
+            self.on_copied(place, None, (log, appended.first.seq), &copies);
+        }
         self.figures.acknowledged += 1;
         let verdict = self.checks.on_appended(&super::Sight::new(&self.mesh, self.scenario), place, number, &appended);
         self.judge(verdict);
@@ -46,7 +60,7 @@ impl World<'_> {
     /// Reads the next page of a stream of a peer.
     pub(super) fn ask_stream(&mut self, place: u32, stream: u32, from: Begin) {
         let command = Command::Read { stream: name_of(stream), from, limit: PAGE, upto: None };
-        self.ask_events(place, Asked::Stream { stream }, command);
+        self.ask_events(place, Asked::Stream { stream }, command, None);
     }
 
     pub(super) fn on_stream_page(&mut self, place: u32, stream: u32, result: Result<node::Outcome, CommandError>) {

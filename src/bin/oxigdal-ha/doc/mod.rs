@@ -19,7 +19,7 @@ use crate::output::{Output, Tone, cell, number};
 const PAGE: usize = 500;
 
 pub(crate) fn doc(arguments: Doc, output: Output) -> Result {
-    let client = Client::new(&arguments.target)?;
+    let client = Client::new(&arguments.target)?.with_ack(arguments.ack.text());
     match arguments.command {
         DocCommand::Put { id, value, create } => put(&client, &id, value.as_deref(), create, output),
         DocCommand::Get { id, path } => get(&client, &id, &path, output),
@@ -89,7 +89,11 @@ fn edited(answer: &Value, output: Output) -> Result {
     }
     let id = answer["doc"].as_str().unwrap_or_default();
     match answer["stamp"].pointer("/seq") {
-        Some(seq) => output.line(format_args!("{id}: durable as entry {seq} of this peer's log")),
+        Some(seq) => {
+            let copies = answer.pointer("/copies/members").and_then(Value::as_array);
+            let copies = copies.map(|all| format!(", and on {} other members", all.len())).unwrap_or_default();
+            output.line(format_args!("{id}: durable as entry {seq} of this peer's log{copies}"))
+        }
         None => output.line(format_args!("{id}: nothing differed, nothing was written")),
     }
 }

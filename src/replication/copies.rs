@@ -1,0 +1,283 @@
+//! Acknowledgements that wait for copies: how many other members hold an entry of ours, durably.
+//!
+//! What counts is what the table of `replicas` knows for certain: the member's disk has the entry, in our branch. Most copies
+//! are neighbours', whose acknowledgements say so. Where more are wanted than there are neighbours, as in a star or tree, those
+//! around are asked to tell at once who holds the log ([`Message::Watch`]), and ask theirs; what they learn comes back the same
+//! way, a batch timeout a step. Nobody is asked for anything while nobody waits.
+//!
+//! An answer that does not come in time changes nothing about the entry: it is durable here and goes on spreading.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::message::{Held, Hold, LINES_MAX, Message, Name, Short};
+use super::{Ack, Event, Replication, ReplicationState, Timer};
+use crate::machine::Cx;
+use crate::types::{LogId, NodeId, Seq, Time};
+
+/// How often those who wait are looked after.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often the question is put again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// For how long one who was asked tells.
+const WATCH: Duration = Duration::from_secs(10);
+/// Most acknowledgements that wait.
+const WAITING_MAX: usize = 1 << 16;
+/// What waits at most to be told at once to one neighbour.
+const URGENT_MAX: usize = 1 << 14;
+
+/// Who waits for copies of an entry.
+#[derive(Debug)]
+struct Waiting {
+    token: u64,
+    seq: u64,
+    until: Time,
+}
+
+/// Who waits, and who wants to know.
+#[derive(Debug, Default)]
+pub(super) struct Copies {
+    /// By log and level, in order of seq.
+    waiting: BTreeMap<(usize, Ack), VecDeque<Waiting>>,
+    count: usize,
+    /// When the neighbours were last asked about a log, for us or for others.
+    asked: BTreeMap<usize, Time>,
+    /// Which neighbours want to know of which logs at once, until when.
+    watchers: BTreeMap<(usize, NodeId), Time>,
+    /// What they are told next.
+    urgent: BTreeMap<NodeId, BTreeSet<(NodeId, usize)>>,
+    looking: bool,
+}
+
+impl Replication {
+    /// Waits until as many other members as `ack` wants hold our log up to `seq`. Answered by [`Event::Copied`], or after
+    /// `patience` by [`Event::NotCopied`]; each once.
+    pub fn await_copies(
+        &mut self,
+        cx: &mut Cx<'_, Self>,
+        token: u64,
+        (log, seq): (LogId, Seq),
+        ack: Ack,
+        patience: Duration,
+    ) {
+        let at = self.logs.intern(log);
+        if self.copies.count >= WAITING_MAX {
+            let members = self.holders(at, seq.value());
+            return cx.emit(Event::NotCopied { token, members });
+        }
+        let until = cx.now().mono + patience;
+        let queue = self.copies.waiting.entry((at, ack)).or_default();
+        // An edit that changed nothing waits for all that was written before it.
+        let place = queue.partition_point(|waiting| waiting.seq <= seq.value());
+        queue.insert(place, Waiting { token, seq: seq.value(), until });
+        self.copies.count += 1;
+        self.count_copies(cx, at);
+        if self.copies.count > 0 && !std::mem::replace(&mut self.copies.looking, true) {
+            cx.arm(Timer::Copies, LOOK);
+        }
+        self.ask_for(cx, at);
+    }
+
+    /// How many wait.
+    pub(super) fn awaited(&self) -> usize {
+        self.copies.count
+    }
+
+    /// Somebody is known to hold more of this log: who waits for that is answered, who asked is told.
+    pub(super) fn on_raised(&mut self, cx: &mut Cx<'_, Self>, member: NodeId, at: usize, from: NodeId) {
+        self.count_copies(cx, at);
+        let watchers = self.copies.watchers.range((at, NodeId::from_u128(0))..=(at, NodeId::from_u128(u128::MAX)));
+        let (now, mut told) = (cx.now().mono, false);
+        for ((_, watcher), until) in watchers {
+            if *until < now || [member, from].contains(watcher) {
+                continue;
+            }
+            let urgent = self.copies.urgent.entry(*watcher).or_default();
+            if urgent.len() < URGENT_MAX {
+                told |= urgent.insert((member, at));
+            }
+        }
+        if told {
+            cx.arm(Timer::Urgent, self.config.batch_timeout);
+        }
+    }
+
+    /// Answers those whose entries have copies enough.
+    fn count_copies(&mut self, cx: &mut Cx<'_, Self>, at: usize) {
+        let levels: Vec<Ack> =
+            self.copies.waiting.range((at, Ack::Local)..=(at, Ack::All)).map(|((_, ack), _)| *ack).collect();
+        for ack in levels {
+            while let Some(first) = self.copies.waiting.get(&(at, ack)).and_then(VecDeque::front) {
+                let members = self.holders(at, first.seq);
+                if !self.is_enough(cx, at, first.seq, ack, &members) {
+                    break;
+                }
+                let queue = self.copies.waiting.get_mut(&(at, ack)).expect("looked up above");
+                let token = queue.pop_front().expect("looked up above").token;
+                self.copies.count -= 1;
+                cx.emit(Event::Copied { token, members });
+            }
+            self.copies.waiting.retain(|_, queue| !queue.is_empty());
+        }
+    }
+
+    /// The other members who hold this log up to `seq`, in the branch that we hold.
+    fn holders(&self, at: usize, seq: u64) -> Vec<NodeId> {
+        let (me, log) = (self.actor.node, self.logs.get(at));
+        let holds = |row: &super::replicas::Row| {
+            let cell = row.cell(at).filter(|cell| cell.seq >= seq);
+            cell.is_some_and(|cell| log.chain_at(cell.seq).map(Short::of) == Some(cell.chain))
+        };
+        self.replicas.iter().filter(|(id, row)| *id != me && holds(row)).map(|(id, _)| id).collect()
+    }
+
+    fn is_enough(&self, cx: &Cx<'_, Self>, at: usize, seq: u64, ack: Ack, members: &[NodeId]) -> bool {
+        match ack {
+            Ack::Local => true,
+            Ack::Members(wanted) => members.len() >= usize::from(wanted.get()),
+            // Whoever is active now must hold it, and that is nobody's promise if there is nobody.
+            Ack::All => {
+                let now = cx.now().mono;
+                let mut others = self.replicas.iter().filter(|(id, _)| *id != self.actor.node);
+                let active =
+                    |id| self.view().known(id, now).is_some_and(|known| known.state == ReplicationState::Active);
+                let lacks = others.any(|(id, row)| row.seq(at) < seq && active(id));
+                !members.is_empty() && !lacks
+            }
+        }
+    }
+
+    /// Asks those around who holds this log, if their own acknowledgements cannot be enough.
+    fn ask_for(&mut self, cx: &mut Cx<'_, Self>, at: usize) {
+        let others = self.replicas.iter().filter(|(_, row)| row.present).count().saturating_sub(1);
+        let neighbors = self.peers.len();
+        let beyond = |ack: &Ack| match ack {
+            Ack::Local => false,
+            Ack::Members(wanted) => usize::from(wanted.get()) > neighbors,
+            Ack::All => others > neighbors,
+        };
+        let mut levels = self.copies.waiting.range((at, Ack::Local)..=(at, Ack::All)).map(|((_, ack), _)| ack);
+        if self.relays && levels.any(beyond) {
+            self.ask_around(cx, at, None);
+        }
+    }
+
+    /// Asks all neighbours but one to tell at once who holds this log, unless they were asked just now.
+    fn ask_around(&mut self, cx: &mut Cx<'_, Self>, at: usize, but: Option<NodeId>) {
+        let now = cx.now().mono;
+        if self.copies.asked.get(&at).is_some_and(|asked| now.since(*asked) < ASK_AGAIN) {
+            return;
+        }
+        self.copies.asked.insert(at, now);
+        for (id, peer) in self.peers.iter().filter(|(id, _)| Some(**id) != but) {
+            cx.send(*id, Message::Watch(vec![peer.log_name(&self.logs, at)]));
+        }
+    }
+
+    /// A neighbour wants to know at once who holds these logs.
+    pub(super) fn on_watch(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, logs: &[Name]) {
+        let now = cx.now().mono;
+        self.copies.watchers.retain(|_, until| *until > now);
+        for name in logs {
+            let at = match self.resolve(*name, None) {
+                Ok(Some(at)) => at,
+                Ok(None) => continue,
+                Err(why) => return self.fault(cx, from, why),
+            };
+            if self.copies.watchers.len() >= LINES_MAX {
+                return;
+            }
+            self.copies.watchers.insert((at, from), now + WATCH);
+            self.raise_own(at, now);
+            let known = self.replicas.iter().filter(|(id, row)| *id != from && row.seq(at) > 0);
+            let told: Vec<_> = known.map(|(id, _)| (id, at)).collect();
+            self.copies.urgent.entry(from).or_default().extend(told);
+            if self.relays {
+                self.ask_around(cx, at, Some(from));
+            }
+        }
+        cx.arm(Timer::Urgent, self.config.batch_timeout);
+    }
+
+    /// Tells at once what neighbours want to know at once.
+    pub(super) fn on_urgent(&mut self, cx: &mut Cx<'_, Self>) {
+        for (to, cells) in std::mem::take(&mut self.copies.urgent) {
+            let Some(peer) = self.peers.get(&to) else { continue };
+            let mut held: Vec<Held> = Vec::new();
+            let mut lines = 0;
+            for (member, at) in cells {
+                let Some(row) = self.replicas.row(member) else { continue };
+                let Some(cell) = row.cell(at).filter(|cell| cell.from != to) else { continue };
+                if held.last().is_none_or(|last| last.member != member) {
+                    held.push(Held { member, boot: row.boot, age_ms: u64::MAX, lines: Vec::new() });
+                }
+                let line = Hold { log: peer.log_name(&self.logs, at), last: Seq::new(cell.seq), chain: cell.chain };
+                held.last_mut().expect("pushed above").lines.push(line);
+                lines += 1;
+                if lines >= LINES_MAX || held.len() >= super::message::MEMBERS_MAX {
+                    cx.send(to, Message::Held(std::mem::take(&mut held)));
+                    lines = 0;
+                }
+            }
+            if !held.is_empty() {
+                cx.send(to, Message::Held(held));
+            }
+        }
+    }
+
+    /// An entry of a log that is watched became durable here.
+    pub(super) fn on_own_copy(&mut self, cx: &mut Cx<'_, Self>, at: usize) {
+        let mut watchers = self.copies.watchers.range((at, NodeId::from_u128(0))..);
+        if watchers.next().is_some_and(|((log, _), _)| *log == at) && self.raise_own(at, cx.now().mono) {
+            let me = self.actor.node;
+            self.on_raised(cx, me, at, me);
+        }
+    }
+
+    /// The log ended before what they wait for: it stands elsewhere now, and nobody knows who holds it there.
+    pub(super) fn drop_copies(&mut self, cx: &mut Cx<'_, Self>, at: usize) {
+        for level in
+            self.copies.waiting.range((at, Ack::Local)..=(at, Ack::All)).map(|(key, _)| *key).collect::<Vec<_>>()
+        {
+            for waiting in self.copies.waiting.remove(&level).into_iter().flatten() {
+                self.copies.count -= 1;
+                cx.emit(Event::NotCopied { token: waiting.token, members: Vec::new() });
+            }
+        }
+    }
+
+    /// Looks after those who wait.
+    pub(super) fn on_copies(&mut self, cx: &mut Cx<'_, Self>) {
+        let now = cx.now().mono;
+        let mut late = Vec::new();
+        for ((at, _), queue) in &mut self.copies.waiting {
+            // Patience may differ from one to the other.
+            let before = queue.len();
+            queue.retain(|waiting| {
+                let waits = waiting.until > now;
+                if !waits {
+                    late.push((*at, waiting.seq, waiting.token));
+                }
+                waits
+            });
+            self.copies.count -= before - queue.len();
+        }
+        self.copies.waiting.retain(|_, queue| !queue.is_empty());
+        for (at, seq, token) in late {
+            let members = self.holders(at, seq);
+            cx.emit(Event::NotCopied { token, members });
+        }
+        // Whoever was to hold it may have died or been paused.
+        let logs: BTreeSet<usize> = self.copies.waiting.keys().map(|(at, _)| *at).collect();
+        for at in logs {
+            self.count_copies(cx, at);
+            self.ask_for(cx, at);
+        }
+        self.copies.looking = self.copies.count > 0;
+        if self.copies.looking {
+            cx.arm(Timer::Copies, LOOK);
+        } else {
+            self.copies.asked.retain(|_, asked| now.since(*asked) < WATCH);
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! Who holds what, beyond the neighbours: how it is learned, passed on, and what follows from it.
+//!
+//! Neighbours are known from the exchange itself: acknowledgements, entries, vectors, equal digests. What is known so of a
+//! member, its neighbours tell theirs, and these go on ([`Message::Held`]): only cells that changed, a member at a time, the
+//! newest state of each once over each link, and not back to where they came from. In a full mesh each tells only of itself.
+//!
+//! When entries have ceased to flow, it is enough to name those who hold the same as the teller ([`Message::Equal`]).
+//!
+//! **Cost**: of the bytes of entries that cross a link a [`SHARE`]th, and [`FLOOR`] bytes a second while there is something to
+//! tell; 4 bytes a member once after the last entry; nothing in a mesh at rest. So while much flows knowledge of far members
+//! may be a minute old for each step between, and says how old it is. A frame that was lost shows as lag that does not end: it is
+//! asked for again ([`Message::Tell`]).
+
+use std::time::Duration;
+
+use super::log::Log;
+use super::message::{Held, Hold, LINES_MAX, MEMBERS_MAX, Message, Short};
+use super::replicas::{ACTIVE_WITHIN, Lag};
+use super::{Event, Replication, ReplicationState, Timer};
+use crate::machine::Cx;
+use crate::types::{Boot, Digest, NodeId, Seq, Time, digest64};
+
+/// How often what changed is told.
+const REPORT: Duration = Duration::from_secs(1);
+/// How often lag is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+/// Bytes a second over each link that may always be told.
+const FLOOR: i64 = 8;
+/// Of how many bytes of entries one may be told.
+const SHARE: i64 = 100;
+/// What may be saved up, in bytes.
+const SAVED_MAX: i64 = 16 << 10;
+/// About what a member and a line take in a frame, in bytes.
+const MEMBER_BYTES: i64 = 24;
+const LINE_BYTES: i64 = 11;
+/// Who is behind for so long by knowledge that is as old is asked after.
+const DOUBT: Duration = Duration::from_secs(60);
+/// Of larger meshes only neighbours are known.
+pub const REPLICAS_MAX: usize = 256;
+
+/// A member's name in four bytes: two members with the same name are taken for each other once in four billion pairs, and
+/// then one of them is taken to hold what it may lack until its own acknowledgement says otherwise.
+fn short(member: NodeId) -> Short {
+    Short::of(digest64(member.as_bytes()))
+}
+
+/// What a neighbour was told.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Of each member up to which change.
+    upto: std::collections::BTreeMap<NodeId, u64>,
+    /// With whom to go on.
+    next: Option<NodeId>,
+    /// Bytes that may be told.
+    allowance: i64,
+}
+
+impl Told {
+    /// Entries of so many bytes crossed the link.
+    pub(super) fn earn(&mut self, bytes: usize) {
+        let share = i64::try_from(bytes).unwrap_or(i64::MAX) / SHARE;
+        self.allowance = self.allowance.saturating_add(share).min(SAVED_MAX);
+    }
+}
+
+impl Replication {
+    /// These are the members, itself included: which life of each, and whether it is there. `direct` if everybody exchanges
+    /// entries with everybody.
+    pub fn on_members(
+        &mut self,
+        cx: &mut Cx<'_, Self>,
+        members: impl Iterator<Item = (NodeId, Boot, bool)>,
+        direct: bool,
+    ) {
+        self.replicas.set_members(cx.now().mono, members);
+        let known = self.replicas.iter().count();
+        self.relays = !direct && known <= REPLICAS_MAX;
+        if known > 1 && !std::mem::replace(&mut self.looking, true) {
+            cx.arm(Timer::Lag, LOOK);
+        }
+    }
+
+    /// A neighbour holds this log up to here, durably, in the branch that we hold.
+    pub(super) fn confirm(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, at: usize, seq: u64) {
+        if let Some(chain) = self.logs.get(at).chain_at(seq) {
+            self.confirm_as(cx, peer, at, seq, chain);
+        }
+    }
+
+    /// A neighbour holds this log up to here, durably, and the chain there is so.
+    pub(super) fn confirm_as(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, at: usize, seq: u64, chain: Digest) {
+        let now = cx.now().mono;
+        if let Some(row) = self.replicas.row_mut(peer) {
+            (row.as_of, row.compared) = (now, true);
+        }
+        if self.replicas.raise(peer, at, (seq, Short::of(chain)), peer, now) {
+            self.on_raised(cx, peer, at, peer);
+            self.report_soon(cx);
+        }
+    }
+
+    /// A neighbour holds exactly what we hold.
+    pub(super) fn confirm_all(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        for at in 0..self.logs.len() {
+            let durable = self.logs.get(at).durable();
+            self.confirm(cx, peer, at, durable);
+        }
+        if let Some(row) = self.replicas.row_mut(peer) {
+            (row.as_of, row.compared) = (cx.now().mono, true);
+        }
+    }
+
+    /// Notes how far we hold a log ourselves. Says whether that is news.
+    pub(super) fn raise_own(&mut self, at: usize, now: Time) -> bool {
+        let (me, log) = (self.actor.node, self.logs.get(at));
+        let Some(chain) = log.chain_at(log.durable()) else { return false };
+        self.replicas.raise(me, at, (log.durable(), Short::of(chain)), me, now)
+    }
+
+    pub(super) fn report_soon(&mut self, cx: &mut Cx<'_, Self>) {
+        if !self.peers.is_empty() && !std::mem::replace(&mut self.reporting, true) {
+            cx.arm(Timer::Report, REPORT);
+        }
+    }
+
+    /// Tells neighbours what changed, as far as each link's allowance goes.
+    pub(super) fn on_report(&mut self, cx: &mut Cx<'_, Self>) {
+        let (me, now) = (self.actor.node, cx.now().mono);
+        for at in 0..self.logs.len() {
+            self.raise_own(at, now);
+        }
+        if let Some(row) = self.replicas.row_mut(me) {
+            (row.as_of, row.compared) = (now, true);
+        }
+        self.reporting = false;
+        let peers: Vec<NodeId> = self.peers.keys().copied().collect();
+        let mut left = false;
+        for peer in peers {
+            left |= self.report_to(cx, peer);
+        }
+        if left {
+            self.report_soon(cx);
+        }
+    }
+
+    /// Says whether something is left to be told.
+    fn report_to(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) -> bool {
+        let Some(peer) = self.peers.get_mut(&to) else { return false };
+        peer.told.allowance = (peer.told.allowance + FLOOR).min(SAVED_MAX);
+        let next = peer.told.next;
+        let me = self.actor.node;
+        if cx.now().mono.since(self.durable_at) >= REPORT {
+            self.tell_equals(cx, to);
+        }
+        let news = |(id, row): &(NodeId, &super::replicas::Row)| {
+            let told = self.peers[&to].told.upto.get(id).copied().unwrap_or_default();
+            *id != to && row.compared && row.stamp > told && (*id == me || self.relays)
+        };
+        let mut rows: Vec<NodeId> = self.replicas.iter().filter(news).map(|(id, _)| id).collect();
+        let split = rows.partition_point(|id| Some(*id) < next);
+        rows.rotate_left(split);
+        let (mut held, mut lines) = (Vec::new(), 0);
+        for (nth, member) in rows.iter().enumerate() {
+            let allowance = self.peers[&to].told.allowance;
+            if allowance <= 0 || held.len() >= MEMBERS_MAX {
+                self.peers.get_mut(&to).expect("looked up above").told.next = Some(rows[nth]);
+                break;
+            }
+            let Some(one) = self.held_of(*member, to, cx.now().mono) else { continue };
+            if lines + one.lines.len() > LINES_MAX {
+                break;
+            }
+            lines += one.lines.len();
+            held.push(one);
+        }
+        let left = held.len() < rows.len();
+        held.retain(|one| !one.lines.is_empty());
+        if !held.is_empty() {
+            cx.send(to, Message::Held(held));
+        }
+        left
+    }
+
+    /// Names those who hold what we hold, if that is news to this neighbour.
+    fn tell_equals(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) {
+        let me = self.actor.node;
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        let mut members = Vec::new();
+        for (id, row) in self.replicas.iter().filter(|(id, _)| *id != to && (*id == me || self.relays)) {
+            let is_news = peer.told.upto.get(&id).is_none_or(|told| row.stamp > *told);
+            if row.compared && is_news && members.len() < MEMBERS_MAX && row.covers(&self.logs, id) {
+                peer.told.upto.insert(id, row.stamp);
+                members.push(short(id));
+            }
+        }
+        if !members.is_empty() {
+            cx.send(to, Message::Equal { digest: self.logs.digest(), members });
+        }
+    }
+
+    /// A neighbour names those who hold what it holds. If that is what we hold, all is known of them.
+    pub(super) fn on_equal(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, digest: Digest, members: &[Short]) {
+        if digest != self.logs.digest() {
+            return;
+        }
+        let me = self.actor.node;
+        for member in
+            self.replicas.ids().into_iter().filter(|member| *member != me && members.contains(&short(*member)))
+        {
+            for at in 0..self.logs.len() {
+                let log = self.logs.get(at);
+                let Some(chain) = log.chain_at(log.durable()) else { continue };
+                if self.replicas.raise(member, at, (log.durable(), Short::of(chain)), from, cx.now().mono) {
+                    self.on_raised(cx, member, at, from);
+                    if self.relays {
+                        self.report_soon(cx);
+                    }
+                }
+            }
+            let Some(row) = self.replicas.row_mut(member) else { continue };
+            row.as_of = cx.now().mono;
+            if !std::mem::replace(&mut row.compared, true) && self.relays {
+                self.report_soon(cx);
+            }
+        }
+    }
+
+    /// What is to be told of a member to this neighbour; counts as told then.
+    fn held_of(&mut self, member: NodeId, to: NodeId, now: Time) -> Option<Held> {
+        let row = self.replicas.row(member)?;
+        let peer = self.peers.get_mut(&to)?;
+        let told = peer.told.upto.insert(member, row.stamp).unwrap_or_default();
+        let mut lines = Vec::new();
+        for (at, cell) in row.since(told) {
+            let log = self.logs.get(at);
+            // It told so itself, or was shown by the exchange, or is whom the log comes from.
+            let known = cell.from == to || (cell.from == member && self.is_shown(to, member, at, cell.seq, log));
+            if !known && lines.len() < LINES_MAX {
+                let name = self.peers[&to].log_name(&self.logs, at);
+                lines.push(Hold { log: name, last: Seq::new(cell.seq), chain: cell.chain });
+            }
+        }
+        let age_ms = u64::try_from(now.since(row.as_of).as_millis()).unwrap_or(u64::MAX);
+        let held = Held { member, boot: row.boot, age_ms, lines };
+        let lines = i64::try_from(held.lines.len()).unwrap_or(i64::MAX);
+        if lines > 0 {
+            let peer = self.peers.get_mut(&to)?;
+            peer.told.allowance -= MEMBER_BYTES + LINE_BYTES.saturating_mul(lines);
+        }
+        Some(held)
+    }
+
+    fn is_shown(&self, to: NodeId, member: NodeId, at: usize, seq: u64, log: &Log) -> bool {
+        let shown = self.peers.get(&to).map_or(0, |peer| peer.edge(at).shown);
+        (member == self.actor.node && shown >= seq) || log.id.actor.node == member
+    }
+
+    /// A neighbour tells how far members hold logs.
+    pub(super) fn on_held(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, held: Vec<Held>) {
+        let now = cx.now().mono;
+        for Held { member, boot, age_ms, lines } in held {
+            let me = self.actor.node;
+            let Some(row) = self.replicas.row_mut(member).filter(|row| row.boot == boot && member != me) else {
+                continue;
+            };
+            if age_ms < u64::MAX {
+                let as_of = Time::from_nanos(now.as_nanos().saturating_sub(age_ms.saturating_mul(1_000_000)));
+                (row.as_of, row.compared) = (row.as_of.max(as_of), true);
+            }
+            for line in lines {
+                let at = match self.resolve(line.log, None) {
+                    Ok(Some(at)) => at,
+                    Ok(None) => continue,
+                    Err(why) => return self.fault(cx, from, why),
+                };
+                let ours = self.logs.get(at).chain_at(line.last.value()).map(Short::of);
+                // Of another branch: it will give way here or there, and be told anew.
+                if ours.is_none_or(|ours| ours == line.chain)
+                    && self.replicas.raise(member, at, (line.last.value(), line.chain), from, now)
+                {
+                    self.on_raised(cx, member, at, from);
+                    if self.relays {
+                        self.report_soon(cx);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A neighbour doubts what it knows of these members.
+    pub(super) fn on_tell(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, members: &[NodeId]) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        for member in members {
+            peer.told.upto.remove(member);
+        }
+        // What was shown may not have been seen.
+        if members.contains(&self.actor.node) {
+            peer.unshow();
+        }
+        self.report_soon(cx);
+    }
+
+    /// Looks whose lag has become too large, and whose has recovered; and after whom to ask.
+    pub(super) fn on_lag(&mut self, cx: &mut Cx<'_, Self>) {
+        let (me, now) = (self.actor.node, cx.now().mono);
+        cx.arm(Timer::Lag, LOOK);
+        let mut doubted = Vec::new();
+        for member in self.replicas.ids().into_iter().filter(|member| *member != me) {
+            let Some(lag) = self.lag_of(member, now) else { continue };
+            let (warn, calm) = (self.config.lag_warn.is_passed(lag, 1), !self.config.lag_warn.is_passed(lag, 2));
+            let paused = self.is_paused(member);
+            let open = self.replicas.lag(&self.logs, member, now, true).unwrap_or_default();
+            let Some(row) = self.replicas.row_mut(member) else { continue };
+            if row.present && !paused && open.changes > 0 && now.since(row.as_of) > DOUBT {
+                doubted.push(member);
+            }
+            if warn && row.lagging.is_none() {
+                row.lagging = Some(now);
+                cx.emit(Event::Lagging { member, lag });
+            } else if calm && row.lagging.is_some_and(|since| row.as_of > since) {
+                row.lagging = None;
+                cx.emit(Event::CaughtUp { member });
+            }
+        }
+        doubted.truncate(MEMBERS_MAX);
+        let peers: Vec<NodeId> = self.peers.keys().copied().collect();
+        if let Some(peer) = cx.rng().pick(&peers).filter(|_| !doubted.is_empty()) {
+            cx.send(*peer, Message::Tell(doubted));
+        }
+    }
+
+    /// The lag of a replica.
+    pub(super) fn lag_of(&self, member: NodeId, now: Time) -> Option<Lag> {
+        self.replicas.lag(&self.logs, member, now, self.is_paused(member))
+    }
+
+    /// How a replica stands.
+    pub(super) fn state_of(&self, member: NodeId, lag: Lag) -> ReplicationState {
+        match self.replicas.row(member) {
+            Some(_) if self.is_paused(member) => ReplicationState::Paused,
+            Some(row) if !row.present => ReplicationState::Failed,
+            Some(row) if !row.compared => ReplicationState::Initializing,
+            Some(_) if u128::from(lag.lag_ms) > ACTIVE_WITHIN.as_millis() => ReplicationState::CatchingUp,
+            Some(_) => ReplicationState::Active,
+            None => ReplicationState::Initializing,
+        }
+    }
+}

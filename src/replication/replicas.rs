@@ -1,0 +1,209 @@
+//! How far every other member is known to hold each log: the table, and lag as it follows from it. A *replica* is another member
+//! as this node sees it.
+//!
+//! What counts is what is certain: the member took the entries and its disk has them, in the branch that is held here. So a
+//! cell is never raised by a mere announcement. What is not known to be there is lag, and each row says as of when it is known.
+//!
+//! **Bounds:** rows of members only; [`CELLS_MAX`] cells over all of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::log::{Log, Logs};
+use super::message::Short;
+use crate::types::{Boot, NodeId, Time};
+
+/// Most cells, some 48 bytes each: 512 members with 512 logs.
+pub(super) const CELLS_MAX: usize = 1 << 18;
+/// What is known of a member that is older than this is no excuse: its lag is counted up to now.
+pub(super) const STALE: Duration = Duration::from_secs(600);
+/// A replica that is behind by no more than this is active: what it lacks is under way.
+pub(super) const ACTIVE_WITHIN: Duration = Duration::from_secs(5);
+/// Entries of a log whose lengths are looked up; what more is missing is estimated from these.
+const WEIGHED_MAX: u64 = 1_024;
+
+/// One log as one member holds it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cell {
+    /// Everything up to here is durable there.
+    pub(super) seq: u64,
+    /// The chain there.
+    pub(super) chain: Short,
+    /// The number of the change that brought it.
+    pub(super) stamp: u64,
+    /// Who told: the member itself, or a neighbour between.
+    pub(super) from: NodeId,
+}
+
+/// What one member holds.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// In which life of it.
+    pub(super) boot: Boot,
+    /// It is alive, or only suspected.
+    pub(super) present: bool,
+    cells: Vec<Option<Cell>>,
+    /// Of its newest cell.
+    pub(super) stamp: u64,
+    /// As of when this is known, on our clock.
+    pub(super) as_of: Time,
+    /// Somebody compared with it in this life.
+    pub(super) compared: bool,
+    /// When it was last known to hold more than before.
+    pub(super) replicated_at: Option<Time>,
+    /// When its lag was told as too large, until it recovers by knowledge that is newer.
+    pub(super) lagging: Option<Time>,
+}
+
+impl Row {
+    pub(super) fn cell(&self, at: usize) -> Option<Cell> {
+        self.cells.get(at).copied().flatten()
+    }
+
+    pub(super) fn seq(&self, at: usize) -> u64 {
+        self.cell(at).map_or(0, |cell| cell.seq)
+    }
+
+    /// Whether the member holds all that is held here.
+    pub(super) fn covers(&self, logs: &Logs, member: NodeId) -> bool {
+        logs.by_id().all(|(at, log)| self.seq(at) >= log.durable() || log.id.actor.node == member)
+    }
+
+    /// The cells that changed after this change, with their logs.
+    pub(super) fn since(&self, stamp: u64) -> impl Iterator<Item = (usize, Cell)> + '_ {
+        let cells = self.cells.iter().enumerate();
+        cells.filter_map(move |(at, cell)| Some((at, (*cell)?))).filter(move |(_, cell)| cell.stamp > stamp)
+    }
+}
+
+/// What is held here and not known to be held by a replica.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Lag {
+    /// In changes: entries of origin logs.
+    pub changes: u64,
+    /// In bytes of the log. Exact up to 1,024 entries of a log; of what is beyond, estimated from these.
+    pub bytes: u64,
+    /// In time: for how long the oldest of them has been held here, in milliseconds.
+    pub lag_ms: u64,
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub(super) struct Replicas {
+    rows: BTreeMap<NodeId, Row>,
+    stamp: u64,
+    cells: usize,
+}
+
+impl Replicas {
+    pub(super) fn row(&self, member: NodeId) -> Option<&Row> {
+        self.rows.get(&member)
+    }
+
+    pub(super) fn row_mut(&mut self, member: NodeId) -> Option<&mut Row> {
+        self.rows.get_mut(&member)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (NodeId, &Row)> {
+        self.rows.iter().map(|(id, row)| (*id, row))
+    }
+
+    pub(super) fn ids(&self) -> Vec<NodeId> {
+        self.rows.keys().copied().collect()
+    }
+
+    /// These are the members, with their lives and whether they are there. What is known of an earlier life is void: its
+    /// store may have been wiped or put back.
+    pub(super) fn set_members(&mut self, now: Time, members: impl Iterator<Item = (NodeId, Boot, bool)>) {
+        let mut rows = std::mem::take(&mut self.rows);
+        for (id, boot, present) in members {
+            let row = match rows.remove(&id).filter(|row| row.boot == boot) {
+                Some(row) => Row { present, ..row },
+                None => Row::new(boot, present, now),
+            };
+            self.rows.insert(id, row);
+        }
+        self.cells = self.rows.values().map(|row| row.cells.len()).sum();
+    }
+
+    /// The member holds this log up to `seq`, where the chain is so. Says whether that is news.
+    pub(super) fn raise(
+        &mut self,
+        member: NodeId,
+        at: usize,
+        (seq, chain): (u64, Short),
+        from: NodeId,
+        now: Time,
+    ) -> bool {
+        let Some(row) = self.rows.get_mut(&member) else { return false };
+        if row.cell(at).is_some_and(|cell| cell.seq >= seq) || seq == 0 {
+            return false;
+        }
+        if at >= row.cells.len() {
+            if self.cells + at + 1 - row.cells.len() > CELLS_MAX {
+                return false;
+            }
+            self.cells += at + 1 - row.cells.len();
+            row.cells.resize(at + 1, None);
+        }
+        self.stamp += 1;
+        row.cells[at] = Some(Cell { seq, chain, stamp: self.stamp, from });
+        row.stamp = self.stamp;
+        (row.replicated_at, row.compared) = (Some(now), true);
+        true
+    }
+
+    /// Our branch of this log ended: what others hold of it was of another one.
+    pub(super) fn part(&mut self, at: usize) {
+        for row in self.rows.values_mut() {
+            if let Some(cell) = row.cells.get_mut(at) {
+                *cell = None;
+            }
+        }
+    }
+
+    /// What of all that is held here the member is not known to hold; `None` if it is no member.
+    pub(super) fn lag(&self, logs: &Logs, member: NodeId, now: Time, paused: bool) -> Option<Lag> {
+        let row = self.rows.get(&member)?;
+        // Of one whose knowledge is fresh, what came here since then is not held against it.
+        let fresh = row.present && row.compared && !paused && now.since(row.as_of) <= STALE;
+        let at = if fresh { row.as_of } else { now };
+        let mut lag = Lag::default();
+        for (index, log) in logs.by_id() {
+            // Nobody fetches what expired everywhere; a member is no replica of itself.
+            let theirs = row.seq(index).max(log.base());
+            let ours = log.held_at(at).min(log.offered());
+            if ours <= theirs || log.id.actor.node == member {
+                continue;
+            }
+            lag.changes += ours - theirs;
+            lag.bytes += weight(log, theirs + 1, ours);
+            let age = at.since(log.durable_since(theirs + 1));
+            lag.lag_ms = lag.lag_ms.max(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        }
+        Some(lag)
+    }
+}
+
+impl Row {
+    fn new(boot: Boot, present: bool, now: Time) -> Self {
+        Self {
+            boot,
+            present,
+            cells: Vec::new(),
+            stamp: 0,
+            as_of: now,
+            compared: false,
+            replicated_at: None,
+            lagging: None,
+        }
+    }
+}
+
+/// Bytes of these entries on the disk.
+fn weight(log: &Log, first: u64, last: u64) -> u64 {
+    let weighed = (last - first + 1).min(WEIGHED_MAX);
+    let bytes: u64 =
+        (first..first + weighed).filter_map(|seq| log.position(seq)).map(|position| u64::from(position.len)).sum();
+    bytes.saturating_mul(last - first + 1) / weighed
+}

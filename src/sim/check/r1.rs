@@ -1,0 +1,95 @@
+//! R1: an acknowledgement that speaks of copies was true: every member that it names had the entry on its disk by then. And so
+//! the edit lives as long as one of these disks: after the calm it is in every live peer unless all of them were replaced or put
+//! back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Check, Sight, Verdict};
+use crate::documents::Listed;
+use crate::node::Event;
+use crate::replication;
+use crate::sim::outcome::Figures;
+use crate::sim::world::{doc_of, place_of};
+use crate::types::{LogId, NodeId, Seq};
+
+/// Who holds which entry, and what was acknowledged with copies.
+#[derive(Default)]
+pub(super) struct CopiesAreThere {
+    holders: BTreeMap<(LogId, Seq), BTreeSet<u32>>,
+    /// For each edit the disks that held it when it was acknowledged.
+    copied: BTreeMap<usize, BTreeSet<u32>>,
+    /// Whose disk was replaced or put back: what it held is not held against it.
+    destroyed: BTreeSet<u32>,
+    lagging: u64,
+}
+
+impl Check for CopiesAreThere {
+    fn id(&self) -> &'static str {
+        "R1"
+    }
+
+    fn on_event(&mut self, _: &Sight<'_>, who: u32, event: &Event) -> Verdict {
+        use replication::Event as E;
+        match event {
+            Event::Replication(E::Originated { log, seq, .. } | E::Delivered { log, seq, .. }) => {
+                self.holders.entry((*log, *seq)).or_default().insert(who);
+            }
+            Event::Replication(E::Lagging { .. }) => self.lagging += 1,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_copied(
+        &mut self,
+        sight: &Sight<'_>,
+        who: u32,
+        edit: Option<usize>,
+        place: (LogId, Seq),
+        members: &[NodeId],
+    ) -> Verdict {
+        let held = self.holders.get(&place);
+        let mut disks = BTreeSet::from([who]);
+        for member in members {
+            let Some(at) = sight.place(*member) else {
+                return Err(format!("{member} is said to hold a copy, and is nobody"));
+            };
+            let holds = held.is_some_and(|held| held.contains(&at)) || self.destroyed.contains(&at);
+            if !holds || !disks.insert(at) {
+                let (who, entry) = (sight.name(who), place.0.at(place.1));
+                return Err(format!("{who} counts {} as a copy of {entry}, and it holds none", sight.name(at)));
+            }
+        }
+        if let Some(edit) = edit {
+            self.copied.insert(edit, disks);
+        }
+        Ok(())
+    }
+
+    fn on_wiped(&mut self, who: u32) {
+        self.destroyed.insert(who);
+    }
+
+    fn on_put_back(&mut self, who: u32, _: usize) {
+        self.destroyed.insert(who);
+    }
+
+    fn on_content(&mut self, sight: &Sight<'_>, who: u32, docs: &[Listed]) -> Verdict {
+        let held: BTreeMap<_, _> = docs.iter().map(|listed| (&listed.doc, &listed.value)).collect();
+        for (edit, _) in self.copied.iter().filter(|(_, disks)| !disks.is_subset(&self.destroyed)) {
+            let doc = doc_of(sight.plan.edits[*edit].doc);
+            let found = held.get(&doc).and_then(|value| value.as_ref()?.get(place_of(*edit))?.as_u64());
+            if found != Some(*edit as u64) {
+                return Err(format!(
+                    "edit {edit} was on several disks, one of which is whole, and is not at {}",
+                    sight.name(who)
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn figures(&self, figures: &mut Figures) {
+        figures.lagging = self.lagging;
+    }
+}
