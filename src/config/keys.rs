@@ -205,6 +205,12 @@ pub(super) const KEYS: &[Key] = &[
         "Changes that wait in memory to be merged; more stay in the log. 1048576 to 8589934592.",
     ),
     key(
+        "documents.memory-bytes",
+        Kind::Number,
+        "67108864",
+        "Bytes of closed documents in memory; beyond, those unused for longest stay in the log. 1024 to 1099511627776.",
+    ),
+    key(
         "streams.retention-age-s",
         Kind::Number,
         "604800",

@@ -273,6 +273,18 @@ pub enum Task {
         /// Who asks.
         command: CommandId,
     },
+    /// Build a document that was given up again, from its changes in the log.
+    Restore {
+        /// Which document.
+        doc: DocId,
+        /// All of its changes; some may be there twice.
+        changes: Vec<Arrived>,
+    },
+    /// Give a document up: nothing of it stays with the worker.
+    Evict {
+        /// Which document.
+        doc: DocId,
+    },
     /// Forget a change that was just made here, because the log refused it. The document is rebuilt from the others.
     Forget {
         /// Which document.
@@ -291,6 +303,8 @@ impl Task {
             | Self::Apply { doc, .. }
             | Self::Get { doc, .. }
             | Self::History { doc, .. }
+            | Self::Restore { doc, .. }
+            | Self::Evict { doc }
             | Self::Forget { doc, .. } => doc,
         }
     }
@@ -351,6 +365,8 @@ pub enum Done {
         orphans: Vec<Orphan>,
         /// Changes that were refused, with the reason. They are never applied.
         refused: Vec<(Arrived, String)>,
+        /// Where changes stand that were here already.
+        known: Vec<(LogId, Seq)>,
         /// How the document stands now.
         state: DocState,
     },
@@ -374,6 +390,18 @@ pub enum Done {
         /// Its changes.
         changes: Result<Vec<ChangeInfo>, Error>,
     },
+    /// To [`Task::Restore`].
+    Restored {
+        /// Which document.
+        doc: DocId,
+        /// How the document stands now.
+        state: DocState,
+    },
+    /// To [`Task::Evict`].
+    Evicted {
+        /// Which document.
+        doc: DocId,
+    },
     /// To [`Task::Forget`].
     Forgotten {
         /// Which document.
@@ -393,6 +421,8 @@ impl Done {
             | Self::Applied { doc, .. }
             | Self::Got { doc, .. }
             | Self::Told { doc, .. }
+            | Self::Restored { doc, .. }
+            | Self::Evicted { doc }
             | Self::Forgotten { doc, .. } => doc,
         }
     }
@@ -416,6 +446,8 @@ pub struct DocState {
     pub exists: bool,
     /// How many changes it has.
     pub changes: usize,
+    /// Bytes of memory that it takes while it is closed, about.
+    pub bytes: usize,
 }
 
 /// What documents tell.
@@ -467,6 +499,14 @@ pub enum Event {
     /// An entry had to be dropped from memory before it could be applied, because too many wait. It is in the log: read it
     /// there and deliver it again.
     Reread {
+        /// Whose log holds it.
+        log: LogId,
+        /// Its place there.
+        seq: Seq,
+    },
+    /// An entry that was applied is needed once more, since its document was given up: read it in the log and give it to
+    /// [`on_recalled`](super::Documents::on_recalled).
+    Recall {
         /// Whose log holds it.
         log: LogId,
         /// Its place there.

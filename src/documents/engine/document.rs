@@ -14,10 +14,13 @@ use super::branches::{Fork, Parting};
 use super::open::{Accepted, Open};
 use super::table::{Table, Verdict};
 use super::{path, read, write};
-use crate::types::{Actor, CommandId, DocId, LogId, WallTime};
+use crate::types::{Actor, CommandId, DocId, LogId, Seq, WallTime};
 
 /// Bytes of edits that are gathered into one change at most.
 const GATHER_MAX: usize = PLAIN_MAX / 2;
+
+/// What a change takes in memory besides its bytes.
+const OVERHEAD: usize = size_of::<Accepted>() + 16;
 
 /// A document. Its changes are the truth, what is open can be made from them again.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(super) struct Outcome {
     pub(super) applied: Vec<Arrived>,
     pub(super) orphans: Vec<Orphan>,
     pub(super) refused: Vec<(Arrived, String)>,
+    /// Where changes stand that were here already.
+    pub(super) known: Vec<(LogId, Seq)>,
 }
 
 impl Document {
@@ -85,7 +90,7 @@ impl Document {
         let mut outcome = Outcome::default();
         loop {
             let (open, mut fresh) = (self.opened()?, Vec::new());
-            let parted = admit(&mut open.table, &mut queues, &mut fresh, &mut outcome.refused);
+            let parted = admit(&mut open.table, &mut queues, &mut fresh, &mut outcome);
             self.merge(fresh, &mut outcome);
             let Some((queue, parting)) = parted else { break };
             if let Err(error) = self.part(parting)
@@ -297,6 +302,7 @@ impl Document {
                 heads: open.table.heads().iter().copied().collect(),
                 exists: open.table.exists(),
                 changes: open.table.changes(),
+                bytes: self.accepted.iter().map(|accepted| accepted.bytes.len() + OVERHEAD).sum(),
             };
             self.ops = open.table.ops();
         }
@@ -308,7 +314,7 @@ fn admit(
     table: &mut Table,
     queues: &mut [VecDeque<Arrived>],
     fresh: &mut Vec<(Arrived, Hash)>,
-    refused: &mut Vec<(Arrived, String)>,
+    outcome: &mut Outcome,
 ) -> Option<(usize, Parting)> {
     let mut moved = true;
     while std::mem::take(&mut moved) {
@@ -327,8 +333,12 @@ fn admit(
                         table.insert(admitted);
                         fresh.push((arrived, hash));
                     }
-                    Ok((Verdict::Refuse(refusal), _)) | Err(refusal) => refused.push((arrived, refusal.to_string())),
-                    Ok((Verdict::Known | Verdict::Missing | Verdict::Parts(_), _)) => {}
+                    Ok((Verdict::Refuse(refusal), _)) | Err(refusal) => {
+                        outcome.refused.push((arrived, refusal.to_string()));
+                    }
+                    Ok((Verdict::Known | Verdict::Missing | Verdict::Parts(_), _)) => {
+                        outcome.known.push((arrived.log, arrived.seq));
+                    }
                 }
                 moved = true;
             }

@@ -60,6 +60,12 @@ impl Engine {
     /// Does one task.
     pub fn run(&mut self, task: Task) -> Done {
         let doc = task.doc().clone();
+        if let Task::Evict { doc } = task {
+            if let Some(mut held) = self.docs.remove(&doc) {
+                self.unlist(&mut held);
+            }
+            return Done::Evicted { doc };
+        }
         let mut held =
             self.docs.remove(&doc).unwrap_or_else(|| Held { document: Document::new(doc.clone()), used: None });
         let done = run(&mut held.document, task);
@@ -84,7 +90,8 @@ impl Engine {
         let opening = if held.is_some_and(|held| held.used.is_none()) { 5 * ops } else { 0 };
         let micros = match task {
             Task::Edit { batch, .. } => 25 + 10 * batch.len() as u64 + ops / 500,
-            Task::Apply { changes, .. } => 20 + 15 * changes.len() as u64 + ops / 18,
+            Task::Apply { changes, .. } | Task::Restore { changes, .. } => 20 + 15 * changes.len() as u64 + ops / 18,
+            Task::Evict { .. } => 1,
             Task::Get { .. } => 2 + ops / 4,
             Task::History { .. } => {
                 return Duration::from_micros(2 + held.map_or(0, |held| held.document.state().changes as u64));
@@ -141,9 +148,15 @@ fn run(document: &mut Document, task: Task) -> Done {
         Task::Apply { doc, changes } => {
             let kept = changes.clone();
             let outcome = document.apply(changes).unwrap_or_else(|error| broken(&error, kept));
-            let Outcome { applied, orphans, refused } = outcome;
-            Done::Applied { doc, applied, orphans, refused, state: document.state().clone() }
+            let Outcome { applied, orphans, refused, known } = outcome;
+            Done::Applied { doc, applied, orphans, refused, known, state: document.state().clone() }
         }
+        // What cannot be built shows by its state, and stays away.
+        Task::Restore { doc, changes } => {
+            drop(document.apply(changes));
+            Done::Restored { doc, state: document.state().clone() }
+        }
+        Task::Evict { doc } => Done::Evicted { doc },
         Task::Get { doc, command, path } => {
             let value = document.get(&path);
             Done::Got { doc, command, value, state: document.state().clone() }

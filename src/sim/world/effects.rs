@@ -11,6 +11,7 @@ use crate::node::{
     Boot, BootReport, Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome, Progress, Setup,
 };
 use crate::types::{Address, ClusterId, CommandId, DiskFault, NodeId};
+use crate::documents::Engine;
 use crate::{documents, membership};
 
 /// Reading and changing files, without a sync.
@@ -46,8 +47,9 @@ impl World<'_> {
             identity: Identity { node: host.id, cluster: ClusterId::from_bytes([7; 32]) },
             seed: self.luck.seed(&format!("node {place} epoch {}", host.epoch)),
             meta,
-            config: self.scenario.config.clone(),
+            config: self.scenario.config_at(place).clone(),
         };
+        host.engine = Engine::new(setup.config.documents.limits);
         host.life = Life::Booting(Box::new(Boot::start(setup)));
         host.busy_until = now + START_NS;
         self.figures.starts += 1;
