@@ -94,7 +94,8 @@ impl Documents {
         let stays = |arrived: &Arrived| !gave_way.iter().any(|(log, from)| arrived.log == *log && arrived.seq >= *from);
         let orphans = orphans.into_iter().filter(|orphan| stays(&orphan.arrived)).collect();
         let applied_at = applied.iter().map(|arrived| (arrived.log, arrived.seq, false));
-        let stands = |(log, seq, _): &(LogId, Seq, bool)| !gave_way.iter().any(|(gone, from)| log == gone && seq >= from);
+        let stands =
+            |(log, seq, _): &(LogId, Seq, bool)| !gave_way.iter().any(|(gone, from)| log == gone && seq >= from);
         let known_at = known.iter().map(|(log, seq)| (*log, *seq, true));
         let places: Vec<_> = applied_at.chain(known_at).filter(stands).collect();
         let mut fallen = Vec::new();
@@ -168,7 +169,7 @@ impl Documents {
     }
 
     /// Keeps orphans, but for those that follow a refused change.
-    fn wait(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId, orphans: Vec<Orphan>, fallen: &mut Vec<Hash>) {
+    pub(super) fn wait(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId, orphans: Vec<Orphan>, fallen: &mut Vec<Hash>) {
         for Orphan { arrived, missing } in orphans {
             let hash = hash(&arrived.change);
             let refusals = self.refusals.get(doc);

@@ -267,7 +267,7 @@ impl Documents {
                 self.set_state(&doc, state);
                 self.pump(cx, &doc);
             }
-            Done::Restored { doc, state } => self.on_restored(cx, &doc, state),
+            Done::Restored { doc, orphans, state } => self.on_restored(cx, &doc, orphans, state),
             Done::Evicted { .. } => {}
         }
         self.evict(cx);
@@ -398,7 +398,8 @@ impl Documents {
 
     /// Arms the timer while anything waits for others.
     pub(super) fn tick(&mut self, cx: &mut Cx<'_, Self>) {
-        if !(self.pool.is_empty() && self.stuck.is_empty()) && !std::mem::replace(&mut self.ticking, true) {
+        let waits = !self.pool.is_empty() || !self.stuck.is_empty();
+        if waits && !std::mem::replace(&mut self.ticking, true) {
             cx.arm(Timer::Orphans, ORPHAN_TICK);
         }
     }

@@ -54,6 +54,15 @@ impl Places {
         list.is_some_and(|list| seq.value() <= list.last && list.iter().any(|known| known == seq.value()))
     }
 
+    /// Forgets one place.
+    pub(super) fn remove(&mut self, log: u32, seq: Seq) {
+        if let Some(list) = self.lists.iter_mut().find(|list| list.log == log) {
+            let kept: Vec<u64> = list.iter().filter(|known| *known != seq.value()).collect();
+            self.count -= list.iter().count() - kept.len();
+            list.set(&kept);
+        }
+    }
+
     /// Forgets the places of a log from this one on; whether there were any.
     pub(super) fn cut(&mut self, log: u32, from: Seq) -> bool {
         let Some(at) = self.lists.iter().position(|list| list.log == log) else { return false };
@@ -80,11 +89,15 @@ impl Places {
 impl List {
     fn push(&mut self, seq: u64) {
         let mut rest = seq - self.last;
-        while rest >= 0x80 {
-            self.distances.push((rest & 0x7f) as u8 | 0x80);
+        loop {
+            let [low, ..] = rest.to_le_bytes();
             rest >>= 7;
+            if rest == 0 {
+                self.distances.push(low & 0x7f);
+                break;
+            }
+            self.distances.push(low | 0x80);
         }
-        self.distances.push(rest as u8);
         self.last = seq;
     }
 

@@ -163,7 +163,7 @@ impl Documents {
                         scan.bytes += size::of_value(&value);
                         scan.read.insert(doc.clone(), Listed { doc, heads: hexes(state), value: Some(value) });
                     }
-                    Err(error @ Error::Disk(_)) => return self.reply(cx, command, Err(error)),
+                    Err(error @ Error::Unreadable { .. }) => return self.reply(cx, command, Err(error)),
                     // A document that was removed meanwhile is left out.
                     Err(_) => {}
                 }

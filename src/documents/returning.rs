@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::delivery::decode;
 use super::index::Busy;
 use super::reads::Read;
-use super::{Arrived, DocState, Documents, Error, Event, Task};
+use super::{Arrived, DocState, Documents, Error, Event, Orphan, Task};
 use crate::machine::Cx;
 use crate::types::{DiskFault, DiskFaultKind, DocId, LogId, Seq};
 
@@ -108,12 +108,12 @@ impl Documents {
                 back.got.push(Arrived { log, seq, change: body.change.into() });
                 self.recall(cx, &doc);
             }
-            Err(fault) => self.stays_away(cx, &doc, &Error::Disk(fault)),
+            Err(fault) => self.stays_away(cx, &doc, &fault.to_string()),
         }
     }
 
     /// A worker has built the document again.
-    pub(super) fn on_restored(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId, state: DocState) {
+    pub(super) fn on_restored(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId, orphans: Vec<Orphan>, state: DocState) {
         let Some(indexed) = self.docs.get_mut(doc) else { return };
         // What got another name meanwhile may be among what was delivered since.
         let more = self.work.get(doc).is_some_and(|work| !work.inbox.is_empty());
@@ -122,17 +122,26 @@ impl Documents {
         if state.heads != indexed.state.heads && failed {
             let why = "what was read back from the log is not what was there before".to_owned();
             cx.task(Task::Evict { doc: doc.clone() });
-            return self.stays_away(cx, doc, &Error::Engine { doc: doc.clone(), why });
+            return self.stays_away(cx, doc, &why);
         }
         self.memory.restored += 1;
         self.returning -= 1;
+        // They follow what got another name, and are applied behind it.
+        for Orphan { arrived, .. } in &orphans {
+            if let Some(number) = self.numbers.get(&arrived.log) {
+                indexed.places.remove(*number, arrived.seq);
+            }
+        }
+        self.wait(cx, doc, orphans, &mut Vec::new());
         self.set_state(doc, state);
+        self.shrink(cx);
         self.pump(cx, doc);
         self.next_back(cx);
     }
 
     /// Those who wait for the document are told that it cannot be read back. What was delivered waits for the next try.
-    fn stays_away(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId, error: &Error) {
+    fn stays_away(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId, why: &str) {
+        let error = Error::Unreadable { doc: doc.clone(), why: why.to_owned() };
         let Some(work) = self.work.get_mut(doc) else { return };
         for place in work.back.take().into_iter().flat_map(|back| back.asked) {
             self.recalls.remove(&place);

@@ -221,6 +221,14 @@ pub enum Error {
     /// The log did not take it, so it is not durable and not acknowledged. It may or may not be there after a restart.
     #[error("not durable: {0}")]
     Disk(#[from] DiskFault),
+    /// The document is not in memory and cannot be read back from the log. It is tried again when it is asked for.
+    #[error("document {doc} cannot be read back from the log: {why}")]
+    Unreadable {
+        /// Which document.
+        doc: DocId,
+        /// What stands against it.
+        why: String,
+    },
     /// The merge engine failed on this document; it was rebuilt from its changes.
     #[error("document {doc}: the merge engine failed: {why}")]
     Engine {
@@ -394,6 +402,8 @@ pub enum Done {
     Restored {
         /// Which document.
         doc: DocId,
+        /// Changes that follow others which were not given; the worker does not keep them.
+        orphans: Vec<Orphan>,
         /// How the document stands now.
         state: DocState,
     },

@@ -201,7 +201,7 @@ impl Undone {
             }
             What::Get(command) => Done::Got { command, value: Err(failed()), state, doc },
             What::History(command) => Done::Told { command, changes: Err(failed()), doc },
-            What::Restore => Done::Restored { doc, state },
+            What::Restore => Done::Restored { doc, orphans: Vec::new(), state },
             What::Evict => Done::Evicted { doc },
             What::Forget => Done::Forgotten { doc, state },
         }

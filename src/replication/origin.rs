@@ -99,7 +99,11 @@ impl Replication {
             Wait::Branch => return self.on_moved(cx),
             Wait::Trim => return self.on_trim(cx),
             Wait::Skip { line, peer } => return self.on_skip(cx, &line, peer),
-            Wait::Read { .. } | Wait::Reread { .. } | Wait::Recall { .. } | Wait::Compare { .. } | Wait::Move { .. } => {
+            Wait::Read { .. }
+            | Wait::Reread { .. }
+            | Wait::Recall { .. }
+            | Wait::Compare { .. }
+            | Wait::Move { .. } => {
                 unreachable!("a read is not answered as a write")
             }
         };

@@ -145,6 +145,7 @@ fn show(status: &Value, output: Output) -> Result {
         ("overlay", format!("{}, {neighbors} neighbour{plural}", text("/overlay"))),
         ("agreed", format!("{} {}", terms(status), output.paint(Tone::Dim, text("/host/fingerprint")))),
         ("documents", format!("{}, content {}", text("/documents"), output.paint(Tone::Name, text("/content")))),
+        ("in memory", in_memory(status)),
         ("log", format!("{} entries, vector {}", text("/entries"), output.paint(Tone::Name, text("/vector")))),
         ("traffic", format!("{} sent, {} received", total("/bytes_sent"), total("/bytes_received"))),
     ];
@@ -160,6 +161,13 @@ fn show(status: &Value, output: Output) -> Result {
         output.line(format_args!("{} {value}", output.paint(Tone::Dim, format_args!("{label:<10}"))))?;
     }
     Ok(())
+}
+
+/// How much of the documents is in memory, and how often the rest was fetched.
+fn in_memory(status: &Value) -> String {
+    let number = |key: &str| status["memory"][key].as_u64().unwrap_or_default();
+    let (held, size) = (number("documents"), bytes(number("bytes")));
+    format!("{held} documents, {size}; {} given up, {} read back", number("evicted"), number("restored"))
 }
 
 /// What all peers must have alike, as this one has it.

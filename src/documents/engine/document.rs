@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::super::change::{CREATE, Change, DELETE, Hash, OPS_MAX, PLAIN_MAX, Refusal};
-use super::super::{Arrived, ChangeInfo, DocState, Edit, Error, Orphan, Wanted, size};
+use super::super::{Arrived, ChangeInfo, DocState, Edit, Error, Orphan, Wanted, geojson, size};
 use super::branches::{Fork, Parting};
 use super::open::{Accepted, Open};
 use super::table::{Table, Verdict};
@@ -398,7 +398,8 @@ fn commands(doc: &DocId, merged: &mut Automerge, exists: bool, at: WallTime, bat
                 command(doc, &mut tx, wanted, true).expect("it went well a moment ago");
             }
         }
-        if done.is_ok() && !accepted.is_empty() {
+        let too_large = matches!(done, Ok(()) | Err(Error::TooLarge { .. }));
+        if too_large && !accepted.is_empty() {
             break;
         }
         let large = Error::TooLarge { doc: doc.clone(), what: "operations", found: ops, max: OPS_MAX };
@@ -420,14 +421,29 @@ fn command(doc: &DocId, tx: &mut impl Transactable, wanted: &Wanted, exists: boo
         return Err(Error::NotFound { doc: doc.clone() });
     }
     wanted.edits.iter().try_for_each(|edit| {
-        write::edit(tx, edit).map_err(|fault| {
+        write::edit(tx, edit).and_then(|()| geometry(tx, edit)).map_err(|fault| {
             let (doc, path) = (doc.clone(), edit.path().to_owned());
             match fault {
                 write::Fault::NoSuchPath => Error::NoSuchPath { doc, path },
                 write::Fault::Invalid(why) => Error::Invalid { doc, path, why },
+                write::Fault::TooLarge(found) => Error::TooLarge { doc, what: "operations", found, max: OPS_MAX },
             }
         })
     })
+}
+
+/// The geometry of a feature is one that an import would take, whoever wrote it here.
+fn geometry(tx: &impl Transactable, edit: &Edit) -> Result<(), write::Fault> {
+    let steps = path::steps(edit.path()).map_err(write::Fault::Invalid)?;
+    let kind = |tx| read::at(tx, &["type".into()]);
+    if steps.first().is_some_and(|step| step != "geometry") || kind(tx).is_none_or(|kind| kind != "Feature") {
+        return Ok(());
+    }
+    match read::at(tx, &["geometry".into()]) {
+        Some(value) => geojson::check_geometry(&value).map_err(write::Fault::Invalid),
+        None if steps.is_empty() => Ok(()),
+        None => Err(write::Fault::Invalid("a feature has a geometry; it may be null".to_owned())),
+    }
 }
 
 fn fail(batch: &[Wanted], error: &Error) -> Results {

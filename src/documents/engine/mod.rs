@@ -153,8 +153,8 @@ fn run(document: &mut Document, task: Task) -> Done {
         }
         // What cannot be built shows by its state, and stays away.
         Task::Restore { doc, changes } => {
-            drop(document.apply(changes));
-            Done::Restored { doc, state: document.state().clone() }
+            let orphans = document.apply(changes).map(|outcome| outcome.orphans).unwrap_or_default();
+            Done::Restored { doc, orphans, state: document.state().clone() }
         }
         Task::Evict { doc } => Done::Evicted { doc },
         Task::Get { doc, command, path } => {

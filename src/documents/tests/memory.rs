@@ -120,7 +120,8 @@ fn what_cannot_be_read_back_is_an_error_and_is_tried_again() {
     ];
     host.recall(&[first]);
     for command in commands {
-        assert_eq!(host.reply(command), &Err(Error::Disk(fault())));
+        let unreadable = Error::Unreadable { doc: id("d"), why: fault().to_string() };
+        assert_eq!(host.reply(command), &Err(unreadable));
     }
     assert!(!host.documents.view().busy());
     host.arrive(other.log[1].clone());
@@ -157,9 +158,33 @@ fn entries_that_got_other_names_are_found_under_them() {
         host.settle();
         assert_eq!(host.read("d").unwrap(), json!({"x": 3}));
         assert_eq!(host.read("d").unwrap(), json!({"x": 3}));
-        assert_eq!(host.held(), 0);
         assert_eq!(host.documents.view().content(), other.documents.view().content());
+        assert_eq!(host.held(), 1, "whether all of it has another place is known at the next start");
     }
+}
+
+#[test]
+fn what_follows_an_entry_that_got_another_name_waits_for_it() {
+    let (mut other, mut third) = (Host::new(2), Host::new(3));
+    for n in 0..2 {
+        other.put("d", json!({"x": n}));
+        other.settle();
+    }
+    other.log.clone().into_iter().for_each(|entry| third.deliver(entry));
+    third.settle();
+    third.set("d", "y", json!(1));
+    third.settle();
+    let mut host = Host::with(1, none());
+    other.log.iter().chain(&third.log).for_each(|entry| host.arrive(entry.clone()));
+    host.recall(&[]);
+    let ops = step_at(host.now, |cx| host.documents.give_way(cx, log(actor(2)), Seq::new(2)));
+    host.take(ops);
+    let moved = LogId { actor: Actor { mint: Mint::new(9), ..actor(2) }, ..log(actor(2)) };
+    assert_eq!(host.read("d").unwrap(), json!({"x": 0}));
+    host.arrive((moved, Seq::new(1), other.log[1].2.clone()));
+    host.recall(&[]);
+    assert_eq!(host.read("d").unwrap(), json!({"x": 1, "y": 1}));
+    assert_eq!(host.documents.view().content(), third.documents.view().content());
 }
 
 #[test]

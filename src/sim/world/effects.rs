@@ -7,11 +7,11 @@ use super::super::cost;
 use super::super::host::{Asked, Life};
 use super::super::outcome::Line;
 use super::{Due, World};
+use crate::documents::Engine;
 use crate::node::{
     Boot, BootReport, Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome, Progress, Setup,
 };
 use crate::types::{Address, ClusterId, CommandId, DiskFault, NodeId};
-use crate::documents::Engine;
 use crate::{documents, membership};
 
 /// Reading and changing files, without a sync.
