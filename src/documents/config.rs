@@ -66,11 +66,13 @@ pub struct Limits {
     pub open_docs: usize,
     /// Operations in opened documents at most; one document may be larger.
     pub open_ops: usize,
+    /// With so many changes a document's past is folded into its state; 0: never.
+    pub history: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         // About 31 kB a document of 100 operations and 200 bytes an operation of larger ones: some 100 MB.
-        Self { open_docs: 2_000, open_ops: 400_000 }
+        Self { open_docs: 2_000, open_ops: 400_000, history: 256 }
     }
 }

@@ -86,7 +86,7 @@ impl Documents {
         doc: DocId,
         (applied, known): (&[Arrived], &[(LogId, Seq)]),
         orphans: Vec<Orphan>,
-        refused: Vec<(Arrived, String)>,
+        (refused, older): (Vec<(Arrived, String)>, Vec<Arrived>),
         state: DocState,
     ) {
         self.applying -= 1;
@@ -98,6 +98,7 @@ impl Documents {
             |(log, seq, _): &(LogId, Seq, bool)| !gave_way.iter().any(|(gone, from)| log == gone && seq >= from);
         let known_at = known.iter().map(|(log, seq)| (*log, *seq, true));
         let places: Vec<_> = applied_at.chain(known_at).filter(stands).collect();
+        let older: Vec<Arrived> = older.into_iter().filter(stays).collect();
         let mut fallen = Vec::new();
         for (arrived, why) in refused {
             self.refuse(Some(doc.clone()), arrived.log, arrived.seq, why);
@@ -128,6 +129,10 @@ impl Documents {
             cx.emit(event);
         }
         self.shrink(cx);
+        if !older.is_empty() {
+            self.take_back_in(&doc, older);
+            self.send_away(cx, &doc);
+        }
         self.pump(cx, &doc);
         self.next_ready(cx);
         self.ask_again(cx);

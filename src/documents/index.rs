@@ -255,8 +255,8 @@ impl Documents {
         match done {
             Done::Edited { doc, change, results, state } => self.on_edited(cx, doc, change, results, state),
             Done::Parted { doc, actor } => self.on_parted(cx, &doc, actor),
-            Done::Applied { doc, applied, orphans, refused, known, state } => {
-                self.on_applied(cx, doc, (&applied, &known), orphans, refused, state);
+            Done::Applied { doc, applied, orphans, refused, known, older, state } => {
+                self.on_applied(cx, doc, (&applied, &known), orphans, (refused, older), state);
             }
             Done::Got { doc, command, value, state } => self.on_got(cx, doc, command, value, &state),
             Done::Told { doc, command, changes } => {
@@ -303,6 +303,14 @@ impl Documents {
         loop {
             let Some(work) = self.work.get_mut(doc) else { return };
             let free = matches!(work.busy, Busy::Idle | Busy::Applying);
+            let folded = self.docs.get(doc).is_some_and(|indexed| !indexed.state.whole);
+            if free && folded && work.reads.iter().any(|read| matches!(read, Read::History { .. })) {
+                if matches!(work.busy, Busy::Idle) {
+                    self.send_away(cx, doc);
+                    self.bring_back(cx, doc);
+                }
+                return;
+            }
             if free && !work.restoring {
                 for read in std::mem::take(&mut work.reads) {
                     cx.task(read.task(doc));

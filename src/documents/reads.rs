@@ -78,7 +78,8 @@ impl Documents {
 
     /// Has a worker read, at once unless an edit is not durable yet.
     fn read(&mut self, cx: &mut Cx<'_, Self>, doc: DocId, read: Read) {
-        if self.work.contains_key(&doc) || self.is_away(&doc) {
+        let history = matches!(read, Read::History { .. });
+        if history || self.work.contains_key(&doc) || self.is_away(&doc) {
             self.work.entry(doc.clone()).or_default().reads.push_back(read);
             self.pump(cx, &doc);
         } else {

@@ -50,6 +50,14 @@ impl Documents {
         number.is_some_and(|number| self.docs.get(doc).is_some_and(|indexed| indexed.places.contains(*number, seq)))
     }
 
+    /// All changes of a document are needed, and some are folded in memory: it is built anew.
+    pub(super) fn send_away(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId) {
+        if let Some(indexed) = self.docs.get_mut(doc) {
+            self.memory.drop(indexed);
+            cx.task(Task::Evict { doc: doc.clone() });
+        }
+    }
+
     /// Begins to read a document back, if it is wanted and there is room; else it has its turn later.
     pub(super) fn bring_back(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId) {
         let Some(work) = self.work.get_mut(doc) else { return };

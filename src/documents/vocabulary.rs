@@ -375,6 +375,9 @@ pub enum Done {
         refused: Vec<(Arrived, String)>,
         /// Where changes stand that were here already.
         known: Vec<(LogId, Seq)>,
+        /// Changes that cannot be judged by what is in memory of the document: build it from all of its changes, then ask
+        /// again.
+        older: Vec<Arrived>,
         /// How the document stands now.
         state: DocState,
     },
@@ -458,6 +461,8 @@ pub struct DocState {
     pub changes: usize,
     /// Bytes of memory that it takes while it is closed, about.
     pub bytes: usize,
+    /// Whether all of its changes are in memory, none of them folded into its state.
+    pub whole: bool,
 }
 
 /// What documents tell.

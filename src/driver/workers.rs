@@ -197,7 +197,15 @@ impl Undone {
             }
             What::Apply(changes) => {
                 let refused = changes.into_iter().map(|change| (change, why.clone())).collect();
-                Done::Applied { doc, applied: Vec::new(), orphans: Vec::new(), refused, known: Vec::new(), state }
+                Done::Applied {
+                    doc,
+                    applied: Vec::new(),
+                    orphans: Vec::new(),
+                    refused,
+                    known: Vec::new(),
+                    older: Vec::new(),
+                    state,
+                }
             }
             What::Get(command) => Done::Got { command, value: Err(failed()), state, doc },
             What::History(command) => Done::Told { command, changes: Err(failed()), doc },
@@ -226,7 +234,7 @@ fn shard(doc: &DocId, count: usize) -> usize {
 
 /// Each engine's part of the room's limits.
 fn share(limits: Limits, count: usize) -> Limits {
-    Limits { open_docs: (limits.open_docs / count).max(1), open_ops: (limits.open_ops / count).max(1) }
+    Limits { open_docs: (limits.open_docs / count).max(1), open_ops: (limits.open_ops / count).max(1), ..limits }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a worker does with documents, alone and against another.
 
 mod branches;
+mod fold;
 mod hostile;
 
 use bytes::Bytes;
@@ -292,7 +293,7 @@ fn a_forgotten_change_leaves_no_trace() {
 
 #[test]
 fn closed_documents_open_again_with_what_they_had() {
-    let mut engine = Engine::new(Limits { open_docs: 2, open_ops: 1_000 });
+    let mut engine = Engine::new(Limits { open_docs: 2, open_ops: 1_000, history: 0 });
     let actor = Actor { node: NodeId::from_u128(1), mint: Mint::new(1) };
     let ids: Vec<_> = (0..5).map(|n| DocId::parse(&format!("d/{n}")).unwrap()).collect();
     for round in 0..3 {
