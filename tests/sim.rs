@@ -37,8 +37,8 @@ scenarios! {
     join_through_one "join-through-one" 1;
     kitchen_sink "kitchen-sink" 3;
     leave_rejoin "leave-rejoin" 2;
-    little_memory "little-memory" 2;
-    little_memory_rolled_back "little-memory-rolled-back" 2;
+    little_memory "little-memory" 1;
+    little_memory_rolled_back "little-memory-rolled-back" 1;
     lossy_links "lossy-links" 2;
     mesh_heal "mesh-heal" 2;
     one_way_cut "one-way-cut" 2;
