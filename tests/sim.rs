@@ -40,6 +40,8 @@ scenarios! {
     kitchen_sink "kitchen-sink" 3;
     lag_thresholds "lag-thresholds" 1;
     leave_rejoin "leave-rejoin" 2;
+    little_memory "little-memory" 1;
+    little_memory_rolled_back "little-memory-rolled-back" 1;
     lossy_links "lossy-links" 2;
     membership_cut "membership-cut" 1;
     membership_deaths "membership-deaths" 1;

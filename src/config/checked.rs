@@ -326,7 +326,9 @@ impl Values {
             limits: documents::Limits {
                 open_docs: self.count("documents.open-docs", 1, 10_000_000)?,
                 open_ops: self.count("documents.open-ops", 1_000, 1_000_000_000)?,
+                history: self.count("documents.history-changes", 0, 1_000_000)?,
             },
+            memory_bytes: self.count("documents.memory-bytes", 1 << 10, 1 << 40)?,
             ..base
         })
     }

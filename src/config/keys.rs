@@ -273,6 +273,18 @@ pub(super) const KEYS: &[Key] = &[
         "Changes that wait in memory to be merged; more stay in the log. 1048576 to 8589934592.",
     ),
     key(
+        "documents.memory-bytes",
+        Kind::Number,
+        "67108864",
+        "Bytes of closed documents in memory; beyond, those unused for longest stay in the log. 1024 to 1099511627776.",
+    ),
+    key(
+        "documents.history-changes",
+        Kind::Number,
+        "256",
+        "With so many changes a document's past is folded into its state, in memory. 0: never. 0 to 1000000.",
+    ),
+    key(
         "streams.retention-age-s",
         Kind::Number,
         "604800",

@@ -28,6 +28,11 @@ pub struct Config {
     pub orphan_bytes: usize,
     /// How long a change waits in memory for others before it is left to the log.
     pub orphan_ttl: Duration,
+    /// Bytes of closed documents in memory at most, about. Beyond it those that were not used for longest are given up, and
+    /// read back from the log when they are needed. Documents that are being worked on do not count as unused.
+    pub memory_bytes: usize,
+    /// Documents that are read back at the same time at most.
+    pub returns_max: usize,
     /// Of the merge engine.
     pub limits: Limits,
 }
@@ -46,24 +51,28 @@ impl Default for Config {
             orphans_max: 10_000,
             orphan_bytes: 32 << 20,
             orphan_ttl: Duration::from_secs(600),
+            memory_bytes: 64 << 20,
+            returns_max: 16,
             limits: Limits::default(),
         }
     }
 }
 
-/// How much of the documents a merge engine keeps opened. A closed document costs its changes' bytes and is opened again by
-/// applying them.
+/// How much of the documents a merge engine keeps opened. A closed document costs its changes' bytes, which
+/// [`Config::memory_bytes`] bounds, and is opened again by applying them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Opened documents at most.
     pub open_docs: usize,
     /// Operations in opened documents at most; one document may be larger.
     pub open_ops: usize,
+    /// With so many changes a document's past is folded into its state; 0: never.
+    pub history: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         // About 31 kB a document of 100 operations and 200 bytes an operation of larger ones: some 100 MB.
-        Self { open_docs: 2_000, open_ops: 400_000 }
+        Self { open_docs: 2_000, open_ops: 400_000, history: 256 }
     }
 }

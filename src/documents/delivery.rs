@@ -20,6 +20,9 @@ impl Documents {
     /// Checks an entry from outside and puts it into its document's inbox. Gives the document, if it is one.
     pub(super) fn take_in(&mut self, log: LogId, seq: Seq, body: &Bytes) -> Option<DocId> {
         let (doc, change) = self.open(log, seq, body)?;
+        if self.is_placed(&doc, log, seq) {
+            return None; // It was applied, and came once more.
+        }
         let work = self.work.entry(doc.clone()).or_default();
         work.own += usize::from(log.actor == self.actor);
         self.inbox_bytes += change.len();
@@ -30,6 +33,9 @@ impl Documents {
     /// Leaves an entry in the log for which there is no room.
     pub(super) fn put_off(&mut self, cx: &mut Cx<'_, Self>, log: LogId, seq: Seq, body: &Bytes) -> Option<DocId> {
         let (doc, _) = self.open(log, seq, body)?;
+        if self.is_placed(&doc, log, seq) {
+            return None;
+        }
         self.pool.give_up(cx.now().mono, &doc, log, seq);
         self.tick(cx);
         Some(doc)
@@ -78,15 +84,21 @@ impl Documents {
         &mut self,
         cx: &mut Cx<'_, Self>,
         doc: DocId,
-        applied: &[Arrived],
+        (applied, known): (&[Arrived], &[(LogId, Seq)]),
         orphans: Vec<Orphan>,
-        refused: Vec<(Arrived, String)>,
+        (refused, older): (Vec<(Arrived, String)>, Vec<Arrived>),
         state: DocState,
     ) {
         self.applying -= 1;
         let gave_way = self.work.get_mut(&doc).map(|work| std::mem::take(&mut work.gave_way)).unwrap_or_default();
         let stays = |arrived: &Arrived| !gave_way.iter().any(|(log, from)| arrived.log == *log && arrived.seq >= *from);
         let orphans = orphans.into_iter().filter(|orphan| stays(&orphan.arrived)).collect();
+        let applied_at = applied.iter().map(|arrived| (arrived.log, arrived.seq, false));
+        let stands =
+            |(log, seq, _): &(LogId, Seq, bool)| !gave_way.iter().any(|(gone, from)| log == gone && seq >= from);
+        let known_at = known.iter().map(|(log, seq)| (*log, *seq, true));
+        let places: Vec<_> = applied_at.chain(known_at).filter(stands).collect();
+        let older: Vec<Arrived> = older.into_iter().filter(stays).collect();
         let mut fallen = Vec::new();
         for (arrived, why) in refused {
             self.refuse(Some(doc.clone()), arrived.log, arrived.seq, why);
@@ -110,10 +122,17 @@ impl Documents {
             origins.dedup();
             self.changed(cx, &doc, state, origins);
         }
+        for (log, seq, spare) in places {
+            self.place(&doc, log, seq, spare);
+        }
         for event in std::mem::take(&mut self.untold) {
             cx.emit(event);
         }
         self.shrink(cx);
+        if !older.is_empty() {
+            self.take_back_in(&doc, older);
+            self.send_away(cx, &doc);
+        }
         self.pump(cx, &doc);
         self.next_ready(cx);
         self.ask_again(cx);
@@ -155,7 +174,7 @@ impl Documents {
     }
 
     /// Keeps orphans, but for those that follow a refused change.
-    fn wait(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId, orphans: Vec<Orphan>, fallen: &mut Vec<Hash>) {
+    pub(super) fn wait(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId, orphans: Vec<Orphan>, fallen: &mut Vec<Hash>) {
         for Orphan { arrived, missing } in orphans {
             let hash = hash(&arrived.change);
             let refusals = self.refusals.get(doc);
@@ -203,7 +222,7 @@ impl Documents {
     }
 }
 
-fn decode(body: &Bytes) -> Option<Body> {
+pub(super) fn decode(body: &Bytes) -> Option<Body> {
     let config = bincode::config::standard().with_limit::<BODY_MAX>();
     let (decoded, read) = bincode::decode_from_slice::<Body, _>(body, config).ok()?;
     (read == body.len()).then_some(decoded)

@@ -10,8 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::change::Hash;
+use super::memory::{Indexed, Memory};
 use super::orphans::Pool;
 use super::reads::{Ask, Read, Scan};
+use super::returning::Return;
 use super::{Arrived, Command, Config, DocState, Done, Error, Event, Outcome, Stamp, Task, Timer, Token, View, Wanted};
 use crate::machine::{Cx, Machine, Never};
 use crate::types::{Actor, CommandId, Digest, DiskFault, DocId, Lane, LogId, Seq, digest64};
@@ -24,7 +26,17 @@ const ORPHAN_TICK: Duration = Duration::from_secs(10);
 pub struct Documents {
     pub(super) actor: Actor,
     pub(super) config: Config,
-    pub(super) docs: BTreeMap<DocId, DocState>,
+    pub(super) docs: BTreeMap<DocId, Indexed>,
+    pub(super) memory: Memory,
+    /// Logs that hold documents' changes, by their number in places; and back.
+    pub(super) logs: Vec<LogId>,
+    pub(super) numbers: BTreeMap<LogId, u32>,
+    /// Entries that were asked for to read a document back, and which.
+    pub(super) recalls: BTreeMap<(LogId, Seq), DocId>,
+    /// Documents that are being read back, that wait for their turn, and that could not be.
+    pub(super) returning: usize,
+    pub(super) queue: BTreeSet<DocId>,
+    pub(super) stuck: BTreeSet<DocId>,
     content: u64,
     count: usize,
     /// Documents on which something is under way or waits.
@@ -64,6 +76,8 @@ pub(super) enum Busy {
     Forgetting,
     /// A worker applies changes of others.
     Applying,
+    /// A worker builds it again from the log.
+    Restoring,
 }
 
 /// A document on which something is under way or waits.
@@ -83,6 +97,17 @@ pub(super) struct Work {
     pub(super) listed: bool,
     /// Whether it was restored and not yet applied.
     pub(super) restoring: bool,
+    /// What was read of it so far, if it is on its way back into memory.
+    pub(super) back: Option<Return>,
+}
+
+impl Work {
+    /// Whether something waits for which the folded past of the document is needed.
+    fn needs_whole(&self, state: &DocState) -> bool {
+        let newest = |at: &[Hash]| at.len() == state.heads.len() && at.iter().all(|head| state.heads.contains(head));
+        let older = |wanted: &Wanted| wanted.at.as_deref().is_some_and(|at| !newest(at));
+        self.reads.iter().any(|read| matches!(read, Read::History { .. })) || self.edits.iter().any(older)
+    }
 }
 
 impl Machine for Documents {
@@ -106,6 +131,13 @@ impl Documents {
             actor,
             config,
             docs: BTreeMap::new(),
+            memory: Memory::default(),
+            logs: Vec::new(),
+            numbers: BTreeMap::new(),
+            recalls: BTreeMap::new(),
+            returning: 0,
+            queue: BTreeSet::new(),
+            stuck: BTreeSet::new(),
             content: 0,
             count: 0,
             work: BTreeMap::new(),
@@ -181,7 +213,9 @@ impl Documents {
             self.reply(cx, command, Ok(outcome));
         }
         self.changed(cx, &doc, state, vec![stamp.log.actor]);
+        self.place(&doc, stamp.log, stamp.seq, false);
         self.pump(cx, &doc);
+        self.evict(cx);
     }
 
     /// The change of [`Event::Originate`] could not be made durable: the worker forgets it, and nobody was told of it.
@@ -211,8 +245,9 @@ impl Documents {
 
     /// The entries of a log from this place on stand in another one from now on, and will be delivered from there: what
     /// waits of them here under their old names is dropped. What was applied stays.
-    pub fn give_way(&mut self, log: LogId, from: Seq) {
+    pub fn give_way(&mut self, cx: &mut Cx<'_, Self>, log: LogId, from: Seq) {
         self.pool.give_way(log, from);
+        self.lose_places(cx, log, from);
         for work in self.work.values_mut() {
             let gone = |arrived: &Arrived| arrived.log == log && arrived.seq >= from;
             for arrived in work.inbox.iter().filter(|arrived| gone(arrived)) {
@@ -231,8 +266,8 @@ impl Documents {
         match done {
             Done::Edited { doc, change, results, state } => self.on_edited(cx, doc, change, results, state),
             Done::Parted { doc, actor } => self.on_parted(cx, &doc, actor),
-            Done::Applied { doc, applied, orphans, refused, state } => {
-                self.on_applied(cx, doc, &applied, orphans, refused, state);
+            Done::Applied { doc, applied, orphans, refused, known, older, state } => {
+                self.on_applied(cx, doc, (&applied, &known), orphans, (refused, older), state);
             }
             Done::Got { doc, command, value, state } => self.on_got(cx, doc, command, value, &state),
             Done::Told { doc, command, changes } => {
@@ -243,7 +278,10 @@ impl Documents {
                 self.set_state(&doc, state);
                 self.pump(cx, &doc);
             }
+            Done::Restored { doc, orphans, state } => self.on_restored(cx, &doc, orphans, state),
+            Done::Evicted { .. } => {}
         }
+        self.evict(cx);
     }
 
     /// A timer has fired.
@@ -256,6 +294,7 @@ impl Documents {
                     cx.emit(Event::Reread { log, seq });
                 }
                 self.ask_again(cx);
+                self.try_stuck(cx);
             }
         }
     }
@@ -268,9 +307,21 @@ impl Documents {
 
     /// Gives the document's next work to a worker, if nothing is under way that must be awaited.
     pub(super) fn pump(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId) {
+        if self.is_away(doc) {
+            return self.bring_back(cx, doc);
+        }
+        self.touch(doc);
         loop {
             let Some(work) = self.work.get_mut(doc) else { return };
             let free = matches!(work.busy, Busy::Idle | Busy::Applying);
+            let folded = self.docs.get(doc).filter(|indexed| !indexed.state.whole);
+            if free && folded.is_some_and(|indexed| work.needs_whole(&indexed.state)) {
+                if matches!(work.busy, Busy::Idle) {
+                    self.send_away(cx, doc);
+                    self.bring_back(cx, doc);
+                }
+                return;
+            }
             if free && !work.restoring {
                 for read in std::mem::take(&mut work.reads) {
                     cx.task(read.task(doc));
@@ -310,7 +361,7 @@ impl Documents {
     }
 
     /// Nothing is left to do on this document.
-    fn rest(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId) {
+    pub(super) fn rest(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId) {
         let Some(work) = self.work.get_mut(doc) else { return };
         if std::mem::take(&mut work.restoring) {
             self.restoring -= 1;
@@ -350,15 +401,24 @@ impl Documents {
         }
         let exists = state.exists;
         let new = term(doc, &state);
-        let old = if state.heads.is_empty() { self.docs.remove(doc) } else { self.docs.insert(doc.clone(), state) };
-        let (old, existed) = old.map_or((0, false), |old| (term(doc, &old), old.exists));
+        let empty = state.heads.is_empty();
+        let indexed = self.docs.entry(doc.clone()).or_default();
+        let old = std::mem::replace(&mut indexed.state, state);
+        if empty {
+            self.memory.drop(indexed);
+            self.docs.remove(doc);
+        } else {
+            self.memory.hold(doc, indexed);
+        }
+        let (old, existed) = (term(doc, &old), old.exists);
         self.content = self.content.wrapping_sub(old).wrapping_add(new);
         self.count = self.count + usize::from(exists) - usize::from(existed);
     }
 
     /// Arms the timer while anything waits for others.
     pub(super) fn tick(&mut self, cx: &mut Cx<'_, Self>) {
-        if !self.pool.is_empty() && !std::mem::replace(&mut self.ticking, true) {
+        let waits = !self.pool.is_empty() || !self.stuck.is_empty();
+        if waits && !std::mem::replace(&mut self.ticking, true) {
             cx.arm(Timer::Orphans, ORPHAN_TICK);
         }
     }

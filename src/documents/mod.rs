@@ -8,6 +8,7 @@
 //! - A change that the log refused is in no document, and nobody was told that it was.
 //! - Two nodes that were delivered the same entries hold the same heads, whatever the order and in whichever logs: whether
 //!   a change is admitted depends on its bytes and its causal past only.
+//! - A document that is not in memory can be read back: the index knows a place in the log of each of its changes.
 //! - Nothing is lost silently: a change is applied, waits, or is refused by name. Of two changes with which a writer used one
 //!   number twice, because its store was rolled back, both are applied.
 //!
@@ -20,8 +21,11 @@ mod edits;
 mod engine;
 pub mod geojson;
 mod index;
+mod memory;
 mod orphans;
+mod places;
 mod reads;
+mod returning;
 mod size;
 mod view;
 mod vocabulary;
@@ -29,6 +33,7 @@ mod vocabulary;
 pub use config::{Config, Limits};
 pub use engine::Engine;
 pub use index::Documents;
+pub use memory::Usage;
 pub use view::View;
 pub use vocabulary::{
     Arrived, ChangeInfo, Command, DocState, Done, Edit, Error, Event, Listed, Orphan, Outcome, Stamp, Task, Timer,

@@ -78,12 +78,13 @@ impl Documents {
 
     /// Has a worker read, at once unless an edit is not durable yet.
     fn read(&mut self, cx: &mut Cx<'_, Self>, doc: DocId, read: Read) {
-        match self.work.get_mut(&doc) {
-            Some(work) => {
-                work.reads.push_back(read);
-                self.pump(cx, &doc);
-            }
-            None => cx.task(read.task(&doc)),
+        let history = matches!(read, Read::History { .. });
+        if history || self.work.contains_key(&doc) || self.is_away(&doc) {
+            self.work.entry(doc.clone()).or_default().reads.push_back(read);
+            self.pump(cx, &doc);
+        } else {
+            self.touch(&doc);
+            cx.task(read.task(&doc));
         }
     }
 
@@ -120,8 +121,8 @@ impl Documents {
         };
         docs.skip_while(move |(doc, _)| doc.as_str() < below.as_str())
             .take_while(move |(doc, _)| doc.as_str().starts_with(&within))
-            .filter(move |(doc, state)| state.exists && after.as_ref().is_none_or(|after| after < *doc))
-            .map(|(doc, state)| (doc.clone(), Listed { doc: doc.clone(), heads: hexes(state), value: None }))
+            .filter(move |(doc, indexed)| indexed.state.exists && after.as_ref().is_none_or(|after| after < *doc))
+            .map(|(doc, indexed)| (doc.clone(), Listed { doc: doc.clone(), heads: hexes(&indexed.state), value: None }))
     }
 
     fn read_on(&mut self, cx: &mut Cx<'_, Self>, command: CommandId, mut scan: Scan) {
@@ -158,10 +159,14 @@ impl Documents {
             }
             Some(Ask::Page(mut scan)) => {
                 scan.reading.remove(&doc);
-                // A document that was removed meanwhile is left out.
-                if let Ok(value) = value {
-                    scan.bytes += size::of_value(&value);
-                    scan.read.insert(doc.clone(), Listed { doc, heads: hexes(state), value: Some(value) });
+                match value {
+                    Ok(value) => {
+                        scan.bytes += size::of_value(&value);
+                        scan.read.insert(doc.clone(), Listed { doc, heads: hexes(state), value: Some(value) });
+                    }
+                    Err(error @ Error::Unreadable { .. }) => return self.reply(cx, command, Err(error)),
+                    // A document that was removed meanwhile is left out.
+                    Err(_) => {}
                 }
                 self.read_on(cx, command, scan);
             }

@@ -1,6 +1,6 @@
 //! What siblings, status and checkers may see of the documents.
 
-use super::{DocState, Documents};
+use super::{DocState, Documents, Usage};
 use crate::types::{Digest, DocId};
 
 /// A read-only face of [`Documents`].
@@ -23,7 +23,7 @@ impl<'a> View<'a> {
     /// How a document stands; absent if it was never written.
     #[must_use]
     pub fn state(self, doc: &DocId) -> Option<&'a DocState> {
-        self.documents.docs.get(doc)
+        self.documents.docs.get(doc).map(|indexed| &indexed.state)
     }
 
     /// The document's newest changes, sorted; empty if it was never written.
@@ -34,13 +34,19 @@ impl<'a> View<'a> {
 
     /// Every document that was ever written, in order of id, removed ones included.
     pub fn docs(self) -> impl Iterator<Item = (&'a DocId, &'a DocState)> {
-        self.documents.docs.iter()
+        self.documents.docs.iter().map(|(doc, indexed)| (doc, &indexed.state))
     }
 
     /// How many documents have content.
     #[must_use]
     pub fn count(self) -> usize {
         self.documents.count()
+    }
+
+    /// How much memory they take.
+    #[must_use]
+    pub fn memory(self) -> Usage {
+        self.documents.memory.usage()
     }
 
     /// Changes that wait for others before they can be applied.

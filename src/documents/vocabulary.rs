@@ -262,6 +262,14 @@ pub enum Error {
     /// The log did not take it, so it is not durable and not acknowledged. It may or may not be there after a restart.
     #[error("not durable: {0}")]
     Disk(#[from] DiskFault),
+    /// The document is not in memory and cannot be read back from the log. It is tried again when it is asked for.
+    #[error("document {doc} cannot be read back from the log: {why}")]
+    Unreadable {
+        /// Which document.
+        doc: DocId,
+        /// What stands against it.
+        why: String,
+    },
     /// The merge engine failed on this document; it was rebuilt from its changes.
     #[error("document {doc}: the merge engine failed: {why}")]
     Engine {
@@ -314,6 +322,18 @@ pub enum Task {
         /// Who asks.
         command: CommandId,
     },
+    /// Build a document that was given up again, from its changes in the log.
+    Restore {
+        /// Which document.
+        doc: DocId,
+        /// All of its changes; some may be there twice.
+        changes: Vec<Arrived>,
+    },
+    /// Give a document up: nothing of it stays with the worker.
+    Evict {
+        /// Which document.
+        doc: DocId,
+    },
     /// Forget a change that was just made here, because the log refused it. The document is rebuilt from the others.
     Forget {
         /// Which document.
@@ -332,6 +352,8 @@ impl Task {
             | Self::Apply { doc, .. }
             | Self::Get { doc, .. }
             | Self::History { doc, .. }
+            | Self::Restore { doc, .. }
+            | Self::Evict { doc }
             | Self::Forget { doc, .. } => doc,
         }
     }
@@ -394,6 +416,11 @@ pub enum Done {
         orphans: Vec<Orphan>,
         /// Changes that were refused, with the reason. They are never applied.
         refused: Vec<(Arrived, String)>,
+        /// Where changes stand that were here already.
+        known: Vec<(LogId, Seq)>,
+        /// Changes that cannot be judged by what is in memory of the document: build it from all of its changes, then ask
+        /// again.
+        older: Vec<Arrived>,
         /// How the document stands now.
         state: DocState,
     },
@@ -417,6 +444,20 @@ pub enum Done {
         /// Its changes.
         changes: Result<Vec<ChangeInfo>, Error>,
     },
+    /// To [`Task::Restore`].
+    Restored {
+        /// Which document.
+        doc: DocId,
+        /// Changes that follow others which were not given; the worker does not keep them.
+        orphans: Vec<Orphan>,
+        /// How the document stands now.
+        state: DocState,
+    },
+    /// To [`Task::Evict`].
+    Evicted {
+        /// Which document.
+        doc: DocId,
+    },
     /// To [`Task::Forget`].
     Forgotten {
         /// Which document.
@@ -436,6 +477,8 @@ impl Done {
             | Self::Applied { doc, .. }
             | Self::Got { doc, .. }
             | Self::Told { doc, .. }
+            | Self::Restored { doc, .. }
+            | Self::Evicted { doc }
             | Self::Forgotten { doc, .. } => doc,
         }
     }
@@ -459,6 +502,10 @@ pub struct DocState {
     pub exists: bool,
     /// How many changes it has.
     pub changes: usize,
+    /// Bytes of memory that it takes while it is closed, about.
+    pub bytes: usize,
+    /// Whether all of its changes are in memory, none of them folded into its state.
+    pub whole: bool,
 }
 
 /// What documents tell.
@@ -510,6 +557,14 @@ pub enum Event {
     /// An entry had to be dropped from memory before it could be applied, because too many wait. It is in the log: read it
     /// there and deliver it again.
     Reread {
+        /// Whose log holds it.
+        log: LogId,
+        /// Its place there.
+        seq: Seq,
+    },
+    /// An entry that was applied is needed once more, since its document was given up: read it in the log and give it to
+    /// [`on_recalled`](super::Documents::on_recalled).
+    Recall {
         /// Whose log holds it.
         log: LogId,
         /// Its place there.

@@ -137,7 +137,7 @@ impl From<CommandError> for Error {
             CommandError::Documents(E::Outdated { .. }) => ErrorKind::Outdated,
             CommandError::Documents(E::TooLarge { .. }) => ErrorKind::TooLarge,
             CommandError::Documents(E::Busy { .. }) => ErrorKind::Busy,
-            CommandError::Documents(E::Disk(_)) => ErrorKind::Disk,
+            CommandError::Documents(E::Disk(_) | E::Unreadable { .. }) => ErrorKind::Disk,
             CommandError::Documents(E::Engine { .. }) => ErrorKind::Engine,
             CommandError::Documents(_) => ErrorKind::Invalid,
             CommandError::Events(S::TooLarge { .. } | S::TooMany { .. }) => ErrorKind::TooLarge,

@@ -168,6 +168,8 @@ enum What {
     Apply(Vec<Arrived>),
     Get(CommandId),
     History(CommandId),
+    Restore,
+    Evict,
     Forget,
 }
 
@@ -178,6 +180,8 @@ impl Undone {
             Task::Apply { changes, .. } => What::Apply(changes.clone()),
             Task::Get { command, .. } => What::Get(*command),
             Task::History { command, .. } => What::History(*command),
+            Task::Restore { .. } => What::Restore,
+            Task::Evict { .. } => What::Evict,
             Task::Forget { .. } => What::Forget,
         };
         Self { doc: task.doc().clone(), what }
@@ -193,10 +197,20 @@ impl Undone {
             }
             What::Apply(changes) => {
                 let refused = changes.into_iter().map(|change| (change, why.clone())).collect();
-                Done::Applied { doc, applied: Vec::new(), orphans: Vec::new(), refused, state }
+                Done::Applied {
+                    doc,
+                    applied: Vec::new(),
+                    orphans: Vec::new(),
+                    refused,
+                    known: Vec::new(),
+                    older: Vec::new(),
+                    state,
+                }
             }
             What::Get(command) => Done::Got { command, value: Err(failed()), state, doc },
             What::History(command) => Done::Told { command, changes: Err(failed()), doc },
+            What::Restore => Done::Restored { doc, orphans: Vec::new(), state },
+            What::Evict => Done::Evicted { doc },
             What::Forget => Done::Forgotten { doc, state },
         }
     }
@@ -220,7 +234,7 @@ fn shard(doc: &DocId, count: usize) -> usize {
 
 /// Each engine's part of the room's limits.
 fn share(limits: Limits, count: usize) -> Limits {
-    Limits { open_docs: (limits.open_docs / count).max(1), open_ops: (limits.open_ops / count).max(1) }
+    Limits { open_docs: (limits.open_docs / count).max(1), open_ops: (limits.open_ops / count).max(1), ..limits }
 }
 
 #[cfg(test)]

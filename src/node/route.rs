@@ -126,11 +126,17 @@ impl Node {
             E::GaveWay { log, from, .. } if log.topic == Topic::EVENTS => self.events.give_way(log, from),
             E::Skipped { log, after, upto } => self.events.skip(log, after, upto),
             E::Trimmed { first } => self.shared.remove_before(first),
-            E::GaveWay { log, from, .. } => self.documents.give_way(log, from),
             E::Copied { token, members } => self.on_copies(token, members, true),
             E::NotCopied { token, members } => self.on_copies(token, members, false),
             E::Paused { token, peer, paused } => self.on_paused(token, Ok(replication::Pause { peer, paused })),
             E::PauseFailed { token, fault } => self.on_paused(token, Err(fault)),
+            E::GaveWay { log, from, .. } => {
+                self.shared.step(now, |cx| self.documents.give_way(cx, log, from));
+            }
+            E::Recalled { log, seq, result } => {
+                // Between the two of them: what it says was told when it was delivered.
+                return self.shared.step(now, |cx| self.documents.on_recalled(cx, log, seq, result));
+            }
             // Somebody else's trouble, or an actor that we no longer are: reported, nothing to wire.
             E::RolledBack { .. }
             | E::Forked { .. }
@@ -160,6 +166,7 @@ impl Node {
                 self.tell(Event::Documents(event));
             }
             E::Reread { log, seq } => self.shared.step(now, |cx| self.replication.reread(cx, log, seq)),
+            E::Recall { log, seq } => self.shared.step(now, |cx| self.replication.recall(cx, log, seq)),
             event @ (E::Changed { .. } | E::Refused { .. } | E::Parted { .. }) => self.tell(Event::Documents(event)),
         }
     }

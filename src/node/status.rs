@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Node, ReplicaNode};
+use crate::documents::Usage;
 use crate::membership::{Grounds, Member, Meta, State};
 use crate::overlay::SignedPolicy;
 use crate::topology::Policy;
@@ -29,6 +30,8 @@ pub struct Status {
     pub neighbors: Vec<NodeId>,
     /// How many documents have content.
     pub documents: usize,
+    /// How much of the documents is in memory.
+    pub memory: Usage,
     /// Equal on two nodes if and only if they hold the same changes of the same documents.
     pub content: Digest,
     /// Changes that wait for others before they can be applied.
@@ -128,6 +131,7 @@ impl Node {
             overlay: overlay.kind().to_owned(),
             neighbors: overlay.neighbors().iter().copied().collect(),
             documents: documents.count(),
+            memory: documents.memory(),
             content: documents.content(),
             orphans: documents.orphans(),
             refused: documents.refused(),

@@ -100,7 +100,11 @@ impl Replication {
             Wait::Pause { token, pause } => return self.on_pause_durable(cx, token, pause),
             Wait::Trim => return self.on_trim(cx),
             Wait::Skip { line, peer } => return self.on_skip(cx, &line, peer),
-            Wait::Read { .. } | Wait::Reread { .. } | Wait::Compare { .. } | Wait::Move { .. } => {
+            Wait::Read { .. }
+            | Wait::Reread { .. }
+            | Wait::Recall { .. }
+            | Wait::Compare { .. }
+            | Wait::Move { .. } => {
                 unreachable!("a read is not answered as a write")
             }
         };

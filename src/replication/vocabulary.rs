@@ -218,6 +218,13 @@ pub enum Wait {
         /// Its place there.
         seq: Seq,
     },
+    /// An entry comes back from the log, for a sibling that has had it.
+    Recall {
+        /// Whose log.
+        log: LogId,
+        /// Its place there.
+        seq: Seq,
+    },
     /// An entry comes back from the log, to be compared with another one that claims its place.
     Compare {
         /// Whose log.
@@ -385,6 +392,15 @@ pub enum Event {
         hlc: Hlc,
         /// What it says.
         body: Bytes,
+    },
+    /// To [`recall`](super::Replication::recall): an entry that was delivered before, or why it cannot be read.
+    Recalled {
+        /// Whose log.
+        log: LogId,
+        /// Its place there.
+        seq: Seq,
+        /// What it says.
+        result: Result<Bytes, DiskFault>,
     },
     /// A neighbour holds more of our own log than we do, or another branch of it: our store was rolled back. A new actor
     /// must be minted before anything else is originated.

@@ -156,6 +156,7 @@ fn show(status: &Value, output: Output) -> Result {
         ),
         ("agreed", format!("{} {}", terms(status), output.paint(Tone::Dim, text("/host/fingerprint")))),
         ("documents", format!("{}, content {}", text("/documents"), output.paint(Tone::Name, text("/content")))),
+        ("in memory", in_memory(status)),
         ("log", format!("{} entries, vector {}", text("/entries"), output.paint(Tone::Name, text("/vector")))),
         ("traffic", format!("{} sent, {} received", total("/bytes_sent"), total("/bytes_received"))),
     ];
@@ -186,6 +187,13 @@ fn set_for_the_mesh(status: &Value) -> String {
     let members = status["members"].as_array().into_iter().flatten();
     let name = members.filter(|member| member["node"] == signer).find_map(|member| member["name"].as_str());
     format!("; set for the mesh, version {}, by {}{instead}", set["version"], name.unwrap_or(signer))
+}
+
+/// How much of the documents is in memory, and how often the rest was fetched.
+fn in_memory(status: &Value) -> String {
+    let number = |key: &str| status["memory"][key].as_u64().unwrap_or_default();
+    let (held, size) = (number("documents"), bytes(number("bytes")));
+    format!("{held} documents, {size}; {} given up, {} read back", number("evicted"), number("restored"))
 }
 
 /// What all peers must have alike, as this one has it.

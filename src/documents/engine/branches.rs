@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::change::{Hash, Name};
-use super::table::Run;
+use super::table::{OpId, Row, Run};
 
 /// No branch: nothing is found there.
 const NOBODY: u32 = u32::MAX;
@@ -84,6 +84,25 @@ impl Branches {
         let at = self.push(Name::plain(actor), None, 0);
         self.stems.insert(actor, at);
         at
+    }
+
+    /// The stem of a writer of whose changes so many are not here.
+    pub(super) fn stem_behind(&mut self, actor: [u8; 24], before: u32) -> u32 {
+        let at = self.push(Name::plain(actor), None, before);
+        self.stems.insert(actor, at);
+        at
+    }
+
+    /// All operations that are here.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (OpId, &Row)> {
+        (0..).zip(&self.list).flat_map(|(at, branch)| branch.runs.iter().flat_map(move |run| run.rows(at)))
+    }
+
+    /// One of them.
+    pub(super) fn row(&self, id: OpId) -> Option<Row> {
+        let runs = self.runs(id.branch());
+        let run = runs.get(runs.partition_point(|run| run.end() <= id.counter()))?;
+        run.rows(id.branch()).find(|(found, _)| *found == id).map(|(_, row)| *row)
     }
 
     fn push(&mut self, name: Name, parent: Option<u32>, before: u32) -> u32 {

@@ -9,21 +9,30 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::super::change::{CREATE, Change, DELETE, Hash, OPS_MAX, PLAIN_MAX, Refusal};
-use super::super::{Arrived, ChangeInfo, DocState, Edit, Error, Orphan, Wanted, size};
+use super::super::{Arrived, ChangeInfo, DocState, Edit, Error, Orphan, Wanted, geojson, size};
+use super::base::{Base, Writer};
 use super::branches::{Fork, Parting};
 use super::open::{Accepted, Open, renumbered};
 use super::table::{Stand, Table, Verdict};
 use super::{path, read, write};
-use crate::types::{Actor, CommandId, DocId, LogId, WallTime};
+use crate::types::{Actor, CommandId, DocId, LogId, Seq, WallTime};
 
 /// Bytes of edits that are gathered into one change at most.
 const GATHER_MAX: usize = PLAIN_MAX / 2;
+
+/// What a change takes in memory besides its bytes.
+const OVERHEAD: usize = size_of::<Accepted>() + 16;
 
 /// A document. Its changes are the truth, what is open can be made from them again.
 #[derive(Debug)]
 pub(super) struct Document {
     id: DocId,
+    /// What the oldest changes were folded to.
+    base: Option<Box<Base>>,
+    /// Those after it.
     accepted: Vec<Accepted>,
+    /// With how many it is worth to fold them.
+    fold_at: usize,
     /// Where writers' changes part, and with which of the changes each branch begins.
     forks: BTreeMap<Fork, BTreeSet<Hash>>,
     open: Option<Box<Open>>,
@@ -40,12 +49,16 @@ pub(super) struct Outcome {
     pub(super) applied: Vec<Arrived>,
     pub(super) orphans: Vec<Orphan>,
     pub(super) refused: Vec<(Arrived, String)>,
+    /// Where changes stand that were here already.
+    pub(super) known: Vec<(LogId, Seq)>,
+    /// Changes for which the whole document is needed.
+    pub(super) older: Vec<Arrived>,
 }
 
 impl Document {
     pub(super) fn new(id: DocId) -> Self {
         let (accepted, forks, state) = (Vec::new(), BTreeMap::new(), DocState::default());
-        Self { id, accepted, forks, open: None, state, ops: 0 }
+        Self { id, base: None, accepted, fold_at: 0, forks, open: None, state, ops: 0 }
     }
 
     pub(super) const fn state(&self) -> &DocState {
@@ -62,7 +75,7 @@ impl Document {
     }
 
     pub(super) fn is_new(&self) -> bool {
-        self.accepted.is_empty()
+        self.accepted.is_empty() && self.base.is_none()
     }
 
     pub(super) fn close(&mut self) {
@@ -84,10 +97,20 @@ impl Document {
             .collect();
         let mut outcome = Outcome::default();
         loop {
-            let (open, mut fresh) = (self.opened()?, Vec::new());
-            let parted = admit(&mut open.table, &mut queues, &mut fresh, &mut outcome.refused);
+            self.opened()?;
+            let (base, mut fresh) = (self.base.as_deref(), Vec::new());
+            let open = self.open.as_mut().expect("it was just opened");
+            let stop = admit(&mut open.table, base, &mut queues, &mut fresh, &mut outcome);
             self.merge(fresh, &mut outcome);
-            let Some((queue, parting)) = parted else { break };
+            let (queue, parting) = match stop {
+                Stop::No => break,
+                Stop::Parts(queue, parting) => (queue, parting),
+                Stop::Older => {
+                    outcome.older = queues.into_iter().flatten().collect();
+                    self.settle();
+                    return Ok(outcome);
+                }
+            };
             if let Err(error) = self.part(parting)
                 && let Some(arrived) = queues[queue].pop_front()
             {
@@ -101,10 +124,11 @@ impl Document {
 
     /// Gives admitted changes to Automerge. If it fails on them, they are tried one at a time to find the one.
     fn merge(&mut self, fresh: Vec<(Arrived, Hash)>, outcome: &mut Outcome) {
+        let base = self.base.as_deref();
         let Some(open) = self.open.as_mut() else { return };
         let accepted = |(arrived, hash): &(Arrived, Hash)| Accepted { hash: *hash, bytes: arrived.change.clone() };
         let changes: Vec<Accepted> = fresh.iter().map(accepted).collect();
-        if contain(|| open.apply(&changes)).and_then(|()| open.agrees()).is_ok() {
+        if contain(|| open.apply(&changes, base)).and_then(|()| open.agrees()).is_ok() {
             self.accepted.extend(changes);
             outcome.applied.extend(fresh.into_iter().map(|(arrived, _)| arrived));
             return;
@@ -123,25 +147,32 @@ impl Document {
         let engine = |error: Error| Refusal::Engine(error.to_string());
         let change = Change::read(&arrived.change)?;
         let accepted = Accepted { hash: change.hash, bytes: arrived.change.clone() };
-        let mut verdict = self.opened().map_err(engine)?.table.check(&change);
+        let mut verdict = self.check(&change).map_err(engine)?;
         if let Verdict::Parts(parting) = verdict {
             self.part(parting).map_err(engine)?;
-            verdict = self.opened().map_err(engine)?.table.check(&change);
+            verdict = self.check(&change).map_err(engine)?;
         }
-        let open = self.opened().map_err(engine)?;
+        let base = self.base.as_deref();
+        let Some(open) = self.open.as_mut() else { return Err(Refusal::Descends) };
         match verdict {
             Verdict::Admit(admitted) => open.table.insert(admitted),
             Verdict::Known => return Ok(()),
-            Verdict::Missing | Verdict::Parts(_) => return Err(Refusal::Descends),
+            Verdict::Missing | Verdict::Parts(_) | Verdict::Older => return Err(Refusal::Descends),
             Verdict::Refuse(refusal) => return Err(refusal),
         }
-        let merged = contain(|| open.apply(std::slice::from_ref(&accepted))).and_then(|()| open.agrees());
+        let merged = contain(|| open.apply(std::slice::from_ref(&accepted), base)).and_then(|()| open.agrees());
         if let Err(why) = merged {
             self.close();
             return Err(Refusal::Engine(why));
         }
         self.accepted.push(accepted);
         Ok(())
+    }
+
+    fn check(&mut self, change: &Change<'_>) -> Result<Verdict, Error> {
+        self.opened()?;
+        let open = self.open.as_mut().expect("it was just opened");
+        Ok(open.table.check(change, self.base.as_deref()))
     }
 
     /// A writer's changes part: from here on each branch has a name of its own.
@@ -177,21 +208,21 @@ impl Document {
             Ok(_) => self.open.as_mut().expect("it was just opened"),
             Err(error) => return (None, fail(batch, &error)),
         };
-        let version = match version(&self.id, &mut open.table, actor, batch) {
+        let version = match version(&self.id, open, self.base.is_some(), actor, batch) {
             Ok(version) => version,
             Err(error) => return (None, fail(batch, &error)),
         };
         if version.heads.is_some() {
             return self.edit_before(actor, at, batch, &version);
         }
-        let id = &self.id;
+        let (id, base) = (&self.id, self.base.as_deref());
         let made = contain(|| {
             open.merged.set_actor(ActorId::from(actor.to_bytes().as_slice()));
             Ok(commands(id, &mut open.merged, &version, at, batch))
         });
         let (bytes, results) = match made {
             Ok((false, results)) => return (None, results),
-            Ok((true, results)) => (contain(|| open.last_change()), results),
+            Ok((true, results)) => (contain(|| open.last_change(base)), results),
             Err(why) => {
                 self.close();
                 return (None, fail(batch, &Error::Engine { doc: self.id.clone(), why }));
@@ -251,7 +282,7 @@ impl Document {
 
     fn merge_last(&mut self) -> Result<(), String> {
         let (Some(open), Some(last)) = (self.open.as_mut(), self.accepted.last()) else { return Ok(()) };
-        contain(|| open.apply(std::slice::from_ref(last))).and_then(|()| open.agrees())
+        contain(|| open.apply(std::slice::from_ref(last), self.base.as_deref())).and_then(|()| open.agrees())
     }
 
     /// Takes in a change that was just made here, by the same check that others will make.
@@ -259,10 +290,10 @@ impl Document {
         let open = self.open.as_mut().ok_or(Refusal::Descends)?;
         let change = Change::read(&bytes)?;
         let hash = change.hash;
-        match open.table.check(&change) {
+        match open.table.check(&change, self.base.as_deref()) {
             Verdict::Admit(admitted) => open.table.insert(admitted),
             Verdict::Refuse(refusal) => return Err(refusal),
-            Verdict::Known | Verdict::Missing | Verdict::Parts(_) => return Err(Refusal::Descends),
+            Verdict::Known | Verdict::Missing | Verdict::Parts(_) | Verdict::Older => return Err(Refusal::Descends),
         }
         self.accepted.push(Accepted { hash, bytes: bytes.clone() });
         self.settle();
@@ -324,6 +355,24 @@ impl Document {
         self.accepted.iter().map(info).collect()
     }
 
+    #[cfg(test)]
+    pub(super) fn base(&self) -> Option<&Base> {
+        self.base.as_deref()
+    }
+
+    #[cfg(test)]
+    pub(super) fn hashes(&self) -> Vec<Hash> {
+        self.accepted.iter().map(|accepted| accepted.hash).collect()
+    }
+
+    /// What all of it would be folded to.
+    #[cfg(test)]
+    pub(super) fn fold_here(&mut self) -> Option<Bytes> {
+        let (hashes, writers) = (self.hashes(), writers(None, &self.accepted).ok()?);
+        let open = self.opened().ok()?;
+        Base::fold(&open.merged, &open.table, None, &hashes, writers).map(|base| base.change)
+    }
+
     /// The document as it was saved by Automerge: for tests of what a hostile change can do.
     #[cfg(test)]
     pub(super) fn saved(&mut self) -> Vec<u8> {
@@ -334,11 +383,50 @@ impl Document {
     fn opened(&mut self) -> Result<&mut Open, Error> {
         if self.open.is_none() {
             let begins = self.forks.values().flatten().copied().collect();
-            let opened = contain(|| Open::build(&self.accepted, begins));
+            let opened = contain(|| Open::build(self.base.as_deref(), &self.accepted, begins));
             let open = opened.map_err(|why| Error::Engine { doc: self.id.clone(), why })?;
             self.open = Some(Box::new(open));
         }
         Ok(self.open.as_mut().expect("it was just opened"))
+    }
+
+    /// Bytes of these changes in memory, about.
+    fn weight(&self, which: impl std::slice::SliceIndex<[Accepted], Output = [Accepted]>) -> usize {
+        self.accepted[which].iter().map(|accepted| accepted.bytes.len() + OVERHEAD).sum()
+    }
+
+    /// The document was just built from all of its changes, since that was needed: it is not folded again soon.
+    pub(super) fn stay_whole(&mut self) {
+        self.fold_at = 2 * self.accepted.len();
+    }
+
+    /// Folds the oldest changes into a base, if there are so many and it is worth it. About half of them stay as they are,
+    /// so that what comes late finds what it follows. The base must take `worth` times less memory than what it stands for.
+    pub(super) fn fold(&mut self, changes: usize, worth: usize) {
+        if changes == 0 || self.accepted.len() < self.fold_at.max(changes) || !self.forks.is_empty() {
+            return;
+        }
+        self.fold_at = 2 * self.accepted.len();
+        let Some(open) = &self.open else { return };
+        let hashes: Vec<Hash> = self.accepted.iter().map(|accepted| accepted.hash).collect();
+        let Some(pivot) = open.table.pivot(&hashes, changes / 2) else { return };
+        let (head, tail) = self.accepted.split_at(pivot + 1);
+        let known = self.base.as_deref();
+        let folded = contain(|| {
+            let then = Open::build(known, head, BTreeSet::new())?;
+            let writers = writers(known, head)?;
+            let base = Base::fold(&then.merged, &then.table, known, &hashes[..=pivot], writers);
+            let base = base.ok_or("it cannot be folded here")?;
+            let open = Open::build(Some(&base), tail, BTreeSet::new())?;
+            Ok((base, open))
+        });
+        let Ok((base, open)) = folded else { return };
+        let freed = self.weight(..=pivot) + known.map_or(0, Base::weight);
+        if base.weight() * worth <= freed {
+            self.accepted.drain(..=pivot);
+            (self.base, self.open, self.fold_at) = (Some(Box::new(base)), Some(Box::new(open)), 0);
+            self.settle();
+        }
     }
 
     /// Takes the state over from the table.
@@ -348,29 +436,57 @@ impl Document {
                 heads: open.table.heads().iter().copied().collect(),
                 exists: open.table.exists(),
                 changes: open.table.changes(),
+                bytes: self.weight(..) + self.base.as_ref().map_or(0, |base| base.weight()),
+                whole: self.base.is_none(),
             };
             self.ops = open.table.ops();
         }
     }
 }
 
+/// Why admission stops before all is done that can be.
+enum Stop {
+    No,
+    /// A writer's changes part with the first change of this queue.
+    Parts(usize, Parting),
+    /// The whole document is needed.
+    Older,
+}
+
+/// Who wrote these changes and those of the base: how many, and the last one, in order.
+fn writers(base: Option<&Base>, changes: &[Accepted]) -> Result<Vec<(Writer, u32, Hash)>, String> {
+    let known = base.into_iter().flat_map(|base| &base.writers);
+    let mut writers: BTreeMap<Writer, (u32, Hash)> =
+        known.map(|(writer, count, last)| (*writer, (*count, *last))).collect();
+    for accepted in changes {
+        let change = Change::read(&accepted.bytes).map_err(|refusal| refusal.to_string())?;
+        let count = u32::try_from(change.seq).map_err(|error| error.to_string())?;
+        writers.insert(change.names[0].actor, (count, accepted.hash));
+    }
+    Ok(writers.into_iter().map(|(writer, (count, last))| (writer, count, last)).collect())
+}
+
 /// Admits what can be admitted, until a writer's changes part: then gives the queue whose first change does that.
 fn admit(
     table: &mut Table,
+    base: Option<&Base>,
     queues: &mut [VecDeque<Arrived>],
     fresh: &mut Vec<(Arrived, Hash)>,
-    refused: &mut Vec<(Arrived, String)>,
-) -> Option<(usize, Parting)> {
+    outcome: &mut Outcome,
+) -> Stop {
     let mut moved = true;
     while std::mem::take(&mut moved) {
         for (at, queue) in queues.iter_mut().enumerate() {
             while let Some(arrived) = queue.front() {
-                let verdict = judge(table, arrived);
+                let verdict = judge(table, base, arrived);
                 if let Ok((Verdict::Missing, _)) = verdict {
                     break;
                 }
                 if let Ok((Verdict::Parts(parting), _)) = verdict {
-                    return Some((at, parting));
+                    return Stop::Parts(at, parting);
+                }
+                if let Ok((Verdict::Older, _)) = verdict {
+                    return Stop::Older;
                 }
                 let arrived = queue.pop_front().expect("it was just looked at");
                 match verdict {
@@ -378,22 +494,26 @@ fn admit(
                         table.insert(admitted);
                         fresh.push((arrived, hash));
                     }
-                    Ok((Verdict::Refuse(refusal), _)) | Err(refusal) => refused.push((arrived, refusal.to_string())),
-                    Ok((Verdict::Known | Verdict::Missing | Verdict::Parts(_), _)) => {}
+                    Ok((Verdict::Refuse(refusal), _)) | Err(refusal) => {
+                        outcome.refused.push((arrived, refusal.to_string()));
+                    }
+                    Ok((Verdict::Known | Verdict::Missing | Verdict::Parts(_) | Verdict::Older, _)) => {
+                        outcome.known.push((arrived.log, arrived.seq));
+                    }
                 }
                 moved = true;
             }
         }
     }
-    None
+    Stop::No
 }
 
-fn judge(table: &mut Table, arrived: &Arrived) -> Result<(Verdict, Hash), Refusal> {
+fn judge(table: &mut Table, base: Option<&Base>, arrived: &Arrived) -> Result<(Verdict, Hash), Refusal> {
     let change = Change::read(&arrived.change)?;
     if !change.names[0].actor.starts_with(arrived.log.actor.node.as_bytes()) {
         return Err(Refusal::Impostor);
     }
-    Ok((table.check(&change), change.hash))
+    Ok((table.check(&change, base), change.hash))
 }
 
 /// What could not be admitted. Behind the first of a log the others wait, whatever they follow.
@@ -423,11 +543,16 @@ impl Version {
 }
 
 /// The version that these commands edit: the newest, or the one that the only command names.
-fn version(doc: &DocId, table: &mut Table, actor: Actor, batch: &[Wanted]) -> Result<Version, Error> {
-    let newest = Version { exists: table.exists(), heads: None };
+fn version(doc: &DocId, open: &mut Open, folded: bool, actor: Actor, batch: &[Wanted]) -> Result<Version, Error> {
+    let newest = Version { exists: open.table.exists(), heads: None };
     let [Wanted { at: Some(heads), edits, .. }] = batch else { return Ok(newest) };
-    match table.stand(&actor.to_bytes(), heads) {
+    match open.table.stand(&actor.to_bytes(), heads) {
         Stand::Newest => Ok(newest),
+        // Whoever asks for an older version sees to it that all of the document is here.
+        Stand::Before { .. } if folded => {
+            let why = "its past is folded".to_owned();
+            Err(Error::Engine { doc: doc.clone(), why })
+        }
         Stand::Before { .. } if edits[..] == [Edit::Delete] => {
             let why = "only the newest version can be deleted".to_owned();
             Err(Error::Invalid { doc: doc.clone(), path: String::new(), why })
@@ -475,7 +600,8 @@ fn commands(doc: &DocId, merged: &mut Automerge, version: &Version, at: WallTime
                 command(doc, &mut tx, wanted, true).expect("it went well a moment ago");
             }
         }
-        if done.is_ok() && !accepted.is_empty() {
+        let too_large = matches!(done, Ok(()) | Err(Error::TooLarge { .. }));
+        if too_large && !accepted.is_empty() {
             break;
         }
         let large = Error::TooLarge { doc: doc.clone(), what: "operations", found: ops, max: OPS_MAX };
@@ -497,14 +623,29 @@ fn command(doc: &DocId, tx: &mut impl Transactable, wanted: &Wanted, exists: boo
         return Err(Error::NotFound { doc: doc.clone() });
     }
     wanted.edits.iter().try_for_each(|edit| {
-        write::edit(tx, edit).map_err(|fault| {
+        write::edit(tx, edit).and_then(|()| geometry(tx, edit)).map_err(|fault| {
             let (doc, path) = (doc.clone(), edit.path().to_owned());
             match fault {
                 write::Fault::NoSuchPath => Error::NoSuchPath { doc, path },
                 write::Fault::Invalid(why) => Error::Invalid { doc, path, why },
+                write::Fault::TooLarge(found) => Error::TooLarge { doc, what: "operations", found, max: OPS_MAX },
             }
         })
     })
+}
+
+/// The geometry of a feature is one that an import would take, whoever wrote it here.
+fn geometry(tx: &impl Transactable, edit: &Edit) -> Result<(), write::Fault> {
+    let steps = path::steps(edit.path()).map_err(write::Fault::Invalid)?;
+    let kind = |tx| read::at(tx, &["type".into()]);
+    if steps.first().is_some_and(|step| step != "geometry") || kind(tx).is_none_or(|kind| kind != "Feature") {
+        return Ok(());
+    }
+    match read::at(tx, &["geometry".into()]) {
+        Some(value) => geojson::check_geometry(&value).map_err(write::Fault::Invalid),
+        None if steps.is_empty() => Ok(()),
+        None => Err(write::Fault::Invalid("a feature has a geometry; it may be null".to_owned())),
+    }
 }
 
 fn fail(batch: &[Wanted], error: &Error) -> Results {

@@ -13,6 +13,7 @@
 //! arrived deletes it too. A later `Put` begins from what the document had, and writes only what differs.
 
 mod atomic;
+mod base;
 mod branches;
 mod document;
 mod open;
@@ -41,7 +42,11 @@ pub struct Engine {
     opened: BTreeMap<u64, DocId>,
     open_ops: usize,
     uses: u64,
+    worth: usize,
 }
+
+/// A document is folded if that takes so many times less memory.
+const WORTH: usize = 2;
 
 #[derive(Debug)]
 struct Held {
@@ -54,15 +59,21 @@ impl Engine {
     /// No documents yet.
     #[must_use]
     pub const fn new(limits: Limits) -> Self {
-        Self { limits, docs: BTreeMap::new(), opened: BTreeMap::new(), open_ops: 0, uses: 0 }
+        Self { limits, docs: BTreeMap::new(), opened: BTreeMap::new(), open_ops: 0, uses: 0, worth: WORTH }
     }
 
     /// Does one task.
     pub fn run(&mut self, task: Task) -> Done {
         let doc = task.doc().clone();
+        if let Task::Evict { doc } = task {
+            if let Some(mut held) = self.docs.remove(&doc) {
+                self.unlist(&mut held);
+            }
+            return Done::Evicted { doc };
+        }
         let mut held =
             self.docs.remove(&doc).unwrap_or_else(|| Held { document: Document::new(doc.clone()), used: None });
-        let done = run(&mut held.document, task);
+        let done = run(&mut held.document, task, (self.limits.history, self.worth));
         self.note_use(&doc, &mut held);
         // A document that was only asked about, or whose changes all wait elsewhere, leaves no trace.
         if held.document.is_new() {
@@ -84,7 +95,8 @@ impl Engine {
         let opening = if held.is_some_and(|held| held.used.is_none()) { 5 * ops } else { 0 };
         let micros = match task {
             Task::Edit { batch, .. } => 25 + 10 * batch.len() as u64 + ops / 500,
-            Task::Apply { changes, .. } => 20 + 15 * changes.len() as u64 + ops / 18,
+            Task::Apply { changes, .. } | Task::Restore { changes, .. } => 20 + 15 * changes.len() as u64 + ops / 18,
+            Task::Evict { .. } => 1,
             Task::Get { .. } => 2 + ops / 4,
             Task::History { .. } => {
                 return Duration::from_micros(2 + held.map_or(0, |held| held.document.state().changes as u64));
@@ -131,19 +143,28 @@ impl Engine {
     }
 }
 
-fn run(document: &mut Document, task: Task) -> Done {
+fn run(document: &mut Document, task: Task, (history, worth): (usize, usize)) -> Done {
     match task {
         Task::Edit { doc, actor, .. } if document.is_parted(actor) => Done::Parted { doc, actor },
         Task::Edit { doc, actor, at, batch } => {
             let (change, results) = document.edit(actor, at, &batch);
+            document.fold(history, worth);
             Done::Edited { doc, change, results, state: document.state().clone() }
         }
         Task::Apply { doc, changes } => {
             let kept = changes.clone();
             let outcome = document.apply(changes).unwrap_or_else(|error| broken(&error, kept));
-            let Outcome { applied, orphans, refused } = outcome;
-            Done::Applied { doc, applied, orphans, refused, state: document.state().clone() }
+            document.fold(history, worth);
+            let Outcome { applied, orphans, refused, known, older } = outcome;
+            Done::Applied { doc, applied, orphans, refused, known, older, state: document.state().clone() }
         }
+        // What cannot be built shows by its state, and stays away.
+        Task::Restore { doc, changes } => {
+            let orphans = document.apply(changes).map(|outcome| outcome.orphans).unwrap_or_default();
+            document.stay_whole();
+            Done::Restored { doc, orphans, state: document.state().clone() }
+        }
+        Task::Evict { doc } => Done::Evicted { doc },
         Task::Get { doc, command, path } => {
             let value = document.get(&path);
             Done::Got { doc, command, value, state: document.state().clone() }

@@ -10,6 +10,7 @@ use automerge::{ActorId, Automerge, ChangeHash, ExpandedChange, TextEncoding};
 use bytes::Bytes;
 
 use super::super::change::{Change, Hash, Name};
+use super::base::Base;
 use super::table::{Renaming, Table, Verdict};
 
 /// Changes given to Automerge in one call at most: it takes about a kilobyte of memory for each while it works.
@@ -33,40 +34,56 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// From the document's changes, of which these begin a branch.
-    pub(super) fn build(accepted: &[Accepted], begins: BTreeSet<Hash>) -> Result<Self, String> {
+    /// From the document's changes, of which these begin a branch, behind what others were folded to.
+    pub(super) fn build(base: Option<&Base>, accepted: &[Accepted], begins: BTreeSet<Hash>) -> Result<Self, String> {
         // The actor is set before the first edit; until then nothing is written in its name.
         let merged = Automerge::new_with_encoding(TextEncoding::UnicodeCodePoint)
             .with_actor(ActorId::from([0_u8; 24].as_slice()));
-        let table = Table::new(begins);
+        let table = base.map_or_else(|| Table::new(begins), Table::behind);
         let mut open = Self { merged, table, there: BTreeMap::new(), here: BTreeMap::new() };
+        if let Some(base) = base {
+            let change = automerge::Change::try_from(&base.change[..]).map_err(|error| error.to_string())?;
+            open.merged.apply_changes([change]).map_err(|error| error.to_string())?;
+            open.note(base.pivot, base.hash);
+        }
         for accepted in accepted {
             let change = Change::read(&accepted.bytes).map_err(|refusal| refusal.to_string())?;
-            match open.table.check(&change) {
+            match open.table.check(&change, base) {
                 Verdict::Admit(admitted) => open.table.insert(admitted),
                 verdict => return Err(format!("a change that was admitted before is not now: {verdict:?}")),
             }
         }
-        open.apply(accepted)?;
+        open.apply(accepted, base)?;
         open.agrees()?;
         Ok(open)
     }
 
     /// Gives changes to Automerge that are in the table, in causal order.
-    pub(super) fn apply(&mut self, changes: &[Accepted]) -> Result<(), String> {
+    pub(super) fn apply(&mut self, changes: &[Accepted], base: Option<&Base>) -> Result<(), String> {
         for chunk in changes.chunks(APPLY_MAX) {
-            let changes = chunk.iter().map(|accepted| self.renamed(accepted)).collect::<Result<Vec<_>, _>>()?;
+            let changes = chunk.iter().map(|accepted| self.renamed(accepted, base)).collect::<Result<Vec<_>, _>>()?;
             self.merged.apply_changes(changes).map_err(|error| error.to_string())?;
         }
         Ok(())
     }
 
     /// A change as Automerge is to hold it.
-    fn renamed(&mut self, accepted: &Accepted) -> Result<automerge::Change, String> {
+    fn renamed(&mut self, accepted: &Accepted, base: Option<&Base>) -> Result<automerge::Change, String> {
         let change = automerge::Change::try_from(&accepted.bytes[..]).map_err(|error| error.to_string())?;
+        let unknown = "an operation is named that is not there";
+        if let Some(base) = base {
+            let mut expanded = change.decode();
+            base.rename(&mut expanded).ok_or(unknown)?;
+            // What else it follows was folded too, and the pivot follows that.
+            expanded.deps.retain(|dep| dep.0 == base.pivot || !base.writers.iter().any(|(.., last)| *last == dep.0));
+            set_deps(&mut expanded, &self.there);
+            let change = automerge::Change::from(expanded);
+            self.note(accepted.hash, change.hash().0);
+            return Ok(change);
+        }
         let Some(renaming) = self.table.renaming(&accepted.hash) else { return Ok(change) };
         let mut expanded = change.decode();
-        rename(&mut expanded, &renaming).ok_or("an operation is named that is not there")?;
+        rename(&mut expanded, &renaming).ok_or(unknown)?;
         set_deps(&mut expanded, &self.there);
         let change = automerge::Change::from(expanded);
         self.note(accepted.hash, change.hash().0);
@@ -88,13 +105,16 @@ impl Open {
     }
 
     /// The change that was just made, as it is logged. It follows all that is here, so its operations are named as here.
-    pub(super) fn last_change(&mut self) -> Result<Bytes, String> {
+    pub(super) fn last_change(&mut self, base: Option<&Base>) -> Result<Bytes, String> {
         let change = self.merged.get_last_local_change().ok_or("the change that was made is not there")?;
         if self.here.is_empty() {
             return Ok(Bytes::copy_from_slice(change.raw_bytes()));
         }
         let there = change.hash().0;
         let mut expanded = change.decode();
+        if let Some(base) = base {
+            base.rename_back(&mut expanded).ok_or("an operation is named that is not there")?;
+        }
         set_deps(&mut expanded, &self.here);
         let logged = automerge::Change::from(expanded);
         if logged.hash().0 != there {

@@ -9,14 +9,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::change::{Action, Change, DEPTH_MAX, Hash, Id, Key, Name, Op, OpFault, Refusal};
+use super::base::{Base, Old, Writer};
 use super::branches::{Branches, Parting, Place, count};
 
 /// An operation's name within this document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct OpId {
+pub(super) struct OpId {
     counter: u32,
     /// Index of the branch of a writer in which it stands.
     branch: u32,
+}
+
+/// So many changes are looked at for a pivot.
+const PIVOTS_MAX: usize = 64;
+
+impl OpId {
+    pub(super) const fn counter(self) -> u32 {
+        self.counter
+    }
+
+    pub(super) const fn branch(self) -> u32 {
+        self.branch
+    }
 }
 
 /// No operation: the root object, or the place before a list's first element.
@@ -44,7 +58,7 @@ enum Kind {
 
 /// What is remembered of an operation.
 #[derive(Clone, Copy, Debug)]
-struct Row {
+pub(super) struct Row {
     object: OpId,
     slot: Slot,
     kind: Kind,
@@ -58,6 +72,11 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// Its operations with their counters.
+    pub(super) fn rows(&self, branch: u32) -> impl Iterator<Item = (OpId, &Row)> {
+        (self.start..).zip(&self.rows).map(move |(counter, row)| (OpId { counter, branch }, row))
+    }
+
     /// One beyond its last operation.
     pub(super) fn end(&self) -> u32 {
         self.start + u32::try_from(self.rows.len()).expect("bounded where the change was read")
@@ -83,6 +102,19 @@ pub(super) struct Table {
     nodes: BTreeMap<Hash, Node>,
     heads: BTreeSet<Hash>,
     ops: usize,
+    /// What the past was folded to.
+    folded: Folded,
+}
+
+/// What is known of a folded past.
+#[derive(Debug, Default)]
+struct Folded {
+    /// Its last counter; 0 if nothing is folded.
+    max_op: u32,
+    changes: usize,
+    rows: BTreeMap<OpId, Row>,
+    /// The last change of each writer.
+    lasts: BTreeSet<Hash>,
 }
 
 /// What may be done with a change.
@@ -96,6 +128,8 @@ pub(super) enum Verdict {
     Missing,
     /// It would fit, but another change of its writer stands beside it: to be checked by a table that knows of both.
     Parts(Parting),
+    /// It cannot be judged without the past that was folded.
+    Older,
     Refuse(Refusal),
 }
 
@@ -129,15 +163,77 @@ impl Table {
         Self { branches: Branches::new(begins), ..Self::default() }
     }
 
+    /// Of what a base stands for.
+    pub(super) fn behind(base: &Base) -> Self {
+        let mut table = Self::default();
+        let branches =
+            base.writers.iter().map(|(writer, count, _)| table.branches.stem_behind(*writer, *count)).collect();
+        table.folded = Folded {
+            max_op: base.max_op,
+            changes: base.changes,
+            rows: BTreeMap::new(),
+            lasts: base.writers.iter().map(|(.., last)| *last).collect(),
+        };
+        table.fill(base, branches);
+        let writers = base.writers.len();
+        let node = Node {
+            branch: 0,
+            seq: 0,
+            max_op: base.max_op.into(),
+            clock: vec![0; writers].into(),
+            deletes: base.deletes,
+        };
+        table.nodes.insert(base.pivot, node);
+        table.heads.insert(base.pivot);
+        table.ops = base.olds.len();
+        table
+    }
+
     /// Judges a change by its own past. Nothing is kept but names of keys and writers.
-    pub(super) fn check(&mut self, change: &Change<'_>) -> Verdict {
+    pub(super) fn check(&mut self, change: &Change<'_>, base: Option<&Base>) -> Verdict {
         if self.nodes.contains_key(&change.hash) {
             return Verdict::Known;
         }
-        if change.deps.iter().any(|dep| !self.nodes.contains_key(dep)) {
+        let Some(base) = base else {
+            if change.deps.iter().any(|dep| !self.nodes.contains_key(dep)) {
+                return Verdict::Missing;
+            }
+            return self.admit(change).unwrap_or_else(Verdict::Refuse);
+        };
+        let unknown = || change.deps.iter().filter(|dep| !self.contains(dep));
+        if base.may_have(&change.hash) || unknown().any(|dep| base.may_have(dep)) {
+            return Verdict::Older;
+        }
+        if unknown().next().is_some() {
             return Verdict::Missing;
         }
-        self.admit(change).unwrap_or_else(Verdict::Refuse)
+        // Whoever follows something that follows the pivot follows the pivot.
+        if !change.deps.iter().any(|dep| self.nodes.contains_key(dep)) {
+            return Verdict::Older;
+        }
+        match self.admit(change) {
+            Ok(Verdict::Parts(_)) => Verdict::Older,
+            Ok(verdict) => verdict,
+            Err(refusal) if self.missed(change) => {
+                drop(refusal);
+                Verdict::Older
+            }
+            Err(refusal) => Verdict::Refuse(refusal),
+        }
+    }
+
+    /// Whether a change refers to an operation of the folded past that the base does not have.
+    fn missed(&self, change: &Change<'_>) -> bool {
+        let old = |id: &Id| id.counter <= self.folded.max_op && !self.has_folded(change, *id);
+        change.ops.iter().any(|op| {
+            let element = if let Key::Element(id) = op.key { Some(id) } else { None };
+            op.object.iter().chain(&element).any(old)
+        }) || change.preds.iter().any(old)
+    }
+
+    fn has_folded(&self, change: &Change<'_>, id: Id) -> bool {
+        let branch = self.branches.entry(change.names[id.actor as usize], &[]);
+        self.folded.rows.contains_key(&OpId { counter: id.counter, branch })
     }
 
     /// Takes in a change that was just checked.
@@ -155,7 +251,7 @@ impl Table {
     }
 
     pub(super) fn contains(&self, hash: &Hash) -> bool {
-        self.nodes.contains_key(hash)
+        self.nodes.contains_key(hash) || self.folded.lasts.contains(hash)
     }
 
     /// The newest changes, sorted.
@@ -172,7 +268,8 @@ impl Table {
     }
 
     pub(super) fn changes(&self) -> usize {
-        self.nodes.len()
+        // The pivot is a node, and one of the folded changes.
+        self.nodes.len() + self.folded.changes.saturating_sub(1)
     }
 
     /// Operations in all changes.
@@ -187,7 +284,7 @@ impl Table {
         if change.seq != u64::from(before) + 1 {
             return Err(Refusal::Sequence { found: change.seq, expected: u64::from(before) + 1 });
         }
-        let past = change.deps.iter().map(|dep| self.nodes[dep].max_op).max().unwrap_or(0);
+        let past = change.deps.iter().filter_map(|dep| Some(self.nodes.get(dep)?.max_op)).max().unwrap_or(0);
         if change.start_op != past + 1 {
             return Err(Refusal::StartOp { found: change.start_op, expected: past + 1 });
         }
@@ -250,10 +347,79 @@ impl Table {
         Some(Renaming { branches: &self.branches, node })
     }
 
+    /// The rows of a base, as those of the operations that it stands for.
+    fn fill(&mut self, base: &Base, branches: Vec<u32>) {
+        let Ok(change) = Change::read(&base.change) else { return };
+        let start = u32::try_from(change.start_op).unwrap_or_default();
+        let id = |counter: u32| {
+            let old = base.olds.get((counter.checked_sub(start)?) as usize)?;
+            Some(OpId { counter: old.counter, branch: *branches.get(old.writer as usize)? })
+        };
+        for (op, counter) in change.ops.iter().zip(start..) {
+            let Some(own) = id(counter) else { return };
+            let object = op.object.map_or(Some(NONE), |object| id(object.counter)).unwrap_or(NONE);
+            let holder = self.folded.rows.get(&object).map_or(Kind::Map(1), |row| row.kind);
+            let (Kind::Map(depth) | Kind::List(depth)) = holder else { return };
+            let slot = match op.key {
+                Key::Map(key) => Slot::Key(self.key(key)),
+                Key::Head | Key::Element(_) => Slot::Element(own),
+            };
+            let kind = match op.action {
+                Action::MakeMap => Kind::Map(depth.saturating_add(1)),
+                Action::MakeList => Kind::List(depth.saturating_add(1)),
+                // None is folded.
+                Action::MakeText => Kind::Text,
+                Action::Put | Action::PutChar => Kind::Value,
+                Action::Delete => Kind::Nothing,
+            };
+            self.folded.rows.insert(own, Row { object, slot, kind });
+        }
+    }
+
+    /// The last counter of a change, and whether it deletes.
+    pub(super) fn end_of(&self, hash: &Hash) -> Option<(u32, bool)> {
+        let node = self.nodes.get(hash)?;
+        Some((u32::try_from(node.max_op).ok()?, node.deletes))
+    }
+
+    /// The last of these changes that all others either come before or follow, and behind which at least `keep` stand. They
+    /// are all that is here, in causal order.
+    pub(super) fn pivot(&self, changes: &[Hash], keep: usize) -> Option<usize> {
+        let nodes: Vec<&Node> = changes.iter().map(|hash| self.nodes.get(hash)).collect::<Option<_>>()?;
+        let past = |node: &Node| node.clock.iter().map(|count| *count as usize).sum::<usize>();
+        let follows = |node: &Node, at: &Node| count(&node.clock, at.branch) >= at.seq;
+        let last = nodes.len().checked_sub(keep.max(1))?;
+        let candidates = (0..=last.min(nodes.len() - 1)).rev().take(PIVOTS_MAX);
+        candidates
+            .filter(|at| past(nodes[*at]) == at + 1)
+            .find(|at| nodes[at + 1..].iter().all(|node| follows(node, nodes[*at])))
+    }
+
+    /// How many elements were ever inserted into a list.
+    pub(super) fn elements_of(&self, list: Old, writers: &[(Writer, u32, Hash)]) -> usize {
+        let Some(list) = self.folded_id(list, writers) else { return usize::MAX };
+        let folded = self.folded.rows.iter().map(|(id, row)| (*id, row));
+        folded
+            .chain(self.branches.rows())
+            .filter(|(id, row)| row.object == list && row.slot == Slot::Element(*id))
+            .count()
+    }
+
+    /// Whether an operation inserted an element, rather than give it another value.
+    pub(super) fn is_element(&self, op: Old, writers: &[(Writer, u32, Hash)]) -> bool {
+        let Some(id) = self.folded_id(op, writers) else { return false };
+        let row = self.folded.rows.get(&id).copied().or_else(|| self.branches.row(id));
+        row.is_some_and(|row| row.slot == Slot::Element(id))
+    }
+
+    fn folded_id(&self, old: Old, writers: &[(Writer, u32, Hash)]) -> Option<OpId> {
+        let (writer, ..) = writers.get(old.writer as usize)?;
+        Some(OpId { counter: old.counter, branch: self.branches.entry(Name::plain(*writer), &[]) })
+    }
+
     fn clock(&self, deps: &[Hash]) -> Vec<u32> {
         let mut clock = Vec::new();
-        for dep in deps {
-            let node = &self.nodes[dep];
+        for node in deps.iter().filter_map(|dep| self.nodes.get(dep)) {
             debug_assert_eq!(node.clock[node.branch as usize], node.seq);
             clock.resize(clock.len().max(node.clock.len()), 0);
             for (ours, theirs) in clock.iter_mut().zip(&node.clock) {
@@ -442,6 +608,9 @@ impl Checker<'_> {
         let Own { branch, start } = self.own;
         if id.branch == branch && id.counter >= start {
             return self.rows.get((id.counter - start) as usize).copied();
+        }
+        if id.counter <= self.table.folded.max_op {
+            return self.table.folded.rows.get(&id).copied();
         }
         let known = *self.clock.get(id.branch as usize)? as usize;
         // The writer's own entry counts the change being checked, which is not in the table yet.

@@ -7,7 +7,7 @@ use automerge::{AutomergeError, ObjId, ObjType, Prop, ReadDoc, ScalarValue};
 use serde_json::{Map, Value};
 
 use super::super::Edit;
-use super::super::change::{ATOMIC_DEPTH_MAX, DEPTH_MAX, KEY_MAX};
+use super::super::change::{ATOMIC_DEPTH_MAX, DEPTH_MAX, KEY_MAX, OPS_MAX};
 use super::twins::{Member, Twins};
 use super::{atomic, path, read};
 
@@ -16,6 +16,8 @@ use super::{atomic, path, read};
 pub(super) enum Fault {
     NoSuchPath,
     Invalid(String),
+    /// So many operations, or more, are too many for one change.
+    TooLarge(usize),
 }
 
 impl From<AutomergeError> for Fault {
@@ -26,6 +28,22 @@ impl From<AutomergeError> for Fault {
 
 fn invalid<T>(why: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::Invalid(why.into()))
+}
+
+/// Whether the transaction has room for so many operations more: counted before they are made, since making them takes
+/// far longer than refusing them.
+fn room(tx: &impl Transactable, ops: usize) -> Result<(), Fault> {
+    let found = tx.pending_ops() + ops;
+    if found > OPS_MAX { Err(Fault::TooLarge(found)) } else { Ok(()) }
+}
+
+/// How many operations write this value at an empty place.
+fn ops(key: &str, value: &Value) -> usize {
+    match new(key, value) {
+        New::Scalar(_) => 1,
+        New::Map(members) => 1 + members.iter().map(|(key, value)| ops(key, value)).sum::<usize>(),
+        New::List(items) => 1 + items.iter().map(|item| ops("", item)).sum::<usize>(),
+    }
 }
 
 /// Makes one edit.
@@ -199,10 +217,10 @@ fn set_element(tx: &mut impl Transactable, list: &ObjId, step: &str, value: &Val
                 let found = Member::alone(&found, id);
                 merge_member(tx, list, index.into(), "", Some(found), value)
             }
-            None if index == tx.length(list) => insert(tx, list, index, std::slice::from_ref(value)),
+            None if index == tx.length(list) => append(tx, list, index, std::slice::from_ref(value)),
             None => invalid(format!("the list has {} elements", tx.length(list))),
         },
-        None if step == "-" => insert(tx, list, tx.length(list), std::slice::from_ref(value)),
+        None if step == "-" => append(tx, list, tx.length(list), std::slice::from_ref(value)),
         None => invalid(format!("{step:?} is no index of a list")),
     }
 }
@@ -280,6 +298,7 @@ fn put_back(tx: &mut impl Transactable, holder: &Holder, prop: Prop, whole: &Val
 fn merge_map(tx: &mut impl Transactable, twins: &Twins, wanted: &Map<String, Value>) -> Result<(), Fault> {
     let mut present = twins.members(tx);
     for key in present.keys().filter(|key| !wanted.contains_key(*key)) {
+        room(tx, 1)?;
         twins.remove(tx, key)?;
     }
     for (key, value) in sorted(wanted) {
@@ -310,6 +329,12 @@ fn merge_member(
         }
         _ => {}
     }
+    room(tx, ops(key, wanted))?;
+    write_new(tx, id, prop, key, wanted)
+}
+
+/// Writes a value for which there is room.
+fn write_new(tx: &mut impl Transactable, id: &ObjId, prop: Prop, key: &str, wanted: &Value) -> Result<(), Fault> {
     match new(key, wanted) {
         New::Scalar(value) => Ok(tx.put(id, prop, value)?),
         New::Map(members) => {
@@ -334,12 +359,13 @@ fn merge_list(tx: &mut impl Transactable, id: &ObjId, wanted: &[Value]) -> Resul
     let wanted = &wanted[prefix..wanted.len() - suffix];
     let common = wanted.len().min(present.len() - prefix);
     for index in (prefix + common..present.len()).rev() {
+        room(tx, 1)?;
         tx.delete(id, index)?;
     }
     for (at, (found, value)) in present.drain(prefix..prefix + common).zip(wanted).enumerate() {
         merge_member(tx, id, (prefix + at).into(), "", Some(found), value)?;
     }
-    insert(tx, id, prefix + common, &wanted[common..])
+    append(tx, id, prefix + common, &wanted[common..])
 }
 
 enum New<'a> {
@@ -368,9 +394,15 @@ fn new<'a>(key: &str, value: &'a Value) -> New<'a> {
 
 fn fill_map(tx: &mut impl Transactable, id: &ObjId, members: &Map<String, Value>) -> Result<(), Fault> {
     for (key, value) in sorted(members) {
-        merge_member(tx, id, key.as_str().into(), key, None, value)?;
+        write_new(tx, id, key.as_str().into(), key, value)?;
     }
     Ok(())
+}
+
+/// Inserts into a list at an index, if there is room.
+fn append(tx: &mut impl Transactable, list: &ObjId, at: usize, items: &[Value]) -> Result<(), Fault> {
+    room(tx, items.iter().map(|item| ops("", item)).sum())?;
+    insert(tx, list, at, items)
 }
 
 /// Inserts into a list at an index: scalars in one go.
@@ -426,5 +458,38 @@ fn check(value: &Value, key: &str, depth: usize, inside_atomic: bool) -> Result<
         }),
         Value::Array(items) => items.iter().try_for_each(|item| check(item, "", depth - 1, inside)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use automerge::{ActorId, Automerge, TextEncoding};
+    use serde_json::json;
+
+    use super::*;
+
+    fn refused(tx: &mut impl Transactable, path: &str, value: Value) -> usize {
+        let wanted = Edit::Set { path: path.to_owned(), value };
+        match edit(tx, &wanted) {
+            Err(Fault::TooLarge(found)) => found,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_is_counted_before_any_of_it_is_written() {
+        let mut doc = Automerge::new_with_encoding(TextEncoding::UnicodeCodePoint)
+            .with_actor(ActorId::from([1_u8; 24].as_slice()));
+        let mut tx = doc.transaction();
+        let (numbers, objects) = (vec![1; OPS_MAX + 1], vec![json!({"a": {"b": 1}}); OPS_MAX]);
+        assert_eq!(refused(&mut tx, "", json!({"list": numbers})), OPS_MAX + 2);
+        assert_eq!(refused(&mut tx, "list", json!(objects)), 3 * OPS_MAX + 1);
+        assert_eq!(tx.pending_ops(), 0);
+        // What is not merged inside is one operation, however large.
+        edit(&mut tx, &Edit::Put { value: json!({"list": [1], "coordinates": numbers}) }).unwrap();
+        assert_eq!(tx.pending_ops(), 3);
+        assert_eq!(refused(&mut tx, "list", json!(numbers)), OPS_MAX + 3);
+        assert_eq!(refused(&mut tx, "list/-", json!(numbers)), OPS_MAX + 5);
+        assert_eq!(tx.pending_ops(), 3);
     }
 }

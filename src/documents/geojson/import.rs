@@ -21,7 +21,8 @@ pub struct Import {
 }
 
 /// Reads a feature collection, a feature or a bare geometry. A document's id is `prefix/` and the feature's `id`, else its
-/// property `id_property`, else a hash of its content: the same text gives the same ids. Characters that a document id may
+/// property `id_property`, else a hash of its content, and a number if there are several alike: the same text gives the
+/// same ids. Characters that a document id may
 /// not hold are percent-encoded.
 ///
 /// # Errors
@@ -31,6 +32,10 @@ pub fn import(text: &str, prefix: &str, id_property: Option<&str>) -> Result<Imp
     let whole = |why: String| ImportError { place: "the whole text".to_owned(), why };
     let value: Value = serde_json::from_str(text.trim_start_matches('\u{feff}'))
         .map_err(|error| whole(format!("no JSON: {error}")))?;
+    if let Some((place, number)) = too_long(text) {
+        let why = format!("{number} has more digits than can be kept; write it as a text, or with a decimal point");
+        return Err(ImportError { place, why });
+    }
     let (members, kind) = validate::kind(&value).map_err(|fault| fault.at(None))?;
     let mut import = Import::default();
     match kind {
@@ -48,7 +53,16 @@ pub fn import(text: &str, prefix: &str, id_property: Option<&str>) -> Result<Imp
             let mut seen = BTreeMap::new();
             for (index, feature) in features.into_iter().enumerate() {
                 validate::feature(&feature, &mut import.left_handed).map_err(|fault| fault.at(Some(index)))?;
-                let doc = name(&feature, prefix, id_property, Some(index))?;
+                let mut doc = name(&feature, prefix, id_property, Some(index))?;
+                if given(&feature, id_property).is_none() {
+                    // Features that are alike are numbered: the same text gives the same ids.
+                    let first = doc.clone();
+                    let copies = (2_usize..).map_while(|copy| DocId::parse(&format!("{first}-{copy}")).ok());
+                    let mut free = copies.skip_while(|copy| seen.contains_key(copy));
+                    if seen.contains_key(&doc) {
+                        doc = free.next().unwrap_or(first);
+                    }
+                }
                 if let Some(first) = seen.insert(doc.clone(), index) {
                     let place = format!("feature {index}, /features/{index}");
                     return Err(ImportError { place, why: format!("feature {first} has the same id: {doc}") });
@@ -69,10 +83,46 @@ pub fn import(text: &str, prefix: &str, id_property: Option<&str>) -> Result<Imp
     Ok(import)
 }
 
-fn name(feature: &Value, prefix: &str, id_property: Option<&str>, index: Option<usize>) -> Result<DocId, ImportError> {
+/// The first whole number of the text that does not fit 64 bits, and so would lose digits, with its place.
+fn too_long(json: &str) -> Option<(String, &str)> {
+    let (mut at, bytes) = (0, json.as_bytes());
+    while let Some(byte) = bytes.get(at) {
+        let end = match byte {
+            b'"' => {
+                let mut end = at + 1;
+                while bytes.get(end).is_some_and(|byte| *byte != b'"') {
+                    end += if bytes[end] == b'\\' { 2 } else { 1 };
+                }
+                end + 1
+            }
+            b'-' | b'0'..=b'9' => {
+                let is_part = |byte: &u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+                at + bytes[at..].iter().take_while(|byte| is_part(byte)).count()
+            }
+            _ => at + 1,
+        };
+        let number = json.get(at..end).filter(|_| *byte == b'-' || byte.is_ascii_digit());
+        let whole = number.filter(|number| !number.contains(['.', 'e', 'E']));
+        if let Some(number) = whole.filter(|number| number.parse::<i64>().is_err() && number.parse::<u64>().is_err()) {
+            let before = &json[..at];
+            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+            let (line, column) = (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1);
+            return Some((format!("line {line}, column {column}"), number));
+        }
+        at = end;
+    }
+    None
+}
+
+/// What a feature is called by its own words.
+fn given(feature: &Value, id_property: Option<&str>) -> Option<String> {
     let property = |name: &str| feature.get("properties").and_then(|properties| properties.get(name));
-    let given = feature.get("id").and_then(text).or_else(|| id_property.and_then(property).and_then(text));
-    let last = given.map_or_else(|| digest64(canonical(feature).as_bytes()).to_string(), |id| escaped(&id));
+    feature.get("id").and_then(text).or_else(|| id_property.and_then(property).and_then(text))
+}
+
+fn name(feature: &Value, prefix: &str, id_property: Option<&str>, index: Option<usize>) -> Result<DocId, ImportError> {
+    let last = given(feature, id_property)
+        .map_or_else(|| digest64(canonical(feature).as_bytes()).to_string(), |id| escaped(&id));
     let prefix = prefix.trim_end_matches('/');
     let path = if prefix.is_empty() { last } else { format!("{prefix}/{last}") };
     DocId::parse(&path).map_err(|error| ImportError {

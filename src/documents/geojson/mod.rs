@@ -11,6 +11,18 @@ mod validate;
 pub use export::{Export, export};
 pub use import::{Import, import};
 
+/// Whether a feature may have this geometry: one of RFC 7946, or null.
+///
+/// # Errors
+/// Where in it what is wrong, in words.
+pub(super) fn check_geometry(value: &serde_json::Value) -> Result<(), String> {
+    if value.is_null() {
+        return Ok(());
+    }
+    let checked = validate::geometry(value, 0, &mut 0).map_err(|fault| fault.under("geometry").at(None));
+    checked.map_err(|error| error.to_string())
+}
+
 /// Where and why a text is not GeoJSON that can be imported. Nothing was imported.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {why}")]

@@ -107,7 +107,8 @@ fn errors_name_the_place() {
         let error = import(&collection(&json!([good, bad])), "d", None).unwrap_err();
         assert_eq!((error.place, error.why.as_str()), (format!("feature 1, /features/1{place}"), why));
     }
-    let twice = import(&collection(&json!([good, good])), "d", None).unwrap_err();
+    let named = json!({"type": "Feature", "id": 7, "geometry": null, "properties": null});
+    let twice = import(&collection(&json!([named, named])), "d", None).unwrap_err();
     assert!(twice.to_string().contains("feature 0 has the same id"), "{twice}");
     let id = json!({"type": "Feature", "id": "a//b", "geometry": null, "properties": null});
     assert!(import(&id.to_string(), "d", None).unwrap_err().why.contains("segment"));
@@ -120,6 +121,42 @@ fn errors_name_the_place() {
     ] {
         let error = import(text, "d", None).unwrap_err().to_string();
         assert!(error.starts_with(why), "{error}");
+    }
+}
+
+#[test]
+fn features_that_are_alike_have_a_document_each() {
+    let (one, other) = (feature(json!(null)), feature(json!({"type": "Point", "coordinates": [1, 2]})));
+    let ids = |features: Value| -> Vec<DocId> {
+        let read = import(&collection(&features), "d", None).unwrap();
+        read.features.into_iter().map(|(doc, _)| doc).collect()
+    };
+    let found = ids(json!([one, other, one, one]));
+    let first = found[0].as_str();
+    assert_eq!([found[2].as_str(), found[3].as_str()], [format!("{first}-2"), format!("{first}-3")]);
+    assert_eq!(found[1], ids(json!([other]))[0]);
+    assert_eq!(found[..1], ids(json!([one])));
+}
+
+#[test]
+fn a_number_that_would_lose_digits_is_refused() {
+    let text = |number: &str| {
+        format!("{{\"type\": \"Feature\", \"geometry\": null,\n \"properties\": {{\"a\\\"1\": {number}}}}}")
+    };
+    for kept in [
+        "18446744073709551615",
+        "-9223372036854775808",
+        "1e30",
+        "123456789012345678901.5",
+        "0",
+        "\"99999999999999999999\"",
+    ] {
+        import(&text(kept), "d", None).unwrap();
+    }
+    for lost in ["18446744073709551616", "-9223372036854775809", "100000000000000000000000"] {
+        let error = import(&text(lost), "d", None).unwrap_err();
+        assert_eq!(error.place, "line 2, column 25");
+        assert!(error.why.starts_with(lost), "{error}");
     }
 }
 

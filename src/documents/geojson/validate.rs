@@ -16,7 +16,7 @@ impl Fault {
         Self { steps: Vec::new(), why: why.into() }
     }
 
-    fn under(mut self, step: impl ToString) -> Self {
+    pub(super) fn under(mut self, step: impl ToString) -> Self {
         self.steps.push(step.to_string().replace('~', "~0").replace('/', "~1"));
         self
     }

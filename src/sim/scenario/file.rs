@@ -22,6 +22,9 @@ pub(crate) struct File {
     /// What a peer's configuration file would say; `node`, `network`, `api` and the overlay's kind are the simulator's.
     #[serde(default)]
     pub(crate) config: toml::Table,
+    /// What some peers' files say besides.
+    #[serde(default)]
+    pub(crate) own: Vec<Own>,
     #[serde(default)]
     pub(crate) join: Join,
     #[serde(default)]
@@ -75,6 +78,14 @@ pub(crate) struct Phases {
     pub(crate) chaos: Span,
     /// What is not permanent is healed at its start; at its end the mesh must agree.
     pub(crate) calm: Span,
+}
+
+/// `[[own]]`: settings of some peers only; later lines go before earlier ones.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Own {
+    pub(crate) peers: Who,
+    pub(crate) config: toml::Table,
 }
 
 /// `[join]`: how peers find the mesh when they have no link, as the production driver does.

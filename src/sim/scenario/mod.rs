@@ -10,6 +10,7 @@ mod who;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -17,6 +18,7 @@ pub(super) use file::{Appends, Edits, Expect, File, Kind, Mode, Network, Often, 
 pub(super) use quantity::{Rate, Span};
 
 use super::check;
+use super::luck::Luck;
 use crate::topology::Topology;
 use crate::{config, node};
 
@@ -31,6 +33,8 @@ pub struct Scenario {
     pub(super) mesh: Topology,
     /// How the machines of every node behave.
     pub(super) config: node::Config,
+    /// How those of some behave, by their place.
+    own: BTreeMap<u32, node::Config>,
 }
 
 /// Why a text is not a scenario. Nothing was run.
@@ -87,13 +91,15 @@ impl Scenario {
             .map_err(|bad| error(bad.span().map(|span| line_column(text, span.start)), flat(bad.message())))?;
         let whole = |why| error(None, why);
         let (mesh, mesh_text) = mesh_of(&says, topology).map_err(whole)?;
-        let config = config_of(&says, &mesh).map_err(whole)?;
+        let config = config_of(&says.config, &mesh).map_err(whole)?;
+        let own = own_of(&says, &mesh).map_err(whole)?;
         checked(&says).map_err(whole)?;
         let stem = file.rsplit(['/', '\\']).next().unwrap_or(file);
         let name = stem.strip_suffix(".toml").unwrap_or(stem).to_owned();
-        let scenario = Self { name, file: file.to_owned(), text: format!("{text}\n{mesh_text}"), says, mesh, config };
+        let text = format!("{text}\n{mesh_text}");
+        let scenario = Self { name, file: file.to_owned(), text, says, mesh, config, own };
         // Whoever is named must exist, whatever the seed.
-        super::plan::Plan::expand(&scenario, &super::luck::Luck::new(0, "")).map_err(whole)?;
+        super::plan::Plan::expand(&scenario, &Luck::new(0, "")).map_err(whole)?;
         Ok(scenario)
     }
 
@@ -141,6 +147,11 @@ impl Scenario {
         self.says.network.loss.0 == 0 && listed && self.mesh.default_link().is_none_or(|link| link.loss == zero)
     }
 
+    /// How the machines of the node at this place behave.
+    pub(super) fn config_at(&self, place: u32) -> &node::Config {
+        self.own.get(&place).unwrap_or(&self.config)
+    }
+
     pub(super) fn text(&self) -> &str {
         &self.text
     }
@@ -178,16 +189,35 @@ fn mesh_of(says: &File, topology: &mut dyn FnMut(&str) -> Result<Found, String>)
 }
 
 /// `[config]` is a peer's configuration file, read as the production driver reads it.
-fn config_of(says: &File, mesh: &Topology) -> Result<node::Config, String> {
-    let foreign = says.config.keys().find(|section| ["node", "network", "api", "log"].contains(&section.as_str()));
+fn config_of(says: &toml::Table, mesh: &Topology) -> Result<node::Config, String> {
+    let foreign = says.keys().find(|section| ["node", "network", "api", "log"].contains(&section.as_str()));
     if let Some(section) = foreign {
         return Err(format!("config.{section}: not in a simulation"));
     }
-    let text = says.config.to_string();
+    let text = says.to_string();
     let read = config::parse(Some((Path::new("[config]"), &text)), [], &config::Flags::new());
     let config::Config { membership, overlay, replication, documents, streams, wal, .. } =
         read.map_err(|error| error.to_string())?;
     Ok(node::Config { membership, policy: mesh.overlay(), overlay, replication, documents, events: streams, wal })
+}
+
+/// The whole configuration of each peer that has settings of its own.
+fn own_of(says: &File, mesh: &Topology) -> Result<BTreeMap<u32, node::Config>, String> {
+    let mut files: BTreeMap<u32, toml::Table> = BTreeMap::new();
+    let luck = Luck::new(0, "");
+    for (n, own) in says.own.iter().enumerate() {
+        let peers = own.peers.choose(mesh, luck.stream(&format!("own {n}")), 0);
+        for peer in peers.map_err(|why| format!("own[{n}].peers: {why}"))? {
+            let file = files.entry(peer).or_insert_with(|| says.config.clone());
+            for (section, keys) in &own.config {
+                match (file.get_mut(section), keys) {
+                    (Some(toml::Value::Table(known)), toml::Value::Table(keys)) => known.extend(keys.clone()),
+                    _ => drop(file.insert(section.clone(), keys.clone())),
+                }
+            }
+        }
+    }
+    files.into_iter().map(|(peer, file)| Ok((peer, config_of(&file, mesh)?))).collect()
 }
 
 /// `[mesh]` as the topology file that it stands for.

@@ -7,7 +7,7 @@ use super::super::cost;
 use super::super::host::{Asked, Life};
 use super::super::outcome::Line;
 use super::{Due, World};
-use crate::documents::Stamp;
+use crate::documents::{Engine, Stamp};
 use crate::node::{
     Boot, BootReport, Command, CommandError, Copies, Effect, Event, Identity, Input, Io, IoOutcome, Outcome, Progress,
     Setup,
@@ -48,8 +48,9 @@ impl World<'_> {
             identity: Identity { node: host.id, cluster: ClusterId::from_bytes([7; 32]) },
             seed: self.luck.seed(&format!("node {place} epoch {}", host.epoch)),
             meta,
-            config: self.scenario.config.clone(),
+            config: self.scenario.config_at(place).clone(),
         };
+        host.engine = Engine::new(setup.config.documents.limits);
         host.life = Life::Booting(Box::new(Boot::start(setup)));
         host.busy_until = now + START_NS;
         self.figures.starts += 1;

@@ -1,6 +1,7 @@
 //! What a worker does with documents, alone and against another.
 
 mod branches;
+mod fold;
 mod hostile;
 
 use bytes::Bytes;
@@ -209,6 +210,42 @@ fn a_command_fails_as_a_whole_and_alone() {
 }
 
 #[test]
+fn what_does_not_fit_beside_others_goes_alone() {
+    let mut a = Peer::new(1);
+    a.put(json!({}));
+    let many = |n: usize| Edit::Set { path: format!("list-{n}"), value: json!(vec![n; 6_000]) };
+    let went = a.commands(vec![(false, vec![many(1)]), (false, vec![many(2)])]);
+    assert_eq!(went, [Ok(())], "the other one is asked again");
+    assert_eq!(a.edit([many(2)]), Ok(()));
+}
+
+#[test]
+fn a_feature_keeps_a_geometry_that_an_import_takes() {
+    let mut a = Peer::new(1);
+    let point = json!({"type": "Point", "coordinates": [1, 2]});
+    a.put(json!({"type": "Feature", "geometry": point, "properties": null}));
+    let set = |path: &str, value: Value| Edit::Set { path: path.into(), value };
+    let half = json!({"type": "Feature", "geometry": {"type": "Point"}, "properties": null});
+    for (edit, why) in [
+        (
+            set("geometry", json!({"type": "Point", "coordinates": [1]})),
+            "/geometry/coordinates: a position has at least 2",
+        ),
+        (set("geometry/coordinates", json!([])), "/geometry/coordinates: a position has at least 2 numbers"),
+        (set("geometry", json!(7)), "/geometry: an object is expected, found a number"),
+        (Edit::Put { value: half }, "/geometry: the member \"coordinates\" is missing"),
+        (Edit::Remove { path: "geometry".into() }, "a feature has a geometry; it may be null"),
+    ] {
+        let Err(Error::Invalid { why: found, .. }) = a.edit([edit]) else { panic!("{why}") };
+        assert!(found.starts_with(why), "{found}");
+    }
+    assert_eq!(a.get("geometry").unwrap(), point);
+    a.edit([set("geometry/coordinates/0", json!(3)), set("geometry", json!(null)), set("name", json!("x"))]).unwrap();
+    // What is no feature may have anything there.
+    a.put(json!({"geometry": 7}));
+}
+
+#[test]
 fn what_is_too_large_or_too_deep_is_refused_before_it_is_written() {
     let mut a = Peer::new(1);
     a.put(json!({}));
@@ -265,7 +302,7 @@ fn a_forgotten_change_leaves_no_trace() {
 
 #[test]
 fn closed_documents_open_again_with_what_they_had() {
-    let mut engine = Engine::new(Limits { open_docs: 2, open_ops: 1_000 });
+    let mut engine = Engine::new(Limits { open_docs: 2, open_ops: 1_000, history: 0 });
     let actor = Actor { node: NodeId::from_u128(1), mint: Mint::new(1) };
     let ids: Vec<_> = (0..5).map(|n| DocId::parse(&format!("d/{n}")).unwrap()).collect();
     for round in 0..3 {

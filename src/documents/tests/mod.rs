@@ -1,5 +1,7 @@
 //! The machine with its workers inline and a log that is a list.
 
+mod memory;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ struct Host {
     replies: BTreeMap<CommandId, Result<Outcome, Error>>,
     events: Vec<Event>,
     rereads: Vec<(LogId, Seq)>,
+    recalls: Vec<(LogId, Seq)>,
     armed: bool,
     commands: u64,
     now: Now,
@@ -61,6 +64,7 @@ impl Host {
             replies: BTreeMap::new(),
             events: Vec::new(),
             rereads: Vec::new(),
+            recalls: Vec::new(),
             armed: false,
             commands: 0,
             now: Now { mono: Time::ZERO, wall: WallTime::from_micros(1_000_000) },
@@ -78,6 +82,7 @@ impl Host {
                 Op::Arm(Timer::Orphans, _) => self.armed = true,
                 Op::Emit(Event::Originate { token, body }) => self.originated.push_back((token, body)),
                 Op::Emit(Event::Reread { log, seq }) => self.rereads.push((log, seq)),
+                Op::Emit(Event::Recall { log, seq }) => self.recalls.push((log, seq)),
                 Op::Emit(Event::Replied { command, result }) => {
                     assert!(self.replies.insert(command, result).is_none(), "a command is answered once");
                 }
@@ -403,7 +408,8 @@ fn what_waits_comes_again_when_its_entries_got_another_name() {
                 host.work();
             }
         }
-        host.documents.give_way(log(actor(2)), Seq::new(from));
+        let ops = step_at(host.now, |cx| host.documents.give_way(cx, log(actor(2)), Seq::new(from)));
+        host.take(ops);
         host.work();
         let rename = |(log, seq, body): &(LogId, Seq, Bytes)| match seq.value().checked_sub(from) {
             Some(behind) if *log == self::log(actor(2)) => {
