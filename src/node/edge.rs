@@ -202,7 +202,7 @@ pub enum Command {
     /// configured. Answered by [`Outcome::Copied`], or by [`CommandError::NotReplicated`].
     Acknowledged {
         /// What is asked.
-        command: Box<Command>,
+        command: Box<Self>,
         /// How many.
         ack: replication::Ack,
     },
@@ -229,7 +229,7 @@ pub enum Outcome {
     /// It is durable here and as many other members hold it as were wanted.
     Copied {
         /// What it came to.
-        outcome: Box<Outcome>,
+        outcome: Box<Self>,
         /// Who holds it.
         copies: Copies,
     },

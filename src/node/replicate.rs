@@ -72,7 +72,7 @@ impl Node {
 
     /// An answer of documents or streams: given at once, or when there are copies enough.
     pub(super) fn answer(&mut self, now: Now, id: CommandId, result: Result<Outcome, CommandError>) {
-        let ack = self.acks.asked.remove(&id).unwrap_or(self.replication.view().config().ack);
+        let ack = self.acks.asked.remove(&id).unwrap_or_else(|| self.replication.view().config().ack);
         let place = result.as_ref().ok().filter(|_| ack != Ack::Local).and_then(|outcome| self.place(outcome));
         match (result, place) {
             (Ok(outcome), Some(place)) => {

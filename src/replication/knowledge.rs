@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Bytes a second over each link that may always be told.
 const FLOOR: i64 = 8;
 /// Of how many bytes of entries one may be told.
-const SHARE: i64 = 100;
+const SHARE: i64 = 200;
 /// What may be saved up, in bytes.
 const SAVED_MAX: i64 = 16 << 10;
 /// About what a member and a line take in a frame, in bytes.

@@ -103,7 +103,7 @@ impl Log {
         }
         if self.marks.len() >= MARKS_MAX {
             // Of the older half every second goes.
-            let keep = |at: usize| at >= MARKS_MAX / 2 || at % 2 == 0;
+            let keep = |at: usize| at >= MARKS_MAX / 2 || at.is_multiple_of(2);
             let marks = std::mem::take(&mut self.marks).into_iter().enumerate();
             self.marks = marks.filter(|(at, _)| keep(*at)).map(|(_, mark)| mark).collect();
         }

@@ -16,6 +16,9 @@
 //!   log, and entries are taken from the cache or the disk when there is credit.
 //! * **Branches**: an origin whose store was put back to an earlier image uses places of its log again that others hold with
 //!   other entries. It is found by the hash chain and settled by the same rule everywhere; see `branch`.
+//! * **Replicas**: of every other member it is known how far it holds each log, and as of when; see `knowledge`. Lag is what is
+//!   held here and not known to be held there (`replicas`); an acknowledgement may wait for copies (`copies`); the operator may
+//!   have nothing exchanged with a replica (`pause`).
 //! * **Repair**: a gap is asked for at once ([`Message::Want`]), then from another holder. What was lost without leaving a gap
 //!   is sent again when its acknowledgement is overdue. Neighbours that meet compare whole vectors; later they compare 8 bytes
 //!   at random moments, and vectors only if those differ.

@@ -172,7 +172,7 @@ impl Replicas {
         for (index, log) in logs.by_id() {
             // Nobody fetches what expired everywhere; a member is no replica of itself.
             let theirs = row.seq(index).max(log.base());
-            let ours = log.held_at(at).min(log.offered());
+            let ours = if fresh { log.held_at(at).min(log.offered()) } else { log.offered() };
             if ours <= theirs || log.id.actor.node == member {
                 continue;
             }

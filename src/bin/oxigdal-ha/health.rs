@@ -58,6 +58,26 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
             trouble(format!("{state}: {}", names.join(", ")), advice);
         }
     }
+    replicas(status, members, &mut trouble);
+    let orphans = status["orphans"].as_u64().unwrap_or_default();
+    if orphans > 0 {
+        trouble(
+            format!("{orphans} changes wait for others that they build on"),
+            "they are asked for; look again in a while",
+        );
+    }
+    let refused = status["refused"].as_u64().unwrap_or_default();
+    if refused > 0 {
+        trouble(
+            format!("{refused} changes were refused as malformed"),
+            "a member sends what no correct peer sends; its log names it: consider `oxigdal-ha revoke`",
+        );
+    }
+    troubles
+}
+
+/// Who lags, and with whom nothing is exchanged.
+fn replicas(status: &Value, members: &[Value], trouble: &mut impl FnMut(String, &str)) {
     for one in status["lagging"].as_array().into_iter().flatten() {
         let count = |key: &str| one[key].as_u64().unwrap_or_default();
         trouble(
@@ -84,21 +104,6 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
             );
         }
     }
-    let orphans = status["orphans"].as_u64().unwrap_or_default();
-    if orphans > 0 {
-        trouble(
-            format!("{orphans} changes wait for others that they build on"),
-            "they are asked for; look again in a while",
-        );
-    }
-    let refused = status["refused"].as_u64().unwrap_or_default();
-    if refused > 0 {
-        trouble(
-            format!("{refused} changes were refused as malformed"),
-            "a member sends what no correct peer sends; its log names it: consider `oxigdal-ha revoke`",
-        );
-    }
-    troubles
 }
 
 /// Who was expelled: that they are gone is as it should be.

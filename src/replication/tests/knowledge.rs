@@ -144,5 +144,8 @@ fn what_came_after_the_last_word_is_not_held_against_a_member_whose_word_is_fres
     let lag = replicas.lag(&logs, node(3), time(100), false).unwrap();
     assert_eq!(lag, Lag { changes: 2, bytes: 20, lag_ms: 15_000 }, "as of second 55, when 5 were held");
     let paused = replicas.lag(&logs, node(3), time(100), true).unwrap();
+    logs.restore(at, &Entry { hlc: Hlc::default(), body: Bytes::from_static(b"x") }, super::at(11, 10));
+    let now = replicas.lag(&logs, node(3), time(100), true).unwrap();
+    assert_eq!(now.changes, 8, "what came just now counts when nothing is fresh");
     assert_eq!(paused, Lag { changes: 7, bytes: 70, lag_ms: 60_000 });
 }
