@@ -220,15 +220,17 @@ impl Admission {
     /// Makes a member's ticket an old one: good for another hour, and due for renewal.
     #[cfg(test)]
     pub(crate) fn age_ticket_of(&self, member: &Self) {
+        let mut credential = member.credential();
         let state = self.state();
         let issuer = state.issuer.as_ref().expect("tests call this on an issuer");
-        let mut credential = member.credential();
         let body = TicketBody {
             issued_at: WallTime::EPOCH,
             expires_at: after(self.wall(), Duration::from_hours(1)),
             ..credential.ticket.body.clone()
         };
         credential.ticket = Ticket::sign(&issuer.secret, body);
+        // They may be one.
+        drop(state);
         member.state().credential = credential;
     }
 }
