@@ -9,7 +9,7 @@ use super::message::{Message, Update, Updates};
 use super::table::{Entry, Slot};
 use super::{Membership, State, Timer};
 use crate::machine::Cx;
-use crate::types::{NodeId, Time};
+use crate::types::{Incarnation, NodeId, Time};
 
 /// News are told lambda x ceil(log2(N + 1)) times by each who learns them (SWIM, section 4.1). 2 is close to memberlist's
 /// 4 x ceil(log10(N + 1)): 14 instead of 12 at 100 members, 20 instead of 16 at 1,000.
@@ -122,8 +122,8 @@ impl Membership {
     }
 
     /// News came that we tell ourselves: one more knows (feedback; Demers et al., "Epidemic Algorithms for Replicated Database
-    /// Maintenance", PODC 1987, section 1.4). Accusations are told no less for it: that all hear of a death at once is worth
-    /// some bytes.
+    /// Maintenance", PODC 1987, section 1.4). Where those who know are drawn at random, only joins are told less for it:
+    /// whoever misses a refutation may bury a member that stalls again.
     pub(super) fn came_back(&mut self, word: Word, slot: Slot, update: &Update) {
         let entry = self.table.entry(slot);
         let described = update.meta.as_ref().map(|described| (described.boot, described.incarnation));
@@ -132,7 +132,7 @@ impl Membership {
         }
         if self.is_sparse() {
             self.queue.known_by(slot, word.from);
-        } else if entry.claim == State::Alive {
+        } else if entry.claim == State::Alive && update.incarnation == Incarnation::ZERO {
             self.queue.told(slot, self.tellings());
         }
     }

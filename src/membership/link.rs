@@ -59,9 +59,9 @@ impl Membership {
         match claim {
             _ if self.is_new() => self.ask_all(cx, peer),
             None => self.ask_who(cx, peer),
-            Some(State::Alive | State::Suspect) if first => self.reconcile(cx, peer),
-            Some(State::Alive | State::Suspect) => {}
-            Some(State::Dead | State::Left) => {
+            Some(State::Alive) if !first => {}
+            Some(State::Suspect) if !first => self.introduce(cx, peer),
+            Some(_) => {
                 self.introduce(cx, peer);
                 self.reconcile(cx, peer);
             }

@@ -394,8 +394,21 @@ fn where_links_are_few_news_are_not_told_to_whoever_has_told_them() {
     assert!(machine.queue.is_empty());
 }
 
+/// I10: it is told that it is accused, and what it has missed when it is back.
 #[test]
-fn news_that_come_back_are_told_less_often_but_accusations_are_not() {
+fn where_links_are_few_the_dead_are_not_told_the_news() {
+    let mut machine = machine_of_many(Config { full_mesh_max: 2, ..Config::default() });
+    step_at(at(1_000), |cx| machine.on_timer(cx, Timer::Gossip));
+    let (slot, dead) = (machine.table.slot(THIRD).unwrap(), update(THIRD, 0, State::Dead));
+    machine.table.amend(slot, Time::ZERO, &mut Rng::fork(&[1; 32], "x"), |entry| entry.merge(&dead));
+    step_at(at(1_010), |cx| machine.set_meta(cx, Meta { name: "gate".into(), ..Meta::default() }).unwrap());
+    let ops = step_at(at(1_200), |cx| machine.on_timer(cx, Timer::Gossip));
+    let told: Vec<NodeId> = sent(&ops).into_iter().map(|(to, _)| to).collect();
+    assert_eq!((told, machine.queue.is_empty()), (vec![PEER], true));
+}
+
+#[test]
+fn joins_that_come_back_are_told_less_often_but_refutations_and_accusations_are_not() {
     let tellings = |news: &Update, come_back: u32| {
         let mut machine = machine();
         step_at(at(9), |cx| machine.on_timer(cx, Timer::Gossip));
@@ -409,9 +422,11 @@ fn news_that_come_back_are_told_less_often_but_accusations_are_not() {
         })
     };
     let fourth = NodeId::from_u128(4);
-    let (alive, suspect) = (update(fourth, 0, State::Alive), update(fourth, 0, State::Suspect));
-    assert!(tellings(&alive, 3) < tellings(&alive, 0));
-    assert_eq!(tellings(&suspect, 3), tellings(&suspect, 0));
+    let joins = update(fourth, 0, State::Alive);
+    assert!(tellings(&joins, 3) < tellings(&joins, 0));
+    for news in [update(fourth, 1, State::Alive), update(fourth, 0, State::Suspect)] {
+        assert_eq!(tellings(&news, 3), tellings(&news, 0));
+    }
 }
 
 #[test]
