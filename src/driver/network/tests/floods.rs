@@ -34,8 +34,9 @@ async fn a_flood_of_control_frames_is_held_back_and_then_shown_out_while_others_
             sleep(Duration::from_millis(20)).await;
         }
     });
-    let (mut flooded, mut heard, mut found) = (0, 0, None);
+    let (mut flooded, mut heard, mut found, began) = (0, 0, None, Instant::now());
     while found.is_none() {
+        assert!(began.elapsed() < PATIENCE, "the flood is not shown out");
         match victim.next().await {
             NetworkEvent::Received { from, .. } if from == node => flooded += 1,
             NetworkEvent::Received { .. } => heard += 1,
