@@ -303,7 +303,7 @@ impl Documents {
         loop {
             let Some(work) = self.work.get_mut(doc) else { return };
             let free = matches!(work.busy, Busy::Idle | Busy::Applying);
-            let folded = self.docs.get(doc).is_some_and(|indexed| !indexed.state.whole);
+            let folded = self.docs.get(doc).is_some_and(|indexed| indexed.state.folded);
             if free && folded && work.reads.iter().any(|read| matches!(read, Read::History { .. })) {
                 if matches!(work.busy, Busy::Idle) {
                     self.send_away(cx, doc);

@@ -461,8 +461,8 @@ pub struct DocState {
     pub changes: usize,
     /// Bytes of memory that it takes while it is closed, about.
     pub bytes: usize,
-    /// Whether all of its changes are in memory, none of them folded into its state.
-    pub whole: bool,
+    /// Whether some of its changes are not in memory, but folded into its state.
+    pub folded: bool,
 }
 
 /// What documents tell.
