@@ -287,6 +287,8 @@ pub enum Task {
         doc: DocId,
         /// All of its changes; some may be there twice.
         changes: Vec<Arrived>,
+        /// Whether all of them are needed: then none is folded for a while.
+        whole: bool,
     },
     /// Give a document up: nothing of it stays with the worker.
     Evict {

@@ -162,9 +162,13 @@ fn run(document: &mut Document, task: Task, (history, worth): (usize, usize)) ->
             Done::Applied { doc, applied, orphans, refused, known, older, state: document.state().clone() }
         }
         // What cannot be built shows by its state, and stays away.
-        Task::Restore { doc, changes } => {
+        Task::Restore { doc, changes, whole } => {
             let orphans = document.apply(changes).map(|outcome| outcome.orphans).unwrap_or_default();
-            document.stay_whole();
+            if whole {
+                document.stay_whole();
+            } else {
+                document.fold(history, worth);
+            }
             Done::Restored { doc, orphans, state: document.state().clone() }
         }
         Task::Evict { doc } => Done::Evicted { doc },

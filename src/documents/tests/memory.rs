@@ -243,7 +243,7 @@ fn a_late_change_is_applied_to_all_of_the_document() {
     let edit = host.set("d", "n", json!("while it is away"));
     host.recall(&[]);
     assert!(host.reply(edit).is_ok());
-    host.log[1..].to_vec().into_iter().filter(|entry| entry.0 == log(actor(1))).for_each(|entry| late.deliver(entry));
+    host.log[1..].iter().cloned().filter(|entry| entry.0 == log(actor(1))).for_each(|entry| late.deliver(entry));
     late.settle();
     assert_eq!(host.read("d").unwrap()["late"], json!(true));
     assert_eq!(host.documents.view().content(), late.documents.view().content());

@@ -53,7 +53,7 @@ impl Folding {
         self.rebuilt += 1;
         let before = self.state().heads;
         self.peer.engine.run(Task::Evict { doc: doc() });
-        let done = self.peer.engine.run(Task::Restore { doc: doc(), changes: self.disk.clone() });
+        let done = self.peer.engine.run(Task::Restore { doc: doc(), changes: self.disk.clone(), whole: true });
         let Done::Restored { orphans, state, .. } = done else { panic!("{done:?}") };
         assert_eq!((orphans.len(), state.heads, state.folded), (0, before, false));
     }
