@@ -314,7 +314,7 @@ impl Documents {
         loop {
             let Some(work) = self.work.get_mut(doc) else { return };
             let free = matches!(work.busy, Busy::Idle | Busy::Applying);
-            let folded = self.docs.get(doc).filter(|indexed| !indexed.state.whole);
+            let folded = self.docs.get(doc).filter(|indexed| indexed.state.folded);
             if free && folded.is_some_and(|indexed| work.needs_whole(&indexed.state)) {
                 if matches!(work.busy, Busy::Idle) {
                     self.send_away(cx, doc);

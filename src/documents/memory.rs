@@ -16,6 +16,8 @@ pub(super) struct Indexed {
     pub(super) places: Places,
     /// When it was used last, and its bytes; absent while it is not in memory.
     held: Option<(u64, usize)>,
+    /// Why it is not in memory: all of its changes are needed, and some were folded.
+    pub(super) needs_all: bool,
     /// How many places are of changes that stand at another one too.
     spares: usize,
     /// Entries that it needs got other names, and come again under them. It is not given up until it is sure that all have

@@ -54,6 +54,7 @@ impl Documents {
     pub(super) fn send_away(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId) {
         if let Some(indexed) = self.docs.get_mut(doc) {
             self.memory.drop(indexed);
+            indexed.needs_all = true;
             cx.task(Task::Evict { doc: doc.clone() });
         }
     }
@@ -93,7 +94,9 @@ impl Documents {
         if back.asked.is_empty() {
             let changes = std::mem::take(&mut back.got);
             (work.back, work.busy) = (None, Busy::Restoring);
-            cx.task(Task::Restore { doc: doc.clone(), changes });
+            let needs_all = self.docs.get_mut(doc).is_some_and(|indexed| std::mem::take(&mut indexed.needs_all));
+            let whole = needs_all || work.reads.iter().any(|read| matches!(read, Read::History { .. }));
+            cx.task(Task::Restore { doc: doc.clone(), changes, whole });
         }
     }
 

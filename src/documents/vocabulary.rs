@@ -328,6 +328,8 @@ pub enum Task {
         doc: DocId,
         /// All of its changes; some may be there twice.
         changes: Vec<Arrived>,
+        /// Whether all of them are needed: then none is folded for a while.
+        whole: bool,
     },
     /// Give a document up: nothing of it stays with the worker.
     Evict {
@@ -504,8 +506,8 @@ pub struct DocState {
     pub changes: usize,
     /// Bytes of memory that it takes while it is closed, about.
     pub bytes: usize,
-    /// Whether all of its changes are in memory, none of them folded into its state.
-    pub whole: bool,
+    /// Whether some of its changes are not in memory, but folded into its state.
+    pub folded: bool,
 }
 
 /// What documents tell.

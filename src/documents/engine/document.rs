@@ -437,7 +437,7 @@ impl Document {
                 exists: open.table.exists(),
                 changes: open.table.changes(),
                 bytes: self.weight(..) + self.base.as_ref().map_or(0, |base| base.weight()),
-                whole: self.base.is_none(),
+                folded: self.base.is_some(),
             };
             self.ops = open.table.ops();
         }

@@ -7,6 +7,9 @@
 //! **Branches.** A writer whose store was rolled back may have used its numbers twice. Both changes are taken, each branch
 //! as a writer of its own: see `branches`.
 //!
+//! **Folding.** What is older than some hundred changes is held as the state that it led to, where that can make no
+//! difference: see `base`. Who needs all of it is told so, and gives all changes again.
+//!
 //! **Deletion.** A deletion is a change without operations. A document is gone if and only if every newest change is a
 //! deletion, that is, if every edit was seen by somebody who deleted. So an edit that had not seen the deletion brings the
 //! document back, with all that it had: neither the edit nor what it stood in is lost. Whoever deletes after that edit
@@ -159,9 +162,13 @@ fn run(document: &mut Document, task: Task, (history, worth): (usize, usize)) ->
             Done::Applied { doc, applied, orphans, refused, known, older, state: document.state().clone() }
         }
         // What cannot be built shows by its state, and stays away.
-        Task::Restore { doc, changes } => {
+        Task::Restore { doc, changes, whole } => {
             let orphans = document.apply(changes).map(|outcome| outcome.orphans).unwrap_or_default();
-            document.stay_whole();
+            if whole {
+                document.stay_whole();
+            } else {
+                document.fold(history, worth);
+            }
             Done::Restored { doc, orphans, state: document.state().clone() }
         }
         Task::Evict { doc } => Done::Evicted { doc },

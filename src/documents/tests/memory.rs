@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::documents::Limits;
 
 /// So little memory that a document stays only while it is worked on.
 fn none() -> Config {
@@ -203,4 +204,48 @@ fn a_document_on_its_way_back_does_not_wait_for_entries_that_got_other_names() {
     host.take(ops);
     host.recall(&[(log(actor(2)), Seq::new(2)), (log(actor(2)), Seq::new(3))]);
     assert!(host.reply(command).is_ok());
+}
+
+/// A node that folds documents soon, with one that it has folded.
+fn folded() -> Host {
+    let limits = Limits { history: 8, ..Limits::default() };
+    let mut host = Host::with(1, Config { limits, ..Config::default() });
+    host.put("d", json!({"text": "x".repeat(100)}));
+    host.settle();
+    for n in 0..40 {
+        host.set("d", "n", json!(n));
+        host.settle();
+    }
+    assert!(host.documents.view().state(&id("d")).unwrap().folded);
+    host
+}
+
+#[test]
+fn the_history_of_a_folded_document_is_read_back() {
+    let mut host = folded();
+    let commands = [0, 1].map(|_| host.command(Command::History { doc: id("d") }));
+    host.recall(&[]);
+    for command in commands {
+        let Ok(Outcome::History { changes, .. }) = host.reply(command) else { panic!() };
+        assert_eq!(changes.len(), 41);
+    }
+    assert!(!host.documents.view().busy());
+}
+
+#[test]
+fn a_late_change_is_applied_to_all_of_the_document() {
+    let (mut host, mut late) = (folded(), Host::new(2));
+    late.deliver(host.log[0].clone());
+    late.settle();
+    late.set("d", "late", json!(true));
+    late.settle();
+    host.arrive(late.log[0].clone());
+    let edit = host.set("d", "n", json!("while it is away"));
+    host.recall(&[]);
+    assert!(host.reply(edit).is_ok());
+    host.log[1..].iter().cloned().filter(|entry| entry.0 == log(actor(1))).for_each(|entry| late.deliver(entry));
+    late.settle();
+    assert_eq!(host.read("d").unwrap()["late"], json!(true));
+    assert_eq!(host.documents.view().content(), late.documents.view().content());
+    assert_eq!(host.documents.view().memory().restored, 1);
 }

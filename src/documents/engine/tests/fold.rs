@@ -53,9 +53,9 @@ impl Folding {
         self.rebuilt += 1;
         let before = self.state().heads;
         self.peer.engine.run(Task::Evict { doc: doc() });
-        let done = self.peer.engine.run(Task::Restore { doc: doc(), changes: self.disk.clone() });
+        let done = self.peer.engine.run(Task::Restore { doc: doc(), changes: self.disk.clone(), whole: true });
         let Done::Restored { orphans, state, .. } = done else { panic!("{done:?}") };
-        assert_eq!((orphans.len(), state.heads, state.whole), (0, before, true));
+        assert_eq!((orphans.len(), state.heads, state.folded), (0, before, false));
     }
 
     fn get(&mut self) -> Result<Value, Error> {
@@ -102,7 +102,7 @@ fn say_the_same(seed: u64, lists: bool) -> usize {
             peers[at].take(&other);
             peers[from] = other;
         }
-        folded += usize::from(peers.iter().any(|peer| !peer.state().heads.is_empty() && !peer.state().whole));
+        folded += usize::from(peers.iter().any(|peer| peer.state().folded));
     }
     // Whoever folds goes on writing what everybody takes.
     for round in 0..2 {
@@ -157,7 +157,7 @@ fn written(history: usize, edits: u32) -> Folding {
 #[test]
 fn a_folded_document_takes_the_memory_of_its_state_and_its_newest_changes() {
     let (whole, mut folded) = (written(0, 400), written(32, 400));
-    assert!(whole.state().whole && !folded.state().whole);
+    assert!(!whole.state().folded && folded.state().folded);
     assert_eq!((whole.state().heads, whole.state().changes), (folded.state().heads, folded.state().changes));
     let (was, is) = (whole.state().bytes, folded.state().bytes);
     assert!(is * 4 < was, "{is} bytes of {was}");
@@ -195,7 +195,7 @@ fn what_follows_no_more_than_the_folded_past_needs_all_of_it() {
     other.edit(Edit::Set { path: "late".into(), value: json!(true) }).unwrap();
     one.peer.engine.limits.history = 8;
     (0..20).for_each(|n| one.edit(Edit::Set { path: "a/n".into(), value: json!(n) }).unwrap());
-    assert!(!one.state().whole);
+    assert!(one.state().folded);
     one.take(&other);
     assert_eq!(one.rebuilt, 1);
     other.take(&one);
@@ -211,10 +211,10 @@ fn what_has_several_values_is_not_folded() {
     other.edit(Edit::Set { path: "k".into(), value: json!(2) }).unwrap();
     one.take(&other);
     (0..20).for_each(|n| one.edit(Edit::Set { path: "a/n".into(), value: json!(n) }).unwrap());
-    assert!(one.state().whole);
+    assert!(!one.state().folded);
     one.edit(Edit::Set { path: "k".into(), value: json!(3) }).unwrap();
     (0..40).for_each(|n| one.edit(Edit::Set { path: "a/n".into(), value: json!(n) }).unwrap());
-    assert!(!one.state().whole);
+    assert!(one.state().folded);
     other.take(&one);
     assert_eq!(one.get(), other.get());
 }
