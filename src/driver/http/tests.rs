@@ -325,10 +325,11 @@ impl Watching {
     }
 
     fn until(&mut self, wanted: &str) -> &str {
-        let mut buffer = [0; 4096];
+        // What keeps the connection alive comes for ever, also when nothing else does.
+        let (began, mut buffer) = (std::time::Instant::now(), [0; 4096]);
         while !self.1.contains(wanted) {
             let len = self.0.read(&mut buffer).unwrap();
-            assert!(len > 0, "the stream ended: {}", self.1);
+            assert!(len > 0 && began.elapsed() < Duration::from_secs(60), "no {wanted:?}: {}", self.1);
             self.1.push_str(std::str::from_utf8(&buffer[..len]).unwrap());
         }
         &self.1
