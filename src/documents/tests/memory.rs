@@ -243,7 +243,9 @@ fn a_late_change_is_applied_to_all_of_the_document() {
     let edit = host.set("d", "n", json!("while it is away"));
     host.recall(&[]);
     assert!(host.reply(edit).is_ok());
-    host.log[1..].iter().cloned().filter(|entry| entry.0 == log(actor(1))).for_each(|entry| late.deliver(entry));
+    for entry in host.log[1..].iter().filter(|entry| entry.0 == log(actor(1))) {
+        late.deliver(entry.clone());
+    }
     late.settle();
     assert_eq!(host.read("d").unwrap()["late"], json!(true));
     assert_eq!(host.documents.view().content(), late.documents.view().content());
