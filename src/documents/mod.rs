@@ -26,6 +26,8 @@ mod size;
 mod view;
 mod vocabulary;
 
+#[cfg(test)]
+pub(crate) use change::tamper::tampered;
 pub use config::{Config, Limits};
 pub use engine::Engine;
 pub use index::Documents;

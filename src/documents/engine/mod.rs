@@ -129,6 +129,16 @@ impl Engine {
     pub(super) fn saved(&mut self, doc: &DocId) -> Vec<u8> {
         self.docs.get_mut(doc).map(|held| held.document.saved()).unwrap_or_default()
     }
+
+    /// Closes a document, as eviction does.
+    #[cfg(test)]
+    fn close(&mut self, doc: &DocId) {
+        if let Some(mut held) = self.docs.remove(doc) {
+            held.document.close();
+            self.unlist(&mut held);
+            self.docs.insert(doc.clone(), held);
+        }
+    }
 }
 
 fn run(document: &mut Document, task: Task) -> Done {
