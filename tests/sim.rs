@@ -34,6 +34,7 @@ scenarios! {
     crash_restart "crash-restart" 2;
     datagrams "datagrams" 2;
     full_disk "full-disk" 2;
+    garbled "garbled" 2;
     join_through_one "join-through-one" 1;
     kitchen_sink "kitchen-sink" 3;
     leave_rejoin "leave-rejoin" 2;

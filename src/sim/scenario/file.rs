@@ -271,7 +271,7 @@ pub(crate) struct Scheduled {
     pub(crate) back: bool,
     /// `roll-back`: how old the image is that the disk is put back to.
     pub(crate) image: Option<Span>,
-    /// `loss`: how much more is lost everywhere.
+    /// `loss`: how much more is lost everywhere; `garble`: how much of what `peers` send says something else.
     pub(crate) share: Option<Share>,
 }
 
@@ -292,6 +292,7 @@ pub(crate) enum Kind {
     Cut,
     Loss,
     ClockStep,
+    Garble,
 }
 
 /// `[random]`: faults by rate, expanded into the plan before the run.

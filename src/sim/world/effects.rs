@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::super::check::Sight;
 use super::super::cost;
+use super::super::garble::garbled;
 use super::super::host::{Asked, Life};
 use super::super::outcome::Line;
 use super::{Due, World};
@@ -135,6 +136,8 @@ impl World<'_> {
             Effect::Send { to, lane, frame } => {
                 let Some(to) = self.place_of(to) else { return };
                 self.spread.on_frame(&self.mesh, self.scenario, place, to, &frame);
+                let way = u64::from(place) << 32 | u64::from(to);
+                let frame = garbled(self.draws.garble, way, at, self.host(place).garble(), frame);
                 let (fate, frame) = self.mesh.net.send(at, place, to, lane, frame);
                 let Some(frame) = frame else { return };
                 if let Some(again) = fate.again {

@@ -77,6 +77,10 @@ impl World<'_> {
             }
             Fault::Loss { ppm } => self.mesh.net.loss += ppm,
             Fault::ClockStep { peer, by_us } => self.host(peer).clock.step(by_us),
+            Fault::Garble { peer, ppm } => {
+                self.host(peer).garbles.push((item, ppm));
+                self.host(peer).ails();
+            }
         }
     }
 
@@ -124,6 +128,10 @@ impl World<'_> {
             }
             Fault::Loss { ppm } => self.mesh.net.loss -= ppm,
             Fault::ClockStep { peer, by_us } => self.host(peer).clock.step(-by_us),
+            Fault::Garble { peer, .. } => {
+                self.host(peer).garbles.retain(|(of, _)| *of != item);
+                self.host(peer).heals(now);
+            }
         }
     }
 

@@ -119,6 +119,7 @@ struct Draws {
     stop: Stream,
     image: Stream,
     knock: Stream,
+    garble: Stream,
 }
 
 impl<'a> World<'a> {
@@ -136,6 +137,7 @@ impl<'a> World<'a> {
             stop: luck.stream("disk stop"),
             image: luck.stream("disk image"),
             knock: luck.stream("knock"),
+            garble: luck.stream("garble"),
         };
         let mut world = Self {
             scenario,
