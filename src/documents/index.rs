@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::change::Hash;
 use super::orphans::Pool;
+use super::quarantine::Quarantine;
 use super::reads::{Ask, Read, Scan};
 use super::{Arrived, Command, Config, DocState, Done, Error, Event, Outcome, Stamp, Task, Timer, Token, View, Wanted};
 use crate::machine::{Cx, Machine, Never};
@@ -47,6 +48,7 @@ pub struct Documents {
     /// Changes that were refused, so that what follows them is refused too.
     pub(super) refusals: BTreeMap<DocId, BTreeSet<Hash>>,
     pub(super) refused: u64,
+    pub(super) quarantine: Quarantine,
     /// What there was to tell before there was anybody to tell.
     pub(super) untold: Vec<Event>,
 }
@@ -122,6 +124,7 @@ impl Documents {
             ticking: false,
             refusals: BTreeMap::new(),
             refused: 0,
+            quarantine: Quarantine::default(),
             untold: Vec::new(),
         }
     }

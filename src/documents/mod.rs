@@ -21,6 +21,7 @@ mod engine;
 pub mod geojson;
 mod index;
 mod orphans;
+mod quarantine;
 mod reads;
 mod size;
 mod view;
@@ -31,6 +32,7 @@ pub(crate) use change::tamper::tampered;
 pub use config::{Config, Limits};
 pub use engine::Engine;
 pub use index::Documents;
+pub use quarantine::{QUARANTINE_MAX, Quarantined};
 pub use view::View;
 pub use vocabulary::{
     Arrived, ChangeInfo, Command, DocState, Done, Edit, Error, Event, Listed, Orphan, Outcome, Stamp, Task, Timer,

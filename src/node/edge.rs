@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::quarantine::Quarantine;
 use super::status::Status;
 use crate::topology::Policy;
 use crate::types::{Address, ClusterId, CommandId, DiskFault, IoId, Lane, NodeId, PersistId, SegmentId, TaskId};
@@ -184,6 +185,13 @@ pub enum Command {
     /// Compute neighbours by another rule from now on. All peers of a mesh should be told the same, soon. Answered by
     /// [`Outcome::OverlaySet`].
     SetOverlay(Policy),
+    /// Which entries were refused, and whose they are. Answered by [`Outcome::Quarantine`].
+    Quarantine,
+    /// Judge refused entries again. Answered by [`Outcome::Released`].
+    Release {
+        /// Those of this origin's logs; of all if absent.
+        origin: Option<NodeId>,
+    },
     /// Say goodbye to the mesh. Answered by [`Outcome::Left`] when the goodbye was sent.
     Leave,
 }
@@ -198,6 +206,13 @@ pub enum Outcome {
     Events(events::Outcome),
     /// How the node stands.
     Status(Box<Status>),
+    /// What is quarantined.
+    Quarantine(Box<Quarantine>),
+    /// Refused entries are judged again.
+    Released {
+        /// How many.
+        entries: usize,
+    },
     /// Neighbours are computed by the rule that was asked for.
     OverlaySet,
     /// The mesh was told goodbye.

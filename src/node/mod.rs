@@ -14,6 +14,7 @@
 mod boot;
 mod edge;
 mod hosted;
+mod quarantine;
 mod record;
 mod replay;
 mod route;
@@ -25,6 +26,7 @@ mod timers;
 
 pub use boot::{Boot, BootError, BootReport, Progress};
 pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome};
+pub use quarantine::{Quarantine, Suspect};
 pub use status::{MemberStatus, Status};
 
 use std::sync::Arc;
@@ -278,6 +280,8 @@ impl Node {
                 return self.shared.step(now, |cx| self.events.on_command(cx, id, command));
             }
             Command::Status => Ok(Outcome::Status(Box::new(self.status(now)))),
+            Command::Quarantine => Ok(Outcome::Quarantine(Box::new(self.quarantine()))),
+            Command::Release { origin } => Ok(Outcome::Released { entries: self.release(now, origin) }),
             Command::SetOverlay(policy) => {
                 self.shared.step(now, |cx| self.overlay.set_policy(cx, policy, self.membership.view()));
                 Ok(Outcome::OverlaySet)

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Node;
+use super::{Node, Suspect};
 use crate::membership::{Grounds, Member, Meta, State};
 use crate::types::{Actor, Boot, Digest, DiskFault, Incarnation, NodeId, Now};
 
@@ -33,6 +33,9 @@ pub struct Status {
     pub orphans: usize,
     /// Changes refused by the admission check since the start.
     pub refused: u64,
+    /// Origins whose entries were refused, or that have suspiciously many waiting changes or logs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub quarantined: Vec<Suspect>,
     /// Equal on two nodes if and only if they hold the same origin logs.
     pub vector: Digest,
     /// How many streams there are.
@@ -97,6 +100,7 @@ impl Node {
             content: documents.content(),
             orphans: documents.orphans(),
             refused: documents.refused(),
+            quarantined: self.suspects(),
             streams: self.events.view().count(),
             events: self.events.view().events(),
             vector: replication.vector().digest(),

@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Invite(Invite),
     /// Expel a node from the mesh for good, or list who is expelled
     Revoke(Revoke),
+    /// List entries that were refused, and have them judged again
+    Quarantine(crate::quarantine::Args),
     /// Write, check and explain configurations
     #[command(subcommand)]
     Config(Config),

@@ -47,14 +47,29 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
             "they are asked for; look again in a while",
         );
     }
-    let refused = status["refused"].as_u64().unwrap_or_default();
-    if refused > 0 {
-        trouble(
-            format!("{refused} changes were refused as malformed"),
-            "a member sends what no correct peer sends; its log names it: consider `oxigdal-ha revoke`",
-        );
-    }
+    quarantined(status, &mut trouble);
     troubles
+}
+
+fn quarantined(status: &Value, trouble: &mut impl FnMut(String, &str)) {
+    let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
+    for origin in status["quarantined"].as_array().into_iter().flatten() {
+        let member = members.iter().find(|member| member["node"] == origin["node"]);
+        let name = member.map_or(text(origin, "node"), |member| text(member, "name"));
+        let number = |key: &str| origin[key].as_u64().unwrap_or_default();
+        if number("refused") > 0 {
+            trouble(
+                format!("{} changes in the logs of {name} were refused", number("refused")),
+                "it, or who passed them on, sends what no correct peer sends: `oxigdal-ha quarantine ls` says what; \
+                 consider `oxigdal-ha revoke`",
+            );
+        } else {
+            trouble(
+                format!("{name} has {} logs and {} waiting changes", number("logs"), number("waiting")),
+                "its disk is put back again and again, or it lies: `oxigdal-ha quarantine ls`",
+            );
+        }
+    }
 }
 
 fn papers(papers: &Value, trouble: &mut impl FnMut(String, &str)) {
@@ -160,6 +175,7 @@ mod tests {
         assert_eq!(troubles(&healthy), []);
         let sick = serde_json::json!({
             "read_only": { "kind": "full", "what": "write", "why": "no space" }, "orphans": 2, "refused": 1,
+            "quarantined": [{ "node": "2", "refused": 1, "waiting": 0, "logs": 1 }, { "node": "9", "refused": 0, "waiting": 0, "logs": 40 }],
             "members": [{ "state": "dead", "name": "b", "node": "2" }, { "state": "dead", "name": "c", "node": "3" }],
             "network": { "links": [], "not_linked": [
                 { "refused": true, "name": "d", "node": "4", "address": "/dns/d", "why": "the configurations differ" },
@@ -174,7 +190,8 @@ mod tests {
                 "not linked with d (4) at /dns/d: the configurations differ",
                 "dead: b, c (connection refused)",
                 "2 changes wait for others that they build on",
-                "1 changes were refused as malformed"
+                "1 changes in the logs of b were refused",
+                "9 has 40 logs and 0 waiting changes"
             ]
         );
     }

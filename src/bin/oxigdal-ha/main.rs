@@ -18,6 +18,7 @@ mod issuer;
 mod key;
 mod mesh;
 mod output;
+mod quarantine;
 mod run;
 mod simulate;
 mod stream;
@@ -52,6 +53,7 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::Key(arguments) => key::key(arguments, output),
         Command::Invite(arguments) => invite::invite(arguments, output),
         Command::Revoke(arguments) => invite::revoke(&arguments, output),
+        Command::Quarantine(arguments) => quarantine::quarantine(arguments, output),
         Command::Config(command) => configuration::config(command, output),
         Command::Topology(command) => topology::topology(command, output),
         Command::Simulate(arguments) => return simulate::run(arguments, output),

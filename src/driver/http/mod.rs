@@ -31,6 +31,7 @@ mod admission;
 mod connection;
 mod docs;
 mod guard;
+mod quarantine;
 mod reply;
 mod state;
 mod streams;
@@ -95,6 +96,7 @@ impl Interface {
             .route("/v1/issuers", post(admission::install))
             .route("/v1/issuers/request", post(admission::request))
             .route("/v1/ticket", post(admission::renew))
+            .route("/v1/quarantine/release", post(quarantine::release))
             .route_layer(from_fn_with_state(self.clone(), guard::token_always));
         let reads = Router::new()
             .route("/v1/status", get(state::status))
@@ -107,6 +109,7 @@ impl Interface {
             .route("/v1/streams/{*name}", get(streams::read).post(streams::append))
             .route("/v1/revoked", get(admission::revoked))
             .route("/v1/issuers", get(admission::issuers))
+            .route("/v1/quarantine", get(quarantine::list))
             .route_layer(from_fn_with_state(self.clone(), guard::token_for_changes));
         let watch = Router::new()
             .route("/v1/watch", get(watch::watch))

@@ -2,6 +2,7 @@
 //! Faults, delays and many nodes are the simulator's.
 
 mod fuzz;
+mod quarantine;
 mod streams;
 
 use std::collections::{BTreeMap, VecDeque};

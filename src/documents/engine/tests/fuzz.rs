@@ -223,6 +223,8 @@ fn no_mutant_of_a_change_panics_the_engine_or_poisons_a_document() {
         "owner",
         "writer's id",
         "removes or updates nothing",
+        // Automerge lets a writer leave numbers out; none that we know does, and a leap would use them up.
+        "its operations start at",
     ];
     let other = tally.strict.iter().filter(|why| !vocabulary.iter().any(|word| why.contains(word)));
     assert_eq!(other.collect::<Vec<_>>(), Vec::<&String>::new());
