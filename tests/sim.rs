@@ -39,6 +39,7 @@ scenarios! {
     kitchen_sink "kitchen-sink" 3;
     leave_rejoin "leave-rejoin" 2;
     lossy_links "lossy-links" 2;
+    lost_change "lost-change" 2;
     mesh_heal "mesh-heal" 2;
     one_way_cut "one-way-cut" 2;
     overlay_unreachable "overlay-unreachable" 1;

@@ -205,6 +205,12 @@ pub(super) const KEYS: &[Key] = &[
         "Changes that wait in memory to be merged; more stay in the log. 1048576 to 8589934592.",
     ),
     key(
+        "documents.audit-s",
+        Kind::Number,
+        "300",
+        "How often a random neighbour is asked whether its documents are the same. 5 to 86400.",
+    ),
+    key(
         "streams.retention-age-s",
         Kind::Number,
         "604800",

@@ -217,6 +217,12 @@ impl Documents {
     }
 }
 
+/// A document's change, if this is the entry of one.
+pub(super) fn read(body: &Bytes) -> Option<(DocId, Bytes)> {
+    let Body { doc, change } = decode(body)?;
+    Header::read(&change).is_ok().then(|| (doc, change.into()))
+}
+
 fn decode(body: &Bytes) -> Option<Body> {
     let config = bincode::config::standard().with_limit::<BODY_MAX>();
     let (decoded, read) = bincode::decode_from_slice::<Body, _>(body, config).ok()?;

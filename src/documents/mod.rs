@@ -23,7 +23,9 @@ mod index;
 mod orphans;
 mod quarantine;
 mod reads;
+mod rebuild;
 mod size;
+mod trie;
 mod view;
 mod vocabulary;
 
@@ -33,6 +35,8 @@ pub use config::{Config, Limits};
 pub use engine::Engine;
 pub use index::Documents;
 pub use quarantine::{QUARANTINE_MAX, Quarantined};
+pub use rebuild::REBUILDS_MAX;
+pub use trie::{Prefix, Trie};
 pub use view::View;
 pub use vocabulary::{
     Arrived, ChangeInfo, Command, DocState, Done, Edit, Error, Event, Listed, Orphan, Outcome, Stamp, Task, Timer,

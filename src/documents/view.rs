@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{DocState, Documents, Quarantined};
+use super::{DocState, Documents, Quarantined, Trie};
 use crate::types::{Digest, DocId, NodeId};
 
 /// A read-only face of [`Documents`].
@@ -20,6 +20,12 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn content(self) -> Digest {
         self.documents.content()
+    }
+
+    /// What is held, to be compared.
+    #[must_use]
+    pub fn trie(self) -> &'a Trie {
+        &self.documents.trie
     }
 
     /// How a document stands; absent if it was never written.

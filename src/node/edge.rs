@@ -9,7 +9,7 @@ use super::quarantine::Quarantine;
 use super::status::Status;
 use crate::topology::Policy;
 use crate::types::{Address, ClusterId, CommandId, DiskFault, IoId, Lane, NodeId, PersistId, SegmentId, TaskId};
-use crate::{documents, events, membership, overlay, replication};
+use crate::{audit, documents, events, membership, overlay, replication};
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -248,6 +248,8 @@ pub enum Event {
     Documents(documents::Event),
     /// Of streams.
     Events(events::Event),
+    /// Of audits.
+    Audit(audit::Event),
     /// A peer sent a frame that cannot be read; it was dropped.
     BadFrame {
         /// Who sent it.

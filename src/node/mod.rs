@@ -31,6 +31,7 @@ pub use status::{MemberStatus, Status};
 
 use std::sync::Arc;
 
+use crate::audit::{self, Audit};
 use crate::documents::Documents;
 use crate::events::Events;
 use crate::membership::{self, Membership, Meta};
@@ -74,6 +75,8 @@ pub struct Config {
     pub documents: documents::Config,
     /// Of streams.
     pub events: events::Config,
+    /// Of audits.
+    pub audit: audit::Config,
     /// Of the log.
     pub wal: wal::Config,
 }
@@ -94,6 +97,7 @@ pub struct Node {
     replication: Replication,
     documents: Documents,
     events: Events,
+    audit: Audit,
     shared: Shared,
 }
 
@@ -182,6 +186,12 @@ impl Node {
         self.events.view()
     }
 
+    /// What audits found.
+    #[must_use]
+    pub fn audits(&self) -> &audit::Findings {
+        self.audit.findings()
+    }
+
     /// Why the log takes no more writes, if it does not.
     #[must_use]
     pub fn read_only(&self) -> Option<&DiskFault> {
@@ -209,6 +219,13 @@ impl Node {
             Kind::Replication => {
                 let message = payload.decode()?;
                 self.shared.step(now, |cx| self.replication.on_message(cx, from, message));
+            }
+            Kind::Audit => {
+                let message = payload.decode()?;
+                if self.overlay.view().neighbors().contains(&from) {
+                    let sight = sight(&self.documents, &self.replication);
+                    self.shared.step(now, |cx| self.audit.on_message(cx, from, message, sight));
+                }
             }
             Kind::Overlay => {
                 let message = payload.decode()?;
@@ -305,6 +322,11 @@ impl Node {
                 }
                 Timer::Replication(timer) => self.shared.step(now, |cx| self.replication.on_timer(cx, timer)),
                 Timer::Documents(timer) => self.shared.step(now, |cx| self.documents.on_timer(cx, timer)),
+                Timer::Audit(audit::Timer::Due) => {
+                    let neighbors: Vec<NodeId> = self.overlay.view().neighbors().iter().copied().collect();
+                    let sight = sight(&self.documents, &self.replication);
+                    self.shared.step(now, |cx| self.audit.on_timer(cx, &neighbors, sight));
+                }
                 Timer::Events(timer) => self.shared.step(now, |cx| self.events.on_timer(cx, timer)),
             }
             self.route(now);
@@ -321,4 +343,17 @@ impl Node {
         self.documents.mint(actor);
         self.shared.effects.push_back(Effect::Notify(Event::Minted { actor, why: why.into() }));
     }
+}
+
+/// What an audit may look at.
+fn sight<'a>(documents: &'a Documents, replication: &Replication) -> audit::Sight<'a> {
+    let (documents, replication) = (documents.view(), replication.view());
+    let unrest = if documents.busy() {
+        Some("changes are being applied")
+    } else if replication.behind() > 0 || !replication.forks().is_empty() {
+        Some("logs are being caught up on")
+    } else {
+        None
+    };
+    audit::Sight { documents, vector: replication.vector().digest(), unrest }
 }

@@ -22,6 +22,7 @@ pub(super) struct Rngs {
     pub(super) replication: Rng,
     pub(super) documents: Rng,
     pub(super) events: Rng,
+    pub(super) audit: Rng,
 }
 
 impl Rngs {
@@ -34,6 +35,7 @@ impl Rngs {
             replication: fork("replication"),
             documents: fork("documents"),
             events: fork("events"),
+            audit: fork("audit"),
         }
     }
 }

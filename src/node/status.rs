@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Node, Suspect};
+use crate::audit::Findings;
 use crate::membership::{Grounds, Member, Meta, State};
 use crate::types::{Actor, Boot, Digest, DiskFault, Incarnation, NodeId, Now};
 
@@ -36,6 +37,8 @@ pub struct Status {
     /// Origins whose entries were refused, or that have suspiciously many waiting changes or logs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub quarantined: Vec<Suspect>,
+    /// What audits found: whether neighbours with the same logs have the same documents.
+    pub audit: Findings,
     /// Equal on two nodes if and only if they hold the same origin logs.
     pub vector: Digest,
     /// How many streams there are.
@@ -101,6 +104,7 @@ impl Node {
             orphans: documents.orphans(),
             refused: documents.refused(),
             quarantined: self.suspects(),
+            audit: self.audit.findings().clone(),
             streams: self.events.view().count(),
             events: self.events.view().events(),
             vector: replication.vector().digest(),

@@ -391,7 +391,7 @@ impl Replication {
         while let Some(Moved { log, next, last }) = self.moved.front().copied() {
             if let Some(position) = self.logs.get(log).position(next).filter(|_| next <= last) {
                 let (log, seq) = (self.logs.get(log).id, Seq::new(next));
-                return cx.read(position, Wait::Reread { log, seq });
+                return cx.read(position, Wait::Reread { log, seq, again: false });
             }
             self.moved.pop_front();
             self.release(log);

@@ -68,6 +68,8 @@ pub(super) struct Host {
     pub(super) pauses: u32,
     pub(super) slow: Vec<(usize, u32)>,
     pub(super) slow_disk: Vec<(usize, u32)>,
+    /// Its engine loses one of the next changes.
+    pub(super) loses_change: bool,
     /// How much of what it sends is garbled, in a million.
     pub(super) garbles: Vec<(usize, u64)>,
     pub(super) next_command: u64,
@@ -108,6 +110,7 @@ impl Host {
             pauses: 0,
             slow: Vec::new(),
             slow_disk: Vec::new(),
+            loses_change: false,
             garbles: Vec::new(),
             next_command: 0,
             asked: BTreeMap::new(),

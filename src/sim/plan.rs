@@ -78,6 +78,8 @@ pub(super) enum Fault {
     ClockStep { peer: u32, by_us: i64 },
     /// Of a million frames that it sends so many say something else than it meant.
     Garble { peer: u32, ppm: u64 },
+    /// Of the next changes that its engine is to apply it loses one, and says nothing.
+    LoseChange { peer: u32 },
 }
 
 /// One edit: sets the document's place `e<n>` to n, and the place `shared` too if it is shared.
@@ -118,7 +120,8 @@ impl Fault {
             | Self::FullDisk { peer }
             | Self::FailingDisk { peer }
             | Self::ClockStep { peer, .. }
-            | Self::Garble { peer, .. } => Some(*peer),
+            | Self::Garble { peer, .. }
+            | Self::LoseChange { peer } => Some(*peer),
             Self::Cut { .. } | Self::Loss { .. } => None,
         }
     }
@@ -357,6 +360,7 @@ fn peer_fault(says: &Scheduled, peer: u32) -> Result<Fault, String> {
             Fault::ClockStep { peer, by_us: if says.back { -by_us } else { by_us } }
         }
         Kind::Garble => Fault::Garble { peer, ppm: says.share.ok_or("share: how much is garbled is needed")?.0 },
+        Kind::LoseChange => Fault::LoseChange { peer },
         Kind::Cut | Kind::Loss => unreachable!("a fault of the mesh, not of one peer"),
     })
 }

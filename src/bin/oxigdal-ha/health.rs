@@ -48,6 +48,7 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
         );
     }
     quarantined(status, &mut trouble);
+    differing(status, &mut trouble);
     troubles
 }
 
@@ -69,6 +70,18 @@ fn quarantined(status: &Value, trouble: &mut impl FnMut(String, &str)) {
                 "its disk is put back again and again, or it lies: `oxigdal-ha quarantine ls`",
             );
         }
+    }
+}
+
+fn differing(status: &Value, trouble: &mut impl FnMut(String, &str)) {
+    let differing = status.pointer("/audit/differing").and_then(Value::as_object).into_iter().flatten();
+    for (peer, docs) in differing {
+        let docs: Vec<&str> = docs.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        trouble(
+            format!("documents differ from those of {peer}, though the logs are the same: {}", docs.join(", ")),
+            "both build them again from their logs; if they still differ after the next audit, look at the machines' memory \
+             and report it: this is a defect",
+        );
     }
 }
 

@@ -84,7 +84,7 @@ impl Engine {
         let opening = if held.is_some_and(|held| held.used.is_none()) { 5 * ops } else { 0 };
         let micros = match task {
             Task::Edit { batch, .. } => 25 + 10 * batch.len() as u64 + ops / 500,
-            Task::Apply { changes, .. } => 20 + 15 * changes.len() as u64 + ops / 18,
+            Task::Apply { changes, .. } | Task::Rebuild { changes, .. } => 20 + 15 * changes.len() as u64 + ops / 18,
             Task::Get { .. } => 2 + ops / 4,
             Task::History { .. } => {
                 return Duration::from_micros(2 + held.map_or(0, |held| held.document.state().changes as u64));
@@ -151,6 +151,12 @@ fn run(document: &mut Document, task: Task) -> Done {
         Task::Apply { doc, changes } => {
             let kept = changes.clone();
             let outcome = document.apply(changes).unwrap_or_else(|error| broken(&error, kept));
+            let Outcome { applied, orphans, refused } = outcome;
+            Done::Applied { doc, applied, orphans, refused, state: document.state().clone() }
+        }
+        Task::Rebuild { doc, changes } => {
+            let kept = changes.clone();
+            let outcome = document.rebuild(changes).unwrap_or_else(|error| broken(&error, kept));
             let Outcome { applied, orphans, refused } = outcome;
             Done::Applied { doc, applied, orphans, refused, state: document.state().clone() }
         }

@@ -293,6 +293,7 @@ pub(crate) enum Kind {
     Loss,
     ClockStep,
     Garble,
+    LoseChange,
 }
 
 /// `[random]`: faults by rate, expanded into the plan before the run.

@@ -231,8 +231,13 @@ impl World<'_> {
     }
 
     /// One worker a peer: tasks keep their order, and take as long as the engine says.
-    fn work(&mut self, place: u32, at: u64, id: crate::types::TaskId, task: documents::Task) {
+    fn work(&mut self, place: u32, at: u64, id: crate::types::TaskId, mut task: documents::Task) {
         let host = self.host(place);
+        if let documents::Task::Apply { changes, .. } = &mut task
+            && std::mem::take(&mut host.loses_change)
+        {
+            changes.pop();
+        }
         let took = cost::of_task(&host.engine, &task) * host.slowness();
         let done = host.engine.run(task);
         host.worker_free = host.worker_free.max(at) + took;

@@ -77,6 +77,7 @@ impl World<'_> {
             }
             Fault::Loss { ppm } => self.mesh.net.loss += ppm,
             Fault::ClockStep { peer, by_us } => self.host(peer).clock.step(by_us),
+            Fault::LoseChange { peer } => self.host(peer).loses_change = true,
             Fault::Garble { peer, ppm } => {
                 self.host(peer).garbles.push((item, ppm));
                 self.host(peer).ails();
@@ -128,6 +129,7 @@ impl World<'_> {
             }
             Fault::Loss { ppm } => self.mesh.net.loss -= ppm,
             Fault::ClockStep { peer, by_us } => self.host(peer).clock.step(-by_us),
+            Fault::LoseChange { peer } => self.host(peer).loses_change = false,
             Fault::Garble { peer, .. } => {
                 self.host(peer).garbles.retain(|(of, _)| *of != item);
                 self.host(peer).heals(now);

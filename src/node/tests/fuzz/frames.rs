@@ -79,6 +79,7 @@ fn reads(lane: Lane, frame: &[u8]) -> bool {
         Kind::Membership => same::<membership::Message>(&payload),
         Kind::Replication => same::<replication::Message>(&payload),
         Kind::Overlay => same::<overlay::Message>(&payload),
+        Kind::Audit => same::<audit::Message>(&payload),
     }
 }
 
