@@ -79,8 +79,8 @@ pub enum Event {
         peer: NodeId,
         /// Which.
         docs: Vec<DocId>,
-        /// How many there are only there.
-        missing: usize,
+        /// Hashes of the ids of those that are only there.
+        missing: Vec<u64>,
     },
     /// An audit was not made.
     Skipped {
@@ -234,13 +234,13 @@ impl Audit {
             let about = about.iter().filter_map(own).collect();
             cx.send(peer, Message::Leaves { vector: sight.vector, about, answer: false });
         }
-        let (mut docs, mut missing) = (Vec::new(), 0);
+        let (mut docs, mut missing) = (Vec::new(), Vec::new());
         for theirs in about {
             let (differing, lacking) = trie.differing(theirs.prefix, &theirs.leaves);
             docs.extend(differing);
-            missing += lacking;
+            missing.extend(lacking);
         }
-        if docs.is_empty() && missing == 0 {
+        if docs.is_empty() && missing.is_empty() {
             return;
         }
         self.findings.differed += 1;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::trie::hash;
 use super::{Arrived, Documents, Event};
 use crate::machine::Cx;
 use crate::types::{DocId, LogId, Seq};
@@ -21,21 +22,25 @@ const READS_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Rebuild {
     found: BTreeMap<DocId, Vec<Arrived>>,
+    /// Of documents that are not here at all, by the hashes of their ids.
+    unknown: BTreeSet<u64>,
     /// Logs that are not read yet, from and up to where.
     rest: Vec<(LogId, Seq, Seq)>,
     asked: BTreeSet<(LogId, Seq)>,
 }
 
 impl Documents {
-    /// Builds documents again from the log, of which this is all, up to where each log is held. One way through the
-    /// log at a time: nothing happens while there is one.
-    pub fn rebuild(&mut self, cx: &mut Cx<'_, Self>, docs: &[DocId], logs: Vec<(LogId, Seq)>) {
-        if self.rebuild.is_some() || docs.is_empty() {
+    /// Builds documents again from the log, of which this is all, up to where each log is held; also those that are not here
+    /// at all, of which only the hashes of the ids are known. One way through the log at a time: nothing happens while there
+    /// is one.
+    pub fn rebuild(&mut self, cx: &mut Cx<'_, Self>, docs: &[DocId], unknown: &[u64], logs: Vec<(LogId, Seq)>) {
+        if self.rebuild.is_some() || (docs.is_empty() && unknown.is_empty()) {
             return;
         }
         let found = docs.iter().take(REBUILDS_MAX).map(|doc| (doc.clone(), Vec::new())).collect();
         let rest = logs.into_iter().map(|(log, last)| (log, Seq::ZERO.next(), last)).collect();
-        self.rebuild = Some(Rebuild { found, rest, asked: BTreeSet::new() });
+        let unknown = unknown.iter().take(REBUILDS_MAX).copied().collect();
+        self.rebuild = Some(Rebuild { found, unknown, rest, asked: BTreeSet::new() });
         self.read_log(cx);
     }
 
@@ -54,9 +59,9 @@ impl Documents {
         }
         // What is no change of a document was refused when it came first.
         if let Some((doc, change)) = super::delivery::read(body)
-            && let Some(found) = rebuild.found.get_mut(&doc)
+            && (rebuild.found.contains_key(&doc) || rebuild.unknown.contains(&hash(&doc)))
         {
-            found.push(Arrived { log, seq, change });
+            rebuild.found.entry(doc).or_default().push(Arrived { log, seq, change });
         }
         self.read_log(cx);
         true

@@ -92,18 +92,20 @@ impl Trie {
         (leaves.len() <= max).then_some(leaves)
     }
 
-    /// The documents of a branch that are not among these leaves, and how many of those leaves are not here.
+    /// The documents of a branch that are not among these leaves, and the hashes of the leaves that are not here at all.
     #[must_use]
-    pub fn differing(&self, prefix: Prefix, theirs: &[(u64, u64)]) -> (Vec<DocId>, usize) {
+    pub fn differing(&self, prefix: Prefix, theirs: &[(u64, u64)]) -> (Vec<DocId>, Vec<u64>) {
         let ours: Vec<(u64, u64)> = self.below(prefix).map(|(_, hash, digest)| (hash, digest)).collect();
         let differs = |(_, hash, digest): &(&DocId, u64, u64)| !theirs.contains(&(*hash, *digest));
         let docs = self.below(prefix).filter(differs).map(|(doc, ..)| doc.clone()).collect();
-        let missing = theirs.iter().filter(|(hash, _)| ours.iter().all(|(own, _)| own != hash)).count();
+        let only_there = |hash: &u64| ours.iter().all(|(own, _)| own != hash);
+        let missing = theirs.iter().map(|(hash, _)| *hash).filter(only_there).collect();
         (docs, missing)
     }
 }
 
-fn hash(doc: &DocId) -> u64 {
+/// Where a document's leaf is.
+pub(super) fn hash(doc: &DocId) -> u64 {
     digest64(doc.as_str().as_bytes()).value()
 }
 
@@ -142,7 +144,7 @@ mod tests {
         let all = theirs.leaves(Prefix::ROOT, 9).unwrap();
         let (mut docs, missing) = ours.differing(Prefix::ROOT, &all);
         docs.sort();
-        assert_eq!((docs, missing), (vec![doc(2), doc(3)], 1));
+        assert_eq!((docs, missing), (vec![doc(2), doc(3)], vec![hash(&doc(4))]));
     }
 
     quickcheck::quickcheck! {

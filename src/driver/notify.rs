@@ -98,6 +98,7 @@ fn audit(event: &audit::Event) {
         audit::Event::Agreed { peer } => tracing::debug!(%peer, "an audit found the same documents"),
         audit::Event::Differs { peer, docs, missing } => {
             let docs: Vec<String> = docs.iter().take(16).map(ToString::to_string).collect();
+            let missing = missing.len();
             tracing::error!(%peer, ?docs, missing, "documents differ though the logs are the same: they are built again");
         }
         audit::Event::Skipped { why } => tracing::debug!(why, "an audit was not made"),

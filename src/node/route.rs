@@ -141,10 +141,10 @@ impl Node {
     }
 
     fn on_audit_event(&mut self, now: Now, event: audit::Event) {
-        if let audit::Event::Differs { docs, .. } = &event {
+        if let audit::Event::Differs { docs, missing, .. } = &event {
             let all = self.replication.view().vector();
             let logs = all.iter().filter(|(log, _)| log.topic == Topic::DOCUMENTS).collect();
-            self.shared.step(now, |cx| self.documents.rebuild(cx, docs, logs));
+            self.shared.step(now, |cx| self.documents.rebuild(cx, docs, missing, logs));
         }
         self.tell(Event::Audit(event));
     }
