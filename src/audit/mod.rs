@@ -25,10 +25,12 @@ use serde::Serialize;
 
 use crate::documents::{self, Prefix};
 use crate::machine::{Cx, Machine, Never};
-use crate::types::{Digest, DocId, Lane, NodeId};
+use crate::types::{Digest, DocId, Lane, NodeId, Time};
 
 /// From the start to the first audit, and to the next one when it could not be made or found something.
 const SOON: Duration = Duration::from_secs(20);
+/// What differs is built again at most this often: it takes reading all of the log, and a neighbour might lie.
+const PAUSE: Duration = Duration::from_secs(5);
 /// Documents that are named in the status at most, for each neighbour.
 const NAMED_MAX: usize = 16;
 
@@ -107,6 +109,8 @@ pub struct Findings {
 pub struct Audit {
     config: Config,
     findings: Findings,
+    /// When something was last found to differ.
+    found_at: Option<Time>,
 }
 
 impl Machine for Audit {
@@ -126,7 +130,7 @@ impl Audit {
     /// None made yet.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, findings: Findings::default() }
+        Self { config, findings: Findings::default(), found_at: None }
     }
 
     /// What was found.
@@ -240,9 +244,12 @@ impl Audit {
             docs.extend(differing);
             missing.extend(lacking);
         }
-        if docs.is_empty() && missing.is_empty() {
+        let now = cx.now().mono;
+        let lately = self.found_at.is_some_and(|found_at| now.since(found_at) < PAUSE);
+        if (docs.is_empty() && missing.is_empty()) || lately {
             return;
         }
+        self.found_at = Some(now);
         self.findings.differed += 1;
         let named = docs.iter().take(NAMED_MAX).cloned().collect();
         self.findings.differing.insert(peer, named);

@@ -56,7 +56,7 @@ fn quarantined(status: &Value, trouble: &mut impl FnMut(String, &str)) {
     let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
     for origin in status["quarantined"].as_array().into_iter().flatten() {
         let member = members.iter().find(|member| member["node"] == origin["node"]);
-        let name = member.map_or(text(origin, "node"), |member| text(member, "name"));
+        let name = member.map_or_else(|| text(origin, "node"), |member| text(member, "name"));
         let number = |key: &str| origin[key].as_u64().unwrap_or_default();
         if number("refused") > 0 {
             trouble(

@@ -204,8 +204,28 @@ impl Liar {
         }
     }
 
+    fn audit(&mut self) -> audit::Message {
+        use audit::{Leaves, Message as M, Sums};
+        let prefix = |liar: &mut Self| as_other(&(liar.number(), u8::try_from(liar.rng.below(16)).unwrap()));
+        let vector = Digest::new(self.number());
+        match self.rng.below(4) {
+            0 => M::Begin { vector, content: Digest::new(self.number()) },
+            1 => [M::Same, M::Later][self.rng.index(2)].clone(),
+            2 => M::Sums {
+                vector,
+                about: self.list(33, |liar| Sums { prefix: prefix(liar), sums: [liar.number(); 16] }),
+            },
+            _ => {
+                let leaves = |liar: &mut Self| liar.list(33, |liar| (liar.number(), liar.number()));
+                let about = self.list(33, |liar| Leaves { prefix: prefix(liar), leaves: leaves(liar) });
+                M::Leaves { vector, about, answer: self.rng.below(2) == 0 }
+            }
+        }
+    }
+
     fn frame(&mut self) -> (Lane, Bytes) {
-        match self.rng.below(16) {
+        match self.rng.below(17) {
+            16 => (Lane::Control, wire::seal(Kind::Audit, Lane::Control, &self.audit())),
             0 => {
                 let message = [overlay::Message::Hold, overlay::Message::Release][self.rng.index(2)];
                 (Lane::Control, wire::seal(Kind::Overlay, Lane::Control, &message))
