@@ -17,6 +17,8 @@ pub mod overlay;
 
 pub mod replication;
 
+pub mod audit;
+
 pub mod config;
 #[cfg(feature = "net")]
 mod error;

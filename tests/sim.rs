@@ -36,6 +36,7 @@ scenarios! {
     crash_restart "crash-restart" 2;
     datagrams "datagrams" 2;
     full_disk "full-disk" 2;
+    garbled "garbled" 2;
     join_through_one "join-through-one" 1;
     kitchen_sink "kitchen-sink" 3;
     lag_thresholds "lag-thresholds" 1;
@@ -43,6 +44,7 @@ scenarios! {
     little_memory "little-memory" 1;
     little_memory_rolled_back "little-memory-rolled-back" 1;
     lossy_links "lossy-links" 2;
+    lost_change "lost-change" 2;
     membership_cut "membership-cut" 1;
     membership_deaths "membership-deaths" 1;
     membership_edge "membership-edge" 1;

@@ -22,6 +22,7 @@ const TIERS: &[(&str, u8)] = &[
     ("membership", 2),
     ("overlay", 3),
     ("replication", 4),
+    ("audit", 5),
     ("config", 6),
     ("error", 6),
     ("node", 7),

@@ -15,7 +15,7 @@ use crate::replication::{Ack, LagWarn, Retry};
 use crate::topology::Policy;
 use crate::types::Address;
 use crate::wire::Packing;
-use crate::{documents, overlay, replication, wal};
+use crate::{audit, documents, overlay, replication, wal};
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct Config {
     pub replication: replication::Config,
     /// How much of the documents is kept in memory.
     pub documents: documents::Config,
+    /// How often documents are compared with a neighbour's.
+    pub audit: audit::Config,
     /// How long events are kept, and how much of them in memory.
     pub streams: events::Config,
     /// The log on the disk.
@@ -146,6 +148,7 @@ impl TryFrom<Values> for Config {
             membership,
             replication: values.replication()?,
             documents: values.documents()?,
+            audit: audit::Config { interval: Duration::from_secs(values.size("documents.audit-s", 5, 86_400)?) },
             streams: values.streams()?,
             wal: wal::Config { segment_bytes: values.number::<u32>("wal.segment-bytes", 64 << 10, 1 << 30)?.into() },
             values,

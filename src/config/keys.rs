@@ -285,6 +285,12 @@ pub(super) const KEYS: &[Key] = &[
         "With so many changes a document's past is folded into its state, in memory. 0: never. 0 to 1000000.",
     ),
     key(
+        "documents.audit-s",
+        Kind::Number,
+        "300",
+        "How often a random neighbour is asked whether its documents are the same. 5 to 86400.",
+    ),
+    key(
         "streams.retention-age-s",
         Kind::Number,
         "604800",

@@ -6,7 +6,7 @@ use super::change::{CHANGE_MAX, Hash, Header, Refusal};
 use super::index::Busy;
 use super::{Arrived, Body, DocState, Documents, Event, Orphan, Task};
 use crate::machine::Cx;
-use crate::types::{Actor, DocId, LogId, Seq};
+use crate::types::{Actor, DocId, LogId, NodeId, Seq};
 
 /// Bytes of an entry at most: a change and its document's id.
 const BODY_MAX: usize = CHANGE_MAX + DocId::LEN_MAX + 16;
@@ -161,7 +161,21 @@ impl Documents {
 
     fn refuse(&mut self, doc: Option<DocId>, log: LogId, seq: Seq, why: String) {
         self.refused += 1;
+        self.quarantine.add(doc.clone(), log, seq, why.clone());
         self.untold.push(Event::Refused { doc, log, seq, why });
+    }
+
+    /// Has the refused entries of an origin, or of all, read from the log and judged again: those that are listed. Gives how
+    /// many.
+    pub fn release(&mut self, cx: &mut Cx<'_, Self>, origin: Option<NodeId>) -> usize {
+        let released = self.quarantine.release(origin);
+        for entry in &released {
+            if let Some(doc) = &entry.doc {
+                self.refusals.remove(doc);
+            }
+            cx.emit(Event::Reread { log: entry.log, seq: entry.seq });
+        }
+        released.len()
     }
 
     fn fell(&mut self, doc: &DocId, hash: Hash) -> Hash {
@@ -220,6 +234,12 @@ impl Documents {
     pub(super) const fn refused(&self) -> u64 {
         self.refused
     }
+}
+
+/// A document's change, if this is the entry of one.
+pub(super) fn read(body: &Bytes) -> Option<(DocId, Bytes)> {
+    let Body { doc, change } = decode(body)?;
+    Header::read(&change).is_ok().then(|| (doc, change.into()))
 }
 
 pub(super) fn decode(body: &Bytes) -> Option<Body> {

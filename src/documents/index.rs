@@ -12,8 +12,11 @@ use bytes::Bytes;
 use super::change::Hash;
 use super::memory::{Indexed, Memory};
 use super::orphans::Pool;
+use super::quarantine::Quarantine;
 use super::reads::{Ask, Read, Scan};
+use super::rebuild::Rebuild;
 use super::returning::Return;
+use super::trie::Trie;
 use super::{Arrived, Command, Config, DocState, Done, Error, Event, Outcome, Stamp, Task, Timer, Token, View, Wanted};
 use crate::machine::{Cx, Machine, Never};
 use crate::types::{Actor, CommandId, Digest, DiskFault, DocId, Lane, LogId, Seq, digest64};
@@ -38,6 +41,7 @@ pub struct Documents {
     pub(super) queue: BTreeSet<DocId>,
     pub(super) stuck: BTreeSet<DocId>,
     content: u64,
+    pub(super) trie: Trie,
     count: usize,
     /// Documents on which something is under way or waits.
     pub(super) work: BTreeMap<DocId, Work>,
@@ -59,6 +63,8 @@ pub struct Documents {
     /// Changes that were refused, so that what follows them is refused too.
     pub(super) refusals: BTreeMap<DocId, BTreeSet<Hash>>,
     pub(super) refused: u64,
+    pub(super) quarantine: Quarantine,
+    pub(super) rebuild: Option<Rebuild>,
     /// What there was to tell before there was anybody to tell.
     pub(super) untold: Vec<Event>,
 }
@@ -91,6 +97,8 @@ pub(super) struct Work {
     pub(super) own: usize,
     /// Logs whose entries from a place on got other names while a worker was at some of them.
     pub(super) gave_way: Vec<(LogId, Seq)>,
+    /// What the log says of it, if it is to be built again.
+    pub(super) rebuild: Option<Vec<Arrived>>,
     /// Whether an edit was the last to have its turn.
     pub(super) edited: bool,
     /// Whether it waits among the ready.
@@ -139,6 +147,7 @@ impl Documents {
             queue: BTreeSet::new(),
             stuck: BTreeSet::new(),
             content: 0,
+            trie: Trie::default(),
             count: 0,
             work: BTreeMap::new(),
             waiting: 0,
@@ -154,6 +163,8 @@ impl Documents {
             ticking: false,
             refusals: BTreeMap::new(),
             refused: 0,
+            quarantine: Quarantine::default(),
+            rebuild: None,
             untold: Vec::new(),
         }
     }
@@ -231,6 +242,9 @@ impl Documents {
     /// An entry of another origin is durable here. Each log's entries come in order; an entry asked for by
     /// [`Event::Reread`] comes again.
     pub fn on_delivered(&mut self, cx: &mut Cx<'_, Self>, log: LogId, seq: Seq, body: Bytes) {
+        if self.on_reread(cx, log, seq, &body) && !self.pool.is_asked(log, seq) {
+            return;
+        }
         let full = self.inbox_bytes >= self.config.inbox_bytes && !self.pool.is_asked(log, seq);
         let doc = if full { self.put_off(cx, log, seq, &body) } else { self.take_in(log, seq, &body) };
         self.pool.came(log, seq, doc.as_ref());
@@ -330,6 +344,11 @@ impl Documents {
             if !matches!(work.busy, Busy::Idle) {
                 return;
             }
+            if let Some(changes) = work.rebuild.take() {
+                work.busy = Busy::Applying;
+                self.applying += 1;
+                return cx.task(Task::Rebuild { doc: doc.clone(), changes });
+            }
             let mut may_edit = !work.edits.is_empty() && !work.restoring && work.own == 0;
             if may_edit && self.pool.waits(doc, self.own_log()) {
                 self.fail_edits(cx, doc);
@@ -401,6 +420,7 @@ impl Documents {
         }
         let exists = state.exists;
         let new = term(doc, &state);
+        self.trie.set(doc, new);
         let empty = state.heads.is_empty();
         let indexed = self.docs.entry(doc.clone()).or_default();
         let old = std::mem::replace(&mut indexed.state, state);

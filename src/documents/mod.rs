@@ -24,16 +24,24 @@ mod index;
 mod memory;
 mod orphans;
 mod places;
+mod quarantine;
 mod reads;
+mod rebuild;
 mod returning;
 mod size;
+mod trie;
 mod view;
 mod vocabulary;
 
+#[cfg(test)]
+pub(crate) use change::tamper::tampered;
 pub use config::{Config, Limits};
 pub use engine::Engine;
 pub use index::Documents;
 pub use memory::Usage;
+pub use quarantine::{QUARANTINE_MAX, Quarantined};
+pub use rebuild::REBUILDS_MAX;
+pub use trie::{Prefix, Trie};
 pub use view::View;
 pub use vocabulary::{
     Arrived, ChangeInfo, Command, DocState, Done, Edit, Error, Event, Listed, Orphan, Outcome, Stamp, Task, Timer,

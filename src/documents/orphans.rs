@@ -1,8 +1,8 @@
 //! Changes that wait for others.
 //!
 //! For each document and log there is a queue, in the log's order: behind a change that waits, later ones of the same log
-//! wait too, since as a rule they follow it. Memory is bounded. When the pool is full or a change has waited for long, the
-//! oldest queue gives up its bytes: of its first change the hash and what it waits for stay, of the others only the range of
+//! wait too, since as a rule they follow it. Memory is bounded. When a change has waited for long, its queue gives up its
+//! bytes, and when the pool is full, the oldest queue of the origin that has most: of its first change the hash and what it waits for stay, of the others only the range of
 //! their places in the log. Nothing is lost: when the first one's turn comes, the entries are asked for again, one after the
 //! other.
 
@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::Arrived;
 use super::change::Hash;
-use crate::types::{DocId, LogId, Seq, Time};
+use crate::types::{DocId, LogId, NodeId, Seq, Time};
 
 #[derive(Debug)]
 struct Held {
@@ -96,6 +96,8 @@ pub(super) struct Pool {
     asked: BTreeMap<(LogId, Seq), BTreeSet<DocId>>,
     held: usize,
     bytes: usize,
+    /// The bytes of each origin's changes.
+    shares: BTreeMap<NodeId, usize>,
     given_up: usize,
 }
 
@@ -118,6 +120,26 @@ impl Pool {
 
     pub(super) fn is_empty(&self) -> bool {
         self.docs.is_empty()
+    }
+
+    /// How many changes of each origin wait.
+    pub(super) fn by_origin(&self) -> BTreeMap<NodeId, usize> {
+        let mut origins = BTreeMap::new();
+        for (log, queue) in self.docs.values().flat_map(|waiting| &waiting.queues) {
+            let waits = queue.held.len() + queue.tail.map_or(0, |tail| tail.count);
+            *origins.entry(log.actor.node).or_default() += waits;
+        }
+        origins
+    }
+
+    /// Bytes are held for this origin, or given up.
+    fn weigh(&mut self, origin: NodeId, more: usize, less: usize) {
+        self.bytes = self.bytes + more - less;
+        let share = self.shares.entry(origin).or_default();
+        *share = *share + more - less;
+        if *share == 0 {
+            self.shares.remove(&origin);
+        }
     }
 
     /// Whether anything of this document waits.
@@ -158,7 +180,7 @@ impl Pool {
         let queue = waiting.queue(now, log);
         queue.held.push_back(Held { seq, hash, missing, change: Some(change) });
         self.held += 1;
-        self.bytes += len;
+        self.weigh(log.actor.node, len, 0);
         self.ages.insert((since, doc.clone(), log));
     }
 
@@ -189,27 +211,35 @@ impl Pool {
     /// A change was refused: gives what follows it directly, which is refused too.
     pub(super) fn refused(&mut self, doc: &DocId, hash: &Hash) -> Vec<Fallen> {
         let Some(waiting) = self.docs.get_mut(doc) else { return Vec::new() };
-        let mut fallen = Vec::new();
+        let (mut fallen, mut less) = (Vec::new(), Vec::new());
         for (log, seq) in waiting.wants.remove(hash).unwrap_or_default() {
             let Some(queue) = waiting.queues.get_mut(&log) else { continue };
             let Ok(at) = queue.held.binary_search_by_key(&seq, |held| held.seq) else { continue };
             let Some(held) = queue.held.remove(at) else { continue };
             waiting.unlist(log, &held);
-            (self.held, self.bytes) = (self.held - 1, self.bytes - held.change.as_ref().map_or(0, Bytes::len));
+            self.held -= 1;
+            less.push((log.actor.node, held.change.as_ref().map_or(0, Bytes::len)));
             fallen.push(Fallen { log, seq, hash: held.hash });
         }
+        less.into_iter().for_each(|(origin, bytes)| self.weigh(origin, 0, bytes));
         fallen
     }
 
-    /// Gives up bytes: of the oldest queues while there is too much, and of all that have waited for longer than `ttl`.
+    /// Gives up bytes: of all queues that have waited for longer than `ttl`, and while there is too much, of the oldest queues
+    /// of whoever has most: who floods pays for it.
     pub(super) fn shrink(&mut self, now: Time, held_max: usize, bytes_max: usize, ttl: Duration) {
-        while let Some((since, doc, log)) = self.ages.first() {
-            if self.held <= held_max && self.bytes <= bytes_max && now.since(*since) < ttl {
+        while let Some(oldest) = self.ages.first() {
+            let age = if now.since(oldest.0) >= ttl {
+                oldest.clone()
+            } else if self.held > held_max || self.bytes > bytes_max {
+                let heaviest = self.shares.iter().max_by_key(|(_, bytes)| **bytes).map(|(origin, _)| *origin);
+                let of_heaviest = |age: &&(Time, DocId, LogId)| heaviest == Some(age.2.actor.node);
+                self.ages.iter().find(of_heaviest).unwrap_or(oldest).clone()
+            } else {
                 return;
-            }
-            let (doc, log) = (doc.clone(), *log);
-            self.ages.pop_first();
-            self.spill(&doc, log);
+            };
+            self.ages.remove(&age);
+            self.spill(&age.1, age.2);
         }
     }
 
@@ -277,10 +307,10 @@ impl Pool {
                 tail.last = tail.last.min(Seq::new(from.value() - 1));
             }
             let gone = queue.held.split_off(queue.held.partition_point(|held| held.seq < from));
-            for held in &gone {
-                waiting.unlist(log, held);
-                (self.held, self.bytes) = (self.held - 1, self.bytes - held.change.as_ref().map_or(0, Bytes::len));
-            }
+            gone.iter().for_each(|held| waiting.unlist(log, held));
+            let bytes = gone.iter().filter_map(|held| held.change.as_ref()).map(Bytes::len).sum();
+            self.held -= gone.len();
+            self.weigh(log.actor.node, 0, bytes);
             self.tidy(&doc, log);
         }
     }
@@ -292,6 +322,7 @@ impl Pool {
             self.docs.get(doc).map(|waiting| waiting.queues.keys().copied().collect()).unwrap_or_default();
         for log in logs {
             let Some(queue) = self.docs.get_mut(doc).and_then(|waiting| waiting.queues.get_mut(&log)) else { continue };
+            let mut bytes = 0;
             while let Some(front) = queue.held.pop_front_if(|held| held.missing.is_empty()) {
                 self.held -= 1;
                 let Some(change) = front.change else {
@@ -300,9 +331,10 @@ impl Pool {
                     self.given_up += 1;
                     break;
                 };
-                self.bytes -= change.len();
+                bytes += change.len();
                 released.push(Arrived { log, seq: front.seq, change });
             }
+            self.weigh(log.actor.node, 0, bytes);
             self.tidy(doc, log);
         }
         released
@@ -312,9 +344,7 @@ impl Pool {
     fn spill(&mut self, doc: &DocId, log: LogId) {
         let Some(waiting) = self.docs.get_mut(doc) else { return };
         let Some(queue) = waiting.queues.get_mut(&log) else { return };
-        for held in &mut queue.held {
-            self.bytes -= held.change.take().map_or(0, |change| change.len());
-        }
+        let bytes = queue.held.iter_mut().filter_map(|held| held.change.take()).map(|change| change.len()).sum();
         let others = queue.held.split_off(1.min(queue.held.len()));
         if let (Some(first), Some(last)) = (others.front(), others.back()) {
             let behind = queue.tail.map_or((last.seq, 0), |tail| (tail.last, tail.count));
@@ -325,6 +355,7 @@ impl Pool {
         for held in &others {
             waiting.unlist(log, held);
         }
+        self.weigh(log.actor.node, 0, bytes);
     }
 
     /// Keeps the indices true after a queue lost something.
@@ -344,5 +375,36 @@ impl Pool {
         } else if queue.asked.is_none() {
             self.due.insert((doc.clone(), log));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Actor, Mint, Topic};
+
+    fn log(node: u128) -> LogId {
+        LogId { actor: Actor { node: NodeId::from_u128(node), mint: Mint::new(1) }, topic: Topic::DOCUMENTS }
+    }
+
+    fn push(pool: &mut Pool, node: u128, seq: u64) {
+        let change = Bytes::from(vec![0; 100]);
+        let doc = DocId::parse(&format!("d{}", seq % 10)).unwrap();
+        let arrived = Arrived { log: log(node), seq: Seq::new(seq), change };
+        pool.push(Time::from_nanos(seq), &doc, arrived, [u8::try_from(seq % 251).unwrap(); 32], vec![[7; 32]]);
+    }
+
+    #[test]
+    fn who_floods_the_pool_pays_for_it() {
+        let mut pool = Pool::default();
+        (1..=5).for_each(|seq| push(&mut pool, 1, seq));
+        for seq in 1..=1_000 {
+            push(&mut pool, 2, seq);
+            pool.shrink(Time::from_nanos(seq), 200, 10_000, Duration::from_secs(600));
+        }
+        assert!(pool.bytes <= 10_000);
+        assert_eq!(pool.shares[&NodeId::from_u128(1)], 500, "the honest origin's changes are all in memory");
+        assert_eq!(pool.by_origin(), BTreeMap::from([(NodeId::from_u128(1), 5), (NodeId::from_u128(2), 1_000)]));
+        assert_eq!(pool.bytes, pool.shares.values().sum::<usize>());
     }
 }

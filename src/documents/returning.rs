@@ -65,7 +65,7 @@ impl Documents {
         if work.back.is_some() || matches!(work.busy, Busy::Restoring) {
             return;
         }
-        if work.edits.is_empty() && work.reads.is_empty() && work.inbox.is_empty() {
+        if work.edits.is_empty() && work.reads.is_empty() && work.inbox.is_empty() && work.rebuild.is_none() {
             return self.rest(cx, doc);
         }
         if self.returning >= self.config.returns_max {

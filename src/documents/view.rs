@@ -1,7 +1,9 @@
 //! What siblings, status and checkers may see of the documents.
 
-use super::{DocState, Documents, Usage};
-use crate::types::{Digest, DocId};
+use std::collections::BTreeMap;
+
+use super::{DocState, Documents, Quarantined, Trie, Usage};
+use crate::types::{Digest, DocId, NodeId};
 
 /// A read-only face of [`Documents`].
 #[derive(Clone, Copy)]
@@ -18,6 +20,12 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn content(self) -> Digest {
         self.documents.content()
+    }
+
+    /// What is held, to be compared.
+    #[must_use]
+    pub fn trie(self) -> &'a Trie {
+        &self.documents.trie
     }
 
     /// How a document stands; absent if it was never written.
@@ -65,6 +73,22 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn restoring(self) -> usize {
         self.documents.restoring
+    }
+
+    /// Refused entries that are listed, in order of log and place.
+    pub fn quarantine(self) -> impl Iterator<Item = &'a Quarantined> {
+        self.documents.quarantine.entries()
+    }
+
+    /// How many entries of each origin's logs were refused since the start or the last release.
+    pub fn refused_by_origin(self) -> impl Iterator<Item = (NodeId, u64)> {
+        self.documents.quarantine.origins()
+    }
+
+    /// How many changes of each origin's logs wait for others.
+    #[must_use]
+    pub fn orphans_by_origin(self) -> BTreeMap<NodeId, usize> {
+        self.documents.pool.by_origin()
     }
 
     /// Whether anything is still to be done: tasks, writes, or delivered changes that were not applied yet. Orphans do

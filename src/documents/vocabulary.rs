@@ -306,6 +306,14 @@ pub enum Task {
         /// The changes.
         changes: Vec<Arrived>,
     },
+    /// Make the document anew from these changes, which the log holds, and from what it has besides. Answered by
+    /// [`Done::Applied`].
+    Rebuild {
+        /// Which document.
+        doc: DocId,
+        /// The changes.
+        changes: Vec<Arrived>,
+    },
     /// Read a place.
     Get {
         /// Which document.
@@ -352,6 +360,7 @@ impl Task {
         match self {
             Self::Edit { doc, .. }
             | Self::Apply { doc, .. }
+            | Self::Rebuild { doc, .. }
             | Self::Get { doc, .. }
             | Self::History { doc, .. }
             | Self::Restore { doc, .. }
@@ -408,7 +417,7 @@ pub enum Done {
         /// The writer.
         actor: Actor,
     },
-    /// To [`Task::Apply`].
+    /// To [`Task::Apply`] and [`Task::Rebuild`].
     Applied {
         /// Which document.
         doc: DocId,

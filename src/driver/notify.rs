@@ -2,7 +2,7 @@
 //! hand at `error`, the rest at `debug` or `trace`.
 
 use crate::node::Event;
-use crate::{documents, events, membership, overlay, replication};
+use crate::{audit, documents, events, membership, overlay, replication};
 
 pub(super) fn log(event: &Event) {
     match event {
@@ -11,6 +11,7 @@ pub(super) fn log(event: &Event) {
         Event::Replication(event) => replication(event),
         Event::Documents(event) => documents(event),
         Event::Events(event) => events(event),
+        Event::Audit(event) => audit(event),
         Event::BadFrame { peer, why } => tracing::warn!(%peer, %why, "a frame that cannot be read; the link is closed"),
         Event::ReadOnly { fault } => {
             tracing::error!(%fault, "the log takes no more writes: edits are refused until this peer is restarted");
@@ -98,6 +99,18 @@ fn documents(event: &documents::Event) {
         documents::Event::Changed { doc, exists, .. } => tracing::trace!(%doc, exists, "a document changed"),
         // These name clients' contents: never in a log.
         _ => {}
+    }
+}
+
+fn audit(event: &audit::Event) {
+    match event {
+        audit::Event::Agreed { peer } => tracing::debug!(%peer, "an audit found the same documents"),
+        audit::Event::Differs { peer, docs, missing } => {
+            let docs: Vec<String> = docs.iter().take(16).map(ToString::to_string).collect();
+            let missing = missing.len();
+            tracing::error!(%peer, ?docs, missing, "documents differ though the logs are the same: they are built again");
+        }
+        audit::Event::Skipped { why } => tracing::debug!(why, "an audit was not made"),
     }
 }
 

@@ -150,6 +150,7 @@ fn setup(config: &Config, admission: &Admission) -> Result<Setup, StartError> {
             replication: config.replication.clone(),
             documents: config.documents.clone(),
             events: config.streams.clone(),
+            audit: config.audit.clone(),
             wal: config.wal.clone(),
         },
     })

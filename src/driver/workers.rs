@@ -177,7 +177,7 @@ impl Undone {
     fn of(task: &Task) -> Self {
         let what = match task {
             Task::Edit { batch, .. } => What::Edit(batch.iter().map(|wanted| wanted.command).collect()),
-            Task::Apply { changes, .. } => What::Apply(changes.clone()),
+            Task::Apply { changes, .. } | Task::Rebuild { changes, .. } => What::Apply(changes.clone()),
             Task::Get { command, .. } => What::Get(*command),
             Task::History { command, .. } => What::History(*command),
             Task::Restore { .. } => What::Restore,

@@ -8,6 +8,8 @@
 //! **Invariant:** a machine is a function of the inputs it was given and of its forked generator. Two runs with the same
 //! inputs leave the same ops.
 
+#[cfg(test)]
+pub(crate) mod mutate;
 mod rng;
 #[cfg(test)]
 pub(crate) mod testkit;

@@ -17,6 +17,7 @@ use super::record::Own;
 use super::replay::{Main, Refused, Replay};
 use super::shared::{Logs, Rngs, Shared};
 use super::{Node, Setup};
+use crate::audit::Audit;
 use crate::membership::{Membership, MetaError};
 use crate::overlay::Overlay;
 use crate::types::{Actor, Boot as BootNumber, Chain, DiskFault, IoId, Mint, Now, PersistId, Position, SegmentId};
@@ -348,6 +349,7 @@ impl Boot {
             documents,
             events,
             acks: super::replicate::Acks::default(),
+            audit: Audit::new(setup.config.audit),
             shared,
         };
         if let Some(cut) = &report.cut {
@@ -364,6 +366,7 @@ impl Node {
         self.shared.step(now, |cx| self.replication.start(cx));
         self.shared.step(now, |cx| self.documents.start(cx));
         self.shared.step(now, |cx| self.events.start(cx));
+        self.shared.step(now, |cx| self.audit.start(cx));
         self.route(now);
     }
 }

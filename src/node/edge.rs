@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::quarantine::Quarantine;
 use super::replicas::{Replicas, ReplicationStatistics};
 use super::replicate::{Copies, Paused};
 use super::status::Status;
@@ -12,7 +13,7 @@ use crate::overlay::SignedPolicy;
 use crate::types::{
     Address, ClusterId, CommandId, DiskFault, IoId, Lane, LogId, NodeId, PersistId, SegmentId, Seq, TaskId,
 };
-use crate::{documents, events, membership, overlay, replication};
+use crate::{audit, documents, events, membership, overlay, replication};
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -212,6 +213,13 @@ pub enum Command {
     Replicas,
     /// What crossed. Answered by [`Outcome::Statistics`].
     Statistics,
+    /// Which entries were refused, and whose they are. Answered by [`Outcome::Quarantine`].
+    Quarantine,
+    /// Judge refused entries again. Answered by [`Outcome::Released`].
+    Release {
+        /// Those of this origin's logs; of all if absent.
+        origin: Option<NodeId>,
+    },
     /// Say goodbye to the mesh. Answered by [`Outcome::Left`] when the goodbye was sent.
     Leave,
 }
@@ -239,6 +247,13 @@ pub enum Outcome {
     Replicas(Replicas),
     /// What crossed.
     Statistics(Box<ReplicationStatistics>),
+    /// What is quarantined.
+    Quarantine(Box<Quarantine>),
+    /// Refused entries are judged again.
+    Released {
+        /// How many.
+        entries: usize,
+    },
     /// The mesh was told goodbye.
     Left,
 }
@@ -315,6 +330,8 @@ pub enum Event {
     Documents(documents::Event),
     /// Of streams.
     Events(events::Event),
+    /// Of audits.
+    Audit(audit::Event),
     /// A peer sent a frame that cannot be read; it was dropped.
     BadFrame {
         /// Who sent it.

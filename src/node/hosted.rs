@@ -1,5 +1,6 @@
 //! How a machine's own words become the edge's: one impl a machine, no decisions.
 
+use crate::audit::{self, Audit};
 use crate::documents::{self, Documents};
 use crate::events::{self, Events};
 use crate::machine::{Machine, Rng};
@@ -103,6 +104,28 @@ impl Hosted for Replication {
     }
     fn event(event: replication::Event) -> Event {
         Event::Replication(event)
+    }
+}
+
+impl Hosted for Audit {
+    const KIND: Option<Kind> = Some(Kind::Audit);
+    fn rng(rngs: &mut Rngs) -> &mut Rng {
+        &mut rngs.audit
+    }
+    fn record(record: Self::Record) -> Own {
+        match record {}
+    }
+    fn wait(wait: Self::Wait) -> Wait {
+        match wait {}
+    }
+    fn task(task: Self::Task) -> documents::Task {
+        match task {}
+    }
+    fn timer(timer: audit::Timer) -> Timer {
+        Timer::Audit(timer)
+    }
+    fn event(event: audit::Event) -> Event {
+        Event::Audit(event)
     }
 }
 

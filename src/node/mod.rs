@@ -14,6 +14,7 @@
 mod boot;
 mod edge;
 mod hosted;
+mod quarantine;
 mod record;
 mod replay;
 mod replicas;
@@ -27,12 +28,14 @@ mod timers;
 
 pub use boot::{Boot, BootError, BootReport, Progress};
 pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome};
+pub use quarantine::{Quarantine, Suspect};
 pub use replicas::{ReplicaNode, Replicas, ReplicationSettings, ReplicationStatistics};
 pub use replicate::{Copies, Paused};
 pub use status::{MemberStatus, PolicyStatus, Restoring, Status};
 
 use std::sync::Arc;
 
+use crate::audit::{self, Audit};
 use crate::documents::Documents;
 use crate::events::Events;
 use crate::membership::{self, Membership, Meta};
@@ -76,6 +79,8 @@ pub struct Config {
     pub documents: documents::Config,
     /// Of streams.
     pub events: events::Config,
+    /// Of audits.
+    pub audit: audit::Config,
     /// Of the log.
     pub wal: wal::Config,
 }
@@ -101,6 +106,7 @@ pub struct Node {
     documents: Documents,
     events: Events,
     acks: replicate::Acks,
+    audit: Audit,
     shared: Shared,
 }
 
@@ -192,6 +198,12 @@ impl Node {
         self.events.view()
     }
 
+    /// What audits found.
+    #[must_use]
+    pub fn audits(&self) -> &audit::Findings {
+        self.audit.findings()
+    }
+
     /// Why the log takes no more writes, if it does not.
     #[must_use]
     pub fn read_only(&self) -> Option<&DiskFault> {
@@ -219,6 +231,13 @@ impl Node {
             Kind::Replication => {
                 let message = payload.decode()?;
                 self.shared.step(now, |cx| self.replication.on_message(cx, from, message));
+            }
+            Kind::Audit => {
+                let message = payload.decode()?;
+                if self.overlay.view().neighbors().contains(&from) {
+                    let sight = sight(&self.documents, &self.replication);
+                    self.shared.step(now, |cx| self.audit.on_message(cx, from, message, sight));
+                }
             }
             Kind::Overlay => {
                 let message = payload.decode()?;
@@ -295,6 +314,8 @@ impl Node {
             Command::Pause(pause) => return self.on_pause(now, id, pause),
             Command::Replicas => Ok(Outcome::Replicas(self.replicas(now))),
             Command::Statistics => Ok(Outcome::Statistics(Box::new(self.replication_statistics(now)))),
+            Command::Quarantine => Ok(Outcome::Quarantine(Box::new(self.quarantine()))),
+            Command::Release { origin } => Ok(Outcome::Released { entries: self.release(now, origin) }),
             Command::Leave => {
                 self.leaving = true;
                 self.shared.step(now, |cx| self.membership.leave(cx));
@@ -314,6 +335,11 @@ impl Node {
                 }
                 Timer::Replication(timer) => self.shared.step(now, |cx| self.replication.on_timer(cx, timer)),
                 Timer::Documents(timer) => self.shared.step(now, |cx| self.documents.on_timer(cx, timer)),
+                Timer::Audit(audit::Timer::Due) => {
+                    let neighbors: Vec<NodeId> = self.overlay.view().neighbors().iter().copied().collect();
+                    let sight = sight(&self.documents, &self.replication);
+                    self.shared.step(now, |cx| self.audit.on_timer(cx, &neighbors, sight));
+                }
                 Timer::Events(timer) => self.shared.step(now, |cx| self.events.on_timer(cx, timer)),
             }
             self.route(now);
@@ -330,4 +356,17 @@ impl Node {
         self.documents.mint(actor);
         self.shared.effects.push_back(Effect::Notify(Event::Minted { actor, why: why.into() }));
     }
+}
+
+/// What an audit may look at.
+fn sight<'a>(documents: &'a Documents, replication: &Replication) -> audit::Sight<'a> {
+    let (documents, replication) = (documents.view(), replication.view());
+    let unrest = if documents.busy() {
+        Some("changes are being applied")
+    } else if replication.behind() > 0 || !replication.forks().is_empty() {
+        Some("logs are being caught up on")
+    } else {
+        None
+    };
+    audit::Sight { documents, vector: replication.vector().digest(), unrest }
 }

@@ -4,7 +4,7 @@ use super::edge::{Effect, Event};
 use super::{CommandError, Node, Outcome};
 use crate::topology::{Policy, graph};
 use crate::types::{Hlc, LogId, NodeId, Now, Seq, Topic};
-use crate::{documents, events, membership, overlay, replication};
+use crate::{audit, documents, events, membership, overlay, replication};
 
 /// Events may cause events, but never for ever: a chain longer than this is a loop in the wiring below.
 const HOPS_MAX: usize = 1 << 20;
@@ -50,6 +50,7 @@ impl Node {
             Event::Replication(event) => self.on_replication_event(now, event),
             Event::Documents(event) => self.on_documents_event(now, event),
             Event::Events(event) => self.on_events_event(now, event),
+            Event::Audit(event) => self.on_audit_event(now, event),
             // The node's own: told, heard by no machine.
             event @ (Event::BadFrame { .. } | Event::ReadOnly { .. } | Event::Minted { .. }) => self.tell(event),
         }
@@ -117,6 +118,10 @@ impl Node {
             E::Delivered { log, seq, body, .. } => {
                 self.shared.step(now, |cx| self.documents.on_delivered(cx, log, seq, body));
             }
+            E::Again { log, seq, body } => {
+                return self.shared.step(now, |cx| self.documents.on_delivered(cx, log, seq, body));
+            }
+            E::Unreadable { log, seq, .. } => self.shared.step(now, |cx| self.documents.on_unread(cx, log, seq)),
             E::RolledBack { log, held, theirs } if log.actor == self.actor => {
                 self.mint(now, &format!("a neighbour holds our log up to {theirs}, we hold it up to {held}"));
             }
@@ -142,7 +147,6 @@ impl Node {
             | E::Forked { .. }
             | E::Unsettled { .. }
             | E::Drifted { .. }
-            | E::Unreadable { .. }
             | E::Lagging { .. }
             | E::CaughtUp { .. }
             | E::PausedBy { .. }
@@ -165,10 +169,22 @@ impl Node {
                 self.mint(now, "a document has two branches of what was written under our name");
                 self.tell(Event::Documents(event));
             }
+            E::Reread { log, seq } if self.replication.view().position(log, seq).is_none() => {
+                self.shared.step(now, |cx| self.documents.on_unread(cx, log, seq));
+            }
             E::Reread { log, seq } => self.shared.step(now, |cx| self.replication.reread(cx, log, seq)),
             E::Recall { log, seq } => self.shared.step(now, |cx| self.replication.recall(cx, log, seq)),
             event @ (E::Changed { .. } | E::Refused { .. } | E::Parted { .. }) => self.tell(Event::Documents(event)),
         }
+    }
+
+    fn on_audit_event(&mut self, now: Now, event: audit::Event) {
+        if let audit::Event::Differs { docs, missing, .. } = &event {
+            let all = self.replication.view().vector();
+            let logs = all.iter().filter(|(log, _)| log.topic == Topic::DOCUMENTS).collect();
+            self.shared.step(now, |cx| self.documents.rebuild(cx, docs, missing, logs));
+        }
+        self.tell(Event::Audit(event));
     }
 
     /// An entry of a stream with its place on the disk, if it is held still.

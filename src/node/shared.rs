@@ -24,6 +24,7 @@ pub(super) struct Rngs {
     pub(super) replication: Rng,
     pub(super) documents: Rng,
     pub(super) events: Rng,
+    pub(super) audit: Rng,
 }
 
 impl Rngs {
@@ -36,6 +37,7 @@ impl Rngs {
             replication: fork("replication"),
             documents: fork("documents"),
             events: fork("events"),
+            audit: fork("audit"),
         }
     }
 }

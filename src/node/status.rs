@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Node, ReplicaNode};
+use super::{Node, ReplicaNode, Suspect};
+use crate::audit::Findings;
 use crate::documents::Usage;
 use crate::membership::{Grounds, Member, Meta, State};
 use crate::overlay::SignedPolicy;
@@ -38,6 +39,11 @@ pub struct Status {
     pub orphans: usize,
     /// Changes refused by the admission check since the start.
     pub refused: u64,
+    /// Origins whose entries were refused, or that have suspiciously many waiting changes or logs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub quarantined: Vec<Suspect>,
+    /// What audits found: whether neighbours with the same logs have the same documents.
+    pub audit: Findings,
     /// Equal on two nodes if and only if they hold the same origin logs.
     pub vector: Digest,
     /// How many streams there are.
@@ -135,6 +141,8 @@ impl Node {
             content: documents.content(),
             orphans: documents.orphans(),
             refused: documents.refused(),
+            quarantined: self.suspects(),
+            audit: self.audit.findings().clone(),
             streams: self.events.view().count(),
             events: self.events.view().events(),
             vector: replication.vector().digest(),

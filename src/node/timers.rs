@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::types::Time;
-use crate::{documents, events, membership, overlay, replication};
+use crate::{audit, documents, events, membership, overlay, replication};
 
 /// The name of a timer: arming it again replaces it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +13,7 @@ pub(super) enum Timer {
     Replication(replication::Timer),
     Documents(documents::Timer),
     Events(events::Timer),
+    Audit(audit::Timer),
 }
 
 /// The table. Timers due at the same time fire in the order of their names.

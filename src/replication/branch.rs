@@ -11,7 +11,7 @@
 //!   Nothing is remembered between these messages: what is lost on the way is begun anew by the next comparison of vectors.
 //! * **Decide.** Of two entries at the place where the branches part, the older one stands ([`Rank`]). As a rule that is what the
 //!   mesh held before the store was put back, so it is the node itself that has work with it. Whoever holds the one that
-//!   stands shows it to the other, and that is all.
+//!   stands shows it to the other, and that is all. A log that is named after its first entry begins with that one.
 //! * **Give way.** Whoever holds the other one moves it, with all that follows, to a log of its own, whose mint is the hash
 //!   of its first entry: everybody who holds the branch gives it the same name without asking anybody, so copies of it
 //!   are the same log. The entries stay where they are on the disk, and are not changed. One record says what moved where; it
@@ -193,6 +193,9 @@ impl Replication {
             Ok(entry) => entry.rank(),
             Err(fault) => return cx.emit(Event::Unreadable { log, seq, fault }),
         };
+        // The entry that a log is named after is its first, whatever claims to be older: it could move nowhere else.
+        let named = |rank: Rank| seq == Seq::new(1) && Mint::new(rank.hash.value()) == log.actor.mint;
+        let (ours, theirs) = ((!named(ours), ours), (!named(theirs), theirs));
         if theirs < ours {
             self.give_way(cx, at, seq.value(), peer);
         } else if ours < theirs
@@ -393,7 +396,7 @@ impl Replication {
         while let Some(Moved { log, next, last }) = self.moved.front().copied() {
             if let Some(position) = self.logs.get(log).position(next).filter(|_| next <= last) {
                 let (log, seq) = (self.logs.get(log).id, Seq::new(next));
-                return cx.read(position, Wait::Reread { log, seq });
+                return cx.read(position, Wait::Reread { log, seq, again: false });
             }
             self.moved.pop_front();
             self.release(log);

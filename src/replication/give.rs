@@ -103,7 +103,7 @@ impl Replication {
     pub fn on_read(&mut self, cx: &mut Cx<'_, Self>, wait: Wait, result: Result<Record, DiskFault>) {
         let (to, batch, at) = match wait {
             Wait::Read { peer, batch, at } => (peer, batch, at),
-            Wait::Reread { log, seq } => return self.on_reread(cx, log, seq, result),
+            Wait::Reread { log, seq, again } => return self.on_reread(cx, log, seq, again, result),
             Wait::Recall { log, seq } => return self.on_recall(cx, log, seq, result),
             Wait::Compare { log, seq, peer, theirs } => return self.on_compared(cx, log, seq, peer, theirs, result),
             Wait::Move { log, seq } => return self.on_move_read(cx, log, seq, result),

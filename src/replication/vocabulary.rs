@@ -217,6 +217,8 @@ pub enum Wait {
         log: LogId,
         /// Its place there.
         seq: Seq,
+        /// Whether it was delivered at this place before.
+        again: bool,
     },
     /// An entry comes back from the log, for a sibling that has had it.
     Recall {
@@ -381,8 +383,16 @@ pub enum Event {
         /// The disk's words.
         fault: DiskFault,
     },
-    /// An entry of another origin is durable here. Each is told once, in order of its log; and again, at any time, if a
-    /// sibling has it [reread](super::Replication::reread).
+    /// An entry that was told before, because a sibling has it [reread](super::Replication::reread).
+    Again {
+        /// Whose log.
+        log: LogId,
+        /// Its place there.
+        seq: Seq,
+        /// What it says.
+        body: Bytes,
+    },
+    /// An entry of another origin is durable here. Each is told once, in order of its log.
     Delivered {
         /// Whose log.
         log: LogId,

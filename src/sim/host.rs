@@ -68,6 +68,10 @@ pub(super) struct Host {
     pub(super) pauses: u32,
     pub(super) slow: Vec<(usize, u32)>,
     pub(super) slow_disk: Vec<(usize, u32)>,
+    /// Its engine loses one of the next changes.
+    pub(super) loses_change: bool,
+    /// How much of what it sends is garbled, in a million.
+    pub(super) garbles: Vec<(usize, u64)>,
     pub(super) next_command: u64,
     pub(super) asked: BTreeMap<CommandId, Asked>,
     /// Peers that it had links to: the driver's book of remembered peers, on disk.
@@ -106,6 +110,8 @@ impl Host {
             pauses: 0,
             slow: Vec::new(),
             slow_disk: Vec::new(),
+            loses_change: false,
+            garbles: Vec::new(),
             next_command: 0,
             asked: BTreeMap::new(),
             book: BTreeSet::new(),
@@ -139,6 +145,11 @@ impl Host {
     /// How many times slower than usual it computes.
     pub(super) fn slowness(&self) -> u64 {
         self.slow.iter().map(|(_, factor)| u64::from(*factor)).max().unwrap_or(1)
+    }
+
+    /// How many of a million frames it garbles.
+    pub(super) fn garble(&self) -> u64 {
+        self.garbles.iter().map(|(_, ppm)| *ppm).max().unwrap_or(0)
     }
 
     /// How many times slower than usual its disk is.

@@ -18,6 +18,7 @@ mod check;
 mod clock;
 mod cost;
 mod disk;
+mod garble;
 mod host;
 mod luck;
 mod net;

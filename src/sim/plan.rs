@@ -80,6 +80,10 @@ pub(super) enum Fault {
     Loss { ppm: u64 },
     /// The wall clock jumps, and back at the end.
     ClockStep { peer: u32, by_us: i64 },
+    /// Of a million frames that it sends so many say something else than it meant.
+    Garble { peer: u32, ppm: u64 },
+    /// Of the next changes that its engine is to apply it loses one, and says nothing.
+    LoseChange { peer: u32 },
 }
 
 /// One edit: sets the document's place `e<n>` to n, and the place `shared` too if it is shared.
@@ -138,7 +142,9 @@ impl Fault {
             | Self::FullDisk { peer }
             | Self::FailingDisk { peer }
             | Self::Hold { peer, .. }
-            | Self::ClockStep { peer, .. } => Some(*peer),
+            | Self::ClockStep { peer, .. }
+            | Self::Garble { peer, .. }
+            | Self::LoseChange { peer } => Some(*peer),
             Self::Cut { .. } | Self::Loss { .. } => None,
         }
     }
@@ -384,6 +390,8 @@ fn peer_fault(says: &Scheduled, peer: u32) -> Result<Fault, String> {
             let by_us = i64::try_from(by).map_err(|_| "by: too long")?;
             Fault::ClockStep { peer, by_us: if says.back { -by_us } else { by_us } }
         }
+        Kind::Garble => Fault::Garble { peer, ppm: says.share.ok_or("share: how much is garbled is needed")?.0 },
+        Kind::LoseChange => Fault::LoseChange { peer },
         Kind::Cut | Kind::Loss | Kind::Hold => unreachable!("a fault of the mesh, not of one peer"),
     })
 }

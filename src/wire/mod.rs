@@ -43,6 +43,7 @@ const SMALL_MAX: usize = 1 << 20;
 const HEADER: usize = 3;
 const SKIPPABLE: u8 = 0x80;
 const OVERLAY: u8 = 3 | SKIPPABLE;
+const AUDIT: u8 = 4 | SKIPPABLE;
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 
@@ -71,6 +72,8 @@ pub enum Kind {
     Replication,
     /// Of the overlay. Who does not know it may skip it: its wishes are not granted then.
     Overlay,
+    /// Of audits. Who does not know it may skip it: it is not audited then.
+    Audit,
 }
 
 impl Kind {
@@ -79,6 +82,7 @@ impl Kind {
             Self::Membership => 1,
             Self::Replication => 2,
             Self::Overlay => OVERLAY,
+            Self::Audit => AUDIT,
         }
     }
 
@@ -87,6 +91,7 @@ impl Kind {
             1 => Some(Self::Membership),
             2 => Some(Self::Replication),
             OVERLAY => Some(Self::Overlay),
+            AUDIT => Some(Self::Audit),
             _ => None,
         }
     }

@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Revoke(Revoke),
     /// Show which overlay the mesh has, or set another while it runs
     Overlay(crate::overlay::Args),
+    /// List entries that were refused, and have them judged again
+    Quarantine(crate::quarantine::Args),
     /// Write, check and explain configurations
     #[command(subcommand)]
     Config(Config),

@@ -66,14 +66,42 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
             "they are asked for; look again in a while",
         );
     }
-    let refused = status["refused"].as_u64().unwrap_or_default();
-    if refused > 0 {
+    quarantined(status, &mut trouble);
+    differing(status, &mut trouble);
+    troubles
+}
+
+fn quarantined(status: &Value, trouble: &mut impl FnMut(String, &str)) {
+    let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
+    for origin in status["quarantined"].as_array().into_iter().flatten() {
+        let member = members.iter().find(|member| member["node"] == origin["node"]);
+        let name = member.map_or_else(|| text(origin, "node"), |member| text(member, "name"));
+        let number = |key: &str| origin[key].as_u64().unwrap_or_default();
+        if number("refused") > 0 {
+            trouble(
+                format!("{} changes in the logs of {name} were refused", number("refused")),
+                "it, or who passed them on, sends what no correct peer sends: `oxigdal-ha quarantine ls` says what; \
+                 consider `oxigdal-ha revoke`",
+            );
+        } else {
+            trouble(
+                format!("{name} has {} logs and {} waiting changes", number("logs"), number("waiting")),
+                "its disk is put back again and again, or it lies: `oxigdal-ha quarantine ls`",
+            );
+        }
+    }
+}
+
+fn differing(status: &Value, trouble: &mut impl FnMut(String, &str)) {
+    let differing = status.pointer("/audit/differing").and_then(Value::as_object).into_iter().flatten();
+    for (peer, docs) in differing {
+        let docs: Vec<&str> = docs.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         trouble(
-            format!("{refused} changes were refused as malformed"),
-            "a member sends what no correct peer sends; its log names it: consider `oxigdal-ha revoke`",
+            format!("documents differ from those of {peer}, though the logs are the same: {}", docs.join(", ")),
+            "both build them again from their logs; if they still differ after the next audit, look at the machines' memory \
+             and report it: this is a defect",
         );
     }
-    troubles
 }
 
 /// Who lags, and with whom nothing is exchanged.
@@ -260,6 +288,7 @@ mod tests {
         let sick = serde_json::json!({
             "read_only": { "kind": "full", "what": "write", "why": "no space" }, "orphans": 2, "refused": 1,
             "lagging": [{ "name": "e", "changes": 3, "bytes": 400, "lag_ms": 61_000, "as_of_ms": 2_000 }],
+            "quarantined": [{ "node": "2", "refused": 1, "waiting": 0, "logs": 1 }, { "node": "9", "refused": 0, "waiting": 0, "logs": 40 }],
             "members": [{ "state": "dead", "name": "b", "node": "2" }, { "state": "dead", "name": "c", "node": "3" }],
             "network": { "links": [], "not_linked": [
                 { "refused": true, "name": "d", "node": "4", "address": "/dns/d", "why": "the configurations differ" },
@@ -275,7 +304,8 @@ mod tests {
                 "dead: b, c (connection refused)",
                 "e lags: it lacks 3 changes (400 B), the oldest for 61.0 s, as of 2000 ms ago",
                 "2 changes wait for others that they build on",
-                "1 changes were refused as malformed"
+                "1 changes in the logs of b were refused",
+                "9 has 40 logs and 0 waiting changes"
             ]
         );
     }

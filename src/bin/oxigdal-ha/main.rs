@@ -19,6 +19,7 @@ mod key;
 mod mesh;
 mod output;
 mod overlay;
+mod quarantine;
 mod replication;
 mod run;
 mod simulate;
@@ -58,6 +59,7 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::Invite(arguments) => invite::invite(arguments, output),
         Command::Revoke(arguments) => invite::revoke(&arguments, output),
         Command::Overlay(arguments) => overlay::overlay(&arguments, output),
+        Command::Quarantine(arguments) => quarantine::quarantine(arguments, output),
         Command::Config(command) => configuration::config(command, output),
         Command::Topology(command) => topology::topology(command, output),
         Command::Simulate(arguments) => return simulate::run(arguments, output),

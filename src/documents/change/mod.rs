@@ -11,6 +11,8 @@
 mod column;
 mod decode;
 mod reader;
+#[cfg(test)]
+pub(super) mod tamper;
 
 use sha2::{Digest as _, Sha256};
 

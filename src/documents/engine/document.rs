@@ -15,7 +15,7 @@ use super::branches::{Fork, Parting};
 use super::open::{Accepted, Open, renumbered};
 use super::table::{Stand, Table, Verdict};
 use super::{path, read, write};
-use crate::types::{Actor, CommandId, DocId, LogId, Seq, WallTime};
+use crate::types::{Actor, CommandId, DocId, LogId, Seq, Topic, WallTime};
 
 /// Bytes of edits that are gathered into one change at most.
 const GATHER_MAX: usize = PLAIN_MAX / 2;
@@ -119,6 +119,27 @@ impl Document {
         }
         outcome.orphans = orphans(&self.opened()?.table, queues);
         self.settle();
+        Ok(outcome)
+    }
+
+    /// Makes the document anew from these changes, and from those that it has besides.
+    pub(super) fn rebuild(&mut self, changes: Vec<Arrived>) -> Result<Outcome, Error> {
+        let mut fresh = Self::new(self.id.clone());
+        let outcome = fresh.apply(changes)?;
+        let known: BTreeSet<Hash> = fresh.accepted.iter().map(|accepted| accepted.hash).collect();
+        let besides = self.accepted.iter().filter(|accepted| !known.contains(&accepted.hash));
+        let named = |(n, accepted): (usize, &Accepted)| {
+            let actor =
+                Change::read(&accepted.bytes).ok().and_then(|change| Actor::from_bytes(&change.names[0].actor))?;
+            let log = LogId { actor, topic: Topic::DOCUMENTS };
+            Some(Arrived { log, seq: Seq::new(n as u64 + 1), change: accepted.bytes.clone() })
+        };
+        fresh.apply(besides.enumerate().filter_map(named).collect())?;
+        // What came while the log was read may be folded by now. Then it is left to the next audit.
+        if fresh.state.changes < self.state.changes {
+            return Ok(Outcome::default());
+        }
+        *self = fresh;
         Ok(outcome)
     }
 

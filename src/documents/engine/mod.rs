@@ -98,7 +98,9 @@ impl Engine {
         let opening = if held.is_some_and(|held| held.used.is_none()) { 5 * ops } else { 0 };
         let micros = match task {
             Task::Edit { batch, .. } => 25 + 10 * batch.len() as u64 + ops / 500,
-            Task::Apply { changes, .. } | Task::Restore { changes, .. } => 20 + 15 * changes.len() as u64 + ops / 18,
+            Task::Apply { changes, .. } | Task::Restore { changes, .. } | Task::Rebuild { changes, .. } => {
+                20 + 15 * changes.len() as u64 + ops / 18
+            }
             Task::Evict { .. } => 1,
             Task::Get { .. } => 2 + ops / 4,
             Task::History { .. } => {
@@ -144,6 +146,16 @@ impl Engine {
     pub(super) fn saved(&mut self, doc: &DocId) -> Vec<u8> {
         self.docs.get_mut(doc).map(|held| held.document.saved()).unwrap_or_default()
     }
+
+    /// Closes a document, as eviction does.
+    #[cfg(test)]
+    fn close(&mut self, doc: &DocId) {
+        if let Some(mut held) = self.docs.remove(doc) {
+            held.document.close();
+            self.unlist(&mut held);
+            self.docs.insert(doc.clone(), held);
+        }
+    }
 }
 
 fn run(document: &mut Document, task: Task, (history, worth): (usize, usize)) -> Done {
@@ -172,6 +184,13 @@ fn run(document: &mut Document, task: Task, (history, worth): (usize, usize)) ->
             Done::Restored { doc, orphans, state: document.state().clone() }
         }
         Task::Evict { doc } => Done::Evicted { doc },
+        Task::Rebuild { doc, changes } => {
+            let kept = changes.clone();
+            let outcome = document.rebuild(changes).unwrap_or_else(|error| broken(&error, kept));
+            document.fold(history, worth);
+            let Outcome { applied, orphans, refused, known, older } = outcome;
+            Done::Applied { doc, applied, orphans, refused, known, older, state: document.state().clone() }
+        }
         Task::Get { doc, command, path } => {
             let value = document.get(&path);
             Done::Got { doc, command, value, state: document.state().clone() }

@@ -39,6 +39,7 @@ mod edits;
 mod guard;
 mod history;
 mod overlay;
+mod quarantine;
 mod replication;
 mod reply;
 mod state;
@@ -114,6 +115,7 @@ impl Interface {
             .route("/v1/overlay", put(overlay::set))
             .route("/v1/peers/{who}/pause", post(replication::pause))
             .route("/v1/peers/{who}/resume", post(replication::resume))
+            .route("/v1/quarantine/release", post(quarantine::release))
             .route_layer(from_fn_with_state(self.clone(), guard::token_always));
         let reads = Router::new()
             .route("/v1/status", get(state::status))
@@ -131,6 +133,7 @@ impl Interface {
             .route("/v1/revoked", get(admission::revoked))
             .route("/v1/issuers", get(admission::issuers))
             .route("/v1/overlay", get(overlay::show))
+            .route("/v1/quarantine", get(quarantine::list))
             .route_layer(from_fn_with_state(self.clone(), guard::token_for_changes));
         let watch = Router::new()
             .route("/v1/watch", get(watch::watch))

@@ -480,3 +480,16 @@ fn leaving_stops_the_peer() {
         assert_eq!(peer.stopped().await, crate::driver::Stop::Left);
     });
 }
+
+#[test]
+fn the_quarantine_is_listed_and_released() {
+    with_peer(|client| {
+        assert_eq!(client.ask("GET", "/v1/quarantine", ""), (200, json!({ "origins": [], "entries": [] })));
+        assert_eq!(client.ask("POST", "/v1/quarantine/release", "{}"), (200, json!({ "released": 0 })));
+        let one = r#"{"origin":"51110000-0000-4000-8000-000000000003"}"#;
+        assert_eq!(client.ask("POST", "/v1/quarantine/release", one), (200, json!({ "released": 0 })));
+        assert_eq!(client.refused("POST", "/v1/quarantine/release", r#"{"who":1}"#).0, 400);
+        let anonymous = Client { token: "none".to_owned(), ..client };
+        assert_eq!(anonymous.refused("POST", "/v1/quarantine/release", "{}").0, 401);
+    });
+}

@@ -241,6 +241,7 @@ impl Assembly {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::mutate;
 
     fn pieces(frame: &[u8]) -> BytesMut {
         let mut buffer = BytesMut::new();
@@ -305,6 +306,29 @@ mod tests {
         assert_eq!(assembly.add(Piece::First { total: 3, bytes: piece.clone() }), Err(Fault::Pieces));
         assert_eq!(assembly.add(Piece::More(piece)), Err(Fault::Pieces));
         assert_eq!(Assembly::default().add(Piece::First { total: 0, bytes: Bytes::new() }), Err(Fault::Pieces));
+    }
+
+    #[test]
+    fn no_mutant_of_a_lane_panics_or_makes_more_of_it() {
+        let mut lanes = [BytesMut::new(), pieces(&vec![7; 2 * CHUNK + 9])];
+        put(&mut lanes[0], NODE, b"a frame");
+        put_number(&mut lanes[0], PING, 7);
+        put(&mut lanes[0], GOODBYE, "b\u{fc}".as_bytes());
+        put(&mut lanes[0], REVOKED, &[0]);
+        let (mut rng, mut frames) = (mutate::luck("lanes"), 0);
+        for _ in 0..mutate::cases(2_000, 10) {
+            let at = rng.index(2);
+            let bytes = mutate::bytes(&mut rng, &lanes[at], &lanes[1 - at]);
+            let (mut control, mut sync) = (BytesMut::from(&bytes[..]), BytesMut::from(&bytes[..]));
+            while let Ok(Some(_)) = take_control(&mut control) {
+                frames += 1;
+            }
+            let whole = whole(&mut sync).unwrap_or_default();
+            frames += whole.len();
+            assert!(whole.iter().map(Bytes::len).sum::<usize>() <= bytes.len());
+        }
+        mutate::report("lanes", &format!("{frames} frames read"));
+        assert!(frames > 0);
     }
 
     quickcheck::quickcheck! {

@@ -1,6 +1,8 @@
 //! The node over a disk in memory and links without delay: boot, wiring, and what garbage does.
 //! Faults, delays and many nodes are the simulator's.
 
+mod fuzz;
+mod quarantine;
 mod streams;
 
 use std::collections::{BTreeMap, VecDeque};

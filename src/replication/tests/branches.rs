@@ -294,3 +294,36 @@ fn a_branch_that_finds_no_place_stays_and_says_so() {
     assert_eq!(bench.machine.view().vector().of(log_of(4)), Seq::new(5));
     assert_eq!(delivered(&bench.take(2, push(2, vec![run(4, 6, 6)]))), [(log_of(4), 6)], "and goes on");
 }
+
+/// The log that is named after entry 3 of node 4's, with this as its first entry.
+fn named(first: &Entry) -> Run {
+    let log = home(&entry(4, 3));
+    let mut logs = Logs::default();
+    let at = logs.intern(log);
+    let before = Short::of(logs.get(at).chain_at(0).unwrap());
+    Run { log: Name::Id(log), first: Seq::new(1), before, entries: vec![first.clone()] }
+}
+
+#[test]
+fn in_a_log_that_is_named_after_its_first_entry_that_one_stands_whatever_is_older() {
+    let log = home(&entry(4, 3));
+    let theirs = |bench: &mut Bench, first: &Entry| {
+        let ops = bench.hear(3, fill(named(first)));
+        bench.settle(ops)
+    };
+    // Whoever holds it shows it, though what the other holds was made earlier.
+    let mut bench = Bench::with(&[2, 3], Config::default());
+    bench.take(2, push(1, vec![named(&entry(4, 3))]));
+    let ops = theirs(&mut bench, &other(3, true));
+    let [.., (to, Message::Fill(batch))] = sent(&ops)[..] else { panic!("{ops:?}") };
+    assert_eq!((to, &batch.runs[0].entries[..]), (node(3), &[entry(4, 3)][..]));
+    assert_eq!(bench.machine.view().vector().of(log), Seq::new(1));
+    // And whoever holds the other one moves that.
+    let mut bench = Bench::with(&[2, 3], Config::default());
+    bench.take(2, push(1, vec![named(&other(3, true))]));
+    let ops = theirs(&mut bench, &entry(4, 3));
+    let to = home(&other(3, true));
+    let gave_way = Event::GaveWay { log, from: Seq::new(1), last: Seq::new(1), to, at: Seq::new(1) };
+    assert!(told(&ops).contains(&&gave_way), "{ops:?}");
+    assert_eq!(bench.machine.view().vector().of(to), Seq::new(1));
+}

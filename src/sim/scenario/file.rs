@@ -286,7 +286,7 @@ pub(crate) struct Scheduled {
     pub(crate) back: bool,
     /// `roll-back`: how old the image is that the disk is put back to.
     pub(crate) image: Option<Span>,
-    /// `loss`: how much more is lost everywhere.
+    /// `loss`: how much more is lost everywhere; `garble`: how much of what `peers` send says something else.
     pub(crate) share: Option<Share>,
 }
 
@@ -308,6 +308,8 @@ pub(crate) enum Kind {
     Cut,
     Loss,
     ClockStep,
+    Garble,
+    LoseChange,
 }
 
 /// `[random]`: faults by rate, expanded into the plan before the run.

@@ -196,9 +196,10 @@ fn config_of(says: &toml::Table, mesh: &Topology) -> Result<node::Config, String
     }
     let text = says.to_string();
     let read = config::parse(Some((Path::new("[config]"), &text)), [], &config::Flags::new());
-    let config::Config { membership, overlay, replication, documents, streams, wal, .. } =
+    let config::Config { membership, overlay, replication, documents, audit, streams, wal, .. } =
         read.map_err(|error| error.to_string())?;
-    Ok(node::Config { membership, policy: mesh.overlay(), overlay, replication, documents, events: streams, wal })
+    let policy = mesh.overlay();
+    Ok(node::Config { membership, policy, overlay, replication, documents, events: streams, audit, wal })
 }
 
 /// The whole configuration of each peer that has settings of its own.

@@ -1,6 +1,7 @@
 //! Scenarios are read strictly, and errors name file, place, key and reason.
 
 use super::{Found, Scenario};
+use crate::machine::mutate;
 
 const GOOD: &str = r#"
 schema = 1
@@ -82,4 +83,17 @@ fn peers_are_dealt_to_regions() {
 fn the_text_is_part_of_the_identity_of_a_run() {
     let (one, other) = (parse(GOOD).unwrap(), parse(&format!("{GOOD}# another\n")).unwrap());
     assert_ne!(one.text(), other.text());
+}
+
+#[test]
+fn every_mutant_of_a_scenario_is_read_or_refused_with_its_file() {
+    let (mut rng, cases, mut read) = (mutate::luck("scenarios"), mutate::cases(500, 10), 0);
+    for _ in 0..cases {
+        match parse(&mutate::text(&mut rng, GOOD, GOOD)) {
+            Ok(_) => read += 1,
+            Err(why) => assert!(why.starts_with("simulations/x.toml"), "{why}"),
+        }
+    }
+    mutate::report("scenarios", &format!("{read} of {cases} read"));
+    assert!(read > cases / 50 && read < cases, "{read} of {cases}");
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::super::check::Sight;
 use super::super::cost;
+use super::super::garble::garbled;
 use super::super::host::{Asked, Life};
 use super::super::outcome::Line;
 use super::{Due, World};
@@ -135,6 +136,8 @@ impl World<'_> {
             Effect::Send { to, lane, frame } => {
                 let Some(to) = self.place_of(to) else { return };
                 self.spread.on_frame(&self.mesh, self.scenario, place, to, &frame);
+                let way = u64::from(place) << 32 | u64::from(to);
+                let frame = garbled(self.draws.garble, way, at, self.host(place).garble(), frame);
                 let (fate, frame) = self.mesh.net.send(at, place, to, lane, frame);
                 let Some(frame) = frame else { return };
                 if let Some(again) = fate.again {
@@ -229,8 +232,13 @@ impl World<'_> {
     }
 
     /// One worker a peer: tasks keep their order, and take as long as the engine says.
-    fn work(&mut self, place: u32, at: u64, id: crate::types::TaskId, task: documents::Task) {
+    fn work(&mut self, place: u32, at: u64, id: crate::types::TaskId, mut task: documents::Task) {
         let host = self.host(place);
+        if let documents::Task::Apply { changes, .. } = &mut task
+            && std::mem::take(&mut host.loses_change)
+        {
+            changes.pop();
+        }
         let took = cost::of_task(&host.engine, &task) * host.slowness();
         let done = host.engine.run(task);
         host.worker_free = host.worker_free.max(at) + took;

@@ -82,6 +82,11 @@ impl World<'_> {
             Fault::Hold { peer, whom } => self.hold(peer, whom, true),
             Fault::Loss { ppm } => self.mesh.net.loss += ppm,
             Fault::ClockStep { peer, by_us } => self.host(peer).clock.step(by_us),
+            Fault::LoseChange { peer } => self.host(peer).loses_change = true,
+            Fault::Garble { peer, ppm } => {
+                self.host(peer).garbles.push((item, ppm));
+                self.host(peer).ails();
+            }
         }
     }
 
@@ -130,6 +135,11 @@ impl World<'_> {
             Fault::Hold { peer, whom } => self.hold(peer, whom, false),
             Fault::Loss { ppm } => self.mesh.net.loss -= ppm,
             Fault::ClockStep { peer, by_us } => self.host(peer).clock.step(-by_us),
+            Fault::LoseChange { peer } => self.host(peer).loses_change = false,
+            Fault::Garble { peer, .. } => {
+                self.host(peer).garbles.retain(|(of, _)| *of != item);
+                self.host(peer).heals(now);
+            }
         }
     }
 

@@ -118,6 +118,7 @@ struct Draws {
     stop: Stream,
     image: Stream,
     knock: Stream,
+    garble: Stream,
 }
 
 impl<'a> World<'a> {
@@ -135,6 +136,7 @@ impl<'a> World<'a> {
             stop: luck.stream("disk stop"),
             image: luck.stream("disk image"),
             knock: luck.stream("knock"),
+            garble: luck.stream("garble"),
         };
         let mut world = Self {
             scenario,

@@ -1,34 +1,31 @@
-//! Changes that no correct node makes, with valid checksums: each crafted one is refused for its reason, and no mutant
-//! panics the engine or leaves a document that does not load again.
+//! Changes that no correct node makes, with valid checksums: each crafted one is refused for its reason.
 
 use std::num::NonZeroU64;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType, SortedVec};
 use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{ActorId, Automerge, Change, ExpandedChange, ObjType, ROOT, ReadDoc, ScalarValue, TextEncoding};
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
+use super::super::super::change::tamper::{self, chunk};
 use super::super::super::{Arrived, Done, Limits, Task};
 use super::super::Engine;
-use crate::machine::Rng;
 use crate::types::{Actor, DocId, LogId, Mint, NodeId, Seq, Topic};
 
-fn doc() -> DocId {
+pub(super) fn doc() -> DocId {
     DocId::parse("d").unwrap()
 }
 
-fn actor(node: u128) -> Actor {
+pub(super) fn actor(node: u128) -> Actor {
     Actor { node: NodeId::from_u128(node), mint: Mint::new(1) }
 }
 
-fn actor_id(node: u128) -> ActorId {
+pub(super) fn actor_id(node: u128) -> ActorId {
     ActorId::from(actor(node).to_bytes().as_slice())
 }
 
 /// What an engine says to changes: how many it applied, and why it refused the others.
-fn apply(engine: &mut Engine, changes: &[Change]) -> (usize, Vec<String>) {
+pub(super) fn apply(engine: &mut Engine, changes: &[Change]) -> (usize, Vec<String>) {
     let arrived = |change: &Change| Arrived {
         log: LogId {
             actor: Actor::from_bytes(change.actor_id().to_bytes()).unwrap_or_else(|| actor(0)),
@@ -40,7 +37,7 @@ fn apply(engine: &mut Engine, changes: &[Change]) -> (usize, Vec<String>) {
     deliver(engine, changes.iter().map(arrived).collect())
 }
 
-fn deliver(engine: &mut Engine, changes: Vec<Arrived>) -> (usize, Vec<String>) {
+pub(super) fn deliver(engine: &mut Engine, changes: Vec<Arrived>) -> (usize, Vec<String>) {
     let Done::Applied { applied, refused, .. } = engine.run(Task::Apply { doc: doc(), changes }) else { panic!() };
     (applied.len(), refused.into_iter().map(|(_, why)| why).collect())
 }
@@ -113,11 +110,11 @@ impl Base {
     }
 }
 
-fn own(counter: u64, node: u128) -> OpId {
+pub(super) fn own(counter: u64, node: u128) -> OpId {
     OpId::new(counter, &actor_id(node))
 }
 
-fn at_element(id: OpId) -> Key {
+pub(super) fn at_element(id: OpId) -> Key {
     Key::Seq(ElementId::Id(id))
 }
 
@@ -314,26 +311,8 @@ fn objects_nest_only_so_deep() {
     assert_eq!(deep, "operation 63: objects nest too deeply");
 }
 
-/// A chunk of this kind with this body, and the checksum that it should have.
-fn chunk(kind: u8, body: &[u8]) -> Vec<u8> {
-    let mut hashed = vec![kind];
-    let mut len = body.len();
-    while len >= 0x80 {
-        hashed.push(u8::try_from(len & 0x7f).unwrap() | 0x80);
-        len >>= 7;
-    }
-    hashed.push(u8::try_from(len).unwrap());
-    hashed.extend_from_slice(body);
-    let mut bytes = vec![0x85, 0x6f, 0x4a, 0x83];
-    bytes.extend_from_slice(&Sha256::digest(&hashed)[..4]);
-    bytes.extend_from_slice(&hashed);
-    bytes
-}
-
-fn body(change: &Change) -> &[u8] {
-    let bytes = change.raw_bytes();
-    let len = bytes[9..].iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
-    &bytes[9 + len..]
+pub(super) fn body(change: &Change) -> &[u8] {
+    tamper::body(change.raw_bytes())
 }
 
 #[test]
@@ -363,230 +342,4 @@ fn other_chunks_and_other_encodings_are_refused() {
     bomb.truncate(columns);
     bomb.extend_from_slice(&[1, 0x42, 10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f, 1]);
     assert!(verdict(chunk(1, &bomb)).starts_with("not a"));
-}
-
-/// A history of three writers, concurrent here and there, as plain changes in causal order.
-fn history(rng: &mut Rng) -> Vec<Change> {
-    let mut docs: Vec<Automerge> = (1..=3)
-        .map(|node| Automerge::new_with_encoding(TextEncoding::UnicodeCodePoint).with_actor(actor_id(node)))
-        .collect();
-    for step in 0..8 {
-        let at = rng.index(3);
-        let mut tx = docs[at].transaction();
-        for _ in 0..=rng.below(3) {
-            random_edit(&mut tx, rng);
-        }
-        tx.commit_with(CommitOptions::default().with_time(step));
-        if rng.below(3) > 0 {
-            let other = (at + 1 + rng.index(2)) % 3;
-            let changes = docs[at].get_changes(&docs[other].get_heads());
-            docs[other].apply_changes(changes).unwrap();
-        }
-    }
-    let (all, rest) = docs.split_first_mut().unwrap();
-    rest.iter_mut().for_each(|doc| drop(all.merge(doc).unwrap()));
-    all.get_changes(&[])
-}
-
-fn random_edit(tx: &mut impl Transactable, rng: &mut Rng) {
-    let mut object = (ROOT, ObjType::Map);
-    while rng.below(3) > 0 {
-        let inner: Vec<_> = tx
-            .values(&object.0)
-            .filter_map(|(value, id)| match value {
-                automerge::Value::Object(kind) => Some((id, kind)),
-                automerge::Value::Scalar(_) => None,
-            })
-            .collect();
-        let Some(next) = rng.pick(&inner) else { break };
-        object = next.clone();
-    }
-    let (id, kind) = object;
-    let value = match rng.below(5) {
-        0 => ScalarValue::Int(-5),
-        1 => ScalarValue::Uint(u64::MAX),
-        2 => ScalarValue::F64(0.5),
-        3 => ScalarValue::Bytes(b"{\"type\":\"Point\"}".to_vec()),
-        _ => ScalarValue::Str("text".into()),
-    };
-    let inner = [ObjType::Map, ObjType::List, ObjType::Text][rng.index(3)];
-    if kind == ObjType::Text {
-        let at = rng.index(tx.length(&id) + 1);
-        let remove = rng.index(tx.length(&id) - at + 1).min(2);
-        return tx.splice_text(&id, at, remove as isize, ["", "a", "\u{1F30D}b"][rng.index(3)]).unwrap();
-    }
-    if kind == ObjType::List {
-        let len = tx.length(&id);
-        match rng.below(4) {
-            0 if len > 0 => tx.delete(&id, rng.index(len)).unwrap(),
-            1 if len > 0 => tx.put(&id, rng.index(len), value).unwrap(),
-            2 => drop(tx.insert_object(&id, rng.index(len + 1), inner).unwrap()),
-            _ => tx.insert(&id, rng.index(len + 1), value).unwrap(),
-        }
-        return;
-    }
-    let key = ["a", "b", "c"][rng.index(3)];
-    match rng.below(4) {
-        0 if tx.get(&id, key).unwrap().is_some() => tx.delete(&id, key).unwrap(),
-        1 | 2 => drop(tx.put_object(&id, key, inner).unwrap()),
-        _ => tx.put(&id, key, value).unwrap(),
-    }
-}
-
-/// A few bytes of the body are changed, doubled or left out, and the checksum is made to fit.
-fn mutant(change: &Change, rng: &mut Rng) -> Vec<u8> {
-    let mut body = body(change).to_vec();
-    for _ in 0..=rng.below(3) {
-        let at = rng.index(body.len());
-        let byte = u8::try_from(rng.below(256)).unwrap();
-        match rng.below(6) {
-            0 => body[at] = byte,
-            1 => body[at] ^= 1 << rng.below(8),
-            2 => body[at] = body[at].wrapping_add(1),
-            3 => body[at] = body[at].wrapping_sub(1),
-            4 => body.insert(at, byte),
-            _ => drop(body.remove(at)),
-        }
-    }
-    chunk(1, &body)
-}
-
-/// An operation of the change is made to refer elsewhere.
-fn misdirected(change: &Change, rng: &mut Rng) -> Vec<u8> {
-    let mut expanded = change.decode();
-    let id = |rng: &mut Rng| own(1 + rng.below(12), 1 + u128::from(rng.below(4)));
-    let at = rng.index(expanded.operations.len().max(1));
-    let Some(op) = expanded.operations.get_mut(at) else { return mutant(change, rng) };
-    match rng.below(8) {
-        0 => op.obj = ObjectId::Id(id(rng)),
-        1 => op.obj = ObjectId::Root,
-        2 => op.pred = vec![id(rng)].into(),
-        3 => op.pred = vec![id(rng), id(rng)].into(),
-        4 => op.key = at_element(id(rng)),
-        5 => op.key = Key::Map("b".into()),
-        6 => op.insert = !op.insert,
-        _ => {
-            op.action = [
-                OpType::Delete,
-                OpType::Make(ObjType::Map),
-                OpType::Make(ObjType::Text),
-                OpType::Put(ScalarValue::Null),
-                OpType::Put(ScalarValue::Str("c".into())),
-            ][rng.index(5)]
-            .clone()
-        }
-    }
-    catch_unwind(AssertUnwindSafe(|| Change::from(expanded).raw_bytes().to_vec()))
-        .unwrap_or_else(|_| mutant(change, rng))
-}
-
-/// Whether Automerge itself lives with this change: it applies it, and what it saves loads again as the same.
-fn is_healthy(past: &[Change], bytes: &[u8]) -> bool {
-    let lives = || {
-        let change = Change::try_from(bytes).ok()?;
-        if Change::from(change.decode()).hash() != change.hash() {
-            return None;
-        }
-        let mut merged = Automerge::new_with_encoding(TextEncoding::UnicodeCodePoint).with_actor(actor_id(0));
-        merged.apply_changes(past.to_vec()).ok()?;
-        let before = merged.get_heads();
-        merged.apply_changes([change]).ok()?;
-        let loaded = Automerge::load(&merged.save()).ok()?;
-        let same = loaded.get_heads() == merged.get_heads() && loaded.get_changes(&[]) == merged.get_changes(&[]);
-        (same && merged.get_heads() != before).then_some(())
-    };
-    catch_unwind(AssertUnwindSafe(lives)).is_ok_and(|lives| lives.is_some())
-}
-
-#[derive(Debug, Default)]
-struct Tally {
-    admitted: usize,
-    /// Of these, beside a change of the same number.
-    branches: usize,
-    refused: usize,
-    /// Admitted, and then the engine failed or what it saved did not load.
-    poison: Vec<String>,
-    /// Refused, though Automerge lives with it.
-    strict: Vec<String>,
-}
-
-/// Runs mutants; asks Automerge about one in `ask` of those that were refused, since it panics on many of them.
-fn fuzz(seed: u8, cases: usize, ask: usize) -> Tally {
-    let mut rng = Rng::fork(&[seed; 32], "mutants");
-    let mut tally = Tally::default();
-    let mut changes = Vec::new();
-    for case in 0..cases {
-        if case % 20 == 0 {
-            changes = history(&mut rng);
-        }
-        let at = rng.index(changes.len());
-        // In a third of the cases the victim is there too: what is taken then is a branch.
-        let beside = case % 3 == 0;
-        let (past, victim) = (&changes[..at + usize::from(beside)], &changes[at]);
-        let bytes = if case % 2 == 0 { mutant(victim, &mut rng) } else { misdirected(victim, &mut rng) };
-        if bytes == victim.raw_bytes() {
-            continue;
-        }
-        let writer = Actor::from_bytes(victim.actor_id().to_bytes()).unwrap();
-        let mut engine = Engine::new(Limits::default());
-        assert_eq!(apply(&mut engine, past), (past.len(), Vec::new()));
-        let log = LogId { actor: writer, topic: Topic::DOCUMENTS };
-        let (applied, refused) =
-            deliver(&mut engine, vec![Arrived { log, seq: Seq::new(1_000), change: bytes.clone().into() }]);
-        if applied == 1 {
-            tally.admitted += 1;
-            tally.branches += usize::from(beside);
-            let saved = engine.saved(&doc());
-            let loads = catch_unwind(|| Automerge::load(&saved).map(|loaded| loaded.get_changes(&[]).len()));
-            if !matches!(loads, Ok(Ok(len)) if len == past.len() + 1) || !(beside || is_healthy(past, &bytes)) {
-                tally.poison.push(format!("case {case}: {bytes:02x?}"));
-            }
-        } else if let Some(why) = refused.first() {
-            tally.refused += 1;
-            if why.contains("merge engine") {
-                tally.poison.push(format!("case {case}: {why}"));
-            } else if !beside && case % ask == 0 && is_healthy(past, &bytes) {
-                tally.strict.push(why.clone());
-            }
-        }
-    }
-    tally
-}
-
-#[test]
-fn no_mutant_panics_the_engine_or_poisons_a_document() {
-    let tally = fuzz(1, 3_000, 20);
-    assert_eq!(tally.poison, Vec::<String>::new());
-    assert!(tally.admitted > 150 && tally.branches > 40 && tally.refused > 2_000, "{tally:?}");
-    // What documents do not use is refused although Automerge lives with it; nothing else is.
-    let vocabulary = [
-        "kind is not one",
-        "value is not one",
-        "canonical encoding",
-        "does not fit the kind of its object",
-        "owner",
-        "writer's id",
-        "removes or updates nothing",
-    ];
-    let other = tally.strict.iter().filter(|why| !vocabulary.iter().any(|word| why.contains(word)));
-    assert_eq!(other.collect::<Vec<_>>(), Vec::<&String>::new());
-}
-
-#[test]
-#[ignore = "a long run: cargo test --release -- --ignored a_long_run"]
-fn a_long_run_of_mutants() {
-    for seed in 2..22 {
-        let mut tally = fuzz(seed, 20_000, 1);
-        assert_eq!(tally.poison, Vec::<String>::new());
-        tally.strict.sort();
-        let mut whys: Vec<(usize, String)> = Vec::new();
-        for why in &tally.strict {
-            let words = why.split(": ").last().unwrap_or(why).to_owned();
-            match whys.iter_mut().find(|(_, known)| *known == words) {
-                Some((count, _)) => *count += 1,
-                None => whys.push((1, words)),
-            }
-        }
-        println!("seed {seed}: {} admitted, {} refused, of these healthy: {whys:?}", tally.admitted, tally.refused);
-    }
 }

@@ -2,6 +2,7 @@
 
 mod branches;
 mod fold;
+mod fuzz;
 mod hostile;
 
 use bytes::Bytes;

@@ -1,5 +1,6 @@
 //! Tests of the room: what is let in, what is not, and what survives a crash.
 
+mod fuzz;
 mod issuers;
 mod overlay;
 
