@@ -1,13 +1,9 @@
 //! Streams over real processes: what one appends all can follow, on any peer, over crashes; and how fast.
 
-use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -89,81 +85,4 @@ fn what_one_appends_all_can_follow_and_resume_anywhere() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("segment \"\""), "{refused:?}");
     let info = &two.ask(&["stream", "ls"])[0];
     assert_eq!((info["events"].as_u64(), info["origins"].as_array().map(Vec::len)), (Some(5), Some(2)));
-}
-
-/// How long the load lasts, and how much of it is under way.
-const LOAD: Duration = Duration::from_secs(10);
-const CLIENTS: usize = 4;
-const BATCH: usize = 1_000;
-
-/// Three processes on one machine; clients append batches of 100-byte events to the first. Prints what became durable there
-/// a second, and what was applied at both others a second, the time to catch up included.
-#[test]
-#[ignore = "a measurement: cargo test --release --test processes streams::how_fast -- --ignored --nocapture"]
-fn how_fast_events_go_to_three_processes() {
-    let dir = tempfile::tempdir_in("target").unwrap();
-    let [one, two, three] = three(dir.path());
-    let token = std::fs::read_to_string(one.place.data.join("api-token")).unwrap();
-    for incompressible in [false, true] {
-        let stream = if incompressible { "load/random" } else { "load/text" };
-        let (appended, began) = (AtomicU64::new(0), Instant::now());
-        thread::scope(|scope| {
-            for client in 0..CLIENTS as u64 {
-                let (appended, token, api) = (&appended, token.trim(), &one.place.api);
-                scope.spawn(move || {
-                    let agent = ureq::agent();
-                    let url = format!("http://{api}/v1/streams/{stream}");
-                    for round in 0.. {
-                        if began.elapsed() > LOAD {
-                            return;
-                        }
-                        let body = batch(client << 32 | round, incompressible);
-                        let sent = agent.post(&url).header("Authorization", format!("Bearer {token}")).send(&body[..]);
-                        sent.unwrap();
-                        appended.fetch_add(BATCH as u64, Ordering::Relaxed);
-                    }
-                });
-            }
-        });
-        let (durable, total) = (began.elapsed().as_secs_f64(), appended.load(Ordering::Relaxed));
-        // Both others hold the same log once their vectors are equal.
-        let vector = |peer: &Peer| peer.ask(&["status"])["vector"].clone();
-        let ours = vector(&one);
-        wait_for("both others hold everything", || [&two, &three].iter().all(|peer| vector(peer) == ours));
-        let applied = began.elapsed().as_secs_f64();
-        println!(
-            "{stream}: {total} events of 100 B in batches of {BATCH} from {CLIENTS} clients: {:.0}/s durable at the origin, {:.0}/s applied on both others",
-            total as f64 / durable,
-            total as f64 / applied,
-        );
-    }
-}
-
-/// Lines of 100 bytes with their ends, as a sensor would write them or as a cipher would.
-fn batch(number: u64, incompressible: bool) -> Vec<u8> {
-    let mut body = Vec::with_capacity(BATCH * 101);
-    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    for n in 0..BATCH {
-        let start = body.len();
-        write!(body, "{{\"sensor\":{number},\"reading\":{n},\"value\":").unwrap();
-        while body.len() < start + 100 {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            let byte = if incompressible { b' ' + (state % 95) as u8 } else { b'0' + (state % 10) as u8 };
-            body.push(byte);
-        }
-        body.truncate(start + 100);
-        body.push(b'\n');
-    }
-    body
-}
-
-#[test]
-fn a_batch_is_lines_of_a_hundred_bytes() {
-    for incompressible in [false, true] {
-        let body = batch(7, incompressible);
-        let lines: BTreeSet<&[u8]> = body.split_inclusive(|byte| *byte == b'\n').collect();
-        assert_eq!((lines.len(), lines.iter().all(|line| line.len() == 101)), (BATCH, true));
-    }
 }
