@@ -52,11 +52,11 @@ pub(super) async fn many(
         let link = link.clone();
         async move {
             let command = Command::Documents(documents::Command::Edit { doc: doc.clone(), edits, create });
-            let answer = link.submit_write(command, ack).await;
-            async move { line(&doc, answer.await) }
+            (doc, link.submit_write(command, ack).await)
         }
     });
-    let answers: Vec<Vec<u8>> = submitted.buffered(AT_ONCE).collect().await;
+    let answered = submitted.map(|(doc, answer)| async move { line(&doc, answer.await) });
+    let answers: Vec<Vec<u8>> = answered.buffered(AT_ONCE).collect().await;
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], answers.concat()).into_response())
 }
 
