@@ -33,15 +33,27 @@ fn traffic(peer: &Peer) -> u64 {
 #[test]
 #[ignore = "prints figures"]
 fn an_idle_peer_with_ten_links() {
+    idle(10);
+}
+
+#[test]
+#[ignore = "prints figures"]
+fn an_idle_peer_with_fifty_links() {
+    idle(50);
+}
+
+fn idle(others: usize) {
     let dir = tempfile::tempdir().unwrap();
     let founder = Place::on_loopback(dir.path(), "n0").start(None);
     println!("alone: RSS {} kB, of it anonymous {} kB", memory(&founder, "VmRSS"), memory(&founder, "RssAnon"));
     let mut peers = Vec::new();
-    for n in 1..=10 {
+    for n in 1..=others {
         let invite = founder.invite();
         peers.push(Place::on_loopback(dir.path(), &format!("n{n}")).start(Some(&invite)));
     }
-    wait_for("everybody sees everybody", || peers.iter().chain([&founder]).all(|peer| peer.members("alive") == 11));
+    wait_for("everybody sees everybody", || {
+        peers.iter().chain([&founder]).all(|peer| peer.members("alive") == others + 1)
+    });
     let links = founder.ask(&["status"])["network"]["links"].as_array().unwrap().len();
     let (bytes, ticks, span) = (traffic(&founder), cpu_ticks(&founder), Duration::from_secs(10));
     std::thread::sleep(span);
