@@ -69,7 +69,12 @@ fn letters(steps: usize) -> Replay {
     let splice = |at| Edit::Splice { path: "text".into(), at, remove: 0, insert: "x".into() };
     let step = |at: usize| {
         let edits = if at == 0 { vec![Edit::Put { value: json!({}) }, splice(0)] } else { vec![splice(at)] };
-        ReplayStep { writer: 1 + u32::from(at % 2 == 1), doc: doc.clone(), edits, after: at.checked_sub(1).into_iter().collect() }
+        ReplayStep {
+            writer: 1 + u32::from(at % 2 == 1),
+            doc: doc.clone(),
+            edits,
+            after: at.checked_sub(1).into_iter().collect(),
+        }
     };
     let end = [(doc.clone(), json!({ "text": "x".repeat(steps) }))].into();
     Replay { steps: (0..steps).map(step).collect(), pace: Duration::from_millis(200), end }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oxigdal_ha::documents::Edit;
+use oxigdal_ha::documents::{Edit, geojson};
 use oxigdal_ha::types::DocId;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -50,7 +50,9 @@ pub(crate) fn trace(commits_max: usize) -> Option<Trace> {
         past.push(own);
         for Change { path, op, doc } in commit.edits {
             let value = match (op.as_str(), doc) {
-                ("put", Some(value)) => value,
+                ("put", Some(value)) if has_a_shape(&value) => value,
+                // What never was GeoJSON is kept whole, and not as a feature.
+                ("put", Some(value)) => json!({ "refused": value }),
                 // A document that is removed is not written at an older version: what was removed is said in it instead.
                 ("delete", None) => json!({ "deleted": true }),
                 other => panic!("{other:?}"),
@@ -74,6 +76,13 @@ pub(crate) fn trace(commits_max: usize) -> Option<Trace> {
     });
     let end = end.collect();
     Some(Trace { writers: tips.len(), steps, end })
+}
+
+/// Whether peers take it: a feature with a geometry of RFC 7946, or no feature.
+fn has_a_shape(value: &Value) -> bool {
+    let Some(geometry) = value.get("geometry").filter(|_| value["type"] == "Feature") else { return true };
+    let bare = json!({ "type": "Feature", "properties": {}, "geometry": geometry });
+    geojson::import(&bare.to_string(), "a", None).is_ok()
 }
 
 /// What commits are together: of each file the newest versions.
