@@ -30,6 +30,8 @@ pub(super) enum Asked {
     Edit { number: usize, tries: u32 },
     /// An append of the plan, by its number.
     Append { number: usize },
+    /// The next step of the replay, or which of its steps are there.
+    Step,
     /// A page of the stream of this number.
     Stream { stream: u32 },
     /// The content of all documents, page by page.

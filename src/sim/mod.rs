@@ -7,7 +7,7 @@
 //! smaller plan leaves the luck of what stays alone.
 //!
 //! Parts: `queue` and `luck` (what happens next), `net`, `disk`, `clock`, `host` (what is imitated), `scenario` and `plan`
-//! (what is wanted), `world` (the run), `check` (what must hold), `spread`, `trace` and `outcome` (what it came to).
+//! (what is wanted), `replay` (what was really written once), `world` (the run), `check` (what must hold), `spread`, `trace` and `outcome` (what it came to).
 //!
 //! The models are those of TigerBeetle's VOPR, FoundationDB's simulator and turmoil where they are best; see each part.
 //!
@@ -26,6 +26,7 @@ mod outcome;
 mod peers;
 mod plan;
 mod queue;
+mod replay;
 mod scenario;
 mod spread;
 mod trace;
@@ -39,6 +40,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub use check::{Violation, ids as invariants};
 pub use net::NetStats;
 pub use outcome::{Figures, Judgement, Line, Outcome};
+pub use replay::{Replay, ReplayError, ReplayStep};
 pub use scenario::{Error, Found, Scenario};
 pub use spread::Spread;
 pub use trace::{CHECKPOINT_EVERY, TraceHash};
@@ -52,10 +54,34 @@ use world::World;
 /// A panic inside the mesh is an outcome too: it breaks invariant G2.
 #[must_use]
 pub fn run<'a>(scenario: &'a Scenario, seed: u64, sink: Option<&'a mut (dyn FnMut(Line) + 'a)>) -> Outcome {
+    ran(scenario, seed, &replay::NONE, sink)
+}
+
+/// Runs a scenario with a seed and a replay besides its own workload, from the end of the warm-up on. All of the replay must be
+/// made when the run ends: T1. A run is a function of all three.
+///
+/// # Errors
+/// [`ReplayError`] if these peers cannot run it.
+pub fn run_replay<'a>(
+    scenario: &'a Scenario,
+    seed: u64,
+    replay: &'a Replay,
+    sink: Option<&'a mut (dyn FnMut(Line) + 'a)>,
+) -> Result<Outcome, ReplayError> {
+    replay.checked(scenario.peers())?;
+    Ok(ran(scenario, seed, replay, sink))
+}
+
+fn ran<'a>(
+    scenario: &'a Scenario,
+    seed: u64,
+    replay: &'a Replay,
+    sink: Option<&'a mut (dyn FnMut(Line) + 'a)>,
+) -> Outcome {
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let luck = Luck::new(seed, scenario.text());
         let plan = Plan::expand(scenario, &luck).expect("the scenario was expanded when it was read");
-        World::new(scenario, luck, plan, sink).run()
+        World::new(scenario, luck, plan, replay, sink).run()
     }));
     let (judgement, hash, checkpoints, figures) = match ran {
         Ok(ran) => (outcome::judge(scenario, &ran.figures, ran.failure), ran.hash, ran.checkpoints, ran.figures),

@@ -36,6 +36,10 @@ pub struct Figures {
     pub acknowledged: u64,
     /// Edits refused.
     pub edits_refused: u64,
+    /// Steps of the replay that were made.
+    pub replayed: u64,
+    /// When the last of them was.
+    pub replayed_ns: Option<u64>,
     /// Writes acknowledged with the copies that were wanted.
     pub copied: u64,
     /// Writes that had not as many in time.

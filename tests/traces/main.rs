@@ -12,11 +12,15 @@
 mod history;
 mod peers;
 mod replay;
+#[cfg(feature = "sim")]
+mod sim;
 mod text;
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+#[cfg(feature = "sim")]
+use std::time::Duration;
 
 use replay::Trace;
 
@@ -70,4 +74,44 @@ fn a_text_of_two_writers_on_a_mesh() {
 #[test]
 fn a_text_of_two_writers_on_a_tree() {
     replay("tree", text::trace(part(150)));
+}
+
+/// In simulation: a part slowly, so that faults happen meanwhile, all of it faster.
+#[cfg(feature = "sim")]
+fn simulate(overlay: &str, trace: Option<Trace>) {
+    let Some(trace) = trace else { return };
+    match part(0) {
+        0 => sim::replay(overlay, trace, Duration::from_millis(600), 150),
+        _ => sim::replay(overlay, trace, Duration::from_millis(50), 900),
+    }
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn a_history_of_many_authors_on_a_lossy_mesh_in_simulation() {
+    simulate("mesh", history::trace(part(120)));
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn a_history_of_many_authors_on_a_lossy_tree_in_simulation() {
+    simulate("tree:2", history::trace(part(120)));
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn a_text_of_two_writers_on_a_lossy_star_in_simulation() {
+    simulate("star", text::trace(part(150)));
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn a_text_of_two_writers_on_a_lossy_tree_in_simulation() {
+    simulate("tree:2", text::trace(part(150)));
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn a_text_of_two_writers_on_a_lossy_mesh_in_simulation() {
+    simulate("mesh", text::trace(part(150)));
 }

@@ -44,6 +44,7 @@ const ALL: &[(&str, &str)] = &[
         "who is named by an acknowledgement holds the entry by then; and after the calm the edit is in every live peer if one of these disks is whole",
     ),
     ("S1", "after the calm every acknowledged event that is to be kept is in every live peer, once, and in order"),
+    ("T1", "a replay is made by the end of the run, and every live peer reads what it says"),
     ("U1", "what was durable is there after a crash and after a power loss"),
     ("U3", "a peer whose disk is undamaged boots from it"),
 ];

@@ -278,6 +278,7 @@ impl World<'_> {
             (Asked::Edit { .. }, _) => self.figures.edits_refused += 1,
             (Asked::Append { number }, result) => self.on_append(place, number, result),
             (Asked::Stream { stream }, result) => self.on_stream_page(place, stream, result),
+            (Asked::Step, result) => self.on_step(place, result),
             (Asked::Content, result) => self.on_content(place, result),
             (Asked::Hold, _) => {}
             (Asked::Leave, _) => self.left(place),

@@ -9,6 +9,7 @@ mod faults;
 mod feed;
 mod links;
 mod policy;
+mod replay;
 mod streams;
 mod verify;
 
@@ -26,6 +27,7 @@ use super::net::{Frame, Net};
 use super::outcome::{Figures, Line};
 use super::plan::Plan;
 use super::queue::{EventId, Queue};
+use super::replay::{Replay, Replaying};
 use super::scenario::Scenario;
 use super::spread::Watch;
 use super::trace::Trace;
@@ -71,6 +73,8 @@ pub(super) enum Due {
     Turn { turn: usize },
     /// An append of the plan.
     Append { number: usize },
+    /// The client of a peer looks what it can do for the replay.
+    Replay { peer: u32, look: u64 },
     /// A second has passed.
     Tick,
     /// Faults are over.
@@ -107,6 +111,7 @@ pub(super) struct World<'a> {
     /// Told of each step, if anybody wants to know.
     sink: Option<&'a mut (dyn FnMut(Line) + 'a)>,
     content: verify::Content,
+    replay: Replaying<'a>,
     /// What disks will be put back to, by the item of the plan that does it.
     images: BTreeMap<usize, faults::Image>,
     failure: Option<Violation>,
@@ -127,6 +132,7 @@ impl<'a> World<'a> {
         scenario: &'a Scenario,
         luck: Luck,
         plan: Plan,
+        replay: &'a Replay,
         sink: Option<&'a mut (dyn FnMut(Line) + 'a)>,
     ) -> Self {
         let hosts: Vec<Host> = (0..).take(scenario.peers()).map(|place| host(scenario, &luck, place)).collect();
@@ -152,6 +158,7 @@ impl<'a> World<'a> {
             caused_by: EventId::default(),
             sink,
             content: verify::Content::default(),
+            replay: Replaying::new(replay),
             images: BTreeMap::new(),
             failure: None,
         };
@@ -178,6 +185,9 @@ impl<'a> World<'a> {
         }
         for (number, append) in self.mesh.plan.appends.iter().enumerate() {
             self.queue.push(append.at, root, Due::Append { number });
+        }
+        for peer in self.replay.clients.keys().copied().collect::<Vec<u32>>() {
+            self.look_at(peer, self.scenario.chaos_at());
         }
         self.queue.push(SECOND, root, Due::Tick);
         self.queue.push(self.scenario.calm_at(), root, Due::Calm);
@@ -215,6 +225,7 @@ impl<'a> World<'a> {
             Due::Edit { number } => self.edit(number),
             Due::Turn { turn } => self.turn(turn),
             Due::Append { number } => self.append(number),
+            Due::Replay { peer, look } => self.look(peer, look),
             Due::Tick => self.tick(),
             Due::Calm => self.calm(),
             Due::Verify => self.verify(),

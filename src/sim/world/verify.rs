@@ -65,7 +65,9 @@ impl World<'_> {
         }
         let verdict = self.checks.settled(&super::Sight::new(&self.mesh, self.scenario));
         self.judge(verdict);
-        let (edits, appends) = (!self.mesh.plan.edits.is_empty(), !self.mesh.plan.appends.is_empty());
+        self.replay_is_made();
+        let documents = !self.mesh.plan.edits.is_empty() || !self.replay.clients.is_empty();
+        let (edits, appends) = (documents, !self.mesh.plan.appends.is_empty());
         if !edits && !appends {
             self.content.done = true;
             return;
@@ -120,6 +122,7 @@ impl World<'_> {
         let read = self.content.reading.remove(&place).unwrap_or_default();
         let verdict = self.checks.on_content(&super::Sight::new(&self.mesh, self.scenario), place, &read);
         self.judge(verdict);
+        self.replay_is_read(place, &read);
         self.content.settle();
     }
 }
