@@ -50,9 +50,7 @@ pub(crate) fn trace(commits_max: usize) -> Option<Trace> {
         past.push(own);
         for Change { path, op, doc } in commit.edits {
             let value = match (op.as_str(), doc) {
-                ("put", Some(value)) if has_a_shape(&value) => value,
-                // What never was GeoJSON is kept whole, and not as a feature.
-                ("put", Some(value)) => json!({ "refused": value }),
+                ("put", Some(value)) => fit(value),
                 // A document that is removed is not written at an older version: what was removed is said in it instead.
                 ("delete", None) => json!({ "deleted": true }),
                 other => panic!("{other:?}"),
@@ -78,11 +76,11 @@ pub(crate) fn trace(commits_max: usize) -> Option<Trace> {
     Some(Trace { writers: tips.len(), steps, end })
 }
 
-/// Whether peers take it: a feature with a geometry of RFC 7946, or no feature.
-fn has_a_shape(value: &Value) -> bool {
-    let Some(geometry) = value.get("geometry").filter(|_| value["type"] == "Feature") else { return true };
-    let bare = json!({ "type": "Feature", "properties": {}, "geometry": geometry });
-    geojson::import(&bare.to_string(), "a", None).is_ok()
+/// A few versions of features have geometries that are none, which somebody then repaired. Peers refuse them: what they said
+/// stands as text instead.
+fn fit(value: Value) -> Value {
+    let refused = value["type"] == "Feature" && geojson::import(&value.to_string(), "trace", None).is_err();
+    if refused { json!({ "refused": value.to_string() }) } else { value }
 }
 
 /// What commits are together: of each file the newest versions.
