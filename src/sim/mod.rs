@@ -58,7 +58,7 @@ pub fn run<'a>(scenario: &'a Scenario, seed: u64, sink: Option<&'a mut (dyn FnMu
 }
 
 /// Runs a scenario with a seed and a replay besides its own workload, from the end of the warm-up on. All of the replay must be
-/// made when the run ends: T1. A run is a function of all three.
+/// made when the run ends: T1. A run is a function of all three; [`Outcome::replay`] knows only the scenario and the seed.
 ///
 /// # Errors
 /// [`ReplayError`] if these peers cannot run it.

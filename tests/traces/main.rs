@@ -1,6 +1,6 @@
 //! What people really wrote, written again by peers: the history of a project of many authors, and two people who write one
 //! text at the same time. A fork of the history is a partition, a merge is its healing: each edit is made on exactly the
-//! version on which it was made then, while it travels between real peers.
+//! version on which it was made then, while it travels between real peers, and between simulated ones through faults.
 //!
 //! The data stays outside of this project (its licences are in its README), so where it is absent these tests skip, and say so. A part of each is replayed by default;
 //! `OXIGDAL_HA_TRACES=whole cargo test --release --test traces -- --nocapture` replays all of it and prints figures.
