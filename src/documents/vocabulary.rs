@@ -10,7 +10,7 @@ use crate::types::{Actor, CommandId, DiskFault, DocId, Hlc, LogId, Seq, WallTime
 
 /// One edit of one document, applied in the order given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case")]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Edit {
     /// Make the document have exactly this content: a JSON object. Only what differs is written, so that concurrent edits

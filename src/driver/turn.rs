@@ -198,6 +198,9 @@ impl Turn {
                     true => tracing::debug!(peer, %address, by_peer, %why, "not admitted again"),
                 };
             }
+            NetworkEvent::Fault { peer, fault } if fault.is_silence() => {
+                return tracing::warn!(%peer, %fault, "a link was closed: the peer fell silent");
+            }
             NetworkEvent::Fault { peer, fault } => return tracing::warn!(%peer, %fault, "a peer broke the protocol"),
         };
         self.turn(input);

@@ -314,7 +314,9 @@ impl Replication {
             if row.present && !paused && open.changes > 0 && now.since(row.as_of) > DOUBT {
                 doubted.push(member);
             }
-            if warn && row.lagging.is_none() {
+            // Of a life that nobody has compared with yet nothing is known, and by that all of it would be missing.
+            let judged = row.compared || now.since(row.as_of) > DOUBT;
+            if warn && judged && row.lagging.is_none() {
                 row.lagging = Some(now);
                 cx.emit(Event::Lagging { member, lag });
             } else if calm && row.lagging.is_some_and(|since| row.as_of > since) {

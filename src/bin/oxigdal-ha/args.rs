@@ -153,20 +153,20 @@ pub(crate) struct Demo {
 
 #[derive(Debug, Args)]
 pub(crate) struct Members {
-    #[command(flatten)]
-    pub(crate) target: Target,
     /// Go on showing changes
     #[arg(long)]
     pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) target: Target,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    #[command(flatten)]
-    pub(crate) target: Target,
     /// Exit with 1 when something is wrong
     #[arg(long)]
     pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) target: Target,
 }
 
 #[derive(Debug, Args)]

@@ -104,6 +104,7 @@ impl Client {
     /// Sends lines of JSON and gives the answers, one for each in their order.
     pub(crate) fn send_lines(&self, path: &str, lines: &[String]) -> Result<Vec<Value>> {
         let request = self.agent.post(self.url(path)).content_type("application/x-ndjson");
+        let request = self.ack.iter().fold(request, |request, ack| request.query("ack", ack));
         let mut response = self.answered(self.signed(request).send(lines.join("\n")))?;
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
         let body = body.map_err(|error| self.unreachable(&error))?;
@@ -202,6 +203,7 @@ impl Client {
             );
         }
         let failure = Failure::new(message.map_or_else(|| format!("{} answered {status}", self.api), str::to_owned));
+        let failure = failure.kind(body.as_ref().and_then(|body| body.pointer("/error/code")).and_then(Value::as_str));
         match (status, &self.token_file) {
             (StatusCode::UNAUTHORIZED, Some(file)) => {
                 failure.hint(format!("the token was read from {}: is it the one of this peer?", file.display()))

@@ -21,6 +21,8 @@ pub(crate) enum Code {
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: Code,
+    /// What kind of error the peer says it is, for scripts.
+    kind: Option<String>,
     message: String,
     hint: Option<String>,
     /// Whoever reads our output went away: no failure at all.
@@ -43,12 +45,18 @@ impl Failure {
     }
 
     pub(crate) fn with(code: Code, message: impl fmt::Display) -> Self {
-        Self { code, message: message.to_string(), hint: None, quiet: false, busy: false }
+        Self { code, kind: None, message: message.to_string(), hint: None, quiet: false, busy: false }
     }
 
     /// What to do about it.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The code that the peer's answer has.
+    pub(crate) fn kind(mut self, kind: Option<&str>) -> Self {
+        self.kind = kind.map(str::to_owned);
         self
     }
 
@@ -79,7 +87,8 @@ impl Failure {
             return ExitCode::SUCCESS;
         }
         let told = if json {
-            let error = serde_json::json!({ "error": { "message": self.message, "hint": self.hint } });
+            let Self { kind, message, hint, .. } = self;
+            let error = serde_json::json!({ "error": { "code": kind, "message": message, "hint": hint } });
             format!("{error}\n")
         } else {
             let label = if red { "\x1b[1;31merror\x1b[0m" } else { "error" };

@@ -154,7 +154,7 @@ fn show(status: &Value, output: Output) -> Result {
             "overlay",
             format!("{}, {neighbors} neighbour{plural}{}", text("/overlay_policy/followed"), set_for_the_mesh(status)),
         ),
-        ("agreed", format!("{} {}", terms(status), output.paint(Tone::Dim, text("/host/fingerprint")))),
+        ("agreed", format!("{}{}", terms(status), output.paint(Tone::Dim, text("/host/fingerprint")))),
         ("documents", format!("{}, content {}", text("/documents"), output.paint(Tone::Name, text("/content")))),
         ("in memory", in_memory(status)),
         ("log", format!("{} entries, vector {}", text("/entries"), output.paint(Tone::Name, text("/vector")))),
@@ -202,5 +202,5 @@ fn terms(status: &Value) -> String {
     // Where an overlay was set for the mesh, the configured one is nothing to agree on.
     let set = status["overlay_policy"]["set"].is_object();
     let terms = terms.filter(|(key, _)| !set || *key != "overlay");
-    terms.map(|(key, value)| format!("{key} {}", value.as_str().unwrap_or_default())).collect::<Vec<_>>().join(", ")
+    terms.map(|(key, value)| format!("{key} {}, ", value.as_str().unwrap_or_default())).collect()
 }

@@ -15,11 +15,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub(crate) struct Lag {
-    #[command(flatten)]
-    pub(crate) target: Target,
     /// Go on showing it, each second
     #[arg(long)]
     pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) target: Target,
 }
 
 #[derive(Debug, Args)]

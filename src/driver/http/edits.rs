@@ -67,7 +67,9 @@ fn parse(body: &[u8]) -> Result<Vec<Line>, Refusal> {
             continue;
         }
         let invalid = |why: &dyn std::fmt::Display| Refusal::invalid(format!("the body, line {}: {why}", at + 1));
-        let line: Line = serde_json::from_slice(text).map_err(|error| invalid(&error))?;
+        // To the JSON each line is the first.
+        let column = |error: serde_json::Error| error.to_string().replace(" at line 1 column ", " at column ");
+        let line: Line = serde_json::from_slice(text).map_err(|error| invalid(&column(error)))?;
         if line.edits.is_empty() {
             return Err(invalid(&"there are no edits in it"));
         }
@@ -103,7 +105,11 @@ mod tests {
         let line = r#"{"doc":"a/b","edits":[{"op":"delete"}]}"#;
         assert_eq!(read(&format!("{line}\n\n  \n{line}\r\n")), Ok(2));
         for (text, words) in [
-            (format!("{line}\n{{}}"), "the body, line 2: missing field `doc`"),
+            (format!("{line}\n{{}}"), "the body, line 2: missing field `doc` at column 2"),
+            (
+                r#"{"doc":"a","edits":[{"op":"splice","path":"t","at":0,"delete":3}]}"#.to_owned(),
+                "unknown field `delete`",
+            ),
             (r#"{"doc":"a","edits":[]}"#.to_owned(), "line 1: there are no edits"),
             (r#"{"doc":"a//b","edits":[]}"#.to_owned(), "line 1: "),
             (" \n".to_owned(), "there are no edits in it"),

@@ -99,3 +99,11 @@ pub enum Fault {
         protocol: &'static str,
     },
 }
+
+impl Fault {
+    /// Whether the other end merely does nothing, as when its machine or the line is slow, stopped or gone.
+    #[must_use]
+    pub const fn is_silence(&self) -> bool {
+        matches!(self, Self::Silent { .. } | Self::Stalled { .. } | Self::Incomplete { .. } | Self::Late { .. })
+    }
+}

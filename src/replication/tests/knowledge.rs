@@ -85,7 +85,7 @@ fn a_new_life_is_compared_with_anew_and_a_dead_one_has_failed() {
     let mut world = World::new(3, &star(4), Config::default());
     world.introduce(false);
     world.write_all(2);
-    world.run(20_000);
+    world.run(70_000);
     world.kill(node(3));
     world.introduce(false);
     assert_eq!(world.known(1, 3).state, ReplicationState::Failed);
@@ -93,6 +93,8 @@ fn a_new_life_is_compared_with_anew_and_a_dead_one_has_failed() {
     world.introduce(false);
     assert_eq!(world.known(1, 3).state, ReplicationState::Initializing);
     assert_eq!(world.known(1, 3).lag.changes, 6, "what it held in its life before counts no more");
+    world.run(10_000);
+    assert!(!world.known(1, 3).lagging, "nobody has compared with it: that it lacks all is not known");
     world.join_all();
     world.run(20_000);
     assert_eq!((world.known(4, 3).state, world.known(4, 3).lag), (ReplicationState::Active, Lag::default()));

@@ -39,7 +39,10 @@ pub(super) fn import(client: &Client, file: &Path, prefix: &str, id_property: Op
     let bar = bar(count, output);
     let imported = import_features(client, &import.features, &|count| bar.inc(count)).map_err(|(done, failure)| {
         bar.abandon();
-        failure.hint(format!("{done} of {count} are in; run it again to go on: what is there is not written twice"))
+        failure.hint(match done < count {
+            true => format!("{done} of {count} are in; run it again to go on: what is there is not written twice"),
+            false => format!("all {count} are in here"),
+        })
     })?;
     bar.finish_and_clear();
     let seconds = began.elapsed().as_secs_f64();
@@ -81,7 +84,7 @@ pub(crate) fn import_features(
     while !waiting.is_empty() {
         let done = imported.written + imported.unchanged;
         let chunk = chunk(&mut waiting);
-        let mut busy = false;
+        let (mut busy, mut lonely) = (false, None);
         for (line, answer) in chunk.iter().zip(client.send_lines("/v1/edits", &chunk).map_err(|error| (done, error))?) {
             match (answer["error"]["code"].as_str(), answer["stamp"].is_null()) {
                 (None, false) => imported.written += 1,
@@ -90,17 +93,29 @@ pub(crate) fn import_features(
                     busy = true;
                     waiting.push_back(line.clone());
                 }
-                (Some(_), _) => {
-                    let done = imported.written + imported.unchanged;
-                    return Err((done, Failure::new(answer["error"]["message"].as_str().unwrap_or_default())));
+                // It is in, though not on as many others as were asked for. What follows would fare no better.
+                (Some("not_replicated"), _) => {
+                    imported.written += 1;
+                    lonely.get_or_insert(answer);
                 }
+                (Some(_), _) => return Err((imported.written + imported.unchanged, refused(&answer))),
             }
+        }
+        if let Some(answer) = lonely {
+            return Err((imported.written + imported.unchanged, refused(&answer)));
         }
         tick((imported.written + imported.unchanged - done) as u64);
         tries = if busy { tries + 1 } else { 0 };
         std::thread::sleep(PAUSE * tries);
     }
     Ok(imported)
+}
+
+/// A line's error, with the document that it is about.
+fn refused(answer: &Value) -> Failure {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (doc, error) = (text(&answer["doc"]), &answer["error"]);
+    Failure::new(format_args!("{doc}: {}", text(&error["message"]))).kind(error["code"].as_str())
 }
 
 /// What one request takes from those that wait.
