@@ -46,6 +46,8 @@ impl Membership {
     const BOOT_JUMP_MAX: u64 = 1 << 32;
     /// Boots above this are refused from anybody, as such incarnations are.
     const BOOT_MAX: u64 = 1 << 63;
+    /// A refutation goes to so many at once, at most: twice as many as are linked with everybody by default.
+    const REFUTED_TO_MAX: usize = 128;
 
     /// Takes in several updates from one peer.
     pub(super) fn learn_all(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, updates: &Updates, source: Source) {
@@ -257,7 +259,27 @@ impl Membership {
         }
         self.rise(cx, boot, incarnation);
         self.answer_to = Some(from);
+        if update.state != State::Alive {
+            self.refute(cx, from);
+        }
         cx.emit(Event::Defended { incarnation, from });
+    }
+
+    /// Refutes an accusation to those linked with us, in our own words, not again within a period. Who stalls again soon has no
+    /// time for word of mouth: others would miss it, or have believed it too often. `from` is answered anyway.
+    fn refute(&mut self, cx: &mut Cx<'_, Self>, from: NodeId) {
+        let now = cx.now().mono;
+        if self.refuted_at.is_some_and(|at| now.since(at) < self.config.probe_period) {
+            return;
+        }
+        self.refuted_at = Some(now);
+        let gossip = Updates(vec![self.update(Slot::ME, now, true)]);
+        for slot in self.table.near.sample(cx.rng(), Self::REFUTED_TO_MAX, |_| true) {
+            let to = self.table.entry(slot).member.id;
+            if to != from {
+                cx.send(to, Message::Gossip { gossip: gossip.clone() });
+            }
+        }
     }
 
     /// Speaks with a higher (boot, incarnation) from now on.

@@ -144,6 +144,8 @@ pub struct Membership {
     // News and exchanges.
     /// Whom to answer that we are alive, once the message in hand is dealt with.
     answer_to: Option<NodeId>,
+    /// When we last refuted an accusation to many at once.
+    refuted_at: Option<Time>,
     met_at: Option<Time>,
     unlike: u8,
     compared_at: Option<Time>,
@@ -204,6 +206,7 @@ impl Membership {
             suspicions: BTreeMap::new(),
             confirmations: suspicion::CONFIRMATIONS,
             answer_to: None,
+            refuted_at: None,
             met_at: None,
             unlike: 0,
             compared_at: None,

@@ -30,6 +30,9 @@ impl Overlay {
 
     /// A peer says whether it holds us for a neighbour.
     pub(super) fn on_wish(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, holds: bool) {
+        if self.links.contains(&from) {
+            cx.send(from, Message::Heard { holds });
+        }
         if !holds {
             self.held_by.remove(&from);
         } else if self.links.contains(&from) {
@@ -48,6 +51,7 @@ impl Overlay {
     /// A link is gone.
     pub(super) fn on_missed(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
         self.told.remove(&peer);
+        self.unheard.remove(&peer);
         self.held_by.remove(&peer);
         self.former.remove(&peer);
         if self.computed.contains(&peer) || self.stand_ins.contains(&peer) {
@@ -107,11 +111,12 @@ impl Overlay {
     pub(super) fn tell(&mut self, cx: &mut Cx<'_, Self>) {
         let held = self.computed.iter().chain(&self.stand_ins).chain(self.former.keys());
         let held: BTreeSet<NodeId> = held.filter(|peer| self.links.contains(peer)).copied().collect();
-        for peer in held.difference(&self.told) {
-            cx.send(*peer, Message::Hold);
+        let told = std::mem::replace(&mut self.told, held.clone());
+        for peer in held.difference(&told) {
+            self.say(cx, *peer, true);
         }
-        for peer in self.told.difference(&held) {
-            cx.send(*peer, Message::Release);
+        for peer in told.difference(&held) {
+            self.say(cx, *peer, false);
         }
         let up: BTreeSet<NodeId> = held.union(&self.held_by).copied().collect();
         for peer in self.up.difference(&up) {
@@ -120,6 +125,6 @@ impl Overlay {
         for peer in up.difference(&self.up) {
             cx.emit(Event::NeighborUp { peer: *peer });
         }
-        (self.told, self.up) = (held, up);
+        self.up = up;
     }
 }

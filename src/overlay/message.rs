@@ -22,12 +22,17 @@ pub enum Message {
         /// Whether I want to know your digest too, if it is another: not when this is the answer to yours.
         asks: bool,
     },
+    /// This is the last that I heard of you: whether you hold me.
+    Heard {
+        /// Whether it was that you do.
+        holds: bool,
+    },
 }
 
 impl Message {
     pub(super) const fn lane(&self) -> Lane {
         match self {
-            Self::Hold | Self::Release | Self::Policy(_) | Self::Policies { .. } => Lane::Control,
+            Self::Hold | Self::Release | Self::Policy(_) | Self::Policies { .. } | Self::Heard { .. } => Lane::Control,
         }
     }
 }

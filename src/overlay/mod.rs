@@ -13,7 +13,7 @@
 //! minute: a cut looks like a death from both sides, and somebody has to knock.
 //!
 //! Whoever holds a linked peer for a neighbour tells it so, and both are neighbours until neither holds the other: views that
-//! differ leave no edge that only one side knows. A neighbour that cannot be reached is replaced long before its death is
+//! differ leave no edge that only one side knows, nor do links that lose messages (`wish`). A neighbour that cannot be reached is replaced long before its death is
 //! certain. See `hold`.
 //!
 //! **Invariant:** a peer is up as a neighbour if and only if it is linked, and held for one here or there. At rest, when views
@@ -32,6 +32,7 @@ mod spread;
 #[cfg(test)]
 mod tests;
 mod view;
+mod wish;
 
 pub use config::Config;
 pub use event::Event;
@@ -61,6 +62,8 @@ pub enum Timer {
     Look,
     /// It is time to compare policies with a peer.
     Retell,
+    /// It is time to say again what was not heard.
+    Repeat,
 }
 
 /// Computes neighbours, asks for links, tells which neighbours are up.
@@ -90,8 +93,11 @@ pub struct Overlay {
     former: BTreeMap<NodeId, Time>,
     /// When these are looked at next.
     looks_at: Option<Time>,
-    /// Who knows that it is held for a neighbour.
+    /// Who was told that it is held for a neighbour.
     told: BTreeSet<NodeId>,
+    /// Who has not said that it heard what it was told last, and for how long.
+    unheard: BTreeMap<NodeId, u32>,
+    repeating: bool,
     /// Who holds us for one.
     held_by: BTreeSet<NodeId>,
 }
@@ -131,6 +137,8 @@ impl Overlay {
             former: BTreeMap::new(),
             looks_at: None,
             told: BTreeSet::new(),
+            unheard: BTreeMap::new(),
+            repeating: false,
             held_by: BTreeSet::new(),
         }
     }
@@ -154,6 +162,7 @@ impl Overlay {
             Message::Release => self.on_wish(cx, from, false),
             Message::Policy(policy) => self.on_policy(cx, from, policy),
             Message::Policies { digest, asks } => self.on_digest(cx, from, digest, asks),
+            Message::Heard { holds } => self.on_heard(cx, from, holds),
         }
     }
 
@@ -188,6 +197,7 @@ impl Overlay {
             Timer::Compute => self.compute(cx, &all()),
             Timer::Look => self.look(cx, &all()),
             Timer::Retell => self.retell(cx),
+            Timer::Repeat => self.repeat(cx),
         }
     }
 

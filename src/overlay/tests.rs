@@ -203,9 +203,10 @@ fn who_is_held_is_a_neighbour_as_long_as_the_link_lasts() {
     let (mut overlay, _) = overlay(Policy::Star, &members);
     assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Hold)), [], "not linked");
     said(0, |cx| overlay.link(cx, id(1)));
-    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Hold)), [up(1)]);
-    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Release)), [down(1)]);
-    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Hold)), [up(1)]);
+    let heard = |holds| Op::Send(id(1), Message::Heard { holds });
+    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Hold)), [heard(true), up(1)]);
+    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Release)), [heard(false), down(1)]);
+    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Hold)), [heard(true), up(1)]);
     assert_eq!(said(0, |cx| overlay.unlink(cx, id(1), None))[..1], [down(1)]);
     assert_eq!(said(0, |cx| overlay.link(cx, id(1))), [], "a new link, no wish yet");
 }
@@ -277,6 +278,7 @@ fn golden_bytes_of_every_message() {
     let signer = [&[0; 15][..], &[9]].concat();
     assert_eq!(bytes(Message::Policy(policy)), [&[2, 3, 5][..], &signer, &[4], b"star", &[2, 7, 8]].concat());
     assert_eq!(bytes(Message::Policies { digest: Digest::ZERO, asks: true }), [3, 0, 1]);
+    assert_eq!(bytes(Message::Heard { holds: true }), [4, 1]);
 }
 
 #[test]

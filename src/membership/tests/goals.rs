@@ -253,11 +253,12 @@ fn beside_slow_ones(seed: u8, n: usize, how: Stall, stall: u64, loss: u64, time:
 
 #[test]
 fn healthy_members_are_not_declared_dead_beside_slow_ones() {
-    for (how, stall, loss) in [(Stall::Io, 3, 5), (Stall::Freeze, 3, 0), (Stall::Freeze, 10, 0)] {
-        let (healthy, slow) = beside_slow_ones(3, 60, how, stall, loss, 60);
+    for (n, how, stall, loss) in
+        [(100, Stall::Io, 3, 5), (60, Stall::Freeze, 3, 5), (60, Stall::Freeze, 3, 0), (60, Stall::Freeze, 10, 0)]
+    {
+        let (healthy, slow) = beside_slow_ones(3, n, how, stall, loss, 60);
         assert_eq!(healthy, 0, "G5");
-        // With loss G6 is not met: some observers miss a refutation whose subject stalls again.
-        assert!(stall > 3 || loss > 0 || slow == 0, "G6: {slow}");
+        assert!(stall > 3 || slow == 0, "G6: {slow}");
     }
 }
 
@@ -286,6 +287,7 @@ fn healthy_members_are_never_declared_dead_beside_slow_ones() {
     }
     println!("G5: {healthy} deaths of healthy members; G6: of slow ones that stall 3 s in 600 s: {slow:?}");
     assert_eq!(healthy, 0, "G5");
+    assert!(slow.iter().all(|deaths| *deaths <= 1), "G6: {slow:?}");
 }
 
 #[test]

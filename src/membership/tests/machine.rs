@@ -70,11 +70,32 @@ fn a_suspicion_of_us_is_refuted_at_once_with_a_higher_incarnation() {
 }
 
 #[test]
+fn an_accusation_of_us_is_refuted_to_all_linked_at_once_but_not_for_everybody_who_repeats_one() {
+    let mut machine = machine();
+    let to_third = |ops: Ops| sent(&ops).into_iter().filter(|(to, _)| *to == THIRD).count();
+    let accused = |machine: &mut Membership, ms, incarnation| {
+        step_at(at(ms), |cx| machine.on_message(cx, PEER, gossip(&[update(ME, incarnation, State::Suspect)])))
+    };
+    let ops = accused(&mut machine, 10, 0);
+    let mut refutation = update(ME, 1, State::Alive);
+    refutation.accusers = Accusers::none();
+    assert!(sent(&ops).contains(&(THIRD, &gossip(&[refutation]))), "{ops:?}");
+    assert_eq!(to_third(accused(&mut machine, 20, 0)), 0, "the same accusation");
+    assert_eq!(to_third(accused(&mut machine, 500, 1)), 0, "another one within the period is left to gossip");
+    assert_eq!(own_incarnation(&machine), 2);
+    assert_eq!(to_third(accused(&mut machine, 1_010, 2)), 1);
+    assert_eq!(
+        to_third(step_at(at(9_000), |cx| machine.on_message(cx, PEER, gossip(&[update(ME, 9, State::Alive)])))),
+        0
+    );
+}
+
+#[test]
 fn an_accusation_in_a_ping_is_refuted_in_its_ack() {
     let mut machine = machine();
     let ping = Message::Ping { probe: 5, digest: Digest::ZERO, gossip: Updates(vec![update(ME, 0, State::Suspect)]) };
     let ops = step_at(at(10), |cx| machine.on_message(cx, PEER, ping));
-    match sent(&ops)[..] {
+    match sent(&ops).into_iter().filter(|(to, _)| *to == PEER).collect::<Vec<_>>()[..] {
         [(PEER, Message::Ack { probe: 5, gossip, .. })] => {
             assert_eq!(gossip.as_slice()[0], update(ME, 1, State::Alive));
         }

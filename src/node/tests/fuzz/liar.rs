@@ -244,7 +244,9 @@ impl Liar {
             0 => {
                 let digest =
                     overlay::Message::Policies { digest: Digest::new(self.rng.bits()), asks: self.rng.below(2) == 0 };
-                let message = [overlay::Message::Hold, overlay::Message::Release, digest][self.rng.index(3)].clone();
+                let heard = overlay::Message::Heard { holds: self.rng.below(2) == 0 };
+                let message =
+                    [overlay::Message::Hold, overlay::Message::Release, heard, digest][self.rng.index(4)].clone();
                 (Lane::Control, wire::seal(Kind::Overlay, Lane::Control, &message))
             }
             1..5 if self.slanders => (Lane::Control, wire::seal(Kind::Membership, Lane::Control, &self.membership())),
