@@ -262,6 +262,7 @@ impl Documents {
     pub fn give_way(&mut self, cx: &mut Cx<'_, Self>, log: LogId, from: Seq) {
         self.pool.give_way(log, from);
         self.lose_places(cx, log, from);
+        self.lose_read(log, from);
         for work in self.work.values_mut() {
             let gone = |arrived: &Arrived| arrived.log == log && arrived.seq >= from;
             for arrived in work.inbox.iter().filter(|arrived| gone(arrived)) {
@@ -269,7 +270,10 @@ impl Documents {
                 work.own -= usize::from(log.actor == self.actor && work.own > 0);
             }
             work.inbox.retain(|arrived| !gone(arrived));
-            if matches!(work.busy, Busy::Applying) {
+            if let Some(changes) = &mut work.rebuild {
+                changes.retain(|arrived| !gone(arrived));
+            }
+            if matches!(work.busy, Busy::Applying | Busy::Restoring) {
                 work.gave_way.push((log, from));
             }
         }

@@ -67,6 +67,12 @@ impl Documents {
         true
     }
 
+    /// Entries of a log from this place on stand elsewhere from now on, and are delivered from there.
+    pub(super) fn lose_read(&mut self, log: LogId, from: Seq) {
+        let found = self.rebuild.iter_mut().flat_map(|rebuild| rebuild.found.values_mut());
+        found.for_each(|changes| changes.retain(|arrived| arrived.log != log || arrived.seq < from));
+    }
+
     fn read_log(&mut self, cx: &mut Cx<'_, Self>) {
         let Some(rebuild) = &mut self.rebuild else { return };
         while rebuild.asked.len() < READS_MAX {

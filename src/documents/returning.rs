@@ -124,7 +124,18 @@ impl Documents {
     }
 
     /// A worker has built the document again.
-    pub(super) fn on_restored(&mut self, cx: &mut Cx<'_, Self>, doc: &DocId, orphans: Vec<Orphan>, state: DocState) {
+    pub(super) fn on_restored(
+        &mut self,
+        cx: &mut Cx<'_, Self>,
+        doc: &DocId,
+        mut orphans: Vec<Orphan>,
+        state: DocState,
+    ) {
+        let gave_way = self.work.get_mut(doc).map(|work| std::mem::take(&mut work.gave_way)).unwrap_or_default();
+        // They come again under their new names. Under the old ones nobody holds them.
+        orphans.retain(|Orphan { arrived, .. }| {
+            !gave_way.iter().any(|(log, from)| arrived.log == *log && arrived.seq >= *from)
+        });
         let Some(indexed) = self.docs.get_mut(doc) else { return };
         // What got another name meanwhile may be among what was delivered since.
         let more = self.work.get(doc).is_some_and(|work| !work.inbox.is_empty());

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::message::{Held, Hold, LINES_MAX, Message, Name, Short};
+use super::message::{Held, Hold, LINES_MAX, Message, Name};
 use super::{Ack, Event, Replication, ReplicationState, Timer};
 use crate::machine::Cx;
 use crate::types::{LogId, NodeId, Seq, Time};
@@ -23,6 +23,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const WATCH: Duration = Duration::from_secs(10);
 /// Most acknowledgements that wait.
 const WAITING_MAX: usize = 1 << 16;
+/// Logs that all neighbours together may watch; each has its share.
+const WATCHED_MAX: usize = 1_000;
 /// What waits at most to be told at once to one neighbour.
 const URGENT_MAX: usize = 1 << 14;
 
@@ -109,7 +111,7 @@ impl Replication {
         for ack in levels {
             while let Some(first) = self.copies.waiting.get(&(at, ack)).and_then(VecDeque::front) {
                 let members = self.holders(at, first.seq);
-                if !self.is_enough(cx, at, first.seq, ack, &members) {
+                if !self.is_enough(cx, ack, &members) {
                     break;
                 }
                 let queue = self.copies.waiting.get_mut(&(at, ack)).expect("looked up above");
@@ -124,14 +126,11 @@ impl Replication {
     /// The other members who hold this log up to `seq`, in the branch that we hold.
     fn holders(&self, at: usize, seq: u64) -> Vec<NodeId> {
         let (me, log) = (self.actor.node, self.logs.get(at));
-        let holds = |row: &super::replicas::Row| {
-            let cell = row.cell(at).filter(|cell| cell.seq >= seq);
-            cell.is_some_and(|cell| log.chain_at(cell.seq).map(Short::of) == Some(cell.chain))
-        };
-        self.replicas.iter().filter(|(id, row)| *id != me && holds(row)).map(|(id, _)| id).collect()
+        let others = self.replicas.iter().filter(|(id, _)| *id != me);
+        others.filter(|(_, row)| row.holds(at, log, seq)).map(|(id, _)| id).collect()
     }
 
-    fn is_enough(&self, cx: &Cx<'_, Self>, at: usize, seq: u64, ack: Ack, members: &[NodeId]) -> bool {
+    fn is_enough(&self, cx: &Cx<'_, Self>, ack: Ack, members: &[NodeId]) -> bool {
         match ack {
             Ack::Local => true,
             Ack::Members(wanted) => members.len() >= usize::from(wanted.get()),
@@ -141,7 +140,7 @@ impl Replication {
                 let mut others = self.replicas.iter().filter(|(id, _)| *id != self.actor.node);
                 let active =
                     |id| self.view().known(id, now).is_some_and(|known| known.state == ReplicationState::Active);
-                let lacks = others.any(|(id, row)| row.seq(at) < seq && active(id));
+                let lacks = others.any(|(id, _)| members.binary_search(&id).is_err() && active(id));
                 !members.is_empty() && !lacks
             }
         }
@@ -178,20 +177,28 @@ impl Replication {
     pub(super) fn on_watch(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, logs: &[Name]) {
         let now = cx.now().mono;
         self.copies.watchers.retain(|_, until| *until > now);
+        let mut watched = self.copies.watchers.keys().filter(|(_, watcher)| *watcher == from).count();
         for name in logs {
             let at = match self.resolve(*name, None) {
                 Ok(Some(at)) => at,
                 Ok(None) => continue,
                 Err(why) => return self.fault(cx, from, why),
             };
-            if self.copies.watchers.len() >= LINES_MAX {
-                return;
+            let before = self.copies.watchers.get(&(at, from)).copied();
+            if before.is_none() && watched >= WATCHED_MAX / self.peers.len().max(1) {
+                break;
             }
+            watched += usize::from(before.is_none());
             self.copies.watchers.insert((at, from), now + WATCH);
+            // Who asks again and again is told what is new, and all of it once a second.
+            if before.is_some_and(|until| until.since(now) > WATCH - ASK_AGAIN / 2) {
+                continue;
+            }
             self.raise_own(at, now);
+            let urgent = self.copies.urgent.entry(from).or_default();
+            let room = URGENT_MAX.saturating_sub(urgent.len());
             let known = self.replicas.iter().filter(|(id, row)| *id != from && row.seq(at) > 0);
-            let told: Vec<_> = known.map(|(id, _)| (id, at)).collect();
-            self.copies.urgent.entry(from).or_default().extend(told);
+            urgent.extend(known.map(|(id, _)| (id, at)).take(room));
             if self.relays {
                 self.ask_around(cx, at, Some(from));
             }

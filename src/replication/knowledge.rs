@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::log::Log;
 use super::message::{Held, Hold, LINES_MAX, MEMBERS_MAX, Message, Short};
-use super::replicas::{ACTIVE_WITHIN, Lag};
+use super::replicas::{ACTIVE_WITHIN, Lag, Row};
 use super::{Event, Replication, ReplicationState, Timer};
 use crate::machine::Cx;
 use crate::types::{Boot, Digest, NodeId, Seq, Time, digest64};
@@ -38,10 +38,10 @@ const DOUBT: Duration = Duration::from_secs(60);
 /// Of larger meshes only neighbours are known.
 pub const REPLICAS_MAX: usize = 256;
 
-/// A member's name in four bytes: two members with the same name are taken for each other once in four billion pairs, and
-/// then one of them is taken to hold what it may lack until its own acknowledgement says otherwise.
-fn short(member: NodeId) -> Short {
-    Short::of(digest64(member.as_bytes()))
+/// The name of a member's life in four bytes: what was known of an earlier one says nothing. Two with the same name are taken
+/// for each other once in four billion pairs, and then one of them is taken to hold what it may lack until it lives anew.
+pub(super) fn short(member: NodeId, boot: Boot) -> Short {
+    Short::of(digest64(member.as_bytes()).chain(&boot.value().to_be_bytes()))
 }
 
 /// What a neighbour was told.
@@ -93,6 +93,7 @@ impl Replication {
         if let Some(row) = self.replicas.row_mut(peer) {
             (row.as_of, row.compared) = (now, true);
         }
+        self.replicas.doubt(peer, at, self.logs.get(at));
         if self.replicas.raise(peer, at, (seq, Short::of(chain)), peer, now) {
             self.on_raised(cx, peer, at, peer);
             self.report_soon(cx);
@@ -152,7 +153,7 @@ impl Replication {
         if cx.now().mono.since(self.durable_at) >= REPORT {
             self.tell_equals(cx, to);
         }
-        let news = |(id, row): &(NodeId, &super::replicas::Row)| {
+        let news = |(id, row): &(NodeId, &Row)| {
             let told = self.peers[&to].told.upto.get(id).copied().unwrap_or_default();
             *id != to && row.compared && row.stamp > told && (*id == me || self.relays)
         };
@@ -190,7 +191,7 @@ impl Replication {
             let is_news = peer.told.upto.get(&id).is_none_or(|told| row.stamp > *told);
             if row.compared && is_news && members.len() < MEMBERS_MAX && row.covers(&self.logs, id) {
                 peer.told.upto.insert(id, row.stamp);
-                members.push(short(id));
+                members.push(short(id, row.boot));
             }
         }
         if !members.is_empty() {
@@ -203,10 +204,9 @@ impl Replication {
         if digest != self.logs.digest() {
             return;
         }
-        let me = self.actor.node;
-        for member in
-            self.replicas.ids().into_iter().filter(|member| *member != me && members.contains(&short(*member)))
-        {
+        let named = |(id, row): &(NodeId, &Row)| self.hears_of(from, *id) && members.contains(&short(*id, row.boot));
+        let named: Vec<NodeId> = self.replicas.iter().filter(named).map(|(id, _)| id).collect();
+        for member in named {
             for at in 0..self.logs.len() {
                 let log = self.logs.get(at);
                 let Some(chain) = log.chain_at(log.durable()) else { continue };
@@ -223,6 +223,12 @@ impl Replication {
                 self.report_soon(cx);
             }
         }
+    }
+
+    /// Whether what a neighbour tells of a member counts. Where everybody exchanges with everybody, each speaks for itself: a
+    /// member that lies can say of no other that it holds what it does not.
+    fn hears_of(&self, from: NodeId, member: NodeId) -> bool {
+        member != self.actor.node && (self.relays || member == from)
     }
 
     /// What is to be told of a member to this neighbour; counts as told then.
@@ -259,10 +265,8 @@ impl Replication {
     pub(super) fn on_held(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, held: Vec<Held>) {
         let now = cx.now().mono;
         for Held { member, boot, age_ms, lines } in held {
-            let me = self.actor.node;
-            let Some(row) = self.replicas.row_mut(member).filter(|row| row.boot == boot && member != me) else {
-                continue;
-            };
+            let heard = self.hears_of(from, member);
+            let Some(row) = self.replicas.row_mut(member).filter(|row| row.boot == boot && heard) else { continue };
             if age_ms < u64::MAX {
                 let as_of = Time::from_nanos(now.as_nanos().saturating_sub(age_ms.saturating_mul(1_000_000)));
                 (row.as_of, row.compared) = (row.as_of.max(as_of), true);
@@ -273,9 +277,10 @@ impl Replication {
                     Ok(None) => continue,
                     Err(why) => return self.fault(cx, from, why),
                 };
-                let ours = self.logs.get(at).chain_at(line.last.value()).map(Short::of);
-                // Of another branch: it will give way here or there, and be told anew.
-                if ours.is_none_or(|ours| ours == line.chain)
+                let log = self.logs.get(at);
+                // Of another branch: it will give way here or there, and be told anew. Of our own log all is known here.
+                let ours = log.chain_at(line.last.value()).map(Short::of);
+                if ours.map_or(log.id.actor != self.actor, |ours| ours == line.chain)
                     && self.replicas.raise(member, at, (line.last.value(), line.chain), from, now)
                 {
                     self.on_raised(cx, member, at, from);

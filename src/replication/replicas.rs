@@ -64,9 +64,16 @@ impl Row {
         self.cell(at).map_or(0, |cell| cell.seq)
     }
 
+    /// Whether the member holds this log up to `seq`, in the branch that is held here: what is not held here cannot be checked.
+    pub(super) fn holds(&self, at: usize, log: &Log, seq: u64) -> bool {
+        let cell = self.cell(at).filter(|cell| cell.seq >= seq);
+        cell.is_some_and(|cell| log.chain_at(cell.seq).map(Short::of) == Some(cell.chain))
+    }
+
     /// Whether the member holds all that is held here.
     pub(super) fn covers(&self, logs: &Logs, member: NodeId) -> bool {
-        logs.by_id().all(|(at, log)| self.seq(at) >= log.durable() || log.id.actor.node == member)
+        let holds = |(at, log): (usize, &Log)| log.durable() == 0 || self.holds(at, log, log.durable());
+        logs.by_id().all(|(at, log)| log.id.actor.node == member || holds((at, log)))
     }
 
     /// The cells that changed after this change, with their logs.
@@ -151,6 +158,14 @@ impl Replicas {
         row.stamp = self.stamp;
         (row.replicated_at, row.compared) = (Some(now), true);
         true
+    }
+
+    /// The member itself said how far it holds this log: what others said of it and cannot be checked counts no more.
+    pub(super) fn doubt(&mut self, member: NodeId, at: usize, log: &Log) {
+        let Some(row) = self.rows.get_mut(&member) else { return };
+        if row.cell(at).is_some_and(|cell| cell.from != member && !row.holds(at, log, cell.seq)) {
+            row.cells[at] = None;
+        }
     }
 
     /// Our branch of this log ended: what others hold of it was of another one.

@@ -30,6 +30,13 @@ impl Host {
         self.deliver(entry);
     }
 
+    /// A log's entries from this place on get other names, and are not held under the old ones any more.
+    fn lose(&mut self, of: LogId, from: u64) {
+        let ops = step_at(self.now, |cx| self.documents.give_way(cx, of, Seq::new(from)));
+        self.take(ops);
+        self.log.retain(|(log, seq, _)| *log != of || seq.value() < from);
+    }
+
     fn read(&mut self, doc: &str) -> Result<Value, Error> {
         let command = self.command(Command::Get { doc: id(doc), path: String::new() });
         self.recall(&[]);
@@ -204,6 +211,43 @@ fn a_document_on_its_way_back_does_not_wait_for_entries_that_got_other_names() {
     host.take(ops);
     host.recall(&[(log(actor(2)), Seq::new(2)), (log(actor(2)), Seq::new(3))]);
     assert!(host.reply(command).is_ok());
+}
+
+#[test]
+fn what_got_another_name_while_a_worker_read_it_back_does_not_wait_under_the_old_one() {
+    let (mut other, mut third) = (Host::new(2), Host::new(3));
+    for n in 0..2 {
+        other.put("d", json!({"x": n}));
+        other.settle();
+    }
+    other.log.clone().into_iter().for_each(|entry| third.deliver(entry));
+    third.settle();
+    third.set("d", "y", json!(1));
+    third.settle();
+    let mut host = Host::with(1, none());
+    other.log.iter().chain(&third.log).for_each(|entry| host.arrive(entry.clone()));
+    host.recall(&[]);
+    host.lose(log(actor(2)), 2);
+    let command = host.command(Command::Get { doc: id("d"), path: String::new() });
+    for (log, seq) in std::mem::take(&mut host.recalls) {
+        let body = host.log.iter().find(|entry| (entry.0, entry.1) == (log, seq)).map(|entry| entry.2.clone()).unwrap();
+        let ops = step_at(host.now, |cx| host.documents.on_recalled(cx, log, seq, Ok(body)));
+        host.take(ops);
+    }
+    assert!(matches!(host.tasks.back(), Some(Task::Restore { .. })));
+    host.lose(log(actor(3)), 1);
+    host.recall(&[]);
+    assert!(host.reply(command).is_ok());
+    for (node, body) in [(2, &other.log[1].2), (3, &third.log[0].2)] {
+        let moved = LogId { actor: Actor { mint: Mint::new(9), ..actor(node) }, ..log(actor(node)) };
+        host.arrive((moved, Seq::new(1), body.clone()));
+        host.recall(&[]);
+    }
+    for _ in 0..2 {
+        assert_eq!(host.read("d"), Ok(json!({"x": 1, "y": 1})));
+    }
+    assert_eq!((host.documents.view().orphans(), host.documents.view().busy()), (0, false));
+    assert_eq!(host.documents.view().content(), third.documents.view().content());
 }
 
 /// A node that folds documents soon, with one that it has folded.

@@ -3,6 +3,7 @@
 mod branches;
 mod control;
 mod knowledge;
+mod liars;
 mod mesh;
 mod rules;
 mod settings;
