@@ -30,12 +30,12 @@ impl World {
         machine.replicas.row(node(whom)).unwrap().seq(machine.logs.find(log).unwrap())
     }
 
-    /// Who holds what 1 wrote first, as it is told after a while.
-    fn copied_first(&mut self, ack: Ack) -> Result<Vec<NodeId>, Vec<NodeId>> {
-        let place = (own(1), Seq::new(1));
-        self.step(node(1), |machine, cx| machine.await_copies(cx, 9, place, ack, Duration::from_secs(2)));
+    /// Who holds what this one wrote first, as it is told after a while.
+    fn copied_first(&mut self, who: u8, ack: Ack) -> Result<Vec<NodeId>, Vec<NodeId>> {
+        let place = (own(who), Seq::new(1));
+        self.step(node(who), |machine, cx| machine.await_copies(cx, 9, place, ack, Duration::from_secs(2)));
         self.run(3_000);
-        let told = self.hosts[&node(1)].events.iter().find_map(|event| match event {
+        let told = self.hosts[&node(who)].events.iter().find_map(|event| match event {
             Event::Copied { token: 9, members } => Some(Ok(members.clone())),
             Event::NotCopied { token: 9, members } => Some(Err(members.clone())),
             _ => None,
@@ -62,7 +62,7 @@ fn where_each_speaks_for_itself_nobody_makes_copies_of_others() {
     let digest = world.hosts.get_mut(&node(1)).unwrap().machine.logs.digest();
     let members = vec![short(node(3), Boot::new(world.hosts[&node(3)].life))];
     world.step(node(1), |machine, cx| machine.on_message(cx, node(2), Message::Equal { digest, members }));
-    assert_eq!(world.copied_first(BOTH), Err(vec![node(2)]));
+    assert_eq!(world.copied_first(1, BOTH), Err(vec![node(2)]));
 }
 
 #[test]
@@ -70,10 +70,10 @@ fn what_is_not_written_yet_is_held_by_nobody() {
     let mut world = World::new(2, &star(3), Config::default());
     world.introduce(false);
     world.run(1_000);
-    world.lie(2, 1, 3, (own(1), SEQ_MAX, Short::default()));
-    world.originate(node(1), 100);
+    world.lie(1, 2, 3, (own(2), SEQ_MAX, Short::default()));
+    world.originate(node(2), 100);
     world.run(1_000);
-    assert_eq!(world.copied_first(BOTH), Ok(vec![node(2), node(3)]), "the lie stands in nobody's way");
+    assert_eq!(world.copied_first(2, BOTH), Ok(vec![node(1), node(3)]), "the lie stands in nobody's way");
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn who_holds_another_branch_lacks_ours_when_all_are_to_hold_it() {
     world.originate(node(1), 100);
     world.run(1_000);
     assert_eq!(world.known(1, 3).state, ReplicationState::Active);
-    assert_eq!(world.copied_first(Ack::All), Err(vec![node(2)]));
+    assert_eq!(world.copied_first(1, Ack::All), Err(vec![node(2)]));
     let machine = &world.hosts[&node(1)].machine;
     assert!(!machine.replicas.row(node(3)).unwrap().covers(&machine.logs, node(3)), "nor is it told to hold the same");
     assert!(machine.replicas.row(node(2)).unwrap().covers(&machine.logs, node(2)));
