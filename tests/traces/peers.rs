@@ -33,10 +33,7 @@ async fn replayed(overlay: &str, trace: &Trace) {
     let count = trace.writers.max(3);
     let mut peers = Vec::new();
     for at in 0..count {
-        let invite = match peers.first() {
-            Some(first) => Some(issued(first)),
-            None => None,
-        };
+        let invite = peers.first().map(issued);
         let dir = home.path().join(format!("peer-{at}"));
         peers.push(Peer::start(config(&dir, overlay, invite.as_deref())).await.unwrap());
         until("it listens", || async { !peers[at].listening().is_empty() }).await;
