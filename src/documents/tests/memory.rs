@@ -250,6 +250,35 @@ fn what_got_another_name_while_a_worker_read_it_back_does_not_wait_under_the_old
     assert_eq!(host.documents.view().content(), third.documents.view().content());
 }
 
+#[test]
+fn what_got_another_name_while_the_log_was_read_is_built_from_its_new_place() {
+    let mut other = Host::new(2);
+    for n in 0..2 {
+        other.put("d", json!({"x": n}));
+        other.settle();
+    }
+    // Before all of the log is read, or when that waits for the document.
+    for read in [1, 2] {
+        let mut host = Host::with(1, none());
+        other.log.iter().for_each(|entry| host.arrive(entry.clone()));
+        host.recall(&[]);
+        let all = vec![(log(actor(2)), Seq::new(2))];
+        let ops = step_at(host.now, |cx| host.documents.rebuild(cx, &[id("d")], &[], all));
+        host.take(ops);
+        other.log.iter().rev().take(read).for_each(|entry| host.deliver(entry.clone()));
+        host.lose(log(actor(2)), 2);
+        other.log.iter().rev().skip(read).for_each(|entry| host.deliver(entry.clone()));
+        host.recall(&[(log(actor(2)), Seq::new(2))]);
+        let moved = LogId { actor: Actor { mint: Mint::new(9), ..actor(2) }, ..log(actor(2)) };
+        host.arrive((moved, Seq::new(1), other.log[1].2.clone()));
+        host.recall(&[]);
+        for _ in 0..2 {
+            assert_eq!(host.read("d"), Ok(json!({"x": 1})), "{read} read");
+        }
+        assert_eq!(host.documents.view().content(), other.documents.view().content());
+    }
+}
+
 /// A node that folds documents soon, with one that it has folded.
 fn folded() -> Host {
     let limits = Limits { history: 8, ..Limits::default() };
