@@ -1,5 +1,6 @@
 //! The arguments, as clap reads them.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -285,8 +286,8 @@ pub(crate) enum StreamCommand {
         #[arg(long, default_value = "-", value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
         /// So many events in one request at most
-        #[arg(long, default_value_t = 1_000, value_name = "N")]
-        batch: usize,
+        #[arg(long, default_value = "1000", value_name = "N")]
+        batch: NonZeroUsize,
         /// Take all of the input as one event
         #[arg(long)]
         binary: bool,

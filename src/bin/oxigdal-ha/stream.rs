@@ -33,7 +33,7 @@ pub(crate) fn stream(arguments: Stream, output: Output) -> Result {
             let appended = if binary {
                 whole(&client, &path, &mut source, &file)?
             } else {
-                lines(&client, &path, &mut source, &file, batch)?
+                lines(&client, &path, &mut source, &file, batch.get())?
             };
             told(&name, &appended, output)
         }
@@ -81,7 +81,7 @@ fn lines(client: &Client, path: &str, source: &mut Source, file: &Path, batch: u
     let mut durable = Durable { events: 0, first: None };
     loop {
         let (mut body, mut events) = (Vec::new(), 0);
-        while events < batch.max(1) && body.len() < REQUEST_BYTES {
+        while events < batch && body.len() < REQUEST_BYTES {
             let read = source.read_until(b'\n', &mut body).map_err(|error| Failure::file("read", file, &error));
             if read? == 0 {
                 break;

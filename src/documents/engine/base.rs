@@ -19,7 +19,7 @@
 //!
 //! **Invariant:** the base is a function of the pivot: whoever folds there makes the same bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::legacy::{ElementId, Key, ObjectId, OpId};
 use automerge::transaction::{CommitOptions, Transactable};
@@ -118,6 +118,12 @@ impl Base {
     /// Whether a change may be among those that were folded.
     pub(super) fn may_have(&self, hash: &Hash) -> bool {
         self.past.binary_search(&prefix(hash)).is_ok()
+    }
+
+    /// Whether it stands for a change that is not among these.
+    pub(super) fn has_more_than<'a>(&self, changes: impl Iterator<Item = &'a Hash>) -> bool {
+        let known: BTreeSet<u64> = changes.map(prefix).collect();
+        self.past.iter().any(|folded| !known.contains(folded))
     }
 
     /// The counter of the first operation.

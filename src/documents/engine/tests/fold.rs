@@ -218,3 +218,21 @@ fn what_has_several_values_is_not_folded() {
     other.take(&one);
     assert_eq!(one.get(), other.get());
 }
+
+#[test]
+fn a_document_that_folded_more_than_was_read_is_not_built_from_that() {
+    let mut a = Folding::new(1, 4);
+    a.edit(Edit::Put { value: json!({"n": 0}) }).unwrap();
+    let read = a.disk.clone();
+    for n in 1..40 {
+        a.edit(Edit::Set { path: "n".into(), value: json!(n) }).unwrap();
+    }
+    let before = a.state();
+    assert!(before.folded);
+    // The log was read before the edits came; what it says and what is not folded is not all.
+    a.peer.engine.run(Task::Rebuild { doc: doc(), changes: read });
+    assert_eq!(a.state().heads, before.heads);
+    let all = a.disk.clone();
+    a.peer.engine.run(Task::Rebuild { doc: doc(), changes: all });
+    assert_eq!((a.state().heads, a.peer.get("n").unwrap()), (before.heads, json!(39)));
+}
