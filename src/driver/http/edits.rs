@@ -39,10 +39,6 @@ struct Line {
     create: bool,
 }
 
-#[expect(
-    clippy::async_yields_async,
-    reason = "lines are submitted one after the other, and their answers awaited together"
-)]
 pub(super) async fn many(
     State(interface): State<Interface>,
     Query(how): Query<How>,
