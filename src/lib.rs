@@ -26,6 +26,7 @@ mod error;
 pub use error::{Error, ErrorKind};
 
 pub mod node;
+pub mod recording;
 
 #[cfg(feature = "net")]
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the driver is where time and threads enter")]

@@ -26,9 +26,10 @@ const TIERS: &[(&str, u8)] = &[
     ("config", 6),
     ("error", 6),
     ("node", 7),
-    ("driver", 8),
-    ("sim", 8),
-    ("bin", 9),
+    ("recording", 8),
+    ("driver", 9),
+    ("sim", 9),
+    ("bin", 10),
 ];
 
 /// Longest file, in lines.

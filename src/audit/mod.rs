@@ -35,7 +35,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 const NAMED_MAX: usize = 16;
 
 /// How often.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Config {
     /// From one audit to the next, about.
     pub interval: Duration,

@@ -62,6 +62,8 @@ pub struct Node {
     pub observer: bool,
     /// Where identity, log and tokens are kept.
     pub data_dir: PathBuf,
+    /// Where its life is written down, if it is: see [`recording`](crate::recording).
+    pub record: Option<PathBuf>,
 }
 
 /// How peers reach each other.
@@ -168,6 +170,7 @@ impl Values {
             data_dir: self.check("node.data-dir", |text| {
                 if text.is_empty() { Err("a directory is needed") } else { Ok(PathBuf::from(text)) }
             })?,
+            record: Some(PathBuf::from(self.text("node.record"))).filter(|path| !path.as_os_str().is_empty()),
         })
     }
 

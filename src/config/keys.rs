@@ -87,6 +87,12 @@ pub(super) const KEYS: &[Key] = &[
         "Where identity, log and tokens are kept. One process at a time. Relative to the working directory.",
     ),
     key(
+        "node.record",
+        Kind::Text,
+        r#""""#,
+        "A new file for all that enters the node, so that its life can be lived again elsewhere. Holds what clients write. Empty: none.",
+    ),
+    key(
         "network.listen",
         Kind::Texts,
         r#"["/ip4/0.0.0.0/tcp/4747", "/ip6/::/tcp/4747"]"#,

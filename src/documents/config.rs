@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Limits of this room.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// Documents in one page of a scan.
     pub page_max: usize,
@@ -60,7 +62,7 @@ impl Default for Config {
 
 /// How much of the documents a merge engine keeps opened. A closed document costs its changes' bytes, which
 /// [`Config::memory_bytes`] bounds, and is opened again by applying them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Opened documents at most.
     pub open_docs: usize,
@@ -68,6 +70,14 @@ pub struct Limits {
     pub open_ops: usize,
     /// With so many changes a document's past is folded into its state; 0: never.
     pub history: usize,
+}
+
+impl Limits {
+    /// The part of one engine where `count` share the room's limits.
+    #[must_use]
+    pub fn shared(self, count: usize) -> Self {
+        Self { open_docs: (self.open_docs / count).max(1), open_ops: (self.open_ops / count).max(1), ..self }
+    }
 }
 
 impl Default for Limits {

@@ -63,7 +63,7 @@ impl Edit {
 }
 
 /// What a client asks of documents.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Command {
     /// Edit one document: all edits or none. Answered by [`Outcome::Edited`] once durable here.
@@ -367,6 +367,13 @@ impl Task {
             | Self::Evict { doc }
             | Self::Forget { doc, .. } => doc,
         }
+    }
+
+    /// Which of `count` workers does it, from 0: the same one for every task of a document, on every machine.
+    #[must_use]
+    pub fn worker(&self, count: usize) -> usize {
+        let slot = xxhash_rust::xxh3::xxh3_64(self.doc().as_str().as_bytes()) % (count.max(1) as u64);
+        usize::try_from(slot).expect("it is below the number of workers")
     }
 }
 

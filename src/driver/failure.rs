@@ -38,6 +38,15 @@ pub enum StartError {
         #[source]
         error: io::Error,
     },
+    /// The file of the recording cannot be made; one that is there is not written over.
+    #[error("cannot record to {}: {error}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        #[source]
+        error: io::Error,
+    },
     /// The mesh did not let this peer in.
     #[error("cannot join: {0}")]
     Join(#[from] JoinError),
@@ -98,7 +107,7 @@ impl From<StartError> for Error {
             StartError::Join(JoinError::Unreachable { .. } | JoinError::Network(_)) => ErrorKind::Network,
             StartError::Join(JoinError::Admission(AdmissionError::File(_))) => ErrorKind::Damaged,
             StartError::Join(_) | StartError::NoInvite { .. } => ErrorKind::NotAdmitted,
-            StartError::Address { .. } | StartError::Meta(_) => ErrorKind::Config,
+            StartError::Address { .. } | StartError::Meta(_) | StartError::Record { .. } => ErrorKind::Config,
             _ => ErrorKind::Disk,
         };
         Self::new(kind, error)

@@ -21,6 +21,7 @@ mod log;
 pub mod network;
 mod notify;
 mod peer;
+mod recorder;
 mod remembered;
 mod routes;
 mod start;

@@ -22,6 +22,7 @@ use super::keeper::Keeper;
 use super::log::Log;
 use super::network::Network;
 use super::peer::{ASKS_MAX, EVENTS_MAX, Facts, Link, Peer, Phase};
+use super::recorder::Recorder;
 use super::remembered::Remembered;
 use super::routes::Routes;
 use super::turn::{Open, Turn};
@@ -29,6 +30,7 @@ use super::workers::{self, Workers};
 use crate::config::Config;
 use crate::membership::Meta;
 use crate::node::{self, Boot, BootReport, Identity, Input, Node, Progress, Setup};
+use crate::recording::Header;
 use crate::types::NodeId;
 use crate::wire;
 
@@ -78,7 +80,8 @@ impl Peer {
         routes.remember_issuer(&admission, &mut remembered, clock.now().wall);
         let setup = setup(&config, &admission)?;
         let booting = clock.clone();
-        let (node, report, log) = blocking(move || boot(setup, &booting, log)).await??;
+        let recorder = recorder(config.node.record.as_deref(), &setup, &clock)?;
+        let (node, report, log, recorder) = blocking(move || boot(setup, &booting, log, recorder)).await??;
         tell(&report);
         let (told, heard) = mpsc::channel(HEARD_MAX);
         let setup = routes.setup(admission.clone(), report.boot, config.cluster.terms(), &remembered);
@@ -101,6 +104,7 @@ impl Peer {
             remembered,
             routes,
             keeper: Keeper::start(admission),
+            recorder,
             open: Open::default(),
         };
         tokio::spawn(turn.run());
@@ -156,26 +160,40 @@ fn setup(config: &Config, admission: &Admission) -> Result<Setup, StartError> {
     })
 }
 
+fn recorder(path: Option<&Path>, setup: &Setup, clock: &Clock) -> Result<Recorder, StartError> {
+    let Some(path) = path else { return Ok(Recorder::none()) };
+    let begun = Recorder::begin(path, &Header::new(setup, workers::threads()), clock.now());
+    begun.map_err(|error| StartError::Record { path: path.to_owned(), error })
+}
+
 /// The given name, or one made from the last digits of the id.
 fn name(given: &str, id: NodeId) -> String {
     let [.., a, b, c, d] = *id.as_bytes();
     if given.is_empty() { format!("peer-{a:02x}{b:02x}{c:02x}{d:02x}") } else { given.to_owned() }
 }
 
+type Booted = (Box<Node>, BootReport, Log, Recorder);
+
 /// Reads the log, on a thread that may wait.
-fn boot(setup: Setup, clock: &Clock, mut log: Log) -> Result<(Box<Node>, BootReport, Log), StartError> {
+fn boot(setup: Setup, clock: &Clock, mut log: Log, mut recorder: Recorder) -> Result<Booted, StartError> {
     let mut boot = Box::new(Boot::start(setup));
     loop {
         while let Some(effect) = boot.poll_effect() {
+            recorder.effect(&effect);
             if let Some(other) = log.perform(effect) {
                 unreachable!("a boot asks for the log only, not for {other:?}");
             }
         }
         let answer = log.wait().ok_or_else(|| StartError::BrokenOff("the disk's thread has ended".into()))?;
-        match boot.handle(clock.now(), answer) {
+        let now = clock.now();
+        recorder.input(now, &answer);
+        match boot.handle(now, answer) {
             Progress::Booting(more) => boot = more,
-            Progress::Ready(node, report) => return Ok((node, report, log)),
-            Progress::Refused(error) => return Err(error.into()),
+            Progress::Ready(node, report) => return Ok((node, report, log, recorder)),
+            Progress::Refused(error) => {
+                recorder.end();
+                return Err(error.into());
+            }
         }
     }
 }

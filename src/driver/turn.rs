@@ -19,6 +19,7 @@ use super::log::Log;
 use super::network::{NetworkEvent, NetworkHandle};
 use super::notify;
 use super::peer::{Ask, Facts, Phase, Stop};
+use super::recorder::Recorder;
 use super::remembered::Remembered;
 use super::routes::Routes;
 use super::workers::Workers;
@@ -59,6 +60,7 @@ pub(super) struct Turn {
     pub(super) remembered: Remembered,
     pub(super) routes: Routes,
     pub(super) keeper: Keeper,
+    pub(super) recorder: Recorder,
     pub(super) open: Open,
 }
 
@@ -153,6 +155,7 @@ impl Turn {
     fn turn(&mut self, input: Input) {
         let now = self.clock.now();
         let late = self.node.deadline().map_or(Duration::ZERO, |due| now.mono.since(due));
+        self.recorder.input(now, &input);
         self.node.handle(now, input);
         self.perform_all();
         self.facts.turned(late, self.clock.now().mono.since(now.mono));
@@ -215,6 +218,7 @@ impl Turn {
 
     fn perform_all(&mut self) {
         while let Some(effect) = self.node.poll_effect() {
+            self.recorder.effect(&effect);
             self.perform(effect);
         }
     }
@@ -253,7 +257,8 @@ impl Turn {
     /// Sends what waits, finishes what was begun, and gives everything free.
     async fn end(self, why: Stop) {
         let now = self.clock.now().wall;
-        let Self { node, log, workers, network, heard, asks, events, phase, facts, remembered, open, .. } = self;
+        let Self { node, log, workers, network, heard, asks, events, phase, facts, remembered, open, recorder, .. } =
+            self;
         drop((asks, open));
         network.shutdown(FLUSH_MAX).await;
         drop(heard);
@@ -261,6 +266,7 @@ impl Turn {
             remembered.save_now(now, node.membership());
             drop(log);
             workers.stop();
+            recorder.end();
         });
         if timeout(FINISH_MAX, finish).await.is_err() {
             tracing::warn!("the peer stops while a worker is at a long task");

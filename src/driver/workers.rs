@@ -10,7 +10,6 @@
 //! library's panics document by document and a panic that comes this far left one document's task undone.
 
 use std::any::Any;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::documents::{Arrived, Config, DocState, Done, Engine, Error, Limits, Task};
+use crate::documents::{Arrived, Config, DocState, Done, Engine, Error, Task};
 use crate::types::{CommandId, DocId, TaskId};
 
 /// Most threads: beyond it the log, not merging, is what a peer waits for.
@@ -64,7 +63,7 @@ impl Workers {
     /// Starts `count` threads, at least one. The engines share the room's limits.
     pub(super) fn start(count: usize, config: &Config) -> io::Result<Self> {
         let count = count.max(1);
-        let limits = share(config.limits, count);
+        let limits = config.limits.shared(count);
         Self::with(count, || {
             let mut engine = Engine::new(limits);
             move |task| engine.run(task)
@@ -91,7 +90,7 @@ impl Workers {
 
     /// Gives a task to the worker of its document.
     pub(super) fn give(&self, id: TaskId, task: Task) {
-        let at = shard(task.doc(), self.queues.len());
+        let at = task.worker(self.queues.len());
         // A worker ends only when its queue is dropped, which is when the loop that would hear the answer has ended too.
         if self.queues[at].send((id, task)).is_err() {
             tracing::error!(%id, "a merge worker has ended; its documents can no longer be edited");
@@ -225,18 +224,6 @@ fn words(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "a panic without words".to_owned())
 }
 
-fn shard(doc: &DocId, count: usize) -> usize {
-    let mut hasher = DefaultHasher::new();
-    doc.hash(&mut hasher);
-    let slot = hasher.finish() % u64::try_from(count).expect("a number of threads fits");
-    usize::try_from(slot).expect("it is below the number of threads")
-}
-
-/// Each engine's part of the room's limits.
-fn share(limits: Limits, count: usize) -> Limits {
-    Limits { open_docs: (limits.open_docs / count).max(1), open_ops: (limits.open_ops / count).max(1), ..limits }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,8 +302,8 @@ mod tests {
             }
         })
         .unwrap();
-        let long = shard(&DocId::parse("long").unwrap(), 2);
-        let other = (0..).map(|at| format!("short-{at}")).find(|doc| shard(&DocId::parse(doc).unwrap(), 2) != long);
+        let long = get("long", 1).worker(2);
+        let other = (0..).map(|at| format!("short-{at}")).find(|doc| get(doc, 1).worker(2) != long);
         workers.give(TaskId::new(1), get("long", 1));
         workers.give(TaskId::new(2), get(&other.unwrap(), 2));
         assert_eq!(wait(&mut workers).0, TaskId::new(2));

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Name;
 
 /// Limits of this room. The defaults are for a box with 512 MB of memory and an SD card.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// Streams that are indexed at most.
     pub streams_max: usize,
@@ -37,7 +39,7 @@ pub struct Config {
 }
 
 /// How long the events of a stream are kept: until one of the limits is passed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retention {
     /// By their stamps.
     pub age: Option<Duration>,

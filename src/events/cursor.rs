@@ -5,11 +5,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 
 use crate::types::{Actor, Seq};
 
 /// How far a reader has come in one stream. Good on any peer: it names entries by their origin, not by where they stand.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Cursor(pub(super) BTreeMap<Actor, Mark>);
 
 /// How far in the log of one origin.
@@ -30,6 +32,20 @@ pub struct CursorError;
 const VERSION: u8 = b'1';
 const ORIGINS_MAX: usize = 1 << 16;
 const BYTES_MAX: usize = 4 << 20;
+
+impl From<Cursor> for String {
+    fn from(cursor: Cursor) -> Self {
+        cursor.to_string()
+    }
+}
+
+impl TryFrom<String> for Cursor {
+    type Error = CursorError;
+
+    fn try_from(text: String) -> Result<Self, CursorError> {
+        text.parse()
+    }
+}
 
 impl Cursor {
     /// Nothing was read.

@@ -1,13 +1,13 @@
 //! The words of this room: what clients ask, what is told, what is waited for.
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Cursor, Name};
 use crate::types::{Actor, CommandId, DiskFault, Hlc, LogId, SegmentId, Seq, WallTime};
 
 /// What a client asks of streams.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Command {
     /// Append events, in order and all or none. Answered by [`Outcome::Appended`] once durable here.
@@ -36,7 +36,7 @@ pub enum Command {
 }
 
 /// Where a reader begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Begin {
     /// With the oldest event that is kept.
     Start,

@@ -21,7 +21,7 @@ pub enum Profile {
 
 /// The periods and bounds of membership. All members of a mesh should agree on the profile; nothing breaks when they differ
 /// for a while, the slower ones are only suspected more often.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// One probe is begun each period (SWIM's T'). At least twice [`probe_timeout`](Self::probe_timeout).
     pub probe_period: Duration,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::quarantine::Quarantine;
 use super::replicas::{Replicas, ReplicationStatistics};
@@ -190,7 +190,7 @@ pub enum IoOutcome {
 }
 
 /// What a client asks.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Command {
     /// Of documents.

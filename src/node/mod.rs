@@ -65,7 +65,7 @@ pub struct Setup {
 }
 
 /// How the machines behave.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Config {
     /// Of SWIM.
     pub membership: membership::Config,

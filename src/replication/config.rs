@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Ack, Lag};
 use crate::types::Topic;
 use crate::wire::Packing;
 
 /// How much is kept, gathered and asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// Which topics exist. Logs of any other are a peer's fault.
     pub topics: BTreeSet<Topic>,
@@ -50,7 +52,7 @@ pub struct Config {
 
 /// When a batch that was not acknowledged is sent again: after the link's round trip and four times its variation (RFC 6298)
 /// within these bounds, and twice as long after each time, up to the longest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
     /// To a peer that has not acknowledged anything yet.
     pub first: Duration,
@@ -68,7 +70,7 @@ impl Default for Retry {
 }
 
 /// From which lag on a replica is told of: any of them; zero means that it does not matter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LagWarn {
     /// In changes.
     pub changes: u64,

@@ -10,6 +10,7 @@ use bincode::enc::Encoder;
 use bincode::error::{DecodeError, EncodeError};
 use bincode::{BorrowDecode, Decode, Encode};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::{Lag, Line};
 use crate::types::{Actor, Digest, DiskFault, Hlc, HlcDrift, LogId, Lsn, NodeId, Position, SegmentId, Seq, Topic};
@@ -69,7 +70,7 @@ pub enum Kept {
 }
 
 /// The operator wants nothing exchanged with a replica, or wants it again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct Pause {
     /// Which.
     pub peer: NodeId,
@@ -78,7 +79,8 @@ pub struct Pause {
 }
 
 /// How many other members must hold an entry, durably, before it is acknowledged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Ack {
     /// None: it is durable here. Asynchronous replication.
     #[default]
@@ -108,6 +110,20 @@ impl fmt::Display for Ack {
             Self::Members(count) => count.fmt(f),
             Self::All => f.write_str("all"),
         }
+    }
+}
+
+impl From<Ack> for String {
+    fn from(ack: Ack) -> Self {
+        ack.to_string()
+    }
+}
+
+impl TryFrom<String> for Ack {
+    type Error = AckError;
+
+    fn try_from(text: String) -> Result<Self, AckError> {
+        text.parse()
     }
 }
 

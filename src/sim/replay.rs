@@ -97,13 +97,16 @@ impl Replay {
     }
 }
 
+/// The heads of a version of a document, as hex.
+pub(super) type Version = BTreeSet<String>;
+
 /// How far a replay is.
 #[derive(Debug)]
 pub(super) struct Replaying<'a> {
     pub(super) replay: &'a Replay,
     pub(super) clients: BTreeMap<u32, Client>,
-    /// For each step the change that it made, as hex; where nothing differed, the one that it was made on.
-    made: Vec<Option<String>>,
+    /// For each step the version that it made, as hex: its change, or where nothing differed the changes on which it was made.
+    made: Vec<Option<Version>>,
 }
 
 /// The client of one peer.
@@ -141,13 +144,17 @@ impl<'a> Replaying<'a> {
     }
 
     /// The version on which a step is made, as hex; none while a part of it is not made.
-    pub(super) fn version(&self, step: usize) -> Option<Vec<String>> {
-        self.replay.steps[step].after.iter().map(|before| self.made[*before].clone()).collect()
+    pub(super) fn version(&self, step: usize) -> Option<Version> {
+        let mut version = Version::new();
+        for before in &self.replay.steps[step].after {
+            version.extend(self.made[*before].as_ref()?.iter().cloned());
+        }
+        Some(version)
     }
 
     /// This client's next step is made.
-    pub(super) fn on_made(&mut self, peer: u32, step: usize, change: String) {
-        self.made[step] = Some(change);
+    pub(super) fn on_made(&mut self, peer: u32, step: usize, version: Version) {
+        self.made[step] = Some(version);
         self.go_on(peer);
     }
 
@@ -173,16 +180,16 @@ impl<'a> Replaying<'a> {
         client.doubts.remove(doc);
         client.next = 0;
         for step in client.steps.iter().copied().filter(|step| self.replay.steps[*step].doc == *doc) {
-            if self.made[step].as_ref().is_some_and(|change| here.contains(&change[..])) {
+            if self.made[step].as_ref().is_some_and(|version| version.iter().all(|head| here.contains(&head[..]))) {
                 continue;
             }
-            let version = self.replay.steps[step].after.iter().map(|before| self.made[*before].as_deref());
-            let version: Option<BTreeSet<&str>> = version.collect();
+            let mut before = self.replay.steps[step].after.iter().map(|before| self.made[*before].as_ref());
+            let version = before.try_fold(Version::new(), |sum, made| Some(&sum | made?));
             let is_it = |change: &&ChangeInfo| {
-                let deps = change.deps.iter().map(|dep| &dep[..]).collect();
+                let deps = change.deps.iter().cloned().collect();
                 change.actor.is_some_and(|actor| actor.node == id) && version.as_ref() == Some(&deps)
             };
-            self.made[step] = changes.iter().find(is_it).map(|change| change.hash.clone());
+            self.made[step] = changes.iter().find(is_it).map(|change| Version::from([change.hash.clone()]));
         }
         self.go_on(peer);
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::SegmentId;
 
@@ -63,7 +63,7 @@ pub enum Lane {
 }
 
 /// What kind of failure a disk reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DiskFaultKind {
     /// No space is left: nothing of the write is kept.
@@ -77,7 +77,7 @@ pub enum DiskFaultKind {
 }
 
 /// A disk operation that was not done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{what}: {why}")]
 pub struct DiskFault {
     /// The kind, for decisions.

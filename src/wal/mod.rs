@@ -35,7 +35,7 @@ pub use writer::{Appended, Writer};
 use crate::types::SegmentId;
 
 /// The log's settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Config {
     /// A segment that would grow beyond this many bytes is closed and the next one begun; a record larger than this gets a
     /// segment of its own. 16 MiB: a boot holds one segment in memory, and a read at 100 MB/s takes 0.2 s.

@@ -48,7 +48,7 @@ const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 
 /// How payloads of the sync lane are made shorter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Packing {
     /// zstd's level, 1 to 3; `None`: they go as they are.
     pub level: Option<i32>,

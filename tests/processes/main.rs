@@ -16,5 +16,6 @@ mod measures;
 mod namespaces;
 mod nat;
 mod overlay;
+mod recorded;
 mod restarts;
 mod streams;

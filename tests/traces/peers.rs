@@ -1,5 +1,6 @@
 //! Peers of one process, with sockets and logs of their own, who replay a trace.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(2);
 
 /// What the steps made, as far as they are done.
-type Made = watch::Receiver<Vec<Option<[u8; 32]>>>;
+type Made = watch::Receiver<Vec<Option<Version>>>;
+
+/// The heads of a version of a document.
+type Version = BTreeSet<[u8; 32]>;
 
 pub(crate) fn replay(overlay: &str, trace: &Trace) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -83,17 +87,17 @@ async fn replayed(overlay: &str, trace: &Trace) {
 }
 
 /// Makes one writer's edits, each on its version, as soon as that has arrived.
-async fn write(peer: Peer, work: Vec<(usize, &Step)>, told: Arc<watch::Sender<Vec<Option<[u8; 32]>>>>, mut made: Made) {
+async fn write(peer: Peer, work: Vec<(usize, &Step)>, told: Arc<watch::Sender<Vec<Option<Version>>>>, mut made: Made) {
     for (at, step) in work {
         let known = made.wait_for(|made| step.after.iter().all(|before| made[*before].is_some()));
-        let heads: Vec<[u8; 32]> = {
+        let version: Version = {
             let made = tokio::time::timeout(PATIENCE, known).await.expect("others make what it waits for").unwrap();
-            step.after.iter().map(|before| made[*before].unwrap()).collect()
+            step.after.iter().flat_map(|before| made[*before].clone().unwrap()).collect()
         };
         let began = Instant::now();
         let change = loop {
             let (doc, edits) = (step.doc.clone(), step.edits.clone());
-            let command = documents::Command::EditAt { doc, edits, heads: heads.clone() };
+            let command = documents::Command::EditAt { doc, edits, heads: version.iter().copied().collect() };
             match peer.command(Command::Documents(command)).await {
                 Ok(Outcome::Documents(documents::Outcome::Edited { change, .. })) => break change,
                 Err(error) if error.kind() == ErrorKind::Unseen && began.elapsed() < PATIENCE => {
@@ -103,12 +107,9 @@ async fn write(peer: Peer, work: Vec<(usize, &Step)>, told: Arc<watch::Sender<Ve
             }
         };
         // Where nothing differed nothing was written: the version stays what it was.
-        let hash = match (change, &heads[..]) {
-            (Some(change), _) => hash(&change),
-            (None, [one]) => *one,
-            (None, heads) => panic!("step {at} on {} wrote nothing on {} versions", step.doc, heads.len()),
-        };
-        told.send_modify(|made| made[at] = Some(hash));
+        let version = change.map_or(version, |change| Version::from([hash(&change)]));
+        assert!(!version.is_empty(), "step {at} on {} wrote nothing on no version", step.doc);
+        told.send_modify(|made| made[at] = Some(version));
     }
 }
 

@@ -134,6 +134,10 @@ pub(crate) struct Run {
     /// What to log: error, warn, info, debug, trace, or directives by module
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
+    /// Write all that enters the node to this new file, so that `simulate replay-inputs` can live its life again. It holds what
+    /// clients write
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) record: Option<PathBuf>,
     /// Stop when standard input ends, as it does when whoever started this peer has gone
     #[arg(long)]
     pub(crate) stop_with_stdin: bool,

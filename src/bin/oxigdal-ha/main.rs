@@ -20,6 +20,7 @@ mod mesh;
 mod output;
 mod overlay;
 mod quarantine;
+mod recorded;
 mod replication;
 mod run;
 mod simulate;

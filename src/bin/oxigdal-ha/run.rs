@@ -62,6 +62,7 @@ fn flags(arguments: &Run) -> Result<Flags> {
     for (flag, key, value) in [
         ("--name", "node.name", arguments.name.clone()),
         ("--data-dir", "node.data-dir", arguments.data_dir.as_ref().map(|dir| dir.display().to_string())),
+        ("--record", "node.record", arguments.record.as_ref().map(|file| file.display().to_string())),
         ("--api", "api.listen", arguments.api.clone()),
         ("--log-level", "log.level", arguments.log_level.clone()),
     ] {

@@ -21,6 +21,7 @@ use serde_json::json;
 
 use crate::failure::{Failure, Result};
 use crate::output::{self, Output, Tone, cell, number};
+use crate::recorded;
 
 /// Most seeds of one run of the command.
 const SEEDS_MAX: u64 = 1_000_000;
@@ -42,6 +43,8 @@ enum Command {
     Run(Run),
     /// List the scenarios of a directory, or the invariants.
     List(List),
+    /// Live the recorded life of a real peer again (`run --record`). Exit code 1: it is another one; 4: bad file.
+    ReplayInputs(recorded::Args),
 }
 
 #[derive(ClapArgs, Debug)]
@@ -103,6 +106,7 @@ pub(crate) fn run(args: Args, output: Output) -> Result<ExitCode> {
             Ok(scenarios) => run_all(&run, &scenarios, output),
             Err(failure) => Ok(bad_file(&failure, output)),
         },
+        Command::ReplayInputs(args) => recorded::replay_inputs(&args, output),
         Command::List(list) if list.invariants => invariants(output),
         Command::List(list) => match scenarios(&[list.path]) {
             Ok(scenarios) => list_all(&scenarios, output),

@@ -2,6 +2,7 @@
 
 use super::super::check::Violation;
 use super::super::host::Asked;
+use super::super::replay::Version;
 use super::{Due, SECOND, World};
 use crate::documents::{self, Listed};
 use crate::node::{self, Command, CommandError, Input};
@@ -94,10 +95,11 @@ impl World<'_> {
             (Ok(node::Outcome::Documents(Outcome::Edited { change, .. })), _, Some(step)) => {
                 client.not_before = now.saturating_add(pace);
                 let version = self.replay.version(step).unwrap_or_default();
-                let Some(change) = change.or_else(|| version.first().cloned()) else {
+                let version = change.map_or(version, |change| Version::from([change]));
+                if version.is_empty() {
                     return self.fail_replay(format!("step {step} wrote nothing, on no version"));
-                };
-                self.replay.on_made(peer, step, change);
+                }
+                self.replay.on_made(peer, step, version);
                 self.figures.replayed += 1;
                 self.figures.replayed_ns = Some(now);
             }
