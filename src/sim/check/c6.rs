@@ -31,7 +31,7 @@ impl PlacesAreUnique {
 
     /// Whether this log's origin may have used its places twice.
     fn is_reused(&self, sight: &Sight<'_>, log: LogId) -> bool {
-        sight.place(log.actor.node).is_some_and(|place| self.put_back[place as usize] > 0)
+        sight.place(log.actor.node).is_none_or(|place| self.put_back[place as usize] > 0)
     }
 }
 
@@ -41,6 +41,10 @@ impl Check for PlacesAreUnique {
     }
 
     fn on_put_back(&mut self, who: u32, _: usize) {
+        self.put_back[who as usize] += 1;
+    }
+
+    fn on_damaged(&mut self, who: u32) {
         self.put_back[who as usize] += 1;
     }
 
