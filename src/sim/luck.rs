@@ -133,7 +133,7 @@ const fn ln2_times(sixteenths: u64) -> u32 {
 /// Base-2 logarithm in 1/65536ths, bit by bit: square, and see whether it passed 2.
 const fn log2(x: u64) -> u64 {
     let whole = 63 - x.leading_zeros() as u64;
-    let mut mantissa = (x as u128) << (32 - whole);
+    let mut mantissa = ((x as u128) << 32) >> whole;
     let (mut fraction, mut bit) = (0, 1 << 15);
     while bit > 0 {
         mantissa = (mantissa * mantissa) >> 32;

@@ -85,7 +85,9 @@ impl Check for PlacesAreUnique {
         let ours = reference.replication();
         for (place, _, node) in sight.live() {
             let theirs = node.replication();
-            if let Some((log, seq, peer)) = theirs.forks().first() {
+            // With whoever was not healed nothing can be settled.
+            let ill = |id| sight.place(id).is_some_and(|place| !sight.is_healed(place));
+            if let Some((log, seq, peer)) = theirs.forks().iter().find(|(_, _, peer)| !ill(*peer)) {
                 let (name, other) = (sight.name(place), sight.name_of(*peer));
                 return Err(format!("{name} and {other} still dispute {}", log.at(*seq)));
             }

@@ -70,7 +70,7 @@ impl Checks {
             Box::new(c3::NothingLost::default()),
             Box::new(c5::OnlyGrows::new(peers)),
             Box::new(c6::PlacesAreUnique::new(peers)),
-            Box::new(c7::NothingWaits),
+            Box::new(c7::NothingWaits::new(peers)),
             Box::new(g3::BoundedQueues),
             Box::new(g4::BoundedWork),
             Box::new(m1::OnlyClimbs::new(peers)),
@@ -191,6 +191,12 @@ impl Checks {
 
     pub(in crate::sim) fn figures(&self, figures: &mut Figures) {
         self.checks.iter().for_each(|check| check.figures(figures));
+    }
+
+    /// L1: a core that was healed does not agree.
+    pub(in crate::sim) fn stuck(&self, sight: &Sight<'_>, why: &Violation) -> Result<(), Violation> {
+        let core: Vec<_> = sight.live().map(|(place, ..)| sight.name(place)).collect();
+        self.own("L1", format!("the core of {} is stuck: {} {}", core.join(", "), why.check, why.what))
     }
 
     /// E1: the node asked the edge for what it may not.
