@@ -31,6 +31,17 @@ pub(super) fn garbled(luck: Stream, way: u64, at: u64, ppm: u64, frame: Bytes) -
     bytes.into()
 }
 
+/// A frame that only the next minor version of the wire knows, now and then: its kind says that others are to skip it.
+pub(super) fn unknown(luck: Stream, way: u64, at: u64, ppm: u64, beside: &Bytes) -> Option<Bytes> {
+    /// The first kind that nobody has yet, skippable.
+    const NEXT_KIND: u8 = 0x80 | 0x7f;
+    let counter = digest64(beside).value() ^ at;
+    luck.chance(way, counter, ppm).then(|| {
+        let payload = luck.bits(way, counter.wrapping_add(1)).to_be_bytes();
+        [&[crate::wire::VERSION, NEXT_KIND, 0][..], &payload[..]].concat().into()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

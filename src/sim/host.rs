@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::clock::Clock;
+use super::clock::{Clock, Rates};
 use super::disk::Disk;
+use super::plan::Fault;
 use super::queue::EventId;
 use crate::documents::{Engine, Limits};
-use crate::node::{Boot, Input, Node};
+use crate::node::{Boot, Input, IoOutcome, Node};
 use crate::overlay::Policies;
-use crate::types::{CommandId, NodeId};
+use crate::types::{CommandId, DiskFault, IoId, NodeId};
 
 /// What runs there.
 #[derive(Debug)]
@@ -68,12 +69,21 @@ pub(super) struct Host {
     pub(super) wake_at: Option<u64>,
     pub(super) paused_since: Option<u64>,
     pub(super) pauses: u32,
-    pub(super) slow: Vec<(usize, u32)>,
-    pub(super) slow_disk: Vec<(usize, u32)>,
-    /// Its engine loses one of the next changes.
-    pub(super) loses_change: bool,
-    /// How much of what it sends is garbled, in a million.
-    pub(super) garbles: Vec<(usize, u64)>,
+    /// What is wrong with it, by the item of the plan: what lasts, and is no stop and no trouble of links.
+    pub(super) wrongs: Vec<(usize, Fault)>,
+    /// How its clocks run when nothing is wrong with them.
+    pub(super) rates: Rates,
+    /// What waits for a stall of its disk to end: whether a sync does, and operations that are done else.
+    pub(super) stalled_sync: bool,
+    pub(super) stalled_io: Vec<(IoId, Result<IoOutcome, DiskFault>)>,
+    /// A fault changed what its disk holds, and the disk was not replaced since.
+    pub(super) damaged: bool,
+    /// At which of its addresses it listens.
+    pub(super) address: u32,
+    /// How often the machine was replaced by one of another identity.
+    pub(super) identity: u32,
+    /// Its engine loses one of the next changes, as this item of the plan says.
+    pub(super) loses_change: Option<usize>,
     pub(super) next_command: u64,
     pub(super) asked: BTreeMap<CommandId, Asked>,
     /// Peers that it had links to: the driver's book of remembered peers, on disk.
@@ -110,10 +120,14 @@ impl Host {
             wake_at: None,
             paused_since: None,
             pauses: 0,
-            slow: Vec::new(),
-            slow_disk: Vec::new(),
-            loses_change: false,
-            garbles: Vec::new(),
+            wrongs: Vec::new(),
+            rates: Rates::default(),
+            stalled_sync: false,
+            stalled_io: Vec::new(),
+            damaged: false,
+            address: 0,
+            identity: 0,
+            loses_change: None,
             next_command: 0,
             asked: BTreeMap::new(),
             book: BTreeSet::new(),
@@ -146,17 +160,53 @@ impl Host {
 
     /// How many times slower than usual it computes.
     pub(super) fn slowness(&self) -> u64 {
-        self.slow.iter().map(|(_, factor)| u64::from(*factor)).max().unwrap_or(1)
+        let factor = |fault: &Fault| if let Fault::Slow { factor, .. } = fault { u64::from(*factor) } else { 1 };
+        self.worst(1, factor)
     }
 
     /// How many of a million frames it garbles.
     pub(super) fn garble(&self) -> u64 {
-        self.garbles.iter().map(|(_, ppm)| *ppm).max().unwrap_or(0)
+        self.worst(0, |fault| if let Fault::Garble { ppm, .. } = fault { *ppm } else { 0 })
+    }
+
+    /// Besides how many of a million frames it sends one of the next version.
+    pub(super) fn next_version(&self) -> u64 {
+        self.worst(0, |fault| if let Fault::NextVersion { ppm, .. } = fault { *ppm } else { 0 })
+    }
+
+    /// How many of a million reads give back another bit.
+    pub(super) fn misreads(&self) -> u64 {
+        self.worst(0, |fault| if let Fault::MisreadDisk { ppm, .. } = fault { *ppm } else { 0 })
+    }
+
+    /// The item of the first thing of this kind that is wrong with it.
+    pub(super) fn wrong(&self, is: impl Fn(&Fault) -> bool) -> Option<usize> {
+        self.wrongs.iter().find(|(_, fault)| is(fault)).map(|(item, _)| *item)
+    }
+
+    fn worst(&self, fine: u64, of: impl Fn(&Fault) -> u64) -> u64 {
+        self.wrongs.iter().map(|(_, fault)| of(fault)).fold(fine, u64::max)
+    }
+
+    /// Lets its clocks run as what is wrong with them says.
+    pub(super) fn set_clock(&mut self, now: u64) {
+        let mut rates = self.rates;
+        for (_, fault) in &self.wrongs {
+            match fault {
+                Fault::ClockDrift { ppm, .. } => rates.mono_ppm = rates.mono_ppm.saturating_add(*ppm),
+                Fault::WallDrift { ppm, .. } => rates.wall_ppm = rates.wall_ppm.saturating_add(*ppm),
+                Fault::WallFreeze { .. } => rates.wall_frozen = true,
+                Fault::ClockFreeze { .. } => rates.frozen = true,
+                _ => {}
+            }
+        }
+        self.clock.run(now, rates);
     }
 
     /// How many times slower than usual its disk is.
     pub(super) fn disk_slowness(&self) -> u64 {
-        self.slow_disk.iter().map(|(_, factor)| u64::from(*factor)).max().unwrap_or(1)
+        let factor = |fault: &Fault| if let Fault::SlowDisk { factor, .. } = fault { u64::from(*factor) } else { 1 };
+        self.worst(1, factor)
     }
 
     /// A new process begins, or the old one has ended: nothing of its memory is left.
@@ -167,6 +217,7 @@ impl Host {
         (self.resuming, self.wake_at, self.leaving) = (false, None, false);
         self.inbox.clear();
         self.asked.clear();
+        (self.stalled_sync, self.stalled_io) = (false, Vec::new());
         // Ids are unique within a life; counting on keeps them apart in traces too.
         self.next_command += 1;
     }

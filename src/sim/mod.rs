@@ -35,13 +35,14 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use check::{Violation, ids as invariants};
 pub use net::NetStats;
-pub use outcome::{Figures, Judgement, Line, Outcome};
+pub use outcome::{Faults, Figures, Judgement, Line, Outcome};
 pub use replay::{Replay, ReplayError, ReplayStep};
-pub use scenario::{Error, Found, Scenario};
+pub use scenario::{Drawn, Error, Family, FaultKind, Found, Scenario, faults};
 pub use spread::Spread;
 pub use trace::{CHECKPOINT_EVERY, TraceHash};
 
@@ -78,13 +79,26 @@ fn ran<'a>(
     replay: &'a Replay,
     sink: Option<&'a mut (dyn FnMut(Line) + 'a)>,
 ) -> Outcome {
-    let ran = catch_unwind(AssertUnwindSafe(|| {
-        let luck = Luck::new(seed, scenario.text());
-        let plan = Plan::expand(scenario, &luck).expect("the scenario was expanded when it was read");
-        World::new(scenario, luck, plan, replay, sink).run()
+    let luck = Luck::new(seed, scenario.text());
+    let swarm = catch_unwind(AssertUnwindSafe(|| {
+        scenario.for_seed(&luck).unwrap_or_else(|why| panic!("what seed {seed} draws does not fit: {why}"))
     }));
+    let (of_seed, unfit) = match swarm {
+        Ok(scenario) => (scenario, None),
+        Err(panic) => (Cow::Borrowed(scenario), Some(panic)),
+    };
+    let ran = unfit.map_or_else(
+        || {
+            catch_unwind(AssertUnwindSafe(|| {
+                let plan = Plan::expand(&of_seed, &luck).expect("the scenario was expanded when it was read");
+                let sink = sink.map(|sink| sink as &mut dyn FnMut(Line));
+                World::new(&of_seed, luck, plan, replay, sink).run()
+            }))
+        },
+        Err,
+    );
     let (judgement, hash, checkpoints, figures) = match ran {
-        Ok(ran) => (outcome::judge(scenario, &ran.figures, ran.failure), ran.hash, ran.checkpoints, ran.figures),
+        Ok(ran) => (outcome::judge(&of_seed, &ran.figures, ran.failure), ran.hash, ran.checkpoints, ran.figures),
         Err(panic) => {
             let what = panic.downcast_ref::<String>().cloned();
             let what = what.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -97,7 +111,8 @@ fn ran<'a>(
         scenario: scenario.name().to_owned(),
         file: scenario.file().to_owned(),
         seed,
-        peers: scenario.peers(),
+        peers: of_seed.peers(),
+        drawn: of_seed.drawn().cloned(),
         hash,
         checkpoints,
         judgement,

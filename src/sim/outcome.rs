@@ -1,5 +1,6 @@
 //! What a run came to: figures, a judgement, and the line that replays it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -7,7 +8,7 @@ use serde::Serialize;
 use super::check::Violation;
 use super::net::NetStats;
 use super::queue::EventId;
-use super::scenario::{Scenario, Span};
+use super::scenario::{Drawn, Scenario, Span};
 use super::spread::Spread;
 use super::trace::TraceHash;
 
@@ -28,6 +29,12 @@ pub struct Figures {
     pub cuts: u64,
     /// Faults that began.
     pub faults: u64,
+    /// Of each kind that began, how many did, and how many changed what happened.
+    pub kinds: BTreeMap<String, Faults>,
+    /// Damage that was spared a disk since no other one held what it held.
+    pub spared: u64,
+    /// Logs that were refused since a fault had damaged them.
+    pub refused: u64,
     /// Edits asked of running peers.
     pub edits: u64,
     /// Edits that the plan had for peers that were down.
@@ -68,6 +75,15 @@ pub struct Figures {
     pub inbox_most: u64,
     /// How entries spread.
     pub spread: Spread,
+}
+
+/// Faults of a kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Faults {
+    /// How many began.
+    pub began: u64,
+    /// How many of them changed what happened.
+    pub acted: u64,
 }
 
 impl Figures {
@@ -111,6 +127,9 @@ pub struct Outcome {
     pub seed: u64,
     /// How many peers.
     pub peers: usize,
+    /// What the seed drew, if the scenario is a swarm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drawn: Option<Drawn>,
     /// Equal for equal runs.
     pub hash: TraceHash,
     /// The hash at every [`CHECKPOINT_EVERY`](super::CHECKPOINT_EVERY)th event.

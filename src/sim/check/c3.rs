@@ -32,6 +32,12 @@ pub(super) struct NothingLost {
 }
 
 impl NothingLost {
+    /// Whether nobody holds it who was healed.
+    fn is_stranded(&self, sight: &Sight<'_>, entry: &Entry) -> bool {
+        let holders = self.holders.get(entry);
+        sight.core.is_some() && !holders.is_some_and(|holders| holders.iter().any(|place| sight.is_healed(*place)))
+    }
+
     /// This disk holds this now, and nothing else.
     fn replace(&mut self, who: u32, kept: &BTreeSet<Entry>) {
         for (entry, holders) in self.holders.iter_mut().filter(|(entry, _)| !kept.contains(entry)) {
@@ -90,7 +96,7 @@ impl Check for NothingLost {
         for (doc, edits) in &self.acknowledged {
             for (edit, entry) in edits {
                 let found = held.get(doc).and_then(|value| value.as_ref()?.get(place_of(*edit))?.as_u64());
-                let lost = entry.is_some_and(|entry| self.lost.contains(&entry));
+                let lost = entry.is_some_and(|entry| self.lost.contains(&entry) || self.is_stranded(sight, &entry));
                 if found != Some(*edit as u64) && !lost {
                     let (who, writer) = (sight.name(who), sight.name(sight.plan.edits[*edit].peer));
                     return Err(format!("edit {edit} of {doc}, acknowledged by {writer}, is not at {who}: {found:?}"));

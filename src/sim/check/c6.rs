@@ -31,7 +31,7 @@ impl PlacesAreUnique {
 
     /// Whether this log's origin may have used its places twice.
     fn is_reused(&self, sight: &Sight<'_>, log: LogId) -> bool {
-        sight.place(log.actor.node).is_some_and(|place| self.put_back[place as usize] > 0)
+        sight.place(log.actor.node).is_none_or(|place| self.put_back[place as usize] > 0)
     }
 }
 
@@ -41,6 +41,10 @@ impl Check for PlacesAreUnique {
     }
 
     fn on_put_back(&mut self, who: u32, _: usize) {
+        self.put_back[who as usize] += 1;
+    }
+
+    fn on_damaged(&mut self, who: u32) {
         self.put_back[who as usize] += 1;
     }
 
@@ -81,7 +85,9 @@ impl Check for PlacesAreUnique {
         let ours = reference.replication();
         for (place, _, node) in sight.live() {
             let theirs = node.replication();
-            if let Some((log, seq, peer)) = theirs.forks().first() {
+            // With whoever was not healed nothing can be settled.
+            let ill = |id| sight.place(id).is_some_and(|place| !sight.is_healed(place));
+            if let Some((log, seq, peer)) = theirs.forks().iter().find(|(_, _, peer)| !ill(*peer)) {
                 let (name, other) = (sight.name(place), sight.name_of(*peer));
                 return Err(format!("{name} and {other} still dispute {}", log.at(*seq)));
             }

@@ -29,6 +29,10 @@ impl Check for OnlyClimbs {
         Ok(())
     }
 
+    fn on_replaced(&mut self, who: u32) {
+        self.thought.iter_mut().filter_map(|thought| thought.get_mut(who as usize)).for_each(|rank| *rank = None);
+    }
+
     fn on_event(&mut self, sight: &Sight<'_>, who: u32, event: &Event) -> Verdict {
         let Event::Membership(event) = event else { return Ok(()) };
         let Some((id, place)) = subject_of(event).and_then(|id| Some((id, sight.place(id)?))) else { return Ok(()) };

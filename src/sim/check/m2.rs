@@ -46,6 +46,10 @@ impl Check for OnlyItself {
         Ok(())
     }
 
+    fn on_replaced(&mut self, who: u32) {
+        self.issued[who as usize] = None;
+    }
+
     fn on_event(&mut self, sight: &Sight<'_>, who: u32, event: &Event) -> Verdict {
         let Event::Membership(event) = event else { return Ok(()) };
         if let membership::Event::PeerFault { peer, why } = event {

@@ -13,14 +13,19 @@ impl Check for SameViews {
     }
 
     fn settled(&mut self, sight: &Sight<'_>) -> Verdict {
-        let truth: Vec<NodeId> = sight.live().map(|(_, host, _)| host.id).collect();
+        let mut truth: Vec<NodeId> = sight.live().map(|(_, host, _)| host.id).collect();
+        truth.sort_unstable();
+        // Who was not healed may be there or not; who is down is not.
+        let ill = |id: NodeId| {
+            sight.place(id).is_some_and(|place| !sight.is_healed(place) && sight.hosts[place as usize].node().is_some())
+        };
         for (place, _, node) in sight.live() {
             let view = node.membership();
-            if view.present().map(|member| member.id).eq(truth.iter().copied()) {
+            if view.present().map(|member| member.id).filter(|id| !ill(*id)).eq(truth.iter().copied()) {
                 continue;
             }
             let who = sight.name(place);
-            if let Some(ghost) = view.present().find(|member| truth.binary_search(&member.id).is_err()) {
+            if let Some(ghost) = view.present().find(|member| truth.binary_search(&member.id).is_err() && !ill(member.id)) {
                 return Err(format!("{who} sees {} present, which is not", sight.name_of(ghost.id)));
             }
             let missed: Vec<_> = truth.iter().filter(|id| !view.member(**id).is_some_and(Member::is_present)).collect();

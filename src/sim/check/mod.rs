@@ -34,6 +34,7 @@ pub use set::ids;
 
 use super::host::Host;
 use super::outcome::Figures;
+use super::peers::PeerSet;
 use super::plan::Plan;
 use super::scenario::Scenario;
 use super::world::Mesh;
@@ -61,16 +62,23 @@ pub(super) struct Sight<'a> {
     pub(super) hosts: &'a [Host],
     pub(super) plan: &'a Plan,
     pub(super) scenario: &'a Scenario,
+    /// Who was healed when the calm began, if it was not everybody.
+    pub(super) core: Option<&'a PeerSet>,
 }
 
 impl<'a> Sight<'a> {
     pub(super) fn new(mesh: &'a Mesh, scenario: &'a Scenario) -> Self {
-        Self { now: mesh.now, hosts: &mesh.hosts, plan: &mesh.plan, scenario }
+        Self { now: mesh.now, hosts: &mesh.hosts, plan: &mesh.plan, scenario, core: mesh.core.as_ref() }
     }
 
-    /// The peers that run a node and stay, with their nodes.
+    /// Whether this peer was healed, when a core was.
+    pub(super) fn is_healed(self, place: u32) -> bool {
+        self.core.is_none_or(|core| core.has(place))
+    }
+
+    /// The peers that run a node and stay, with their nodes; once a core was healed, those of it.
     pub(super) fn live(self) -> impl Iterator<Item = (u32, &'a Host, &'a Node)> {
-        let placed = (0..).zip(self.hosts).filter(|(_, host)| !host.leaving);
+        let placed = (0..).zip(self.hosts).filter(move |(place, host)| !host.leaving && self.is_healed(*place));
         placed.filter_map(|(place, host)| host.node().map(|node| (place, host, node)))
     }
 
@@ -132,6 +140,12 @@ pub(super) trait Check {
     fn on_imaged(&mut self, _who: u32, _image: usize) {}
     /// A machine's disk was put back to the image of this number.
     fn on_put_back(&mut self, _who: u32, _image: usize) {}
+    /// What a machine's disk held is not what it holds any more; nobody knows what is left.
+    fn on_damaged(&mut self, who: u32) {
+        self.on_wiped(who);
+    }
+    /// A machine was replaced by an empty one of another identity: told after [`on_wiped`](Self::on_wiped).
+    fn on_replaced(&mut self, _who: u32) {}
     /// A second has passed.
     fn on_tick(&mut self, _sight: &Sight<'_>) -> Verdict {
         Ok(())

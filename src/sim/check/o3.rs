@@ -1,6 +1,7 @@
 //! O3: after the calm a star or tree has no cycle.
 
 use super::{Check, Sight, Verdict};
+use crate::types::NodeId;
 
 /// Counts edges: O1 says that all live peers are connected, so one edge less than peers is a tree.
 pub(super) struct Acyclic;
@@ -13,11 +14,12 @@ impl Check for Acyclic {
     fn settled(&mut self, sight: &Sight<'_>) -> Verdict {
         let mut ends = 0;
         let mut peers: usize = 0;
+        let among = |peer: &NodeId| sight.place(*peer).is_some_and(|place| sight.is_healed(place));
         for (_, _, node) in sight.live() {
             if node.overlay().kind() == "mesh" {
                 return Ok(());
             }
-            ends += node.overlay().neighbors().len();
+            ends += node.overlay().neighbors().iter().filter(|peer| among(peer)).count();
             peers += 1;
         }
         let edges = ends / 2;

@@ -13,6 +13,9 @@ impl Check for Mutual {
     fn settled(&mut self, sight: &Sight<'_>) -> Verdict {
         for (place, host, node) in sight.live() {
             for peer in node.overlay().neighbors() {
+                if sight.place(*peer).is_some_and(|place| !sight.is_healed(place)) {
+                    continue;
+                }
                 let other = sight.place(*peer).and_then(|place| sight.node(place));
                 if !other.is_some_and(|other| other.overlay().neighbors().contains(&host.id)) {
                     let (one, other) = (sight.name(place), sight.name_of(*peer));

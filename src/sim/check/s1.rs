@@ -14,6 +14,7 @@ pub(super) struct EveryEventOnce {
     acknowledged: BTreeMap<u32, BTreeMap<Id, (usize, u32)>>,
     /// Events of a wiped machine may be lost with it.
     wiped: BTreeSet<u32>,
+    put_back: BTreeSet<u32>,
 }
 
 impl Check for EveryEventOnce {
@@ -37,6 +38,10 @@ impl Check for EveryEventOnce {
         self.wiped.insert(who);
     }
 
+    fn on_put_back(&mut self, who: u32, _: usize) {
+        self.put_back.insert(who);
+    }
+
     fn on_stream(&mut self, sight: &Sight<'_>, who: u32, stream: u32, pages: &[Page]) -> Verdict {
         let name = sight.name(who);
         let read: Vec<_> = pages.iter().flat_map(|page| &page.events).collect();
@@ -54,7 +59,9 @@ impl Check for EveryEventOnce {
         let kept = config.retention_of(&Name::parse("sim").expect("a word")).count.map(|count| count / 2);
         for (newer, (id, (append, at))) in (0..).zip(events.iter().rev()) {
             let planned = &sight.plan.appends[*append];
-            if self.wiped.contains(&planned.peer) {
+            // Outside of a core that was healed its events may be where nobody reaches them.
+            let stranded = |place| !sight.is_healed(place) || (sight.core.is_some() && self.put_back.contains(&place));
+            if self.wiped.contains(&planned.peer) || stranded(planned.peer) {
                 continue;
             }
             // Who begins at the start is not told of origins of whom nothing is left.

@@ -29,6 +29,7 @@ const ALL: &[(&str, &str)] = &[
     ("G2", "nothing panics"),
     ("G3", "queues are bounded"),
     ("G4", "no peer handles more inputs a second than it ever needs"),
+    ("L1", "after the calm a core that was healed agrees, unless ground truth excuses it"),
     ("M1", "what a peer thinks of a member only climbs: boot, incarnation, state"),
     ("M2", "nobody but the member itself issues its incarnations"),
     ("M4", "where nothing is wrong nobody is suspected"),
@@ -69,7 +70,7 @@ impl Checks {
             Box::new(c3::NothingLost::default()),
             Box::new(c5::OnlyGrows::new(peers)),
             Box::new(c6::PlacesAreUnique::new(peers)),
-            Box::new(c7::NothingWaits),
+            Box::new(c7::NothingWaits::new(peers)),
             Box::new(g3::BoundedQueues),
             Box::new(g4::BoundedWork),
             Box::new(m1::OnlyClimbs::new(peers)),
@@ -140,6 +141,14 @@ impl Checks {
         self.checks.iter_mut().for_each(|check| check.on_wiped(who));
     }
 
+    pub(in crate::sim) fn on_damaged(&mut self, who: u32) {
+        self.checks.iter_mut().for_each(|check| check.on_damaged(who));
+    }
+
+    pub(in crate::sim) fn on_replaced(&mut self, who: u32) {
+        self.checks.iter_mut().for_each(|check| check.on_replaced(who));
+    }
+
     pub(in crate::sim) fn on_imaged(&mut self, who: u32, image: usize) {
         self.checks.iter_mut().for_each(|check| check.on_imaged(who, image));
     }
@@ -184,12 +193,18 @@ impl Checks {
         self.checks.iter().for_each(|check| check.figures(figures));
     }
 
+    /// L1: a core that was healed does not agree.
+    pub(in crate::sim) fn stuck(&self, sight: &Sight<'_>, why: &Violation) -> Result<(), Violation> {
+        let core: Vec<_> = sight.live().map(|(place, ..)| sight.name(place)).collect();
+        self.own("L1", format!("the core of {} is stuck: {} {}", core.join(", "), why.check, why.what))
+    }
+
     /// E1: the node asked the edge for what it may not.
     pub(in crate::sim) fn edge(&self, sight: &Sight<'_>, who: u32, why: &str) -> Result<(), Violation> {
         self.own("E1", format!("{}: {why}", sight.name(who)))
     }
 
-    /// U3: no medium is ever damaged here, so every log must be usable.
+    /// U3: nothing damaged this disk, so its log must be usable.
     pub(in crate::sim) fn on_refused(&self, sight: &Sight<'_>, who: u32, error: &BootError) -> Result<(), Violation> {
         self.own("U3", format!("{} refuses its log: {error}", sight.name(who)))
     }

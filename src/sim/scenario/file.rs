@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use super::kind::Kind;
 use super::quantity::{Rate, Share, Size, Span};
 use super::who::Who;
 use crate::sim::disk::Model;
@@ -43,6 +44,10 @@ pub(crate) struct File {
     pub(crate) faults: Vec<Scheduled>,
     #[serde(default)]
     pub(crate) random: Random,
+    /// What is drawn for each seed.
+    pub(crate) swarm: Option<Swarm>,
+    #[serde(default)]
+    pub(crate) budget: Budget,
     #[serde(default)]
     pub(crate) checks: Checks,
     #[serde(default)]
@@ -76,8 +81,25 @@ pub(crate) struct Phases {
     /// Faults happen.
     #[serde(default)]
     pub(crate) chaos: Span,
+    /// Nothing more is broken; what is broken may last on.
+    #[serde(default)]
+    pub(crate) quiet: Span,
     /// What is not permanent is healed at its start; at its end the mesh must agree.
     pub(crate) calm: Span,
+    /// Who is healed.
+    #[serde(default)]
+    pub(crate) heal: Heal,
+}
+
+/// Who is healed when the calm begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Heal {
+    /// Everybody.
+    #[default]
+    All,
+    /// A core, at least half of all, drawn; what is wrong with the others becomes permanent.
+    Core,
 }
 
 /// `[[own]]`: settings of some peers only; later lines go before earlier ones.
@@ -105,7 +127,7 @@ impl Default for Join {
 }
 
 /// How loss shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Mode {
     /// As over TCP: a lost packet arrives later, and what follows it waits.
@@ -273,65 +295,39 @@ pub(crate) struct Scheduled {
     pub(crate) every: Option<Span>,
     /// What happens.
     pub(crate) kind: Kind,
-    /// `slow`, `slow-disk`: how many times slower.
+    /// `slow`, `slow-disk`, `slow-link`: how many times slower.
     pub(crate) factor: Option<u32>,
-    /// `cut`: from whom `peers` are cut; by default from all the rest. `hold`: whom `peers` pause as replicas.
+    /// `cut`, `one-way`, `flap`, `clog`: from whom `peers` are cut; by default from all the rest. `hold`: whom they pause.
     pub(crate) from: Option<Who>,
-    /// `cut`: only what `peers` send is lost.
+    /// `isolate`, `clog`: only what `peers` send is lost, or waits.
     #[serde(default)]
     pub(crate) one_way: bool,
-    /// `clock-step`: by how much; `back` turns it round.
+    /// `clock-step`, `delay`: by how much; `back` turns it round, and a drift.
     pub(crate) by: Option<Span>,
     #[serde(default)]
     pub(crate) back: bool,
     /// `roll-back`: how old the image is that the disk is put back to.
     pub(crate) image: Option<Span>,
-    /// `loss`: how much more is lost everywhere; `garble`: how much of what `peers` send says something else.
+    /// `loss`: how much more is lost everywhere; `garble`: how much of what `peers` send says something else; and so on.
     pub(crate) share: Option<Share>,
+    /// `split`: into how many groups at most.
+    pub(crate) groups: Option<u32>,
+    /// `flap`: how long the links are down, and up.
+    pub(crate) down: Option<Span>,
+    pub(crate) up: Option<Span>,
+    /// `throttle`: bits a second of each link, and bytes that may wait on it.
+    pub(crate) bandwidth: Option<String>,
+    pub(crate) queue: Option<Size>,
 }
 
-/// What can happen to peers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Kind {
-    Crash,
-    PowerLoss,
-    Wipe,
-    RollBack,
-    Leave,
-    Pause,
-    Slow,
-    SlowDisk,
-    FullDisk,
-    FailingDisk,
-    Hold,
-    Cut,
-    Loss,
-    ClockStep,
-    Garble,
-    LoseChange,
-}
-
-/// `[random]`: faults by rate, expanded into the plan before the run.
+/// `[random]`: faults by rate, expanded into the plan before the run. A key for each kind; and `peers`.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(default)]
 pub(crate) struct Random {
-    pub(crate) crash: Option<Often>,
-    pub(crate) power_loss: Option<Often>,
-    /// To an image that is up to half a minute old.
-    pub(crate) roll_back: Option<Often>,
-    pub(crate) pause: Option<Often>,
-    pub(crate) slow: Option<Often>,
-    pub(crate) slow_disk: Option<Often>,
-    /// Two halves, drawn anew each time.
-    pub(crate) partition: Option<Often>,
-    /// One peer from all others.
-    pub(crate) isolate: Option<Often>,
-    /// What one peer sends is lost.
-    pub(crate) one_way: Option<Often>,
-    pub(crate) clock_step: Option<Often>,
     /// Every rate may hit these peers only.
     pub(crate) peers: Who,
+    #[serde(flatten)]
+    pub(crate) kinds: BTreeMap<Kind, Often>,
 }
 
 /// How often, for how long.
@@ -343,8 +339,61 @@ pub(crate) struct Often {
     /// Shortest and longest.
     #[serde(rename = "for")]
     pub(crate) lasts: [Span; 2],
-    /// `slow`, `slow-disk`: at most so many times slower.
+    /// `slow`, `slow-disk`, `slow-link`: at most so many times slower.
     pub(crate) factor: Option<u32>,
+    /// Of kinds that have one; by default drawn for each fault.
+    pub(crate) share: Option<Share>,
+}
+
+/// `[swarm]`: what each seed draws for itself. Ranges of numbers are drawn log-uniformly, both ends included. What is drawn
+/// here goes before what the rest of the file says.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Swarm {
+    /// How many peers; drawn evenly.
+    pub(crate) peers: Option<[usize; 2]>,
+    /// One of these.
+    pub(crate) overlays: Vec<Policy>,
+    /// In how many regions, where the peers can be dealt to them alike; drawn evenly.
+    pub(crate) regions: Option<[usize; 2]>,
+    /// Of links, and between regions. Half of it is jitter.
+    pub(crate) delay: Option<[Span; 2]>,
+    pub(crate) apart: Option<[Span; 2]>,
+    /// Of links.
+    pub(crate) loss: Option<[Share; 2]>,
+    /// One of these.
+    pub(crate) modes: Vec<Mode>,
+    /// Least time of a sync, and the mean of what comes on top.
+    pub(crate) sync: Option<[Span; 2]>,
+    /// Edits of all peers together, over how many documents, with how much text in each.
+    pub(crate) edits: Option<[Rate; 2]>,
+    pub(crate) docs: Option<[u32; 2]>,
+    pub(crate) padding: Option<[u32; 2]>,
+    /// Appends of all peers together; half of the seeds have none.
+    pub(crate) appends: Option<[Rate; 2]>,
+    /// Settings of all peers by their whole name, such as `wal.segment-bytes`: one of the values.
+    pub(crate) config: BTreeMap<String, Vec<toml::Value>>,
+    /// Kinds of faults. Of the families half are on, of their kinds half; at least one kind is off.
+    pub(crate) faults: BTreeMap<Kind, Ranges>,
+}
+
+/// How often and how long in a swarm.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Ranges {
+    /// Mean time between two, over the whole mesh.
+    pub(crate) every: [Span; 2],
+    /// The shortest, and the longest is drawn.
+    #[serde(rename = "for")]
+    pub(crate) lasts: [Span; 2],
+}
+
+/// `[budget]`: how much faults may destroy.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Budget {
+    /// What a disk holds is destroyed only while another one that is whole holds it too.
+    pub(crate) copies: bool,
 }
 
 /// `[checks]`

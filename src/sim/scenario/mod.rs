@@ -4,7 +4,9 @@
 //! it expands into an explicit [`Plan`](super::plan::Plan) before the run begins. This room opens no file: text in.
 
 mod file;
+mod kind;
 mod quantity;
+mod swarm;
 mod who;
 
 #[cfg(test)]
@@ -14,7 +16,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-pub(super) use file::{Appends, Edits, Expect, File, Kind, Mode, Network, Often, Scheduled};
+pub(super) use file::{Appends, Edits, Expect, File, Heal, Mode, Network, Often, Scheduled};
+pub(super) use kind::Kind;
+pub use kind::{Family, FaultKind, faults};
+pub use swarm::Drawn;
 pub(super) use quantity::{Rate, Span};
 
 use super::check;
@@ -35,6 +40,8 @@ pub struct Scenario {
     pub(super) config: node::Config,
     /// How those of some behave, by their place.
     own: BTreeMap<u32, node::Config>,
+    /// What a seed drew of a swarm.
+    drawn: Option<Drawn>,
 }
 
 /// Why a text is not a scenario. Nothing was run.
@@ -97,9 +104,9 @@ impl Scenario {
         let stem = file.rsplit(['/', '\\']).next().unwrap_or(file);
         let name = stem.strip_suffix(".toml").unwrap_or(stem).to_owned();
         let text = format!("{text}\n{mesh_text}");
-        let scenario = Self { name, file: file.to_owned(), text, says, mesh, config, own };
+        let scenario = Self { name, file: file.to_owned(), text, says, mesh, config, own, drawn: None };
         // Whoever is named must exist, whatever the seed.
-        super::plan::Plan::expand(&scenario, &Luck::new(0, "")).map_err(whole)?;
+        scenario.tried().map_err(whole)?;
         Ok(scenario)
     }
 
@@ -137,7 +144,7 @@ impl Scenario {
     #[must_use]
     pub fn span_ns(&self) -> u64 {
         let phases = &self.says.phases;
-        phases.warm_up.0 + phases.chaos.0 + phases.calm.0
+        phases.warm_up.0 + phases.chaos.0 + phases.quiet.0 + phases.calm.0
     }
 
     /// Whether no link ever loses anything by itself.
@@ -161,9 +168,14 @@ impl Scenario {
         self.says.phases.warm_up.0
     }
 
+    /// When the last fault has begun.
+    pub(super) fn quiet_at(&self) -> u64 {
+        self.chaos_at() + self.says.phases.chaos.0
+    }
+
     /// When faults end.
     pub(super) fn calm_at(&self) -> u64 {
-        self.chaos_at() + self.says.phases.chaos.0
+        self.quiet_at() + self.says.phases.quiet.0
     }
 }
 
@@ -256,7 +268,7 @@ fn checked(says: &File) -> Result<(), String> {
         return Err(format!("mesh: {} peers cannot be dealt to {} regions alike", mesh.peers, mesh.regions));
     }
     let phases = &says.phases;
-    let span = phases.warm_up.0.saturating_add(phases.chaos.0).saturating_add(phases.calm.0);
+    let span = [phases.chaos.0, phases.quiet.0, phases.calm.0].into_iter().fold(phases.warm_up.0, u64::saturating_add);
     if span > Scenario::SPAN_MAX {
         return Err(format!("phases: {} in all, at most {}", Span(span), Span(Scenario::SPAN_MAX)));
     }

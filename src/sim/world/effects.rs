@@ -4,16 +4,19 @@ use std::fmt;
 
 use super::super::check::Sight;
 use super::super::cost;
-use super::super::garble::garbled;
+use super::super::garble::{garbled, unknown};
 use super::super::host::{Asked, Life};
+use super::super::net::{Fate, Frame};
 use super::super::outcome::Line;
+use super::super::plan::Fault;
+use super::faults::address_of;
 use super::{Due, World};
 use crate::documents::{Engine, Stamp};
 use crate::node::{
     Boot, BootReport, Command, CommandError, Copies, Effect, Event, Identity, Input, Io, IoOutcome, Outcome, Progress,
     Setup,
 };
-use crate::types::{Address, ClusterId, CommandId, DiskFault, Hlc, LogId, NodeId, Seq};
+use crate::types::{ClusterId, CommandId, DiskFault, Hlc, Lane, LogId, NodeId, Seq};
 use crate::{documents, membership};
 
 /// Reading and changing files, without a sync.
@@ -30,13 +33,14 @@ impl World<'_> {
     pub(super) fn start(&mut self, place: u32) {
         let now = self.mesh.now;
         let node = &self.scenario.mesh.nodes()[place as usize];
+        let address = address_of(place, self.mesh.hosts[place as usize].address);
         let meta = membership::Meta {
             name: node.name.clone(),
             region: node.region.clone().unwrap_or_default(),
             zone: node.zone.clone().unwrap_or_default(),
             priority: node.priority,
             observer: node.role == crate::topology::Role::Observer,
-            addresses: vec![Address::parse(&format!("/sim/{place}")).expect("short")],
+            addresses: vec![address],
             ..membership::Meta::default()
         };
         let host = &mut self.mesh.hosts[place as usize];
@@ -65,6 +69,9 @@ impl World<'_> {
         let now = self.mesh.now;
         self.hash_input(place, &input);
         self.note(place, &input);
+        if !self.mesh.hosts[place as usize].wrongs.is_empty() {
+            self.acted_at(place, |fault| matches!(fault, Fault::Slow { .. }));
+        }
         let host = &mut self.mesh.hosts[place as usize];
         let cost = cost::of_input(&input) * host.slowness();
         let read = host.clock.read(now);
@@ -90,8 +97,7 @@ impl World<'_> {
                     host.life = Life::Refused;
                     host.down_since = Some(now);
                     self.note(place, &format_args!("refused: {error}"));
-                    let verdict = self.checks.on_refused(&Sight::new(&self.mesh, self.scenario), place, &error);
-                    self.judge(verdict);
+                    self.refused(place, &error);
                 }
             },
             life @ (Life::Off | Life::Refused) => host.life = life,
@@ -136,23 +142,22 @@ impl World<'_> {
             Effect::Send { to, lane, frame } => {
                 let Some(to) = self.place_of(to) else { return };
                 self.spread.on_frame(&self.mesh, self.scenario, place, to, &frame);
-                let way = u64::from(place) << 32 | u64::from(to);
-                let frame = garbled(self.draws.garble, way, at, self.host(place).garble(), frame);
-                let (fate, frame) = self.mesh.net.send(at, place, to, lane, frame);
-                let Some(frame) = frame else { return };
-                if let Some(again) = fate.again {
-                    let bytes = frame.bytes.clone();
-                    let twin = super::Frame { bytes, ..frame };
-                    self.queue.push(again, self.cause, Due::Frame(twin));
-                }
-                if let Some(arrives) = fate.arrives {
-                    self.queue.push(arrives, self.cause, Due::Frame(frame));
+                if self.mesh.hosts[place as usize].wrongs.is_empty() {
+                    self.send(place, to, lane, frame, at);
+                } else {
+                    self.missend(place, to, lane, frame, at);
                 }
             }
             Effect::Persist { id, segment, offset, bytes } => {
                 self.figures.bytes_written += bytes.len() as u64;
                 match self.host(place).disk.write(id, segment, offset, &bytes) {
-                    Ok(()) => self.sync(place, at),
+                    Ok(()) => {
+                        self.sync(place, at);
+                        let writing = |fault: &Fault| matches!(fault, Fault::CrashWriting { .. });
+                        if let Some(item) = self.host(place).wrong(writing) {
+                            self.queue.push(at, self.cause, Due::Strike { item });
+                        }
+                    }
                     Err(why) => {
                         let verdict = self.checks.edge(&self.sight(), place, &why);
                         self.judge(verdict);
@@ -161,13 +166,27 @@ impl World<'_> {
             }
             Effect::Io { id, op } => {
                 let (result, bytes) = self.io(place, &op);
-                let cost = (IO_NS + bytes / 1_024 * IO_NS_KIB) * self.host(place).disk_slowness();
-                self.later(place, at + cost, Input::IoDone { id, result });
+                let cost = (IO_NS + bytes / 1_024 * IO_NS_KIB) * self.slow_disk(place);
+                if self.stalls(place) {
+                    self.host(place).stalled_io.push((id, result));
+                } else {
+                    self.later(place, at + cost, Input::IoDone { id, result });
+                }
             }
             Effect::Task { id, task } => self.work(place, at, id, task),
-            Effect::Dial { peer, .. } => {
-                if let Some(peer) = self.place_of(peer) {
-                    self.dial(place, peer, at);
+            Effect::Dial { peer, addresses } => {
+                let heard = |to: &u32| {
+                    let address = self.mesh.hosts[*to as usize].address;
+                    address == 0 || addresses.contains(&address_of(*to, address))
+                };
+                match self.place_of(peer).filter(heard) {
+                    Some(to) => self.dial(place, to, at),
+                    // Whoever answers there is somebody else, and mostly nobody answers.
+                    None => {
+                        let timeout = at + self.mesh.net.dial_timeout();
+                        self.mesh.net.stats.failed_dials += 1;
+                        self.later(place, timeout, Input::DialFailed { peer });
+                    }
                 }
             }
             Effect::Close { peer, .. } => {
@@ -178,6 +197,81 @@ impl World<'_> {
             Effect::KeepPolicy { policy, .. } => self.keep_policy(place, at, policy),
             Effect::Reply { id, result } => self.reply(place, id, result),
             Effect::Notify(event) => self.notify(place, &event),
+        }
+    }
+
+    /// A frame of a peer with whom something is wrong: it may say something else, and there may be more.
+    fn missend(&mut self, place: u32, to: u32, lane: Lane, frame: bytes::Bytes, at: u64) {
+        let way = u64::from(place) << 32 | u64::from(to);
+        let meant = frame.clone();
+        let host = &self.mesh.hosts[place as usize];
+        let frame = garbled(self.draws.garble, way, at, host.garble(), frame);
+        let more = unknown(self.draws.version, way, at, host.next_version(), &meant);
+        if frame != meant {
+            self.acted_at(place, |fault| matches!(fault, Fault::Garble { .. }));
+        }
+        if let Some(more) = more {
+            self.acted_at(place, |fault| matches!(fault, Fault::NextVersion { .. }));
+            self.send(place, to, lane, more, at);
+        }
+        self.send(place, to, lane, frame, at);
+    }
+
+    fn send(&mut self, place: u32, to: u32, lane: Lane, frame: bytes::Bytes, at: u64) {
+        let (fate, frame) = self.mesh.net.send(at, place, to, lane, frame);
+        if let Some(frame) = frame {
+            self.send_frame(fate, frame);
+        }
+    }
+
+    /// What becomes of a frame is known: it will happen.
+    pub(super) fn send_frame(&mut self, fate: Fate, frame: Frame) {
+        if let Some(at) = fate.breaks {
+            return self.break_link(frame.from, frame.to, frame.conn, at);
+        }
+        if let Some(again) = fate.again {
+            let twin = Frame { bytes: frame.bytes.clone(), ..frame };
+            self.queue.push(again, self.cause, Due::Frame(twin));
+        }
+        if let Some(arrives) = fate.arrives {
+            self.queue.push(arrives, self.cause, Due::Frame(frame));
+        }
+    }
+
+    /// What is wrong with a peer showed.
+    pub(super) fn acted_at(&mut self, place: u32, is: impl Fn(&Fault) -> bool) {
+        let wrongs = &self.mesh.hosts[place as usize].wrongs;
+        self.acted.extend(wrongs.iter().filter(|(_, fault)| is(fault)).map(|(item, _)| *item));
+    }
+
+    /// How many times slower than usual a disk is.
+    fn slow_disk(&mut self, place: u32) -> u64 {
+        let slowness = self.host(place).disk_slowness();
+        if slowness > 1 {
+            self.acted_at(place, |fault| matches!(fault, Fault::SlowDisk { .. }));
+        }
+        slowness
+    }
+
+    /// Whether no operation of this disk ends now.
+    fn stalls(&mut self, place: u32) -> bool {
+        let stalls = self.host(place).wrong(|fault| matches!(fault, Fault::StallDisk { .. }));
+        self.acted.extend(stalls);
+        stalls.is_some()
+    }
+
+    /// What a stall held back is done now, unless another one lasts.
+    pub(super) fn end_stall(&mut self, place: u32) {
+        if self.stalls(place) {
+            return;
+        }
+        let (now, host) = (self.mesh.now, self.host(place));
+        let (synced, io, epoch) = (std::mem::take(&mut host.stalled_sync), std::mem::take(&mut host.stalled_io), host.epoch);
+        for (id, result) in io {
+            self.later(place, now, Input::IoDone { id, result });
+        }
+        if synced {
+            self.synced(place, epoch);
         }
     }
 
@@ -202,7 +296,8 @@ impl World<'_> {
         }
         host.disk_ops += 1;
         let took = least + draws.exponential(u64::from(place), host.disk_ops, jitter);
-        let (at, epoch) = (at + took * host.disk_slowness(), host.epoch);
+        let epoch = host.epoch;
+        let at = at + took * self.slow_disk(place);
         self.queue.push(at, self.cause, Due::Synced { host: place, epoch });
     }
 
@@ -211,8 +306,15 @@ impl World<'_> {
         if self.host(place).epoch != epoch {
             return;
         }
+        if self.stalls(place) {
+            self.host(place).stalled_sync = true;
+            return;
+        }
         self.figures.syncs += 1;
         for (id, result) in self.host(place).disk.finish_sync() {
+            if result.is_err() {
+                self.failed(place);
+            }
             self.feed(place, Input::Persisted { id, result });
         }
         self.sync(place, now);
@@ -223,7 +325,12 @@ impl World<'_> {
         match *op {
             Io::List => (Ok(IoOutcome::Listed(disk.list())), 0),
             Io::Read { segment, offset, len } => {
-                let read = disk.read(segment, offset, len);
+                let mut read = disk.read(segment, offset, len);
+                if let Ok(bytes) = &read
+                    && !self.mesh.hosts[place as usize].wrongs.is_empty()
+                {
+                    read = self.misread(place, bytes).unwrap_or(read);
+                }
                 let bytes = read.as_ref().map_or(0, |bytes| bytes.len() as u64);
                 (read.map(IoOutcome::Read), bytes)
             }
@@ -235,10 +342,12 @@ impl World<'_> {
     fn work(&mut self, place: u32, at: u64, id: crate::types::TaskId, mut task: documents::Task) {
         let host = self.host(place);
         if let documents::Task::Apply { changes, .. } = &mut task
-            && std::mem::take(&mut host.loses_change)
+            && let Some(item) = host.loses_change.take()
         {
             changes.pop();
+            self.acted(item);
         }
+        let host = self.host(place);
         let took = cost::of_task(&host.engine, &task) * host.slowness();
         let done = host.engine.run(task);
         host.worker_free = host.worker_free.max(at) + took;

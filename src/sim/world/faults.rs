@@ -1,92 +1,94 @@
 //! Faults: the items of the plan begin and end, and the calm ends what is not permanent.
 
-use std::collections::BTreeSet;
-
-use super::super::check::Sight;
-use super::super::disk::{Disk, Stop};
-use super::super::host::{Asked, Life};
+use super::super::disk::Stop;
+use super::super::host::Asked;
+use super::super::net::{Fate, Frame};
+use super::super::peers::PeerSet;
 use super::super::plan::Fault;
 use super::{Due, World};
 use crate::node::{Command, Input};
-use crate::overlay::Policies;
 use crate::replication::Pause;
-
-/// What is on a machine's disk.
-#[derive(Debug)]
-pub(super) struct Image {
-    disk: Disk,
-    /// The peers that the driver remembers.
-    book: BTreeSet<u32>,
-    policies: Policies,
-}
+use crate::types::Address;
 
 impl World<'_> {
     pub(super) fn begin(&mut self, item: usize) {
         let says = self.mesh.plan.items[item].clone();
         self.mesh.active[item] = true;
         self.figures.faults += 1;
+        self.figures.kinds.entry(says.fault.name().to_owned()).or_default().began += 1;
         if let Some(until) = says.until {
             self.queue.push(until, self.cause, Due::End { item });
         }
         if let Some(peer) = says.fault.peer() {
             self.note(peer, &says.fault);
         }
-        let now = self.mesh.now;
+        self.afflict(&says.fault, true);
         match says.fault {
-            Fault::Crash { peer } => self.stop(item, peer, Stop::Crash),
-            Fault::PowerLoss { peer } => self.stop(item, peer, Stop::PowerLoss),
-            Fault::Wipe { peer } => {
-                self.stop(item, peer, Stop::PowerLoss);
-                self.host(peer).disk.wipe();
-                self.host(peer).book.clear();
-                self.host(peer).policies = Policies::default();
-                self.checks.on_wiped(peer);
-            }
-            Fault::RollBack { peer, .. } => {
-                self.stop(item, peer, Stop::PowerLoss);
-                self.put_back(item, peer);
-            }
-            Fault::Leave { peer } => {
-                if self.host(peer).node().is_some() && self.host(peer).down_by.is_none() {
-                    self.host(peer).down_by = Some(item);
-                    self.host(peer).ails();
-                    let id = self.host(peer).ask(Asked::Leave);
-                    self.feed(peer, Input::Command { id, command: Command::Leave });
-                } else {
-                    self.mesh.active[item] = false;
-                }
-            }
-            Fault::Pause { peer } => {
-                let host = self.host(peer);
-                host.pauses += 1;
-                host.paused_since.get_or_insert(now);
-                host.ails();
-                let links = self.mesh.net.links(peer).map(|(other, conn)| (peer, other, conn)).collect();
-                self.silenced(links);
-            }
-            Fault::Slow { peer, factor } => {
-                self.host(peer).slow.push((item, factor));
-                self.host(peer).ails();
-            }
-            Fault::SlowDisk { peer, factor } => self.host(peer).slow_disk.push((item, factor)),
+            Fault::Crash { peer } => self.stop(item, peer, Stop::Crash, None),
+            Fault::PowerLoss { peer, model } => self.stop(item, peer, Stop::PowerLoss, model),
+            Fault::Wipe { peer } => self.wipe(item, peer),
+            Fault::Replace { peer } => self.replace(item, peer),
+            Fault::RollBack { peer, .. } => self.roll_back(item, peer),
+            Fault::Leave { peer } => self.leave(item, peer),
+            Fault::Pause { peer } => self.pause(item, peer),
             Fault::FullDisk { peer } => {
                 let disk = &mut self.host(peer).disk;
                 disk.capacity = Some(disk.used());
             }
             Fault::FailingDisk { peer } => self.host(peer).disk.fail_next_sync = true,
-            Fault::Cut { from, to, one_way } => {
-                self.cut_off(&from, &to).iter().for_each(|peer| self.host(*peer).ails());
-                let links = self.mesh.net.cut(now, item, &from, &to, one_way);
-                self.silenced(links);
+            Fault::BitRot { peer, bits } => self.rot(item, peer, bits),
+            Fault::MisdirectedWrite { peer, bits } => self.host(peer).disk.misplace_next(Some(bits)),
+            Fault::LostWrite { peer } => self.host(peer).disk.misplace_next(None),
+            Fault::Reset { peer } => self.reset(item, peer),
+            Fault::NewAddress { peer } => self.move_on(item, peer),
+            Fault::Hold { peer, whom } => self.hold(item, peer, whom, true),
+            Fault::ClockStep { peer, by_us } => {
+                self.host(peer).clock.step(by_us);
+                self.acted(item);
             }
-            Fault::Hold { peer, whom } => self.hold(peer, whom, true),
-            Fault::Loss { ppm } => self.mesh.net.loss += ppm,
-            Fault::ClockStep { peer, by_us } => self.host(peer).clock.step(by_us),
-            Fault::LoseChange { peer } => self.host(peer).loses_change = true,
-            Fault::Garble { peer, ppm } => {
-                self.host(peer).garbles.push((item, ppm));
-                self.host(peer).ails();
+            Fault::LoseChange { peer } => self.host(peer).loses_change = Some(item),
+            Fault::Flap { down, .. } => {
+                self.cut_links(item);
+                self.queue.push(self.mesh.now + down, self.cause, Due::Flap { item, down: false });
             }
+            Fault::WallDrift { peer, .. }
+            | Fault::WallFreeze { peer }
+            | Fault::ClockDrift { peer, .. }
+            | Fault::ClockFreeze { peer } => {
+                self.wrong(item, peer);
+                self.reset_clock(peer);
+                self.acted(item);
+            }
+            Fault::Slow { peer, .. }
+            | Fault::SlowDisk { peer, .. }
+            | Fault::StallDisk { peer }
+            | Fault::UnreadableDisk { peer }
+            | Fault::MisreadDisk { peer, .. }
+            | Fault::CrashWriting { peer }
+            | Fault::RefuseDials { peer }
+            | Fault::HangDials { peer }
+            | Fault::Nat { peer }
+            | Fault::Garble { peer, .. }
+            | Fault::NextVersion { peer, .. } => self.wrong(item, peer),
+            Fault::Cut { .. }
+            | Fault::Split { .. }
+            | Fault::Ring { .. }
+            | Fault::Clog { .. }
+            | Fault::Delay { .. }
+            | Fault::SlowLink { .. }
+            | Fault::Throttle { .. }
+            | Fault::Loss { .. }
+            | Fault::BurstLoss { .. }
+            | Fault::Duplicate { .. }
+            | Fault::Reorder { .. }
+            | Fault::Corrupt { .. } => self.cut_links(item),
+        }
+    }
+
+    /// A fault that the plan ends. What outlasts the healing of a core is not ended any more.
+    pub(super) fn expire(&mut self, item: usize) {
+        if self.mesh.core.is_none() {
+            self.end(item);
         }
     }
 
@@ -94,27 +96,23 @@ impl World<'_> {
         if !std::mem::take(&mut self.mesh.active[item]) {
             return;
         }
-        let now = self.mesh.now;
-        match self.mesh.plan.items[item].fault.clone() {
+        let fault = self.mesh.plan.items[item].fault.clone();
+        self.afflict(&fault, false);
+        let wrong = fault.peer().is_some_and(|peer| {
+            let host = self.host(peer);
+            let before = host.wrongs.len();
+            host.wrongs.retain(|(of, _)| *of != item);
+            host.wrongs.len() < before
+        });
+        match fault {
             Fault::Crash { peer }
-            | Fault::PowerLoss { peer }
+            | Fault::CrashWriting { peer }
+            | Fault::PowerLoss { peer, .. }
             | Fault::Wipe { peer }
+            | Fault::Replace { peer }
             | Fault::RollBack { peer, .. }
             | Fault::Leave { peer } => self.restart(item, peer),
-            Fault::Pause { peer } => {
-                let host = self.host(peer);
-                host.pauses -= 1;
-                host.heals(now);
-                if host.pauses == 0 {
-                    host.paused_since = None;
-                    self.unpause(peer);
-                }
-            }
-            Fault::Slow { peer, .. } => {
-                self.host(peer).slow.retain(|(of, _)| *of != item);
-                self.host(peer).heals(now);
-            }
-            Fault::SlowDisk { peer, .. } => self.host(peer).slow_disk.retain(|(of, _)| *of != item),
+            Fault::Pause { peer } => self.go_on(peer),
             // Space returns, but what failed stays failed until the log is opened again: the operator restarts the peer.
             Fault::FullDisk { peer } => {
                 let capacity = self.scenario.says.disk.capacity.map(|size| size.0);
@@ -125,148 +123,218 @@ impl World<'_> {
                 self.host(peer).disk.fail_next_sync = false;
                 self.reopen(item, peer);
             }
-            Fault::Cut { from, to, .. } => {
-                self.cut_off(&from, &to).iter().for_each(|peer| self.host(*peer).heals(now));
-                self.spread.on_healed(now);
-                for (at, frame) in self.mesh.net.heal(now, item) {
-                    self.queue.push(at, self.cause, Due::Frame(frame));
-                }
-            }
-            Fault::Hold { peer, whom } => self.hold(peer, whom, false),
-            Fault::Loss { ppm } => self.mesh.net.loss -= ppm,
+            Fault::StallDisk { peer } => self.end_stall(peer),
+            Fault::MisdirectedWrite { peer, .. } | Fault::LostWrite { peer } => self.host(peer).disk.place_next(),
+            Fault::Hold { peer, whom } => self.hold(item, peer, whom, false),
             Fault::ClockStep { peer, by_us } => self.host(peer).clock.step(-by_us),
-            Fault::LoseChange { peer } => self.host(peer).loses_change = false,
-            Fault::Garble { peer, .. } => {
-                self.host(peer).garbles.retain(|(of, _)| *of != item);
-                self.host(peer).heals(now);
+            Fault::LoseChange { peer } => self.host(peer).loses_change = None,
+            Fault::WallDrift { peer, .. }
+            | Fault::WallFreeze { peer }
+            | Fault::ClockDrift { peer, .. }
+            | Fault::ClockFreeze { peer }
+                if wrong =>
+            {
+                self.reset_clock(peer);
             }
+            _ => self.heal_links(item),
         }
     }
 
+    /// What lasts is wrong with this peer from now on.
+    fn wrong(&mut self, item: usize, peer: u32) {
+        let fault = self.mesh.plan.items[item].fault.clone();
+        self.host(peer).wrongs.push((item, fault));
+    }
+
+    /// A fault changed what happened.
+    pub(super) fn acted(&mut self, item: usize) {
+        self.acted.insert(item);
+    }
+
+    /// Whoever a fault makes unwell is so from now on, or not any more.
+    fn afflict(&mut self, fault: &Fault, begins: bool) {
+        let now = self.mesh.now;
+        let hit = match fault {
+            Fault::Cut { from, to, .. } | Fault::Flap { from, to, .. } | Fault::Clog { from, to, .. } => smaller(from, to),
+            Fault::Split { groups } => groups.concat(),
+            Fault::Ring { peers } => peers.clone(),
+            Fault::Pause { peer }
+            | Fault::Slow { peer, .. }
+            | Fault::Garble { peer, .. }
+            | Fault::StallDisk { peer }
+            | Fault::Delay { peer, .. }
+            | Fault::SlowLink { peer, .. }
+            | Fault::Throttle { peer, .. }
+            | Fault::Reset { peer }
+            | Fault::RefuseDials { peer }
+            | Fault::HangDials { peer }
+            | Fault::Nat { peer }
+            | Fault::NewAddress { peer }
+            | Fault::ClockDrift { peer, .. }
+            | Fault::ClockFreeze { peer } => vec![*peer],
+            _ => Vec::new(),
+        };
+        for peer in hit {
+            if begins { self.host(peer).ails() } else { self.host(peer).heals(now) }
+        }
+    }
+
+    fn pause(&mut self, item: usize, peer: u32) {
+        if self.host(peer).runs() {
+            self.acted(item);
+        }
+        let now = self.mesh.now;
+        let host = self.host(peer);
+        host.pauses += 1;
+        host.paused_since.get_or_insert(now);
+        let links = self.mesh.net.links(peer).map(|(other, conn)| (peer, other, conn)).collect();
+        self.silenced(links);
+    }
+
+    fn go_on(&mut self, peer: u32) {
+        let host = self.host(peer);
+        host.pauses -= 1;
+        if host.pauses == 0 {
+            host.paused_since = None;
+            self.unpause(peer);
+        }
+    }
+
+    fn leave(&mut self, item: usize, peer: u32) {
+        let host = self.host(peer);
+        if host.node().is_none() || host.down_by.is_some() {
+            self.mesh.active[item] = false;
+            return;
+        }
+        host.down_by = Some(item);
+        host.ails();
+        let id = host.ask(Asked::Leave);
+        self.acted(item);
+        self.feed(peer, Input::Command { id, command: Command::Leave });
+    }
+
+    /// The item's trouble of links begins.
+    pub(super) fn cut_links(&mut self, item: usize) {
+        let links = self.mesh.net.trouble(self.mesh.now, item, &self.mesh.plan.items[item].fault);
+        self.silenced(links);
+    }
+
+    /// The item's trouble of links ends, if it is one.
+    pub(super) fn heal_links(&mut self, item: usize) {
+        let now = self.mesh.now;
+        if matches!(self.mesh.plan.items[item].fault, Fault::Cut { .. } | Fault::Flap { .. } | Fault::Split { .. }) {
+            self.spread.on_healed(now);
+        }
+        let released = self.mesh.net.heal(now, item);
+        self.send_on(released);
+    }
+
+    fn send_on(&mut self, released: Vec<(Fate, Frame)>) {
+        for (fate, frame) in released {
+            self.send_frame(fate, frame);
+        }
+    }
+
+    /// Links that flap go down, or come up.
+    pub(super) fn flap(&mut self, item: usize, down: bool) {
+        let Fault::Flap { down: lasts, up, .. } = self.mesh.plan.items[item].fault else { return };
+        if !self.mesh.active[item] {
+            return;
+        }
+        if down { self.cut_links(item) } else { self.heal_links(item) }
+        self.queue.push(self.mesh.now + if down { lasts } else { up }, self.cause, Due::Flap { item, down: !down });
+    }
+
+    /// All links of a peer break, for both ends at once.
+    fn reset(&mut self, item: usize, place: u32) {
+        let links: Vec<(u32, u32)> = self.mesh.net.links(place).collect();
+        for (peer, conn) in links {
+            self.acted(item);
+            self.break_link(place, peer, conn, self.mesh.now);
+        }
+    }
+
+    /// Both ends of a link learn that it is gone.
+    pub(super) fn break_link(&mut self, a: u32, b: u32, conn: u32, at: u64) {
+        self.queue.push(at, self.cause, Due::FarEnd { host: a, peer: b, conn });
+        self.queue.push(at, self.cause, Due::FarEnd { host: b, peer: a, conn });
+    }
+
+    /// A peer listens elsewhere.
+    fn move_on(&mut self, item: usize, place: u32) {
+        self.reset(item, place);
+        let host = self.host(place);
+        host.address += 1;
+        let addresses = vec![address_of(place, host.address)];
+        if host.node().is_some() {
+            self.acted(item);
+            self.later(place, self.mesh.now, Input::Listening { addresses });
+        }
+    }
+
+    fn reset_clock(&mut self, place: u32) {
+        let now = self.mesh.now;
+        let host = self.host(place);
+        host.set_clock(now);
+        host.wake_at = None;
+        self.rearm(place);
+    }
+
     /// The operator pauses a replica, or resumes it. Of a peer that is down it is asked in vain.
-    fn hold(&mut self, place: u32, whom: u32, paused: bool) {
+    fn hold(&mut self, item: usize, place: u32, whom: u32, paused: bool) {
         let peer = self.mesh.hosts[whom as usize].id;
         if self.host(place).node().is_some() {
+            self.acted(item);
             let id = self.host(place).ask(Asked::Hold);
             self.feed(place, Input::Command { id, command: Command::Pause(Pause { peer, paused }) });
         }
     }
 
-    /// An image is taken of a disk, while it is in use.
-    pub(super) fn image(&mut self, item: usize) {
-        let Some(peer) = self.mesh.plan.items[item].fault.peer() else { return };
-        let host = self.host(peer);
-        let image = Image { disk: host.disk.clone(), book: host.book.clone(), policies: host.policies.clone() };
-        self.images.insert(item, image);
-        self.checks.on_imaged(peer, item);
-    }
-
-    /// The disk is what it was when the image was taken. Nobody tells the peer.
-    fn put_back(&mut self, item: usize, place: u32) {
-        let Some(Image { disk, book, policies }) = self.images.remove(&item) else { return };
-        let (says, luck) = (&self.scenario.says.disk, self.draws.image);
-        let (model, torn) = (says.model, says.torn.0);
-        let host = self.host(place);
-        host.disk.put_back(disk, model, torn, luck, u64::from(place), item as u64);
-        (host.book, host.policies) = (book, policies);
-        self.checks.on_put_back(place, item);
-    }
-
-    /// The peers that a cut makes unwell: the smaller side if it is small, else both.
-    fn cut_off(&self, from: &[u32], to: &[u32]) -> Vec<u32> {
-        if from.len() * 4 <= to.len() {
-            from.to_vec()
-        } else if to.len() * 4 <= from.len() {
-            to.to_vec()
-        } else {
-            from.iter().chain(to).copied().collect()
-        }
-    }
-
-    /// The process ends, unless none runs.
-    fn stop(&mut self, item: usize, place: u32, how: Stop) {
-        if !self.host(place).runs() {
-            self.mesh.active[item] = false;
-            return;
-        }
-        let verdict = self.checks.on_stopping(&Sight::new(&self.mesh, self.scenario), place);
-        self.judge(verdict);
-        self.hang_up(place, how == Stop::PowerLoss);
-        let (now, luck) = (self.mesh.now, self.draws.stop);
-        let disk = &self.scenario.says.disk;
-        let (model, torn) = (disk.model, disk.torn.0);
-        let host = self.host(place);
-        let counter = u64::from(host.epoch);
-        host.disk.stop(how, model, torn, luck, u64::from(place), counter);
-        host.life = Life::Off;
-        host.forget(now);
-        // Whoever was about to leave ails already.
-        if host.down_by.replace(item).is_none() {
-            host.ails();
-        }
-        (host.down_since, host.dark) = (Some(now), how == Stop::PowerLoss);
-        self.figures.stops += 1;
-    }
-
-    fn restart(&mut self, item: usize, place: u32) {
-        let now = self.mesh.now;
-        let host = self.host(place);
-        if host.down_by != Some(item) {
-            return;
-        }
-        host.heals(now);
-        host.dark = false;
-        if host.runs() {
-            // It was asked to leave and has not answered yet: it is stopped now, and starts again.
-            self.shut_down(place);
-        }
-        self.start(place);
-    }
-
-    /// A peer whose log takes no writes is stopped and started again.
-    fn reopen(&mut self, item: usize, place: u32) {
-        if self.host(place).node().is_some() {
-            self.stop(item, place, Stop::Crash);
-            self.restart(item, place);
-        }
-    }
-
-    /// The goodbye is said: the process ends.
-    pub(super) fn left(&mut self, place: u32) {
-        self.host(place).leaving = true;
-        let (at, epoch) = (self.host(place).busy_until + GOODBYE_NS, self.host(place).epoch);
-        self.queue.push(at, self.cause, Due::Gone { host: place, epoch });
-    }
-
-    pub(super) fn gone(&mut self, place: u32, epoch: u32) {
-        if self.host(place).epoch == epoch {
-            self.shut_down(place);
-        }
-    }
-
-    /// An orderly end: what was written is synced, links are closed.
-    fn shut_down(&mut self, place: u32) {
-        let verdict = self.checks.on_stopping(&Sight::new(&self.mesh, self.scenario), place);
-        self.judge(verdict);
-        self.hang_up(place, false);
-        let now = self.mesh.now;
-        let host = self.host(place);
-        host.disk.start_sync();
-        host.disk.finish_sync();
-        host.life = Life::Off;
-        host.forget(now);
-        (host.down_since, host.leaving) = (Some(now), false);
-    }
-
-    /// Faults are over: what is not permanent ends now.
+    /// Faults are over: what is not permanent ends now, if it concerns the core.
     pub(super) fn calm(&mut self) {
+        let core = self.mesh.plan.core.clone();
         for item in 0..self.mesh.active.len() {
-            if self.mesh.active[item] && !self.mesh.plan.items[item].permanent {
+            let says = &self.mesh.plan.items[item];
+            if self.mesh.active[item] && !says.permanent && concerns(&says.fault, &core) {
                 self.end(item);
             }
+        }
+        if !core.is_empty() {
+            self.mesh.core = Some(PeerSet::of(&core));
+            let released = self.mesh.net.spare(self.mesh.now, &core);
+            self.send_on(released);
+        }
+        self.scrub();
+    }
+}
+
+/// Whether a fault ends when this core is healed. Troubles of links stay, and the core is spared them.
+fn concerns(fault: &Fault, core: &[u32]) -> bool {
+    match fault.peer() {
+        Some(peer) => core.is_empty() || core.contains(&peer),
+        None => {
+            let links = matches!(
+                fault,
+                Fault::Cut { .. } | Fault::Split { .. } | Fault::Ring { .. } | Fault::Flap { .. } | Fault::Clog { .. }
+            );
+            core.is_empty() || !links
         }
     }
 }
 
-/// From the goodbye to the end of the process: the frames must leave.
-const GOODBYE_NS: u64 = 200_000_000;
+/// The peers that a cut makes unwell: the smaller side if it is small, else both.
+fn smaller(from: &[u32], to: &[u32]) -> Vec<u32> {
+    if from.len() * 4 <= to.len() {
+        from.to_vec()
+    } else if to.len() * 4 <= from.len() {
+        to.to_vec()
+    } else {
+        from.iter().chain(to).copied().collect()
+    }
+}
+
+/// Where a peer listens.
+pub(super) fn address_of(place: u32, address: u32) -> Address {
+    let text = if address == 0 { format!("/sim/{place}") } else { format!("/sim/{place}/{address}") };
+    Address::parse(&text).expect("short")
+}

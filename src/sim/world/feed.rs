@@ -21,11 +21,10 @@ impl World<'_> {
     }
 
     pub(super) fn frame(&mut self, frame: Frame) {
-        if !self.mesh.net.accepts(&frame) {
+        let Some(from) = self.mesh.net.sender(&frame) else {
             self.mesh.net.stats.dropped += 1;
             return;
-        }
-        let from = self.mesh.hosts[frame.from as usize].id;
+        };
         self.feed(frame.to, Input::Received { from, lane: frame.lane, frame: frame.bytes });
     }
 

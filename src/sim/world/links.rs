@@ -1,5 +1,6 @@
 //! Links: what the production driver's dialer, watchdogs and book of remembered peers do.
 
+use super::super::plan::Fault;
 use super::{Due, World};
 use crate::node::Input;
 
@@ -30,11 +31,12 @@ impl World<'_> {
         let (now, cause) = (self.mesh.now, self.cause);
         let waited = self.mesh.net.dialed(from, to);
         let reachable = self.mesh.net.cut_since(from, to).is_none();
-        if reachable && self.answers(from) && self.answers(to) {
-            for place in self.mesh.net.link(now, from, to) {
+        let (open, barred) = self.bars(from, to, &waited);
+        if reachable && open && self.answers(from) && self.answers(to) {
+            let id = |place: u32| (place, self.mesh.hosts[place as usize].id);
+            for (place, peer) in self.mesh.net.link(now, id(from), id(to)) {
                 // The old link of this pair was still there at this end: its goodbye comes first.
-                let peer = if place == from { to } else { from };
-                self.unlinked(place, peer);
+                self.feed(place, Input::Unlinked { peer });
             }
             for (place, peer) in [(from, to), (to, from)] {
                 let peer_id = self.mesh.hosts[peer as usize].id;
@@ -45,7 +47,7 @@ impl World<'_> {
         }
         // A machine that is there but has no process says so; silence takes until the timeout.
         let (from_runs, to_runs) = (self.refuses(from), self.refuses(to));
-        let refused = reachable && (from_runs || to_runs);
+        let refused = reachable && (from_runs || to_runs || barred);
         let at = if refused { now } else { now + self.mesh.net.dial_timeout() };
         for place in waited {
             let peer = if place == from { to } else { from };
@@ -56,29 +58,45 @@ impl World<'_> {
         }
     }
 
+    /// Whether one of those who dialled gets through to the other, and whether it is refused else: between the two there may
+    /// be what lets a dial through one way only.
+    fn bars(&mut self, a: u32, b: u32, waited: &[u32]) -> (bool, bool) {
+        let free = |place: u32| self.mesh.hosts[place as usize].wrongs.is_empty();
+        if free(a) && free(b) {
+            return (true, false);
+        }
+        let wrong = |place: u32, is: fn(&Fault) -> bool| self.mesh.hosts[place as usize].wrong(is);
+        let (mut open, mut refused, mut by) = (false, false, Vec::new());
+        for dialler in waited.iter().copied() {
+            let other = if dialler == a { b } else { a };
+            let hangs = wrong(dialler, hangs).or(wrong(other, hangs)).or(wrong(other, |fault| matches!(fault, Fault::Nat { .. })));
+            let refuses = wrong(other, |fault| matches!(fault, Fault::RefuseDials { .. }));
+            by.extend(hangs.or(refuses));
+            open |= hangs.is_none() && refuses.is_none();
+            refused |= hangs.is_none() && refuses.is_some();
+        }
+        self.acted.extend(by);
+        (open, refused)
+    }
+
     /// Whether the machine answers that no process listens there.
     fn refuses(&self, place: u32) -> bool {
         let host = &self.mesh.hosts[place as usize];
         host.node().is_none() && !host.dark
     }
 
-    fn unlinked(&mut self, place: u32, peer: u32) {
-        let peer = self.mesh.hosts[peer as usize].id;
-        self.feed(place, Input::Unlinked { peer });
-    }
-
     /// A node closes a link.
     pub(super) fn close(&mut self, place: u32, peer: u32) {
         let now = self.mesh.now;
-        if let Some((at, conn)) = self.mesh.net.close(now, place, peer, false) {
+        if let Some((at, conn, id)) = self.mesh.net.close(now, place, peer, false) {
             self.queue.push(at, self.cause, Due::FarEnd { host: peer, peer: place, conn });
-            self.unlinked(place, peer);
+            self.feed(place, Input::Unlinked { peer: id });
         }
     }
 
     pub(super) fn far_end(&mut self, place: u32, peer: u32, conn: u32) {
-        if self.mesh.net.unlink(place, peer, conn) {
-            self.unlinked(place, peer);
+        if let Some(peer) = self.mesh.net.unlink(place, peer, conn) {
+            self.feed(place, Input::Unlinked { peer });
         }
     }
 
@@ -87,7 +105,7 @@ impl World<'_> {
         let now = self.mesh.now;
         let peers: Vec<u32> = self.mesh.net.links(place).map(|(peer, _)| peer).collect();
         for peer in peers {
-            if let Some((at, conn)) = self.mesh.net.close(now, place, peer, silent) {
+            if let Some((at, conn, _)) = self.mesh.net.close(now, place, peer, silent) {
                 self.queue.push(at, self.cause, Due::FarEnd { host: peer, peer: place, conn });
             }
         }
@@ -156,6 +174,10 @@ impl World<'_> {
         let wait = pause / 2 + self.draws.knock.below(u64::from(place), counter, pause);
         self.queue.push(now + wait, self.cause, Due::Knock(knock));
     }
+}
+
+fn hangs(fault: &Fault) -> bool {
+    matches!(fault, Fault::HangDials { .. })
 }
 
 /// A peer's wish to be linked with a candidate.

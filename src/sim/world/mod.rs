@@ -4,27 +4,30 @@
 //! clocks: feeds inputs, performs effects, wakes a node at its deadline. A peer handles one input at a time and is busy for
 //! a while with each, so slow peers, pauses and overload come about by themselves.
 
+mod damage;
 mod effects;
 mod faults;
 mod feed;
 mod links;
 mod policy;
 mod replay;
+mod stops;
 mod streams;
 mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use feed::{doc_of, place_of};
 pub(super) use streams::body_of;
 
 use super::check::{Checks, Sight, Violation};
-use super::clock::Clock;
+use super::clock::{Clock, Rates};
 use super::disk::Disk;
 use super::host::Host;
 use super::luck::{Luck, Stream};
 use super::net::{Frame, Net};
 use super::outcome::{Figures, Line};
+use super::peers::PeerSet;
 use super::plan::Plan;
 use super::queue::{EventId, Queue};
 use super::replay::{Replay, Replaying};
@@ -57,6 +60,12 @@ pub(super) enum Due {
     Watchdog { a: u32, b: u32, conn: u32 },
     /// A peer looks whether it is linked with a candidate.
     Knock(links::Knock),
+    /// Links that flap go down, or come up.
+    Flap { item: usize, down: bool },
+    /// A peer's process ends if it writes.
+    Strike { item: usize },
+    /// An operator does something about a log that was refused.
+    Repair { host: u32, epoch: u32 },
     /// A peer that said goodbye stops.
     Gone { host: u32, epoch: u32 },
     /// A peer starts for the first time.
@@ -92,6 +101,8 @@ pub(super) struct Mesh {
     pub(super) plan: Plan,
     /// Which items of the plan have begun and not ended.
     pub(super) active: Vec<bool>,
+    /// Who was healed, once that is done and was not everybody.
+    pub(super) core: Option<PeerSet>,
 }
 
 /// A run.
@@ -113,7 +124,9 @@ pub(super) struct World<'a> {
     content: verify::Content,
     replay: Replaying<'a>,
     /// What disks will be put back to, by the item of the plan that does it.
-    images: BTreeMap<usize, faults::Image>,
+    images: BTreeMap<usize, stops::Image>,
+    /// Items of the plan that changed what happened.
+    acted: BTreeSet<usize>,
     failure: Option<Violation>,
 }
 
@@ -124,6 +137,8 @@ struct Draws {
     image: Stream,
     knock: Stream,
     garble: Stream,
+    version: Stream,
+    misread: Stream,
 }
 
 impl<'a> World<'a> {
@@ -143,12 +158,14 @@ impl<'a> World<'a> {
             image: luck.stream("disk image"),
             knock: luck.stream("knock"),
             garble: luck.stream("garble"),
+            version: luck.stream("next version"),
+            misread: luck.stream("misread"),
         };
         let mut world = Self {
             scenario,
             draws,
             checks: Checks::new(scenario, &plan, hosts.len()),
-            mesh: Mesh { now: 0, hosts, net, active: vec![false; plan.items.len()], plan },
+            mesh: Mesh { now: 0, hosts, net, active: vec![false; plan.items.len()], plan, core: None },
             queue: Queue::new(luck.stream("ties")),
             luck,
             trace: Trace::new(),
@@ -160,6 +177,7 @@ impl<'a> World<'a> {
             content: verify::Content::default(),
             replay: Replaying::new(replay),
             images: BTreeMap::new(),
+            acted: BTreeSet::new(),
             failure: None,
         };
         world.schedule();
@@ -221,7 +239,10 @@ impl<'a> World<'a> {
             Due::Start { host } => self.start(host),
             Due::Image { item } => self.image(item),
             Due::Begin { item } => self.begin(item),
-            Due::End { item } => self.end(item),
+            Due::End { item } => self.expire(item),
+            Due::Flap { item, down } => self.flap(item, down),
+            Due::Strike { item } => self.strike(item),
+            Due::Repair { host, epoch } => self.repair(host, epoch),
             Due::Edit { number } => self.edit(number),
             Due::Turn { turn } => self.turn(turn),
             Due::Append { number } => self.append(number),
@@ -258,6 +279,11 @@ impl<'a> World<'a> {
         self.figures.virtual_ns = self.mesh.now;
         self.figures.events = self.trace.events();
         self.figures.net = self.mesh.net.stats;
+        self.acted.extend(self.mesh.net.met());
+        for item in &self.acted {
+            let name = self.mesh.plan.items[*item].fault.name();
+            self.figures.kinds.entry(name.to_owned()).or_default().acted += 1;
+        }
         self.figures.spread = self.spread.finish(&self.mesh.hosts);
         self.checks.figures(&mut self.figures);
         let event = self.cause;
@@ -287,8 +313,9 @@ pub(super) fn place_in(hosts: &[Host], id: NodeId) -> Option<u32> {
 }
 
 /// Ids of simulated peers rise with their place, and print as it.
-fn node_id(place: u32) -> NodeId {
-    NodeId::from_u128(0x5111_0000_0000_4000_8000_0000_0000_0000 | u128::from(place + 1))
+fn node_id(place: u32, identity: u32) -> NodeId {
+    let identity = u128::from(identity & 0xffff) << 96;
+    NodeId::from_u128(0x5111_0000_0000_4000_8000_0000_0000_0000 | identity | u128::from(place + 1))
 }
 
 fn host(scenario: &Scenario, luck: &Luck, place: u32) -> Host {
@@ -299,8 +326,11 @@ fn host(scenario: &Scenario, luck: &Luck, place: u32) -> Host {
         let drawn = stream.below(entity, counter, 2 * most + 1);
         i64::try_from(drawn).unwrap_or(0) - i64::try_from(most).unwrap_or(0)
     };
-    let mut clock = Clock::new(stream.below(entity, 0, 1_000 * SECOND), signed(1, clocks.skew.0 / 1_000));
-    clock.drift(0, i32::try_from(signed(2, clocks.drift.0)).unwrap_or(0));
+    let rates = Rates { mono_ppm: i32::try_from(signed(2, clocks.drift.0)).unwrap_or(0), ..Rates::default() };
+    let clock = Clock::new(stream.below(entity, 0, 1_000 * SECOND), signed(1, clocks.skew.0 / 1_000));
     let disk = Disk::new(scenario.says.disk.capacity.map(|size| size.0));
-    Host::new(node_id(place), clock, disk)
+    let mut host = Host::new(node_id(place, 0), clock, disk);
+    host.rates = rates;
+    host.set_clock(0);
+    host
 }

@@ -63,7 +63,12 @@ impl World<'_> {
             let what = format!("{} did not answer a scan", silent.join(", "));
             return self.judge(Err(Violation { check: "C3", what }));
         }
-        let verdict = self.checks.settled(&super::Sight::new(&self.mesh, self.scenario));
+        let mut verdict = self.checks.settled(&super::Sight::new(&self.mesh, self.scenario));
+        if let Err(violation) = &verdict
+            && self.mesh.core.is_some()
+        {
+            verdict = self.checks.stuck(&self.sight(), violation);
+        }
         self.judge(verdict);
         self.replay_is_made();
         let documents = !self.mesh.plan.edits.is_empty() || !self.replay.clients.is_empty();

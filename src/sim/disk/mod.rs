@@ -5,6 +5,8 @@
 //! is gone. A *power loss* takes the page cache too: each write that no sync had covered is kept, dropped or torn at sector
 //! boundaries. Taken from the fault models of TigerBeetle's VOPR and of turmoil-fs; torn sectors as ALICE (OSDI 2014) found.
 
+mod damage;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
@@ -14,14 +16,18 @@ use crate::types::{Chain, DiskFault, DiskFaultKind, PersistId, SegmentId};
 
 /// A disk writes sectors whole or not at all.
 const SECTOR: u64 = 512;
+/// Or pages.
+const PAGE: u64 = 4_096;
 
 /// What survives of writes that no sync had covered when the power went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Model {
     /// They reach the platter in order: a prefix survives, its last write perhaps torn.
     #[default]
     Prefix,
+    /// The same, of a disk that writes pages of 4096 bytes: the last write is always torn.
+    Page,
     /// They reach it in any order: each sector survives or not, and holes read as zeros.
     Subset,
 }
@@ -49,6 +55,9 @@ pub(super) struct Disk {
     /// The next sync fails.
     pub(super) fail_next_sync: bool,
     poisoned: bool,
+    /// How the next write goes astray, and those that did.
+    misplace: Option<Option<u64>>,
+    astray: Vec<damage::Astray>,
 }
 
 #[derive(Clone, Debug)]
@@ -85,6 +94,7 @@ impl Disk {
                 return Err(format!("a write of {len} bytes at {offset} of segment {segment}, whose end is {end}"));
             }
             self.files.entry(segment).or_default().extend_from_slice(bytes);
+            self.took(segment, offset, len);
         }
         self.waiting.push_back(Write { id, segment, offset, len, result });
         Ok(())
@@ -158,8 +168,17 @@ impl Disk {
     }
 
     /// The process ends. What is left of writes that were not durable is drawn from `luck`; `torn_ppm` is how often the
-    /// last of them is torn. Afterwards all that is left is durable, as if the next start had synced it.
-    pub(super) fn stop(&mut self, how: Stop, model: Model, torn_ppm: u64, luck: Stream, entity: u64, counter: u64) {
+    /// last of them is torn. Afterwards all that is left is durable, as if the next start had synced it. Says whether what was
+    /// durable is not what it was.
+    pub(super) fn stop(
+        &mut self,
+        how: Stop,
+        model: Model,
+        torn_ppm: u64,
+        luck: Stream,
+        entity: u64,
+        counter: u64,
+    ) -> bool {
         let syncing = std::mem::take(&mut self.syncing);
         let mut open = std::mem::take(&mut self.doubtful);
         let mut given = open.len();
@@ -182,15 +201,18 @@ impl Disk {
                 self.lose_power(&events, model, torn_ppm, luck, entity, base | 1 << 19);
             }
         }
+        let changed = self.uncover();
         self.forgive();
+        changed
     }
 
     /// The power goes while these writes of one chain are not durable.
     fn lose_power(&mut self, open: &[Write], model: Model, torn_ppm: u64, luck: Stream, entity: u64, base: u64) {
-        let torn = luck.chance(entity, base, torn_ppm);
-        if model == Model::Prefix {
+        let torn = model == Model::Page || luck.chance(entity, base, torn_ppm);
+        if model != Model::Subset {
             let left = usize::try_from(luck.below(entity, base + 2, open.len() as u64 + 1)).expect("a usize");
-            return self.cut_after(open, left, torn, SECTOR, luck.bits(entity, base + 1));
+            let grain = if model == Model::Page { PAGE } else { SECTOR };
+            return self.cut_after(open, left, torn, grain, luck.bits(entity, base + 1));
         }
         // A segment is durable before the next one's file is made: only one of them can be in pieces.
         let mut segments: Vec<_> = open.iter().map(|write| write.segment).collect();
@@ -259,6 +281,7 @@ impl Disk {
         entity: u64,
         counter: u64,
     ) {
+        image.forgive_astray();
         image.stop(Stop::PowerLoss, model, torn_ppm, luck, entity, counter);
         *self = Self { capacity: self.capacity, ..image };
     }

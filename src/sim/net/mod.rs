@@ -5,15 +5,18 @@
 //! follows waiting, as over TCP; a cut holds frames until it heals or the watchdogs give the link up. In `datagram` mode
 //! loss is loss, and frames may arrive twice or out of order.
 
+mod trouble;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
 use super::luck::{Luck, MILLION, Stream};
-use super::peers::PeerSet;
+use super::plan::Fault;
 use super::scenario::{Mode, Network};
 use crate::topology::{Link, Topology};
-use crate::types::Lane;
+use crate::types::{Lane, NodeId};
+use trouble::{Trouble, Troubles, Weather};
 
 /// First retransmission timeout of a lost packet; doubles each time (RFC 6298, with Linux's floor).
 const RETRANSMIT_NS: u64 = 200_000_000;
@@ -42,6 +45,8 @@ pub(super) struct Frame {
 pub(super) struct Fate {
     pub(super) arrives: Option<u64>,
     pub(super) again: Option<u64>,
+    /// It was damaged: when the other end notices, and the link breaks.
+    pub(super) breaks: Option<u64>,
 }
 
 /// Counts over a run.
@@ -59,6 +64,10 @@ pub struct NetStats {
     pub dropped: u64,
     /// Links made.
     pub links: u64,
+    /// Frames that were held until something was over.
+    pub held: u64,
+    /// Frames damaged on their way.
+    pub corrupted: u64,
     /// Links that ended.
     pub unlinks: u64,
     /// Dials that failed.
@@ -68,6 +77,8 @@ pub struct NetStats {
 #[derive(Debug)]
 struct End {
     conn: u32,
+    /// Who was at the other end when the link was made.
+    peer: NodeId,
     path: Path,
     lanes: [Flow; 2],
     held: VecDeque<Frame>,
@@ -81,6 +92,8 @@ struct Flow {
     /// Nothing arrives before what was sent earlier.
     floor: u64,
     sent: u64,
+    /// In the bad state of a loss that comes in bursts.
+    bad: bool,
 }
 
 /// A link's way from one end to the other, in integers.
@@ -100,15 +113,6 @@ struct Pair {
     waiting: [bool; 2],
 }
 
-#[derive(Debug)]
-struct Cut {
-    item: usize,
-    since: u64,
-    from: PeerSet,
-    to: PeerSet,
-    one_way: bool,
-}
-
 /// All links.
 #[derive(Debug)]
 pub(super) struct Net {
@@ -116,9 +120,7 @@ pub(super) struct Net {
     says: Network,
     ends: Vec<BTreeMap<u32, End>>,
     pairs: BTreeMap<(u32, u32), Pair>,
-    cuts: Vec<Cut>,
-    /// On top of every link's loss.
-    pub(super) loss: u64,
+    troubles: Troubles,
     pub(super) stats: NetStats,
     luck: Draws,
 }
@@ -130,6 +132,8 @@ struct Draws {
     duplicate: Stream,
     reorder: Stream,
     watchdog: Stream,
+    burst: Stream,
+    corrupt: Stream,
     distance: Stream,
 }
 
@@ -139,11 +143,10 @@ impl Net {
         let stream = |label| luck.stream(label);
         Self {
             topology,
-            loss: says.loss.0,
             says,
             ends: (0..peers).map(|_| BTreeMap::new()).collect(),
             pairs: BTreeMap::new(),
-            cuts: Vec::new(),
+            troubles: Troubles::default(),
             stats: NetStats::default(),
             luck: Draws {
                 loss: stream("net loss"),
@@ -151,6 +154,8 @@ impl Net {
                 duplicate: stream("net duplicate"),
                 reorder: stream("net reorder"),
                 watchdog: stream("net watchdog"),
+                burst: stream("net burst"),
+                corrupt: stream("net corrupt"),
                 distance: stream("net distance"),
             },
         }
@@ -158,7 +163,7 @@ impl Net {
 
     /// Sends over the link that there is; without one the frame is dropped.
     pub(super) fn send(&mut self, now: u64, from: u32, to: u32, lane: Lane, bytes: Bytes) -> (Fate, Option<Frame>) {
-        let blocked = self.blocked(from, to);
+        let weather = self.troubles.weather(from, to);
         let Some(end) = self.ends[from as usize].get_mut(&to) else {
             self.stats.dropped += 1;
             return (Fate::default(), None);
@@ -166,67 +171,81 @@ impl Net {
         let frame = Frame { from, to, conn: end.conn, lane, bytes };
         let len = frame.bytes.len() as u64;
         (self.stats.frames, self.stats.bytes) = (self.stats.frames + 1, self.stats.bytes + len);
-        if blocked {
-            if self.says.mode == Mode::Datagram || end.held_bytes + len > OUTBOX_MAX {
+        if weather.cut || weather.clogged {
+            let held = weather.clogged && !weather.cut || self.says.mode == Mode::Stream;
+            if !held || end.held_bytes + len > OUTBOX_MAX {
                 self.stats.lost += 1;
             } else {
+                self.stats.held += 1;
                 end.held_bytes += len;
                 end.held.push_back(frame);
             }
             return (Fate::default(), None);
         }
-        let fate = self.fate(now, &frame);
+        let fate = self.fate(now, &frame, weather);
         (fate, Some(frame))
     }
 
     /// When a frame arrives that is put on the wire now.
-    fn fate(&mut self, now: u64, frame: &Frame) -> Fate {
-        let (luck, loss_extra, mode) = (self.luck, self.loss, self.says.mode);
+    fn fate(&mut self, now: u64, frame: &Frame, weather: Weather) -> Fate {
+        let (luck, mode) = (self.luck, self.says.mode);
         let end = self.ends[frame.from as usize].get_mut(&frame.to).expect("the frame was sent over this link");
         let (entity, lane) = (u64::from(frame.from) << 32 | u64::from(frame.to), frame.lane as usize);
         let len = frame.bytes.len() as u64;
-        let wire_ns = end.path.bandwidth.map_or(0, |bits| len * 8 * 1_000_000_000 / bits.max(1));
+        let bandwidth = [end.path.bandwidth, weather.bits].into_iter().flatten().min();
+        let wire_ns = bandwidth.map_or(0, |bits| len * 8 * 1_000_000_000 / bits.max(1));
         // Control never waits behind bulk; bulk waits behind both.
         let free_at = if lane == 0 { end.lanes[0].free_at } else { end.lanes[0].free_at.max(end.lanes[1].free_at) };
         let leaves = free_at.max(now) + wire_ns;
-        if wire_ns > 0 && (leaves - now) / wire_ns.max(1) * len > OUTBOX_MAX {
+        let queue = weather.queue.unwrap_or(OUTBOX_MAX).max(len);
+        if wire_ns > 0 && (leaves - now) / wire_ns.max(1) * len > queue {
             self.stats.dropped += 1;
             return Fate::default();
         }
+        let path = end.path;
         let flow = &mut end.lanes[lane];
         flow.free_at = leaves;
         flow.sent += 1;
         let counter = u64::from(frame.conn) << 40 | (lane as u64) << 39 | flow.sent << 3;
-        let jitter = luck.jitter.exponential(entity, counter, end.path.jitter / 4).min(end.path.jitter);
-        let mut arrives = leaves + end.path.delay.max(1) + jitter;
-        let loss = ((end.path.loss + loss_extra) * len.div_ceil(PACKET).max(1)).min(MILLION);
+        let jitter = luck.jitter.exponential(entity, counter, path.jitter / 4).min(path.jitter);
+        let mut arrives = leaves + (path.delay.max(1) + jitter) * weather.factor + weather.delay;
+        let burst = flow.burst(luck.burst, entity, counter, weather);
+        let loss = ((path.loss + self.says.loss.0 + weather.loss + burst) * len.div_ceil(PACKET).max(1)).min(MILLION);
+        let corrupted = luck.corrupt.chance(entity, counter, weather.corrupt);
+        self.stats.corrupted += u64::from(corrupted);
         if mode == Mode::Datagram {
-            return self.datagram(entity, counter, arrives, loss, jitter);
+            // A datagram that fails its checksum is none.
+            let loss = if corrupted { MILLION } else { loss };
+            return self.datagram(entity, counter, (arrives, jitter), loss, weather);
         }
         let lost = (0..RETRANSMITS_MAX).take_while(|attempt| luck.loss.chance(entity, counter + attempt, loss)).count();
         self.stats.lost += lost as u64;
         arrives += RETRANSMIT_NS * ((1 << lost) - 1);
         flow.floor = arrives.max(flow.floor + 1);
-        Fate { arrives: Some(flow.floor), again: None }
+        if corrupted {
+            return Fate { breaks: Some(flow.floor), ..Fate::default() };
+        }
+        Fate { arrives: Some(flow.floor), ..Fate::default() }
     }
 
-    fn datagram(&mut self, entity: u64, counter: u64, arrives: u64, loss: u64, jitter: u64) -> Fate {
-        let luck = self.luck;
+    fn datagram(&mut self, entity: u64, counter: u64, at: (u64, u64), loss: u64, weather: Weather) -> Fate {
+        let (luck, (arrives, jitter)) = (self.luck, at);
         if luck.loss.chance(entity, counter, loss) {
             self.stats.lost += 1;
             return Fate::default();
         }
         let late = |n| luck.reorder.exponential(entity, counter + n, jitter.max(1_000_000) * 4) + 1;
-        let reordered = luck.reorder.chance(entity, counter, self.says.reorder.0);
+        let reordered = luck.reorder.chance(entity, counter, self.says.reorder.0 + weather.reorder);
         let arrives = arrives + if reordered { late(1) } else { 0 };
-        let duplicated = luck.duplicate.chance(entity, counter, self.says.duplicate.0);
+        let duplicated = luck.duplicate.chance(entity, counter, self.says.duplicate.0 + weather.duplicate);
         self.stats.duplicated += u64::from(duplicated);
-        Fate { arrives: Some(arrives), again: duplicated.then(|| arrives + late(2)) }
+        Fate { arrives: Some(arrives), again: duplicated.then(|| arrives + late(2)), breaks: None }
     }
 
-    /// Whether a frame that arrives now finds its link still there.
-    pub(super) fn accepts(&self, frame: &Frame) -> bool {
-        self.ends[frame.to as usize].get(&frame.from).is_some_and(|end| end.conn == frame.conn)
+    /// Whom a frame that arrives now is from; nobody, if its link is not there any more.
+    pub(super) fn sender(&self, frame: &Frame) -> Option<NodeId> {
+        let end = self.ends[frame.to as usize].get(&frame.from);
+        end.filter(|end| end.conn == frame.conn).map(|end| end.peer)
     }
 
     /// Begins a dial unless the two are linked or one of them dials already; says when it is decided.
@@ -234,7 +253,7 @@ impl Net {
         if self.ends[from as usize].contains_key(&to) {
             return None;
         }
-        let path = self.path(from, to);
+        let (path, weather) = (self.path(from, to), self.troubles.weather(from, to));
         let pair = self.pairs.entry((from.min(to), from.max(to))).or_default();
         pair.waiting[usize::from(from > to)] = true;
         if std::mem::replace(&mut pair.dialing, true) {
@@ -242,9 +261,10 @@ impl Net {
         }
         let (entity, counter) = (u64::from(from) << 32 | u64::from(to), u64::from(pair.conn) << 40 | now >> 30);
         let jitter = self.luck.jitter.exponential(entity, counter, path.jitter / 4).min(path.jitter);
-        let loss = (path.loss + self.loss).min(MILLION);
+        let loss = (path.loss + self.says.loss.0 + weather.loss).min(MILLION);
         let lost = (0..3).take_while(|attempt| self.luck.loss.chance(entity, counter + attempt, loss)).count();
-        Some(now + path.delay * 4 + jitter * 4 + HANDSHAKE_NS + RETRANSMIT_NS * ((1 << lost) - 1))
+        let round_trips = (path.delay + jitter) * 4 * weather.factor + weather.delay * 4;
+        Some(now + round_trips + HANDSHAKE_NS + RETRANSMIT_NS * ((1 << lost) - 1))
     }
 
     /// A dial is decided: who waited for it.
@@ -256,45 +276,43 @@ impl Net {
         [low, high].into_iter().zip(waited).filter_map(|(peer, waited)| waited.then_some(peer)).collect()
     }
 
-    /// Makes a link; returns the ends that still held an older one, which is gone now.
-    pub(super) fn link(&mut self, now: u64, a: u32, b: u32) -> Vec<u32> {
+    /// Makes a link between two peers; returns the ends that still held an older one, which is gone now, with whom.
+    pub(super) fn link(&mut self, now: u64, one: (u32, NodeId), other: (u32, NodeId)) -> Vec<(u32, NodeId)> {
+        let ((a, a_id), (b, b_id)) = (one, other);
         let pair = self.pairs.entry((a.min(b), a.max(b))).or_default();
         pair.conn += 1;
         let conn = pair.conn;
         self.stats.links += 1;
         let mut stale = Vec::new();
-        for (from, to) in [(a, b), (b, a)] {
-            let flow = Flow { free_at: now, floor: now, sent: 0 };
+        for (from, to, peer) in [(a, b, b_id), (b, a, a_id)] {
+            let flow = Flow { free_at: now, floor: now, sent: 0, bad: false };
             let path = self.path(from, to);
-            let end = End { conn, path, lanes: [flow; 2], held: VecDeque::new(), held_bytes: 0 };
-            if self.ends[from as usize].insert(to, end).is_some() {
-                stale.push(from);
+            let end = End { conn, peer, path, lanes: [flow; 2], held: VecDeque::new(), held_bytes: 0 };
+            if let Some(old) = self.ends[from as usize].insert(to, end) {
+                stale.push((from, old.peer));
             }
         }
         stale
     }
 
-    /// Takes one end away if it still belongs to this link; says whether it did.
-    pub(super) fn unlink(&mut self, at: u32, peer: u32, conn: u32) -> bool {
+    /// Takes one end away if it still belongs to this link; says with whom it was.
+    pub(super) fn unlink(&mut self, at: u32, peer: u32, conn: u32) -> Option<NodeId> {
         let ends = &mut self.ends[at as usize];
-        let ours = ends.get(&peer).is_some_and(|end| end.conn == conn);
-        if ours {
-            ends.remove(&peer);
-            self.stats.unlinks += 1;
-        }
-        ours
+        let end = ends.get(&peer).is_some_and(|end| end.conn == conn).then(|| ends.remove(&peer))??;
+        self.stats.unlinks += 1;
+        Some(end.peer)
     }
 
-    /// Takes away this peer's end of a link that it closes; when the other end learns of it, and of which link.
-    pub(super) fn close(&mut self, now: u64, at: u32, peer: u32, silent: bool) -> Option<(u64, u32)> {
+    /// Takes away this peer's end of a link that it closes; when the other end learns of it, of which link, and with whom.
+    pub(super) fn close(&mut self, now: u64, at: u32, peer: u32, silent: bool) -> Option<(u64, u32, NodeId)> {
         let end = self.ends[at as usize].remove(&peer)?;
         self.stats.unlinks += 1;
         if silent || self.blocked(at, peer) {
-            return Some((now + self.watchdog(at, peer, end.conn), end.conn));
+            return Some((now + self.watchdog(at, peer, end.conn), end.conn, end.peer));
         }
         // The goodbye follows what was sent before.
         let after = end.lanes.iter().map(|flow| flow.floor).max().unwrap_or(0).max(now + end.path.delay);
-        Some((after + 1, end.conn))
+        Some((after + 1, end.conn, end.peer))
     }
 
     /// The peers that this one has a link to, with the links.
@@ -328,27 +346,41 @@ impl Net {
         self.says.cut_detection.0
     }
 
-    /// Begins a cut; the links that it silences, each once.
-    pub(super) fn cut(
-        &mut self,
-        now: u64,
-        item: usize,
-        from: &[u32],
-        to: &[u32],
-        one_way: bool,
-    ) -> Vec<(u32, u32, u32)> {
-        let cut = Cut { item, since: now, from: PeerSet::of(from), to: PeerSet::of(to), one_way };
-        let silenced = from.iter().flat_map(|a| {
-            self.links(*a).filter(|(b, _)| cut.to.has(*b)).map(|(b, conn)| (*a, b, conn)).collect::<Vec<_>>()
-        });
-        let silenced = silenced.collect();
-        self.cuts.push(cut);
+    /// Something goes wrong with links; those that it silences, each once.
+    pub(super) fn trouble(&mut self, now: u64, item: usize, fault: &Fault) -> Vec<(u32, u32, u32)> {
+        let Some(trouble) = Trouble::of(item, now, fault) else { return Vec::new() };
+        let mut silenced = Vec::new();
+        if trouble.blocks() {
+            for (a, ends) in (0..).zip(&self.ends) {
+                let hit = ends.iter().filter(|(b, end)| {
+                    let twin = self.ends[**b as usize].get(&a).is_some_and(|other| other.conn == end.conn);
+                    (a < **b || !twin) && (trouble.covers(a, **b) || trouble.covers(**b, a))
+                });
+                silenced.extend(hit.map(|(b, end)| (a, *b, end.conn)));
+            }
+        }
+        self.troubles.begin(trouble);
         silenced
     }
 
-    /// Ends a cut; the frames that it held and that may go on now, with when they arrive.
-    pub(super) fn heal(&mut self, now: u64, item: usize) -> Vec<(u64, Frame)> {
-        self.cuts.retain(|cut| cut.item != item);
+    /// That is over; the frames that it held and that may go on now, with what becomes of them.
+    pub(super) fn heal(&mut self, now: u64, item: usize) -> Vec<(Fate, Frame)> {
+        self.troubles.end(item);
+        self.release_all(now)
+    }
+
+    /// From now on nothing is wrong with the links between these.
+    pub(super) fn spare(&mut self, now: u64, core: &[u32]) -> Vec<(Fate, Frame)> {
+        self.troubles.spare(core);
+        self.release_all(now)
+    }
+
+    /// The items of the plan that a frame met on its way.
+    pub(super) fn met(&self) -> impl Iterator<Item = usize> {
+        self.troubles.met().iter().copied()
+    }
+
+    fn release_all(&mut self, now: u64) -> Vec<(Fate, Frame)> {
         let mut released = Vec::new();
         for at in 0..self.ends.len() {
             let at = u32::try_from(at).expect("a topology has at most 10,000 nodes");
@@ -362,30 +394,27 @@ impl Net {
     }
 
     /// The transport's next retransmission carries what was held.
-    fn release(&mut self, now: u64, at: u32, peer: u32, released: &mut Vec<(u64, Frame)>) {
+    fn release(&mut self, now: u64, at: u32, peer: u32, released: &mut Vec<(Fate, Frame)>) {
         let end = self.ends[at as usize].get_mut(&peer).expect("the caller found it");
         let held = std::mem::take(&mut end.held);
         end.held_bytes = 0;
         let entity = u64::from(at) << 32 | u64::from(peer);
         let resumes = now + self.luck.jitter.below(entity, now, 2 * RETRANSMIT_NS);
+        let weather = self.troubles.weather(at, peer);
         for frame in held {
-            if let Some(arrives) = self.fate(resumes, &frame).arrives {
-                released.push((arrives, frame));
-            }
+            let fate = self.fate(resumes, &frame, weather);
+            released.push((fate, frame));
         }
     }
 
     /// Whether what `from` sends does not get to `to`.
     pub(super) fn blocked(&self, from: u32, to: u32) -> bool {
-        self.cuts
-            .iter()
-            .any(|cut| (cut.from.has(from) && cut.to.has(to)) || (!cut.one_way && cut.from.has(to) && cut.to.has(from)))
+        self.troubles.block(from, to)
     }
 
     /// Since when one way or the other between the two is cut. A link needs both ways: acknowledgements travel back.
     pub(super) fn cut_since(&self, a: u32, b: u32) -> Option<u64> {
-        let covers = |cut: &&Cut| (cut.from.has(a) && cut.to.has(b)) || (cut.from.has(b) && cut.to.has(a));
-        self.cuts.iter().filter(covers).map(|cut| cut.since).min()
+        self.troubles.since(a, b)
     }
 
     /// The least time from one to the other.
@@ -399,5 +428,18 @@ impl Net {
         let pair = u64::from(from.min(to)) << 32 | u64::from(from.max(to));
         let further = self.luck.distance.below(pair, 0, self.says.distance.0);
         Path { delay: nanos(delay) + further, jitter: nanos(jitter), loss: u64::from(loss.value()), bandwidth }
+    }
+}
+
+impl Flow {
+    /// What a burst adds to the loss of the next frame: a chain of two states, a step for each frame.
+    fn burst(&mut self, luck: Stream, entity: u64, counter: u64, weather: Weather) -> u64 {
+        let Some((to_bad, to_good, ppm)) = weather.burst else {
+            self.bad = false;
+            return 0;
+        };
+        let turns = luck.chance(entity, counter, if self.bad { to_good } else { to_bad });
+        self.bad ^= turns;
+        if self.bad { ppm } else { 0 }
     }
 }

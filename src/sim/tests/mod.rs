@@ -1,12 +1,14 @@
 //! The simulator itself: plans and small runs.
 
+mod faults;
+
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::luck::Luck;
-use super::plan::Plan;
-use super::{Found, Judgement, Replay, ReplayError, ReplayStep, Scenario, run, run_replay};
+use crate::sim::luck::Luck;
+use crate::sim::plan::Plan;
+use crate::sim::{Found, Judgement, Replay, ReplayError, ReplayStep, Scenario, run, run_replay};
 use crate::documents::Edit;
 use crate::types::DocId;
 

@@ -1,0 +1,47 @@
+//! What is asked of the mesh: edits and appends by rate.
+
+use super::{Append, Edit, Level, PLAN_MAX, Plan};
+use crate::sim::luck::Stream;
+use crate::sim::scenario::{Appends, Edits, Rate, Scenario, Span};
+
+impl Plan {
+    pub(super) fn load(&mut self, scenario: &Scenario, says: &Edits, luck: Stream) -> Result<(), String> {
+        let (peers, ack) = (says.peers.choose(&scenario.mesh, luck, u64::MAX)?, Level::of(says.ack.as_ref())?);
+        for (n, at, peer) in moments(scenario, &peers, says.rate, (says.from, says.until), luck)? {
+            let doc = u32::try_from(luck.below(2, n, u64::from(says.docs))).expect("below a u32");
+            let shared = luck.chance(3, n, says.shared.0);
+            self.edits.push(Edit { at, peer, doc, shared, padding: says.padding, ack });
+        }
+        Ok(())
+    }
+
+    pub(super) fn events(&mut self, scenario: &Scenario, says: &Appends, luck: Stream) -> Result<(), String> {
+        let (peers, ack) = (says.peers.choose(&scenario.mesh, luck, u64::MAX)?, Level::of(says.ack.as_ref())?);
+        for (n, at, peer) in moments(scenario, &peers, says.rate, (says.from, says.until), luck)? {
+            let stream = u32::try_from(luck.below(2, n, u64::from(says.streams))).expect("below a u32");
+            self.appends.push(Append { at, peer, stream, events: says.events, padding: says.padding, ack });
+        }
+        Ok(())
+    }
+}
+
+/// When something is asked of whom, by its number.
+fn moments(
+    scenario: &Scenario,
+    peers: &[u32],
+    rate: Rate,
+    (from, until): (Option<Span>, Option<Span>),
+    luck: Stream,
+) -> Result<Vec<(u64, u64, u32)>, String> {
+    let from = from.map_or_else(|| scenario.chaos_at(), |from| from.0);
+    let until = until.map_or_else(|| scenario.calm_at(), |until| until.0).min(scenario.calm_at());
+    let count = until.saturating_sub(from) / rate.every_ns;
+    if count > PLAN_MAX as u64 {
+        return Err(format!("{count} times, at most {PLAN_MAX}"));
+    }
+    let moment = |n| {
+        let at = from + n * rate.every_ns + luck.below(0, n, rate.every_ns);
+        (n, at, peers[usize::try_from(luck.below(1, n, peers.len() as u64)).expect("a usize")])
+    };
+    Ok((0..count).map(moment).collect())
+}
