@@ -12,6 +12,7 @@ use oxigdal_ha::topology::Topology;
 
 /// A room may import from rooms of a lower number. Rooms of one number do not know each other.
 const TIERS: &[(&str, u8)] = &[
+    ("probe", 0),
     ("types", 0),
     ("machine", 1),
     ("topology", 1),

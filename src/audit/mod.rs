@@ -25,6 +25,7 @@ use serde::Serialize;
 
 use crate::documents::{self, Prefix};
 use crate::machine::{Cx, Machine, Never};
+use crate::probe::planted;
 use crate::types::{Digest, DocId, Lane, NodeId, Time};
 
 /// From the start to the first audit, and to the next one when it could not be made or found something.
@@ -179,7 +180,9 @@ impl Audit {
         let holds = |vector: Digest| sight.unrest.is_none() && vector == sight.vector;
         match message {
             Message::Begin { vector, .. } if !holds(vector) => cx.send(from, Message::Later),
-            Message::Begin { content, .. } if content == sight.documents.content() => {
+            Message::Begin { content, .. }
+                if content == sight.documents.content() || planted!("audit/agrees-unseen") =>
+            {
                 self.agree(cx, from);
                 cx.send(from, Message::Same);
             }

@@ -6,6 +6,7 @@ use super::change::{CHANGE_MAX, Hash, Header, Refusal};
 use super::index::Busy;
 use super::{Arrived, Body, DocState, Documents, Event, Orphan, Task};
 use crate::machine::Cx;
+use crate::probe::planted;
 use crate::types::{Actor, DocId, LogId, NodeId, Seq};
 
 /// Bytes of an entry at most: a change and its document's id.
@@ -110,7 +111,10 @@ impl Documents {
                 self.pool.applied(&doc, &hash(&arrived.change));
             }
             self.fall(&doc, fallen);
-            let released = self.pool.released(&doc);
+            let mut released = self.pool.released(&doc);
+            if planted!("documents/one-orphan-released") {
+                released.truncate(1);
+            }
             self.take_back_in(&doc, released);
         }
         let restoring = self.work.get(&doc).is_some_and(|work| work.restoring);
@@ -195,7 +199,7 @@ impl Documents {
             if refusals.is_some_and(|refusals| missing.iter().any(|missing| refusals.contains(missing))) {
                 self.refuse(Some(doc.clone()), arrived.log, arrived.seq, Refusal::Descends.to_string());
                 fallen.push(self.fell(doc, hash));
-            } else {
+            } else if !planted!("documents/orphans-dropped") {
                 self.pool.push(cx.now().mono, doc, arrived, hash, missing);
             }
         }

@@ -5,6 +5,7 @@ use super::message::Update;
 use super::table::{Change, Slot};
 use super::{Event, Grounds, Membership, Message, Meta, State, Timer, Updates};
 use crate::machine::Cx;
+use crate::probe::planted;
 use crate::types::{Boot, Incarnation, NodeId, Time};
 
 /// Where an update came from.
@@ -244,6 +245,9 @@ impl Membership {
         }
         let same = (update.boot, update.incarnation) == (boot, incarnation);
         if same && update.state == State::Alive {
+            return;
+        }
+        if planted!("membership/no-refutation") {
             return;
         }
         // A later boot than ours was seen: our counter of boots was set back. We go on above it.

@@ -11,6 +11,7 @@ use super::message::{Accusers, Update};
 use super::table::{Change, Slot};
 use super::{Grounds, Membership, State, Timer};
 use crate::machine::Cx;
+use crate::probe::planted;
 use crate::types::{NodeId, Time};
 
 /// Accusers beyond the first that make a suspicion as short as it gets (Lifeguard's K).
@@ -69,7 +70,11 @@ impl Membership {
         let update = Update {
             id: entry.member.id,
             boot: entry.member.boot,
-            incarnation: entry.member.incarnation,
+            incarnation: if planted!("membership/raises-others") {
+                entry.member.incarnation.next()
+            } else {
+                entry.member.incarnation
+            },
             state: State::Suspect,
             accusers: Accusers::from(self.me),
             meta: None,
@@ -157,8 +162,9 @@ impl Membership {
         let Some(slot) = self.table.slot(id) else { return };
         let Some(suspicion) = self.suspicions.get(&slot).copied() else { return };
         self.watch_lateness(now, suspicion.due);
-        let deaf = now.since(self.heard_at) > 2 * self.config.probe_period;
-        if self.isolated {
+        let trusts = planted!("membership/lone-buries");
+        let deaf = now.since(self.heard_at) > 2 * self.config.probe_period && !trusts;
+        if self.isolated && !trusts {
             self.hold(slot);
         } else if now < self.steady_at || deaf {
             // We were late, or hear little: the refutation may be waiting in our own inbox.

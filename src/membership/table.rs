@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::ring::Ring;
 use super::{Accusers, Described, Grounds, Member, State, Update};
 use crate::machine::Rng;
+use crate::probe::planted;
 use crate::types::{Boot, Digest, Incarnation, NodeId, Time};
 
 /// Number of a member in the table; used again only after it was forgotten.
@@ -146,7 +147,10 @@ impl Entry {
 
     /// What merging would change.
     pub(super) fn compare(&self, update: &Update) -> Change {
-        let order = update.rank().cmp(&self.rank());
+        let mut order = update.rank().cmp(&self.rank());
+        if planted!("membership/dead-overrides-alive") && update.boot == self.member.boot {
+            order = update.state.cmp(&self.claim);
+        }
         let described = update.meta.as_ref().map(|described| (described.boot, described.incarnation));
         Change {
             status: order == Ordering::Greater,

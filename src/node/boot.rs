@@ -20,6 +20,7 @@ use super::{Node, Setup};
 use crate::audit::Audit;
 use crate::membership::{Membership, MetaError};
 use crate::overlay::Overlay;
+use crate::probe::planted;
 use crate::types::{Actor, Boot as BootNumber, Chain, DiskFault, IoId, Mint, Now, PersistId, Position, SegmentId};
 use crate::wal;
 
@@ -266,6 +267,7 @@ impl Boot {
         }
         // A store that was wiped forgot its boots, but its neighbours did not: the wall clock puts it above them.
         let boot = self.found.main.boot.map_or_else(|| BootNumber::new(now.wall.as_secs()), BootNumber::next);
+        let boot = if planted!("node/boot-not-raised") { self.found.main.boot.unwrap_or(boot) } else { boot };
         // What was cut may be the number of a life that spoke; there is at most one, since each begins with a sync.
         let boot = if main.cut.is_some() { boot.next() } else { boot };
         self.found.boot = Some(boot);

@@ -2,6 +2,7 @@
 
 use super::edge::{Effect, Event};
 use super::{CommandError, Node, Outcome};
+use crate::probe::planted;
 use crate::topology::{Policy, graph};
 use crate::types::{Hlc, LogId, NodeId, Now, Seq, Topic};
 use crate::{audit, documents, events, membership, overlay, replication};
@@ -122,13 +123,16 @@ impl Node {
                 return self.shared.step(now, |cx| self.documents.on_delivered(cx, log, seq, body));
             }
             E::Unreadable { log, seq, .. } => self.shared.step(now, |cx| self.documents.on_unread(cx, log, seq)),
-            E::RolledBack { log, held, theirs } if log.actor == self.actor => {
+            E::RolledBack { log, held, theirs }
+                if log.actor == self.actor && !planted!("node/actor-kept-after-rollback") =>
+            {
                 self.mint(now, &format!("a neighbour holds our log up to {theirs}, we hold it up to {held}"));
             }
             E::Forked { log, seq, .. } if log.actor == self.actor => {
                 self.mint(now, &format!("a neighbour holds another entry {seq} of our log"));
             }
             E::GaveWay { log, from, .. } if log.topic == Topic::EVENTS => self.events.give_way(log, from),
+            E::Skipped { .. } if planted!("node/gap-untold") => {}
             E::Skipped { log, after, upto } => self.events.skip(log, after, upto),
             E::Trimmed { first } => self.shared.remove_before(first),
             E::Copied { token, members } => self.on_copies(token, members, true),

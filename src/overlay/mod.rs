@@ -44,6 +44,7 @@ pub use view::View;
 
 use crate::machine::{Cx, Machine, Never};
 use crate::membership::{self, Member};
+use crate::probe::planted;
 use crate::topology::{Policy, graph};
 use crate::types::{Lane, NodeId, Time};
 
@@ -259,7 +260,9 @@ impl Overlay {
             }
             self.on_reached(cx, peer);
             self.tell(cx);
-            self.tell_policies(cx, peer);
+            if !planted!("overlay/policy-untold-to-the-late") {
+                self.tell_policies(cx, peer);
+            }
         }
     }
 

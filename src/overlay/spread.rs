@@ -8,6 +8,7 @@ use super::signed::SignedPolicy;
 use super::{Event, Message, Overlay, PROOF_MAX, Timer};
 use crate::machine::Cx;
 use crate::membership;
+use crate::probe::planted;
 use crate::topology::Policy;
 use crate::types::{Digest, NodeId};
 
@@ -57,7 +58,7 @@ impl Overlay {
 
     /// Looks whether some peer holds something else.
     pub(super) fn retell(&self, cx: &mut Cx<'_, Self>) {
-        if self.policies.is_empty() {
+        if self.policies.is_empty() || planted!("overlay/policy-untold-to-the-late") {
             return;
         }
         let links = u64::try_from(self.links.len()).unwrap_or(u64::MAX);

@@ -4,6 +4,7 @@ use super::message::{Batch, Entry, Graft, Kind, Run};
 use super::peer::{Budget, Job, Mode};
 use super::{Event, Record, Replication, Timer, Wait};
 use crate::machine::Cx;
+use crate::probe::planted;
 use crate::types::{DiskFault, LogId, NodeId, Range, Seq};
 
 impl Replication {
@@ -54,6 +55,11 @@ impl Replication {
         }
         if kind != Kind::Live {
             self.statistics.repaired_bytes += bytes as u64;
+        }
+        if planted!("replication/sent-counts-as-held") {
+            for at in runs.iter().filter_map(|run| self.logs.named(run.log)).collect::<Vec<_>>() {
+                self.confirm(cx, to, at, self.logs.get(at).offered());
+            }
         }
         cx.send(to, kind.message(Batch { number, runs }));
     }

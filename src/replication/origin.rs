@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::message::{ENTRY_MAX, Entry};
 use super::{Event, Kept, Record, Replication, Wait};
 use crate::machine::Cx;
+use crate::probe::planted;
 use crate::types::{Actor, DiskFault, DiskFaultKind, LogId, NodeId, Position, Seq, Topic};
 
 impl Replication {
@@ -27,6 +28,9 @@ impl Replication {
         log_at.push_pending(entry);
         let seq = Seq::new(log_at.accepted());
         self.writes.0 += 1;
+        if planted!("replication/answers-before-durable") && topic == Topic::DOCUMENTS {
+            cx.emit(Event::Originated { token, log, seq, hlc, body: body.clone() });
+        }
         cx.persist(Kept::Entry(Record { log, seq, hlc, body }), Wait::Originated { token, log, seq });
     }
 
@@ -116,6 +120,8 @@ impl Replication {
         self.report_soon(cx);
         self.on_own_copy(cx, at);
         match wait {
+            Wait::Originated { .. }
+                if planted!("replication/answers-before-durable") && log.topic == Topic::DOCUMENTS => {}
             Wait::Originated { token, .. } => {
                 cx.emit(Event::Originated { token, log, seq, hlc: entry.hlc, body: entry.body });
             }

@@ -15,6 +15,7 @@ use super::message::{Line, Message, Run, Short};
 use super::peer::{Job, Mode};
 use super::{Event, Kept, Replication, Trim, Wait};
 use crate::machine::Cx;
+use crate::probe::planted;
 use crate::types::{LogId, Lsn, NodeId, SegmentId, Seq, Topic};
 
 /// One record at a time.
@@ -86,6 +87,9 @@ impl Replication {
         }
         let trim = Trim { first, next, lines };
         self.trims.writing = Some(trim.clone());
+        if planted!("replication/removes-before-written-down") {
+            cx.emit(Event::Trimmed { first });
+        }
         self.writes.0 += 1;
         cx.persist(Kept::Trim(trim), Wait::Trim);
     }

@@ -20,6 +20,8 @@ mod cost;
 mod disk;
 mod garble;
 mod host;
+#[cfg(feature = "planted-bugs")]
+mod hunt;
 mod luck;
 mod net;
 mod outcome;
@@ -49,6 +51,10 @@ pub use trace::{CHECKPOINT_EVERY, TraceHash};
 use luck::Luck;
 use plan::Plan;
 use world::World;
+#[cfg(feature = "planted-bugs")]
+pub use crate::probe::{BUGS, Bug};
+#[cfg(feature = "planted-bugs")]
+pub use hunt::{Hunt, Kill, hunt, run_with_bug};
 
 /// Runs a scenario with a seed; `sink` is told of each step.
 ///

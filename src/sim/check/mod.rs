@@ -5,6 +5,7 @@
 //! once a second. What must hold only when the mesh had time to heal is asked through [`Check::settled`]: sampled during the
 //! calm to find when the mesh converged, and binding at its end.
 
+mod a1;
 mod c1;
 mod c2;
 mod c3;
@@ -14,20 +15,28 @@ mod c7;
 mod g3;
 mod g4;
 mod m1;
+mod m10;
 mod m12;
+mod m13;
 mod m2;
+mod m3;
 mod m4;
 mod m5;
 mod m7;
+mod m9;
 mod o1;
 mod o2;
 mod o3;
 mod o5;
 mod o6;
+mod o7;
 mod r1;
+mod r2;
+mod r3;
 mod s1;
 mod set;
 mod u1;
+mod u4;
 
 pub(super) use set::Checks;
 pub use set::ids;

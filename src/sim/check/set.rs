@@ -1,7 +1,8 @@
 //! All invariants of a run together, and the list of their ids.
 
 use super::{Check, Sight, Verdict, Violation};
-use super::{c1, c2, c3, c5, c6, c7, g3, g4, m1, m2, m4, m5, m7, m12, o1, o2, o3, o5, o6, r1, s1, u1};
+use super::{a1, c1, c2, c3, c5, c6, c7, g3, g4, r1, r2, r3, s1, u1, u4};
+use super::{m1, m2, m3, m4, m5, m7, m9, m10, m12, m13, o1, o2, o3, o5, o6, o7};
 use crate::documents::{Listed, Stamp};
 use crate::events::{Appended, Page};
 use crate::node::{BootError, BootReport, Event};
@@ -12,6 +13,7 @@ use crate::types::{LogId, NodeId, Seq};
 
 /// Every invariant, with what it says.
 const ALL: &[(&str, &str)] = &[
+    ("A1", "no audit finds a difference, unless an engine lost a change"),
     ("C1", "documents with the same heads have the same content"),
     ("C2", "after the calm all live peers hold the same changes"),
     ("C3", "after the calm every acknowledged edit that any disk held is in every live peer"),
@@ -32,22 +34,30 @@ const ALL: &[(&str, &str)] = &[
     ("L1", "after the calm a core that was healed agrees, unless ground truth excuses it"),
     ("M1", "what a peer thinks of a member only climbs: boot, incarnation, state"),
     ("M2", "nobody but the member itself issues its incarnations"),
+    ("M3", "a peer that is well is not held for dead for longer than 20 s by a well one that is linked with it"),
     ("M4", "where nothing is wrong nobody is suspected"),
     ("M5", "who is down is not thought present by any well peer for longer than a minute"),
     ("M7", "after the calm every live peer sees exactly the live peers"),
+    ("M9", "where nothing has changed for half a minute no news wait to be told"),
+    ("M10", "each life of a peer has a higher number than those before that its disk can know of"),
+    ("M13", "who hears nobody declares nobody dead"),
     ("O1", "after the calm the neighbourhoods connect all live peers"),
     ("O2", "after the calm nobody has more neighbours than its overlay allows"),
     ("O3", "after the calm a star or tree has no cycle"),
     ("O5", "after the calm neighbourhood is mutual"),
     ("O6", "after the calm all live peers follow the same overlay: the highest that was set for the mesh and kept"),
+    ("O7", "after the calm there is a reason for each neighbour, and whoever is one by reason and linked is one"),
     (
         "R1",
         "who is named by an acknowledgement holds the entry by then; and after the calm the edit is in every live peer if one of these disks is whole",
     ),
+    ("R2", "after the calm nobody is said to lag"),
+    ("R3", "an acknowledgement names as many members as were wanted"),
     ("S1", "after the calm every acknowledged event that is to be kept is in every live peer, once, and in order"),
     ("T1", "a replay is made by the end of the run, and every live peer reads what it says"),
     ("U1", "what was durable is there after a crash and after a power loss"),
     ("U3", "a peer whose disk is undamaged boots from it"),
+    ("U4", "no entry is unreadable"),
 ];
 
 /// Every invariant's id, with what it says.
@@ -65,6 +75,7 @@ impl Checks {
     pub(in crate::sim) fn new(scenario: &Scenario, plan: &Plan, peers: usize) -> Self {
         let except: Vec<String> = scenario.says.checks.except.keys().cloned().collect();
         let all: Vec<Box<dyn Check>> = vec![
+            Box::new(a1::NothingDiffers),
             Box::new(c1::SameHeadsSameContent::default()),
             Box::new(c2::SameChanges),
             Box::new(c3::NothingLost::default()),
@@ -75,18 +86,26 @@ impl Checks {
             Box::new(g4::BoundedWork),
             Box::new(m1::OnlyClimbs::new(peers)),
             Box::new(m2::OnlyItself::new(peers)),
+            Box::new(m3::RefutesInTime::default()),
             Box::new(m4::NoFalseAlarm::new(scenario, plan)),
             Box::new(m5::Completeness::new(peers)),
             Box::new(m7::SameViews),
+            Box::new(m9::NewsEnd::default()),
+            Box::new(m10::LivesRise::new(peers)),
             Box::new(m12::FalseDeaths::default()),
+            Box::new(m13::TheLoneDoNotBury),
             Box::new(o1::Connected),
             Box::new(o2::BoundedDegree),
             Box::new(o3::Acyclic),
             Box::new(o5::Mutual),
             Box::new(o6::OneOverlay),
+            Box::new(o7::NeighboursForAReason),
             Box::new(r1::CopiesAreThere::default()),
+            Box::new(r2::LagIsTrue),
+            Box::new(r3::AsManyAsWanted),
             Box::new(s1::EveryEventOnce::default()),
             Box::new(u1::Recoverable::new(peers)),
+            Box::new(u4::ReadBack),
         ];
         let checks = all.into_iter().filter(|check| !except.iter().any(|id| id == check.id())).collect();
         Self { checks, except }

@@ -1,0 +1,188 @@
+//! The planted bugs, and the switch.
+
+/// A bug that is planted in the code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bug {
+    /// Its room and what is wrong, in a few words; never used for another one.
+    pub id: &'static str,
+    /// What is wrong.
+    pub says: &'static str,
+    /// The ids of the invariants of which one must see it.
+    pub caught_by: &'static [&'static str],
+    /// The scenarios that are run to find it, the quickest first.
+    pub scenarios: &'static [&'static str],
+}
+
+impl Bug {
+    /// The room in which it is planted.
+    #[must_use]
+    pub fn room(&self) -> &'static str {
+        self.id.split('/').next().unwrap_or_default()
+    }
+
+    /// The bug of this id.
+    #[must_use]
+    pub fn find(id: &str) -> Option<&'static Self> {
+        BUGS.iter().find(|bug| bug.id == id)
+    }
+}
+
+/// A line of the list.
+const fn bug(
+    id: &'static str,
+    says: &'static str,
+    caught_by: &'static [&'static str],
+    scenarios: &'static [&'static str],
+) -> Bug {
+    Bug { id, says, caught_by, scenarios }
+}
+
+/// All of them, in order of id.
+pub const BUGS: &[Bug] = &[
+    bug("audit/agrees-unseen", "An audit says that all is the same without a look.", &["C2"], &["lost-change"]),
+    bug(
+        "documents/one-orphan-released",
+        "Of the changes that waited for one that came, only the first goes on.",
+        &["C7", "C2"],
+        &["small-distances"],
+    ),
+    bug(
+        "documents/orphans-dropped",
+        "A change that came before what it follows is dropped.",
+        &["A1", "C2"],
+        &["small-distances"],
+    ),
+    bug("events/frees-one-segment-more", "Expiry frees a segment that still holds events.", &["U3", "S1"], &["small-streams"]),
+    bug("events/places-not-counted", "Appends that become one entry all get the place of the first.", &["S1"], &["small-streams"]),
+    bug(
+        "membership/dead-overrides-alive",
+        "Dead wins over alive whatever the incarnations.",
+        &["M1", "M2"],
+        &["small-pauses"],
+    ),
+    bug("membership/lone-buries", "A peer that hears nobody declares everybody dead.", &["M13"], &["small-pauses"]),
+    bug("membership/news-never-retired", "News are told for ever.", &["M9"], &["small-pauses"]),
+    bug("membership/no-refutation", "A peer that is accused says nothing.", &["M3", "M7"], &["small-pauses"]),
+    bug("membership/raises-others", "An accuser raises the incarnation of whom it accuses.", &["M2"], &["small-pauses"]),
+    bug("node/actor-kept-after-rollback", "A peer whose store was put back goes on in its old name.", &["C2", "C6"], &["small-rollback"]),
+    bug("node/boot-not-raised", "A restarted peer says that it is in its life before.", &["M10"], &["small-crashes"]),
+    bug("node/failed-write-ignored", "A write that failed is taken for durable.", &["U1"], &["full-disk"]),
+    bug("node/gap-untold", "Readers are not told of what a log does not hold any more.", &["S1"], &["small-streams"]),
+    bug("overlay/lowest-policy-wins", "The first policy that was ever set stays in force.", &["O6"], &["small-turns"]),
+    bug("overlay/policy-untold-to-the-late", "Whoever is linked later hears of no policy.", &["O6"], &["small-turns"]),
+    bug("overlay/release-untold", "A peer is not told that it is a neighbour no more.", &["O7", "O3"], &["small-turns"]),
+    bug("overlay/wish-said-once", "A wish that got lost is not said again.", &["O5", "O7"], &["small-datagrams"]),
+    bug("replication/all-means-any", "An edit that all must hold is acknowledged when one does.", &["R3"], &["small-copies"]),
+    bug(
+        "replication/answers-before-durable",
+        "An edit is acknowledged before it is on the disk.",
+        &["U1", "C3", "C6"],
+        &["small-power"],
+    ),
+    bug("replication/copies-acknowledged-early", "A replica acknowledges what its disk does not have yet.", &["R1"], &["small-copies"]),
+    bug("replication/no-vector-for-new-neighbours", "New neighbours are not asked what they hold.", &["C2"], &["small-crashes"]),
+    bug("replication/own-copy-counts", "A peer counts itself among the copies.", &["R1"], &["small-copies"]),
+    bug("replication/removes-before-written-down", "Segments are removed before it is on the disk that they do not count.", &["U3"], &["small-streams"]),
+    bug("replication/sent-counts-as-held", "What was sent to a replica is taken for held there.", &["R1"], &["small-copies"]),
+    bug("wal/claims-unsynced", "A record says that all before it is durable.", &["U3"], &["small-power"]),
+    bug("wal/cut-not-written-down", "That the log was cut is not written down.", &["U3"], &["small-power"]),
+    bug("wal/payload-sum-unchecked", "A record's payload is not held against its checksum.", &["U3", "U4"], &["small-power"]),
+    bug("wal/torn-header-is-no-end", "Zeros at the end of a log are no damage.", &["E1"], &["small-power"]),
+];
+
+/// Where the bug of this id stands in the list. Evaluated by the compiler.
+///
+/// # Panics
+/// When there is none: the id is then misspelt, or has to be added.
+pub(crate) const fn place(id: &str) -> usize {
+    let mut at = 0;
+    while at < BUGS.len() {
+        if equal(BUGS[at].id.as_bytes(), id.as_bytes()) {
+            return at;
+        }
+        at += 1;
+    }
+    panic!("no planted bug has this id")
+}
+
+/// Whether these are the same bytes; a constant may not compare texts otherwise.
+const fn equal(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < a.len() {
+        if a[at] != b[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+#[cfg(feature = "planted-bugs")]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local! {
+        /// The place of the bug that is switched on in this thread.
+        static ON: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+
+    /// Whether the bug of this place is switched on here.
+    pub(crate) fn is_on(place: usize) -> bool {
+        ON.get() == Some(place)
+    }
+
+    /// A bug is switched on in this thread until this is dropped, also by a panic.
+    #[derive(Debug)]
+    pub(crate) struct Switched(Option<usize>);
+
+    impl Switched {
+        /// Switches this one on and all others off.
+        pub(crate) fn on(bug: &Bug) -> Self {
+            Self(ON.replace(Some(super::place(bug.id))))
+        }
+    }
+
+    impl Drop for Switched {
+        fn drop(&mut self) {
+            ON.set(self.0);
+        }
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+pub(crate) use switch::{Switched, is_on};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bugs_are_in_order_and_name_their_room() {
+        assert!(BUGS.is_sorted_by(|a, b| a.id < b.id));
+        for bug in BUGS {
+            assert!(!bug.says.is_empty() && !bug.caught_by.is_empty() && !bug.scenarios.is_empty(), "{}", bug.id);
+            assert_eq!(Bug::find(bug.id), Some(bug));
+        }
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    #[test]
+    fn a_switch_is_one_bugs_one_threads_and_ends_with_its_guard() {
+        let on = |bug: &Bug| is_on(place(bug.id));
+        let guard = Switched::on(&BUGS[1]);
+        assert!(on(&BUGS[1]) && !on(&BUGS[0]));
+        std::thread::scope(|scope| assert!(!scope.spawn(|| on(&BUGS[1])).join().expect("no panic")));
+        {
+            let _inner = Switched::on(&BUGS[0]);
+            assert!(on(&BUGS[0]) && !on(&BUGS[1]));
+        }
+        assert!(on(&BUGS[1]));
+        drop(guard);
+        assert!(!on(&BUGS[1]));
+    }
+}

@@ -1,0 +1,37 @@
+//! O7: after the calm, neighbours are those of whom one is computed for the other or stands in for somebody who cannot be reached, and
+//! all of those that are linked.
+
+use super::{Check, Sight, Verdict};
+use crate::node::Node;
+use crate::types::NodeId;
+
+/// Looks for a reason for each neighbour.
+pub(super) struct NeighboursForAReason;
+
+/// Whether this peer has a reason to hold that one.
+fn holds(node: &Node, peer: NodeId) -> bool {
+    node.overlay().computed().contains(&peer) || node.overlay().stand_ins().contains(&peer)
+}
+
+impl Check for NeighboursForAReason {
+    fn id(&self) -> &'static str {
+        "O7"
+    }
+
+    fn settled(&mut self, sight: &Sight<'_>) -> Verdict {
+        for (place, host, node) in sight.live() {
+            let (view, name) = (node.overlay(), sight.name(place));
+            for peer in view.neighbors() {
+                let theirs = sight.place(*peer).and_then(|place| sight.node(place));
+                if !holds(node, *peer) && !theirs.is_some_and(|theirs| holds(theirs, host.id)) {
+                    return Err(format!("{name} and {} are neighbours for no reason", sight.name_of(*peer)));
+                }
+            }
+            let lacking = |peer: &&NodeId| view.links().contains(peer) && !view.neighbors().contains(peer);
+            if let Some(peer) = view.computed().iter().find(lacking) {
+                return Err(format!("{name} is linked with {} and should exchange entries with it", sight.name_of(*peer)));
+            }
+        }
+        Ok(())
+    }
+}

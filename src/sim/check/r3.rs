@@ -1,0 +1,45 @@
+//! R3: an acknowledgement names as many members as were wanted; if that is all, then everybody who has been well for long.
+
+use super::{Check, Sight, Verdict};
+use crate::replication::Ack;
+use crate::types::{LogId, NodeId, Seq};
+
+/// Whoever has been well for so long is active.
+const WELL: u64 = 30_000_000_000;
+
+/// Counts the members.
+pub(super) struct AsManyAsWanted;
+
+impl Check for AsManyAsWanted {
+    fn id(&self) -> &'static str {
+        "R3"
+    }
+
+    fn on_copied(
+        &mut self,
+        sight: &Sight<'_>,
+        who: u32,
+        edit: Option<usize>,
+        place: (LogId, Seq),
+        members: &[NodeId],
+    ) -> Verdict {
+        let Some(edit) = edit else { return Ok(()) };
+        let configured = sight.scenario.config_at(who).replication.ack;
+        let wanted = sight.plan.edits[edit].ack.map_or(configured, |level| level.0);
+        let name = || format!("{} acknowledges edit {edit}, {}", sight.name(who), place.0.at(place.1));
+        match wanted {
+            Ack::Members(least) if members.len() < usize::from(least.get()) => {
+                Err(format!("{} with {} copies, and {least} were wanted", name(), members.len()))
+            }
+            Ack::All => {
+                let counts = |peer: &u32| *peer != who && sight.hosts[*peer as usize].well_for(sight.now, WELL);
+                let lacks = |peer: &u32| !members.contains(&sight.hosts[*peer as usize].id);
+                let live = sight.live().map(|(place, ..)| place);
+                live.filter(counts).find(lacks).map_or(Ok(()), |peer| {
+                    Err(format!("{} as held by all, and {} is not among them", name(), sight.name(peer)))
+                })
+            }
+            Ack::Members(_) | Ack::Local => Ok(()),
+        }
+    }
+}
