@@ -51,6 +51,20 @@ pub(super) struct Copies {
     looking: bool,
 }
 
+impl Copies {
+    fn watchers_of(&self, at: usize) -> impl Iterator<Item = (usize, NodeId)> + '_ {
+        let all = (at, NodeId::from_u128(0))..=(at, NodeId::from_u128(u128::MAX));
+        self.watchers.range(all).map(|(key, _)| *key)
+    }
+
+    /// The place is another log's now, of which nobody wants to know anything.
+    pub(super) fn vacate(&mut self, at: usize) {
+        self.asked.remove(&at);
+        let gone: Vec<(usize, NodeId)> = self.watchers_of(at).collect();
+        gone.into_iter().for_each(|key| _ = self.watchers.remove(&key));
+    }
+}
+
 impl Replication {
     /// Waits until as many other members as `ack` wants hold our log up to `seq`. Answered by [`Event::Copied`], or after
     /// `patience` by [`Event::NotCopied`]; each once.
@@ -88,6 +102,9 @@ impl Replication {
     /// Somebody is known to hold more of this log: who waits for that is answered, who asked is told.
     pub(super) fn on_raised(&mut self, cx: &mut Cx<'_, Self>, member: NodeId, at: usize, from: NodeId) {
         self.count_copies(cx, at);
+        if self.logs.get(at).durable() == 0 {
+            return; // It may be made up: it is told when something of it is here.
+        }
         let watchers = self.copies.watchers.range((at, NodeId::from_u128(0))..=(at, NodeId::from_u128(u128::MAX)));
         let (now, mut told) = (cx.now().mono, false);
         for ((_, watcher), until) in watchers {
@@ -179,7 +196,7 @@ impl Replication {
         self.copies.watchers.retain(|_, until| *until > now);
         let mut watched = self.copies.watchers.keys().filter(|(_, watcher)| *watcher == from).count();
         for name in logs {
-            let at = match self.resolve(*name, None) {
+            let at = match self.resolve(*name, (from, now), None) {
                 Ok(Some(at)) => at,
                 Ok(None) => continue,
                 Err(why) => return self.fault(cx, from, why),
@@ -194,16 +211,34 @@ impl Replication {
             if before.is_some_and(|until| until.since(now) > WATCH - ASK_AGAIN / 2) {
                 continue;
             }
-            self.raise_own(at, now);
-            let urgent = self.copies.urgent.entry(from).or_default();
-            let room = URGENT_MAX.saturating_sub(urgent.len());
-            let known = self.replicas.iter().filter(|(id, row)| *id != from && row.seq(at) > 0);
-            urgent.extend(known.map(|(id, _)| (id, at)).take(room));
-            if self.relays {
-                self.ask_around(cx, at, Some(from));
+            if self.logs.get(at).durable() > 0 {
+                self.tell_watcher(cx, at, from);
             }
         }
         cx.arm(Timer::Urgent, self.config.batch_timeout);
+    }
+
+    /// Tells this neighbour all that is known of who holds the log, and asks the others.
+    fn tell_watcher(&mut self, cx: &mut Cx<'_, Self>, at: usize, watcher: NodeId) {
+        self.raise_own(at, cx.now().mono);
+        let urgent = self.copies.urgent.entry(watcher).or_default();
+        let room = URGENT_MAX.saturating_sub(urgent.len());
+        let known = self.replicas.iter().filter(|(id, row)| *id != watcher && row.seq(at) > 0);
+        urgent.extend(known.map(|(id, _)| (id, at)).take(room));
+        if self.relays {
+            self.ask_around(cx, at, Some(watcher));
+        }
+    }
+
+    /// The first entry of a log is here: who asked for it before is told now.
+    pub(super) fn tell_watchers(&mut self, cx: &mut Cx<'_, Self>, at: usize) {
+        let watchers: Vec<NodeId> = self.copies.watchers_of(at).map(|(_, watcher)| watcher).collect();
+        for watcher in &watchers {
+            self.tell_watcher(cx, at, *watcher);
+        }
+        if !watchers.is_empty() {
+            cx.arm(Timer::Urgent, self.config.batch_timeout);
+        }
     }
 
     /// Tells at once what neighbours want to know at once.
