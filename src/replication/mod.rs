@@ -52,6 +52,7 @@ mod spread;
 mod take;
 #[cfg(test)]
 mod tests;
+mod together;
 mod trim;
 mod view;
 mod vocabulary;

@@ -1,4 +1,4 @@
-//! Logs of which somebody spoke and nothing is held: a neighbour that names what does not exist takes no place from anybody.
+//! What a neighbour can have us do by words alone: logs of which it speaks and nothing is held, pauses, questions.
 
 use super::mesh::{World, star};
 use super::rules::{Bench, delivered, line, log_of, push, root, run, sent, told, vector};
@@ -183,4 +183,51 @@ fn whoever_says_that_what_we_never_heard_of_expired_is_not_believed() {
     let ops: Vec<_> = (0..40).flat_map(|n| bench.take(2, expired(n))).collect();
     assert!(!ops.iter().any(|op| matches!(op, crate::machine::Op::Persist(..))), "{ops:?}");
     assert_eq!(bench.machine.logs.len(), 0);
+}
+
+#[test]
+fn who_pauses_and_resumes_again_and_again_is_not_told_everything_each_time() {
+    let mut bench = Bench::with(&[2], Config::default());
+    bench.write(10);
+    let mut told = 0;
+    for _ in 0..600 {
+        bench.millis += 100;
+        bench.hear(2, Message::Paused);
+        let ops = bench.hear(2, Message::Digest(crate::types::Digest::new(1)));
+        told += sent(&ops).iter().filter(|(_, message)| matches!(message, Message::Vector(_))).count();
+    }
+    assert!((6..=16).contains(&told), "{told} vectors in a minute");
+    bench.millis += 601_000;
+    bench.hear(2, Message::Paused);
+    let ops = bench.hear(2, vector(&[]));
+    assert!(sent(&ops).iter().any(|(_, message)| matches!(message, Message::Vector(_))), "one who means it is heard");
+}
+
+#[test]
+fn questions_are_handed_on_seldom_and_few_at_a_time() {
+    let mut bench = Bench::with(&[2, 3, 4], Config::default());
+    let members = (2..=4).map(|n| (node(n), crate::types::Boot::new(1), true));
+    bench.run(|machine, cx| machine.on_members(cx, members, false));
+    let held: Vec<u8> = (10..210).collect();
+    for n in &held {
+        bench.take(3, push(u64::from(*n), vec![run(*n, 1, 1)]));
+    }
+    let watch = Message::Watch(held.iter().map(|n| Name::Id(log_of(*n))).collect());
+    let mut handed_on = 0;
+    for _ in 0..60 {
+        bench.millis += 100;
+        let ops = bench.hear(2, watch.clone());
+        assert!(!sent(&ops).iter().any(|(to, message)| *to == node(2) && matches!(message, Message::Watch(_))));
+        handed_on +=
+            sent(&ops).iter().filter(|(to, message)| *to == node(4) && matches!(message, Message::Watch(_))).count();
+    }
+    // In 6 seconds: of 200 logs 64 a second, and each once in 3.
+    assert!((64..=6 * 64).contains(&handed_on), "{handed_on}");
+    bench.millis += 10_000;
+    let one = Message::Watch(vec![Name::Id(log_of(10))]);
+    let mut again = |millis: u64| {
+        bench.millis += millis;
+        sent(&bench.hear(2, one.clone())).iter().filter(|(_, message)| matches!(message, Message::Watch(_))).count()
+    };
+    assert_eq!([0, 1_000, 1_500, 1_000].map(&mut again), [2, 0, 0, 2], "a circle of links does not turn it for ever");
 }
