@@ -32,6 +32,11 @@ use crate::types::{Digest, DocId, Lane, NodeId, Time};
 const SOON: Duration = Duration::from_secs(20);
 /// What differs is built again at most this often: it takes reading all of the log, and a neighbour might lie.
 const PAUSE: Duration = Duration::from_secs(5);
+/// For each neighbour it takes twice as long every time, up to this. That all was the same in between does not count: who lies
+/// can say that too.
+const PAUSE_MAX: Duration = Duration::from_secs(3_600);
+/// It begins anew with a neighbour that had nothing to say for so long.
+const FORGIVEN: Duration = Duration::from_secs(24 * 3_600);
 /// Documents that are named in the status at most, for each neighbour.
 const NAMED_MAX: usize = 16;
 
@@ -112,6 +117,8 @@ pub struct Audit {
     findings: Findings,
     /// When something was last found to differ.
     found_at: Option<Time>,
+    /// And by comparing with whom, and how often.
+    found_with: BTreeMap<NodeId, (Time, u32)>,
 }
 
 impl Machine for Audit {
@@ -131,7 +138,7 @@ impl Audit {
     /// None made yet.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, findings: Findings::default(), found_at: None }
+        Self { config, findings: Findings::default(), found_at: None, found_with: BTreeMap::new() }
     }
 
     /// What was found.
@@ -247,16 +254,27 @@ impl Audit {
             docs.extend(differing);
             missing.extend(lacking);
         }
-        let now = cx.now().mono;
-        let lately = self.found_at.is_some_and(|found_at| now.since(found_at) < PAUSE);
-        if (docs.is_empty() && missing.is_empty()) || lately {
+        if (docs.is_empty() && missing.is_empty()) || !self.may_find(peer, cx.now().mono) {
             return;
         }
-        self.found_at = Some(now);
         self.findings.differed += 1;
         let named = docs.iter().take(NAMED_MAX).cloned().collect();
         self.findings.differing.insert(peer, named);
         cx.emit(Event::Differs { peer, docs, missing });
         self.arm(cx, SOON);
+    }
+
+    /// Whether it is time to build something again because this neighbour says that it differs.
+    fn may_find(&mut self, peer: NodeId, now: Time) -> bool {
+        self.found_with.retain(|_, (found_at, _)| now.since(*found_at) < FORGIVEN);
+        let (before, times) = self.found_with.get(&peer).copied().unwrap_or((Time::ZERO, 0));
+        let pause = PAUSE.saturating_mul(1 << times.min(16)).min(PAUSE_MAX);
+        let early = times > 0 && now.since(before) < pause;
+        if early || self.found_at.is_some_and(|found_at| now.since(found_at) < PAUSE) {
+            return false;
+        }
+        self.found_at = Some(now);
+        self.found_with.insert(peer, (now, times + 1));
+        true
     }
 }

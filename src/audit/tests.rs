@@ -133,6 +133,28 @@ fn many_that_differ_are_found_in_bounded_messages() {
 }
 
 #[test]
+fn who_keeps_finding_differences_is_believed_ever_more_seldom() {
+    let mut side = Side::new(documents(9, |n| n));
+    let from = |n| NodeId::from_u128(n);
+    let mut built = |seconds: u64, peer: u128| {
+        let about = vec![Leaves { prefix: Prefix::ROOT, leaves: Vec::new() }];
+        let now = Now { mono: Time::from_nanos(seconds * 1_000_000_000), ..Now::default() };
+        let (mut rng, mut ops) = (Rng::fork(&[2; 32], "audit"), Vec::new());
+        let sight = Sight { documents: side.documents.view(), vector: VECTOR, unrest: None };
+        let mut cx = Cx::new(now, &mut rng, &mut ops);
+        // That all is the same in between changes nothing.
+        side.audit.on_message(&mut cx, from(peer), Message::Same, sight);
+        let lie = Message::Leaves { vector: VECTOR, about, answer: false };
+        side.audit.on_message(&mut cx, from(peer), lie, sight);
+        ops.iter().any(|op| matches!(op, Op::Emit(Event::Differs { .. })))
+    };
+    let day = (10..86_400).step_by(5).filter(|second| built(*second, 2)).count();
+    assert!((25..=40).contains(&day), "{day} times in a day");
+    assert!(built(86_400, 3), "others are believed as before");
+    assert!(built(180_000, 2) && !built(180_009, 2) && built(180_011, 2), "and who was quiet for a day, too");
+}
+
+#[test]
 fn nothing_is_compared_while_anything_is_under_way() {
     let (mut one, mut two) = (Side::new(documents(9, |n| n)), Side::new(documents(9, |n| n + 1)));
     two.unrest = Some("busy");

@@ -37,6 +37,9 @@ pub struct Config {
     pub returns_max: usize,
     /// Of the merge engine.
     pub limits: Limits,
+    /// Bytes of changes that one way through the log may gather to build documents again; a single document may have more. The
+    /// rest is gathered by the next.
+    pub rebuild_bytes: usize,
 }
 
 impl Default for Config {
@@ -56,6 +59,7 @@ impl Default for Config {
             memory_bytes: 64 << 20,
             returns_max: 16,
             limits: Limits::default(),
+            rebuild_bytes: 64 << 20,
         }
     }
 }

@@ -65,6 +65,8 @@ pub struct Documents {
     pub(super) refused: u64,
     pub(super) quarantine: Quarantine,
     pub(super) rebuild: Option<Rebuild>,
+    /// The way through the log that follows, when that one's documents are built.
+    pub(super) rebuild_next: Option<Rebuild>,
     /// What there was to tell before there was anybody to tell.
     pub(super) untold: Vec<Event>,
 }
@@ -99,6 +101,8 @@ pub(super) struct Work {
     pub(super) gave_way: Vec<(LogId, Seq)>,
     /// What the log says of it, if it is to be built again.
     pub(super) rebuild: Option<Vec<Arrived>>,
+    /// Whether a worker is at that.
+    pub(super) rebuilding: bool,
     /// Whether an edit was the last to have its turn.
     pub(super) edited: bool,
     /// Whether it waits among the ready.
@@ -165,6 +169,7 @@ impl Documents {
             refused: 0,
             quarantine: Quarantine::default(),
             rebuild: None,
+            rebuild_next: None,
             untold: Vec::new(),
         }
     }
@@ -299,6 +304,7 @@ impl Documents {
             Done::Restored { doc, orphans, state } => self.on_restored(cx, &doc, orphans, state),
             Done::Evicted { .. } => {}
         }
+        self.rebuild_on(cx);
         self.evict(cx);
     }
 
@@ -349,7 +355,7 @@ impl Documents {
                 return;
             }
             if let Some(changes) = work.rebuild.take() {
-                work.busy = Busy::Applying;
+                (work.busy, work.rebuilding) = (Busy::Applying, true);
                 self.applying += 1;
                 return cx.task(Task::Rebuild { doc: doc.clone(), changes });
             }
@@ -420,7 +426,7 @@ impl Documents {
     /// Takes over a document's state; whatever was under way on it is done.
     pub(super) fn set_state(&mut self, doc: &DocId, state: DocState) {
         if let Some(work) = self.work.get_mut(doc) {
-            work.busy = Busy::Idle;
+            (work.busy, work.rebuilding) = (Busy::Idle, false);
         }
         let exists = state.exists;
         let new = term(doc, &state);

@@ -80,6 +80,11 @@ impl Places {
         true
     }
 
+    /// Of each log the last place.
+    pub(super) fn last(&self) -> impl Iterator<Item = (u32, Seq)> {
+        self.lists.iter().filter(|list| list.last > 0).map(|list| (list.log, Seq::new(list.last)))
+    }
+
     /// All places, log by log, in each log's order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, Seq)> {
         self.lists.iter().flat_map(|list| list.iter().map(|seq| (list.log, Seq::new(seq))))

@@ -3,6 +3,10 @@
 //! Nothing says which entries are a document's, so all entries of documents are read once, some at a time; those of the
 //! documents in question are kept, and a worker makes each of them anew from these. Meanwhile edits and changes of others
 //! go on: the worker takes what the document had and the log did not say yet as well.
+//!
+//! What is kept is bounded ([`Config::rebuild_bytes`](super::Config::rebuild_bytes)): documents that do not fit are given up
+//! and gathered by another way through the log, when the workers are done with those before; [`PASSES_MAX`] in all. What
+//! is left then is found by the next audit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +21,8 @@ use crate::types::{DocId, LogId, Seq};
 pub const REBUILDS_MAX: usize = 64;
 /// Entries that are read at the same time at most.
 const READS_MAX: usize = 16;
+/// Ways through the log for one audit at most.
+const PASSES_MAX: u32 = 8;
 
 /// A way through the log.
 #[derive(Debug, Default)]
@@ -27,6 +33,38 @@ pub(super) struct Rebuild {
     /// Logs that are not read yet, from and up to where.
     rest: Vec<(LogId, Seq, Seq)>,
     asked: BTreeSet<(LogId, Seq)>,
+    /// Of what was found.
+    bytes: usize,
+    /// What did not fit.
+    later: BTreeSet<DocId>,
+    /// All logs.
+    logs: Vec<(LogId, Seq)>,
+    /// The how manieth way.
+    pass: u32,
+}
+
+impl Rebuild {
+    fn new(logs: Vec<(LogId, Seq)>, found: impl Iterator<Item = DocId>, unknown: BTreeSet<u64>, pass: u32) -> Self {
+        let rest = logs.iter().map(|(log, last)| (*log, Seq::ZERO.next(), *last)).collect();
+        let found = found.map(|doc| (doc, Vec::new())).collect();
+        Self { found, unknown, rest, logs, pass, ..Self::default() }
+    }
+
+    /// Keeps a change if its document is wanted and there is room; else some document has to wait for the next way.
+    fn keep(&mut self, doc: DocId, arrived: Arrived, room: usize) {
+        if self.later.contains(&doc) || !(self.found.contains_key(&doc) || self.unknown.contains(&hash(&doc))) {
+            return;
+        }
+        self.bytes += arrived.change.len();
+        self.found.entry(doc).or_default().push(arrived);
+        while self.bytes > room
+            && self.found.len() > 1
+            && let Some((doc, changes)) = self.found.pop_last()
+        {
+            self.bytes -= changes.iter().map(|arrived| arrived.change.len()).sum::<usize>();
+            self.later.insert(doc);
+        }
+    }
 }
 
 impl Documents {
@@ -34,13 +72,11 @@ impl Documents {
     /// at all, of which only the hashes of the ids are known. One way through the log at a time: nothing happens while there
     /// is one.
     pub fn rebuild(&mut self, cx: &mut Cx<'_, Self>, docs: &[DocId], unknown: &[u64], logs: Vec<(LogId, Seq)>) {
-        if self.rebuild.is_some() || (docs.is_empty() && unknown.is_empty()) {
+        if self.rebuild.is_some() || self.rebuild_next.is_some() || (docs.is_empty() && unknown.is_empty()) {
             return;
         }
-        let found = docs.iter().take(REBUILDS_MAX).map(|doc| (doc.clone(), Vec::new())).collect();
-        let rest = logs.into_iter().map(|(log, last)| (log, Seq::ZERO.next(), last)).collect();
         let unknown = unknown.iter().take(REBUILDS_MAX).copied().collect();
-        self.rebuild = Some(Rebuild { found, unknown, rest, asked: BTreeSet::new() });
+        self.rebuild = Some(Rebuild::new(logs, docs.iter().take(REBUILDS_MAX).cloned(), unknown, 1));
         self.read_log(cx);
     }
 
@@ -58,10 +94,8 @@ impl Documents {
             return false;
         }
         // What is no change of a document was refused when it came first.
-        if let Some((doc, change)) = super::delivery::read(body)
-            && (rebuild.found.contains_key(&doc) || rebuild.unknown.contains(&hash(&doc)))
-        {
-            rebuild.found.entry(doc).or_default().push(Arrived { log, seq, change });
+        if let Some((doc, change)) = super::delivery::read(body) {
+            rebuild.keep(doc, Arrived { log, seq, change }, self.config.rebuild_bytes);
         }
         self.read_log(cx);
         true
@@ -89,9 +123,21 @@ impl Documents {
         if !rebuild.asked.is_empty() {
             return;
         }
-        for (doc, changes) in self.rebuild.take().map(|rebuild| rebuild.found).unwrap_or_default() {
+        let Some(Rebuild { found, later, logs, pass, .. }) = self.rebuild.take() else { return };
+        if !later.is_empty() && pass < PASSES_MAX {
+            self.rebuild_next = Some(Rebuild::new(logs, later.into_iter(), BTreeSet::new(), pass + 1));
+        }
+        for (doc, changes) in found {
             self.work.entry(doc.clone()).or_default().rebuild = Some(changes);
             self.pump(cx, &doc);
+        }
+    }
+
+    /// Reads the log once more for what did not fit, when the workers are done with what did.
+    pub(super) fn rebuild_on(&mut self, cx: &mut Cx<'_, Self>) {
+        if self.rebuild_next.is_some() && !self.work.values().any(|work| work.rebuild.is_some() || work.rebuilding) {
+            self.rebuild = self.rebuild_next.take();
+            self.read_log(cx);
         }
     }
 }

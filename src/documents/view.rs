@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::places::Places;
 use super::{DocState, Documents, Quarantined, Trie, Usage};
-use crate::types::{Digest, DocId, NodeId};
+use crate::types::{Digest, DocId, LogId, NodeId, Seq};
 
 /// A read-only face of [`Documents`].
 #[derive(Clone, Copy)]
@@ -38,6 +39,14 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn heads(self, doc: &DocId) -> &'a [[u8; 32]] {
         self.state(doc).map_or(&[], |state| &state.heads)
+    }
+
+    /// Where what the document is made of stands: the last place of it in each log.
+    #[must_use]
+    pub fn places(self, doc: &DocId) -> Vec<(LogId, Seq)> {
+        let places = self.documents.docs.get(doc).map(|indexed| &indexed.places);
+        let last = places.into_iter().flat_map(Places::last);
+        last.map(|(number, seq)| (self.documents.logs[number as usize], seq)).collect()
     }
 
     /// Every document that was ever written, in order of id, removed ones included.

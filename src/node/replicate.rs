@@ -73,31 +73,32 @@ impl Node {
     /// An answer of documents or streams: given at once, or when there are copies enough.
     pub(super) fn answer(&mut self, now: Now, id: CommandId, result: Result<Outcome, CommandError>) {
         let ack = self.acks.asked.remove(&id).unwrap_or_else(|| self.replication.view().config().ack);
-        let place = result.as_ref().ok().filter(|_| ack != Ack::Local).and_then(|outcome| self.place(outcome));
-        match (result, place) {
-            (Ok(outcome), Some(place)) => {
+        let places = match &result {
+            Ok(outcome) if ack != Ack::Local => self.places(outcome),
+            _ => Vec::new(),
+        };
+        match result {
+            Ok(outcome) if !places.is_empty() => {
                 let patience = self.replication.view().config().ack_timeout;
                 self.acks.waiting.insert(id, (outcome, ack));
-                self.shared.step(now, |cx| self.replication.await_copies(cx, id.value(), place, ack, patience));
+                let token = id.value();
+                self.shared.step(now, |cx| self.replication.await_copies_of_all(cx, token, &places, ack, patience));
             }
-            (result, _) => self.shared.effects.push_back(Effect::Reply { id, result }),
+            result => self.shared.effects.push_back(Effect::Reply { id, result }),
         }
     }
 
-    /// Which entry others must hold; none if it is no answer to a write, or nothing was ever written.
-    fn place(&self, outcome: &Outcome) -> Option<(LogId, Seq)> {
+    /// Which entries others must hold; none if it is no answer to a write, or the document was never written by anybody.
+    fn places(&self, outcome: &Outcome) -> Vec<(LogId, Seq)> {
         match outcome {
-            Outcome::Documents(documents::Outcome::Edited { stamp: Some(stamp), .. }) => Some((stamp.log, stamp.seq)),
-            // Nothing differed, perhaps because it was asked before: all that was written until now counts.
-            Outcome::Documents(documents::Outcome::Edited { stamp: None, .. }) => {
-                let log = LogId { actor: self.actor, topic: Topic::DOCUMENTS };
-                let last = self.replication.next_of(log).value() - 1;
-                (last > 0).then_some((log, Seq::new(last)))
-            }
+            Outcome::Documents(documents::Outcome::Edited { stamp: Some(stamp), .. }) => vec![(stamp.log, stamp.seq)],
+            // Nothing differed, perhaps because it was asked before, or because others wrote it: what the document is made of
+            // counts, whoever wrote that.
+            Outcome::Documents(documents::Outcome::Edited { doc, .. }) => self.documents.view().places(doc),
             Outcome::Events(events::Outcome::Appended(events::Appended { first, .. })) => {
-                Some((LogId { actor: first.origin, topic: Topic::EVENTS }, first.seq))
+                vec![(LogId { actor: first.origin, topic: Topic::EVENTS }, first.seq)]
             }
-            _ => None,
+            _ => Vec::new(),
         }
     }
 
@@ -105,7 +106,9 @@ impl Node {
     pub(super) fn on_copies(&mut self, token: u64, members: Vec<NodeId>, enough: bool) {
         let id = CommandId::new(token);
         let Some((outcome, ack)) = self.acks.waiting.remove(&id) else { return };
-        let place = self.place(&outcome);
+        // Of what others wrote, the client knows no entry.
+        let ours = |place: &(LogId, Seq)| place.0.actor.node == self.identity.node;
+        let place = self.places(&outcome).into_iter().rfind(ours);
         let result = if enough {
             let copies = Copies { ack: ack.to_string(), members };
             Ok(Outcome::Copied { outcome: Box::new(outcome), copies })

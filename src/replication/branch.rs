@@ -26,6 +26,7 @@
 //! old value written again would win over what was edited since. Moved, they are what they were, with their stamps and their
 //! past, and whoever takes them in (`documents`) sees that they are a branch.
 
+use super::hearsay::Cause;
 use super::log::Slot;
 use super::message::{Entry, MARKS_MAX, Mark, Marks, Message};
 use super::{Branch, Event, Kept, Rank, Record, Replication, Wait};
@@ -272,7 +273,7 @@ impl Replication {
                 return self.stay(cx);
             }
         };
-        match self.chain_moving(&entry) {
+        match self.chain_moving(&entry, cx.now().mono) {
             Ok(()) => self.read_moving(cx),
             Err(why) => {
                 cx.emit(Event::Unsettled { log, seq, why });
@@ -282,7 +283,7 @@ impl Replication {
     }
 
     /// Finds the place of the next entry of the branch that moves.
-    fn chain_moving(&mut self, entry: &Entry) -> Result<(), String> {
+    fn chain_moving(&mut self, entry: &Entry, now: Time) -> Result<(), String> {
         let Some(first) = self.moves.front() else { return Ok(()) };
         let log = self.logs.get(first.log);
         let (node, topic) = (log.id.actor.node, log.id.topic);
@@ -298,7 +299,9 @@ impl Replication {
             _ => {
                 // Named by this entry: it is the first of the branch, or of a branch of it.
                 let actor = Actor { node, mint: Mint::new(entry.rank().hash.value()) };
-                let to = self.admit(LogId { actor, topic })?;
+                let by = (self.actor.node, now);
+                let to = self.admit(LogId { actor, topic }, by, Cause::Entry)?;
+                let to = to.ok_or("there is no place for another log")?;
                 (to, 1, self.fit(to, 1, entry))
             }
         };
@@ -359,7 +362,11 @@ impl Replication {
         self.statistics.branches += 1;
         let moved = tail.len() as u64;
         self.logs.cut(log, from);
+        let first = self.logs.get(to).durable() == 0 && moved > 0;
         self.logs.adopt(to, tail);
+        if first {
+            self.on_first_entry(cx, to);
+        }
         self.replicas.part(log);
         self.drop_copies(cx, log);
         for at in [log, to] {

@@ -36,6 +36,8 @@ pub struct Config {
     pub logs_max: usize,
     /// How many of them may belong to one node: one a topic, and more each time its store was rolled back.
     pub logs_per_node_max: usize,
+    /// How many logs of which nothing is held one neighbour may have named.
+    pub named_max: usize,
     /// Entries that may wait for a new actor after a roll-back was found.
     pub queue_max: usize,
     /// From which lag on a replica is told of.
@@ -103,6 +105,7 @@ impl Default for Config {
             announce_fanout: 3,
             logs_max: 1 << 16,
             logs_per_node_max: 256,
+            named_max: 1 << 12,
             queue_max: 1 << 14,
             lag_warn: LagWarn { changes: 100_000, bytes: 0, lag_ms: 60_000 },
             packing: Packing::default(),

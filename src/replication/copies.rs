@@ -3,7 +3,9 @@
 //! What counts is what the table of `replicas` knows for certain: the member's disk has the entry, in our branch. Most copies
 //! are neighbours', whose acknowledgements say so. Where more are wanted than there are neighbours, as in a star or tree, those
 //! around are asked to tell at once who holds the log ([`Message::Watch`]), and ask theirs; what they learn comes back the same
-//! way, a batch timeout a step. Nobody is asked for anything while nobody waits.
+//! way, a batch timeout a step. Nobody is asked for anything while nobody waits. The question has no count of its steps: a
+//! member hands it on once in [`HAND_ON`] for each log, which is longer than any way around a circle of links takes, so it
+//! dies there; and no more than [`HANDED_ON_MAX`] of one neighbour's in a second, so a liar cannot have it multiplied.
 //!
 //! An answer that does not come in time changes nothing about the entry: it is durable here and goes on spreading.
 
@@ -11,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::message::{Held, Hold, LINES_MAX, Message, Name};
+use super::together::Together;
 use super::{Ack, Event, Replication, ReplicationState, Timer};
 use crate::machine::Cx;
 use crate::probe::planted;
@@ -22,6 +25,10 @@ const LOOK: Duration = Duration::from_millis(100);
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// For how long one who was asked tells.
 const WATCH: Duration = Duration::from_secs(10);
+/// How often a neighbour's question about a log is handed on.
+const HAND_ON: Duration = Duration::from_secs(3);
+/// Questions of one neighbour that are handed on in a second.
+const HANDED_ON_MAX: u32 = 64;
 /// Most acknowledgements that wait.
 const WAITING_MAX: usize = 1 << 16;
 /// Logs that all neighbours together may watch; each has its share.
@@ -49,7 +56,25 @@ pub(super) struct Copies {
     watchers: BTreeMap<(usize, NodeId), Time>,
     /// What they are told next.
     urgent: BTreeMap<NodeId, BTreeSet<(NodeId, usize)>>,
+    /// Who waits for more than one log.
+    pub(super) together: Vec<Together>,
+    /// When whose questions were handed on last, and how many in that second.
+    handed_on: BTreeMap<NodeId, (Time, u32)>,
     looking: bool,
+}
+
+impl Copies {
+    fn watchers_of(&self, at: usize) -> impl Iterator<Item = (usize, NodeId)> + '_ {
+        let all = (at, NodeId::from_u128(0))..=(at, NodeId::from_u128(u128::MAX));
+        self.watchers.range(all).map(|(key, _)| *key)
+    }
+
+    /// The place is another log's now, of which nobody wants to know anything.
+    pub(super) fn vacate(&mut self, at: usize) {
+        self.asked.remove(&at);
+        let gone: Vec<(usize, NodeId)> = self.watchers_of(at).collect();
+        gone.into_iter().for_each(|key| _ = self.watchers.remove(&key));
+    }
 }
 
 impl Replication {
@@ -64,7 +89,7 @@ impl Replication {
         patience: Duration,
     ) {
         let at = self.logs.intern(log);
-        if self.copies.count >= WAITING_MAX {
+        if self.is_crowded() {
             let members = self.holders(at, seq.value());
             return cx.emit(Event::NotCopied { token, members });
         }
@@ -75,20 +100,37 @@ impl Replication {
         queue.insert(place, Waiting { token, seq: seq.value(), until });
         self.copies.count += 1;
         self.count_copies(cx, at);
-        if self.copies.count > 0 && !std::mem::replace(&mut self.copies.looking, true) {
-            cx.arm(Timer::Copies, LOOK);
+        if self.copies.count > 0 {
+            self.look_after(cx);
         }
         self.ask_for(cx, at);
     }
 
     /// How many wait.
     pub(super) fn awaited(&self) -> usize {
-        self.copies.count
+        self.copies.count + self.copies.together.len()
+    }
+
+    /// Whether nobody more may wait.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.awaited() >= WAITING_MAX
+    }
+
+    pub(super) fn look_after(&mut self, cx: &mut Cx<'_, Self>) {
+        if !std::mem::replace(&mut self.copies.looking, true) {
+            cx.arm(Timer::Copies, LOOK);
+        }
     }
 
     /// Somebody is known to hold more of this log: who waits for that is answered, who asked is told.
     pub(super) fn on_raised(&mut self, cx: &mut Cx<'_, Self>, member: NodeId, at: usize, from: NodeId) {
         self.count_copies(cx, at);
+        if !self.copies.together.is_empty() {
+            self.count_together(cx, Some(at));
+        }
+        if self.logs.get(at).durable() == 0 {
+            return; // It may be made up: it is told when something of it is here.
+        }
         let watchers = self.copies.watchers.range((at, NodeId::from_u128(0))..=(at, NodeId::from_u128(u128::MAX)));
         let (now, mut told) = (cx.now().mono, false);
         for ((_, watcher), until) in watchers {
@@ -124,14 +166,15 @@ impl Replication {
         }
     }
 
-    /// The other members who hold this log up to `seq`, in the branch that we hold.
-    fn holders(&self, at: usize, seq: u64) -> Vec<NodeId> {
+    /// The other members who hold this log up to `seq`, in the branch that we hold. Whose log it is may
+    /// have lost it with its disk: it counts when it is known to hold it.
+    pub(super) fn holders(&self, at: usize, seq: u64) -> Vec<NodeId> {
         let (me, log) = (self.actor.node, self.logs.get(at));
         let others = self.replicas.iter().filter(|(id, _)| *id != me || planted!("replication/own-copy-counts"));
         others.filter(|(_, row)| row.holds(at, log, seq)).map(|(id, _)| id).collect()
     }
 
-    fn is_enough(&self, cx: &Cx<'_, Self>, ack: Ack, members: &[NodeId]) -> bool {
+    pub(super) fn is_enough(&self, cx: &Cx<'_, Self>, ack: Ack, members: &[NodeId]) -> bool {
         match ack {
             Ack::Local => true,
             Ack::Members(wanted) => members.len() >= usize::from(wanted.get()),
@@ -149,7 +192,7 @@ impl Replication {
     }
 
     /// Asks those around who holds this log, if their own acknowledgements cannot be enough.
-    fn ask_for(&mut self, cx: &mut Cx<'_, Self>, at: usize) {
+    pub(super) fn ask_for(&mut self, cx: &mut Cx<'_, Self>, at: usize) {
         let others = self.replicas.iter().filter(|(_, row)| row.present).count().saturating_sub(1);
         let neighbors = self.peers.len();
         let beyond = |ack: &Ack| match ack {
@@ -158,7 +201,8 @@ impl Replication {
             Ack::All => others > neighbors,
         };
         let mut levels = self.copies.waiting.range((at, Ack::Local)..=(at, Ack::All)).map(|((_, ack), _)| ack);
-        if self.relays && levels.any(beyond) {
+        let mut together = self.copies.together.iter().filter(|one| one.logs().any(|log| log == at));
+        if self.relays && (levels.any(beyond) || together.any(|one| beyond(&one.ack()))) {
             self.ask_around(cx, at, None);
         }
     }
@@ -166,8 +210,19 @@ impl Replication {
     /// Asks all neighbours but one to tell at once who holds this log, unless they were asked just now.
     fn ask_around(&mut self, cx: &mut Cx<'_, Self>, at: usize, but: Option<NodeId>) {
         let now = cx.now().mono;
-        if self.copies.asked.get(&at).is_some_and(|asked| now.since(*asked) < ASK_AGAIN) {
+        let pause = if but.is_some() { HAND_ON } else { ASK_AGAIN };
+        if self.copies.asked.get(&at).is_some_and(|asked| now.since(*asked) < pause) {
             return;
+        }
+        if let Some(but) = but {
+            let (second, count) = self.copies.handed_on.entry(but).or_insert((now, 0));
+            if now.since(*second) >= Duration::from_secs(1) {
+                (*second, *count) = (now, 0);
+            }
+            if *count >= HANDED_ON_MAX {
+                return;
+            }
+            *count += 1;
         }
         self.copies.asked.insert(at, now);
         for (id, peer) in self.peers.iter().filter(|(id, _)| Some(**id) != but) {
@@ -179,9 +234,11 @@ impl Replication {
     pub(super) fn on_watch(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, logs: &[Name]) {
         let now = cx.now().mono;
         self.copies.watchers.retain(|_, until| *until > now);
+        self.copies.asked.retain(|_, asked| now.since(*asked) < WATCH);
+        self.copies.handed_on.retain(|_, (second, _)| now.since(*second) < WATCH);
         let mut watched = self.copies.watchers.keys().filter(|(_, watcher)| *watcher == from).count();
         for name in logs {
-            let at = match self.resolve(*name, None) {
+            let at = match self.resolve(*name, (from, now), None) {
                 Ok(Some(at)) => at,
                 Ok(None) => continue,
                 Err(why) => return self.fault(cx, from, why),
@@ -196,16 +253,34 @@ impl Replication {
             if before.is_some_and(|until| until.since(now) > WATCH - ASK_AGAIN / 2) {
                 continue;
             }
-            self.raise_own(at, now);
-            let urgent = self.copies.urgent.entry(from).or_default();
-            let room = URGENT_MAX.saturating_sub(urgent.len());
-            let known = self.replicas.iter().filter(|(id, row)| *id != from && row.seq(at) > 0);
-            urgent.extend(known.map(|(id, _)| (id, at)).take(room));
-            if self.relays {
-                self.ask_around(cx, at, Some(from));
+            if self.logs.get(at).durable() > 0 {
+                self.tell_watcher(cx, at, from);
             }
         }
         cx.arm(Timer::Urgent, self.config.batch_timeout);
+    }
+
+    /// Tells this neighbour all that is known of who holds the log, and asks the others.
+    fn tell_watcher(&mut self, cx: &mut Cx<'_, Self>, at: usize, watcher: NodeId) {
+        self.raise_own(at, cx.now().mono);
+        let urgent = self.copies.urgent.entry(watcher).or_default();
+        let room = URGENT_MAX.saturating_sub(urgent.len());
+        let known = self.replicas.iter().filter(|(id, row)| *id != watcher && row.seq(at) > 0);
+        urgent.extend(known.map(|(id, _)| (id, at)).take(room));
+        if self.relays {
+            self.ask_around(cx, at, Some(watcher));
+        }
+    }
+
+    /// The first entry of a log is here: who asked for it before is told now.
+    pub(super) fn tell_watchers(&mut self, cx: &mut Cx<'_, Self>, at: usize) {
+        let watchers: Vec<NodeId> = self.copies.watchers_of(at).map(|(_, watcher)| watcher).collect();
+        for watcher in &watchers {
+            self.tell_watcher(cx, at, *watcher);
+        }
+        if !watchers.is_empty() {
+            cx.arm(Timer::Urgent, self.config.batch_timeout);
+        }
     }
 
     /// Tells at once what neighbours want to know at once.
@@ -245,6 +320,7 @@ impl Replication {
 
     /// The log ended before what they wait for: it stands elsewhere now, and nobody knows who holds it there.
     pub(super) fn drop_copies(&mut self, cx: &mut Cx<'_, Self>, at: usize) {
+        self.give_up_together(cx, Some(at));
         for level in
             self.copies.waiting.range((at, Ack::Local)..=(at, Ack::All)).map(|(key, _)| *key).collect::<Vec<_>>()
         {
@@ -277,12 +353,15 @@ impl Replication {
             cx.emit(Event::NotCopied { token, members });
         }
         // Whoever was to hold it may have died or been paused.
-        let logs: BTreeSet<usize> = self.copies.waiting.keys().map(|(at, _)| *at).collect();
+        self.give_up_together(cx, None);
+        self.count_together(cx, None);
+        let mut logs: BTreeSet<usize> = self.copies.waiting.keys().map(|(at, _)| *at).collect();
+        logs.extend(self.copies.together.iter().flat_map(Together::logs));
         for at in logs {
             self.count_copies(cx, at);
             self.ask_for(cx, at);
         }
-        self.copies.looking = self.copies.count > 0;
+        self.copies.looking = self.awaited() > 0;
         if self.copies.looking {
             cx.arm(Timer::Copies, LOOK);
         } else {

@@ -94,7 +94,8 @@ impl Replication {
             (row.as_of, row.compared) = (now, true);
         }
         self.replicas.doubt(peer, at, self.logs.get(at));
-        if self.replicas.raise(peer, at, (seq, Short::of(chain)), peer, now) {
+        let held = self.logs.get(at).durable() > 0;
+        if self.replicas.raise(peer, at, (seq, Short::of(chain)), peer, now, held) {
             self.on_raised(cx, peer, at, peer);
             self.report_soon(cx);
         }
@@ -115,7 +116,7 @@ impl Replication {
     pub(super) fn raise_own(&mut self, at: usize, now: Time) -> bool {
         let (me, log) = (self.actor.node, self.logs.get(at));
         let Some(chain) = log.chain_at(log.durable()) else { return false };
-        self.replicas.raise(me, at, (log.durable(), Short::of(chain)), me, now)
+        self.replicas.raise(me, at, (log.durable(), Short::of(chain)), me, now, log.durable() > 0)
     }
 
     pub(super) fn report_soon(&mut self, cx: &mut Cx<'_, Self>) {
@@ -210,7 +211,8 @@ impl Replication {
             for at in 0..self.logs.len() {
                 let log = self.logs.get(at);
                 let Some(chain) = log.chain_at(log.durable()) else { continue };
-                if self.replicas.raise(member, at, (log.durable(), Short::of(chain)), from, cx.now().mono) {
+                let held = log.durable() > 0;
+                if self.replicas.raise(member, at, (log.durable(), Short::of(chain)), from, cx.now().mono, held) {
                     self.on_raised(cx, member, at, from);
                     if self.relays {
                         self.report_soon(cx);
@@ -241,7 +243,8 @@ impl Replication {
             let log = self.logs.get(at);
             // It told so itself, or was shown by the exchange, or is whom the log comes from.
             let known = cell.from == to || (cell.from == member && self.is_shown(to, member, at, cell.seq, log));
-            if !known && lines.len() < LINES_MAX {
+            // Of what is not held here it is told once it is.
+            if !known && log.durable() > 0 && lines.len() < LINES_MAX {
                 let name = self.peers[&to].log_name(&self.logs, at);
                 lines.push(Hold { log: name, last: Seq::new(cell.seq), chain: cell.chain });
             }
@@ -272,7 +275,7 @@ impl Replication {
                 (row.as_of, row.compared) = (row.as_of.max(as_of), true);
             }
             for line in lines {
-                let at = match self.resolve(line.log, None) {
+                let at = match self.resolve(line.log, (from, now), None) {
                     Ok(Some(at)) => at,
                     Ok(None) => continue,
                     Err(why) => return self.fault(cx, from, why),
@@ -281,7 +284,7 @@ impl Replication {
                 // Of another branch: it will give way here or there, and be told anew. Of our own log all is known here.
                 let ours = log.chain_at(line.last.value()).map(Short::of);
                 if ours.map_or(log.id.actor != self.actor, |ours| ours == line.chain)
-                    && self.replicas.raise(member, at, (line.last.value(), line.chain), from, now)
+                    && self.replicas.raise(member, at, (line.last.value(), line.chain), from, now, log.durable() > 0)
                 {
                     self.on_raised(cx, member, at, from);
                     if self.relays {

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use super::Record;
 use super::message::{Entry, Kind, Name, Short};
-use crate::types::{Digest, DiskFault, DiskFaultKind, LogId, NodeId, Position, SegmentId, Seq, Time};
+use crate::types::{
+    Actor, Digest, DiskFault, DiskFaultKind, LogId, Mint, NodeId, Position, SegmentId, Seq, Time, Topic,
+};
 
 /// How often it is noted how far a log is held, at most, and how many such notes there are.
 const MARK_EVERY: Duration = Duration::from_secs(1);
@@ -310,6 +312,36 @@ impl Logs {
         self.list.push(log);
         self.shares.push(0);
         at
+    }
+
+    /// The indices of the logs of this node.
+    pub(super) fn places_of(&self, node: NodeId) -> impl Iterator<Item = usize> + '_ {
+        let from = LogId { actor: Actor { node, mint: Mint::new(0) }, topic: Topic::new(0) };
+        self.by_id.range(from..).take_while(move |(id, _)| id.actor.node == node).map(|(_, at)| *at)
+    }
+
+    /// Gives the place of a log of which nothing is held to another one.
+    pub(super) fn rename(&mut self, at: usize, id: LogId) {
+        self.drop_held(at);
+        let (old, new) = (&self.list[at], Log::new(id));
+        assert_eq!(old.accepted(), 0, "what is held keeps its place");
+        self.by_id.remove(&old.id);
+        let tag = Short::of(old.root);
+        let tagged = self.by_tag.entry(tag).or_default();
+        tagged.retain(|other| *other != at);
+        if tagged.is_empty() {
+            self.by_tag.remove(&tag);
+        }
+        let node = old.id.actor.node;
+        let of_node = self.of_node.entry(node).or_default();
+        *of_node -= 1;
+        if *of_node == 0 {
+            self.of_node.remove(&node);
+        }
+        self.by_id.insert(id, at);
+        self.by_tag.entry(Short::of(new.root)).or_default().push(at);
+        *self.of_node.entry(id.actor.node).or_default() += 1;
+        self.list[at] = new;
     }
 
     /// How to name this log to a peer who holds some of it.

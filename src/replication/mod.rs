@@ -19,6 +19,8 @@
 //! * **Replicas**: of every other member it is known how far it holds each log, and as of when; see `knowledge`. Lag is what is
 //!   held here and not known to be held there (`replicas`); an acknowledgement may wait for copies (`copies`); the operator may
 //!   have nothing exchanged with a replica (`pause`).
+//! * **Places**: a log has one as soon as somebody names it, and keeps it for good once something of it is held; what was only
+//!   named gives way. So nobody fills the table with names; see `hearsay`.
 //! * **Repair**: a gap is asked for at once ([`Message::Want`]), then from another holder. What was lost without leaving a gap
 //!   is sent again when its acknowledgement is overdue. Neighbours that meet compare whole vectors; later they compare 8 bytes
 //!   at random moments, and vectors only if those differ.
@@ -35,6 +37,7 @@ mod branch;
 mod config;
 mod copies;
 mod give;
+mod hearsay;
 mod knowledge;
 mod log;
 mod message;
@@ -49,6 +52,7 @@ mod spread;
 mod take;
 #[cfg(test)]
 mod tests;
+mod together;
 mod trim;
 mod view;
 mod vocabulary;
@@ -82,6 +86,8 @@ pub struct Replication {
     actor: Actor,
     config: Config,
     logs: Logs,
+    /// Which of them somebody named, and nothing of it is held.
+    hearsay: hearsay::Hearsay,
     peers: BTreeMap<NodeId, Peer>,
     clock: HlcClock,
     /// The highest stamps in the log as restored: ours, and of all.
@@ -162,6 +168,7 @@ impl Replication {
             actor,
             config,
             logs: Logs::default(),
+            hearsay: hearsay::Hearsay::default(),
             peers: BTreeMap::new(),
             clock: HlcClock::default(),
             restored: Default::default(),
@@ -201,6 +208,7 @@ impl Replication {
         if record.seq != expected {
             return Err(RestoreError::NotDense { log: record.log, expected, found: record.seq });
         }
+        self.hearsay.skipped.remove(&at);
         self.logs.restore(at, &Entry { hlc: record.hlc, body: record.body.clone() }, position);
         self.restored.1 = self.restored.1.max(record.hlc);
         if record.log.actor.node == self.actor.node {

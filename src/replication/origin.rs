@@ -117,6 +117,9 @@ impl Replication {
         let entry = self.logs.settle(at, seq, position, self.config.cache_bytes);
         let weight = entry.weight();
         self.logs.get_mut(at).mark(cx.now().mono);
+        if seq == Seq::new(self.logs.get(at).base()).next() {
+            self.on_first_entry(cx, at);
+        }
         self.report_soon(cx);
         self.on_own_copy(cx, at);
         match wait {

@@ -18,6 +18,12 @@ use crate::types::{Lane, NodeId, Time};
 /// A paused replica is told so at most so often.
 const REFUSE_EVERY: Duration = Duration::from_secs(1);
 
+/// Who paused us is taken to have resumed at most so often; twice as long after each time, up to [`RESUME_MAX`], until it has
+/// kept to one for [`STEADY`]: each time everything is told anew. It asks again, so nothing is missed.
+const RESUME_EVERY: Duration = Duration::from_secs(1);
+const RESUME_MAX: Duration = Duration::from_secs(64);
+const STEADY: Duration = Duration::from_secs(600);
+
 /// With whom nothing is exchanged although it is a neighbour.
 #[derive(Debug, Default)]
 pub(super) struct Pauses {
@@ -28,6 +34,22 @@ pub(super) struct Pauses {
     /// With whom entries would be exchanged.
     neighbors: BTreeSet<NodeId>,
     refused_at: BTreeMap<NodeId, Time>,
+    /// When who resumed last, and how often of late.
+    resumed: BTreeMap<NodeId, (Time, u32)>,
+}
+
+impl Pauses {
+    /// Whether this peer, who paused us, may resume now.
+    fn may_resume(&mut self, peer: NodeId, now: Time) -> bool {
+        self.resumed.retain(|_, (at, _)| now.since(*at) < STEADY);
+        let (at, times) = self.resumed.get(&peer).copied().unwrap_or((Time::ZERO, 0));
+        let pause = RESUME_EVERY.saturating_mul(2_u32.pow(times.saturating_sub(1).min(6))).min(RESUME_MAX);
+        let may = times == 0 || now.since(at) >= pause;
+        if may {
+            self.resumed.insert(peer, (now, times + 1));
+        }
+        may
+    }
 }
 
 impl Replication {
@@ -104,8 +126,12 @@ impl Replication {
             self.on_paused(cx, from);
         } else if self.pauses.here.contains(&from) {
             self.answer_paused(cx, from);
-        } else if message.lane() == Lane::Control && self.pauses.there.remove(&from) {
+        } else if message.lane() == Lane::Control
+            && self.pauses.there.contains(&from)
+            && self.pauses.may_resume(from, cx.now().mono)
+        {
             // It speaks to us again. What was under way on the other lane may be from before.
+            self.pauses.there.remove(&from);
             cx.emit(Event::PausedBy { peer: from, paused: false });
             self.begin_exchange(cx, from);
         }

@@ -429,6 +429,17 @@ impl Peer {
         }
     }
 
+    /// The place is another log's now, of which nothing was exchanged.
+    pub(super) fn vacate(&mut self, at: usize) {
+        let Some(edge) = self.edges.get_mut(at) else { return };
+        if std::mem::take(edge).queued {
+            self.ready.retain(|log| *log != at);
+            self.cold.retain(|job| *job != Job::Stream(at));
+        }
+        self.cold.retain(|job| !matches!(job, Job::Range(log, ..) if *log == at));
+        self.wanted.retain(|(log, ..)| *log != at);
+    }
+
     /// A log that waited for the disk is looked at anew.
     pub(super) fn requeue(&mut self, at: usize) {
         self.edge_mut(at).queued = false;

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::hearsay::Cause;
 use super::message::{Chunk, Graft, LINES_MAX, Line, Message};
 use super::peer::{Mode, Peer};
 use super::{Replication, Timer};
@@ -129,8 +130,9 @@ impl Replication {
     }
 
     fn on_line(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, line: &Line) {
-        let at = match self.admit(line.log) {
-            Ok(at) => at,
+        let at = match self.admit(line.log, (from, cx.now().mono), Cause::Named) {
+            Ok(Some(at)) => at,
+            Ok(None) => return, // It is asked for when there is room.
             Err(why) => return self.fault(cx, from, why),
         };
         let (log, theirs) = (self.logs.get(at), line.last.value());

@@ -4,9 +4,10 @@
 //! What counts is what is certain: the member took the entries and its disk has them, in the branch that is held here. So a
 //! cell is never raised by a mere announcement. What is not known to be there is lag, and each row says as of when it is known.
 //!
-//! **Bounds:** rows of members only; [`CELLS_MAX`] cells over all of them.
+//! **Bounds:** rows of members only; [`CELLS_MAX`] cells over all of them, and [`UNHELD_MAX`] of these of logs of which nothing is
+//! held here: what is said of those costs nothing to say and cannot be checked. What finds no room is lag until it is told again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::log::{Log, Logs};
@@ -15,6 +16,8 @@ use crate::types::{Boot, NodeId, Time};
 
 /// Most cells, some 48 bytes each: 512 members with 512 logs.
 pub(super) const CELLS_MAX: usize = 1 << 18;
+/// Most of them of logs of which nothing is held here.
+pub(super) const UNHELD_MAX: usize = CELLS_MAX / 4;
 /// What is known of a member that is older than this is no excuse: its lag is counted up to now.
 pub(super) const STALE: Duration = Duration::from_secs(600);
 /// A replica that is behind by no more than this is active: what it lacks is under way.
@@ -42,7 +45,7 @@ pub(super) struct Row {
     pub(super) boot: Boot,
     /// It is alive, or only suspected.
     pub(super) present: bool,
-    cells: Vec<Option<Cell>>,
+    cells: BTreeMap<usize, Cell>,
     /// Of its newest cell.
     pub(super) stamp: u64,
     /// As of when this is known, on our clock.
@@ -57,7 +60,7 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn cell(&self, at: usize) -> Option<Cell> {
-        self.cells.get(at).copied().flatten()
+        self.cells.get(&at).copied()
     }
 
     pub(super) fn seq(&self, at: usize) -> u64 {
@@ -78,8 +81,7 @@ impl Row {
 
     /// The cells that changed after this change, with their logs.
     pub(super) fn since(&self, stamp: u64) -> impl Iterator<Item = (usize, Cell)> + '_ {
-        let cells = self.cells.iter().enumerate();
-        cells.filter_map(move |(at, cell)| Some((at, (*cell)?))).filter(move |(_, cell)| cell.stamp > stamp)
+        self.cells.iter().map(|(at, cell)| (*at, *cell)).filter(move |(_, cell)| cell.stamp > stamp)
     }
 }
 
@@ -100,6 +102,8 @@ pub(super) struct Replicas {
     rows: BTreeMap<NodeId, Row>,
     stamp: u64,
     cells: usize,
+    /// The cells of logs of which nothing is held here.
+    unheld: BTreeSet<(usize, NodeId)>,
 }
 
 impl Replicas {
@@ -131,9 +135,12 @@ impl Replicas {
             self.rows.insert(id, row);
         }
         self.cells = self.rows.values().map(|row| row.cells.len()).sum();
+        let rows = &self.rows;
+        self.unheld.retain(|(at, member)| rows.get(member).is_some_and(|row| row.cells.contains_key(at)));
     }
 
-    /// The member holds this log up to `seq`, where the chain is so. Says whether that is news.
+    /// The member holds this log up to `seq`, where the chain is so; `held` if something of the log is held here. Says whether
+    /// that is news.
     pub(super) fn raise(
         &mut self,
         member: NodeId,
@@ -141,20 +148,24 @@ impl Replicas {
         (seq, chain): (u64, Short),
         from: NodeId,
         now: Time,
+        held: bool,
     ) -> bool {
         let Some(row) = self.rows.get_mut(&member) else { return false };
-        if row.cell(at).is_some_and(|cell| cell.seq >= seq) || seq == 0 {
+        let before = row.cell(at);
+        if before.is_some_and(|cell| cell.seq >= seq) || seq == 0 {
             return false;
         }
-        if at >= row.cells.len() {
-            if self.cells + at + 1 - row.cells.len() > CELLS_MAX {
+        if before.is_none() {
+            if self.cells >= CELLS_MAX || (!held && self.unheld.len() >= UNHELD_MAX) {
                 return false;
             }
-            self.cells += at + 1 - row.cells.len();
-            row.cells.resize(at + 1, None);
+            self.cells += 1;
+            if !held {
+                self.unheld.insert((at, member));
+            }
         }
         self.stamp += 1;
-        row.cells[at] = Some(Cell { seq, chain, stamp: self.stamp, from });
+        row.cells.insert(at, Cell { seq, chain, stamp: self.stamp, from });
         row.stamp = self.stamp;
         (row.replicated_at, row.compared) = (Some(now), true);
         true
@@ -164,17 +175,36 @@ impl Replicas {
     pub(super) fn doubt(&mut self, member: NodeId, at: usize, log: &Log) {
         let Some(row) = self.rows.get_mut(&member) else { return };
         if row.cell(at).is_some_and(|cell| cell.from != member && !row.holds(at, log, cell.seq)) {
-            row.cells[at] = None;
+            row.cells.remove(&at);
+            self.cells -= 1;
+            self.unheld.remove(&(at, member));
         }
+    }
+
+    /// Something of this log is held here from now on: what is known of it is news to those whom it was not told.
+    pub(super) fn restamp(&mut self, at: usize) {
+        let told: Vec<NodeId> = self.unheld_of(at).collect();
+        for member in told {
+            self.unheld.remove(&(at, member));
+            let Some(row) = self.rows.get_mut(&member) else { continue };
+            let Some(cell) = row.cells.get_mut(&at) else { continue };
+            self.stamp += 1;
+            (cell.stamp, row.stamp) = (self.stamp, self.stamp);
+        }
+    }
+
+    fn unheld_of(&self, at: usize) -> impl Iterator<Item = NodeId> + '_ {
+        let all = (at, NodeId::from_u128(0))..=(at, NodeId::from_u128(u128::MAX));
+        self.unheld.range(all).map(|(_, member)| *member)
     }
 
     /// Our branch of this log ended: what others hold of it was of another one.
     pub(super) fn part(&mut self, at: usize) {
         for row in self.rows.values_mut() {
-            if let Some(cell) = row.cells.get_mut(at) {
-                *cell = None;
-            }
+            self.cells -= usize::from(row.cells.remove(&at).is_some());
         }
+        let gone: Vec<NodeId> = self.unheld_of(at).collect();
+        gone.into_iter().for_each(|member| _ = self.unheld.remove(&(at, member)));
     }
 
     /// What of all that is held here the member is not known to hold; `None` if it is no member.
@@ -205,7 +235,7 @@ impl Row {
         Self {
             boot,
             present,
-            cells: Vec::new(),
+            cells: BTreeMap::new(),
             stamp: 0,
             as_of: now,
             compared: false,

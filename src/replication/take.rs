@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::log::Held;
-use super::message::{Batch, Entry, Have, Kind, Message, Name, Run, Short};
+use super::message::{Batch, Entry, Have, Kind, Message, Run, Short};
 use super::{Event, Kept, Peer, Record, Replication, Wait};
 use crate::machine::Cx;
 use crate::probe::planted;
-use crate::types::{Hlc, LogId, NodeId, Range, Seq};
+use crate::types::{Hlc, NodeId, Range, Seq};
 
 /// Acknowledgements that may wait for the disk. Correct peers stay far below: each has a bounded number of batches under way.
 const ACKS_MAX: usize = 1 << 16;
@@ -54,7 +54,7 @@ impl Replication {
 
     /// Says whether all of the run was taken, or is held already.
     fn on_run(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, run: Run, kind: Kind) -> bool {
-        let at = match self.resolve(run.log, Some((run.first.value() - 1, run.before))) {
+        let at = match self.resolve(run.log, (from, cx.now().mono), Some((run.first.value() - 1, run.before))) {
             Ok(Some(at)) => at,
             Ok(None) => return false, // Anti-entropy will name it in full.
             Err(why) => {
@@ -259,7 +259,7 @@ impl Replication {
 
     pub(super) fn on_have(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, lines: &[Have]) {
         for have in lines {
-            match self.resolve(have.log, None) {
+            match self.resolve(have.log, (from, cx.now().mono), None) {
                 Ok(Some(at)) => self.on_ahead(cx, from, at, have.last),
                 Ok(None) => {}
                 Err(why) => return self.fault(cx, from, why),
@@ -271,7 +271,7 @@ impl Replication {
     pub(super) fn on_offer(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, lines: &[Have]) {
         let mut wanted = Vec::new();
         for offer in lines {
-            let at = match self.resolve(offer.log, None) {
+            let at = match self.resolve(offer.log, (from, cx.now().mono), None) {
                 Ok(Some(at)) => at,
                 Ok(None) => continue,
                 Err(why) => return self.fault(cx, from, why),
@@ -298,35 +298,5 @@ impl Replication {
         if lags {
             self.lags(cx, at);
         }
-    }
-
-    /// The index of a named log, which is made if it may be. A tag that could mean several is settled by the chain before
-    /// a place; `None` if it means nothing here.
-    pub(super) fn resolve(&mut self, name: Name, before: Option<(u64, Short)>) -> Result<Option<usize>, String> {
-        match name {
-            Name::Id(log) => self.admit(log).map(Some),
-            Name::Tag(tag) => Ok(match self.logs.tagged(tag) {
-                [] => None,
-                [at] => Some(*at),
-                several => several.iter().copied().find(|at| {
-                    before.is_some_and(|(seq, short)| self.logs.get(*at).chain_at(seq).map(Short::of) == Some(short))
-                }),
-            }),
-        }
-    }
-
-    /// The index of this log, which is made unless its topic is unknown or there are too many.
-    pub(super) fn admit(&mut self, log: LogId) -> Result<usize, String> {
-        if let Some(at) = self.logs.find(log) {
-            return Ok(at);
-        }
-        if !self.config.topics.contains(&log.topic) {
-            return Err(format!("topic {} of node {} does not exist", log.topic.value(), log.actor.node));
-        }
-        let (all, one) = (self.config.logs_max, self.config.logs_per_node_max);
-        if self.logs.len() >= all || self.logs.of_node(log.actor.node) >= one {
-            return Err(format!("one log too many for node {}: {all} are the limit, {one} a node", log.actor.node));
-        }
-        Ok(self.logs.intern(log))
     }
 }

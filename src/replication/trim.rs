@@ -10,6 +10,7 @@
 //! goes on behind the gap. It does not look for another holder first: the same events expire everywhere, and a stream
 //! that stalls is worse than a gap that is told.
 
+use super::hearsay::SKIPPED_MAX;
 use super::log::Log;
 use super::message::{Line, Message, Run, Short};
 use super::peer::{Job, Mode};
@@ -58,6 +59,9 @@ impl Replication {
     /// if it stands in a [`Trim`].
     pub fn restore_base(&mut self, line: &Line, saved: bool) {
         let at = self.logs.intern(line.log);
+        if !saved && self.logs.get(at).durable() == 0 {
+            self.hearsay.skipped.insert(at);
+        }
         self.logs.forget(at, line.last.value(), line.chain);
         if saved {
             self.logs.get_mut(at).base_saved = line.last.value();
@@ -129,10 +133,8 @@ impl Replication {
         if line.log.topic != Topic::EVENTS {
             return self.fault(cx, from, format!("{} was trimmed, and is kept whole", line.log.at(line.last)));
         }
-        let at = match self.admit(line.log) {
-            Ok(at) => at,
-            Err(why) => return self.fault(cx, from, why),
-        };
+        // It answers a request for what somebody named.
+        let Some(at) = self.logs.find(line.log) else { return };
         let (log, last) = (self.logs.get(at), line.last.value());
         if log.id.actor == self.actor {
             return self.on_own(cx, from, line.log, line.last);
@@ -147,7 +149,8 @@ impl Replication {
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.knows(at, last);
         }
-        if !lacks {
+        let begins = self.logs.get(at).accepted() == 0;
+        if !lacks || (begins && self.hearsay.skipped.len() >= SKIPPED_MAX) {
             return;
         }
         // Nothing of it is taken until that is durable.
@@ -161,8 +164,13 @@ impl Replication {
     pub(super) fn on_skip(&mut self, cx: &mut Cx<'_, Self>, line: &Line, peer: NodeId) {
         let at = self.logs.intern(line.log);
         let after = Seq::new(self.logs.get(at).durable());
+        let first = self.logs.get(at).durable() == 0;
         self.logs.forget(at, line.last.value(), line.chain);
         self.release(at);
+        if first {
+            self.on_first_entry(cx, at);
+            self.hearsay.skipped.insert(at);
+        }
         cx.emit(Event::Skipped { log: line.log, after, upto: line.last });
         self.lags(cx, at);
         if self.peers.contains_key(&peer) {

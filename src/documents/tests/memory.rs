@@ -279,6 +279,40 @@ fn what_got_another_name_while_the_log_was_read_is_built_from_its_new_place() {
     }
 }
 
+#[test]
+fn what_does_not_fit_is_gathered_by_another_way_through_the_log() {
+    let docs: Vec<DocId> = (0..6).map(|n| id(&format!("d{n}"))).collect();
+    let mut other = Host::new(2);
+    for doc in &docs {
+        other.put(doc.as_str(), json!({"text": "x".repeat(300)}));
+        other.settle();
+    }
+    let all = vec![(log(actor(2)), Seq::new(6))];
+    for (room, ways) in [(1 << 20, 1), (other.log[0].2.len() * 2, 3), (1, 6)] {
+        let mut host = Host::with(1, Config { rebuild_bytes: room, ..Config::default() });
+        // It has lost all of it: nothing but their hashes is known.
+        let hashes: Vec<u64> = docs.iter().map(crate::documents::trie::hash).collect();
+        let ops = step_at(host.now, |cx| host.documents.rebuild(cx, &[], &hashes, all.clone()));
+        host.take(ops);
+        let mut read = 0;
+        while !host.rereads.is_empty() {
+            for place in std::mem::take(&mut host.rereads) {
+                read += 1;
+                host.deliver(other.log.iter().find(|entry| (entry.0, entry.1) == place).unwrap().clone());
+            }
+            let most =
+                host.tasks.iter().map(|task| if let Task::Rebuild { changes, .. } = task { changes.len() } else { 0 });
+            assert!(room > 1 || most.sum::<usize>() == 1);
+            host.work();
+        }
+        assert_eq!(
+            (read, host.documents.view().content()),
+            (6 * ways, other.documents.view().content()),
+            "{room} bytes"
+        );
+    }
+}
+
 /// A node that folds documents soon, with one that it has folded.
 fn folded() -> Host {
     let limits = Limits { history: 8, ..Limits::default() };

@@ -42,13 +42,18 @@ impl Known {
         self.hear_of(&credential.chain)
     }
 
-    /// Keeps a certificate that the root signed, if it is the issuer's latest. Gives whether it was new.
-    pub(super) fn hear_of(&mut self, certificate: &IssuerCertificate) -> bool {
+    /// Whether a certificate would be kept if the root signed it.
+    pub(super) fn is_news(&self, certificate: &IssuerCertificate) -> bool {
         let body = &certificate.body;
-        let new = match self.issuers.get(&body.holder) {
+        match self.issuers.get(&body.holder) {
             Some((_, known)) => known.body.expires_at < body.expires_at,
             None => self.issuers.len() < ISSUERS_MAX,
-        };
+        }
+    }
+
+    /// Keeps a certificate that the root signed, if it is the issuer's latest. Gives whether it was new.
+    pub(super) fn hear_of(&mut self, certificate: &IssuerCertificate) -> bool {
+        let (new, body) = (self.is_news(certificate), &certificate.body);
         if new {
             self.arrivals += 1;
             self.issuers.insert(body.holder, (self.arrivals, certificate.clone()));

@@ -328,6 +328,33 @@ fn two_linked_nodes_learn_of_each_other_and_share_edits() {
     assert_eq!(a.node().replication().vector(), b.node().replication().vector());
 }
 
+#[test]
+fn an_edit_that_changes_nothing_waits_for_copies_of_what_others_wrote() {
+    let (mut a, mut b) = (Host::on(1, BTreeMap::new(), 1), Host::on(2, BTreeMap::new(), 1));
+    a.set(1, 2, 41).unwrap();
+    link(&mut a, &mut b, 2);
+    converse(&mut a, &mut b, 2, 12);
+    let same = || documents::Command::Edit {
+        doc: doc(),
+        edits: vec![Edit::Set { path: "field1".into(), value: json!(41) }],
+        create: false,
+    };
+    let mut ask = |n: u64, at: u64, members: u8| {
+        let ack = replication::Ack::Members(std::num::NonZeroU8::new(members).unwrap());
+        let command = Command::Acknowledged { command: Box::new(Command::Documents(same())), ack };
+        b.handle(at, Input::Command { id: CommandId::new(n), command });
+        b.settle(at);
+        b.handle(at + 6, Input::Wake);
+        b.settle(at + 6);
+        b.replies.remove(&CommandId::new(n)).expect("answered")
+    };
+    match ask(50, 12, 1) {
+        Ok(Outcome::Copied { copies, .. }) => assert_eq!(copies.members, [id(1)], "who wrote it holds it"),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(ask(51, 20, 2), Err(CommandError::NotReplicated { place: None, .. })));
+}
+
 /// Two nodes that share three edits of the first; then its disk is what it was after the first of them, and it writes two
 /// other ones before it meets the second again. And its disk as it was before it was put back.
 fn put_back() -> (Host, Host, BTreeMap<SegmentId, Vec<u8>>) {

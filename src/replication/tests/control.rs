@@ -186,3 +186,35 @@ fn levels_are_written_as_they_are_read() {
     }
     assert!(Ack::Local < members(1) && members(255) < Ack::All, "ranges over levels rely on it");
 }
+
+#[test]
+fn copies_of_what_many_wrote_are_members_that_hold_all_of_it() {
+    let mut world = World::new(9, &star(5), Config::default());
+    world.introduce(false);
+    world.run(1_000);
+    for who in [2, 3] {
+        world.originate(node(who), 100);
+    }
+    world.run(1_000);
+    // Who is cut off has what the second wrote and not what the third wrote then.
+    world.cut(node(1), node(5));
+    world.originate(node(3), 100);
+    world.run(1_000);
+    let log = |n| LogId { actor: actor(n, 1), topic: Topic::DOCUMENTS };
+    let mut ask = |token, places: &[(LogId, Seq)], ack| {
+        world.step(node(4), |machine, cx| machine.await_copies_of_all(cx, token, places, ack, PATIENCE));
+        world.run(6_000);
+        assert_eq!(world.hosts[&node(4)].machine.awaited(), 0);
+        let told = world.hosts[&node(4)].events.iter().find_map(|event| match event {
+            Event::Copied { token: of, members } if *of == token => Some(Ok(members.clone())),
+            Event::NotCopied { token: of, members } if *of == token => Some(Err(members.clone())),
+            _ => None,
+        });
+        told.expect("it is answered")
+    };
+    let all = [(log(2), Seq::new(1)), (log(3), Seq::new(2))];
+    let whole = vec![node(1), node(2), node(3)];
+    assert_eq!(ask(7, &all, members(3)), Ok(whole.clone()));
+    assert_eq!(ask(8, &all, members(4)), Err(whole), "the fifth holds one of the two");
+    assert_eq!(ask(9, &all[..1], members(4)).map(|members| members.len()), Ok(4));
+}

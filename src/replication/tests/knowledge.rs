@@ -142,7 +142,7 @@ fn what_came_after_the_last_word_is_not_held_against_a_member_whose_word_is_fres
     let mut replicas = replicas::Replicas::default();
     replicas.set_members(time(55), [(node(3), Boot::new(1), true)].into_iter());
     replicas.row_mut(node(3)).unwrap().compared = true;
-    replicas.raise(node(3), at, (3, Short::default()), node(3), time(55));
+    replicas.raise(node(3), at, (3, Short::default()), node(3), time(55), true);
     let lag = replicas.lag(&logs, node(3), time(100), false).unwrap();
     assert_eq!(lag, Lag { changes: 2, bytes: 20, lag_ms: 15_000 }, "as of second 55, when 5 were held");
     let paused = replicas.lag(&logs, node(3), time(100), true).unwrap();

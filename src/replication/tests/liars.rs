@@ -97,7 +97,7 @@ fn who_holds_another_branch_lacks_ours_when_all_are_to_hold_it() {
     world.cut(node(1), node(3));
     let machine = &mut world.hosts.get_mut(&node(1)).unwrap().machine;
     let at = machine.logs.intern(own(1));
-    machine.replicas.raise(node(3), at, (7, Short::default()), node(3), Time::from_nanos(world.now));
+    machine.replicas.raise(node(3), at, (7, Short::default()), node(3), Time::from_nanos(world.now), true);
     world.originate(node(1), 100);
     world.run(1_000);
     assert_eq!(world.known(1, 3).state, ReplicationState::Active);
@@ -141,6 +141,6 @@ fn who_asks_again_and_again_is_told_once() {
     let first = told(&mut world);
     assert!(first > 0);
     assert_eq!([told(&mut world), told(&mut world)], [0, 0]);
-    world.run(1_000);
+    world.run(3_000);
     assert_eq!(told(&mut world), first, "what was lost is told again");
 }

@@ -2,6 +2,7 @@
 
 mod branches;
 mod control;
+mod hearsay;
 mod knowledge;
 mod liars;
 mod mesh;

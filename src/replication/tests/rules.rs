@@ -124,6 +124,13 @@ pub(super) fn chain(n: u8, seq: u64) -> crate::types::Digest {
     logs.get(at).chain_at(seq).unwrap()
 }
 
+/// The chain of a log before its first entry.
+pub(super) fn root(log: LogId) -> crate::types::Digest {
+    let mut logs = Logs::default();
+    let at = logs.intern(log);
+    logs.get(at).chain_at(0).unwrap()
+}
+
 /// Entries `first..=last` of the log of node `n`.
 pub(super) fn run(n: u8, first: u64, last: u64) -> Run {
     let entries = (first..=last).map(|seq| entry(n, seq)).collect();
@@ -387,12 +394,15 @@ fn what_no_correct_peer_sends_is_told_and_ignored() {
 
 #[test]
 fn the_number_of_logs_is_bounded_in_all_and_for_one_node() {
-    let have = |n: u8, mint| {
+    let first = |n: u8, mint| {
         let log = LogId { actor: actor(n, mint), topic: Topic::DOCUMENTS };
-        Message::Have(vec![Have { log: Name::Id(log), last: Seq::new(1) }])
+        let run =
+            Run { log: Name::Id(log), first: Seq::new(1), before: Short::of(root(log)), entries: vec![entry(n, 1)] };
+        push(mint, vec![run])
     };
     let mut bench = Bench::with(&[2], Config { logs_max: 6, logs_per_node_max: 3, ..Config::default() });
-    let mut refused = |n, mint| matches!(told(&bench.hear(2, have(n, mint)))[..], [Event::PeerFault { .. }]);
+    let mut refused =
+        |n, mint| told(&bench.take(2, first(n, mint))).iter().any(|event| matches!(event, Event::PeerFault { .. }));
     assert!((1..=3).all(|mint| !refused(4, mint)) && refused(4, 4));
     assert!((1..=3).all(|mint| !refused(5, mint)) && refused(6, 1));
 }

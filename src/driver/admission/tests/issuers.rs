@@ -220,6 +220,23 @@ fn issuers_are_told_on_and_only_what_the_root_has_signed() {
 }
 
 #[test]
+fn a_certificate_that_would_not_be_kept_is_not_even_checked() {
+    let mesh = Mesh::new();
+    let second = mesh.second_issuer();
+    let third = mesh.member(1);
+    let (told, _) = second.issuers_after(0);
+    third.hear_of_issuers(&told).unwrap();
+    let known = told.iter().find(|one| one.body.holder == second.node()).unwrap();
+    // The same claim, signed by nobody: it costs nothing. One that says more is looked at, and is the peer's fault.
+    let mut forged = known.clone();
+    forged.body.key = third.key().public();
+    assert_eq!(third.hear_of_issuers(&vec![forged.clone(); 1_000]), Ok(()));
+    forged.body.expires_at = after(forged.body.expires_at, DAY);
+    assert_eq!(third.hear_of_issuers(&[forged]), Err(Refusal::ForgedIssuer));
+    assert_eq!(third.issuers_after(third.issuers_after(0).1).0, vec![]);
+}
+
+#[test]
 fn the_root_key_is_moved_whole_and_overwrites_nothing() {
     let mesh = Mesh::new();
     let key = mesh.drawer.path().join(ROOT_FILE);
