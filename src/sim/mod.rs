@@ -22,14 +22,23 @@ mod garble;
 mod host;
 mod luck;
 mod net;
+mod orders;
 mod outcome;
+mod part;
 mod peers;
+mod picture;
 mod plan;
 mod queue;
 mod replay;
+mod repro;
 mod scenario;
+mod shrink;
+mod speech;
 mod spread;
+mod story;
 mod trace;
+mod witness;
+mod words;
 mod world;
 
 #[cfg(test)]
@@ -40,12 +49,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub use check::{Violation, ids as invariants};
 pub use net::NetStats;
 pub use outcome::{Figures, Judgement, Line, Outcome};
+pub use picture::Picture;
 pub use replay::{Replay, ReplayError, ReplayStep};
 pub use scenario::{Error, Found, Scenario};
+pub use shrink::{Progress, Shrunk, Size, shrink};
 pub use spread::Spread;
+pub use story::{Step, Story, Why, explain};
 pub use trace::{CHECKPOINT_EVERY, TraceHash};
 
 use luck::Luck;
+use orders::Orders;
 use plan::Plan;
 use world::World;
 
@@ -72,19 +85,48 @@ pub fn run_replay<'a>(
     Ok(ran(scenario, seed, replay, sink))
 }
 
+/// Runs a scenario with a seed unless `stop` says, now and then, that it is not wanted any more: then there is no outcome.
+#[must_use]
+pub fn run_unless(scenario: &Scenario, seed: u64, stop: &dyn Fn() -> bool) -> Option<Outcome> {
+    follow(scenario, seed, Orders { stop: Some(stop), ..Orders::default() })
+}
+
 fn ran<'a>(
     scenario: &'a Scenario,
     seed: u64,
     replay: &'a Replay,
     sink: Option<&'a mut (dyn FnMut(Line) + 'a)>,
 ) -> Outcome {
+    follow(scenario, seed, Orders { replay, sink, ..Orders::default() }).expect("nobody calls it off")
+}
+
+/// The luck and the plan of a run: those of its seed, or those that its file holds.
+fn drawn(scenario: &Scenario, seed: u64) -> (Luck, Plan) {
+    if let Some(repro) = &scenario.says.repro {
+        let plan = repro.plan(&scenario.mesh).expect("the plan was checked when it was read");
+        return (repro.luck(), plan);
+    }
+    let luck = Luck::new(seed, scenario.text());
+    let plan = Plan::expand(scenario, &luck).expect("the scenario was expanded when it was read");
+    (luck, plan)
+}
+
+/// A run; nothing if it was called off.
+fn follow<'a>(scenario: &'a Scenario, seed: u64, orders: Orders<'a>) -> Option<Outcome> {
     let ran = catch_unwind(AssertUnwindSafe(|| {
-        let luck = Luck::new(seed, scenario.text());
-        let plan = Plan::expand(scenario, &luck).expect("the scenario was expanded when it was read");
-        World::new(scenario, luck, plan, replay, sink).run()
+        let (luck, plan) = drawn(scenario, seed);
+        let plan = orders.plan.cloned().unwrap_or(plan);
+        World::new(scenario, luck, plan, orders).run()
     }));
     let (judgement, hash, checkpoints, figures) = match ran {
-        Ok(ran) => (outcome::judge(scenario, &ran.figures, ran.failure), ran.hash, ran.checkpoints, ran.figures),
+        Ok(ran) if ran.called_off => return None,
+        Ok(mut ran) => {
+            if let Some((violation, ..)) = &mut ran.failure {
+                let name = |place: usize| scenario.mesh.nodes().get(place).map(|node| node.name.clone());
+                violation.what = words::named(&violation.what, &name);
+            }
+            (outcome::judge(scenario, &ran.figures, ran.failure), ran.hash, ran.checkpoints, ran.figures)
+        }
         Err(panic) => {
             let what = panic.downcast_ref::<String>().cloned();
             let what = what.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -93,30 +135,21 @@ fn ran<'a>(
             (judgement, TraceHash::default(), Vec::new(), Figures::default())
         }
     };
-    Outcome {
+    Some(Outcome {
         scenario: scenario.name().to_owned(),
         file: scenario.file().to_owned(),
-        seed,
+        seed: scenario.repro().unwrap_or(seed),
+        explicit: scenario.repro().is_some(),
         peers: scenario.peers(),
         hash,
         checkpoints,
         judgement,
         figures,
-    }
+    })
 }
 
 /// Runs it twice and compares the traces: a difference breaks invariant G1.
 #[must_use]
 pub fn run_twice(scenario: &Scenario, seed: u64) -> Outcome {
-    let (mut first, second) = (run(scenario, seed, None), run(scenario, seed, None));
-    if first.hash != second.hash {
-        let what = format!(
-            "two runs differ after {} events at the latest: {} and {}",
-            first.common_events(&second) + CHECKPOINT_EVERY,
-            first.hash,
-            second.hash
-        );
-        first.judgement = Judgement::Violated { violation: Violation { check: "G1", what }, at_ns: 0, event: 0 };
-    }
-    first
+    run(scenario, seed, None).compared(&run(scenario, seed, None))
 }

@@ -1,9 +1,10 @@
 //! The plan of a run as a value: every fault and every edit with its time, expanded from scenario and seed before the run
 //! begins. A smaller plan is a subset of its items; the luck of what stays does not change.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::luck::{Luck, MILLION, Stream};
+use super::part::Part;
 use super::scenario::{Appends, Edits, Kind, Often, Rate, Scenario, Scheduled, Span};
 use crate::replication::Ack;
 use crate::topology::Policy;
@@ -24,10 +25,13 @@ pub(super) struct Plan {
     pub(super) turns: Vec<Turn>,
     /// What is appended to streams, in order of time.
     pub(super) appends: Vec<Append>,
+    /// If it is a part of a plan: which part.
+    #[serde(skip)]
+    pub(super) part: Option<Part>,
 }
 
 /// An overlay is set for the mesh.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Turn {
     /// In nanoseconds of true time.
     pub(super) at: u64,
@@ -37,7 +41,7 @@ pub(super) struct Turn {
 }
 
 /// One fault with its end.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Item {
     /// When it begins, in nanoseconds of true time.
     pub(super) at: u64,
@@ -48,7 +52,7 @@ pub(super) struct Item {
 }
 
 /// What goes wrong. Peers are named by their place.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub(super) enum Fault {
     /// `kill -9`; starts again at the end.
@@ -87,7 +91,7 @@ pub(super) enum Fault {
 }
 
 /// One edit: sets the document's place `e<n>` to n, and the place `shared` too if it is shared.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Edit {
     pub(super) at: u64,
     pub(super) peer: u32,
@@ -113,8 +117,15 @@ impl Serialize for Level {
     }
 }
 
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(|error| serde::de::Error::custom(format_args!("ack: {error}")))
+    }
+}
+
 /// One append of the plan: its events are told apart by its number and their places in it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Append {
     pub(super) at: u64,
     pub(super) peer: u32,

@@ -100,6 +100,9 @@ impl Scenario {
         let scenario = Self { name, file: file.to_owned(), text, says, mesh, config, own };
         // Whoever is named must exist, whatever the seed.
         super::plan::Plan::expand(&scenario, &Luck::new(0, "")).map_err(whole)?;
+        if let Some(repro) = &scenario.says.repro {
+            repro.plan(&scenario.mesh).map_err(|why| whole(format!("repro: {why}")))?;
+        }
         Ok(scenario)
     }
 
@@ -107,6 +110,18 @@ impl Scenario {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The seed of the run that its file holds, if it holds one.
+    #[must_use]
+    pub fn repro(&self) -> Option<u64> {
+        self.says.repro.as_ref().map(|repro| repro.seed)
+    }
+
+    /// What the run that its file holds broke when it was found: an invariant, or an expectation.
+    #[must_use]
+    pub fn broke(&self) -> Option<&str> {
+        self.says.repro.as_ref().map(|repro| repro.breaks.as_str())
     }
 
     /// Its file, as given.

@@ -7,6 +7,7 @@ use super::super::cost;
 use super::super::garble::garbled;
 use super::super::host::{Asked, Life};
 use super::super::outcome::Line;
+use super::super::witness::{Happened, Seen};
 use super::{Due, World};
 use crate::documents::{Engine, Stamp};
 use crate::node::{
@@ -56,6 +57,7 @@ impl World<'_> {
         host.busy_until = now + START_NS;
         self.figures.starts += 1;
         self.note(place, &"start");
+        self.seen(place, &Seen::Start);
         self.trace.event(now, place, 0);
         self.drain(place, now + START_NS);
     }
@@ -65,6 +67,7 @@ impl World<'_> {
         let now = self.mesh.now;
         self.hash_input(place, &input);
         self.note(place, &input);
+        self.seen(place, &Seen::Input(&input));
         let host = &mut self.mesh.hosts[place as usize];
         let cost = cost::of_input(&input) * host.slowness();
         let read = host.clock.read(now);
@@ -90,6 +93,7 @@ impl World<'_> {
                     host.life = Life::Refused;
                     host.down_since = Some(now);
                     self.note(place, &format_args!("refused: {error}"));
+                    self.seen(place, &Seen::Refused(&error));
                     let verdict = self.checks.on_refused(&Sight::new(&self.mesh, self.scenario), place, &error);
                     self.judge(verdict);
                 }
@@ -102,6 +106,7 @@ impl World<'_> {
     fn ready(&mut self, place: u32, report: &BootReport) {
         let now = self.mesh.now;
         self.note(place, report);
+        self.seen(place, &Seen::Ready(report));
         self.figures.cuts += u64::from(report.cut.is_some());
         let host = self.host(place);
         if host.ailments == 0 {
@@ -127,6 +132,7 @@ impl World<'_> {
             let Some(effect) = effect else { return };
             self.hash_effect(&effect);
             self.note(place, &effect);
+            self.seen(place, &Seen::Effect(&effect));
             self.perform(place, at, effect);
         }
     }
@@ -138,7 +144,9 @@ impl World<'_> {
                 self.spread.on_frame(&self.mesh, self.scenario, place, to, &frame);
                 let way = u64::from(place) << 32 | u64::from(to);
                 let frame = garbled(self.draws.garble, way, at, self.host(place).garble(), frame);
+                let bytes = frame.clone();
                 let (fate, frame) = self.mesh.net.send(at, place, to, lane, frame);
+                self.seen(place, &Seen::Sent { to, lane, fate: &fate, frame: &bytes });
                 let Some(frame) = frame else { return };
                 if let Some(again) = fate.again {
                     let bytes = frame.bytes.clone();
@@ -358,6 +366,14 @@ impl World<'_> {
             // Its answer is hashed, and it says everything.
             Effect::Task { id, .. } => trace.word(13, id.value()),
             other => trace.debug(14, other),
+        }
+    }
+
+    /// Shows whoever watches the run what happens at a peer.
+    pub(super) fn seen(&mut self, place: u32, what: &Seen<'_>) {
+        if let Some(witness) = &mut self.witness {
+            let happened = Happened { at: self.mesh.now, id: self.cause, cause: self.caused_by };
+            witness.seen(happened, place, what);
         }
     }
 

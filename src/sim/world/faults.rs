@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::super::check::Sight;
 use super::super::disk::{Disk, Stop};
 use super::super::host::{Asked, Life};
+use super::super::part::Piece;
 use super::super::plan::Fault;
+use super::super::witness::Seen;
 use super::{Due, World};
 use crate::node::{Command, Input};
 use crate::overlay::Policies;
@@ -31,6 +33,9 @@ impl World<'_> {
         if let Some(peer) = says.fault.peer() {
             self.note(peer, &says.fault);
         }
+        self.seen(says.fault.peer().unwrap_or_default(), &Seen::Begins { item, says: &says });
+        let kind = super::super::words::family(&says.fault);
+        *self.figures.faults_of.entry(kind).or_default() += 1;
         let now = self.mesh.now;
         match says.fault {
             Fault::Crash { peer } => self.stop(item, peer, Stop::Crash),
@@ -95,7 +100,9 @@ impl World<'_> {
             return;
         }
         let now = self.mesh.now;
-        match self.mesh.plan.items[item].fault.clone() {
+        let says = self.mesh.plan.items[item].clone();
+        self.seen(says.fault.peer().unwrap_or_default(), &Seen::Ends { item, says: &says });
+        match says.fault {
             Fault::Crash { peer }
             | Fault::PowerLoss { peer }
             | Fault::Wipe { peer }
@@ -166,8 +173,9 @@ impl World<'_> {
         let Some(Image { disk, book, policies }) = self.images.remove(&item) else { return };
         let (says, luck) = (&self.scenario.says.disk, self.draws.image);
         let (model, torn) = (says.model, says.torn.0);
+        let number = self.mesh.plan.number_of(Piece::Fault(item));
         let host = self.host(place);
-        host.disk.put_back(disk, model, torn, luck, u64::from(place), item as u64);
+        host.disk.put_back(disk, model, torn, luck, u64::from(place), number);
         (host.book, host.policies) = (book, policies);
         self.checks.on_put_back(place, item);
     }
