@@ -27,9 +27,18 @@ impl Luck {
         hasher.update(b"oxigdal-ha simulation 1");
         hasher.update(seed.to_be_bytes());
         hasher.update(scenario.as_bytes());
-        let root: [u8; 32] = hasher.finalize().into();
+        Self::of_root(hasher.finalize().into())
+    }
+
+    /// The luck that a repro file names.
+    pub(super) fn of_root(root: [u8; 32]) -> Self {
         let key = root.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         Self { root, key }
+    }
+
+    /// What all of it is drawn from.
+    pub(super) const fn root(&self) -> &[u8; 32] {
+        &self.root
     }
 
     /// The family of draws called `label`.

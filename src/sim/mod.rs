@@ -24,14 +24,23 @@ mod host;
 mod hunt;
 mod luck;
 mod net;
+mod orders;
 mod outcome;
+mod part;
 mod peers;
+mod picture;
 mod plan;
 mod queue;
 mod replay;
+mod repro;
 mod scenario;
+mod shrink;
+mod speech;
 mod spread;
+mod story;
 mod trace;
+mod witness;
+mod words;
 mod world;
 
 #[cfg(test)]
@@ -43,18 +52,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub use check::{Violation, ids as invariants};
 pub use net::NetStats;
 pub use outcome::{Faults, Figures, Judgement, Line, Outcome};
+pub use picture::Picture;
 pub use replay::{Replay, ReplayError, ReplayStep};
 pub use scenario::{Drawn, Error, Family, FaultKind, Found, Scenario, faults};
+pub use shrink::{Progress, Shrunk, Size, shrink};
 pub use spread::Spread;
+pub use story::{Step, Story, Why, explain};
 pub use trace::{CHECKPOINT_EVERY, TraceHash};
 
-use luck::Luck;
-use plan::Plan;
-use world::World;
 #[cfg(feature = "planted-bugs")]
 pub use crate::probe::{BUGS, Bug};
 #[cfg(feature = "planted-bugs")]
 pub use hunt::{Hunt, Kill, hunt, run_with_bug};
+use luck::Luck;
+use orders::Orders;
+use plan::Plan;
+use world::World;
 
 /// Runs a scenario with a seed; `sink` is told of each step.
 ///
@@ -79,32 +92,59 @@ pub fn run_replay<'a>(
     Ok(ran(scenario, seed, replay, sink))
 }
 
+/// Runs a scenario with a seed unless `stop` says, now and then, that it is not wanted any more: then there is no outcome.
+#[must_use]
+pub fn run_unless(scenario: &Scenario, seed: u64, stop: &dyn Fn() -> bool) -> Option<Outcome> {
+    follow(scenario, seed, Orders { stop: Some(stop), ..Orders::default() })
+}
+
 fn ran<'a>(
     scenario: &'a Scenario,
     seed: u64,
     replay: &'a Replay,
     sink: Option<&'a mut (dyn FnMut(Line) + 'a)>,
 ) -> Outcome {
-    let luck = Luck::new(seed, scenario.text());
-    let swarm = catch_unwind(AssertUnwindSafe(|| {
-        scenario.for_seed(&luck).unwrap_or_else(|why| panic!("what seed {seed} draws does not fit: {why}"))
-    }));
-    let (of_seed, unfit) = match swarm {
-        Ok(scenario) => (scenario, None),
-        Err(panic) => (Cow::Borrowed(scenario), Some(panic)),
+    follow(scenario, seed, Orders { replay, sink, ..Orders::default() }).expect("nobody calls it off")
+}
+
+/// The luck of a run, what its seed makes of its scenario, and its plan: that of the seed, or the one that its file holds.
+fn drawn(scenario: &Scenario, seed: u64) -> Result<(Luck, Cow<'_, Scenario>, Plan), String> {
+    let repro = scenario.says.repro.as_ref();
+    let luck = repro.map_or_else(|| Luck::new(seed, scenario.text()), repro::Repro::luck);
+    let of_seed = scenario.for_seed(&luck).map_err(|why| format!("what seed {seed} draws does not fit: {why}"))?;
+    let plan = repro.map_or_else(|| Plan::expand(&of_seed, &luck), |repro| repro.plan(&of_seed.mesh))?;
+    Ok((luck, of_seed, plan))
+}
+
+/// A run; nothing if it was called off.
+fn follow<'a>(scenario: &'a Scenario, seed: u64, orders: Orders<'a>) -> Option<Outcome> {
+    let drew = catch_unwind(AssertUnwindSafe(|| drawn(scenario, seed).unwrap_or_else(|why| panic!("{why}"))));
+    let (luck, of_seed, plan) = match drew {
+        Ok(drawn) => drawn,
+        Err(panic) => return Some(outcome_of(scenario, seed, scenario, Err(panic))),
     };
-    let ran = unfit.map_or_else(
-        || {
-            catch_unwind(AssertUnwindSafe(|| {
-                let plan = Plan::expand(&of_seed, &luck).expect("the scenario was expanded when it was read");
-                let sink = sink.map(|sink| sink as &mut dyn FnMut(Line));
-                World::new(&of_seed, luck, plan, replay, sink).run()
-            }))
-        },
-        Err,
-    );
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        let plan = orders.plan.cloned().unwrap_or(plan);
+        World::new(&of_seed, luck, plan, orders.shorter()).run()
+    }));
+    if ran.as_ref().is_ok_and(|ran| ran.called_off) {
+        return None;
+    }
+    Some(outcome_of(scenario, seed, &of_seed, ran))
+}
+
+type Panic = Box<dyn std::any::Any + Send>;
+
+/// What a run came to, or its panic.
+fn outcome_of(scenario: &Scenario, seed: u64, of_seed: &Scenario, ran: Result<world::Ran, Panic>) -> Outcome {
     let (judgement, hash, checkpoints, figures) = match ran {
-        Ok(ran) => (outcome::judge(&of_seed, &ran.figures, ran.failure), ran.hash, ran.checkpoints, ran.figures),
+        Ok(mut ran) => {
+            if let Some((violation, ..)) = &mut ran.failure {
+                let name = |place: usize| of_seed.mesh.nodes().get(place).map(|node| node.name.clone());
+                violation.what = words::named(&violation.what, &name);
+            }
+            (outcome::judge(of_seed, &ran.figures, ran.failure), ran.hash, ran.checkpoints, ran.figures)
+        }
         Err(panic) => {
             let what = panic.downcast_ref::<String>().cloned();
             let what = what.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -116,7 +156,8 @@ fn ran<'a>(
     Outcome {
         scenario: scenario.name().to_owned(),
         file: scenario.file().to_owned(),
-        seed,
+        seed: scenario.repro().unwrap_or(seed),
+        explicit: scenario.repro().is_some(),
         peers: of_seed.peers(),
         drawn: of_seed.drawn().cloned(),
         hash,
@@ -129,15 +170,5 @@ fn ran<'a>(
 /// Runs it twice and compares the traces: a difference breaks invariant G1.
 #[must_use]
 pub fn run_twice(scenario: &Scenario, seed: u64) -> Outcome {
-    let (mut first, second) = (run(scenario, seed, None), run(scenario, seed, None));
-    if first.hash != second.hash {
-        let what = format!(
-            "two runs differ after {} events at the latest: {} and {}",
-            first.common_events(&second) + CHECKPOINT_EVERY,
-            first.hash,
-            second.hash
-        );
-        first.judgement = Judgement::Violated { violation: Violation { check: "G1", what }, at_ns: 0, event: 0 };
-    }
-    first
+    run(scenario, seed, None).compared(&run(scenario, seed, None))
 }

@@ -116,6 +116,30 @@ pub enum Judgement {
     },
 }
 
+impl Judgement {
+    /// What failed, for telling whether two runs fail alike: the invariant's id, or the first expectation that was missed.
+    #[must_use]
+    pub fn key(&self) -> Option<String> {
+        match self {
+            Self::Passed => None,
+            Self::Violated { violation, .. } => Some(violation.check.to_owned()),
+            Self::Missed { what } => what.first()?.split_whitespace().next().map(str::to_owned),
+        }
+    }
+}
+
+impl fmt::Display for Judgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed => f.write_str("passed"),
+            Self::Violated { violation, at_ns, .. } => {
+                write!(f, "{} {}, after {}", violation.check, violation.what, Span(*at_ns))
+            }
+            Self::Missed { what } => f.write_str(&what.join("; ")),
+        }
+    }
+}
+
 /// A run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Outcome {
@@ -125,6 +149,9 @@ pub struct Outcome {
     pub file: String,
     /// The seed.
     pub seed: u64,
+    /// Its plan stands in its file, so that the seed is not asked for.
+    #[serde(skip)]
+    pub explicit: bool,
     /// How many peers.
     pub peers: usize,
     /// What the seed drew, if the scenario is a swarm.
@@ -163,7 +190,31 @@ impl Outcome {
     /// The command that runs it again.
     #[must_use]
     pub fn replay(&self) -> String {
-        format!("oxigdal-ha simulate run {} --seed {}", self.file, self.seed)
+        self.command("run")
+    }
+
+    /// A subcommand of `simulate` for this run.
+    #[must_use]
+    pub fn command(&self, name: &str) -> String {
+        let file = if self.file.contains(|c: char| c.is_whitespace() || "'\"$`\\&;|<>()*?".contains(c)) {
+            format!("'{}'", self.file.replace('\'', r"'\''"))
+        } else {
+            self.file.clone()
+        };
+        let seed = if self.explicit { String::new() } else { format!(" --seed {}", self.seed) };
+        format!("oxigdal-ha simulate {name} {file}{seed}")
+    }
+
+    /// This run if the second one, of the same seed, left the same trace; else it breaks invariant G1.
+    #[must_use]
+    pub fn compared(mut self, second: &Self) -> Self {
+        if self.hash != second.hash {
+            let common = self.common_events(second) + super::CHECKPOINT_EVERY;
+            let (one, other) = (self.hash, second.hash);
+            let what = format!("two runs differ after {common} events at the latest: {one} and {other}");
+            self.judgement = Judgement::Violated { violation: Violation { check: "G1", what }, at_ns: 0, event: 0 };
+        }
+        self
     }
 
     /// How many events two runs have in common at least, by their checkpoints.

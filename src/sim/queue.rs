@@ -49,18 +49,33 @@ impl<T> Queue<T> {
         Self { heap: BinaryHeap::new(), bodies: Vec::new(), free: Vec::new(), ties, made: 0 }
     }
 
+    /// Keeps the first so many ids for [`plan`](Self::plan).
+    pub(super) fn reserve(&mut self, ids: u64) {
+        self.made = self.made.max(ids);
+    }
+
+    /// Lets an event of the plan happen under an id that is kept for it, so that the ids, and with them the ties, of all others
+    /// are the same without it.
+    pub(super) fn plan(&mut self, id: u64, at: u64, body: T) {
+        self.put(EventId(id), at, EventId::default(), body);
+    }
+
     /// Lets `body` happen at `at`.
     pub(super) fn push(&mut self, at: u64, cause: EventId, body: T) -> EventId {
         self.made += 1;
         let id = EventId(self.made);
+        self.put(id, at, cause, body);
+        id
+    }
+
+    fn put(&mut self, id: EventId, at: u64, cause: EventId, body: T) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.bodies.push(None);
             u32::try_from(self.bodies.len() - 1).expect("fewer than 2^32 events are pending: memory ends first")
         });
         self.bodies[slot as usize] = Some((cause, body));
-        let tie = (self.ties.bits(0, self.made) >> 32) as u32;
+        let tie = (self.ties.bits(0, id.0) >> 32) as u32;
         self.heap.push(Reverse(Key { at, tie, id, slot }));
-        id
     }
 
     /// Takes what happens next.

@@ -29,7 +29,10 @@ impl Check for NeighboursForAReason {
             }
             let lacking = |peer: &&NodeId| view.links().contains(peer) && !view.neighbors().contains(peer);
             if let Some(peer) = view.computed().iter().find(lacking) {
-                return Err(format!("{name} is linked with {} and should exchange entries with it", sight.name_of(*peer)));
+                return Err(format!(
+                    "{name} is linked with {} and should exchange entries with it",
+                    sight.name_of(*peer)
+                ));
             }
         }
         Ok(())

@@ -15,7 +15,9 @@ impl Check for LagIsTrue {
         let Some(node) = sight.node(who) else { return Ok(()) };
         let now = sight.hosts[who as usize].clock.read(sight.now).mono;
         for (place, host, _) in sight.live() {
-            let Some(known) = node.replication().known(host.id, now).filter(|known| known.lag.changes > 0) else { continue };
+            let Some(known) = node.replication().known(host.id, now).filter(|known| known.lag.changes > 0) else {
+                continue;
+            };
             let (who, whom, changes) = (sight.name(who), sight.name(place), known.lag.changes);
             return Err(format!("{who} says that {whom} lacks {changes} changes, and all have everything"));
         }

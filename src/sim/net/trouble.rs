@@ -22,10 +22,17 @@ pub(super) struct Trouble {
 enum Ways {
     All,
     Of(u32),
-    Between { from: PeerSet, to: PeerSet, one_way: bool },
+    Between {
+        from: PeerSet,
+        to: PeerSet,
+        one_way: bool,
+    },
     Apart(Vec<PeerSet>),
     /// The place of each peer in a ring, and how far each sees.
-    Ring { places: Vec<(u32, usize)>, sight: usize },
+    Ring {
+        places: Vec<(u32, usize)>,
+        sight: usize,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,16 +107,15 @@ impl Ways {
 impl Trouble {
     /// The trouble that a fault makes; none if it is none of links.
     pub(super) fn of(item: usize, since: u64, fault: &Fault) -> Option<Self> {
-        let between = |from: &[u32], to: &[u32], one_way| Ways::Between {
-            from: PeerSet::of(from),
-            to: PeerSet::of(to),
-            one_way,
-        };
+        let between =
+            |from: &[u32], to: &[u32], one_way| Ways::Between { from: PeerSet::of(from), to: PeerSet::of(to), one_way };
         let (ways, what) = match fault {
             Fault::Cut { from, to, one_way } => (between(from, to, *one_way), What::Cut),
             Fault::Flap { from, to, .. } => (between(from, to, false), What::Cut),
             Fault::Clog { from, to, one_way } => (between(from, to, *one_way), What::Clog),
-            Fault::Split { groups } => (Ways::Apart(groups.iter().map(|group| PeerSet::of(group)).collect()), What::Cut),
+            Fault::Split { groups } => {
+                (Ways::Apart(groups.iter().map(|group| PeerSet::of(group)).collect()), What::Cut)
+            }
             Fault::Ring { peers } => {
                 let mut places: Vec<(u32, usize)> = peers.iter().copied().zip(0..).collect();
                 places.sort_unstable();
@@ -238,7 +244,10 @@ mod tests {
             let ring = trouble(&Fault::Ring { peers: peers.clone() });
             let sees = |a: u32| -> Vec<u32> { (0..count).filter(|b| a == *b || !ring.covers(a, *b)).collect() };
             let views: BTreeSet<Vec<u32>> = peers.iter().map(|peer| sees(*peer)).collect();
-            assert!(views.iter().all(|view| view.len() * 2 > count as usize && view.len() < count as usize), "{views:?}");
+            assert!(
+                views.iter().all(|view| view.len() * 2 > count as usize && view.len() < count as usize),
+                "{views:?}"
+            );
             assert_eq!(views.len(), count as usize);
         }
     }
@@ -275,8 +284,7 @@ mod tests {
         ] {
             troubles.begin(trouble(&fault));
         }
-        let expected =
-            Weather { delay: 12, factor: 3, bits: Some(10), queue: Some(8), loss: 4, ..Weather::FAIR };
+        let expected = Weather { delay: 12, factor: 3, bits: Some(10), queue: Some(8), loss: 4, ..Weather::FAIR };
         assert_eq!(troubles.weather(0, 1), expected);
         assert_eq!(troubles.weather(2, 3), Weather { loss: 4, ..Weather::FAIR });
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use fault::{Fault, Item};
 
 use super::luck::Luck;
+use super::part::Part;
 use super::scenario::{Heal, Scenario};
 use crate::replication::Ack;
 use crate::topology::Policy;
@@ -35,6 +36,9 @@ pub(super) struct Plan {
     pub(super) appends: Vec<Append>,
     /// Who is healed when the calm begins, in order; nobody named is everybody. What is wrong with the others stays.
     pub(super) core: Vec<u32>,
+    /// If it is a part of a plan: which part.
+    #[serde(skip)]
+    pub(super) part: Option<Part>,
 }
 
 /// An overlay is set for the mesh.

@@ -8,6 +8,7 @@ use super::kind::Kind;
 use super::quantity::{Rate, Share, Size, Span};
 use super::who::Who;
 use crate::sim::disk::Model;
+use crate::sim::repro::Repro;
 use crate::topology::Policy;
 
 /// A whole file.
@@ -52,6 +53,8 @@ pub(crate) struct File {
     pub(crate) checks: Checks,
     #[serde(default)]
     pub(crate) expect: Expect,
+    /// The plan of one run, in place of the one that a seed expands to.
+    pub(crate) repro: Option<Repro>,
 }
 
 /// `[mesh]`: so many alike peers with a link between each two, dealt to regions if there are any.

@@ -19,8 +19,8 @@ use std::path::Path;
 pub(super) use file::{Appends, Edits, Expect, File, Heal, Mode, Network, Often, Scheduled};
 pub(super) use kind::Kind;
 pub use kind::{Family, FaultKind, faults};
-pub use swarm::Drawn;
 pub(super) use quantity::{Rate, Span};
+pub use swarm::Drawn;
 
 use super::check;
 use super::luck::Luck;
@@ -107,6 +107,9 @@ impl Scenario {
         let scenario = Self { name, file: file.to_owned(), text, says, mesh, config, own, drawn: None };
         // Whoever is named must exist, whatever the seed.
         scenario.tried().map_err(whole)?;
+        if scenario.says.repro.is_some() {
+            super::drawn(&scenario, 0).map_err(|why| whole(format!("repro: {why}")))?;
+        }
         Ok(scenario)
     }
 
@@ -114,6 +117,18 @@ impl Scenario {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The seed of the run that its file holds, if it holds one.
+    #[must_use]
+    pub fn repro(&self) -> Option<u64> {
+        self.says.repro.as_ref().map(|repro| repro.seed)
+    }
+
+    /// What the run that its file holds broke when it was found: an invariant, or an expectation.
+    #[must_use]
+    pub fn broke(&self) -> Option<&str> {
+        self.says.repro.as_ref().map(|repro| repro.breaks.as_str())
     }
 
     /// Its file, as given.

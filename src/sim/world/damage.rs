@@ -31,9 +31,9 @@ impl World<'_> {
         }
         let hosts = &self.mesh.hosts;
         let Some(node) = hosts[place as usize].node() else { return false };
-        let others = (0..).zip(hosts).filter(|(other, host)| *other != place && !host.damaged && !host.disk.has_astray());
-        let held: Vec<_> =
-            others.filter_map(|(_, host)| host.node()).map(|node| node.replication().vector()).collect();
+        let others =
+            (0..).zip(hosts).filter(|(other, host)| *other != place && !host.damaged && !host.disk.has_astray());
+        let held: Vec<_> = others.filter_map(|(_, host)| host.node()).map(|node| node.replication().vector()).collect();
         node.replication().vector().iter().all(|(log, seq)| held.iter().any(|vector| vector.of(log) >= seq))
     }
 

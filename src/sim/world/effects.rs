@@ -9,6 +9,7 @@ use super::super::host::{Asked, Life};
 use super::super::net::{Fate, Frame};
 use super::super::outcome::Line;
 use super::super::plan::Fault;
+use super::super::witness::{Happened, Seen};
 use super::faults::address_of;
 use super::{Due, World};
 use crate::documents::{Engine, Stamp};
@@ -60,6 +61,7 @@ impl World<'_> {
         host.busy_until = now + START_NS;
         self.figures.starts += 1;
         self.note(place, &"start");
+        self.seen(place, &Seen::Start);
         self.trace.event(now, place, 0);
         self.drain(place, now + START_NS);
     }
@@ -72,6 +74,7 @@ impl World<'_> {
         if !self.mesh.hosts[place as usize].wrongs.is_empty() {
             self.acted_at(place, |fault| matches!(fault, Fault::Slow { .. }));
         }
+        self.seen(place, &Seen::Input(&input));
         let host = &mut self.mesh.hosts[place as usize];
         let cost = cost::of_input(&input) * host.slowness();
         let read = host.clock.read(now);
@@ -97,6 +100,7 @@ impl World<'_> {
                     host.life = Life::Refused;
                     host.down_since = Some(now);
                     self.note(place, &format_args!("refused: {error}"));
+                    self.seen(place, &Seen::Refused(&error));
                     self.refused(place, &error);
                 }
             },
@@ -108,6 +112,7 @@ impl World<'_> {
     fn ready(&mut self, place: u32, report: &BootReport) {
         let now = self.mesh.now;
         self.note(place, report);
+        self.seen(place, &Seen::Ready(report));
         self.figures.cuts += u64::from(report.cut.is_some());
         let host = self.host(place);
         if host.ailments == 0 {
@@ -133,6 +138,7 @@ impl World<'_> {
             let Some(effect) = effect else { return };
             self.hash_effect(&effect);
             self.note(place, &effect);
+            self.seen(place, &Seen::Effect(&effect));
             self.perform(place, at, effect);
         }
     }
@@ -218,7 +224,9 @@ impl World<'_> {
     }
 
     fn send(&mut self, place: u32, to: u32, lane: Lane, frame: bytes::Bytes, at: u64) {
+        let bytes = frame.clone();
         let (fate, frame) = self.mesh.net.send(at, place, to, lane, frame);
+        self.seen(place, &Seen::Sent { to, lane, fate: &fate, frame: &bytes });
         if let Some(frame) = frame {
             self.send_frame(fate, frame);
         }
@@ -266,7 +274,8 @@ impl World<'_> {
             return;
         }
         let (now, host) = (self.mesh.now, self.host(place));
-        let (synced, io, epoch) = (std::mem::take(&mut host.stalled_sync), std::mem::take(&mut host.stalled_io), host.epoch);
+        let (synced, io, epoch) =
+            (std::mem::take(&mut host.stalled_sync), std::mem::take(&mut host.stalled_io), host.epoch);
         for (id, result) in io {
             self.later(place, now, Input::IoDone { id, result });
         }
@@ -467,6 +476,14 @@ impl World<'_> {
             // Its answer is hashed, and it says everything.
             Effect::Task { id, .. } => trace.word(13, id.value()),
             other => trace.debug(14, other),
+        }
+    }
+
+    /// Shows whoever watches the run what happens at a peer.
+    pub(super) fn seen(&mut self, place: u32, what: &Seen<'_>) {
+        if let Some(witness) = &mut self.witness {
+            let happened = Happened { at: self.mesh.now, id: self.cause, cause: self.caused_by };
+            witness.seen(happened, place, what);
         }
     }
 

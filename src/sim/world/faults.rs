@@ -5,6 +5,7 @@ use super::super::host::Asked;
 use super::super::net::{Fate, Frame};
 use super::super::peers::PeerSet;
 use super::super::plan::Fault;
+use super::super::witness::Seen;
 use super::{Due, World};
 use crate::node::{Command, Input};
 use crate::replication::Pause;
@@ -22,6 +23,7 @@ impl World<'_> {
         if let Some(peer) = says.fault.peer() {
             self.note(peer, &says.fault);
         }
+        self.seen(says.fault.peer().unwrap_or_default(), &Seen::Begins { item, says: &says });
         self.afflict(&says.fault, true);
         match says.fault {
             Fault::Crash { peer } => self.stop(item, peer, Stop::Crash, None),
@@ -96,7 +98,9 @@ impl World<'_> {
         if !std::mem::take(&mut self.mesh.active[item]) {
             return;
         }
-        let fault = self.mesh.plan.items[item].fault.clone();
+        let says = self.mesh.plan.items[item].clone();
+        self.seen(says.fault.peer().unwrap_or_default(), &Seen::Ends { item, says: &says });
+        let fault = says.fault;
         self.afflict(&fault, false);
         let wrong = fault.peer().is_some_and(|peer| {
             let host = self.host(peer);
@@ -155,7 +159,9 @@ impl World<'_> {
     fn afflict(&mut self, fault: &Fault, begins: bool) {
         let now = self.mesh.now;
         let hit = match fault {
-            Fault::Cut { from, to, .. } | Fault::Flap { from, to, .. } | Fault::Clog { from, to, .. } => smaller(from, to),
+            Fault::Cut { from, to, .. } | Fault::Flap { from, to, .. } | Fault::Clog { from, to, .. } => {
+                smaller(from, to)
+            }
             Fault::Split { groups } => groups.concat(),
             Fault::Ring { peers } => peers.clone(),
             Fault::Pause { peer }
@@ -241,7 +247,11 @@ impl World<'_> {
         if !self.mesh.active[item] {
             return;
         }
-        if down { self.cut_links(item) } else { self.heal_links(item) }
+        if down {
+            self.cut_links(item)
+        } else {
+            self.heal_links(item)
+        }
         self.queue.push(self.mesh.now + if down { lasts } else { up }, self.cause, Due::Flap { item, down: !down });
     }
 

@@ -26,14 +26,17 @@ use super::disk::Disk;
 use super::host::Host;
 use super::luck::{Luck, Stream};
 use super::net::{Frame, Net};
+use super::orders::Orders;
 use super::outcome::{Figures, Line};
+use super::part::{NEVER, Piece};
 use super::peers::PeerSet;
 use super::plan::Plan;
 use super::queue::{EventId, Queue};
-use super::replay::{Replay, Replaying};
+use super::replay::Replaying;
 use super::scenario::Scenario;
 use super::spread::Watch;
 use super::trace::Trace;
+use super::witness::{Happened, Witness};
 use crate::node::Input;
 use crate::types::NodeId;
 
@@ -121,6 +124,8 @@ pub(super) struct World<'a> {
     caused_by: EventId,
     /// Told of each step, if anybody wants to know.
     sink: Option<&'a mut (dyn FnMut(Line) + 'a)>,
+    witness: Option<&'a mut (dyn Witness + 'a)>,
+    stop: Option<&'a (dyn Fn() -> bool + 'a)>,
     content: verify::Content,
     replay: Replaying<'a>,
     /// What disks will be put back to, by the item of the plan that does it.
@@ -128,6 +133,9 @@ pub(super) struct World<'a> {
     /// Items of the plan that changed what happened.
     acted: BTreeSet<usize>,
     failure: Option<Violation>,
+    /// How often it was asked whether to go on, and whether the answer was no.
+    asked: u64,
+    called_off: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -143,13 +151,8 @@ struct Draws {
 
 impl<'a> World<'a> {
     /// A mesh in which nothing has happened yet.
-    pub(super) fn new(
-        scenario: &'a Scenario,
-        luck: Luck,
-        plan: Plan,
-        replay: &'a Replay,
-        sink: Option<&'a mut (dyn FnMut(Line) + 'a)>,
-    ) -> Self {
+    pub(super) fn new(scenario: &'a Scenario, luck: Luck, plan: Plan, orders: Orders<'a>) -> Self {
+        let Orders { replay, sink, witness, stop, plan: _ } = orders;
         let hosts: Vec<Host> = (0..).take(scenario.peers()).map(|place| host(scenario, &luck, place)).collect();
         let net = Net::new(scenario.mesh.clone(), scenario.says.network.clone(), &luck);
         let draws = Draws {
@@ -174,11 +177,15 @@ impl<'a> World<'a> {
             cause: EventId::default(),
             caused_by: EventId::default(),
             sink,
+            witness,
+            stop,
             content: verify::Content::default(),
             replay: Replaying::new(replay),
             images: BTreeMap::new(),
             acted: BTreeSet::new(),
             failure: None,
+            asked: 0,
+            called_off: false,
         };
         world.schedule();
         world
@@ -186,23 +193,26 @@ impl<'a> World<'a> {
 
     fn schedule(&mut self) {
         let root = EventId::default();
-        for (host, at) in (0..).zip(&self.mesh.plan.starts) {
-            self.queue.push(*at, root, Due::Start { host });
+        let (plan, queue) = (&self.mesh.plan, &mut self.queue);
+        queue.reserve(plan.ids());
+        for (host, at) in (0..).zip(&plan.starts).filter(|(_, at)| **at != NEVER) {
+            queue.plan(plan.id_of(Piece::Peer(host as usize)), *at, Due::Start { host });
         }
-        for (item, says) in self.mesh.plan.items.iter().enumerate() {
-            self.queue.push(says.at, root, Due::Begin { item });
+        for (item, says) in plan.items.iter().enumerate() {
+            let id = plan.id_of(Piece::Fault(item));
+            queue.plan(id, says.at, Due::Begin { item });
             if let Some(at) = says.image_at() {
-                self.queue.push(at, root, Due::Image { item });
+                queue.plan(id + 1, at, Due::Image { item });
             }
         }
-        for (number, edit) in self.mesh.plan.edits.iter().enumerate() {
-            self.queue.push(edit.at, root, Due::Edit { number });
+        for (number, edit) in plan.edits.iter().enumerate() {
+            queue.plan(plan.id_of(Piece::Edit(number)), edit.at, Due::Edit { number });
         }
-        for (turn, says) in self.mesh.plan.turns.iter().enumerate() {
-            self.queue.push(says.at, root, Due::Turn { turn });
+        for (turn, says) in plan.turns.iter().enumerate() {
+            queue.plan(plan.id_of(Piece::Turn(turn)), says.at, Due::Turn { turn });
         }
-        for (number, append) in self.mesh.plan.appends.iter().enumerate() {
-            self.queue.push(append.at, root, Due::Append { number });
+        for (number, append) in plan.appends.iter().enumerate() {
+            queue.plan(plan.id_of(Piece::Append(number)), append.at, Due::Append { number });
         }
         for peer in self.replay.clients.keys().copied().collect::<Vec<u32>>() {
             self.look_at(peer, self.scenario.chaos_at());
@@ -216,12 +226,26 @@ impl<'a> World<'a> {
     pub(super) fn run(mut self) -> Ran {
         while self.failure.is_none() && !self.content.is_done() {
             let Some(popped) = self.queue.pop() else { break };
+            if self.is_called_off() {
+                break;
+            }
             self.mesh.now = popped.at;
             (self.cause, self.caused_by) = (popped.id, popped.cause);
+            if let Some(witness) = &mut self.witness {
+                witness.event(Happened { at: popped.at, id: popped.id, cause: popped.cause });
+            }
             self.figures.queue_most = self.figures.queue_most.max(self.queue.len() as u64);
             self.happen(popped.body);
         }
         self.finish()
+    }
+
+    /// Whether whoever started the run does not want its end any more. Asked now and then.
+    fn is_called_off(&mut self) -> bool {
+        const EVERY: u64 = 64;
+        self.asked += 1;
+        self.called_off = self.asked.is_multiple_of(EVERY) && self.stop.is_some_and(|stop| stop());
+        self.called_off
     }
 
     fn happen(&mut self, due: Due) {
@@ -258,6 +282,9 @@ impl<'a> World<'a> {
         self.judge(verdict);
         self.mesh.hosts.iter_mut().for_each(|host| host.inputs = 0);
         self.spread.on_tick(&self.mesh, SECOND);
+        if let Some(witness) = &mut self.witness {
+            witness.tick(&self.mesh);
+        }
         self.sample();
         self.queue.push(self.mesh.now + SECOND, EventId::default(), Due::Tick);
     }
@@ -293,6 +320,7 @@ impl<'a> World<'a> {
             failure: self.failure.map(|violation| (violation, at, event)),
             hash: self.trace.hash(),
             checkpoints: self.trace.into_checkpoints(),
+            called_off: self.called_off,
         }
     }
 }
@@ -303,6 +331,7 @@ pub(super) struct Ran {
     pub(super) failure: Option<(Violation, u64, EventId)>,
     pub(super) hash: super::trace::TraceHash,
     pub(super) checkpoints: Vec<super::trace::TraceHash>,
+    pub(super) called_off: bool,
 }
 
 /// The place of a peer; none if nobody has this id. Ids are places, so this is a check and not a search.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::super::check::Sight;
 use super::super::disk::{Disk, Model, Stop};
 use super::super::host::Life;
+use super::super::part::Piece;
 use super::{Due, World, node_id};
 use crate::overlay::Policies;
 
@@ -84,8 +85,9 @@ impl World<'_> {
         let Some(Image { disk, book, policies }) = self.images.remove(&item) else { return };
         let (says, luck) = (&self.scenario.says.disk, self.draws.image);
         let (model, torn) = (says.model, says.torn.0);
+        let number = self.mesh.plan.number_of(Piece::Fault(item));
         let host = self.host(place);
-        host.disk.put_back(disk, model, torn, luck, u64::from(place), item as u64);
+        host.disk.put_back(disk, model, torn, luck, u64::from(place), number);
         (host.book, host.policies) = (book, policies);
         self.checks.on_put_back(place, item);
     }

@@ -1,0 +1,159 @@
+//! `simulate run`: scenarios over seeds, on several cores, for as long as is wanted.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use oxigdal_ha::sim::{self, Outcome, Scenario};
+
+use super::stop::Stop;
+use super::tally::Tally;
+use super::{Run, tell};
+use crate::failure::{Code, Failure, Result};
+use crate::output::{Output, Tone};
+
+/// A run with what it cost.
+pub(super) struct Done {
+    pub(super) outcome: Outcome,
+    pub(super) took: Duration,
+}
+
+/// Which runs there are: each seed with all scenarios before the next seed, so that a sweep that is cut short has run all of
+/// them about as often.
+struct Work<'a> {
+    scenarios: &'a [Scenario],
+    first: u64,
+    seeds: u64,
+}
+
+impl<'a> Work<'a> {
+    fn of(args: &Run, scenarios: &'a [Scenario]) -> Self {
+        let (first, last) =
+            args.seeds.as_ref().map_or((args.seed, args.seed), |seeds| (*seeds.0.start(), *seeds.0.end()));
+        Self { scenarios, first, seeds: last - first + 1 }
+    }
+
+    fn len(&self) -> u64 {
+        self.seeds * self.scenarios.len() as u64
+    }
+
+    /// A run; none where a scenario is one run and has been had.
+    fn get(&self, at: u64) -> Option<(&'a Scenario, u64)> {
+        let scenario = &self.scenarios[usize::try_from(at % self.scenarios.len() as u64).expect("a usize")];
+        let seed = at / self.scenarios.len() as u64;
+        (seed == 0 || scenario.repro().is_none()).then_some((scenario, self.first + seed))
+    }
+}
+
+pub(super) fn run(args: &Run, scenarios: &[Scenario], output: Output) -> Result<ExitCode> {
+    if args.html.is_some() || args.svg.is_some() {
+        let [scenario] = scenarios else {
+            return Err(Failure::usage("--html and --svg draw one run: one scenario, one seed"));
+        };
+        return tell::draw(scenario, args.seed, args.html.as_deref(), args.svg.as_deref(), output);
+    }
+    let work = Work::of(args, scenarios);
+    let stop = Stop::within(args.time_budget)?;
+    let mut tally = Tally::new(scenarios);
+    if args.trace {
+        traced(&work, &mut tally, stop, output)?;
+    } else {
+        tally = parallel(args, &work, tally, stop, output);
+    }
+    tally.tell(output)?;
+    let code = tally.exit_code();
+    if code == 0 && stop.interrupted() {
+        return Ok(ExitCode::from(Code::Interrupted as u8));
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// One run, with every step told.
+pub(super) fn traced_one(scenario: &Scenario, seed: u64, output: Output) -> Result<ExitCode> {
+    let scenarios = std::slice::from_ref(scenario);
+    let mut tally = Tally::new(scenarios);
+    let work = Work { scenarios, first: seed, seeds: 1 };
+    traced(&work, &mut tally, Stop::within(None)?, output)?;
+    tally.tell(output)?;
+    Ok(ExitCode::from(tally.exit_code()))
+}
+
+/// One after the other, with every step told.
+fn traced(work: &Work<'_>, tally: &mut Tally<'_>, stop: Stop, output: Output) -> Result {
+    let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
+    for (scenario, seed) in (0..work.len()).filter_map(|at| work.get(at)) {
+        if stop.now() {
+            break;
+        }
+        let (mut failed, began) = (None, Instant::now());
+        let mut sink = |line: sim::Line| {
+            let written = if output.json {
+                let value = serde_json::to_string(&line).expect("a line has text keys and whole numbers");
+                writeln!(stdout, "{value}")
+            } else {
+                writeln!(stdout, "{line}")
+            };
+            failed = failed.take().or_else(|| written.err());
+        };
+        let outcome = sim::run(scenario, seed, Some(&mut sink));
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        tally.add(Done { outcome, took: began.elapsed() });
+    }
+    Ok(stdout.flush()?)
+}
+
+/// On several cores; each run is on one.
+fn parallel<'a>(args: &Run, work: &Work<'a>, tally: Tally<'a>, stop: Stop, output: Output) -> Tally<'a> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let jobs = args.jobs.unwrap_or(cores).clamp(1, usize::try_from(work.len()).unwrap_or(usize::MAX).max(1));
+    let (next, tally) = (AtomicU64::new(0), Mutex::new(tally));
+    let bar = progress(work.len(), output);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while !stop.now() {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    if at >= work.len() {
+                        return;
+                    }
+                    let Some((scenario, seed)) = work.get(at) else {
+                        bar.inc(1);
+                        continue;
+                    };
+                    bar.set_message(format!("{} seed {seed}", scenario.name()));
+                    let Some(done) = one(scenario, seed, args.twice.doubles(at), stop) else { return };
+                    if !done.outcome.passed() && !output.json {
+                        bar.suspend(|| eprintln!("{}", output.paint(Tone::Bad, &done.outcome)));
+                    }
+                    tally.lock().expect("no holder of this lock panics").add(done);
+                    bar.inc(1);
+                }
+            });
+        }
+    });
+    bar.finish_and_clear();
+    tally.into_inner().expect("no holder of this lock panics")
+}
+
+/// A run, and perhaps a second one that must be the same; none if there was no time for it.
+fn one(scenario: &Scenario, seed: u64, twice: bool, stop: Stop) -> Option<Done> {
+    let began = Instant::now();
+    let outcome = sim::run_unless(scenario, seed, &|| stop.now())?;
+    let took = began.elapsed();
+    if !twice {
+        return Some(Done { outcome, took });
+    }
+    let second = sim::run_unless(scenario, seed, &|| stop.now())?;
+    Some(Done { outcome: outcome.compared(&second), took })
+}
+
+fn progress(runs: u64, output: Output) -> ProgressBar {
+    let target = if output.json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {elapsed} ({eta} left)  {msg}");
+    ProgressBar::with_draw_target(Some(runs), target).with_style(style.expect("the template is fixed"))
+}

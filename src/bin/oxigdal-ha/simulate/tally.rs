@@ -1,0 +1,247 @@
+//! What a sweep came to: counted while it runs, told at its end, however it ends.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use comfy_table::Cell;
+use oxigdal_ha::sim::{Outcome, Scenario};
+use serde_json::{Value, json};
+
+use super::sweep::Done;
+use crate::failure::Result;
+use crate::output::{self, Output, Tone, cell, number};
+
+/// Most runs of which each is told how entries spread.
+const SPREAD_MAX: usize = 20;
+/// Most runs that are told one by one.
+const RUNS_TOLD_MAX: usize = 1_000;
+/// Most detections that are kept of a scenario for their median.
+const DETECTIONS_MAX: usize = 100_000;
+
+/// All scenarios.
+pub(super) struct Tally<'a> {
+    rows: Vec<Row<'a>>,
+    told: Vec<Done>,
+    untold: u64,
+}
+
+/// One scenario.
+struct Row<'a> {
+    scenario: &'a Scenario,
+    runs: u64,
+    failed: u64,
+    took: Duration,
+    virtual_ns: u64,
+    /// Of all peers together; a swarm has fewer or more of them in each run.
+    node_ms: u128,
+    events: u64,
+    bytes: u64,
+    detections_ns: Vec<u64>,
+    converged_ns: Option<u64>,
+    faults: BTreeMap<String, u64>,
+    /// For each invariant or expectation that failed: how often, and the run with the smallest seed.
+    failures: BTreeMap<String, (u64, Outcome)>,
+}
+
+impl<'a> Tally<'a> {
+    pub(super) fn new(scenarios: &'a [Scenario]) -> Self {
+        let row = |scenario| Row {
+            scenario,
+            runs: 0,
+            failed: 0,
+            took: Duration::ZERO,
+            virtual_ns: 0,
+            node_ms: 0,
+            events: 0,
+            bytes: 0,
+            detections_ns: Vec::new(),
+            converged_ns: None,
+            faults: BTreeMap::new(),
+            failures: BTreeMap::new(),
+        };
+        Self { rows: scenarios.iter().map(row).collect(), told: Vec::new(), untold: 0 }
+    }
+
+    /// A run is done.
+    pub(super) fn add(&mut self, done: Done) {
+        let Some(row) = self.rows.iter_mut().find(|row| row.scenario.file() == done.outcome.file) else { return };
+        row.add(&done);
+        if self.told.len() < RUNS_TOLD_MAX {
+            self.told.push(done);
+        } else {
+            self.untold += 1;
+        }
+    }
+
+    /// A broken proof of determinism makes every other result doubtful; a broken invariant outweighs a missed expectation.
+    pub(super) fn exit_code(&self) -> u8 {
+        let codes: Vec<u8> = self.failures().map(|(_, outcome)| outcome.exit_code()).collect();
+        [3, 1, 2].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
+    }
+
+    /// What failed, each once a scenario, with how often.
+    fn failures(&self) -> impl Iterator<Item = (u64, &Outcome)> {
+        self.rows.iter().flat_map(|row| row.failures.values().map(|(count, outcome)| (*count, outcome)))
+    }
+
+    pub(super) fn tell(&mut self, output: Output) -> Result {
+        // In the order in which they were asked for, whichever core was faster.
+        let place = |file: &str| self.rows.iter().position(|row| row.scenario.file() == file);
+        self.told.sort_by_cached_key(|done| (place(&done.outcome.file), done.outcome.seed));
+        if output.json {
+            return output.value(&self.value());
+        }
+        self.table(output)?;
+        self.faults(output)?;
+        let spread = |done: &&Done| done.outcome.figures.spread.deliveries > 0;
+        for done in self.told.iter().filter(spread).filter(|_| self.told.len() <= SPREAD_MAX) {
+            let Outcome { scenario, seed, figures, .. } = &done.outcome;
+            output.line(format_args!("{scenario} {seed}: {}", figures.spread))?;
+        }
+        for (count, outcome) in self.failures() {
+            output.line(output.paint(Tone::Bad, outcome))?;
+            let more = if count > 1 { format!("  and {} seeds more; ", count - 1) } else { "  ".to_owned() };
+            let (explain, minimize) = (outcome.command("explain"), outcome.command("minimize"));
+            output.line(output.paint(Tone::Dim, format_args!("{more}{explain}\n  {minimize}")))?;
+        }
+        Ok(())
+    }
+
+    fn value(&self) -> Value {
+        let runs: Vec<_> = self
+            .told
+            .iter()
+            .map(|done| json!({ "took_ms": u64::try_from(done.took.as_millis()).unwrap_or(u64::MAX), "run": done.outcome }))
+            .collect();
+        let failures: Vec<_> = self
+            .failures()
+            .map(|(count, outcome)| {
+                json!({
+                    "scenario": outcome.scenario,
+                    "what": outcome.judgement.key(),
+                    "runs": count,
+                    "smallest_seed": outcome.seed,
+                    "replay": outcome.replay(),
+                    "line": outcome.to_string(),
+                })
+            })
+            .collect();
+        let summary: Vec<_> = self.rows.iter().filter(|row| row.runs > 0).map(Row::value).collect();
+        json!({ "runs": runs, "runs_left_off": self.untold, "summary": summary, "failures": failures })
+    }
+
+    fn table(&self, output: Output) -> Result {
+        let mut table = output.table(&[
+            "SCENARIO",
+            "PEERS",
+            "RUNS",
+            "RESULT",
+            "FAILS AT",
+            "VIRTUAL",
+            "EVENTS",
+            "NODE-S/CORE-S",
+            "FAULTS",
+            "DETECT P50",
+            "CONVERGE",
+            "SENT",
+        ]);
+        for row in self.rows.iter().filter(|row| row.runs > 0) {
+            table.add_row(row.cells());
+        }
+        output.rows(&table)
+    }
+
+    /// How many faults of each kind began, over all runs.
+    fn faults(&self, output: Output) -> Result {
+        let mut all: BTreeMap<&str, u64> = BTreeMap::new();
+        for (kind, count) in self.rows.iter().flat_map(|row| &row.faults) {
+            *all.entry(kind).or_default() += count;
+        }
+        if all.is_empty() {
+            return Ok(());
+        }
+        let told: Vec<String> = all.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        output.line(format_args!("faults: {}", told.join(", ")))
+    }
+}
+
+impl Row<'_> {
+    fn add(&mut self, done: &Done) {
+        let Outcome { figures, seed, .. } = &done.outcome;
+        self.runs += 1;
+        self.took += done.took;
+        self.virtual_ns += figures.virtual_ns;
+        self.node_ms += u128::from(figures.virtual_ns / 1_000_000) * done.outcome.peers as u128;
+        self.events += figures.events;
+        self.bytes += figures.net.bytes;
+        self.converged_ns = self.converged_ns.max(figures.converged_ns);
+        let left = DETECTIONS_MAX.saturating_sub(self.detections_ns.len());
+        self.detections_ns.extend(figures.detections_ns.iter().take(left));
+        for (kind, count) in &figures.kinds {
+            *self.faults.entry(kind.clone()).or_default() += count.began;
+        }
+        let Some(key) = done.outcome.judgement.key() else { return };
+        self.failed += 1;
+        let (count, smallest) = self.failures.entry(key).or_insert_with(|| (0, done.outcome.clone()));
+        *count += 1;
+        if *seed < smallest.seed {
+            *smallest = done.outcome.clone();
+        }
+    }
+
+    fn smallest_seed(&self) -> Option<u64> {
+        self.failures.values().map(|(_, outcome)| outcome.seed).min()
+    }
+
+    /// Node-seconds that one second of a core simulates.
+    fn speed(&self) -> Option<u64> {
+        self.node_ms.checked_div(self.took.as_millis()).and_then(|speed| u64::try_from(speed).ok())
+    }
+
+    fn detection_p50_ns(&self) -> Option<u64> {
+        let mut sorted = self.detections_ns.clone();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied()
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        let result = match self.failed {
+            0 => cell(Tone::Good, "pass"),
+            failed => cell(Tone::Bad, format!("{failed} failed")),
+        };
+        let or_none = |text: Option<String>| number(text.unwrap_or_else(|| "-".to_owned()));
+        let span = |ns: Option<u64>| or_none(ns.map(|ns| output::millis(ns / 1_000_000)));
+        vec![
+            cell(Tone::Name, self.scenario.name()),
+            number(self.scenario.peers()),
+            number(self.runs),
+            result,
+            or_none(self.smallest_seed().map(|seed| seed.to_string())),
+            number(output::millis(self.virtual_ns / 1_000_000)),
+            number(self.events),
+            or_none(self.speed().map(|speed| speed.to_string())),
+            number(self.faults.values().sum::<u64>()),
+            span(self.detection_p50_ns()),
+            span(self.converged_ns),
+            number(output::bytes(self.bytes)),
+        ]
+    }
+
+    fn value(&self) -> Value {
+        json!({
+            "scenario": self.scenario.name(),
+            "peers": self.scenario.peers(),
+            "runs": self.runs,
+            "failed": self.failed,
+            "smallest_failing_seed": self.smallest_seed(),
+            "virtual_ms": self.virtual_ns / 1_000_000,
+            "took_ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
+            "events": self.events,
+            "node_seconds_a_core_second": self.speed(),
+            "faults": self.faults,
+            "detect_p50_ms": self.detection_p50_ns().map(|ns| ns / 1_000_000),
+            "converge_ms": self.converged_ns.map(|ns| ns / 1_000_000),
+            "sent_bytes": self.bytes,
+        })
+    }
+}

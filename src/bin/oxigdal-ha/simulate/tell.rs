@@ -1,0 +1,92 @@
+//! `simulate replay`, `simulate explain`, `simulate picture`: one run, told and shown.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args as ClapArgs;
+use oxigdal_ha::sim::{self, Picture, Scenario};
+
+use super::{bad_file, read, sweep};
+use crate::failure::{Failure, Result};
+use crate::output::Output;
+
+/// One run.
+#[derive(ClapArgs, Debug)]
+pub(super) struct One {
+    /// A scenario, or a repro file.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The seed; a repro file has its own.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(super) struct Draw {
+    #[command(flatten)]
+    one: One,
+    /// A page that needs nothing else.
+    #[arg(long, value_name = "FILE", required_unless_present = "svg")]
+    html: Option<PathBuf>,
+    /// A still overview.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+/// Every step of a run on standard output, then what it came to.
+pub(super) fn replay(one: &One, output: Output) -> Result<ExitCode> {
+    match read(&one.file) {
+        Ok(scenario) => sweep::traced_one(&scenario, one.seed, output),
+        Err(failure) => Ok(bad_file(&failure, output)),
+    }
+}
+
+/// Why a run fails. The exit code says whether it does.
+pub(super) fn explain(one: &One, output: Output) -> Result<ExitCode> {
+    let scenario = match read(&one.file) {
+        Ok(scenario) => scenario,
+        Err(failure) => return Ok(bad_file(&failure, output)),
+    };
+    let story = sim::explain(&scenario, one.seed);
+    if output.json {
+        output.value(&story)?;
+    } else {
+        output.line(story.to_string().trim_end())?;
+        if story.outcome.passed() && scenario.broke().is_some() {
+            output.line(format_args!("It broke {} when it was found.", scenario.broke().unwrap_or_default()))?;
+        }
+    }
+    Ok(ExitCode::from(story.outcome.exit_code()))
+}
+
+pub(super) fn picture(args: &Draw, output: Output) -> Result<ExitCode> {
+    match read(&args.one.file) {
+        Ok(scenario) => draw(&scenario, args.one.seed, args.html.as_deref(), args.svg.as_deref(), output),
+        Err(failure) => Ok(bad_file(&failure, output)),
+    }
+}
+
+/// Draws a run into files. The exit code says whether it fails.
+pub(super) fn draw(
+    scenario: &Scenario,
+    seed: u64,
+    html: Option<&Path>,
+    svg: Option<&Path>,
+    output: Output,
+) -> Result<ExitCode> {
+    let picture = Picture::of(scenario, seed);
+    for (file, text) in [(html, picture.html()), (svg, picture.svg().to_owned())] {
+        let Some(file) = file else { continue };
+        std::fs::write(file, text).map_err(|error| Failure::file("write", file, &error))?;
+    }
+    let outcome = &picture.story().outcome;
+    if output.json {
+        output.value(outcome)?;
+    } else {
+        output.line(outcome)?;
+        for file in [html, svg].into_iter().flatten() {
+            output.line(format_args!("drawn to {}", file.display()))?;
+        }
+    }
+    Ok(ExitCode::from(outcome.exit_code()))
+}

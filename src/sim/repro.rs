@@ -1,0 +1,208 @@
+//! Repro files: one run as a file. The scenario as it was, and behind it, in `[repro]`, the plan that was carried out and the
+//! root of the luck, so that neither a seed nor a later change of how seeds are expanded has a part in it.
+//!
+//! Whatever was taken away from the plan is missing; what stayed has the number that it had, and with it its luck.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Serialize};
+
+use super::luck::Luck;
+use super::outcome::Outcome;
+use super::part::{NEVER, Part, Piece, Whole};
+use super::plan::{Append, Edit, Item, PLAN_MAX, Plan, Turn};
+use super::scenario::{Scenario, Span};
+use super::words;
+use crate::topology::Topology;
+
+/// The table that ends a scenario and begins what was added to it.
+const TABLE: &str = "[repro]";
+
+/// `[repro]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Repro {
+    /// The scenario in which it was found.
+    of: String,
+    /// The seed with which it was found.
+    pub(crate) seed: u64,
+    /// The root of its luck, in hex.
+    luck: Root,
+    /// What it broke when it was found: an invariant, or an expectation. For people.
+    pub(crate) breaks: String,
+    /// How many pieces the whole plan had.
+    whole: Whole,
+    /// Who is healed when the calm begins, by their places; nobody named is everybody.
+    #[serde(default)]
+    core: Vec<u32>,
+    /// When each peer starts; who is missing never does.
+    starts: BTreeMap<String, u64>,
+    #[serde(default)]
+    faults: Vec<Numbered<Item>>,
+    #[serde(default)]
+    turns: Vec<Numbered<Turn>>,
+    #[serde(default)]
+    edits: Vec<Numbered<Edit>>,
+    #[serde(default)]
+    appends: Vec<Numbered<Append>>,
+}
+
+/// A piece of the plan with its number in the whole plan.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Numbered<T> {
+    n: u32,
+    #[serde(flatten)]
+    what: T,
+}
+
+#[derive(Clone, Debug)]
+struct Root([u8; 32]);
+
+impl<'de> Deserialize<'de> for Root {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits = || D::Error::custom("luck: 64 hexadecimal digits are needed");
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(digits());
+        }
+        let mut root = [0; 32];
+        for (byte, at) in root.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| digits())?;
+        }
+        Ok(Self(root))
+    }
+}
+
+impl Repro {
+    /// The luck of the run.
+    pub(super) fn luck(&self) -> Luck {
+        Luck::of_root(self.luck.0)
+    }
+
+    /// The plan of the run.
+    ///
+    /// # Errors
+    /// Which entry cannot be, and why.
+    pub(super) fn plan(&self, mesh: &Topology) -> Result<Plan, String> {
+        let place = |name: &String| mesh.nodes().iter().position(|node| node.name == *name);
+        let mut starts = vec![NEVER; mesh.nodes().len()];
+        for (name, at) in &self.starts {
+            let place = place(name).ok_or_else(|| format!("starts: the topology has no node {name:?}"))?;
+            starts[place] = *at;
+        }
+        let peers = starts.len();
+        let (items, faults) = apart("faults", &self.faults, self.whole.faults, peers)?;
+        let (turns, turned) = apart("turns", &self.turns, self.whole.turns, peers)?;
+        let (edits, edited) = apart("edits", &self.edits, self.whole.edits, peers)?;
+        let (appends, appended) = apart("appends", &self.appends, self.whole.appends, peers)?;
+        let part = Part { items: faults, turns: turned, edits: edited, appends: appended, whole: self.whole };
+        if let Some(nobody) = self.core.iter().find(|place| **place as usize >= peers) {
+            return Err(format!("core: there is no peer {nobody}, counted from 0 there are {peers}"));
+        }
+        Ok(Plan { starts, items, edits, turns, appends, core: self.core.clone(), part: Some(part) })
+    }
+}
+
+/// The pieces and their numbers, which must rise; and whoever is named must exist.
+fn apart<T>(key: &str, all: &[Numbered<T>], whole: u32, peers: usize) -> Result<(Vec<T>, Vec<u32>), String>
+where
+    T: Clone + Serialize + DeserializeOwned,
+{
+    if whole as usize > PLAN_MAX {
+        return Err(format!("whole: {whole} {key}, at most {PLAN_MAX}"));
+    }
+    let mut least = 0;
+    for (at, piece) in all.iter().enumerate() {
+        if !(least..whole).contains(&piece.n) {
+            return Err(format!("{key}[{at}]: n is {}, expected {least} to {}", piece.n, whole.saturating_sub(1)));
+        }
+        least = piece.n + 1;
+        let value = serde_json::to_value(&piece.what).map_err(|error| format!("{key}[{at}]: {error}"))?;
+        if let Some(nobody) = words::places(&value).into_iter().find(|place| *place >= peers as u64) {
+            return Err(format!("{key}[{at}]: there is no peer {nobody}, counted from 0 there are {peers}"));
+        }
+    }
+    Ok((all.iter().map(|piece| piece.what.clone()).collect(), all.iter().map(|piece| piece.n).collect()))
+}
+
+/// The text of a scenario without the run that may be behind it.
+fn scenario_of(text: &str) -> &str {
+    let begins = |(at, _): &(usize, &str)| *at == 0 || text[..*at].ends_with('\n');
+    text.match_indices(TABLE).find(begins).map_or(text, |(at, _)| &text[..at])
+}
+
+/// The file of a run: `text` is the scenario's file.
+pub(super) fn write(scenario: &Scenario, text: &str, luck: &Luck, plan: &Plan, outcome: &Outcome) -> String {
+    let head = scenario_of(text).trim_end();
+    // What the first repro said of itself is said anew.
+    let head = head.split_once(RULE).map_or(head, |(before, _)| before.trim_end());
+    let root: String = luck.root().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut file = String::new();
+    let told = outcome.judgement.to_string().replace('\n', " ");
+    let of = scenario.says.repro.as_ref().map_or_else(|| scenario.file().to_owned(), |repro| repro.of.clone());
+    let whole = plan.whole();
+    let mut line = |text: std::fmt::Arguments<'_>| {
+        file.write_fmt(text).expect("a string takes everything");
+        file.push('\n');
+    };
+    line(format_args!("{head}\n\n{RULE}"));
+    line(format_args!("# One run of it, made smaller: {told}"));
+    line(format_args!(
+        "# Replay it with `oxigdal-ha simulate replay FILE`, have it explained with `oxigdal-ha simulate explain FILE`."
+    ));
+    line(format_args!("{TABLE}\nof = {}\nseed = {}\nluck = \"{root}\"", quoted(&of), outcome.seed));
+    line(format_args!("breaks = {}", quoted(&outcome.judgement.key().unwrap_or_default())));
+    let Whole { faults, turns, edits, appends } = whole;
+    line(format_args!("whole = {{ faults = {faults}, turns = {turns}, edits = {edits}, appends = {appends} }}"));
+    if !plan.core.is_empty() {
+        line(format_args!("core = {:?}", plan.core));
+    }
+    let name = |place: u32| scenario.mesh.nodes()[place as usize].name.clone();
+    section(&mut file, "faults", plan, &plan.items, Piece::Fault, &|item| words::item(item, &name));
+    section(&mut file, "turns", plan, &plan.turns, Piece::Turn, &|turn| format!("{} {}", Span(turn.at), turn.policy));
+    let edit = |edit: &Edit| format!("{} {} edits sim/{}", Span(edit.at), name(edit.peer), edit.doc);
+    section(&mut file, "edits", plan, &plan.edits, Piece::Edit, &edit);
+    let append =
+        |append: &Append| format!("{} {} appends to sim/{}", Span(append.at), name(append.peer), append.stream);
+    section(&mut file, "appends", plan, &plan.appends, Piece::Append, &append);
+    file.push_str("\n[repro.starts]\n");
+    for (place, at) in (0..).zip(&plan.starts) {
+        match *at {
+            NEVER => _ = writeln!(file, "# {} never starts", quoted(&name(place))),
+            at => _ = writeln!(file, "{} = {at}", quoted(&name(place))),
+        }
+    }
+    file
+}
+
+/// Between the scenario and the run.
+const RULE: &str =
+    "# ---------------------------------------------------------------------------------------------------------";
+
+fn section<T: Serialize + Clone>(
+    file: &mut String,
+    key: &str,
+    plan: &Plan,
+    pieces: &[T],
+    piece: fn(usize) -> Piece,
+    say: &dyn Fn(&T) -> String,
+) {
+    if pieces.is_empty() {
+        return;
+    }
+    _ = writeln!(file, "{key} = [");
+    for (at, what) in pieces.iter().enumerate() {
+        let n = u32::try_from(plan.number_of(piece(at))).expect("a plan is bounded");
+        let value =
+            toml::Value::try_from(Numbered { n, what: what.clone() }).expect("plans are texts, numbers and lists");
+        _ = writeln!(file, "    # {}\n    {value},", say(what));
+    }
+    file.push_str("]\n");
+}
+
+/// As a TOML string: JSON's is one.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
