@@ -16,6 +16,7 @@
 
 mod check;
 mod clock;
+mod compare;
 mod cost;
 mod disk;
 mod garble;
@@ -47,6 +48,7 @@ mod tests;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use check::{Violation, ids as invariants};
+pub use compare::{Did, Difference, compare};
 pub use net::NetStats;
 pub use outcome::{Figures, Judgement, Line, Outcome};
 pub use picture::Picture;

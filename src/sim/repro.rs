@@ -143,19 +143,20 @@ pub(super) fn write(scenario: &Scenario, text: &str, luck: &Luck, plan: &Plan, o
     };
     line(format_args!("{head}\n\n{RULE}"));
     line(format_args!("# One run of it, made smaller: {told}"));
-    line(format_args!("# Replay it with `oxigdal-ha simulate replay FILE`, have it explained with `oxigdal-ha simulate explain FILE`."));
+    line(format_args!(
+        "# Replay it with `oxigdal-ha simulate replay FILE`, have it explained with `oxigdal-ha simulate explain FILE`."
+    ));
     line(format_args!("{TABLE}\nof = {}\nseed = {}\nluck = \"{root}\"", quoted(&of), outcome.seed));
     line(format_args!("breaks = {}", quoted(&outcome.judgement.key().unwrap_or_default())));
     let Whole { faults, turns, edits, appends } = whole;
-    line(format_args!(
-        "whole = {{ faults = {faults}, turns = {turns}, edits = {edits}, appends = {appends} }}"
-    ));
+    line(format_args!("whole = {{ faults = {faults}, turns = {turns}, edits = {edits}, appends = {appends} }}"));
     let name = |place: u32| scenario.mesh.nodes()[place as usize].name.clone();
     section(&mut file, "faults", plan, &plan.items, Piece::Fault, &|item| words::item(item, &name));
     section(&mut file, "turns", plan, &plan.turns, Piece::Turn, &|turn| format!("{} {}", Span(turn.at), turn.policy));
     let edit = |edit: &Edit| format!("{} {} edits sim/{}", Span(edit.at), name(edit.peer), edit.doc);
     section(&mut file, "edits", plan, &plan.edits, Piece::Edit, &edit);
-    let append = |append: &Append| format!("{} {} appends to sim/{}", Span(append.at), name(append.peer), append.stream);
+    let append =
+        |append: &Append| format!("{} {} appends to sim/{}", Span(append.at), name(append.peer), append.stream);
     section(&mut file, "appends", plan, &plan.appends, Piece::Append, &append);
     file.push_str("\n[repro.starts]\n");
     for (place, at) in (0..).zip(&plan.starts) {
@@ -168,7 +169,8 @@ pub(super) fn write(scenario: &Scenario, text: &str, luck: &Luck, plan: &Plan, o
 }
 
 /// Between the scenario and the run.
-const RULE: &str = "# ---------------------------------------------------------------------------------------------------------";
+const RULE: &str =
+    "# ---------------------------------------------------------------------------------------------------------";
 
 fn section<T: Serialize + Clone>(
     file: &mut String,
@@ -184,7 +186,8 @@ fn section<T: Serialize + Clone>(
     _ = writeln!(file, "{key} = [");
     for (at, what) in pieces.iter().enumerate() {
         let n = u32::try_from(plan.number_of(piece(at))).expect("a plan is bounded");
-        let value = toml::Value::try_from(Numbered { n, what: what.clone() }).expect("plans are texts, numbers and lists");
+        let value =
+            toml::Value::try_from(Numbered { n, what: what.clone() }).expect("plans are texts, numbers and lists");
         _ = writeln!(file, "    # {}\n    {value},", say(what));
     }
     file.push_str("]\n");

@@ -1,5 +1,7 @@
 //! What a node was given and what it told, in plain words, peers by name.
 
+use std::fmt;
+
 use super::scenario::Scenario;
 use super::witness::Seen;
 use super::words;
@@ -10,6 +12,8 @@ use crate::{audit, documents, overlay, replication, wire};
 
 /// Longest line of something that has no words of its own.
 const PLAIN_MAX: usize = 160;
+/// Longest message that is told whole.
+const MESSAGE_MAX: usize = 60;
 /// Rumours that are told of one message.
 const RUMOURS_MAX: usize = 3;
 
@@ -45,7 +49,7 @@ impl<'a> Speech<'a> {
     }
 
     /// A text with the names of peers in place of their ids, and cut.
-    fn plain(self, text: &str) -> String {
+    pub(super) fn plain(self, text: &str) -> String {
         let named = words::named(text, &|place| self.scenario.mesh.nodes().get(place).map(|node| node.name.clone()));
         match named.char_indices().nth(PLAIN_MAX) {
             Some((at, _)) => format!("{}...", &named[..at]),
@@ -65,7 +69,13 @@ impl<'a> Speech<'a> {
             Seen::Refused(error) => Some((Weight::News, format!("refuses its log: {error}"))),
             Seen::Input(input) => Some(self.input(input)),
             Seen::Effect(effect) => self.effect(effect),
-            Seen::Sent { .. } => None,
+            Seen::Sent { to, fate, .. } => {
+                let fate = match fate.arrives {
+                    Some(at) => format!("will arrive at {}", words::seconds(at)),
+                    None => "is lost, or waits behind a cut".to_owned(),
+                };
+                Some((Weight::Routine, format!("what it sends to {} {fate}", self.name(*to))))
+            }
             Seen::Begins { says, .. } => {
                 Some((Weight::News, format!("fault begins: {}", words::fault(&says.fault, &|place| self.name(place)))))
             }
@@ -88,7 +98,9 @@ impl<'a> Speech<'a> {
             Input::Persisted { result: Err(fault), .. } => (Weight::News, format!("its disk fails: {fault}")),
             Input::IoDone { result: Err(fault), .. } => (Weight::News, format!("its disk fails: {fault}")),
             Input::IoDone { .. } => (Weight::Routine, "has read of its log".to_owned()),
-            Input::TaskDone { done, .. } => (Weight::Data, format!("its engine is done: {}", self.plain(&done_of(done)))),
+            Input::TaskDone { done, .. } => {
+                (Weight::Data, format!("its engine is done: {}", self.plain(&done_of(done))))
+            }
             Input::Command { command, .. } => (Weight::Data, format!("is asked: {}", self.command(command))),
             other => (Weight::Routine, self.plain(&format!("{other:?}"))),
         }
@@ -117,12 +129,19 @@ impl<'a> Speech<'a> {
         let read = match opened.kind() {
             wire::Kind::Membership => opened.decode().map(|message| self.membership(&message)),
             wire::Kind::Replication => {
-                opened.decode::<replication::Message>().map(|message| format!("replication, {}", self.plain(&format!("{message:?}"))))
+                opened.decode::<replication::Message>().map(|message| self.short("replication", &message))
             }
-            wire::Kind::Overlay => opened.decode::<overlay::Message>().map(|message| format!("overlay, {}", self.plain(&format!("{message:?}")))),
-            wire::Kind::Audit => opened.decode::<audit::Message>().map(|message| format!("audit, {}", self.plain(&format!("{message:?}")))),
+            wire::Kind::Overlay => opened.decode::<overlay::Message>().map(|message| self.short("overlay", &message)),
+            wire::Kind::Audit => opened.decode::<audit::Message>().map(|message| self.short("audit", &message)),
         };
         read.unwrap_or_else(|error| format!("a frame that cannot be read ({error})"))
+    }
+
+    /// The name of a message, and as much of it as fits.
+    fn short(self, room: &str, message: &dyn fmt::Debug) -> String {
+        let text = self.plain(&format!("{message:?}"));
+        let name: String = text.chars().take_while(|c| c.is_alphanumeric()).collect();
+        if text.len() <= MESSAGE_MAX { format!("{room}, {text}") } else { format!("{room}, {name}") }
     }
 
     fn membership(self, message: &membership::Message) -> String {
@@ -134,7 +153,9 @@ impl<'a> Speech<'a> {
                 (format!("please ping {} for me ({probe})", self.who(*target)), gossip.as_slice())
             }
             M::Vouch { probe } => (format!("whom you asked for answers me ({probe})"), [].as_slice()),
-            M::Nack { probe, reach } => (format!("whom you asked for does not answer me ({probe}, {reach:?})"), [].as_slice()),
+            M::Nack { probe, reach } => {
+                (format!("whom you asked for does not answer me ({probe}, {reach:?})"), [].as_slice())
+            }
             M::Gossip { gossip } => ("news".to_owned(), gossip.as_slice()),
             M::State { rows, .. } => ("all that it knows of members".to_owned(), rows.as_slice()),
             M::Diff { rows, .. } => ("members of which the two think otherwise".to_owned(), rows.as_slice()),
@@ -160,15 +181,25 @@ impl<'a> Speech<'a> {
     fn effect(self, effect: &Effect) -> Option<(Weight, String)> {
         match effect {
             Effect::Notify(event) => self.event(event),
-            Effect::Close { peer, why } => Some((Weight::News, format!("closes the link with {}: {why}", self.who(*peer)))),
-            Effect::Reply { result: Err(error), .. } => Some((Weight::Data, format!("answers its client: {}", self.plain(&error.to_string())))),
-            Effect::Send { .. }
-            | Effect::Persist { .. }
-            | Effect::Io { .. }
-            | Effect::Task { .. }
-            | Effect::Dial { .. }
-            | Effect::KeepPolicy { .. }
-            | Effect::Reply { .. } => None,
+            Effect::Close { peer, why } => {
+                Some((Weight::News, format!("closes the link with {}: {why}", self.who(*peer))))
+            }
+            Effect::Reply { result: Err(error), .. } => {
+                Some((Weight::Data, format!("answers its client: {}", self.plain(&error.to_string()))))
+            }
+            Effect::Send { to, lane, frame } => {
+                Some((Weight::Routine, format!("tells {}: {}", self.who(*to), self.frame(*lane, frame))))
+            }
+            Effect::Persist { segment, offset, bytes, .. } => {
+                Some((Weight::Routine, format!("writes {} bytes at {offset} of {segment:?}", bytes.len())))
+            }
+            Effect::Io { op, .. } => Some((Weight::Routine, format!("works on its log: {op:?}"))),
+            Effect::Task { task, .. } => {
+                Some((Weight::Routine, format!("gives its engine work: {}", self.plain(&format!("{task:?}")))))
+            }
+            Effect::Dial { peer, .. } => Some((Weight::Routine, format!("dials {}", self.who(*peer)))),
+            Effect::Reply { result: Ok(_), .. } => Some((Weight::Routine, "answers its client".to_owned())),
+            Effect::KeepPolicy { .. } => None,
         }
     }
 
@@ -176,16 +207,27 @@ impl<'a> Speech<'a> {
         use Weight::{Data, News};
         Some(match event {
             Event::Membership(event) => return self.opinion(event),
-            Event::Overlay(overlay::Event::NeighborUp { peer }) => (News, format!("has {} as a neighbour", self.who(*peer))),
+            Event::Overlay(overlay::Event::NeighborUp { peer }) => {
+                (News, format!("has {} as a neighbour", self.who(*peer)))
+            }
             Event::Overlay(overlay::Event::NeighborDown { peer }) => {
                 (News, format!("has {} as a neighbour no more", self.who(*peer)))
             }
-            Event::Overlay(overlay::Event::PolicyInForce { policy }) => (News, format!("follows the overlay {}", policy.policy)),
+            Event::Overlay(overlay::Event::PolicyInForce { policy }) => {
+                (News, format!("follows the overlay {}", policy.policy))
+            }
+            Event::Overlay(overlay::Event::Dial { peer, .. }) => {
+                (Data, format!("wants a link with {}", self.who(*peer)))
+            }
             Event::Replication(replication::Event::Originated { log, seq, .. }) => {
                 (Data, format!("writes its entry {}", self.plain(&log.at(*seq).to_string())))
             }
             Event::Replication(replication::Event::Delivered { log, seq, .. }) => {
                 (Data, format!("holds the entry {}", self.plain(&log.at(*seq).to_string())))
+            }
+            Event::Replication(replication::Event::Forked { log, seq, peer }) => {
+                let entry = self.plain(&log.at(*seq).to_string());
+                (News, format!("sees that {} has another entry at {entry}", self.who(*peer)))
             }
             Event::Replication(event) => (Data, self.plain(&format!("replication: {event:?}"))),
             Event::Documents(documents::Event::Changed { doc, .. }) => (Data, format!("{doc} has changed")),
@@ -211,10 +253,17 @@ impl<'a> Speech<'a> {
             E::Suspected { member, by, grounds } => {
                 let why = match grounds {
                     membership::Grounds::Unanswered(probe) => {
-                        format!("{} pings and {} helpers in {} ms brought no answer", probe.pings, probe.helpers, probe.waited_ms)
+                        format!(
+                            "{} pings and {} helpers in {} ms brought no answer",
+                            probe.pings, probe.helpers, probe.waited_ms
+                        )
                     }
                     membership::Grounds::Told { from, dead } => {
-                        format!("{} says that it {}", self.who(*from), if *dead { "is dead" } else { "does not answer" })
+                        format!(
+                            "{} says that it {}",
+                            self.who(*from),
+                            if *dead { "is dead" } else { "does not answer" }
+                        )
                     }
                     _ => "it has no link to anybody".to_owned(),
                 };
@@ -223,7 +272,11 @@ impl<'a> Speech<'a> {
             E::Refuted { member, from } => (News, format!("finds {} alive{}", self.who(*member), told(member, from))),
             E::Died { member, by, suspected_ms, .. } => (
                 News,
-                format!("declares {} dead after {suspected_ms} ms of suspicion (accused by {})", self.who(*member), self.who(*by)),
+                format!(
+                    "declares {} dead after {suspected_ms} ms of suspicion (accused by {})",
+                    self.who(*member),
+                    self.who(*by)
+                ),
             ),
             E::Left { member, from } => (News, format!("sees {} leave{}", self.who(*member), told(member, from))),
             E::Defended { incarnation, from } => {

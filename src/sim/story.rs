@@ -83,7 +83,12 @@ pub fn explain(scenario: &Scenario, seed: u64) -> Story {
         Judgement::Passed | Judgement::Missed { .. } => 0,
     };
     let peers = about(scenario, &outcome, causes.places.get(&failed_at).copied());
-    let mut recent = Recent { speech: Speech::new(scenario), topics: topics(&outcome), peers: peers.clone(), ..Recent::new(scenario) };
+    let mut recent = Recent {
+        speech: Speech::new(scenario),
+        topics: topics(&outcome),
+        peers: peers.clone(),
+        ..Recent::new(scenario)
+    };
     watched(scenario, seed, &mut recent);
     let mut anchors: BTreeSet<u64> = [failed_at].into_iter().filter(|event| *event > 0).collect();
     if causes.chain(failed_at).len() < 2 {
@@ -94,7 +99,13 @@ pub fn explain(scenario: &Scenario, seed: u64) -> Story {
     let mut told = Told { speech: Speech::new(scenario), chain, steps: BTreeMap::new() };
     watched(scenario, seed, &mut told);
     let (steps, left_out) = woven(told.steps, recent.steps(), &anchors);
-    Story { about: peers.iter().map(|place| Speech::new(scenario).name(*place)).collect(), steps, left_out, active: recent.active(), outcome }
+    Story {
+        about: peers.iter().map(|place| Speech::new(scenario).name(*place)).collect(),
+        steps,
+        left_out,
+        active: recent.active(),
+        outcome,
+    }
 }
 
 fn watched(scenario: &Scenario, seed: u64, witness: &mut dyn Witness) -> Outcome {
@@ -185,7 +196,8 @@ impl<'a> Recent<'a> {
         let names: Vec<String> = self.peers.iter().map(|place| self.speech.name(*place)).collect();
         let of = |place: &u32| {
             let steps = self.news.get(place)?;
-            let speaks = |step: &&Step| names.iter().any(|name| *name != step.peer && step.what.contains(name.as_str()));
+            let speaks =
+                |step: &&Step| names.iter().any(|name| *name != step.peer && step.what.contains(name.as_str()));
             steps.iter().rev().find(speaks).or_else(|| steps.back()).map(|step| step.event)
         };
         self.peers.iter().filter_map(of).collect()
@@ -230,7 +242,15 @@ impl Witness for Recent<'_> {
         }
         let Some((weight, what)) = self.speech.of(what) else { return };
         let name = peer.map_or_else(|| "the mesh".to_owned(), |place| self.speech.name(place));
-        let step = Step { at: event.at, event: event.id.0, cause: event.cause.0, place: peer, peer: name, what, why: Why::Beside };
+        let step = Step {
+            at: event.at,
+            event: event.id.0,
+            cause: event.cause.0,
+            place: peer,
+            peer: name,
+            what,
+            why: Why::Beside,
+        };
         if fault.is_some() {
             kept(&mut self.faults, step, NEWS_TOLD * 2);
         } else if weight == Weight::News {
@@ -250,7 +270,7 @@ struct Told<'a> {
 
 impl Witness for Told<'_> {
     fn seen(&mut self, event: Happened, place: u32, what: &Seen<'_>) {
-        if !self.chain.contains(&event.id.0) {
+        if !self.chain.contains(&event.id.0) || matches!(what, Seen::Sent { .. }) {
             return;
         }
         let place = match what {
@@ -283,7 +303,8 @@ fn woven(chain: BTreeMap<u64, Vec<(Weight, Step)>>, beside: Vec<Step>, anchors: 
         led.drain(..led.len() - most);
     }
     let told: BTreeSet<(u64, String)> = led.iter().map(|step| (step.event, step.what.clone())).collect();
-    let mut rest: Vec<Step> = beside.into_iter().filter(|step| !told.contains(&(step.event, step.what.clone()))).collect();
+    let mut rest: Vec<Step> =
+        beside.into_iter().filter(|step| !told.contains(&(step.event, step.what.clone()))).collect();
     rest.sort();
     let space = LINES_MAX.saturating_sub(led.len());
     if rest.len() > space {

@@ -33,7 +33,12 @@ pub(super) fn fault(fault: &Fault, name: &dyn Fn(u32) -> String) -> String {
     if let Fault::Cut { from, to, one_way } = fault {
         let how = if *one_way { "what is sent by" } else { "cut" };
         let link = if *one_way { "to" } else { "from" };
-        return format!("{how} {} {link} {}{}", names(from, name), names(to, name), if *one_way { " is lost" } else { "" });
+        return format!(
+            "{how} {} {link} {}{}",
+            names(from, name),
+            names(to, name),
+            if *one_way { " is lost" } else { "" }
+        );
     }
     let mut value = serde_json::to_value(fault).expect("faults are texts, numbers and lists");
     let Value::Object(fields) = &mut value else { return kind };

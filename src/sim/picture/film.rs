@@ -36,7 +36,7 @@ pub(super) enum Is {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Second {
     pub(super) is: Is,
-    /// Of a hundred that are asked, how many suspect it, and how many hold it for dead or do not know it.
+    /// Of a hundred that know it, how many suspect it, and how many hold it for dead.
     pub(super) suspected: u8,
     pub(super) dead: u8,
     /// Entries that somebody holds and it does not.
@@ -217,11 +217,12 @@ impl Witness for Film<'_> {
 
     fn tick(&mut self, mesh: &Mesh) {
         let held = held(mesh);
-        let most: BTreeMap<LogId, Seq> = held.iter().flatten().flatten().fold(BTreeMap::new(), |mut most, (log, seq)| {
-            let known = most.entry(*log).or_insert(*seq);
-            *known = (*known).max(*seq);
-            most
-        });
+        let most: BTreeMap<LogId, Seq> =
+            held.iter().flatten().flatten().fold(BTreeMap::new(), |mut most, (log, seq)| {
+                let known = most.entry(*log).or_insert(*seq);
+                *known = (*known).max(*seq);
+                most
+            });
         let all: u64 = most.values().map(|seq| seq.value()).sum();
         let live: Vec<usize> = (0..mesh.hosts.len()).filter(|place| mesh.hosts[*place].node().is_some()).collect();
         let observers: Vec<usize> = live.iter().copied().step_by(live.len().div_ceil(OBSERVERS_MAX).max(1)).collect();
@@ -235,17 +236,19 @@ impl Witness for Film<'_> {
             };
             let (mut asked, mut suspected, mut dead) = (0_usize, 0_usize, 0_usize);
             for node in observers.iter().filter(|at| **at != place).filter_map(|at| mesh.hosts[*at].node()) {
+                // Who has not heard of it yet has no opinion.
+                let Some(member) = node.membership().member(host.id) else { continue };
                 asked += 1;
-                match node.membership().member(host.id).map(|member| member.state) {
-                    Some(State::Alive) => {}
-                    Some(State::Suspect) => suspected += 1,
-                    Some(State::Dead | State::Left) | None => dead += 1,
+                match member.state {
+                    State::Alive => {}
+                    State::Suspect => suspected += 1,
+                    State::Dead | State::Left => dead += 1,
                 }
             }
             let percent = |part: usize| u8::try_from(part * 100 / asked.max(1)).unwrap_or(100);
-            let behind = held[place].as_ref().map_or(0, |held| {
-                all.saturating_sub(held.iter().map(|(_, seq)| seq.value()).sum())
-            });
+            let behind = held[place]
+                .as_ref()
+                .map_or(0, |held| all.saturating_sub(held.iter().map(|(_, seq)| seq.value()).sum()));
             let Count { synced, written, sent, disk_fails } = self.counts[place];
             self.counts[place] = Count { disk_fails, ..Count::default() };
             let (suspected, dead) = (percent(suspected), percent(dead));

@@ -44,7 +44,11 @@ pub(super) fn draw(scenario: &Scenario, story: &Story, film: &Film<'_>) -> Strin
         text(&story.outcome.to_string())
     );
     let mut put = |piece: String| svg.write_fmt(format_args!("{piece}\n")).expect("a string takes everything");
-    put(format!("<text class=\"ink\" x=\"16\" y=\"28\" font-size=\"18\" font-weight=\"600\">{} · seed {}</text>", text(scenario.name()), story.outcome.seed));
+    put(format!(
+        "<text class=\"ink\" x=\"16\" y=\"28\" font-size=\"18\" font-weight=\"600\">{} · seed {}</text>",
+        text(scenario.name()),
+        story.outcome.seed
+    ));
     put(format!("<text class=\"dim\" x=\"16\" y=\"48\">{}</text>", text(scenario.description())));
     let class = if story.outcome.passed() { "dim" } else { "badtext" };
     put(format!("<text class=\"{class}\" x=\"16\" y=\"66\">{}</text>", text(&story.outcome.judgement.to_string())));
@@ -55,41 +59,81 @@ pub(super) fn draw(scenario: &Scenario, story: &Story, film: &Film<'_>) -> Strin
     for tick in 0..=end / step {
         let at = x(tick * step);
         put(format!("<line class=\"line\" x1=\"{at}\" x2=\"{at}\" y1=\"76\" y2=\"{bottom}\"/>"));
-        put(format!("<text class=\"dim\" x=\"{at}\" y=\"{}\" text-anchor=\"middle\">{} s</text>", bottom + 16, tick * step / super::SECOND));
+        put(format!(
+            "<text class=\"dim\" x=\"{at}\" y=\"{}\" text-anchor=\"middle\">{} s</text>",
+            bottom + 16,
+            tick * step / super::SECOND
+        ));
     }
     for (row, bar) in (0..).zip(mesh.iter().take(ROWS_MAX)) {
         let (from, to) = (x(bar.begins), x(bar.ends.unwrap_or(end)));
         let y = 78 + row * (BAR + 3);
-        put(format!("<rect class=\"fault\" x=\"{from}\" y=\"{y}\" width=\"{}\" height=\"{BAR}\" rx=\"3\"><title>{}</title></rect>", (to - from).max(2), text(&bar.what)));
-        let (anchor, at) = if from > WIDTH * 2 / 3 { ("end", from - 4) } else { ("start", from + 4) };
-        put(format!("<text class=\"ink\" x=\"{at}\" y=\"{}\" font-size=\"10\" text-anchor=\"{anchor}\">{}</text>", y + 11, text(&bar.what)));
+        put(format!(
+            "<rect class=\"fault\" x=\"{from}\" y=\"{y}\" width=\"{}\" height=\"{BAR}\" rx=\"3\"><title>{}</title></rect>",
+            (to - from).max(2),
+            text(&bar.what)
+        ));
+        let fits = bar.what.len() as u64 * 6 < to - from;
+        let (anchor, at) = match from > WIDTH * 2 / 3 {
+            true if !fits => ("end", from - 4),
+            false if !fits => ("start", to + 4),
+            _ => ("start", from + 4),
+        };
+        put(format!(
+            "<text class=\"ink\" x=\"{at}\" y=\"{}\" font-size=\"10\" text-anchor=\"{anchor}\">{}</text>",
+            y + 11,
+            text(&bar.what)
+        ));
     }
     for (place, lane) in (0..).zip(&film.lanes) {
         let y = top + u64::from(place) * PITCH;
         let name = &scenario.mesh.nodes()[place as usize].name;
-        put(format!("<text class=\"ink\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>", LEFT - 8, y + 12, text(name)));
+        put(format!(
+            "<text class=\"ink\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
+            LEFT - 8,
+            y + 12,
+            text(name)
+        ));
         for (from, to, class) in runs(lane) {
-            let (from, to) = (x(from as u64 * super::SECOND), x(to as u64 * super::SECOND));
+            let (from, to) = (x(moment(from)), if to == lane.len() { x(end) } else { x(moment(to)) });
             put(format!("<rect class=\"{class}\" x=\"{from}\" y=\"{y}\" width=\"{}\" height=\"{LANE}\"/>", to - from));
         }
         let most = film.lanes.iter().flatten().map(|second| second.behind).max().unwrap_or_default().max(1);
-        for (at, second) in (0_u64..).zip(lane).filter(|(_, second)| second.behind > 0) {
+        for (at, second) in lane.iter().enumerate().filter(|(_, second)| second.behind > 0) {
             let deep = (second.behind * (LANE - 6) / most).max(1);
-            let (from, to) = (x(at * super::SECOND), x((at + 1) * super::SECOND));
-            put(format!("<rect class=\"behind\" x=\"{from}\" y=\"{}\" width=\"{}\" height=\"{deep}\"/>", y + LANE - deep, (to - from).max(1)));
+            let (from, to) = (x(moment(at)), x(moment(at + 1)));
+            put(format!(
+                "<rect class=\"behind\" x=\"{from}\" y=\"{}\" width=\"{}\" height=\"{deep}\"/>",
+                y + LANE - deep,
+                (to - from).max(1)
+            ));
         }
         for bar in film.bars.iter().filter(|bar| bar.peers == [place]) {
             let (from, to) = (x(bar.begins), x(bar.ends.unwrap_or(end)));
-            put(format!("<rect class=\"fault\" x=\"{from}\" y=\"{}\" width=\"{}\" height=\"3\"><title>{}</title></rect>", y - 3, (to - from).max(2), text(&bar.what)));
+            put(format!(
+                "<rect class=\"fault\" x=\"{from}\" y=\"{}\" width=\"{}\" height=\"3\"><title>{}</title></rect>",
+                y - 3,
+                (to - from).max(2),
+                text(&bar.what)
+            ));
         }
     }
     if let Judgement::Violated { violation, at_ns, .. } = &story.outcome.judgement {
         let at = x(*at_ns);
         put(format!("<line class=\"bad\" x1=\"{at}\" x2=\"{at}\" y1=\"72\" y2=\"{bottom}\" stroke-width=\"2\"/>"));
-        put(format!("<text class=\"badtext\" x=\"{at}\" y=\"{}\" text-anchor=\"end\" font-weight=\"700\">{}</text>", bottom + 32, violation.check));
+        put(format!(
+            "<text class=\"badtext\" x=\"{at}\" y=\"{}\" text-anchor=\"end\" font-weight=\"700\">{}</text>",
+            bottom + 32,
+            violation.check
+        ));
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+/// From when on a sample stands, which was taken at the end of its second: for half a second before and after.
+fn moment(at: usize) -> u64 {
+    if at == 0 { 0 } else { at as u64 * super::SECOND + super::SECOND / 2 }
 }
 
 /// Seconds that look alike, together: from, to, and how they look.

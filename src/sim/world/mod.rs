@@ -136,12 +136,7 @@ struct Draws {
 
 impl<'a> World<'a> {
     /// A mesh in which nothing has happened yet.
-    pub(super) fn new(
-        scenario: &'a Scenario,
-        luck: Luck,
-        plan: Plan,
-        orders: Orders<'a>,
-    ) -> Self {
+    pub(super) fn new(scenario: &'a Scenario, luck: Luck, plan: Plan, orders: Orders<'a>) -> Self {
         let Orders { replay, sink, witness, stop, plan: _ } = orders;
         let hosts: Vec<Host> = (0..).take(scenario.peers()).map(|place| host(scenario, &luck, place)).collect();
         let net = Net::new(scenario.mesh.clone(), scenario.says.network.clone(), &luck);
@@ -249,7 +244,10 @@ impl<'a> World<'a> {
             Due::Gone { host, epoch } => self.gone(host, epoch),
             Due::Start { host } => self.start(host),
             Due::Image { item } => self.image(item),
-            Due::Begin { item } => self.begin(item),
+            Due::Begin { item } => {
+                self.begin(item);
+                self.came_to_nothing(item);
+            }
             Due::End { item } => self.end(item),
             Due::Edit { number } => self.edit(number),
             Due::Turn { turn } => self.turn(turn),

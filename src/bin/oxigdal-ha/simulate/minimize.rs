@@ -98,13 +98,7 @@ fn tell(small: &Shrunk, out: &Path, output: Output) -> Result {
 
 fn told(size: Size) -> String {
     let Size { faults, turns, edits, appends, peers } = size;
-    let parts = [
-        (faults, "faults"),
-        (turns, "overlays set"),
-        (edits, "edits"),
-        (appends, "appends"),
-        (peers, "peers"),
-    ];
+    let parts = [(faults, "faults"), (turns, "overlays set"), (edits, "edits"), (appends, "appends"), (peers, "peers")];
     let some: Vec<String> =
         parts.iter().filter(|(count, _)| *count > 0).map(|(count, name)| format!("{count} {name}")).collect();
     if some.is_empty() { "nothing".to_owned() } else { some.join(", ") }

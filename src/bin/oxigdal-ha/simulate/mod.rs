@@ -45,6 +45,8 @@ enum Command {
     Replay(tell::One),
     /// Say in plain words why a run fails: the chain of causes, and what the peers in question did last.
     Explain(tell::One),
+    /// Find where two runs part: the first event that is not the same, and what is around it.
+    Diff(tell::Diff),
     /// Draw a run: a page with everything in it, or a still overview.
     Picture(tell::Draw),
     /// List the scenarios of a directory, or the invariants.
@@ -138,6 +140,7 @@ pub(crate) fn run(args: Args, output: Output) -> Result<ExitCode> {
         Command::Minimize(args) => minimize::run(&args, output),
         Command::Replay(one) => tell::replay(&one, output),
         Command::Explain(one) => tell::explain(&one, output),
+        Command::Diff(diff) => tell::diff(&diff, output),
         Command::Picture(draw) => tell::picture(&draw, output),
         Command::List(list) if list.invariants => list::invariants(output),
         Command::List(list) => match scenarios(&[list.path]) {
@@ -172,7 +175,8 @@ fn scenarios(paths: &[PathBuf]) -> Result<Vec<Scenario>> {
 fn scenarios_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).map_err(|error| Failure::file("read", folder, &error))?;
     let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    let regressions: Vec<PathBuf> = found.extract_if(.., |path| path.is_dir() && path.ends_with("regressions")).collect();
+    let regressions: Vec<PathBuf> =
+        found.extract_if(.., |path| path.is_dir() && path.ends_with("regressions")).collect();
     found.retain(|file| file.extension().is_some_and(|ending| ending == "toml"));
     found.sort();
     for folder in regressions {

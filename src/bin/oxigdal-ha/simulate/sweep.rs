@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use oxigdal_ha::sim::{self, Outcome, Scenario};
 
-use super::{Run, tell};
 use super::stop::Stop;
 use super::tally::Tally;
+use super::{Run, tell};
 use crate::failure::{Code, Failure, Result};
 use crate::output::{Output, Tone};
 
@@ -31,7 +31,8 @@ struct Work<'a> {
 
 impl<'a> Work<'a> {
     fn of(args: &Run, scenarios: &'a [Scenario]) -> Self {
-        let (first, last) = args.seeds.as_ref().map_or((args.seed, args.seed), |seeds| (*seeds.0.start(), *seeds.0.end()));
+        let (first, last) =
+            args.seeds.as_ref().map_or((args.seed, args.seed), |seeds| (*seeds.0.start(), *seeds.0.end()));
         Self { scenarios, first, seeds: last - first + 1 }
     }
 
