@@ -122,6 +122,20 @@ fn a_sweep_of_fresh_seeds_passes() {
     assert!(failed.is_empty(), "{}", told(&failed));
 }
 
+/// Runs that failed once: each is one run, whatever its seed.
+#[test]
+fn no_regression_comes_back() {
+    let Ok(entries) = std::fs::read_dir(root().join("simulations/regressions")) else { return };
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|ending| ending == "toml"));
+    files.sort();
+    for file in files {
+        let stem = file.file_stem().unwrap().to_str().unwrap();
+        let outcome = run(&scenario(&format!("regressions/{stem}")), 0, None);
+        assert!(outcome.passed(), "{outcome}");
+    }
+}
+
 fn passes_twice(name: &str, seeds: u64) {
     let scenario = scenario(name);
     for seed in 1..=seeds {

@@ -16,6 +16,7 @@
 
 mod check;
 mod clock;
+mod compare;
 mod cost;
 mod disk;
 mod garble;
@@ -50,6 +51,7 @@ use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use check::{Violation, ids as invariants};
+pub use compare::{Did, Difference, compare};
 pub use net::NetStats;
 pub use outcome::{Faults, Figures, Judgement, Line, Outcome};
 pub use picture::Picture;

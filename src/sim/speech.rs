@@ -1,5 +1,7 @@
 //! What a node was given and what it told, in plain words, peers by name.
 
+use std::fmt;
+
 use super::scenario::Scenario;
 use super::witness::Seen;
 use super::words;
@@ -10,6 +12,8 @@ use crate::{audit, documents, overlay, replication, wire};
 
 /// Longest line of something that has no words of its own.
 const PLAIN_MAX: usize = 160;
+/// Longest message that is told whole.
+const MESSAGE_MAX: usize = 60;
 /// Rumours that are told of one message.
 const RUMOURS_MAX: usize = 3;
 
@@ -45,7 +49,7 @@ impl<'a> Speech<'a> {
     }
 
     /// A text with the names of peers in place of their ids, and cut.
-    fn plain(self, text: &str) -> String {
+    pub(super) fn plain(self, text: &str) -> String {
         let named = words::named(text, &|place| self.scenario.mesh.nodes().get(place).map(|node| node.name.clone()));
         match named.char_indices().nth(PLAIN_MAX) {
             Some((at, _)) => format!("{}...", &named[..at]),
@@ -65,7 +69,13 @@ impl<'a> Speech<'a> {
             Seen::Refused(error) => Some((Weight::News, format!("refuses its log: {error}"))),
             Seen::Input(input) => Some(self.input(input)),
             Seen::Effect(effect) => self.effect(effect),
-            Seen::Sent { .. } => None,
+            Seen::Sent { to, fate, .. } => {
+                let fate = match fate.arrives {
+                    Some(at) => format!("will arrive at {}", words::seconds(at)),
+                    None => "is lost, or waits behind a cut".to_owned(),
+                };
+                Some((Weight::Routine, format!("what it sends to {} {fate}", self.name(*to))))
+            }
             Seen::Begins { says, .. } => {
                 Some((Weight::News, format!("fault begins: {}", words::fault(&says.fault, &|place| self.name(place)))))
             }
@@ -118,17 +128,20 @@ impl<'a> Speech<'a> {
         };
         let read = match opened.kind() {
             wire::Kind::Membership => opened.decode().map(|message| self.membership(&message)),
-            wire::Kind::Replication => opened
-                .decode::<replication::Message>()
-                .map(|message| format!("replication, {}", self.plain(&format!("{message:?}")))),
-            wire::Kind::Overlay => opened
-                .decode::<overlay::Message>()
-                .map(|message| format!("overlay, {}", self.plain(&format!("{message:?}")))),
-            wire::Kind::Audit => opened
-                .decode::<audit::Message>()
-                .map(|message| format!("audit, {}", self.plain(&format!("{message:?}")))),
+            wire::Kind::Replication => {
+                opened.decode::<replication::Message>().map(|message| self.short("replication", &message))
+            }
+            wire::Kind::Overlay => opened.decode::<overlay::Message>().map(|message| self.short("overlay", &message)),
+            wire::Kind::Audit => opened.decode::<audit::Message>().map(|message| self.short("audit", &message)),
         };
         read.unwrap_or_else(|error| format!("a frame that cannot be read ({error})"))
+    }
+
+    /// The name of a message, and as much of it as fits.
+    fn short(self, room: &str, message: &dyn fmt::Debug) -> String {
+        let text = self.plain(&format!("{message:?}"));
+        let name: String = text.chars().take_while(|c| c.is_alphanumeric()).collect();
+        if text.len() <= MESSAGE_MAX { format!("{room}, {text}") } else { format!("{room}, {name}") }
     }
 
     fn membership(self, message: &membership::Message) -> String {
@@ -174,13 +187,19 @@ impl<'a> Speech<'a> {
             Effect::Reply { result: Err(error), .. } => {
                 Some((Weight::Data, format!("answers its client: {}", self.plain(&error.to_string()))))
             }
-            Effect::Send { .. }
-            | Effect::Persist { .. }
-            | Effect::Io { .. }
-            | Effect::Task { .. }
-            | Effect::Dial { .. }
-            | Effect::KeepPolicy { .. }
-            | Effect::Reply { .. } => None,
+            Effect::Send { to, lane, frame } => {
+                Some((Weight::Routine, format!("tells {}: {}", self.who(*to), self.frame(*lane, frame))))
+            }
+            Effect::Persist { segment, offset, bytes, .. } => {
+                Some((Weight::Routine, format!("writes {} bytes at {offset} of {segment:?}", bytes.len())))
+            }
+            Effect::Io { op, .. } => Some((Weight::Routine, format!("works on its log: {op:?}"))),
+            Effect::Task { task, .. } => {
+                Some((Weight::Routine, format!("gives its engine work: {}", self.plain(&format!("{task:?}")))))
+            }
+            Effect::Dial { peer, .. } => Some((Weight::Routine, format!("dials {}", self.who(*peer)))),
+            Effect::Reply { result: Ok(_), .. } => Some((Weight::Routine, "answers its client".to_owned())),
+            Effect::KeepPolicy { .. } => None,
         }
     }
 
@@ -197,11 +216,18 @@ impl<'a> Speech<'a> {
             Event::Overlay(overlay::Event::PolicyInForce { policy }) => {
                 (News, format!("follows the overlay {}", policy.policy))
             }
+            Event::Overlay(overlay::Event::Dial { peer, .. }) => {
+                (Data, format!("wants a link with {}", self.who(*peer)))
+            }
             Event::Replication(replication::Event::Originated { log, seq, .. }) => {
                 (Data, format!("writes its entry {}", self.plain(&log.at(*seq).to_string())))
             }
             Event::Replication(replication::Event::Delivered { log, seq, .. }) => {
                 (Data, format!("holds the entry {}", self.plain(&log.at(*seq).to_string())))
+            }
+            Event::Replication(replication::Event::Forked { log, seq, peer }) => {
+                let entry = self.plain(&log.at(*seq).to_string());
+                (News, format!("sees that {} has another entry at {entry}", self.who(*peer)))
             }
             Event::Replication(event) => (Data, self.plain(&format!("replication: {event:?}"))),
             Event::Documents(documents::Event::Changed { doc, .. }) => (Data, format!("{doc} has changed")),

@@ -272,7 +272,7 @@ struct Told<'a> {
 
 impl Witness for Told<'_> {
     fn seen(&mut self, event: Happened, place: u32, what: &Seen<'_>) {
-        if !self.chain.contains(&event.id.0) {
+        if !self.chain.contains(&event.id.0) || matches!(what, Seen::Sent { .. }) {
             return;
         }
         let place = match what {

@@ -36,7 +36,7 @@ pub(super) enum Is {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Second {
     pub(super) is: Is,
-    /// Of a hundred that are asked, how many suspect it, and how many hold it for dead or do not know it.
+    /// Of a hundred that know it, how many suspect it, and how many hold it for dead.
     pub(super) suspected: u8,
     pub(super) dead: u8,
     /// Entries that somebody holds and it does not.
@@ -236,11 +236,13 @@ impl Witness for Film<'_> {
             };
             let (mut asked, mut suspected, mut dead) = (0_usize, 0_usize, 0_usize);
             for node in observers.iter().filter(|at| **at != place).filter_map(|at| mesh.hosts[*at].node()) {
+                // Who has not heard of it yet has no opinion.
+                let Some(member) = node.membership().member(host.id) else { continue };
                 asked += 1;
-                match node.membership().member(host.id).map(|member| member.state) {
-                    Some(State::Alive) => {}
-                    Some(State::Suspect) => suspected += 1,
-                    Some(State::Dead | State::Left) | None => dead += 1,
+                match member.state {
+                    State::Alive => {}
+                    State::Suspect => suspected += 1,
+                    State::Dead | State::Left => dead += 1,
                 }
             }
             let percent = |part: usize| u8::try_from(part * 100 / asked.max(1)).unwrap_or(100);

@@ -172,6 +172,67 @@ fn value(scenario: &Scenario, story: &Story, film: &Film<'_>, window: (u64, u64)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::scenario::Found;
+
+    /// Two peers that lie: what they send breaks what holds of peers that do not, and rightly so.
+    const LIARS: &str = r#"schema = 1
+description = "two </script> lie"
+mesh = { peers = 5, regions = 5 }
+phases = { warm-up = "5s", chaos = "20s", calm = "5s" }
+
+[[edits]]
+docs = 3
+rate = "5/s"
+
+[[fault]]
+at = "6s"
+kind = "garble"
+peers = ["p1-1", "p2-1"]
+share = "20%"
+
+[[fault]]
+at = "7s"
+for = "2s"
+kind = "cut"
+peers = "p5-1"
+"#;
+
+    fn liars() -> Scenario {
+        let mut none = |name: &str| -> Result<Found, String> { Err(format!("no topology {name:?}")) };
+        Scenario::parse("liars.toml", LIARS, &mut none).unwrap()
+    }
+
+    #[test]
+    fn a_violation_is_explained_in_words_and_by_name() {
+        let story = explain(&liars(), 1);
+        let Judgement::Violated { at_ns, .. } = story.outcome.judgement else { panic!("{}", story.outcome) };
+        let led: Vec<_> = story.steps.iter().filter(|step| step.why == super::super::story::Why::Cause).collect();
+        assert!(!led.is_empty() && led.iter().all(|step| step.at <= at_ns), "{story}");
+        assert!(story.steps.len() <= 60 && story.steps.is_sorted_by_key(|step| (step.at, step.event)), "{story}");
+        assert!(!story.about.is_empty() && story.active.iter().any(|fault| fault == "p1-1 garble 20.00 %"), "{story}");
+        assert!(story.to_string().contains("fault begins: p1-1 garble 20.00 %"), "{story}");
+    }
+
+    #[test]
+    fn a_page_holds_all_that_it_needs_and_a_drawing_all_peers() {
+        let picture = Picture::of(&liars(), 1);
+        let html = picture.html();
+        let (_, rest) = html.split_once(SLOT).unwrap();
+        let (data, _) = rest.split_once("</script>").unwrap();
+        let data: Value = serde_json::from_str(data).unwrap();
+        assert_eq!(data["description"], "two </script> lie");
+        assert_eq!(data["peers"].as_array().unwrap().len(), 5);
+        assert!(data["messages"].as_array().unwrap().len() > 100 && data["failed_at"].as_u64() > Some(6_000_000));
+        let seconds = data["is"][0].as_array().unwrap().len();
+        for column in ["is", "suspected", "dead", "behind", "synced", "written", "sent", "disk_fails"] {
+            let lanes = data[column].as_array().unwrap();
+            assert!(lanes.len() == 5 && lanes.iter().all(|lane| lane.as_array().unwrap().len() == seconds), "{column}");
+        }
+        assert!(!html.contains("http://") && !html.contains("https://"), "nothing is fetched");
+        let svg = picture.svg();
+        assert!((1..=5).all(|n| svg.contains(&format!(">p{n}-1</text>"))), "{svg}");
+        assert!(svg.ends_with("</svg>\n") && svg.matches("<text").count() == svg.matches("</text>").count(), "{svg}");
+    }
 
     #[test]
     fn the_messages_that_are_kept_are_those_around_what_matters() {

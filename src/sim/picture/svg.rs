@@ -73,7 +73,12 @@ pub(super) fn draw(scenario: &Scenario, story: &Story, film: &Film<'_>) -> Strin
             (to - from).max(2),
             text(&bar.what)
         ));
-        let (anchor, at) = if from > WIDTH * 2 / 3 { ("end", from - 4) } else { ("start", from + 4) };
+        let fits = bar.what.len() as u64 * 6 < to - from;
+        let (anchor, at) = match from > WIDTH * 2 / 3 {
+            true if !fits => ("end", from - 4),
+            false if !fits => ("start", to + 4),
+            _ => ("start", from + 4),
+        };
         put(format!(
             "<text class=\"ink\" x=\"{at}\" y=\"{}\" font-size=\"10\" text-anchor=\"{anchor}\">{}</text>",
             y + 11,
@@ -90,13 +95,13 @@ pub(super) fn draw(scenario: &Scenario, story: &Story, film: &Film<'_>) -> Strin
             text(name)
         ));
         for (from, to, class) in runs(lane) {
-            let (from, to) = (x(from as u64 * super::SECOND), x(to as u64 * super::SECOND));
+            let (from, to) = (x(moment(from)), if to == lane.len() { x(end) } else { x(moment(to)) });
             put(format!("<rect class=\"{class}\" x=\"{from}\" y=\"{y}\" width=\"{}\" height=\"{LANE}\"/>", to - from));
         }
         let most = film.lanes.iter().flatten().map(|second| second.behind).max().unwrap_or_default().max(1);
-        for (at, second) in (0_u64..).zip(lane).filter(|(_, second)| second.behind > 0) {
+        for (at, second) in lane.iter().enumerate().filter(|(_, second)| second.behind > 0) {
             let deep = (second.behind * (LANE - 6) / most).max(1);
-            let (from, to) = (x(at * super::SECOND), x((at + 1) * super::SECOND));
+            let (from, to) = (x(moment(at)), x(moment(at + 1)));
             put(format!(
                 "<rect class=\"behind\" x=\"{from}\" y=\"{}\" width=\"{}\" height=\"{deep}\"/>",
                 y + LANE - deep,
@@ -124,6 +129,11 @@ pub(super) fn draw(scenario: &Scenario, story: &Story, film: &Film<'_>) -> Strin
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+/// From when on a sample stands, which was taken at the end of its second: for half a second before and after.
+fn moment(at: usize) -> u64 {
+    if at == 0 { 0 } else { at as u64 * super::SECOND + super::SECOND / 2 }
 }
 
 /// Seconds that look alike, together: from, to, and how they look.

@@ -479,6 +479,14 @@ impl World<'_> {
         }
     }
 
+    /// A fault that found nothing to break is over at once.
+    pub(super) fn came_to_nothing(&mut self, item: usize) {
+        if !self.mesh.active[item] && self.witness.is_some() {
+            let says = self.mesh.plan.items[item].clone();
+            self.seen(says.fault.peer().unwrap_or_default(), &Seen::Ends { item, says: &says });
+        }
+    }
+
     /// Shows whoever watches the run what happens at a peer.
     pub(super) fn seen(&mut self, place: u32, what: &Seen<'_>) {
         if let Some(witness) = &mut self.witness {

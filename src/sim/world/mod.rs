@@ -262,7 +262,10 @@ impl<'a> World<'a> {
             Due::Gone { host, epoch } => self.gone(host, epoch),
             Due::Start { host } => self.start(host),
             Due::Image { item } => self.image(item),
-            Due::Begin { item } => self.begin(item),
+            Due::Begin { item } => {
+                self.begin(item);
+                self.came_to_nothing(item);
+            }
             Due::End { item } => self.expire(item),
             Due::Flap { item, down } => self.flap(item, down),
             Due::Strike { item } => self.strike(item),

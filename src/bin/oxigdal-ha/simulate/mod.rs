@@ -46,6 +46,8 @@ enum Command {
     Replay(tell::One),
     /// Say in plain words why a run fails: the chain of causes, and what the peers in question did last.
     Explain(tell::One),
+    /// Find where two runs part: the first event that is not the same, and what is around it.
+    Diff(tell::Diff),
     /// Draw a run: a page with everything in it, or a still overview.
     Picture(tell::Draw),
     /// List the scenarios of a directory, the invariants, or the kinds of faults.
@@ -144,6 +146,7 @@ pub(crate) fn run(args: Args, output: Output) -> Result<ExitCode> {
         Command::Minimize(args) => minimize::run(&args, output),
         Command::Replay(one) => tell::replay(&one, output),
         Command::Explain(one) => tell::explain(&one, output),
+        Command::Diff(diff) => tell::diff(&diff, output),
         Command::Picture(draw) => tell::picture(&draw, output),
         Command::ReplayInputs(args) => recorded::replay_inputs(&args, output),
         Command::List(list) if list.invariants => list::invariants(output),

@@ -33,6 +33,43 @@ pub(super) struct Draw {
     svg: Option<PathBuf>,
 }
 
+#[derive(ClapArgs, Debug)]
+#[command(group = clap::ArgGroup::new("second").required(true).multiple(false))]
+pub(super) struct Diff {
+    #[command(flatten)]
+    one: One,
+    /// With another seed.
+    #[arg(long, value_name = "M", group = "second")]
+    against_seed: Option<u64>,
+    /// With another scenario, or a repro file.
+    #[arg(long, value_name = "FILE", group = "second")]
+    against: Option<PathBuf>,
+    /// With itself: whether it is deterministic.
+    #[arg(long, group = "second")]
+    twice: bool,
+}
+
+/// Where two runs part. Exit code 0: nowhere; 1: somewhere; 3: two runs of one seed differ.
+pub(super) fn diff(args: &Diff, output: Output) -> Result<ExitCode> {
+    let other = args.against.as_ref().unwrap_or(&args.one.file);
+    let (first, second) = match read(&args.one.file).and_then(|first| Ok((first, read(other)?))) {
+        Ok(both) => both,
+        Err(failure) => return Ok(bad_file(&failure, output)),
+    };
+    let seeds = (args.one.seed, args.against_seed.unwrap_or(args.one.seed));
+    let found = sim::compare((&first, seeds.0), (&second, seeds.1));
+    if output.json {
+        output.value(&found)?;
+    } else {
+        output.line(found.to_string().trim_end())?;
+    }
+    Ok(ExitCode::from(match found.after {
+        None => 0,
+        Some(_) if args.twice => 3,
+        Some(_) => 1,
+    }))
+}
+
 /// Every step of a run on standard output, then what it came to.
 pub(super) fn replay(one: &One, output: Output) -> Result<ExitCode> {
     match read(&one.file) {
