@@ -86,6 +86,9 @@ pub struct Config {
     pub wal: wal::Config,
 }
 
+/// Timers that are due at one moment at most, each member having a few: more arm each other for at once, and would for ever.
+const TIMERS_MAX: usize = 1 << 18;
+
 /// One peer of the mesh, without clock, socket, file or thread.
 #[derive(Debug)]
 pub struct Node {
@@ -329,7 +332,10 @@ impl Node {
 
     /// Fires what is due, one timer at a time: an earlier one may disarm a later one.
     fn fire_due(&mut self, now: Now) {
+        let mut fired = 0;
         while let Some(timer) = self.shared.timers.take_due(now.mono) {
+            fired += 1;
+            debug_assert!(fired < TIMERS_MAX, "timers chase each other: {timer:?}");
             match timer {
                 Timer::Membership(timer) => self.shared.step(now, |cx| self.membership.on_timer(cx, timer)),
                 Timer::Overlay(timer) => {

@@ -53,7 +53,9 @@ impl Overlay {
     pub(super) fn on_missed(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
         self.told.remove(&peer);
         self.unheard.remove(&peer);
-        self.held_by.remove(&peer);
+        if !planted!("overlay/unlinked-stay-neighbours") {
+            self.held_by.remove(&peer);
+        }
         self.former.remove(&peer);
         if self.computed.contains(&peer) || self.stand_ins.contains(&peer) {
             self.missing.insert(peer, cx.now().mono);
@@ -76,7 +78,8 @@ impl Overlay {
     /// Lets former neighbours go, and chooses who stands in for whoever is missing by now.
     pub(super) fn review(&mut self, cx: &mut Cx<'_, Self>, seats: &[Seat<'_>]) {
         let (now, patience) = (cx.now().mono, self.config.patience);
-        self.former.retain(|peer, until| *until > now && !self.computed.contains(peer));
+        let lingers = planted!("overlay/former-linger-for-ever");
+        self.former.retain(|peer, until| (*until > now || lingers) && !self.computed.contains(peer));
         self.note_missing(now, seats);
         let overdue = self.missing.iter().filter(|(_, since)| now.since(**since) >= patience);
         let overdue: BTreeSet<NodeId> = overdue.map(|(peer, _)| *peer).collect();

@@ -11,8 +11,8 @@
 
 mod bugs;
 
-pub use bugs::{BUGS, Bug};
 pub(crate) use bugs::place;
+pub use bugs::{BUGS, Bug};
 #[cfg(feature = "planted-bugs")]
 pub(crate) use bugs::{Switched, is_on};
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::{Event, Kept, Message, Pause, Replication, Wait};
 use crate::machine::Cx;
+use crate::probe::planted;
 use crate::types::{Lane, NodeId, Time};
 
 /// A paused replica is told so at most so often.
@@ -47,6 +48,9 @@ impl Replication {
 
     /// Takes back a pause from the log, before [`start`](Self::start).
     pub fn restore_pause(&mut self, Pause { peer, paused }: Pause) {
+        if planted!("replication/pause-forgotten") && self.pauses.neighbors.is_empty() {
+            return;
+        }
         if paused {
             self.pauses.here.insert(peer);
         } else {

@@ -85,6 +85,9 @@ impl Replication {
             return false;
         }
         let held = Held { from, before: run.before, kind, entries: run.entries };
+        if planted!("replication/taken-counts-as-parents") {
+            self.logs.get_mut(at).parent = None;
+        }
         // Who holds another branch does not hold this one up to there.
         let Some(taken) = self.take(cx, at, first, held) else { return false };
         self.knows(from, at, last);

@@ -47,13 +47,13 @@ pub use scenario::{Error, Found, Scenario};
 pub use spread::Spread;
 pub use trace::{CHECKPOINT_EVERY, TraceHash};
 
-use luck::Luck;
-use plan::Plan;
-use world::World;
 #[cfg(feature = "planted-bugs")]
 pub use crate::probe::{BUGS, Bug};
 #[cfg(feature = "planted-bugs")]
 pub use hunt::{Hunt, Kill, hunt, run_with_bug};
+use luck::Luck;
+use plan::Plan;
+use world::World;
 
 /// Runs a scenario with a seed; `sink` is told of each step.
 ///

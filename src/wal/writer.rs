@@ -68,10 +68,9 @@ impl Writer {
         let mut bytes = Vec::with_capacity(HEADER + whole);
         if offset == 0 {
             let Self { node, store, segment, .. } = *self;
-            let cut = self.cut.take().filter(|_| !planted!("wal/cut-not-written-down"));
-            Header { node, store, segment, first: lsn, cut }.encode(&mut bytes);
+            Header { node, store, segment, first: lsn, cut: self.cut.take() }.encode(&mut bytes);
         }
-        let start = offset + bytes.len() as u64;
+        let start = if planted!("wal/place-without-header") { offset } else { offset + bytes.len() as u64 };
         let synced = if planted!("wal/claims-unsynced") { Lsn::new(lsn.value() - 1) } else { self.synced };
         Head { len: payload.len(), lsn, hlc, synced, kind }.encode(payload, self.mask(), &mut bytes);
         let position = Position { segment: self.segment, offset: start, len: len32(whole) };

@@ -15,7 +15,8 @@ impl Check for NothingDiffers {
 
     fn on_event(&mut self, sight: &Sight<'_>, who: u32, event: &Event) -> Verdict {
         let Event::Audit(audit::Event::Differs { peer, docs, .. }) = event else { return Ok(()) };
-        let lost = |item: &crate::sim::plan::Item| matches!(item.fault, Fault::LoseChange { .. }) && item.at <= sight.now;
+        let lost =
+            |item: &crate::sim::plan::Item| matches!(item.fault, Fault::LoseChange { .. }) && item.at <= sight.now;
         if sight.plan.items.iter().any(lost) {
             return Ok(());
         }

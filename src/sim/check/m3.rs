@@ -41,8 +41,10 @@ impl Check for RefutesInTime {
             member.is_some_and(|member| member.state == State::Dead)
         };
         self.dead.retain(|(who, subject), _| holds(*who, *subject));
-        let both_well = |who: u32, subject: u32| [who, subject].iter().all(|peer| host(*peer).well_for(sight.now, BOUND));
-        let linked = |who, subject: u32| sight.node(who).is_some_and(|node| node.overlay().links().contains(&host(subject).id));
+        let both_well =
+            |who: u32, subject: u32| [who, subject].iter().all(|peer| host(*peer).well_for(sight.now, BOUND));
+        let linked =
+            |who, subject: u32| sight.node(who).is_some_and(|node| node.overlay().links().contains(&host(subject).id));
         for ((who, subject), since) in &self.dead {
             if sight.now - since >= BOUND && both_well(*who, *subject) && linked(*who, *subject) {
                 let (who, subject) = (sight.name(*who), sight.name(*subject));

@@ -11,7 +11,7 @@ impl Check for OneOverlay {
     }
 
     fn settled(&mut self, sight: &Sight<'_>) -> Verdict {
-        let kept = sight.hosts.iter().filter_map(|host| host.policies.in_force());
+        let kept = sight.hosts.iter().flat_map(|host| host.policies.iter());
         let Some(highest) = kept.max() else { return Ok(()) };
         for (place, _, node) in sight.live() {
             let (followed, policy) = (node.overlay().policies().in_force(), node.overlay().policy());
