@@ -1,5 +1,7 @@
 //! The planted bugs, and the switch.
 
+use super::equal;
+
 /// A bug that is planted in the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bug {
@@ -229,21 +231,6 @@ pub(crate) const fn place(id: &str) -> usize {
         at += 1;
     }
     panic!("no planted bug has this id")
-}
-
-/// Whether these are the same bytes; a constant may not compare texts otherwise.
-const fn equal(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    let mut at = 0;
-    while at < a.len() {
-        if a[at] != b[at] {
-            return false;
-        }
-        at += 1;
-    }
-    true
 }
 
 #[cfg(feature = "planted-bugs")]
