@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::trie::hash;
 use super::{Arrived, Documents, Event};
 use crate::machine::Cx;
+use crate::probe::reachable;
 use crate::types::{DocId, LogId, Seq};
 
 /// Documents that are built again at the same time at most; what else differs is found by the next audit.
@@ -41,6 +42,7 @@ impl Documents {
         let rest = logs.into_iter().map(|(log, last)| (log, Seq::ZERO.next(), last)).collect();
         let unknown = unknown.iter().take(REBUILDS_MAX).copied().collect();
         self.rebuild = Some(Rebuild { found, unknown, rest, asked: BTreeSet::new() });
+        reachable!("documents/built-again-from-the-log");
         self.read_log(cx);
     }
 

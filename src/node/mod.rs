@@ -40,7 +40,7 @@ use crate::documents::Documents;
 use crate::events::Events;
 use crate::membership::{self, Membership, Meta};
 use crate::overlay::{self, Overlay};
-use crate::probe::planted;
+use crate::probe::{always, planted, reachable};
 use crate::replication::{self, Replication};
 use crate::topology::Policy;
 use crate::types::{
@@ -268,6 +268,7 @@ impl Node {
             && self.read_only.is_none()
         {
             self.read_only = Some(fault.clone());
+            reachable!("node/read-only");
             self.shared.effects.push_back(Effect::Notify(Event::ReadOnly { fault: fault.clone() }));
         }
         match wait {
@@ -335,7 +336,7 @@ impl Node {
         let mut fired = 0;
         while let Some(timer) = self.shared.timers.take_due(now.mono) {
             fired += 1;
-            debug_assert!(fired < TIMERS_MAX, "timers chase each other: {timer:?}");
+            always!(fired < TIMERS_MAX, "node/timers-come-to-an-end");
             match timer {
                 Timer::Membership(timer) => self.shared.step(now, |cx| self.membership.on_timer(cx, timer)),
                 Timer::Overlay(timer) => {
@@ -358,6 +359,7 @@ impl Node {
     /// entry of the new actor in the log, so a crash that loses it loses them too.
     fn mint(&mut self, now: Now, why: &str) {
         self.actor = Actor { node: self.identity.node, mint: Mint::new(self.shared.rngs.node.bits()) };
+        reachable!("node/new-actor");
         self.shared.append(now, &record::Own::Minted { actor: self.actor }, Wait::Node);
         let actor = self.actor;
         self.shared.step(now, |cx| self.replication.mint(cx, actor));

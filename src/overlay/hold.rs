@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use super::{Event, Message, Overlay, Timer};
 use crate::machine::Cx;
-use crate::probe::planted;
+use crate::probe::{planted, reachable, sometimes};
 use crate::topology::graph::{self, Seat};
 use crate::types::{NodeId, Time};
 
@@ -26,6 +26,7 @@ impl Overlay {
         let until = cx.now().mono + self.config.linger;
         for peer in before.difference(&self.computed).filter(|peer| self.links.contains(peer)) {
             self.former.insert(*peer, until);
+            reachable!("overlay/former-neighbour-lingers");
         }
     }
 
@@ -83,6 +84,7 @@ impl Overlay {
         self.note_missing(now, seats);
         let overdue = self.missing.iter().filter(|(_, since)| now.since(**since) >= patience);
         let overdue: BTreeSet<NodeId> = overdue.map(|(peer, _)| *peer).collect();
+        sometimes!(!overdue.is_empty(), "overlay/neighbour-missed-for-long");
         self.stand_ins = if overdue.is_empty() {
             BTreeSet::new()
         } else {
@@ -123,6 +125,7 @@ impl Overlay {
             self.say(cx, *peer, false);
         }
         let up: BTreeSet<NodeId> = held.union(&self.held_by).copied().collect();
+        sometimes!(up.len() > held.len(), "overlay/held-by-the-other-side-alone");
         for peer in self.up.difference(&up) {
             cx.emit(Event::NeighborDown { peer: *peer });
         }

@@ -16,10 +16,10 @@
 mod bugs;
 mod marks;
 
+pub(crate) use bugs::place;
 pub use bugs::{BUGS, Bug};
 #[cfg(feature = "planted-bugs")]
 pub(crate) use bugs::{Switched, is_on};
-pub(crate) use bugs::place;
 pub use marks::{Coverage, Kind, MARKS, Mark};
 #[cfg(any(feature = "assertions", debug_assertions))]
 pub(crate) use marks::{hit, mark};

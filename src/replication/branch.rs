@@ -30,7 +30,7 @@ use super::log::Slot;
 use super::message::{Entry, MARKS_MAX, Mark, Marks, Message};
 use super::{Branch, Event, Kept, Rank, Record, Replication, Wait};
 use crate::machine::Cx;
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::types::{Actor, Digest, DiskFault, LogId, Mint, NodeId, Range, Seq, Time};
 
 /// A neighbour who holds another branch of a log.
@@ -212,6 +212,7 @@ impl Replication {
             return;
         }
         self.logs.get_mut(at).lost = Some(from);
+        reachable!("replication/branch-gives-way");
         self.logs.drop_held(at);
         self.behind.remove(&at);
         let disputants = self.disputes.keys().filter(|(log, _)| *log == at).map(|(_, peer)| *peer).collect();

@@ -18,7 +18,7 @@ use super::message::{Held, Hold, LINES_MAX, MEMBERS_MAX, Message, Short};
 use super::replicas::{ACTIVE_WITHIN, Lag, Row};
 use super::{Event, Replication, ReplicationState, Timer};
 use crate::machine::Cx;
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::types::{Boot, Digest, NodeId, Seq, Time, digest64};
 
 /// How often what changed is told.
@@ -327,6 +327,7 @@ impl Replication {
             let judged = row.compared || now.since(row.as_of) > DOUBT;
             if warn && judged && row.lagging.is_none() {
                 row.lagging = Some(now);
+                reachable!("replication/replica-lags");
                 cx.emit(Event::Lagging { member, lag });
             } else if planted!("replication/lag-never-ends") {
             } else if calm && row.lagging.is_some_and(|since| row.as_of > since) {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::{Event, Kept, Message, Pause, Replication, Wait};
 use crate::machine::Cx;
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::types::{Lane, NodeId, Time};
 
 /// A paused replica is told so at most so often.
@@ -119,6 +119,7 @@ impl Replication {
     fn on_paused(&mut self, cx: &mut Cx<'_, Self>, from: NodeId) {
         self.end_exchange(cx, from);
         if self.pauses.there.insert(from) {
+            reachable!("replication/paused-by-a-peer");
             cx.emit(Event::PausedBy { peer: from, paused: true });
         }
     }

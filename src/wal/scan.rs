@@ -6,7 +6,7 @@ use super::error::{Cut, Damage, Error, Place};
 use super::frame::{self, Frame, HEAD, len32};
 use super::header::{self, HEADER, Header, Mask, len64};
 use super::search;
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::types::{Chain, Hlc, Lsn, NodeId, Position, SegmentId};
 
 /// Where a log goes on.
@@ -202,6 +202,7 @@ impl Scanner {
                 return Err(cut.refused(Place { segment, offset: intact.offset as u64 }, intact.head.lsn));
             }
             cut.dropped += 1;
+            reachable!("wal/torn-among-later-writes");
             from = intact.offset + intact.head.frame_len();
         }
         Ok(())

@@ -7,7 +7,7 @@ use super::frame::{self, Frame, HEAD, Head, RECORD_MAX, frame_len, len32};
 use super::header::{HEADER, Header, Mask};
 use super::scan::End;
 use super::{Config, Damage};
-use crate::probe::planted;
+use crate::probe::{always, planted, reachable};
 use crate::types::{Hlc, Lsn, NodeId, Position, SegmentId};
 
 /// The writing end of a log: a value without IO. Where the bytes go is in [`Appended`].
@@ -65,8 +65,10 @@ impl Writer {
             self.length = 0;
         }
         let (lsn, offset) = (self.next, self.length);
+        always!(self.synced < self.next, "wal/records-are-numbered-above-what-is-durable");
         let mut bytes = Vec::with_capacity(HEADER + whole);
         if offset == 0 {
+            reachable!("wal/segment-begun");
             let Self { node, store, segment, .. } = *self;
             Header { node, store, segment, first: lsn, cut: self.cut.take() }.encode(&mut bytes);
         }

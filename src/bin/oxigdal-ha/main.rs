@@ -23,6 +23,8 @@ mod quarantine;
 mod replication;
 mod run;
 mod simulate;
+mod simulate_bugs;
+mod simulate_coverage;
 mod stream;
 mod topology;
 

@@ -42,6 +42,9 @@ enum Command {
     Run(Run),
     /// List the scenarios of a directory, or the invariants.
     List(List),
+    Coverage(crate::simulate_coverage::Args),
+    #[cfg(feature = "planted-bugs")]
+    Bugs(crate::simulate_bugs::Args),
 }
 
 #[derive(ClapArgs, Debug)]
@@ -103,6 +106,12 @@ pub(crate) fn run(args: Args, output: Output) -> Result<ExitCode> {
             Ok(scenarios) => run_all(&run, &scenarios, output),
             Err(failure) => Ok(bad_file(&failure, output)),
         },
+        Command::Coverage(args) => match scenarios(&args.paths) {
+            Ok(scenarios) => crate::simulate_coverage::run(&args, &scenarios, output),
+            Err(failure) => Ok(bad_file(&failure, output)),
+        },
+        #[cfg(feature = "planted-bugs")]
+        Command::Bugs(args) => crate::simulate_bugs::run(&args, output),
         Command::List(list) if list.invariants => invariants(output),
         Command::List(list) => match scenarios(&[list.path]) {
             Ok(scenarios) => list_all(&scenarios, output),
@@ -116,7 +125,7 @@ fn bad_file(failure: &Failure, output: Output) -> ExitCode {
     ExitCode::from(BAD_FILE)
 }
 
-fn scenarios(paths: &[PathBuf]) -> Result<Vec<Scenario>> {
+pub(crate) fn scenarios(paths: &[PathBuf]) -> Result<Vec<Scenario>> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
