@@ -27,6 +27,15 @@ fn chosen() -> Vec<&'static Bug> {
 }
 
 #[test]
+fn every_bug_is_planted() {
+    let sources = scenarios::sources("src".into());
+    for bug in BUGS {
+        let call = format!("planted!(\"{}\")", bug.id);
+        assert!(sources.iter().any(|text| text.contains(&call)), "{} is planted nowhere", bug.id);
+    }
+}
+
+#[test]
 fn planted_bugs_are_killed() {
     let seeds = std::env::var("OXIGDAL_HA_BUG_SEEDS").map_or(SEEDS, |seeds| seeds.parse().unwrap());
     let mut failed = Vec::new();

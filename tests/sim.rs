@@ -6,11 +6,13 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a sweep is bounded by the wall clock")]
 
+mod scenarios;
+
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use oxigdal_ha::sim::{Found, Outcome, Scenario, run};
+use oxigdal_ha::sim::{Outcome, Scenario, run};
+use scenarios::{root, scenario};
 
 /// The scenarios and how many seeds of each are run here: large meshes one, the others a few.
 macro_rules! scenarios {
@@ -78,6 +80,18 @@ scenarios! {
     rolled_back "rolled-back" 2;
     rolling_restart "rolling-restart" 2;
     slow_members "slow-members" 1;
+    small_calm "small-calm" 2;
+    small_clocks "small-clocks" 2;
+    small_copies "small-copies" 2;
+    small_crashes "small-crashes" 2;
+    small_datagrams "small-datagrams" 2;
+    small_distances "small-distances" 2;
+    small_leaves "small-leaves" 2;
+    small_pauses "small-pauses" 2;
+    small_power "small-power" 2;
+    small_rollback "small-rollback" 2;
+    small_streams "small-streams" 2;
+    small_turns "small-turns" 2;
     star_hub_dies "star-hub-dies" 2;
     star_hub_gone "star-hub-gone" 2;
     streams_crash "streams-crash" 2;
@@ -150,19 +164,4 @@ fn passes_twice(name: &str, seeds: u64) {
 
 fn told(outcomes: &[Outcome]) -> String {
     outcomes.iter().map(|outcome| format!("\n{outcome}")).collect()
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn scenario(name: &str) -> Scenario {
-    let file = Path::new("simulations").join(name).with_extension("toml");
-    let text = std::fs::read_to_string(root().join(&file)).unwrap();
-    let mut topology = |name: &str| {
-        let file = Path::new("topologies").join(name).with_extension("toml");
-        let text = std::fs::read_to_string(root().join(&file)).map_err(|error| error.to_string())?;
-        Ok(Found { file: file.display().to_string(), text })
-    };
-    Scenario::parse(&file.display().to_string(), &text, &mut topology).unwrap_or_else(|error| panic!("{error}"))
 }

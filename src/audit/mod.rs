@@ -25,7 +25,7 @@ use serde::Serialize;
 
 use crate::documents::{self, Prefix};
 use crate::machine::{Cx, Machine, Never};
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::types::{Digest, DocId, Lane, NodeId, Time};
 
 /// From the start to the first audit, and to the next one when it could not be made or found something.
@@ -175,6 +175,7 @@ impl Audit {
 
     fn skip(&mut self, cx: &mut Cx<'_, Self>, why: &'static str) {
         self.findings.skipped += 1;
+        reachable!("audit/skipped");
         cx.emit(Event::Skipped { why });
         self.arm(cx, SOON);
     }
@@ -209,6 +210,7 @@ impl Audit {
 
     fn agree(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
         self.findings.agreed += 1;
+        reachable!("audit/agreed");
         self.findings.differing.remove(&peer);
         cx.emit(Event::Agreed { peer });
     }
@@ -258,6 +260,7 @@ impl Audit {
             return;
         }
         self.findings.differed += 1;
+        reachable!("audit/differs");
         let named = docs.iter().take(NAMED_MAX).cloned().collect();
         self.findings.differing.insert(peer, named);
         cx.emit(Event::Differs { peer, docs, missing });

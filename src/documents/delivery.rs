@@ -6,7 +6,7 @@ use super::change::{CHANGE_MAX, Hash, Header, Refusal};
 use super::index::Busy;
 use super::{Arrived, Body, DocState, Documents, Event, Orphan, Task};
 use crate::machine::Cx;
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::types::{Actor, DocId, LogId, NodeId, Seq};
 
 /// Bytes of an entry at most: a change and its document's id.
@@ -200,6 +200,7 @@ impl Documents {
                 self.refuse(Some(doc.clone()), arrived.log, arrived.seq, Refusal::Descends.to_string());
                 fallen.push(self.fell(doc, hash));
             } else if !planted!("documents/orphans-dropped") {
+                reachable!("documents/change-waits-for-others");
                 self.pool.push(cx.now().mono, doc, arrived, hash, missing);
             }
         }

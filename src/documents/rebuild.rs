@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::trie::hash;
 use super::{Arrived, Documents, Event};
 use crate::machine::Cx;
+use crate::probe::reachable;
 use crate::types::{DocId, LogId, Seq};
 
 /// Documents that are built again at the same time at most; what else differs is found by the next audit.
@@ -77,6 +78,7 @@ impl Documents {
         }
         let unknown = unknown.iter().take(REBUILDS_MAX).copied().collect();
         self.rebuild = Some(Rebuild::new(logs, docs.iter().take(REBUILDS_MAX).cloned(), unknown, 1));
+        reachable!("documents/built-again-from-the-log");
         self.read_log(cx);
     }
 

@@ -13,6 +13,7 @@ use super::index::Busy;
 use super::reads::Read;
 use super::{Arrived, DocState, Documents, Error, Event, Orphan, Task};
 use crate::machine::Cx;
+use crate::probe::reachable;
 use crate::types::{DiskFault, DiskFaultKind, DocId, LogId, Seq};
 
 /// Entries of one document that are read at the same time at most.
@@ -55,6 +56,7 @@ impl Documents {
         if let Some(indexed) = self.docs.get_mut(doc) {
             self.memory.drop(indexed);
             indexed.needs_all = true;
+            reachable!("documents/document-leaves-memory");
             cx.task(Task::Evict { doc: doc.clone() });
         }
     }

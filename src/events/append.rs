@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::batch::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Batch, EVENT_MAX};
 use super::{Appended, Error, Event, Events, Id, Name, Outcome, Stamp, Token};
 use crate::machine::Cx;
-use crate::probe::planted;
+use crate::probe::{planted, sometimes};
 use crate::types::{CommandId, DiskFault};
 
 /// Entries of one stream on their way to the disk at most, when there is enough gathered for another.
@@ -98,6 +98,7 @@ impl Events {
         let (token, body) = (self.next_token, batch.encode());
         self.next_token = Token(token.0 + 1);
         gathering.entries += 1;
+        sometimes!(commands.len() > 1, "events/appends-gathered");
         self.in_flight.insert(token, InFlight { stream: stream.clone(), commands, bytes, body: body.clone() });
         cx.emit(Event::Originate { token, body });
     }

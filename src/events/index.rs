@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::batch::Extent;
 use super::{Info, Name};
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::types::{Actor, Hlc, Position, SegmentId, Seq};
 
 /// Gaps that are remembered of one origin at most: beyond, the oldest two become one.
@@ -169,8 +169,9 @@ impl Index {
             return;
         };
         let Some(shelf) = stream.shelves.get_mut(&origin) else { return };
+        reachable!("events/entry-expires");
         if let Some(kept) = shelf.kept.pop_front() {
-            shelf.expired = kept.seq;
+            shelf.expired = if planted!("events/expiry-untold") { shelf.expired } else { kept.seq };
             let gone = [kept];
             Self::count_off(stream, &mut self.segments, &mut self.entries, &gone);
         }
@@ -218,6 +219,7 @@ impl Index {
         {
             self.segments.remove(&segment);
             self.bytes -= says.bytes;
+            reachable!("events/segment-freed");
             before = Some(self.segments.keys().next().copied().unwrap_or(self.newest));
             if planted!("events/frees-one-segment-more") {
                 before = before.map(SegmentId::next).filter(|before| *before <= self.newest);

@@ -10,6 +10,7 @@ use super::cursor::Mark;
 use super::index::{Kept, Shelf};
 use super::{Begin, Cursor, Error, Event, Events, Gap, Id, Item, Name, Outcome, Page, Wait};
 use crate::machine::Cx;
+use crate::probe::{planted, reachable};
 use crate::types::{Actor, CommandId, DiskFault, DiskFaultKind, Hlc, LogId, Seq, Topic, WallTime};
 
 /// A page whose bodies are fetched.
@@ -62,6 +63,7 @@ impl Events {
             return reading.finish().map(Some);
         }
         self.next_reading += 1;
+        reachable!("events/page-read-from-disk");
         for (at, planned) in reading.plan.iter().enumerate().filter(|(at, _)| reading.bodies[*at].is_none()) {
             cx.read(planned.kept.position, Wait { read: self.next_reading, at });
         }
@@ -111,8 +113,15 @@ impl Events {
             plan.push(Planned { origin, kept, skip, take });
             left -= take as usize;
             if skip + take < kept.extent.events {
+                reachable!("events/page-ends-within-an-entry");
                 let before = Seq::new(kept.seq.value() - 1);
-                page.cursor.set(origin, Mark { seq: before, within: skip + take });
+                page.cursor.set(
+                    origin,
+                    Mark {
+                        seq: before,
+                        within: if planted!("events/cursor-forgets-half-an-entry") { 0 } else { skip + take },
+                    },
+                );
                 page.more = true;
                 break;
             }
@@ -128,6 +137,7 @@ impl Events {
         let mut seq = page.cursor.of(origin).seq;
         let mut pass = |seq: &mut Seq, upto: Seq| {
             page.gaps.push(Gap { origin, after: *seq, upto });
+            reachable!("events/gap-told");
             page.cursor.set(origin, Mark { seq: upto, within: 0 });
             *seq = upto;
         };

@@ -2,6 +2,7 @@
 
 use super::{Event, Grounds, Membership};
 use crate::machine::Cx;
+use crate::probe::reachable;
 use crate::types::Time;
 
 /// After this many periods without a word from anybody, this node finds itself isolated.
@@ -12,6 +13,7 @@ impl Membership {
     pub(super) fn watch_lateness(&mut self, now: Time, due: Time) -> bool {
         let late = now.since(due) > self.config.probe_timeout / 2;
         if late {
+            reachable!("membership/timer-was-late");
             if now >= self.steady_at {
                 self.health.worse(1);
             }
@@ -30,6 +32,7 @@ impl Membership {
         }
         if alone && !self.doubting && now.since(self.unlinked_at) > self.config.probe_period {
             self.doubting = true;
+            reachable!("membership/doubts-everybody");
             for member in self.table.doubt(true, now) {
                 cx.emit(Event::Suspected { member, by: self.me, grounds: Grounds::Alone });
             }
@@ -42,6 +45,7 @@ impl Membership {
             return;
         }
         self.isolated = false;
+        reachable!("membership/isolation-ends");
         if self.doubting {
             self.doubting = false;
             for member in self.table.doubt(false, cx.now().mono) {

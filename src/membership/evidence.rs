@@ -5,7 +5,7 @@ use super::message::Update;
 use super::table::{Change, Slot};
 use super::{Event, Grounds, Membership, Message, Meta, State, Timer, Updates};
 use crate::machine::Cx;
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::types::{Boot, Incarnation, NodeId, Time};
 
 /// Where an update came from.
@@ -190,6 +190,7 @@ impl Membership {
         self.arm_reap(cx);
         if before.known && !before.was_present() && claim == State::Alive && from == update.id {
             // It was cut off: it has missed what we know, and we what it knows.
+            reachable!("membership/dead-speaks-again");
             self.reconcile(cx, from);
         }
     }
@@ -262,6 +263,7 @@ impl Membership {
             self.health.worse(1);
         }
         self.rise(cx, boot, incarnation);
+        reachable!("membership/accusation-refuted");
         self.answer_to = Some(from);
         if update.state != State::Alive {
             self.refute(cx, from);

@@ -9,6 +9,7 @@ use super::message::{Message, Update, Updates};
 use super::table::Slot;
 use super::{Membership, State, Timer};
 use crate::machine::Cx;
+use crate::probe::reachable;
 use crate::types::{Digest, NodeId, Time};
 
 /// Most bytes of members in one message: a control frame holds 64 KiB.
@@ -109,6 +110,7 @@ impl Membership {
             return;
         }
         (self.unlike, self.compared_at) = (0, Some(now));
+        reachable!("membership/buckets-compared");
         cx.send(peer, Message::Buckets { sums: Box::new(*self.table.sums()) });
     }
 
@@ -178,6 +180,7 @@ impl Membership {
         let now = cx.now().mono;
         let goodbye = self.update(Slot::ME, now, true);
         debug_assert_eq!(goodbye.state, State::Left);
+        reachable!("membership/goodbye-said");
         let linked: Vec<NodeId> =
             self.table.entries().filter(|entry| entry.linked).map(|entry| entry.member.id).collect();
         for peer in linked {

@@ -79,6 +79,7 @@ use suspicion::Suspicion;
 use table::{Slot, Table};
 
 use crate::machine::{Cx, Machine, Never};
+use crate::probe::planted;
 use crate::types::{Boot, Incarnation, Lane, NodeId, Time};
 
 /// A timer of membership.
@@ -291,7 +292,9 @@ impl Membership {
         self.table.amend(Slot::ME, cx.now().mono, cx.rng(), |me| {
             (me.claim, me.forget_at) = (State::Left, forget_at);
         });
-        self.say_goodbye(cx);
+        if !planted!("membership/leaves-unsaid") {
+            self.say_goodbye(cx);
+        }
         cx.emit(Event::Left { member: self.me, from: self.me });
     }
 

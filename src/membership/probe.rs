@@ -14,6 +14,7 @@ use super::suspicion::CONFIRMATIONS;
 use super::table::Slot;
 use super::{Grounds, Membership, State, Timer, Unanswered};
 use crate::machine::Cx;
+use crate::probe::reachable;
 use crate::types::{Digest, NodeId, Time};
 
 /// A member that was never linked is given this many periods to be linked, from when it was first seen.
@@ -237,6 +238,7 @@ impl Membership {
         else {
             return;
         };
+        reachable!("membership/helpers-asked");
         // Who is suspect itself is no help.
         let fit = |helper: Slot| helper != slot && self.table.entry(helper).claim == State::Alive;
         let helpers = self.table.near.sample(cx.rng(), self.config.helpers, fit);
@@ -274,6 +276,7 @@ impl Membership {
         let (linked, suspect) = (entry.linked, entry.claim == State::Suspect);
         let alone = usize::from(linked && tried.helpers == 0);
         self.health.worse(u8::try_from(missed + alone).unwrap_or(u8::MAX));
+        reachable!("membership/probe-fails");
         if linked && tried.pings == 0 {
             // The link came up while helpers without one were asked: its end was asked nothing yet.
             return self.urge(slot);
@@ -353,6 +356,7 @@ impl Membership {
             probe.number == number && probe.stage == Stage::Indirect && probe.tried.helpers > 0 && probe.target != from
         };
         if let Some(probe) = self.probe.take_if(vouched) {
+            reachable!("membership/helper-vouches");
             if self.table.slot(probe.target) == Some(probe.slot) {
                 self.table.amend(probe.slot, cx.now().mono, cx.rng(), |entry| entry.lost = false);
             }

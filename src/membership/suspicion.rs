@@ -11,7 +11,7 @@ use super::message::{Accusers, Update};
 use super::table::{Change, Slot};
 use super::{Grounds, Membership, State, Timer};
 use crate::machine::Cx;
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::types::{NodeId, Time};
 
 /// Accusers beyond the first that make a suspicion as short as it gets (Lifeguard's K).
@@ -102,9 +102,11 @@ impl Membership {
             }
         } else if change.status {
             self.suspicions.insert(slot, Suspicion::new(cx.now().mono, false));
+            reachable!("membership/suspicion-begins");
             self.schedule(cx, slot);
             self.witness(cx, word.from, slot);
         } else if hastened {
+            reachable!("membership/suspicion-hastened");
             self.schedule(cx, slot);
         }
         self.follow_witnesses(cx);
@@ -178,6 +180,7 @@ impl Membership {
         } else if now < suspicion.deadline {
             self.schedule(cx, slot);
         } else {
+            reachable!("membership/suspicion-ends-in-death");
             let dead = Update { state: State::Dead, meta: None, ..self.update(slot, now, false) };
             let grounds = Grounds::Told { from: self.me, dead: true };
             self.learn(cx, Word { from: self.me, source: Source::News, grounds }, Some(slot), &dead);
@@ -187,6 +190,7 @@ impl Membership {
     fn hold(&mut self, slot: Slot) {
         if let Some(suspicion) = self.suspicions.get_mut(&slot) {
             suspicion.held = true;
+            reachable!("membership/suspicion-held");
         }
     }
 
@@ -196,7 +200,9 @@ impl Membership {
         let held = self.suspicions.iter().filter(|(_, suspicion)| suspicion.held);
         let held: Vec<(Slot, bool)> = held.map(|(slot, suspicion)| (*slot, suspicion.sure)).collect();
         for (slot, sure) in held {
-            self.suspicions.insert(slot, Suspicion::new(now, sure));
+            if !planted!("membership/suspicion-stays-held") {
+                self.suspicions.insert(slot, Suspicion::new(now, sure));
+            }
             self.schedule(cx, slot);
         }
     }

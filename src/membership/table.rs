@@ -168,7 +168,7 @@ impl Entry {
             (self.member.boot, self.member.incarnation, self.claim) = update.rank();
             self.accusers = update.accusers.clone();
         }
-        if change.accusers {
+        if change.accusers && !planted!("membership/accusers-not-united") {
             for accuser in update.accusers.as_slice() {
                 self.accusers.add(*accuser);
             }

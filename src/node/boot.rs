@@ -20,7 +20,7 @@ use super::{Node, Setup};
 use crate::audit::Audit;
 use crate::membership::{Membership, MetaError};
 use crate::overlay::Overlay;
-use crate::probe::planted;
+use crate::probe::{planted, sometimes};
 use crate::types::{Actor, Boot as BootNumber, Chain, DiskFault, IoId, Mint, Now, PersistId, Position, SegmentId};
 use crate::wal;
 
@@ -278,6 +278,7 @@ impl Boot {
         let truncations = [&main.cut, &events.cut].map(|cut| cut.as_ref().and_then(wal::Cut::truncation));
         self.found.cuts.extend(truncations.into_iter().flatten());
         self.found.cut = main.cut.or(events.cut);
+        sometimes!(self.found.cut.is_some(), "node/boots-from-a-damaged-end");
         self.stage = Stage::Beginning { left };
         Ok(())
     }

@@ -40,7 +40,7 @@ use crate::documents::Documents;
 use crate::events::Events;
 use crate::membership::{self, Membership, Meta};
 use crate::overlay::{self, Overlay};
-use crate::probe::planted;
+use crate::probe::{always, planted, reachable};
 use crate::replication::{self, Replication};
 use crate::topology::Policy;
 use crate::types::{
@@ -85,6 +85,9 @@ pub struct Config {
     /// Of the log.
     pub wal: wal::Config,
 }
+
+/// Timers that are due at one moment at most, each member having a few: more arm each other for at once, and would for ever.
+const TIMERS_MAX: usize = 1 << 18;
 
 /// One peer of the mesh, without clock, socket, file or thread.
 #[derive(Debug)]
@@ -265,6 +268,7 @@ impl Node {
             && self.read_only.is_none()
         {
             self.read_only = Some(fault.clone());
+            reachable!("node/read-only");
             self.shared.effects.push_back(Effect::Notify(Event::ReadOnly { fault: fault.clone() }));
         }
         match wait {
@@ -329,7 +333,10 @@ impl Node {
 
     /// Fires what is due, one timer at a time: an earlier one may disarm a later one.
     fn fire_due(&mut self, now: Now) {
+        let mut fired = 0;
         while let Some(timer) = self.shared.timers.take_due(now.mono) {
+            fired += 1;
+            always!(fired < TIMERS_MAX, "node/timers-come-to-an-end");
             match timer {
                 Timer::Membership(timer) => self.shared.step(now, |cx| self.membership.on_timer(cx, timer)),
                 Timer::Overlay(timer) => {
@@ -352,6 +359,7 @@ impl Node {
     /// entry of the new actor in the log, so a crash that loses it loses them too.
     fn mint(&mut self, now: Now, why: &str) {
         self.actor = Actor { node: self.identity.node, mint: Mint::new(self.shared.rngs.node.bits()) };
+        reachable!("node/new-actor");
         self.shared.append(now, &record::Own::Minted { actor: self.actor }, Wait::Node);
         let actor = self.actor;
         self.shared.step(now, |cx| self.replication.mint(cx, actor));

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use super::{Event, Message, Overlay, Timer};
 use crate::machine::Cx;
-use crate::probe::planted;
+use crate::probe::{planted, reachable, sometimes};
 use crate::topology::graph::{self, Seat};
 use crate::types::{NodeId, Time};
 
@@ -26,6 +26,7 @@ impl Overlay {
         let until = cx.now().mono + self.config.linger;
         for peer in before.difference(&self.computed).filter(|peer| self.links.contains(peer)) {
             self.former.insert(*peer, until);
+            reachable!("overlay/former-neighbour-lingers");
         }
     }
 
@@ -53,7 +54,9 @@ impl Overlay {
     pub(super) fn on_missed(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
         self.told.remove(&peer);
         self.unheard.remove(&peer);
-        self.held_by.remove(&peer);
+        if !planted!("overlay/unlinked-stay-neighbours") {
+            self.held_by.remove(&peer);
+        }
         self.former.remove(&peer);
         if self.computed.contains(&peer) || self.stand_ins.contains(&peer) {
             self.missing.insert(peer, cx.now().mono);
@@ -76,10 +79,12 @@ impl Overlay {
     /// Lets former neighbours go, and chooses who stands in for whoever is missing by now.
     pub(super) fn review(&mut self, cx: &mut Cx<'_, Self>, seats: &[Seat<'_>]) {
         let (now, patience) = (cx.now().mono, self.config.patience);
-        self.former.retain(|peer, until| *until > now && !self.computed.contains(peer));
+        let lingers = planted!("overlay/former-linger-for-ever");
+        self.former.retain(|peer, until| (*until > now || lingers) && !self.computed.contains(peer));
         self.note_missing(now, seats);
         let overdue = self.missing.iter().filter(|(_, since)| now.since(**since) >= patience);
         let overdue: BTreeSet<NodeId> = overdue.map(|(peer, _)| *peer).collect();
+        sometimes!(!overdue.is_empty(), "overlay/neighbour-missed-for-long");
         self.stand_ins = if overdue.is_empty() {
             BTreeSet::new()
         } else {
@@ -120,6 +125,7 @@ impl Overlay {
             self.say(cx, *peer, false);
         }
         let up: BTreeSet<NodeId> = held.union(&self.held_by).copied().collect();
+        sometimes!(up.len() > held.len(), "overlay/held-by-the-other-side-alone");
         for peer in self.up.difference(&up) {
             cx.emit(Event::NeighborDown { peer: *peer });
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Event, Overlay, Timer};
 use crate::machine::Cx;
 use crate::membership::{Member, State};
+use crate::probe::reachable;
 use crate::topology::graph::{self, Seat};
 use crate::types::NodeId;
 
@@ -56,6 +57,7 @@ impl Overlay {
     }
 
     pub(super) fn back_off(&self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        reachable!("overlay/dial-backs-off");
         let failures = self.wanted.get(&peer).copied().unwrap_or_default();
         let doubled = self.config.backoff.saturating_mul(1 << failures.saturating_sub(1).min(20));
         let wait = below(cx, doubled.min(self.config.backoff_max));
@@ -94,6 +96,7 @@ impl Overlay {
         if lost.is_empty() {
             return;
         }
+        reachable!("overlay/dead-are-knocked-at");
         cx.rng().shuffle(&mut lost);
         for member in lost.into_iter().take(self.config.redial_dead_max) {
             cx.emit(Event::Dial { peer: member.id, addresses: member.meta.addresses.clone() });

@@ -44,7 +44,7 @@ pub use view::View;
 
 use crate::machine::{Cx, Machine, Never};
 use crate::membership::{self, Member};
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::topology::{Policy, graph};
 use crate::types::{Lane, NodeId, Time};
 
@@ -224,6 +224,7 @@ impl Overlay {
 
     fn follow(&mut self, cx: &mut Cx<'_, Self>, policy: Policy, members: &[&Member]) {
         if std::mem::replace(&mut self.policy, policy) != policy {
+            reachable!("overlay/policy-changes");
             self.compute(cx, members);
         }
     }

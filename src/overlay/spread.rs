@@ -8,7 +8,7 @@ use super::signed::SignedPolicy;
 use super::{Event, Message, Overlay, PROOF_MAX, Timer};
 use crate::machine::Cx;
 use crate::membership;
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::topology::Policy;
 use crate::types::{Digest, NodeId};
 
@@ -45,6 +45,7 @@ impl Overlay {
                 cx.emit(Event::PolicyTold { peer, policy });
             }
         } else if let Some(held) = self.policies.of(policy.signer).filter(|held| **held != policy) {
+            reachable!("overlay/old-policy-is-answered");
             cx.send(peer, Message::Policy(held.clone()));
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Message, Overlay, Timer};
 use crate::machine::Cx;
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::types::NodeId;
 
 /// Before a wish is first said again: above a round trip over a satellite.
@@ -47,6 +47,7 @@ impl Overlay {
         self.unheard.retain(|peer, spells| {
             *spells += 1;
             if spells.is_power_of_two() {
+                reachable!("overlay/wish-said-again");
                 cx.send(*peer, wish(self.told.contains(peer)));
             }
             *spells < SPELLS_MAX

@@ -1,5 +1,7 @@
 //! The planted bugs, and the switch.
 
+use super::equal;
+
 /// A bug that is planted in the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bug {
@@ -43,7 +45,7 @@ pub const BUGS: &[Bug] = &[
     bug(
         "documents/one-orphan-released",
         "Of the changes that waited for one that came, only the first goes on.",
-        &["C7", "C2"],
+        &["A1", "C7", "C2"],
         &["small-distances"],
     ),
     bug(
@@ -53,9 +55,16 @@ pub const BUGS: &[Bug] = &[
         &["small-distances"],
     ),
     bug(
+        "events/cursor-forgets-half-an-entry",
+        "A page that ends within an entry is followed by the whole entry.",
+        &["S1"],
+        &["small-streams"],
+    ),
+    bug("events/expiry-untold", "Readers are not told that events have expired.", &["S1"], &["small-streams"]),
+    bug(
         "events/frees-one-segment-more",
         "Expiry frees a segment that still holds events.",
-        &["U3", "S1"],
+        &["S1", "U3"],
         &["small-streams"],
     ),
     bug(
@@ -65,11 +74,18 @@ pub const BUGS: &[Bug] = &[
         &["small-streams"],
     ),
     bug(
+        "membership/accusers-not-united",
+        "Who agrees with an accusation does not count.",
+        &["expect"],
+        &["membership-deaths"],
+    ),
+    bug(
         "membership/dead-overrides-alive",
         "Dead wins over alive whatever the incarnations.",
         &["M1", "M2"],
         &["small-pauses"],
     ),
+    bug("membership/leaves-unsaid", "Who leaves does not say so.", &["M14"], &["small-leaves"]),
     bug("membership/lone-buries", "A peer that hears nobody declares everybody dead.", &["M13"], &["small-pauses"]),
     bug("membership/news-never-retired", "News are told for ever.", &["M9"], &["small-pauses"]),
     bug("membership/no-refutation", "A peer that is accused says nothing.", &["M3", "M7"], &["small-pauses"]),
@@ -80,6 +96,12 @@ pub const BUGS: &[Bug] = &[
         &["small-pauses"],
     ),
     bug(
+        "membership/suspicion-stays-held",
+        "A suspicion that waited while this peer heard nobody never goes on.",
+        &["M5", "M7"],
+        &["small-pauses"],
+    ),
+    bug(
         "node/actor-kept-after-rollback",
         "A peer whose store was put back goes on in its old name.",
         &["C2", "C6"],
@@ -87,7 +109,14 @@ pub const BUGS: &[Bug] = &[
     ),
     bug("node/boot-not-raised", "A restarted peer says that it is in its life before.", &["M10"], &["small-crashes"]),
     bug("node/failed-write-ignored", "A write that failed is taken for durable.", &["U1"], &["full-disk"]),
+    bug("node/finding-not-mended", "What an audit finds is told, and not built again.", &["C2"], &["lost-change"]),
     bug("node/gap-untold", "Readers are not told of what a log does not hold any more.", &["S1"], &["small-streams"]),
+    bug(
+        "overlay/former-linger-for-ever",
+        "Who was a neighbour is held for one for ever.",
+        &["G2", "O7", "O3", "O2"],
+        &["small-turns"],
+    ),
     bug("overlay/lowest-policy-wins", "The first policy that was ever set stays in force.", &["O6"], &["small-turns"]),
     bug("overlay/policy-untold-to-the-late", "Whoever is linked later hears of no policy.", &["O6"], &["small-turns"]),
     bug(
@@ -96,7 +125,13 @@ pub const BUGS: &[Bug] = &[
         &["O7", "O3"],
         &["small-turns"],
     ),
-    bug("overlay/wish-said-once", "A wish that got lost is not said again.", &["O5", "O7"], &["small-datagrams"]),
+    bug(
+        "overlay/unlinked-stay-neighbours",
+        "Who held us for a neighbour is one without a link.",
+        &["O3", "O7", "O5"],
+        &["small-turns"],
+    ),
+    bug("overlay/wish-said-once", "A wish that got lost is not said again.", &["O7", "O5", "O3"], &["small-datagrams"]),
     bug(
         "replication/all-means-any",
         "An edit that all must hold is acknowledged when one does.",
@@ -110,18 +145,39 @@ pub const BUGS: &[Bug] = &[
         &["small-power"],
     ),
     bug(
+        "replication/clock-starts-anew",
+        "After a restart stamps are taken from the wall clock alone.",
+        &["C14"],
+        &["small-clocks"],
+    ),
+    bug(
         "replication/copies-acknowledged-early",
         "A replica acknowledges what its disk does not have yet.",
         &["R1"],
         &["small-copies"],
     ),
     bug(
+        "replication/knowledge-not-passed-on",
+        "What is known of replicas is told to nobody.",
+        &["R2", "expect"],
+        &["small-copies"],
+    ),
+    bug("replication/lag-never-ends", "That a replica has caught up is never told.", &["R2"], &["small-copies"]),
+    bug("replication/new-logs-not-pushed", "The first entries of a log are not pushed.", &["expect"], &["small-calm"]),
+    bug(
         "replication/no-vector-for-new-neighbours",
         "New neighbours are not asked what they hold.",
-        &["C2"],
-        &["small-crashes"],
+        &["expect"],
+        &["small-calm"],
+    ),
+    bug(
+        "replication/own-branch-stands",
+        "Of two branches of a log each peer keeps its own.",
+        &["C6", "C2"],
+        &["small-rollback"],
     ),
     bug("replication/own-copy-counts", "A peer counts itself among the copies.", &["R1"], &["small-copies"]),
+    bug("replication/pause-forgotten", "A pause is over when the peer restarts.", &["R4"], &["replica-paused"]),
     bug(
         "replication/removes-before-written-down",
         "Segments are removed before it is on the disk that they do not count.",
@@ -134,15 +190,32 @@ pub const BUGS: &[Bug] = &[
         &["R1"],
         &["small-copies"],
     ),
+    bug(
+        "replication/taken-counts-as-parents",
+        "Whoever delivers an entry becomes the parent, so that nobody is asked to stop.",
+        &["expect"],
+        &["small-calm"],
+    ),
     bug("wal/claims-unsynced", "A record says that all before it is durable.", &["U3"], &["small-power"]),
-    bug("wal/cut-not-written-down", "That the log was cut is not written down.", &["U3"], &["small-power"]),
+    bug("wal/goes-on-over-a-cut", "After a cut the log goes on in the damaged segment.", &["E1"], &["small-power"]),
     bug(
         "wal/payload-sum-unchecked",
         "A record's payload is not held against its checksum.",
-        &["U3", "U4"],
+        &["C6", "U3", "U4"],
         &["small-power"],
     ),
-    bug("wal/torn-header-is-no-end", "Zeros at the end of a log are no damage.", &["E1"], &["small-power"]),
+    bug(
+        "wal/place-without-header",
+        "Of the first record of a segment the place is wrong.",
+        &["E1"],
+        &["small-crashes"],
+    ),
+    bug(
+        "wal/torn-end-is-no-damage",
+        "A record that is too short ends the log, and its bytes stay.",
+        &["E1"],
+        &["small-power"],
+    ),
 ];
 
 /// Where the bug of this id stands in the list. Evaluated by the compiler.
@@ -158,21 +231,6 @@ pub(crate) const fn place(id: &str) -> usize {
         at += 1;
     }
     panic!("no planted bug has this id")
-}
-
-/// Whether these are the same bytes; a constant may not compare texts otherwise.
-const fn equal(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    let mut at = 0;
-    while at < a.len() {
-        if a[at] != b[at] {
-            return false;
-        }
-        at += 1;
-    }
-    true
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -1,20 +1,28 @@
-//! Places in the rooms that the simulator knows by name: planted bugs, which prove that it would see a real one.
+//! Places in the rooms that the simulator knows by name.
 //!
-//! `if planted!("room/what") { .. }` is code that a tired engineer might have written. Without the feature `planted-bugs` it
-//! is `if false`: nothing of it is compiled in, and nothing can switch it on. With it one bug may be switched on for the thread
-//! that runs a simulated mesh, and the simulator must find it. `bugs` holds the list: what is wrong, which invariant must see
-//! it, and in which scenarios.
+//! * **Planted bugs** prove that the simulator would see a real one. `if planted!("room/what") { .. }` is code that a tired
+//!   engineer might have written. Without the feature `planted-bugs` it is `if false`: nothing of it is compiled in, and nothing
+//!   can switch it on. With it one bug may be switched on for the thread that runs a simulated mesh, and the simulator must
+//!   find it. `bugs` holds the list: what is wrong, which invariant must see it, and in which scenarios.
+//! * **Marks** prove that the simulator goes where things happen. [`reachable!`] and [`sometimes!`] count how often a place was
+//!   reached, or something was so there; a sweep in which one of them never was is too weak. [`always!`] is an assertion with a
+//!   name, counted too. They are part of debug builds, and of others with the feature `assertions`; else they are nothing, and
+//!   what they would look at is not evaluated. `marks` holds the list.
 //!
-//! **Invariants.** An id that is not in the list does not compile; one in the list that stands nowhere fails a test. A switch
-//! is of one thread and ends with its guard, so that runs beside each other in other threads are not touched: a simulated mesh
-//! is in one thread.
+//! **Invariants.** An id that is not in its list does not compile; one in the list that stands nowhere fails a test. Switches
+//! and counts are of one thread, so that runs beside each other in other threads are not touched: a simulated mesh is in one
+//! thread. Nothing that is counted is seen by a node.
 
 mod bugs;
+mod marks;
 
 pub(crate) use bugs::place;
 pub use bugs::{BUGS, Bug};
 #[cfg(feature = "planted-bugs")]
 pub(crate) use bugs::{Switched, is_on};
+pub use marks::{Coverage, Kind, MARKS, Mark};
+#[cfg(any(feature = "assertions", debug_assertions))]
+pub(crate) use marks::{hit, mark};
 
 /// Whether this planted bug is switched on; `false` without the feature `planted-bugs`.
 #[cfg(feature = "planted-bugs")]
@@ -34,4 +42,51 @@ macro_rules! planted {
     }};
 }
 
-pub(crate) use planted;
+/// Counts that a run came here.
+macro_rules! reachable {
+    ($id:literal) => {
+        $crate::probe::sometimes!(true, $id)
+    };
+}
+
+/// Counts that this was so here.
+macro_rules! sometimes {
+    ($condition:expr, $id:literal) => {
+        #[cfg(any(feature = "assertions", debug_assertions))]
+        {
+            const PLACE: usize = $crate::probe::mark($id, $crate::probe::Kind::Sometimes);
+            if $condition {
+                $crate::probe::hit(PLACE);
+            }
+        }
+    };
+}
+
+/// Panics if this is not so here, and counts that it is.
+macro_rules! always {
+    ($condition:expr, $id:literal) => {
+        #[cfg(any(feature = "assertions", debug_assertions))]
+        {
+            const PLACE: usize = $crate::probe::mark($id, $crate::probe::Kind::Always);
+            assert!($condition, "{} does not hold", $id);
+            $crate::probe::hit(PLACE);
+        }
+    };
+}
+
+pub(crate) use {always, planted, reachable, sometimes};
+
+/// Whether these are the same bytes; a constant may not compare texts otherwise.
+const fn equal(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < a.len() {
+        if a[at] != b[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}

@@ -31,6 +31,7 @@ use super::log::Slot;
 use super::message::{Entry, MARKS_MAX, Mark, Marks, Message};
 use super::{Branch, Event, Kept, Rank, Record, Replication, Wait};
 use crate::machine::Cx;
+use crate::probe::{planted, reachable};
 use crate::types::{Actor, Digest, DiskFault, LogId, Mint, NodeId, Range, Seq, Time};
 
 /// A neighbour who holds another branch of a log.
@@ -197,7 +198,7 @@ impl Replication {
         // The entry that a log is named after is its first, whatever claims to be older: it could move nowhere else.
         let named = |rank: Rank| seq == Seq::new(1) && Mint::new(rank.hash.value()) == log.actor.mint;
         let (ours, theirs) = ((!named(ours), ours), (!named(theirs), theirs));
-        if theirs < ours {
+        if theirs < ours && !planted!("replication/own-branch-stands") {
             self.give_way(cx, at, seq.value(), peer);
         } else if ours < theirs
             && let Some(holder) = self.peers.get_mut(&peer)
@@ -212,6 +213,7 @@ impl Replication {
             return;
         }
         self.logs.get_mut(at).lost = Some(from);
+        reachable!("replication/branch-gives-way");
         self.logs.drop_held(at);
         self.behind.remove(&at);
         let disputants = self.disputes.keys().filter(|(log, _)| *log == at).map(|(_, peer)| *peer).collect();

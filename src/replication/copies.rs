@@ -16,7 +16,7 @@ use super::message::{Held, Hold, LINES_MAX, Message, Name};
 use super::together::Together;
 use super::{Ack, Event, Replication, ReplicationState, Timer};
 use crate::machine::Cx;
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::types::{LogId, NodeId, Seq, Time};
 
 /// How often those who wait are looked after.
@@ -160,6 +160,7 @@ impl Replication {
                 let queue = self.copies.waiting.get_mut(&(at, ack)).expect("looked up above");
                 let token = queue.pop_front().expect("looked up above").token;
                 self.copies.count -= 1;
+                reachable!("replication/copies-are-enough");
                 cx.emit(Event::Copied { token, members });
             }
             self.copies.waiting.retain(|_, queue| !queue.is_empty());
@@ -349,6 +350,7 @@ impl Replication {
         }
         self.copies.waiting.retain(|_, queue| !queue.is_empty());
         for (at, seq, token) in late {
+            reachable!("replication/copies-come-too-late");
             let members = self.holders(at, seq);
             cx.emit(Event::NotCopied { token, members });
         }

@@ -4,7 +4,7 @@ use super::message::{Batch, Entry, Graft, Kind, Run};
 use super::peer::{Budget, Job, Mode};
 use super::{Event, Record, Replication, Timer, Wait};
 use crate::machine::Cx;
-use crate::probe::planted;
+use crate::probe::{always, planted, reachable};
 use crate::types::{DiskFault, LogId, NodeId, Range, Seq};
 
 impl Replication {
@@ -43,6 +43,10 @@ impl Replication {
         self.statistics.pushed_bytes += bytes as u64;
         self.rates.entries_out.add(cx.now().mono, entries);
         self.rates.bytes_out.add(cx.now().mono, bytes as u64);
+        always!(
+            runs.iter().all(|run| self.logs.named(run.log).is_some_and(|at| run.last() <= self.logs.get(at).durable())),
+            "replication/sent-is-durable"
+        );
         let spans = runs.iter().filter_map(|run| Some((self.logs.named(run.log)?, run.first.value(), run.last())));
         let spans = spans.collect();
         let Some(peer) = self.peers.get_mut(&to) else { return };
@@ -79,6 +83,7 @@ impl Replication {
         };
         let log = self.logs.get(at);
         if first <= log.base() {
+            reachable!("replication/peer-needs-what-is-trimmed");
             self.tell_trimmed(cx, to, job);
             return true;
         }
@@ -98,6 +103,7 @@ impl Replication {
         if let Job::Stream(at) = job {
             peer.edge_mut(at).cursor = first + positions.len() as u64 - 1;
         }
+        reachable!("replication/batch-read-from-disk");
         let batch = peer.read(job, kind, at, first, positions.len());
         for (at, position) in positions.into_iter().enumerate() {
             cx.read(position, Wait::Read { peer: to, batch, at });
@@ -179,6 +185,7 @@ impl Replication {
         let mut announced = Vec::new();
         for flight in peer.overdue(now) {
             self.statistics.retransmits += 1;
+            reachable!("replication/batch-sent-again");
             for (at, first, last) in flight.runs {
                 if peer.edge(at).known < last && !peer.want(at, first, last) {
                     peer.edge_mut(at).mode = Mode::Lazy;
@@ -218,6 +225,7 @@ impl Replication {
             let Some(at) = self.logs.find(graft.log) else { continue };
             let (after, offered) = (graft.after.value(), self.logs.get(at).offered());
             let edge = peer.edge_mut(at);
+            reachable!("replication/log-grafted");
             (edge.mode, edge.known, edge.cursor, edge.backlog) = (Mode::Grafted, after, after, offered);
             if after < offered {
                 peer.stream(at);

@@ -18,6 +18,7 @@ use super::message::{Held, Hold, LINES_MAX, MEMBERS_MAX, Message, Short};
 use super::replicas::{ACTIVE_WITHIN, Lag, Row};
 use super::{Event, Replication, ReplicationState, Timer};
 use crate::machine::Cx;
+use crate::probe::{planted, reachable};
 use crate::types::{Boot, Digest, NodeId, Seq, Time, digest64};
 
 /// How often what changed is told.
@@ -120,6 +121,9 @@ impl Replication {
     }
 
     pub(super) fn report_soon(&mut self, cx: &mut Cx<'_, Self>) {
+        if planted!("replication/knowledge-not-passed-on") {
+            return;
+        }
         if !self.peers.is_empty() && !std::mem::replace(&mut self.reporting, true) {
             cx.arm(Timer::Report, REPORT);
         }
@@ -326,7 +330,9 @@ impl Replication {
             let judged = row.compared || now.since(row.as_of) > DOUBT;
             if warn && judged && row.lagging.is_none() {
                 row.lagging = Some(now);
+                reachable!("replication/replica-lags");
                 cx.emit(Event::Lagging { member, lag });
+            } else if planted!("replication/lag-never-ends") {
             } else if calm && row.lagging.is_some_and(|since| row.as_of > since) {
                 row.lagging = None;
                 cx.emit(Event::CaughtUp { member });

@@ -75,6 +75,7 @@ pub use vocabulary::{
 };
 
 use crate::machine::{Cx, Machine, Never};
+use crate::probe::planted;
 use crate::types::{Actor, DiskFault, Hlc, HlcClock, Lane, NodeId, Position, Seq, Time, Topic};
 use log::Logs;
 use message::Kind;
@@ -225,7 +226,8 @@ impl Replication {
     /// Begins. Once, after the last [`restore`](Self::restore).
     pub fn start(&mut self, cx: &mut Cx<'_, Self>) {
         let (ours, all) = self.restored;
-        self.clock = HlcClock::resume(ours);
+        self.clock =
+            if planted!("replication/clock-starts-anew") { HlcClock::default() } else { HlcClock::resume(ours) };
         // Our own stamps bind our clock whatever the wall says. Others' do within bounds; which origin is off will be told
         // when it speaks again.
         let _ = self.clock.follow(all, cx.now().wall);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::message::{ENTRY_MAX, Entry};
 use super::{Event, Kept, Record, Replication, Wait};
 use crate::machine::Cx;
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::types::{Actor, DiskFault, DiskFaultKind, LogId, NodeId, Position, Seq, Topic};
 
 impl Replication {
@@ -79,6 +79,7 @@ impl Replication {
 
     pub(super) fn roll_back(&mut self, cx: &mut Cx<'_, Self>, log: LogId, held: Seq, theirs: Seq) {
         if !std::mem::replace(&mut self.rolled_back, true) {
+            reachable!("replication/own-log-is-longer-elsewhere");
             cx.emit(Event::RolledBack { log, held, theirs });
         }
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::{Event, Kept, Message, Pause, Replication, Wait};
 use crate::machine::Cx;
+use crate::probe::{planted, reachable};
 use crate::types::{Lane, NodeId, Time};
 
 /// A paused replica is told so at most so often.
@@ -69,6 +70,9 @@ impl Replication {
 
     /// Takes back a pause from the log, before [`start`](Self::start).
     pub fn restore_pause(&mut self, Pause { peer, paused }: Pause) {
+        if planted!("replication/pause-forgotten") && self.pauses.neighbors.is_empty() {
+            return;
+        }
         if paused {
             self.pauses.here.insert(peer);
         } else {
@@ -141,6 +145,7 @@ impl Replication {
     fn on_paused(&mut self, cx: &mut Cx<'_, Self>, from: NodeId) {
         self.end_exchange(cx, from);
         if self.pauses.there.insert(from) {
+            reachable!("replication/paused-by-a-peer");
             cx.emit(Event::PausedBy { peer: from, paused: true });
         }
     }

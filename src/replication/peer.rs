@@ -11,6 +11,7 @@ use super::knowledge::Told;
 use super::log::{Log, Logs};
 use super::message::{ENTRIES_MAX, Entry, Kind, Name, RUNS_MAX, Run, Short};
 use super::{Config, Retry};
+use crate::probe::planted;
 use crate::types::{LogId, NodeId, Seq, Time};
 
 /// Most batches under way to one peer.
@@ -214,7 +215,7 @@ impl Peer {
         match self.edge(at).mode {
             Mode::Eager | Mode::Grafted => true,
             Mode::Lazy => false,
-            Mode::Unset => self.heard && !self.is_origin(log),
+            Mode::Unset => self.heard && !self.is_origin(log) && !planted!("replication/new-logs-not-pushed"),
         }
     }
 

@@ -9,7 +9,7 @@ use super::message::{Chunk, Graft, LINES_MAX, Line, Message};
 use super::peer::{Mode, Peer};
 use super::{Replication, Timer};
 use crate::machine::Cx;
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::types::{Digest, NodeId, Seq, Time};
 
 /// How often the logs that are behind are looked after, and the least time that a source gets.
@@ -245,6 +245,7 @@ impl Replication {
             {
                 grafts.entry(next).or_default().push(at);
                 (behind.since, behind.tries) = (now, behind.tries.saturating_add(1));
+                reachable!("replication/stalled-log-gets-another-source");
             }
             self.behind.insert(at, behind);
         }
@@ -307,6 +308,7 @@ impl Replication {
         if flowing && now < compare_at {
             return;
         }
+        reachable!("replication/digests-differ");
         self.compare_at = (now + self.config.anti_entropy * 2_u32.pow(fruitless.min(3)), fruitless + 1);
         self.tell_vector(cx, from, true);
     }

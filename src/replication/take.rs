@@ -6,7 +6,7 @@ use super::log::Held;
 use super::message::{Batch, Entry, Have, Kind, Message, Run, Short};
 use super::{Event, Kept, Peer, Record, Replication, Wait};
 use crate::machine::Cx;
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::types::{Hlc, NodeId, Range, Seq};
 
 /// Acknowledgements that may wait for the disk. Correct peers stay far below: each has a bounded number of batches under way.
@@ -85,6 +85,9 @@ impl Replication {
             return false;
         }
         let held = Held { from, before: run.before, kind, entries: run.entries };
+        if planted!("replication/taken-counts-as-parents") {
+            self.logs.get_mut(at).parent = None;
+        }
         // Who holds another branch does not hold this one up to there.
         let Some(taken) = self.take(cx, at, first, held) else { return false };
         self.knows(from, at, last);
@@ -131,6 +134,7 @@ impl Replication {
                     self.differ(cx, from, at, seq, &entry);
                     return None;
                 }
+                reachable!("replication/duplicate-taken");
                 taken.old += 1;
             } else {
                 self.take_next(cx, at, entry, kind == Kind::Backlog);
@@ -210,6 +214,7 @@ impl Replication {
         let edge = peer.edge_mut(at);
         // What was under way when it was pruned is no reason to prune it again.
         if edge.pruned_at.is_none_or(|before| now.since(before) >= rto) {
+            reachable!("replication/neighbour-pruned");
             (edge.pruned_at, edge.quiet) = (Some(now), true);
             self.statistics.prunes += 1;
             cx.send(whom, Message::Prune(vec![log]));
@@ -224,6 +229,7 @@ impl Replication {
         if !self.logs.hold(at, first, held, self.config.held_bytes) {
             self.statistics.overflows += 1;
         }
+        reachable!("replication/run-held-behind-a-gap");
         self.ask(cx, from, at, missing_from, first - 1);
         self.lags(cx, at);
     }
@@ -251,6 +257,7 @@ impl Replication {
     /// Takes what waited behind a gap that is closed.
     fn unhold(&mut self, cx: &mut Cx<'_, Self>, at: usize) {
         while let Some((first, held)) = self.logs.unhold(at) {
+            reachable!("replication/gap-closed");
             if self.take(cx, at, first, held).is_none() {
                 return;
             }

@@ -16,7 +16,7 @@ use super::message::{Line, Message, Run, Short};
 use super::peer::{Job, Mode};
 use super::{Event, Kept, Replication, Trim, Wait};
 use crate::machine::Cx;
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::types::{LogId, Lsn, NodeId, SegmentId, Seq, Topic};
 
 /// One record at a time.
@@ -101,6 +101,7 @@ impl Replication {
     /// It is durable: what was written down is forgotten.
     pub(super) fn on_trim(&mut self, cx: &mut Cx<'_, Self>) {
         let Some(Trim { first, lines, .. }) = self.trims.writing.take() else { return };
+        reachable!("replication/log-trimmed");
         for line in &lines {
             self.restore_base(line, true);
         }

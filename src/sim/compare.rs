@@ -161,7 +161,7 @@ peers = "p-2"
         let one = scenario(TEXT);
         let luck: String =
             crate::sim::luck::Luck::new(1, one.text()).root().iter().map(|byte| format!("{byte:02x}")).collect();
-        let (_, plan) = crate::sim::drawn(&one, 1);
+        let (_, _, plan) = crate::sim::drawn(&one, 1).unwrap();
         let starts: String = (1..).zip(&plan.starts).map(|(n, at)| format!("\"p-{n}\" = {at}\n")).collect();
         let edits: String = (0..)
             .zip(&plan.edits)

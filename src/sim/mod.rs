@@ -64,6 +64,7 @@ pub use trace::{CHECKPOINT_EVERY, TraceHash};
 
 #[cfg(feature = "planted-bugs")]
 pub use crate::probe::{BUGS, Bug};
+pub use crate::probe::{Coverage, Kind, MARKS, Mark};
 #[cfg(feature = "planted-bugs")]
 pub use hunt::{Hunt, Kill, hunt, run_with_bug};
 use luck::Luck;

@@ -6,7 +6,7 @@ use super::error::{Cut, Damage, Error, Place};
 use super::frame::{self, Frame, HEAD, len32};
 use super::header::{self, HEADER, Header, Mask, len64};
 use super::search;
-use crate::probe::planted;
+use crate::probe::{planted, reachable};
 use crate::types::{Chain, Hlc, Lsn, NodeId, Position, SegmentId};
 
 /// Where a log goes on.
@@ -97,7 +97,7 @@ impl Scanner {
     #[must_use]
     pub fn finish(self) -> Scanned {
         let Self { mut end, expected, damage } = self;
-        if let Some(cut) = &damage {
+        if let Some(cut) = damage.as_ref().filter(|_| !planted!("wal/goes-on-over-a-cut")) {
             (end.segment, end.offset, end.cut) = (expected, 0, Some(cut.at));
         }
         Scanned { end, cut: damage }
@@ -162,7 +162,7 @@ impl Scanner {
         if self.damage.is_some() {
             return self.on_segment_behind(segment, bytes, true);
         }
-        if planted!("wal/torn-header-is-no-end") && matches!(what, Damage::Zeros { .. }) {
+        if planted!("wal/torn-end-is-no-damage") && matches!(what, Damage::Short { .. }) {
             return Ok(());
         }
         let at = Place { segment, offset: offset as u64 };
@@ -202,6 +202,7 @@ impl Scanner {
                 return Err(cut.refused(Place { segment, offset: intact.offset as u64 }, intact.head.lsn));
             }
             cut.dropped += 1;
+            reachable!("wal/torn-among-later-writes");
             from = intact.offset + intact.head.frame_len();
         }
         Ok(())

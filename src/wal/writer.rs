@@ -7,7 +7,7 @@ use super::frame::{self, Frame, HEAD, Head, RECORD_MAX, frame_len, len32};
 use super::header::{HEADER, Header, Mask};
 use super::scan::End;
 use super::{Config, Damage};
-use crate::probe::planted;
+use crate::probe::{always, planted, reachable};
 use crate::types::{Hlc, Lsn, NodeId, Position, SegmentId};
 
 /// The writing end of a log: a value without IO. Where the bytes go is in [`Appended`].
@@ -65,13 +65,14 @@ impl Writer {
             self.length = 0;
         }
         let (lsn, offset) = (self.next, self.length);
+        always!(self.synced < self.next, "wal/records-are-numbered-above-what-is-durable");
         let mut bytes = Vec::with_capacity(HEADER + whole);
         if offset == 0 {
+            reachable!("wal/segment-begun");
             let Self { node, store, segment, .. } = *self;
-            let cut = self.cut.take().filter(|_| !planted!("wal/cut-not-written-down"));
-            Header { node, store, segment, first: lsn, cut }.encode(&mut bytes);
+            Header { node, store, segment, first: lsn, cut: self.cut.take() }.encode(&mut bytes);
         }
-        let start = offset + bytes.len() as u64;
+        let start = if planted!("wal/place-without-header") { offset } else { offset + bytes.len() as u64 };
         let synced = if planted!("wal/claims-unsynced") { Lsn::new(lsn.value() - 1) } else { self.synced };
         Head { len: payload.len(), lsn, hlc, synced, kind }.encode(payload, self.mask(), &mut bytes);
         let position = Position { segment: self.segment, offset: start, len: len32(whole) };

@@ -7,6 +7,7 @@
 
 mod a1;
 mod c1;
+mod c14;
 mod c2;
 mod c3;
 mod c5;
@@ -18,6 +19,7 @@ mod m1;
 mod m10;
 mod m12;
 mod m13;
+mod m14;
 mod m2;
 mod m3;
 mod m4;
@@ -33,6 +35,7 @@ mod o7;
 mod r1;
 mod r2;
 mod r3;
+mod r4;
 mod s1;
 mod set;
 mod u1;

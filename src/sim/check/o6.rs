@@ -12,7 +12,7 @@ impl Check for OneOverlay {
 
     fn settled(&mut self, sight: &Sight<'_>) -> Verdict {
         let kept = (0..).zip(sight.hosts).filter(|(place, _)| sight.is_healed(*place));
-        let kept = kept.filter_map(|(_, host)| host.policies.in_force());
+        let kept = kept.flat_map(|(_, host)| host.policies.iter());
         let Some(highest) = kept.max() else { return Ok(()) };
         for (place, _, node) in sight.live() {
             let (followed, policy) = (node.overlay().policies().in_force(), node.overlay().policy());

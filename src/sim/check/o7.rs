@@ -22,10 +22,18 @@ impl Check for NeighboursForAReason {
         for (place, host, node) in sight.live() {
             let (view, name) = (node.overlay(), sight.name(place));
             for peer in view.neighbors() {
+                if !view.links().contains(peer) {
+                    return Err(format!("{name} has no link with {}, its neighbour", sight.name_of(*peer)));
+                }
                 let theirs = sight.place(*peer).and_then(|place| sight.node(place));
                 if !holds(node, *peer) && !theirs.is_some_and(|theirs| holds(theirs, host.id)) {
                     return Err(format!("{name} and {} are neighbours for no reason", sight.name_of(*peer)));
                 }
+            }
+            if view.computed().is_subset(view.links())
+                && let Some(peer) = view.stand_ins().first()
+            {
+                return Err(format!("{} stands in at {name}, which misses nobody", sight.name_of(*peer)));
             }
             let lacking = |peer: &&NodeId| view.links().contains(peer) && !view.neighbors().contains(peer);
             if let Some(peer) = view.computed().iter().find(lacking) {

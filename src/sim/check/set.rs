@@ -1,8 +1,8 @@
 //! All invariants of a run together, and the list of their ids.
 
 use super::{Check, Sight, Verdict, Violation};
-use super::{a1, c1, c2, c3, c5, c6, c7, g3, g4, r1, r2, r3, s1, u1, u4};
-use super::{m1, m2, m3, m4, m5, m7, m9, m10, m12, m13, o1, o2, o3, o5, o6, o7};
+use super::{a1, c1, c2, c3, c5, c6, c7, c14, g3, g4, r1, r2, r3, r4, s1, u1, u4};
+use super::{m1, m2, m3, m4, m5, m7, m9, m10, m12, m13, m14, o1, o2, o3, o5, o6, o7};
 use crate::documents::{Listed, Stamp};
 use crate::events::{Appended, Page};
 use crate::node::{BootError, BootReport, Event};
@@ -26,6 +26,7 @@ const ALL: &[(&str, &str)] = &[
         "a place in an origin log is used once, but by a peer whose disk was put back and that has not heard of it; in the end all hold the same entry there",
     ),
     ("C7", "after the calm no change waits for another, and none was refused"),
+    ("C14", "stamps rise along each log, over restarts and whatever the wall clock does"),
     ("E1", "a node keeps to the contract of its edge"),
     ("G1", "the same seed gives the same trace"),
     ("G2", "nothing panics"),
@@ -41,6 +42,7 @@ const ALL: &[(&str, &str)] = &[
     ("M9", "where nothing has changed for half a minute no news wait to be told"),
     ("M10", "each life of a peer has a higher number than those before that its disk can know of"),
     ("M13", "who hears nobody declares nobody dead"),
+    ("M14", "where members only leave and return nobody is suspected who said goodbye"),
     ("O1", "after the calm the neighbourhoods connect all live peers"),
     ("O2", "after the calm nobody has more neighbours than its overlay allows"),
     ("O3", "after the calm a star or tree has no cycle"),
@@ -53,6 +55,7 @@ const ALL: &[(&str, &str)] = &[
     ),
     ("R2", "after the calm nobody is said to lag"),
     ("R3", "an acknowledgement names as many members as were wanted"),
+    ("R4", "a pause survives a restart"),
     ("S1", "after the calm every acknowledged event that is to be kept is in every live peer, once, and in order"),
     ("T1", "a replay is made by the end of the run, and every live peer reads what it says"),
     ("U1", "what was durable is there after a crash and after a power loss"),
@@ -82,6 +85,7 @@ impl Checks {
             Box::new(c5::OnlyGrows::new(peers)),
             Box::new(c6::PlacesAreUnique::new(peers)),
             Box::new(c7::NothingWaits::new(peers)),
+            Box::new(c14::StampsRise::default()),
             Box::new(g3::BoundedQueues),
             Box::new(g4::BoundedWork),
             Box::new(m1::OnlyClimbs::new(peers)),
@@ -94,6 +98,7 @@ impl Checks {
             Box::new(m10::LivesRise::new(peers)),
             Box::new(m12::FalseDeaths::default()),
             Box::new(m13::TheLoneDoNotBury),
+            Box::new(m14::GoodbyesAreHeard),
             Box::new(o1::Connected),
             Box::new(o2::BoundedDegree),
             Box::new(o3::Acyclic),
@@ -103,6 +108,7 @@ impl Checks {
             Box::new(r1::CopiesAreThere::default()),
             Box::new(r2::LagIsTrue),
             Box::new(r3::AsManyAsWanted),
+            Box::new(r4::PausesLast::default()),
             Box::new(s1::EveryEventOnce::default()),
             Box::new(u1::Recoverable::new(peers)),
             Box::new(u4::ReadBack),

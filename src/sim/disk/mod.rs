@@ -241,12 +241,12 @@ impl Disk {
         }
     }
 
-    /// Each sector of each open write survives or not; the file ends with the last that did.
+    /// Each sector of each open write survives or not; the file ends with the last that did. A sector is written whole: with
+    /// what a later write put into it comes what earlier ones did.
     fn scatter(&mut self, open: &[Write], torn_ppm: u64, luck: Stream, entity: u64, mut counter: u64) {
-        let mut ends: BTreeMap<SegmentId, u64> = BTreeMap::new();
+        let Some(Write { segment, offset, .. }) = open.first() else { return };
+        let mut parts: Vec<(u64, u64, bool)> = Vec::new();
         for write in open {
-            let end = ends.entry(write.segment).or_insert(write.offset);
-            let Some(bytes) = self.files.get_mut(&write.segment) else { continue };
             let (whole, by_sector) =
                 (luck.chance(entity, counter, 500_000), luck.chance(entity, counter + 1, torn_ppm));
             counter += 2;
@@ -255,19 +255,23 @@ impl Disk {
                 let next = ((at / SECTOR + 1) * SECTOR).min(write.offset + write.len);
                 let kept = if by_sector { luck.chance(entity, counter, 500_000) } else { whole };
                 counter += 1;
-                if kept {
-                    *end = next.max(*end);
-                } else {
-                    let place = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(bytes.len());
-                    let (from, to) = (place(at), place(next));
-                    bytes[from..to].fill(0);
-                }
+                parts.push((at, next, kept));
                 at = next;
             }
         }
-        for (segment, end) in ends {
-            self.files.entry(segment).or_default().truncate(usize::try_from(end).unwrap_or(usize::MAX));
+        let mut written = None;
+        for (at, _, kept) in parts.iter_mut().rev() {
+            *kept |= written == Some(*at / SECTOR);
+            written = kept.then_some(*at / SECTOR).or(written);
         }
+        let bytes = self.files.entry(*segment).or_default();
+        let place = |n: u64, bytes: &[u8]| usize::try_from(n).unwrap_or(usize::MAX).min(bytes.len());
+        for (at, next, _) in parts.iter().filter(|(.., kept)| !kept) {
+            let (from, to) = (place(*at, bytes), place(*next, bytes));
+            bytes[from..to].fill(0);
+        }
+        let end = parts.iter().filter(|(.., kept)| *kept).map(|(_, next, _)| *next).max().unwrap_or(*offset);
+        bytes.truncate(place(end, bytes));
     }
 
     /// The disk is put back to an image of it that was taken while it was in use: what no sync had covered by then is kept,

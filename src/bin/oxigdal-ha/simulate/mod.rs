@@ -3,6 +3,9 @@
 //! Exit codes: 0 all passed, 1 an invariant did not hold, 2 an expectation was missed, 3 two runs of one seed differ, 4 a
 //! file cannot be used, 130 Ctrl-C before anything failed.
 
+#[cfg(feature = "planted-bugs")]
+mod bugs;
+mod coverage;
 mod list;
 mod minimize;
 mod stop;
@@ -54,6 +57,9 @@ enum Command {
     List(List),
     /// Live the recorded life of a real peer again (`run --record`). Exit code 1: it is another one; 4: bad file.
     ReplayInputs(recorded::Args),
+    Coverage(coverage::Args),
+    #[cfg(feature = "planted-bugs")]
+    Bugs(bugs::Args),
 }
 
 #[derive(ClapArgs, Debug)]
@@ -148,6 +154,12 @@ pub(crate) fn run(args: Args, output: Output) -> Result<ExitCode> {
         Command::Explain(one) => tell::explain(&one, output),
         Command::Diff(diff) => tell::diff(&diff, output),
         Command::Picture(draw) => tell::picture(&draw, output),
+        Command::Coverage(args) => match scenarios(&args.paths) {
+            Ok(scenarios) => coverage::run(&args, &scenarios, output),
+            Err(failure) => Ok(bad_file(&failure, output)),
+        },
+        #[cfg(feature = "planted-bugs")]
+        Command::Bugs(args) => bugs::run(&args, output),
         Command::ReplayInputs(args) => recorded::replay_inputs(&args, output),
         Command::List(list) if list.invariants => list::invariants(output),
         Command::List(list) if list.faults => list::faults(output),

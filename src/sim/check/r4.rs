@@ -1,0 +1,51 @@
+//! R4: a pause that the operator was told of, or its end, survives a restart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Check, Sight, Verdict};
+use crate::node::{BootReport, Event};
+use crate::replication;
+use crate::types::NodeId;
+
+/// Whom each peer has paused, as far as it has told.
+#[derive(Default)]
+pub(super) struct PausesLast {
+    paused: BTreeMap<u32, BTreeSet<NodeId>>,
+    images: BTreeMap<usize, BTreeSet<NodeId>>,
+}
+
+impl Check for PausesLast {
+    fn id(&self) -> &'static str {
+        "R4"
+    }
+
+    fn on_event(&mut self, _: &Sight<'_>, who: u32, event: &Event) -> Verdict {
+        let Event::Replication(replication::Event::Paused { peer, paused, .. }) = event else { return Ok(()) };
+        let all = self.paused.entry(who).or_default();
+        _ = if *paused { all.insert(*peer) } else { all.remove(peer) };
+        Ok(())
+    }
+
+    fn on_wiped(&mut self, who: u32) {
+        self.paused.remove(&who);
+    }
+
+    fn on_imaged(&mut self, who: u32, image: usize) {
+        self.images.insert(image, self.paused.get(&who).cloned().unwrap_or_default());
+    }
+
+    fn on_put_back(&mut self, who: u32, image: usize) {
+        self.paused.insert(who, self.images.remove(&image).unwrap_or_default());
+    }
+
+    fn on_ready(&mut self, sight: &Sight<'_>, who: u32, _: &BootReport) -> Verdict {
+        let (Some(node), Some(told)) = (sight.node(who), self.paused.get(&who)) else { return Ok(()) };
+        let view = node.replication();
+        let holds = view.paused();
+        // What it had no time to tell may be there besides.
+        let lost = told.iter().find(|peer| !holds.contains(peer));
+        lost.map_or(Ok(()), |peer| {
+            Err(format!("{} has forgotten that it paused {}", sight.name(who), sight.name_of(*peer)))
+        })
+    }
+}

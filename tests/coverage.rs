@@ -1,0 +1,57 @@
+//! A quick sweep of the simulator reaches every mark in the core: what must happen now and then does.
+//!
+//! `oxigdal-ha simulate coverage` prints the same over any scenarios and seeds.
+#![cfg(all(feature = "sim", debug_assertions))]
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+mod scenarios;
+
+use oxigdal_ha::sim::{Coverage, run};
+use scenarios::scenario;
+
+/// The quickest that reach everything together, and how many seeds of each.
+const SWEEP: &[(&str, u64)] = &[
+    ("full-disk", 1),
+    ("little-memory", 1),
+    ("lost-change", 1),
+    ("replica-paused", 1),
+    ("small-clocks", 2),
+    ("small-copies", 2),
+    ("small-crashes", 2),
+    ("small-datagrams", 2),
+    ("small-distances", 1),
+    ("small-leaves", 1),
+    ("small-pauses", 4),
+    ("small-power", 2),
+    ("small-rollback", 3),
+    ("small-streams", 3),
+    ("small-turns", 3),
+];
+
+#[test]
+fn every_mark_is_reached() {
+    let mut coverage = Coverage::default();
+    for (name, seeds) in SWEEP {
+        let scenario = scenario(name);
+        for seed in 1..=*seeds {
+            drop(Coverage::take());
+            let outcome = run(&scenario, seed, None);
+            assert!(outcome.passed(), "{outcome}");
+            coverage.add(&Coverage::take());
+        }
+    }
+    coverage.iter().for_each(|(mark, hits)| println!("{hits:>10}  {}", mark.id));
+    let never: Vec<&str> = coverage.never().map(|mark| mark.id).collect();
+    assert_eq!(never, [""; 0], "never reached: the sweep is too weak, or the code is dead");
+}
+
+#[test]
+fn every_mark_stands_somewhere() {
+    let sources = scenarios::sources("src".into());
+    for (mark, _) in Coverage::default().iter() {
+        let quoted = format!("\"{}\")", mark.id);
+        let found: usize = sources.iter().map(|text| text.matches(&quoted).count()).sum();
+        // Once in the list, and where it stands.
+        assert!(found >= 2, "{} stands nowhere", mark.id);
+    }
+}
