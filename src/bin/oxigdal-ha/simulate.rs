@@ -40,7 +40,7 @@ pub(crate) struct Args {
 enum Command {
     /// Run scenarios. Exit code 1: an invariant did not hold; 2: an expectation was missed; 3: not deterministic; 4: bad file.
     Run(Run),
-    /// List the scenarios of a directory, or the invariants.
+    /// List the scenarios of a directory, the invariants, or the kinds of faults.
     List(List),
 }
 
@@ -74,6 +74,9 @@ struct List {
     /// The invariants, with what they say.
     #[arg(long)]
     invariants: bool,
+    /// The kinds of faults, with what they do.
+    #[arg(long, conflicts_with = "invariants")]
+    faults: bool,
 }
 
 /// `A..B`.
@@ -104,6 +107,7 @@ pub(crate) fn run(args: Args, output: Output) -> Result<ExitCode> {
             Err(failure) => Ok(bad_file(&failure, output)),
         },
         Command::List(list) if list.invariants => invariants(output),
+        Command::List(list) if list.faults => faults(output),
         Command::List(list) => match scenarios(&[list.path]) {
             Ok(scenarios) => list_all(&scenarios, output),
             Err(failure) => Ok(bad_file(&failure, output)),
@@ -267,7 +271,8 @@ fn row(scenario: &Scenario, done: &[&Done]) -> Vec<Cell> {
     let result = if failed == 0 { cell(Tone::Good, "pass") } else { cell(Tone::Bad, format!("{failed} failed")) };
     let virtual_ms = sum(&|outcome| outcome.figures.virtual_ns / 1_000_000);
     let took: Duration = done.iter().map(|done| done.took).sum();
-    let node_ms = u128::from(virtual_ms) * scenario.peers() as u128;
+    let node_ms = done.iter().map(|done| &done.outcome);
+    let node_ms: u128 = node_ms.map(|run| u128::from(run.figures.virtual_ns / 1_000_000) * run.peers as u128).sum();
     let speed = node_ms.checked_div(took.as_millis()).map_or_else(|| "-".to_owned(), |speed| speed.to_string());
     let mut detections: Vec<u64> = done.iter().flat_map(|done| done.outcome.figures.detections_ns.clone()).collect();
     detections.sort_unstable();
@@ -328,6 +333,20 @@ fn invariants(output: Output) -> Result<ExitCode> {
     let mut table = output.table(&["ID", "SAYS"]);
     for (id, says) in sim::invariants() {
         table.add_row([cell(Tone::Name, id), Cell::new(says)]);
+    }
+    output.rows(&table)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn faults(output: Output) -> Result<ExitCode> {
+    if output.json {
+        output.value(&sim::faults().collect::<Vec<_>>())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = output.table(&["KIND", "FAMILY", "SAYS"]);
+    for kind in sim::faults() {
+        let family = format!("{:?}", kind.family).to_lowercase();
+        table.add_row([cell(Tone::Name, kind.name), Cell::new(family), Cell::new(kind.says)]);
     }
     output.rows(&table)?;
     Ok(ExitCode::SUCCESS)

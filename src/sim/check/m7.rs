@@ -25,7 +25,9 @@ impl Check for SameViews {
                 continue;
             }
             let who = sight.name(place);
-            if let Some(ghost) = view.present().find(|member| truth.binary_search(&member.id).is_err() && !ill(member.id)) {
+            if let Some(ghost) =
+                view.present().find(|member| truth.binary_search(&member.id).is_err() && !ill(member.id))
+            {
                 return Err(format!("{who} sees {} present, which is not", sight.name_of(ghost.id)));
             }
             let missed: Vec<_> = truth.iter().filter(|id| !view.member(**id).is_some_and(Member::is_present)).collect();

@@ -124,7 +124,8 @@ mod tests {
         assert!(!disk.rot(5));
         write(&mut disk, 0);
         assert!(disk.rot(205));
-        let changed: Vec<_> = disk.read(SEGMENT, 0, 1_000).unwrap().iter().copied().enumerate().filter(|it| it.1 != 0).collect();
+        let changed: Vec<_> =
+            disk.read(SEGMENT, 0, 1_000).unwrap().iter().copied().enumerate().filter(|it| it.1 != 0).collect();
         assert_eq!(changed, [(5, 1)]);
     }
 }

@@ -6,13 +6,15 @@ use std::collections::BTreeSet;
 
 use crate::sim::luck::MILLION;
 use crate::sim::peers::PeerSet;
-use crate::sim::plan::Fault;
+use crate::sim::plan::{Fault, Item};
 
 /// One thing that is wrong.
 #[derive(Debug)]
 pub(super) struct Trouble {
     pub(super) item: usize,
     pub(super) since: u64,
+    /// It outlasts the healing of a core, also within it.
+    lasts: bool,
     ways: Ways,
     what: What,
 }
@@ -22,10 +24,17 @@ pub(super) struct Trouble {
 enum Ways {
     All,
     Of(u32),
-    Between { from: PeerSet, to: PeerSet, one_way: bool },
+    Between {
+        from: PeerSet,
+        to: PeerSet,
+        one_way: bool,
+    },
     Apart(Vec<PeerSet>),
     /// The place of each peer in a ring, and how far each sees.
-    Ring { places: Vec<(u32, usize)>, sight: usize },
+    Ring {
+        places: Vec<(u32, usize)>,
+        sight: usize,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,17 +108,16 @@ impl Ways {
 
 impl Trouble {
     /// The trouble that a fault makes; none if it is none of links.
-    pub(super) fn of(item: usize, since: u64, fault: &Fault) -> Option<Self> {
-        let between = |from: &[u32], to: &[u32], one_way| Ways::Between {
-            from: PeerSet::of(from),
-            to: PeerSet::of(to),
-            one_way,
-        };
-        let (ways, what) = match fault {
+    pub(super) fn of(item: usize, since: u64, says: &Item) -> Option<Self> {
+        let between =
+            |from: &[u32], to: &[u32], one_way| Ways::Between { from: PeerSet::of(from), to: PeerSet::of(to), one_way };
+        let (ways, what) = match &says.fault {
             Fault::Cut { from, to, one_way } => (between(from, to, *one_way), What::Cut),
             Fault::Flap { from, to, .. } => (between(from, to, false), What::Cut),
             Fault::Clog { from, to, one_way } => (between(from, to, *one_way), What::Clog),
-            Fault::Split { groups } => (Ways::Apart(groups.iter().map(|group| PeerSet::of(group)).collect()), What::Cut),
+            Fault::Split { groups } => {
+                (Ways::Apart(groups.iter().map(|group| PeerSet::of(group)).collect()), What::Cut)
+            }
             Fault::Ring { peers } => {
                 let mut places: Vec<(u32, usize)> = peers.iter().copied().zip(0..).collect();
                 places.sort_unstable();
@@ -128,7 +136,7 @@ impl Trouble {
             Fault::Corrupt { ppm } => (Ways::All, What::Corrupt(*ppm)),
             _ => return None,
         };
-        Some(Self { item, since, ways, what })
+        Some(Self { item, since, lasts: says.permanent, ways, what })
     }
 
     /// Whether nothing passes while it lasts.
@@ -175,6 +183,10 @@ impl Troubles {
         self.core.as_ref().is_some_and(|core| core.has(a) && core.has(b))
     }
 
+    fn counts(&self, trouble: &Trouble, a: u32, b: u32) -> bool {
+        trouble.lasts || !self.is_spared(a, b)
+    }
+
     /// One more.
     pub(super) fn begin(&mut self, trouble: Trouble) {
         self.list.push(trouble);
@@ -193,10 +205,11 @@ impl Troubles {
     /// What a frame meets on this way now.
     pub(super) fn weather(&mut self, from: u32, to: u32) -> Weather {
         let mut weather = Weather::FAIR;
-        if self.list.is_empty() || self.is_spared(from, to) {
+        if self.list.is_empty() {
             return weather;
         }
-        for trouble in self.list.iter().filter(|trouble| trouble.covers(from, to)) {
+        let spared = self.is_spared(from, to);
+        for trouble in self.list.iter().filter(|trouble| (trouble.lasts || !spared) && trouble.covers(from, to)) {
             trouble.touch(&mut weather);
             self.met.insert(trouble.item);
         }
@@ -205,15 +218,14 @@ impl Troubles {
 
     /// Whether what `from` sends does not get to `to` now.
     pub(super) fn block(&self, from: u32, to: u32) -> bool {
-        !self.is_spared(from, to) && self.list.iter().any(|trouble| trouble.blocks() && trouble.covers(from, to))
+        self.list.iter().any(|trouble| trouble.blocks() && trouble.covers(from, to) && self.counts(trouble, from, to))
     }
 
     /// Since when nothing passes one way or the other.
     pub(super) fn since(&self, a: u32, b: u32) -> Option<u64> {
-        if self.is_spared(a, b) {
-            return None;
-        }
-        let covers = |trouble: &&Trouble| trouble.blocks() && (trouble.covers(a, b) || trouble.covers(b, a));
+        let covers = |trouble: &&Trouble| {
+            trouble.blocks() && (trouble.covers(a, b) || trouble.covers(b, a)) && self.counts(trouble, a, b)
+        };
         self.list.iter().filter(covers).map(|trouble| trouble.since).min()
     }
 
@@ -228,7 +240,8 @@ mod tests {
     use super::*;
 
     fn trouble(fault: &Fault) -> Trouble {
-        Trouble::of(0, 0, fault).unwrap()
+        let says = Item { at: 0, until: None, permanent: false, fault: fault.clone() };
+        Trouble::of(0, 0, &says).unwrap()
     }
 
     #[test]
@@ -238,7 +251,10 @@ mod tests {
             let ring = trouble(&Fault::Ring { peers: peers.clone() });
             let sees = |a: u32| -> Vec<u32> { (0..count).filter(|b| a == *b || !ring.covers(a, *b)).collect() };
             let views: BTreeSet<Vec<u32>> = peers.iter().map(|peer| sees(*peer)).collect();
-            assert!(views.iter().all(|view| view.len() * 2 > count as usize && view.len() < count as usize), "{views:?}");
+            assert!(
+                views.iter().all(|view| view.len() * 2 > count as usize && view.len() < count as usize),
+                "{views:?}"
+            );
             assert_eq!(views.len(), count as usize);
         }
     }
@@ -275,8 +291,7 @@ mod tests {
         ] {
             troubles.begin(trouble(&fault));
         }
-        let expected =
-            Weather { delay: 12, factor: 3, bits: Some(10), queue: Some(8), loss: 4, ..Weather::FAIR };
+        let expected = Weather { delay: 12, factor: 3, bits: Some(10), queue: Some(8), loss: 4, ..Weather::FAIR };
         assert_eq!(troubles.weather(0, 1), expected);
         assert_eq!(troubles.weather(2, 3), Weather { loss: 4, ..Weather::FAIR });
     }

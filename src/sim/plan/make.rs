@@ -133,9 +133,7 @@ fn of_node(kind: Kind, peer: u32, says: Says, draw: Draw) -> Option<Fault> {
         Kind::Slow => Fault::Slow { peer, factor },
         Kind::Wipe => Fault::Wipe { peer },
         Kind::Replace => Fault::Replace { peer },
-        Kind::RollBack => {
-            Fault::RollBack { peer, age: says.age.unwrap_or_else(|| draw.bits(0) % (30_000 * MILLION)) }
-        }
+        Kind::RollBack => Fault::RollBack { peer, age: says.age.unwrap_or_else(|| draw.bits(0) % (30_000 * MILLION)) },
         Kind::Leave => Fault::Leave { peer },
         Kind::Garble => Fault::Garble { peer, ppm: ppm(100, 20_000) },
         Kind::LoseChange => Fault::LoseChange { peer },
@@ -253,8 +251,12 @@ fn swizzle(scenario: &Scenario, peers: &[u32], (at, until): (u64, Option<u64>), 
         let luck = |n: u64| draw.luck.below(draw.entity ^ u64::from(*peer) << 32 | n, draw.counter, half.max(1));
         let (begins, ends) = (at + luck(1), at + half + luck(2));
         let fault = Fault::Clog { from: vec![*peer], to, one_way: false };
-        (!matches!(&fault, Fault::Clog { to, .. } if to.is_empty()))
-            .then_some(Item { at: begins, until: Some(ends), permanent: false, fault })
+        (!matches!(&fault, Fault::Clog { to, .. } if to.is_empty())).then_some(Item {
+            at: begins,
+            until: Some(ends),
+            permanent: false,
+            fault,
+        })
     })
     .collect()
 }

@@ -24,9 +24,7 @@ impl Plan {
             let draw = u64::from(time) << 32;
             let peers = says.peers.choose(&scenario.mesh, luck, draw).map_err(|why| format!("peers: {why}"))?;
             let from = match &says.from {
-                Some(who) => {
-                    Some(who.choose(&scenario.mesh, luck, draw + 1).map_err(|why| format!("from: {why}"))?)
-                }
+                Some(who) => Some(who.choose(&scenario.mesh, luck, draw + 1).map_err(|why| format!("from: {why}"))?),
                 None => None,
             };
             if says.kind == Kind::Hold {

@@ -19,8 +19,8 @@ use std::path::Path;
 pub(super) use file::{Appends, Edits, Expect, File, Heal, Mode, Network, Often, Scheduled};
 pub(super) use kind::Kind;
 pub use kind::{Family, FaultKind, faults};
-pub use swarm::Drawn;
 pub(super) use quantity::{Rate, Span};
+pub use swarm::Drawn;
 
 use super::check;
 use super::luck::Luck;

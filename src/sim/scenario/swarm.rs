@@ -150,7 +150,11 @@ impl Draw {
         }
         let Some(mesh) = &mut says.mesh else {
             let mesh = swarm.peers.is_some() || swarm.delay.is_some() || !swarm.overlays.is_empty();
-            return if mesh { Err("swarm: peers, overlays and links are drawn of [mesh] only".to_owned()) } else { Ok(()) };
+            return if mesh {
+                Err("swarm: peers, overlays and links are drawn of [mesh] only".to_owned())
+            } else {
+                Ok(())
+            };
         };
         self.links(swarm, mesh, drawn);
         if let Some(peers) = swarm.peers {
@@ -211,9 +215,8 @@ impl Draw {
             _ => true,
         };
         let number = |family: Family| 1_000 + family as u64;
-        let on = |kind: Kind| {
-            fits(kind) && self.half(number(kind.about().family), 0) && self.half(2_000 + kind as u64, 0)
-        };
+        let on =
+            |kind: Kind| fits(kind) && self.half(number(kind.about().family), 0) && self.half(2_000 + kind as u64, 0);
         let mut kinds: Vec<(Kind, Ranges)> = swarm.faults.iter().map(|(kind, often)| (*kind, *often)).collect();
         let all = kinds.len();
         kinds.retain(|(kind, _)| on(*kind));
@@ -221,7 +224,8 @@ impl Draw {
             kinds.remove(self.even(3_000, [0, all - 1]));
         }
         let often = |(kind, ranges): (Kind, Ranges)| {
-            let (every, longest) = (self.span(4_000 + kind as u64, ranges.every), self.span(5_000 + kind as u64, ranges.lasts));
+            let (every, longest) =
+                (self.span(4_000 + kind as u64, ranges.every), self.span(5_000 + kind as u64, ranges.lasts));
             drawn.faults.insert(kind.about().name, every.0 / 1_000_000);
             (kind, Often { every, lasts: [ranges.lasts[0], longest], factor: None, share: None })
         };

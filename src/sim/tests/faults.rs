@@ -19,7 +19,9 @@ fn with(kind: Kind, more: &str) -> Scenario {
     let peers = if more.contains("peers") { "" } else { ", peers = \"p1-2\"" };
     // What is wrong with dials shows when links are gone, what is wrong with reads when somebody reads.
     let (other, config) = match kind {
-        Kind::RefuseDials | Kind::HangDials | Kind::Nat => (", { at = \"11s\", kind = \"reset\", peers = \"p1-2\" }", ""),
+        Kind::RefuseDials | Kind::HangDials | Kind::Nat => {
+            (", { at = \"11s\", kind = \"reset\", peers = \"p1-2\" }", "")
+        }
         Kind::UnreadableDisk => (", { at = \"11s\", for = \"1s\", kind = \"crash\", peers = \"p1-2\" }", ""),
         Kind::MisreadDisk => {
             let wiped = ", { at = \"11s\", for = \"1s\", kind = \"wipe\", peers = \"p1-3\" }";
@@ -33,7 +35,8 @@ fn with(kind: Kind, more: &str) -> Scenario {
         Kind::Duplicate | Kind::Reorder => "network = { mode = \"datagram\" }\n",
         _ => "",
     };
-    let world = if kind == Kind::MisreadDisk { WORLD.replace("padding = 100", "padding = 4000") } else { WORLD.to_owned() };
+    let world =
+        if kind == Kind::MisreadDisk { WORLD.replace("padding = 100", "padding = 4000") } else { WORLD.to_owned() };
     scenario(&format!("{world}{fault}{besides}"))
 }
 

@@ -1,15 +1,16 @@
 //! The simulator itself: plans and small runs.
 
 mod faults;
+mod swarm;
 
 use std::time::Duration;
 
 use serde_json::json;
 
+use crate::documents::Edit;
 use crate::sim::luck::Luck;
 use crate::sim::plan::Plan;
 use crate::sim::{Found, Judgement, Replay, ReplayError, ReplayStep, Scenario, run, run_replay};
-use crate::documents::Edit;
 use crate::types::DocId;
 
 fn scenario(text: &str) -> Scenario {

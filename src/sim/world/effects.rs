@@ -266,7 +266,8 @@ impl World<'_> {
             return;
         }
         let (now, host) = (self.mesh.now, self.host(place));
-        let (synced, io, epoch) = (std::mem::take(&mut host.stalled_sync), std::mem::take(&mut host.stalled_io), host.epoch);
+        let (synced, io, epoch) =
+            (std::mem::take(&mut host.stalled_sync), std::mem::take(&mut host.stalled_io), host.epoch);
         for (id, result) in io {
             self.later(place, now, Input::IoDone { id, result });
         }

@@ -155,7 +155,9 @@ impl World<'_> {
     fn afflict(&mut self, fault: &Fault, begins: bool) {
         let now = self.mesh.now;
         let hit = match fault {
-            Fault::Cut { from, to, .. } | Fault::Flap { from, to, .. } | Fault::Clog { from, to, .. } => smaller(from, to),
+            Fault::Cut { from, to, .. } | Fault::Flap { from, to, .. } | Fault::Clog { from, to, .. } => {
+                smaller(from, to)
+            }
             Fault::Split { groups } => groups.concat(),
             Fault::Ring { peers } => peers.clone(),
             Fault::Pause { peer }
@@ -215,7 +217,7 @@ impl World<'_> {
 
     /// The item's trouble of links begins.
     pub(super) fn cut_links(&mut self, item: usize) {
-        let links = self.mesh.net.trouble(self.mesh.now, item, &self.mesh.plan.items[item].fault);
+        let links = self.mesh.net.trouble(self.mesh.now, item, &self.mesh.plan.items[item]);
         self.silenced(links);
     }
 
@@ -241,7 +243,11 @@ impl World<'_> {
         if !self.mesh.active[item] {
             return;
         }
-        if down { self.cut_links(item) } else { self.heal_links(item) }
+        if down {
+            self.cut_links(item)
+        } else {
+            self.heal_links(item)
+        }
         self.queue.push(self.mesh.now + if down { lasts } else { up }, self.cause, Due::Flap { item, down: !down });
     }
 

@@ -69,7 +69,9 @@ impl World<'_> {
         let (mut open, mut refused, mut by) = (false, false, Vec::new());
         for dialler in waited.iter().copied() {
             let other = if dialler == a { b } else { a };
-            let hangs = wrong(dialler, hangs).or(wrong(other, hangs)).or(wrong(other, |fault| matches!(fault, Fault::Nat { .. })));
+            let hangs = wrong(dialler, hangs)
+                .or(wrong(other, hangs))
+                .or(wrong(other, |fault| matches!(fault, Fault::Nat { .. })));
             let refuses = wrong(other, |fault| matches!(fault, Fault::RefuseDials { .. }));
             by.extend(hangs.or(refuses));
             open |= hangs.is_none() && refuses.is_none();
