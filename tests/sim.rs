@@ -9,6 +9,7 @@
 mod scenarios;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use oxigdal_ha::sim::{Outcome, Scenario, run};
@@ -97,6 +98,8 @@ scenarios! {
     streams_crash "streams-crash" 2;
     streams_partition "streams-partition" 2;
     streams_retention "streams-retention" 2;
+    swarm_mesh "swarm-mesh" 1;
+    swarm_small "swarm-small" 4;
     tree_root_dies "tree-root-dies" 2;
 }
 

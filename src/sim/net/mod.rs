@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::luck::{Luck, MILLION, Stream};
-use super::plan::Fault;
+use super::plan::Item;
 use super::scenario::{Mode, Network};
 use crate::topology::{Link, Topology};
 use crate::types::{Lane, NodeId};
@@ -347,8 +347,8 @@ impl Net {
     }
 
     /// Something goes wrong with links; those that it silences, each once.
-    pub(super) fn trouble(&mut self, now: u64, item: usize, fault: &Fault) -> Vec<(u32, u32, u32)> {
-        let Some(trouble) = Trouble::of(item, now, fault) else { return Vec::new() };
+    pub(super) fn trouble(&mut self, now: u64, item: usize, says: &Item) -> Vec<(u32, u32, u32)> {
+        let Some(trouble) = Trouble::of(item, now, says) else { return Vec::new() };
         let mut silenced = Vec::new();
         if trouble.blocks() {
             for (a, ends) in (0..).zip(&self.ends) {

@@ -6,13 +6,15 @@ use std::collections::BTreeSet;
 
 use crate::sim::luck::MILLION;
 use crate::sim::peers::PeerSet;
-use crate::sim::plan::Fault;
+use crate::sim::plan::{Fault, Item};
 
 /// One thing that is wrong.
 #[derive(Debug)]
 pub(super) struct Trouble {
     pub(super) item: usize,
     pub(super) since: u64,
+    /// It outlasts the healing of a core, also within it.
+    lasts: bool,
     ways: Ways,
     what: What,
 }
@@ -106,10 +108,10 @@ impl Ways {
 
 impl Trouble {
     /// The trouble that a fault makes; none if it is none of links.
-    pub(super) fn of(item: usize, since: u64, fault: &Fault) -> Option<Self> {
+    pub(super) fn of(item: usize, since: u64, says: &Item) -> Option<Self> {
         let between =
             |from: &[u32], to: &[u32], one_way| Ways::Between { from: PeerSet::of(from), to: PeerSet::of(to), one_way };
-        let (ways, what) = match fault {
+        let (ways, what) = match &says.fault {
             Fault::Cut { from, to, one_way } => (between(from, to, *one_way), What::Cut),
             Fault::Flap { from, to, .. } => (between(from, to, false), What::Cut),
             Fault::Clog { from, to, one_way } => (between(from, to, *one_way), What::Clog),
@@ -134,7 +136,7 @@ impl Trouble {
             Fault::Corrupt { ppm } => (Ways::All, What::Corrupt(*ppm)),
             _ => return None,
         };
-        Some(Self { item, since, ways, what })
+        Some(Self { item, since, lasts: says.permanent, ways, what })
     }
 
     /// Whether nothing passes while it lasts.
@@ -181,6 +183,10 @@ impl Troubles {
         self.core.as_ref().is_some_and(|core| core.has(a) && core.has(b))
     }
 
+    fn counts(&self, trouble: &Trouble, a: u32, b: u32) -> bool {
+        trouble.lasts || !self.is_spared(a, b)
+    }
+
     /// One more.
     pub(super) fn begin(&mut self, trouble: Trouble) {
         self.list.push(trouble);
@@ -199,10 +205,11 @@ impl Troubles {
     /// What a frame meets on this way now.
     pub(super) fn weather(&mut self, from: u32, to: u32) -> Weather {
         let mut weather = Weather::FAIR;
-        if self.list.is_empty() || self.is_spared(from, to) {
+        if self.list.is_empty() {
             return weather;
         }
-        for trouble in self.list.iter().filter(|trouble| trouble.covers(from, to)) {
+        let spared = self.is_spared(from, to);
+        for trouble in self.list.iter().filter(|trouble| (trouble.lasts || !spared) && trouble.covers(from, to)) {
             trouble.touch(&mut weather);
             self.met.insert(trouble.item);
         }
@@ -211,15 +218,14 @@ impl Troubles {
 
     /// Whether what `from` sends does not get to `to` now.
     pub(super) fn block(&self, from: u32, to: u32) -> bool {
-        !self.is_spared(from, to) && self.list.iter().any(|trouble| trouble.blocks() && trouble.covers(from, to))
+        self.list.iter().any(|trouble| trouble.blocks() && trouble.covers(from, to) && self.counts(trouble, from, to))
     }
 
     /// Since when nothing passes one way or the other.
     pub(super) fn since(&self, a: u32, b: u32) -> Option<u64> {
-        if self.is_spared(a, b) {
-            return None;
-        }
-        let covers = |trouble: &&Trouble| trouble.blocks() && (trouble.covers(a, b) || trouble.covers(b, a));
+        let covers = |trouble: &&Trouble| {
+            trouble.blocks() && (trouble.covers(a, b) || trouble.covers(b, a)) && self.counts(trouble, a, b)
+        };
         self.list.iter().filter(covers).map(|trouble| trouble.since).min()
     }
 
@@ -234,7 +240,8 @@ mod tests {
     use super::*;
 
     fn trouble(fault: &Fault) -> Trouble {
-        Trouble::of(0, 0, fault).unwrap()
+        let says = Item { at: 0, until: None, permanent: false, fault: fault.clone() };
+        Trouble::of(0, 0, &says).unwrap()
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! one that is whole: TigerBeetle's fault atlas. So what is lost in the end is always a defect.
 
 use super::super::check::Sight;
+use super::super::disk::{Model, Stop};
 use super::super::host::Life;
 use super::super::plan::Fault;
 use super::{Due, SECOND, World};
@@ -69,12 +70,18 @@ impl World<'_> {
 
     /// A process gave its log up. Where a fault is the cause an operator does something about it; else it is a defect.
     pub(super) fn refused(&mut self, place: u32, error: &BootError) {
-        let unreadable = |fault: &Fault| matches!(fault, Fault::UnreadableDisk { .. });
+        let failing = |fault: &Fault| {
+            matches!(fault, Fault::UnreadableDisk { .. } | Fault::FullDisk { .. } | Fault::FailingDisk { .. })
+        };
+        let fails = self.active_at(place, failing).next().is_some();
+        let luck = self.draws.stop;
         let host = self.host(place);
-        if !host.damaged && host.wrong(unreadable).is_none() {
+        if !host.damaged && !fails {
             let verdict = self.checks.on_refused(&Sight::new(&self.mesh, self.scenario), place, error);
             return self.judge(verdict);
         }
+        // What failed stays failed until the log is opened again.
+        host.disk.stop(Stop::Crash, Model::Prefix, 0, luck, u64::from(place), u64::from(host.epoch));
         let epoch = host.epoch;
         self.figures.refused += 1;
         self.queue.push(self.mesh.now + REPAIR_NS, self.cause, Due::Repair { host: place, epoch });
@@ -107,12 +114,14 @@ impl World<'_> {
     /// A write of this peer failed: by what is wrong with its disk.
     pub(super) fn failed(&mut self, place: u32) {
         let is = |fault: &Fault| matches!(fault, Fault::FullDisk { .. } | Fault::FailingDisk { .. });
-        let items = self.mesh.plan.items.iter().enumerate();
-        let of: Vec<usize> = items
-            .filter(|(item, says)| self.mesh.active[*item] && says.fault.peer() == Some(place) && is(&says.fault))
-            .map(|(item, _)| item)
-            .collect();
+        let of: Vec<usize> = self.active_at(place, is).collect();
         self.acted.extend(of);
+    }
+
+    /// The items that happen to this peer now.
+    fn active_at(&self, place: u32, is: fn(&Fault) -> bool) -> impl Iterator<Item = usize> {
+        let items = self.mesh.plan.items.iter().enumerate().filter(|(item, _)| self.mesh.active[*item]);
+        items.filter(move |(_, says)| says.fault.peer() == Some(place) && is(&says.fault)).map(|(item, _)| item)
     }
 
     /// What a read comes to on a disk that cannot be read; none if nothing is wrong.

@@ -33,33 +33,13 @@ impl World<'_> {
             Fault::RollBack { peer, .. } => self.roll_back(item, peer),
             Fault::Leave { peer } => self.leave(item, peer),
             Fault::Pause { peer } => self.pause(item, peer),
-            Fault::FullDisk { peer } => {
-                let disk = &mut self.host(peer).disk;
-                disk.capacity = Some(disk.used());
-            }
-            Fault::FailingDisk { peer } => self.host(peer).disk.fail_next_sync = true,
-            Fault::BitRot { peer, bits } => self.rot(item, peer, bits),
-            Fault::MisdirectedWrite { peer, bits } => self.host(peer).disk.misplace_next(Some(bits)),
-            Fault::LostWrite { peer } => self.host(peer).disk.misplace_next(None),
             Fault::Reset { peer } => self.reset(item, peer),
             Fault::NewAddress { peer } => self.move_on(item, peer),
             Fault::Hold { peer, whom } => self.hold(item, peer, whom, true),
-            Fault::ClockStep { peer, by_us } => {
-                self.host(peer).clock.step(by_us);
-                self.acted(item);
-            }
             Fault::LoseChange { peer } => self.host(peer).loses_change = Some(item),
             Fault::Flap { down, .. } => {
                 self.cut_links(item);
                 self.queue.push(self.mesh.now + down, self.cause, Due::Flap { item, down: false });
-            }
-            Fault::WallDrift { peer, .. }
-            | Fault::WallFreeze { peer }
-            | Fault::ClockDrift { peer, .. }
-            | Fault::ClockFreeze { peer } => {
-                self.wrong(item, peer);
-                self.reset_clock(peer);
-                self.acted(item);
             }
             Fault::Slow { peer, .. }
             | Fault::SlowDisk { peer, .. }
@@ -84,6 +64,32 @@ impl World<'_> {
             | Fault::Duplicate { .. }
             | Fault::Reorder { .. }
             | Fault::Corrupt { .. } => self.cut_links(item),
+            fault => self.begin_at_machine(item, &fault),
+        }
+    }
+
+    /// What begins at a disk or a clock.
+    fn begin_at_machine(&mut self, item: usize, fault: &Fault) {
+        let Some(peer) = fault.peer() else { return };
+        match *fault {
+            Fault::FullDisk { .. } => {
+                let disk = &mut self.host(peer).disk;
+                disk.capacity = Some(disk.used());
+            }
+            Fault::FailingDisk { .. } => self.host(peer).disk.fail_next_sync = true,
+            Fault::BitRot { bits, .. } => self.rot(item, peer, bits),
+            Fault::MisdirectedWrite { bits, .. } => self.host(peer).disk.misplace_next(Some(bits)),
+            Fault::LostWrite { .. } => self.host(peer).disk.misplace_next(None),
+            Fault::ClockStep { by_us, .. } => {
+                self.host(peer).clock.step(by_us);
+                self.acted(item);
+            }
+            // The rates of clocks.
+            _ => {
+                self.wrong(item, peer);
+                self.reset_clock(peer);
+                self.acted(item);
+            }
         }
     }
 
@@ -221,7 +227,7 @@ impl World<'_> {
 
     /// The item's trouble of links begins.
     pub(super) fn cut_links(&mut self, item: usize) {
-        let links = self.mesh.net.trouble(self.mesh.now, item, &self.mesh.plan.items[item].fault);
+        let links = self.mesh.net.trouble(self.mesh.now, item, &self.mesh.plan.items[item]);
         self.silenced(links);
     }
 

@@ -70,8 +70,8 @@ impl World<'_> {
         for dialler in waited.iter().copied() {
             let other = if dialler == a { b } else { a };
             let hangs = wrong(dialler, hangs)
-                .or(wrong(other, hangs))
-                .or(wrong(other, |fault| matches!(fault, Fault::Nat { .. })));
+                .or_else(|| wrong(other, hangs))
+                .or_else(|| wrong(other, |fault| matches!(fault, Fault::Nat { .. })));
             let refuses = wrong(other, |fault| matches!(fault, Fault::RefuseDials { .. }));
             by.extend(hangs.or(refuses));
             open |= hangs.is_none() && refuses.is_none();
