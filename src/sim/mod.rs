@@ -4,7 +4,7 @@
 //! frames and log bytes, with an event queue in place of sockets, files and clocks. A [`Scenario`] and a seed expand into a
 //! plan, an explicit value, before the run begins; whatever is drawn for each message and each disk operation is a function
 //! of (seed, scenario text, entity, counter). So a run is a function of its scenario and its seed, its hash proves it, and a
-//! smaller plan leaves the luck of what stays alone.
+//! smaller plan leaves the luck of what stays alone. Of a swarm each seed first draws a scenario for itself.
 //!
 //! Parts: `queue` and `luck` (what happens next), `net`, `disk`, `clock`, `host` (what is imitated), `scenario` and `plan`
 //! (what is wanted), `replay` (what was really written once), `world` (the run), `check` (what must hold), `spread`, `trace` and `outcome` (what it came to).

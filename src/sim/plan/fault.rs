@@ -6,14 +6,11 @@ use crate::sim::disk::Model;
 
 /// One fault with its end.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(in crate::sim) struct Item {
     /// When it begins, in nanoseconds of true time.
     pub(in crate::sim) at: u64,
     /// When it ends; `None` is when the calm begins, or never if it is permanent.
-    #[serde(default)]
     pub(in crate::sim) until: Option<u64>,
-    #[serde(default)]
     pub(in crate::sim) permanent: bool,
     pub(in crate::sim) fault: Fault,
 }

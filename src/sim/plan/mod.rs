@@ -22,7 +22,7 @@ pub(super) const PLAN_MAX: usize = 200_000;
 
 /// Everything that the run does to the mesh.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(default)]
 pub(super) struct Plan {
     /// When each peer starts, by its place.
     pub(super) starts: Vec<u64>,
@@ -43,7 +43,6 @@ pub(super) struct Plan {
 
 /// An overlay is set for the mesh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Turn {
     /// In nanoseconds of true time.
     pub(super) at: u64,
@@ -54,7 +53,6 @@ pub(super) struct Turn {
 
 /// One edit: sets the document's place `e<n>` to n, and the place `shared` too if it is shared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Edit {
     pub(super) at: u64,
     pub(super) peer: u32,
@@ -88,7 +86,6 @@ impl<'de> Deserialize<'de> for Level {
 
 /// One append of the plan: its events are told apart by its number and their places in it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Append {
     pub(super) at: u64,
     pub(super) peer: u32,

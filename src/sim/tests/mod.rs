@@ -1,6 +1,7 @@
 //! The simulator itself: plans and small runs.
 
 mod faults;
+mod links;
 mod swarm;
 
 use std::time::Duration;

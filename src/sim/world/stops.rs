@@ -16,6 +16,8 @@ const GOODBYE_NS: u64 = 200_000_000;
 #[derive(Debug)]
 pub(super) struct Image {
     disk: Disk,
+    /// Which of the machines that stood there it was.
+    identity: u32,
     /// The peers that the driver remembers.
     book: BTreeSet<u32>,
     policies: Policies,
@@ -26,7 +28,9 @@ impl World<'_> {
     pub(super) fn image(&mut self, item: usize) {
         let Some(peer) = self.mesh.plan.items[item].fault.peer() else { return };
         let host = self.host(peer);
-        let image = Image { disk: host.disk.clone(), book: host.book.clone(), policies: host.policies.clone() };
+        let identity = host.identity;
+        let image =
+            Image { identity, disk: host.disk.clone(), book: host.book.clone(), policies: host.policies.clone() };
         self.images.insert(item, image);
         self.checks.on_imaged(peer, item);
     }
@@ -53,6 +57,11 @@ impl World<'_> {
     }
 
     pub(super) fn roll_back(&mut self, item: usize, peer: u32) {
+        // The image is of another machine: nobody puts it into this one.
+        if self.images.get(&item).is_none_or(|image| image.identity != self.mesh.hosts[peer as usize].identity) {
+            self.mesh.active[item] = false;
+            return;
+        }
         if !self.affords(item, peer) {
             return;
         }
@@ -82,7 +91,7 @@ impl World<'_> {
 
     /// The disk is what it was when the image was taken. Nobody tells the peer.
     fn put_back(&mut self, item: usize, place: u32) {
-        let Some(Image { disk, book, policies }) = self.images.remove(&item) else { return };
+        let Some(Image { disk, book, policies, .. }) = self.images.remove(&item) else { return };
         let (says, luck) = (&self.scenario.says.disk, self.draws.image);
         let (model, torn) = (says.model, says.torn.0);
         let number = self.mesh.plan.number_of(Piece::Fault(item));
