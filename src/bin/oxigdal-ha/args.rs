@@ -159,6 +159,8 @@ pub(crate) struct Members {
     pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) target: Target,
+    #[command(subcommand)]
+    pub(crate) command: Option<crate::forget::Command>,
 }
 
 #[derive(Debug, Args)]
