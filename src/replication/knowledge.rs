@@ -334,7 +334,7 @@ impl Replication {
                 doubted.push(member);
             }
             // Of a life that nobody has compared with yet nothing is known, and by that all of it would be missing.
-            let judged = row.compared || now.since(row.as_of) > DOUBT;
+            let judged = row.compared || (!paused && now.since(row.as_of) > DOUBT);
             if warn && judged && row.lagging.is_none() {
                 row.lagging = Some(now);
                 cx.emit(Event::Lagging { member, lag });

@@ -239,7 +239,7 @@ pub(crate) enum DocCommand {
         /// The document
         id: String,
     },
-    /// Show changes as they arrive, until interrupted
+    /// Show changes as they arrive, until interrupted; also over restarts of the peer
     Watch {
         /// Only documents that begin with this
         #[arg(default_value = "")]
