@@ -33,6 +33,9 @@ use values::Values;
 /// Variables of the environment that begin so and hold `__` are keys.
 pub const PREFIX: &str = "OXIGDAL_HA_";
 
+/// Columns of a comment in [`default_text`] at most.
+const WIDTH_MAX: usize = 100;
+
 /// Values given by arguments, or by the program that embeds the node. They win over everything.
 #[derive(Clone, Debug, Default)]
 pub struct Flags(Vec<(String, String, Vec<String>)>);
@@ -120,12 +123,31 @@ pub fn default_text() -> String {
     );
     let default = Config::default();
     for (section, about) in SECTIONS {
-        write!(text, "\n# {about}\n[{section}]\n").expect("writing to a String cannot fail");
+        text.push('\n');
+        comment(&mut text, about);
+        writeln!(text, "[{section}]").expect("writing to a String cannot fail");
         for setting in default.settings().filter(|setting| setting.key.split('.').next() == Some(section)) {
             let about = keys::Key::find(setting.key).map_or("", |key| key.about);
             let name = &setting.key[section.len() + 1..];
-            write!(text, "# {about}\n#{name} = {}\n", setting.value).expect("writing to a String cannot fail");
+            comment(&mut text, about);
+            writeln!(text, "#{name} = {}", setting.value).expect("writing to a String cannot fail");
         }
     }
     text
+}
+
+/// Words as lines of comment that a terminal shows whole.
+fn comment(text: &mut String, about: &str) {
+    let mut width = 0;
+    for word in about.split(' ') {
+        let len = word.chars().count();
+        if width == 0 || width + 1 + len > WIDTH_MAX {
+            text.push_str(if width == 0 { "#" } else { "\n#" });
+            width = 1;
+        }
+        text.push(' ');
+        text.push_str(word);
+        width += 1 + len;
+    }
+    text.push('\n');
 }

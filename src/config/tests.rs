@@ -23,6 +23,8 @@ fn words(result: Result<Config, Error>) -> String {
 #[test]
 fn the_default_file_reads_back_as_the_default_with_and_without_its_comments() {
     let text = default_text();
+    let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > WIDTH_MAX).collect();
+    assert_eq!(long, [""; 0]);
     assert_eq!(of_file(&text).unwrap(), Config::default());
     let uncommented: String = text
         .lines()

@@ -10,6 +10,7 @@ use super::http::TokenError;
 use super::network::{JoinError, NetworkError};
 use crate::config;
 use crate::error::{Error, ErrorKind};
+use crate::membership::ForgetError;
 use crate::node::{BootError, CommandError};
 use crate::{documents, events, membership};
 
@@ -156,6 +157,8 @@ impl From<CommandError> for Error {
             CommandError::Leaving => ErrorKind::Leaving,
             CommandError::NotReplicated { .. } => ErrorKind::NotReplicated,
             CommandError::UnknownMember { .. } => ErrorKind::NotFound,
+            CommandError::Forget(ForgetError::Present { .. }) => ErrorKind::InUse,
+            CommandError::Forget(_) => ErrorKind::NotFound,
             CommandError::PauseSelf => ErrorKind::Invalid,
             CommandError::Disk(_) => ErrorKind::Disk,
         };

@@ -141,6 +141,7 @@ fn setup(config: &Config, admission: &Admission) -> Result<Setup, StartError> {
         observer: config.node.observer,
         addresses: Vec::new(),
         protocol: wire::VERSION.into(),
+        read_only: false,
     };
     meta.check()?;
     Ok(Setup {

@@ -130,11 +130,14 @@ impl Membership {
 
     /// Makes room for a member that was not known, if it is worth it.
     fn meet(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, update: &Update) -> Option<Slot> {
+        if self.forgotten.covers(from, update, cx.now().mono) {
+            return None;
+        }
         let kept = self.kept(update.state);
         if update.state > State::Suspect && u64::from(update.age_s) >= kept.as_secs() {
             return None;
         }
-        if self.table.len() >= self.config.members_max && !self.forget(cx) {
+        if self.table.len() >= self.config.members_max && !self.forget_oldest(cx) {
             let why = format!("{} is one member more than {}", update.id, self.config.members_max);
             cx.emit(Event::PeerFault { peer: from, why });
             return None;
@@ -325,12 +328,17 @@ impl Membership {
     }
 
     /// Forgets the oldest tombstone, if there is any.
-    fn forget(&mut self, cx: &mut Cx<'_, Self>) -> bool {
+    fn forget_oldest(&mut self, cx: &mut Cx<'_, Self>) -> bool {
         let Some(slot) = self.table.forget() else { return false };
+        self.drop_slot(cx, slot);
+        true
+    }
+
+    /// Drops what was to be told or asked of a member that is forgotten.
+    pub(super) fn drop_slot(&mut self, cx: &mut Cx<'_, Self>, slot: Slot) {
         self.queue.remove(slot);
         self.sightings.remove(&slot);
         self.arm_reap(cx);
-        true
     }
 
     fn arm_reap(&mut self, cx: &mut Cx<'_, Self>) {
@@ -344,7 +352,7 @@ impl Membership {
     pub(super) fn on_reap_due(&mut self, cx: &mut Cx<'_, Self>) {
         self.reap_at = None;
         while self.table.forget_at().is_some_and(|at| at <= cx.now().mono) {
-            self.forget(cx);
+            self.forget_oldest(cx);
         }
         self.arm_reap(cx);
     }

@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
-use bincode::{Decode, Encode};
+use bincode::de::{BorrowDecoder, Decoder};
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
+use bincode::{BorrowDecode, Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::types::{Address, Boot, Incarnation, NodeId, Time};
 
 /// What a member says of itself. Only the member changes it; a change raises its incarnation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize)]
+///
+/// On the wire it is its fields in order, `read_only` as the high bit of `protocol`: who knows nothing of it reads a version that
+/// it does not look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Meta {
     /// A name for people, unique by convention only.
     pub name: String,
@@ -24,6 +30,40 @@ pub struct Meta {
     pub addresses: Vec<Address>,
     /// The highest wire version that it speaks.
     pub protocol: u16,
+    /// Its log takes no more writes: it gives what it holds, and takes nothing.
+    pub read_only: bool,
+}
+
+/// In `protocol` as it is sent.
+const READ_ONLY: u16 = 1 << 15;
+
+impl Encode for Meta {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.name.encode(encoder)?;
+        self.region.encode(encoder)?;
+        self.zone.encode(encoder)?;
+        self.priority.encode(encoder)?;
+        self.observer.encode(encoder)?;
+        self.addresses.encode(encoder)?;
+        let flag = if self.read_only { READ_ONLY } else { 0 };
+        (self.protocol & !READ_ONLY | flag).encode(encoder)
+    }
+}
+
+impl<C> Decode<C> for Meta {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let (name, region, zone) = (Decode::decode(decoder)?, Decode::decode(decoder)?, Decode::decode(decoder)?);
+        let (priority, observer) = (Decode::decode(decoder)?, Decode::decode(decoder)?);
+        let (addresses, version) = (Decode::decode(decoder)?, u16::decode(decoder)?);
+        let (protocol, read_only) = (version & !READ_ONLY, version & READ_ONLY != 0);
+        Ok(Self { name, region, zone, priority, observer, addresses, protocol, read_only })
+    }
+}
+
+impl<'de, C> BorrowDecode<'de, C> for Meta {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Decode::decode(decoder)
+    }
 }
 
 impl Meta {

@@ -41,6 +41,7 @@ mod doubt;
 mod event;
 mod evidence;
 mod exchange;
+mod forgotten;
 mod gossip;
 mod health;
 mod hearsay;
@@ -63,11 +64,13 @@ use std::sync::Arc;
 
 pub use config::{Config, ConfigError, Profile};
 pub use event::{Event, Grounds, Unanswered};
+pub use forgotten::ForgetError;
 pub use member::{Member, Meta, MetaError, State};
 pub use message::{Accusers, Described, Message, Reach, Update, Updates};
 pub use view::View;
 
 use evidence::Source;
+use forgotten::Forgotten;
 use health::Health;
 use hearsay::Sighting;
 use link::Link;
@@ -156,6 +159,7 @@ pub struct Membership {
     gossiped_at: Time,
     reconnect_armed: bool,
     reap_at: Option<Time>,
+    forgotten: Forgotten,
 }
 
 impl Machine for Membership {
@@ -217,6 +221,7 @@ impl Membership {
             gossiped_at: Time::ZERO,
             reconnect_armed: false,
             reap_at: None,
+            forgotten: Forgotten::default(),
         })
     }
 

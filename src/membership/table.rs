@@ -441,9 +441,16 @@ impl Table {
 
     /// Forgets the tombstone that ends first. Whose it was.
     pub(super) fn forget(&mut self) -> Option<Slot> {
-        let (_, slot) = self.tombs.pop_first()?;
+        let (_, slot) = self.tombs.first().copied()?;
+        self.forget_one(slot);
+        Some(slot)
+    }
+
+    /// Forgets this tombstone.
+    pub(super) fn forget_one(&mut self, slot: Slot) {
         let entry = &mut self.entries[slot.index()];
-        let (id, place) = (entry.member.id, entry.place);
+        let (id, place, at) = (entry.member.id, entry.place, entry.forget_at);
+        self.tombs.remove(&(at, slot));
         entry.place = Place::Aside;
         self.circle = None;
         if let Some(ring) = self.ring(place) {
@@ -451,7 +458,6 @@ impl Table {
         }
         self.index.remove(&id);
         self.free.push(slot);
-        Some(slot)
     }
 
     /// Shows everybody as suspect, or as what the evidence says. Who changed.

@@ -220,6 +220,11 @@ pub enum Command {
         /// Those of this origin's logs; of all if absent.
         origin: Option<NodeId>,
     },
+    /// Forget a member that is dead or has left before its time. Answered by [`Outcome::Forgotten`].
+    Forget {
+        /// Who.
+        node: NodeId,
+    },
     /// Say goodbye to the mesh. Answered by [`Outcome::Left`] when the goodbye was sent.
     Leave,
 }
@@ -254,6 +259,8 @@ pub enum Outcome {
         /// How many.
         entries: usize,
     },
+    /// The member is forgotten here.
+    Forgotten,
     /// The mesh was told goodbye.
     Left,
 }
@@ -301,6 +308,9 @@ pub enum CommandError {
         /// The id.
         node: NodeId,
     },
+    /// A member was not forgotten.
+    #[error(transparent)]
+    Forget(#[from] membership::ForgetError),
     /// A node was asked to pause itself.
     #[error("a peer cannot pause itself")]
     PauseSelf,

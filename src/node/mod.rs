@@ -255,6 +255,10 @@ impl Node {
         self.meta.addresses = addresses;
         // The best come first: what does not fit is left out, so that the rest can be gossiped.
         while self.meta.check().is_err() && self.meta.addresses.pop().is_some() {}
+        self.describe(now);
+    }
+
+    fn describe(&mut self, now: Now) {
         let meta = self.meta.clone();
         self.shared.step(now, |cx| {
             self.membership.set_meta(cx, meta).expect("the boot has checked it without addresses");
@@ -270,6 +274,8 @@ impl Node {
             self.read_only = Some(fault.clone());
             reachable!("node/read-only");
             self.shared.effects.push_back(Effect::Notify(Event::ReadOnly { fault: fault.clone() }));
+            self.meta.read_only = true;
+            self.describe(now);
         }
         match wait {
             Wait::Replication(wait) => {
@@ -322,6 +328,7 @@ impl Node {
             Command::Statistics => Ok(Outcome::Statistics(Box::new(self.replication_statistics(now)))),
             Command::Quarantine => Ok(Outcome::Quarantine(Box::new(self.quarantine()))),
             Command::Release { origin } => Ok(Outcome::Released { entries: self.release(now, origin) }),
+            Command::Forget { node } => self.forget(now, node),
             Command::Leave => {
                 self.leaving = true;
                 self.shared.step(now, |cx| self.membership.leave(cx));
@@ -329,6 +336,15 @@ impl Node {
             }
         };
         self.shared.effects.push_back(Effect::Reply { id, result });
+    }
+
+    /// A member that does not come back is to be a trouble no more.
+    fn forget(&mut self, now: Now, node: NodeId) -> Result<Outcome, CommandError> {
+        let mut result = Ok(());
+        self.shared.step(now, |cx| result = self.membership.forget(cx, node));
+        result?;
+        self.members_changed = true;
+        Ok(Outcome::Forgotten)
     }
 
     /// Fires what is due, one timer at a time: an earlier one may disarm a later one.

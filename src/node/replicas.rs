@@ -30,6 +30,9 @@ pub struct ReplicaNode {
     /// What this node holds, durably, and the replica is not known to hold.
     #[serde(flatten)]
     pub lag: Lag,
+    /// Whether anybody compared with it in its present life. If not, nothing is known of what it holds, and its lag is all that is
+    /// held here: so it is of one that was paused before this node started.
+    pub known: bool,
     /// How old this knowledge is, in milliseconds. What came here since then counts as lag only if the replica is paused,
     /// dead, was not compared with yet, or was not heard of for ten minutes.
     pub as_of_ms: u64,
@@ -120,7 +123,7 @@ impl Node {
         let replicas = members.filter_map(|member| {
             let known = view.known(member.id, now.mono)?;
             let neighbor = self.overlay.view().neighbors().contains(&member.id);
-            let Known { state, lag, as_of, replicated_at, lagging } = known;
+            let Known { state, lag, compared, as_of, replicated_at, lagging } = known;
             Some(ReplicaNode {
                 id: member.id,
                 name: member.meta.name.clone(),
@@ -131,6 +134,7 @@ impl Node {
                 neighbor,
                 last_replicated_at: replicated_at.map(|at| wall(now, at)),
                 lag,
+                known: compared,
                 as_of_ms: millis(now, as_of),
                 lagging,
             })

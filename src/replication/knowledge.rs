@@ -10,6 +10,13 @@
 //! tell; 4 bytes a member once after the last entry; nothing in a mesh at rest. So while much flows knowledge of far members
 //! may be a minute old for each step between, and says how old it is. A frame that was lost shows as lag that does not end: it is
 //! asked for again ([`Message::Tell`]).
+//!
+//! **Who stands between** is believed, within bounds: what a neighbour tells of another member counts up to what is held here, where
+//! the chain has to fit, or up to what some neighbour says that it holds itself, which is then asked for. So nobody is made to
+//! hold what was never written, and the member's own word ends what cannot be checked. What remains: of entries that exist a
+//! neighbour may say that a member behind it has them, as of now, and hide its lag for as long as it says so; and that it
+//! lacks them, by silence. Nothing that is sent could tell that from the truth but the member's signature over how far it holds
+//! its logs, which would cost 64 bytes in each line of 11. Where everybody exchanges with everybody nobody stands between.
 
 use std::time::Duration;
 
@@ -285,6 +292,10 @@ impl Replication {
                     Err(why) => return self.fault(cx, from, why),
                 };
                 let log = self.logs.get(at);
+                let most = self.peers.values().map(|peer| peer.edge(at).known).max();
+                if member != from && line.last.value() > most.unwrap_or_default().max(log.durable()) {
+                    continue; // Nobody here says that there is so much of it.
+                }
                 // Of another branch: it will give way here or there, and be told anew. Of our own log all is known here.
                 let ours = log.chain_at(line.last.value()).map(Short::of);
                 if ours.map_or(log.id.actor != self.actor, |ours| ours == line.chain)
@@ -327,7 +338,7 @@ impl Replication {
                 doubted.push(member);
             }
             // Of a life that nobody has compared with yet nothing is known, and by that all of it would be missing.
-            let judged = row.compared || now.since(row.as_of) > DOUBT;
+            let judged = row.compared || (!paused && now.since(row.as_of) > DOUBT);
             if warn && judged && row.lagging.is_none() {
                 row.lagging = Some(now);
                 reachable!("replication/replica-lags");

@@ -45,6 +45,8 @@ pub(super) struct Row {
     pub(super) boot: Boot,
     /// It is alive, or only suspected.
     pub(super) present: bool,
+    /// Since when this life of it is known.
+    since: Time,
     cells: BTreeMap<usize, Cell>,
     /// Of its newest cell.
     pub(super) stamp: u64,
@@ -92,7 +94,8 @@ pub struct Lag {
     pub changes: u64,
     /// In bytes of the log. Exact up to 1,024 entries of a log; of what is beyond, estimated from these.
     pub bytes: u64,
-    /// In time: for how long the oldest of them has been held here, in milliseconds.
+    /// In time: for how long the oldest of them has been held here while the replica was known in its present life, in
+    /// milliseconds.
     pub lag_ms: u64,
 }
 
@@ -223,7 +226,8 @@ impl Replicas {
             }
             lag.changes += ours - theirs;
             lag.bytes += weight(log, theirs + 1, ours);
-            let age = at.since(log.durable_since(theirs + 1));
+            // Who came later than that lags since it came.
+            let age = at.since(log.durable_since(theirs + 1).max(row.since));
             lag.lag_ms = lag.lag_ms.max(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         }
         Some(lag)
@@ -235,6 +239,7 @@ impl Row {
         Self {
             boot,
             present,
+            since: now,
             cells: BTreeMap::new(),
             stamp: 0,
             as_of: now,

@@ -12,6 +12,9 @@ pub struct Known {
     pub state: ReplicationState,
     /// What it is not known to hold of what is held here.
     pub lag: Lag,
+    /// Whether anybody compared with it in its present life, or showed what it holds. If not, nothing is known of it, and its
+    /// lag is all that is held here.
+    pub compared: bool,
     /// As of when that is known; of one that is paused, dead, or was not heard of for minutes the lag is counted up to now.
     pub as_of: Time,
     /// When it was last known to hold more than before.
@@ -95,6 +98,7 @@ impl View<'_> {
         Some(Known {
             state: this.state_of(member, lag),
             lag,
+            compared: row.compared,
             as_of: row.as_of,
             replicated_at: row.replicated_at,
             lagging: row.lagging.is_some(),

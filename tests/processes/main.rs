@@ -13,6 +13,7 @@ mod issuers;
 mod lab;
 mod lan;
 mod measures;
+mod members;
 mod namespaces;
 mod nat;
 mod overlay;

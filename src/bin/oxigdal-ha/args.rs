@@ -163,6 +163,8 @@ pub(crate) struct Members {
     pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) target: Target,
+    #[command(subcommand)]
+    pub(crate) command: Option<crate::forget::Command>,
 }
 
 #[derive(Debug, Args)]
@@ -241,7 +243,7 @@ pub(crate) enum DocCommand {
         /// The document
         id: String,
     },
-    /// Show changes as they arrive, until interrupted
+    /// Show changes as they arrive, until interrupted; also over restarts of the peer
     Watch {
         /// Only documents that begin with this
         #[arg(default_value = "")]

@@ -17,6 +17,9 @@ use crate::failure::{Code, Failure, Result};
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// A peer that does not answer within this time is stuck. Long, since an edit waits for the disk.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// Between two tries to go on with a peer that has stopped: at first, and at most.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Largest answer, in bytes: a page of documents.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 /// Digits of a token that a peer made.
@@ -128,12 +131,56 @@ impl Client {
         &self,
         path: &str,
         query: &[(&str, &str)],
+        each: impl FnMut(&str, Value) -> Result<bool>,
+    ) -> Result {
+        self.watch_behind(path, query, &mut None, || (), each)
+    }
+
+    /// As [`watch`](Self::watch); when a peer stops that was there, it is waited for and gone on with behind the last event.
+    /// `turn` is told that it is waited for, and why, and that it is there again.
+    pub(crate) fn watch_on(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        mut turn: impl FnMut(Option<&Failure>),
+        mut each: impl FnMut(&str, Value) -> Result<bool>,
+    ) -> Result {
+        let (mut last, mut pause, mut met, mut gone) = (None, PAUSE_MIN, false, false);
+        loop {
+            let opened = || {
+                (met, pause) = (true, PAUSE_MIN);
+                if std::mem::take(&mut gone) {
+                    turn(None);
+                }
+            };
+            let Err(failure) = self.watch_behind(path, query, &mut last, opened, &mut each) else { return Ok(()) };
+            // Who is not there at first is not waited for.
+            if !met || !failure.is_passing() {
+                return Err(failure);
+            }
+            if !std::mem::replace(&mut gone, true) {
+                turn(Some(&failure));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Behind the event with this id, which is kept up to date.
+    fn watch_behind(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        last: &mut Option<String>,
+        opened: impl FnOnce(),
         mut each: impl FnMut(&str, Value) -> Result<bool>,
     ) -> Result {
         let endless = agent(None);
         let request = endless.get(self.url(path)).header("Accept", "text/event-stream");
+        let request = last.iter().fold(request, |request, last| request.header("Last-Event-ID", last));
         let request = query.iter().fold(request, |request, (key, value)| request.query(key, value));
         let response = self.answered(self.signed(request).call())?;
+        opened();
         let (mut event, mut data) = (String::new(), String::new());
         for line in BufReader::new(response.into_body().into_reader()).lines() {
             let line =
@@ -142,6 +189,8 @@ impl Client {
                 name.trim().clone_into(&mut event);
             } else if let Some(text) = line.strip_prefix("data:") {
                 data += text.trim();
+            } else if let Some(id) = line.strip_prefix("id:") {
+                *last = Some(id.trim().to_owned());
             } else if line.is_empty() && !data.is_empty() {
                 let value = serde_json::from_str(&data).map_err(|error| self.garbled(&error))?;
                 if !each(&event, value)? {

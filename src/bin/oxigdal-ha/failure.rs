@@ -81,6 +81,11 @@ impl Failure {
         self.busy
     }
 
+    /// Whether it may be over soon: nobody answers, or the peer is busy, reads its log still, or is leaving.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.code == Code::NoPeer || self.busy
+    }
+
     /// Tells it on standard error and gives the exit code.
     pub(crate) fn report(&self, json: bool, red: bool) -> ExitCode {
         if self.quiet {

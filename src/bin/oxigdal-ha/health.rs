@@ -141,16 +141,24 @@ fn expelled_of(status: &Value) -> &[Value] {
 
 /// What is not wrong, and would be if something else went wrong too.
 pub(crate) fn warnings(status: &Value) -> Vec<(String, String)> {
-    let members = status["members"].as_array().map_or(0, Vec::len);
+    let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
+    let others = members.iter().filter(|member| member["read_only"] == true && member["node"] != status["node"]);
+    let read_only = others.map(|member| {
+        let what = format!("{} takes no writes: its log cannot grow", text(member, "name"));
+        (what, "look at its disk, and at its `status`; what it holds it still gives".to_owned())
+    });
+    let mut warnings: Vec<(String, String)> = read_only.collect();
+    let members = members.len();
     let issuers = status["admission"]["issuers"].as_u64().unwrap_or(u64::MAX);
     if members < 2 || issuers > 1 {
-        return Vec::new();
+        return warnings;
     }
     let what = match issuers {
         0 => "no issuer is known: nobody can be let in, and tickets are not renewed",
         _ => "there is one issuer: when it is lost for more than a week, peers that restart are not let in again",
     };
-    vec![(what.to_owned(), "make another member one: `oxigdal-ha key issuer --help`".to_owned())]
+    warnings.push((what.to_owned(), "make another member one: `oxigdal-ha key issuer --help`".to_owned()));
+    warnings
 }
 
 fn papers(papers: &Value, trouble: &mut impl FnMut(String, &str)) {

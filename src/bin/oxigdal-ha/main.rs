@@ -12,6 +12,7 @@ mod configuration;
 mod demo;
 mod doc;
 mod failure;
+mod forget;
 mod health;
 mod invite;
 mod issuer;

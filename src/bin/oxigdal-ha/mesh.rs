@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::args;
 use crate::client::Client;
 use crate::failure::{Code, Result};
+use crate::forget;
 use crate::health::{troubles, warnings, without_link};
 use crate::output::{Output, Tone, bytes, cell, millis, number};
 
@@ -16,6 +17,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) fn members(arguments: &args::Members, output: Output) -> Result {
     let client = Client::new(&arguments.target)?;
+    if let Some(command) = &arguments.command {
+        return forget::run(&client, command, output);
+    }
     let mut shown = None;
     loop {
         let looked = Instant::now();
@@ -47,7 +51,19 @@ pub(crate) fn members(arguments: &args::Members, output: Output) -> Result {
 
 /// What makes a member's line news.
 fn identity(member: &Value) -> String {
-    let keys = ["node", "boot", "incarnation", "state", "linked", "neighbor", "name", "region", "zone", "not_linked"];
+    let keys = [
+        "node",
+        "boot",
+        "incarnation",
+        "state",
+        "linked",
+        "neighbor",
+        "name",
+        "region",
+        "zone",
+        "not_linked",
+        "read_only",
+    ];
     keys.iter().map(|key| format!("{}|", member[*key])).collect()
 }
 
@@ -68,6 +84,7 @@ fn table(members: &[Value], output: Output) -> Result {
         let text = |key: &str| member[key].as_str().unwrap_or_default();
         let (state, tone) = match text("state") {
             _ if member["expelled"] == true => ("expelled", Tone::Dim),
+            "alive" if member["read_only"] == true => ("read-only", Tone::Warn),
             "alive" => ("alive", Tone::Good),
             "suspect" => ("suspect", Tone::Warn),
             "dead" => ("dead", Tone::Bad),
@@ -136,7 +153,11 @@ fn show(status: &Value, output: Output) -> Result {
     let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
     let count = |state: &str| members.iter().filter(|member| member["state"] == state).count();
     let states = ["alive", "suspect", "dead", "left"].into_iter().filter(|state| count(state) > 0);
-    let states: Vec<String> = states.map(|state| format!("{} {state}", count(state))).collect();
+    let mut states: Vec<String> = states.map(|state| format!("{} {state}", count(state))).collect();
+    let read_only = members.iter().filter(|member| member["read_only"] == true).count();
+    if read_only > 0 {
+        states.push(format!("{read_only} read-only"));
+    }
     let neighbors = status["neighbors"].as_array().map_or(0, Vec::len);
     let plural = if neighbors == 1 { "" } else { "s" };
     let number = |pointer: &str| status.pointer(pointer).and_then(Value::as_u64);

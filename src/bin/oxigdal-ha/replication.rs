@@ -134,6 +134,7 @@ fn table(replicas: &[Value], output: Output) -> Result {
     for replica in replicas {
         let text = |key: &str| replica[key].as_str().unwrap_or_default();
         let count = |key: &str| replica[key].as_u64().unwrap_or_default();
+        let lag = |shown: String| if replica["known"] == false { "unknown".to_owned() } else { shown };
         let (state, tone) = match text("state") {
             "active" => ("active", Tone::Good),
             "catching_up" => ("catching up", Tone::Warn),
@@ -146,10 +147,10 @@ fn table(replicas: &[Value], output: Output) -> Result {
         table.add_row([
             cell(Tone::Bold, text("name")),
             cell(tone, state),
-            number(count("changes")),
-            number(bytes(count("bytes"))),
-            number(millis(count("lag_ms"))),
-            number(format!("{} ago", millis(count("as_of_ms")))),
+            number(lag(count("changes").to_string())),
+            number(lag(bytes(count("bytes")))),
+            number(lag(millis(count("lag_ms")))),
+            number(lag(format!("{} ago", millis(count("as_of_ms"))))),
             cell(Tone::Dim, if replica["neighbor"] == true { "data" } else { "-" }),
             number(&replica["priority"]),
             cell(Tone::Dim, text("id")),

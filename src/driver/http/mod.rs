@@ -10,6 +10,7 @@
 //! | `GET /livez`, `/readyz`, `/healthz` | alive; serving; both with reasons |
 //! | `GET /v1/status`, `/v1/members` | what this peer knows |
 //! | `GET /v1/links` | its links, and why there are others not |
+//! | `DELETE /v1/members/ID` | forget a member that is dead or has left; 409 `in_use` if it may be there |
 //! | `GET /v1/lag`, `/v1/peers`, `/v1/statistics` | the other members as replicas, and from which lag on they are a trouble; what crossed |
 //! | `POST /v1/peers/NAME or ID/pause`, `../resume` | exchange nothing with a member; or do so again |
 //! | `?ack=local`, `?ack=N`, `?ack=all` with any write | answer when so many other members hold it durably; 504 if that is not known in time, and it is not undone |
@@ -38,6 +39,7 @@ mod docs;
 mod edits;
 mod guard;
 mod history;
+mod members;
 mod overlay;
 mod quarantine;
 mod replication;
@@ -114,6 +116,7 @@ impl Interface {
             .route("/v1/ticket", post(admission::renew))
             .route("/v1/overlay", put(overlay::set))
             .route("/v1/peers/{who}/pause", post(replication::pause))
+            .route("/v1/members/{who}", delete(members::forget))
             .route("/v1/peers/{who}/resume", post(replication::resume))
             .route("/v1/quarantine/release", post(quarantine::release))
             .route_layer(from_fn_with_state(self.clone(), guard::token_always));

@@ -48,7 +48,7 @@ async fn set_paused(State(interface): State<Interface>, who: &str, paused: bool)
 }
 
 /// A member by its id, or by its name if only one has it.
-async fn named(interface: &Interface, who: &str) -> Result<NodeId, Refusal> {
+pub(super) async fn named(interface: &Interface, who: &str) -> Result<NodeId, Refusal> {
     if let Ok(id) = who.parse() {
         return Ok(id);
     }

@@ -7,7 +7,8 @@ use crate::machine::testkit::step_at;
 use crate::machine::{Op, Rng};
 use crate::membership::suspicion::lasts;
 use crate::membership::{
-    Accusers, Config, Described, Event, Grounds, Membership, Message, Meta, Reach, State, Timer, Update, Updates,
+    Accusers, Config, Described, Event, ForgetError, Grounds, Membership, Message, Meta, Reach, State, Timer, Update,
+    Updates,
 };
 use crate::types::{Boot, Digest, Incarnation, NodeId, Now, Time, WallTime};
 
@@ -509,6 +510,45 @@ fn messages_have_these_bytes() {
     assert_eq!(bytes(&Message::Buckets { sums }), format!("07{}", "01".repeat(64)));
     assert_eq!(bytes(&Message::Diff { buckets: 3, rows: Updates::default(), ask: true }), "08030001");
     assert_eq!((bytes(&Message::Parting), bytes(&Message::Who)), ("09".into(), "0a".into()));
+}
+
+#[test]
+fn a_member_that_takes_no_writes_says_so_in_a_bit_that_nobody_looked_at_before() {
+    let bytes = |meta: &Meta| bincode::encode_to_vec(meta, bincode::config::standard()).unwrap();
+    let mut meta = Meta { name: "a".into(), protocol: 1, ..Meta::default() };
+    assert_eq!(bytes(&meta), [1, b'a', 0, 0, 0, 0, 0, 1]);
+    meta.read_only = true;
+    assert_eq!(bytes(&meta), [1, b'a', 0, 0, 0, 0, 0, 251, 1, 0x80]);
+    let (back, _): (Meta, usize) = bincode::decode_from_slice(&bytes(&meta), bincode::config::standard()).unwrap();
+    assert_eq!(back, meta);
+    assert!(bytes(&meta).len() <= meta.encoded_len());
+}
+
+#[test]
+fn who_is_dead_is_forgotten_when_asked_and_not_told_of_again_until_it_lives() {
+    let mut machine = machine();
+    let gone = NodeId::from_u128(9);
+    let present = |node| ForgetError::Present { node, state: State::Alive };
+    let forget = |machine: &mut Membership, node| {
+        let mut result = Ok(());
+        step_at(at(50), |cx| result = machine.forget(cx, node));
+        machine.table.check();
+        result
+    };
+    for node in [ME, PEER] {
+        assert_eq!(forget(&mut machine, node), Err(present(node)));
+    }
+    assert_eq!(forget(&mut machine, gone), Err(ForgetError::Unknown { node: gone }));
+    let dead = gossip(&[update(gone, 3, State::Dead)]);
+    step_at(at(40), |cx| machine.on_message(cx, PEER, dead.clone()));
+    assert_eq!(machine.view().member(gone).unwrap().state, State::Dead);
+    assert_eq!(forget(&mut machine, gone), Ok(()));
+    for stale in [dead, gossip(&[update(gone, 3, State::Suspect)]), gossip(&[update(gone, 2, State::Alive)])] {
+        step_at(at(60), |cx| machine.on_message(cx, PEER, stale));
+        assert_eq!(machine.view().member(gone), None);
+    }
+    step_at(at(70), |cx| machine.on_message(cx, PEER, gossip(&[update(gone, 4, State::Alive)])));
+    assert_eq!(machine.view().member(gone).unwrap().state, State::Alive, "it lives");
 }
 
 #[test]

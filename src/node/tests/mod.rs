@@ -478,4 +478,31 @@ fn a_full_disk_refuses_edits_and_goes_on_reading() {
     assert!(matches!(error, CommandError::Documents(documents::Error::Disk(_))), "{error}");
     assert!(host.node().read_only().is_some());
     assert_eq!(host.value(3, 3), json!({"field1": 41}), "what was not acknowledged does not show");
+    let mut other = Host::on(2, BTreeMap::new(), 1);
+    link(&mut host, &mut other, 3);
+    converse(&mut host, &mut other, 3, 8);
+    let status = other.node().status(now(8));
+    let read_only: Vec<bool> = status.members.iter().map(|member| member.meta.read_only).collect();
+    assert_eq!(read_only, [true, false], "others see it");
+}
+
+#[test]
+fn a_member_that_is_there_is_not_forgotten() {
+    let (mut a, mut b) = (Host::on(1, BTreeMap::new(), 1), Host::on(2, BTreeMap::new(), 1));
+    link(&mut a, &mut b, 2);
+    converse(&mut a, &mut b, 2, 6);
+    a.handle(6, Input::Command { id: CommandId::new(7), command: Command::Forget { node: id(2) } });
+    a.settle(6);
+    let refused = a.replies.remove(&CommandId::new(7)).unwrap();
+    assert!(matches!(refused, Err(CommandError::Forget(membership::ForgetError::Present { .. }))), "{refused:?}");
+    // It says goodbye: then it may be.
+    b.handle(6, Input::Command { id: CommandId::new(8), command: Command::Leave });
+    b.settle(6);
+    converse(&mut a, &mut b, 6, 8);
+    unlink(&mut a, id(2), 8);
+    assert_eq!(a.node().status(now(8)).members.len(), 2);
+    a.handle(8, Input::Command { id: CommandId::new(9), command: Command::Forget { node: id(2) } });
+    a.settle(8);
+    assert_eq!(a.replies.remove(&CommandId::new(9)).unwrap(), Ok(Outcome::Forgotten));
+    assert_eq!(a.node().status(now(8)).members.len(), 1);
 }

@@ -140,8 +140,9 @@ fn what_came_after_the_last_word_is_not_held_against_a_member_whose_word_is_fres
     assert_eq!([9, 10, 15, 20, 99, 100, 200].map(|second| log.held_at(time(second))), [0, 1, 1, 2, 9, 10, 10]);
     assert_eq!([1, 2, 10].map(|seq| log.durable_since(seq)), [10, 20, 100].map(time));
     let mut replicas = replicas::Replicas::default();
-    replicas.set_members(time(55), [(node(3), Boot::new(1), true)].into_iter());
-    replicas.row_mut(node(3)).unwrap().compared = true;
+    replicas.set_members(time(0), [(node(3), Boot::new(1), true)].into_iter());
+    let row = replicas.row_mut(node(3)).unwrap();
+    (row.compared, row.as_of) = (true, time(55));
     replicas.raise(node(3), at, (3, Short::default()), node(3), time(55), true);
     let lag = replicas.lag(&logs, node(3), time(100), false).unwrap();
     assert_eq!(lag, Lag { changes: 2, bytes: 20, lag_ms: 15_000 }, "as of second 55, when 5 were held");
@@ -150,4 +151,8 @@ fn what_came_after_the_last_word_is_not_held_against_a_member_whose_word_is_fres
     let now = replicas.lag(&logs, node(3), time(100), true).unwrap();
     assert_eq!(now.changes, 8, "what came just now counts when nothing is fresh");
     assert_eq!(paused, Lag { changes: 7, bytes: 70, lag_ms: 60_000 });
+    // One that came when all of it was there already lags since it came.
+    replicas.set_members(time(90), [(node(4), Boot::new(1), true)].into_iter());
+    let joined = replicas.lag(&logs, node(4), time(100), false).unwrap();
+    assert_eq!((joined.changes, joined.lag_ms), (11, 10_000));
 }

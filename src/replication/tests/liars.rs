@@ -83,6 +83,10 @@ fn what_a_member_says_itself_counts_more_than_what_cannot_be_checked() {
     world.originate(node(4), 100);
     world.run(1_000);
     world.lie(2, 1, 3, (own(4), SEQ_MAX, Short::default()));
+    assert_eq!(world.cell(1, 3, own(4)), 1, "nobody says that there is so much of it");
+    let have = Message::Have(vec![Have { log: Name::Id(own(4)), last: Seq::new(SEQ_MAX) }]);
+    world.step(node(1), |machine, cx| machine.on_message(cx, node(2), have));
+    world.lie(2, 1, 3, (own(4), SEQ_MAX, Short::default()));
     assert_eq!(world.cell(1, 3, own(4)), SEQ_MAX);
     world.originate(node(4), 100);
     world.run(1_000);

@@ -182,7 +182,12 @@ fn history(client: &Client, id: &str, output: Output) -> Result {
 }
 
 fn watch(client: &Client, prefix: &str, output: Output) -> Result {
-    client.watch("/v1/watch", &[("prefix", prefix)], |event, data| {
+    // On standard error: what is piped on are changes and nothing else.
+    let turn = |gone: Option<&Failure>| match gone {
+        Some(gone) => eprintln!("{}", output.paint(Tone::Warn, format_args!("{gone}; it is waited for"))),
+        None => eprintln!("{}", output.paint(Tone::Dim, "it is there again")),
+    };
+    client.watch_on("/v1/watch", &[("prefix", prefix)], turn, |event, data| {
         if output.json {
             output.line(json!({ "event": event, "data": data }))?;
             return Ok(true);
@@ -201,6 +206,9 @@ fn watch(client: &Client, prefix: &str, output: Output) -> Result {
                     "{verb} {id} {}",
                     output.paint(Tone::Dim, format_args!("by {}", origins.join(", ")))
                 ))?;
+            }
+            "lagged" if data["missed"].is_null() => {
+                output.line(output.paint(Tone::Warn, "the peer was restarted: events were missed"))?;
             }
             "lagged" => output.line(output.paint(Tone::Warn, format_args!("{} events were missed", data["missed"])))?,
             _ => output.line(output.paint(Tone::Dim, format_args!("{event} {data}")))?,
