@@ -18,7 +18,8 @@ pub(super) fn seats<'a>(members: impl IntoIterator<Item = &'a Member>) -> Vec<Se
         id: member.id,
         region: &member.meta.region,
         priority: member.meta.priority,
-        observer: member.meta.observer,
+        // Who cannot write passes nothing on: it is neither hub nor parent.
+        observer: member.meta.observer || member.meta.read_only,
     };
     members.into_iter().filter(|member| member.is_present()).map(seat).collect()
 }

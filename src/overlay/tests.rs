@@ -174,13 +174,13 @@ fn who_cannot_reach_the_hub_has_the_next_one_stand_in_until_it_can() {
     assert_eq!(said(100, |cx| overlay.look(cx, &all)), [], "a flap");
     assert_eq!(said(500, |cx| overlay.look(cx, &all)), [hold(60), up(60)]);
     assert_eq!(said(600, |cx| overlay.look(cx, &all)), [], "it was told already");
-    // It goes too: the next one stands in, and that is this node itself.
+    // It goes too. Nobody that is left is preferred to this node: who is left may reach them, and it asks who is left.
     assert_eq!(said(700, |cx| overlay.unlink(cx, id(60), None))[..1], [down(60)]);
-    assert_eq!(said(1_200, |cx| overlay.look(cx, &all)), []);
-    assert_eq!(overlay.view().stand_ins(), &BTreeSet::new());
+    assert_eq!(said(1_200, |cx| overlay.look(cx, &all)), [hold(1), up(1)]);
+    assert_eq!(overlay.view().stand_ins(), &BTreeSet::from([id(1)]));
     // Both come back, and then nobody needs to stand in.
     assert_eq!(said(1_300, |cx| overlay.link(cx, id(60))), []);
-    assert_eq!(said(1_800, |cx| overlay.look(cx, &all)), [hold(60), up(60)]);
+    assert_eq!(said(1_800, |cx| overlay.look(cx, &all)), [hold(60), release(1), down(1), up(60)]);
     assert_eq!(said(1_900, |cx| overlay.link(cx, id(70))), [hold(70), up(70)]);
     assert_eq!(said(2_400, |cx| overlay.look(cx, &all)), [release(60), down(60)]);
 }

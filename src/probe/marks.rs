@@ -182,7 +182,14 @@ mod tests {
         sometimes!(1 > 2, "audit/agreed");
         sometimes!(2 > 1, "wal/segment-begun");
         always!(true, "replication/sent-is-durable");
-        std::thread::scope(|scope| scope.spawn(|| { reachable!("wal/segment-begun"); }).join().expect("no panic"));
+        std::thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    reachable!("wal/segment-begun");
+                })
+                .join()
+                .expect("no panic")
+        });
         let mut coverage = Coverage::take();
         let found = ["wal/segment-begun", "audit/agreed", "replication/sent-is-durable"].map(|id| of(&coverage, id));
         assert_eq!(found, [Some(2), Some(0), Some(1)]);

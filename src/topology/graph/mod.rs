@@ -102,7 +102,8 @@ pub fn neighbors(seats: &[Seat<'_>], policy: Policy, me: NodeId) -> BTreeSet<Nod
 }
 
 /// Those whom `me` asks to be its neighbours while it cannot reach the `missing` ones: who would be, if these were gone. In a
-/// star or tree only those who are preferred to it: the others ask for themselves.
+/// star or tree only those who are preferred to it, as the others ask for themselves; unless nobody is left above it: the
+/// others may reach whom it cannot, and then know of no reason to ask.
 #[must_use]
 pub fn stand_ins(seats: &[Seat<'_>], policy: Policy, me: NodeId, missing: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
     let rest: Vec<Seat<'_>> = seats.iter().copied().filter(|seat| !missing.contains(&seat.id)).collect();
@@ -110,9 +111,13 @@ pub fn stand_ins(seats: &[Seat<'_>], policy: Policy, me: NodeId, missing: &BTree
     if !matches!(policy, Policy::Mesh { .. })
         && let Some(own) = seats.iter().find(|seat| seat.id == me)
     {
+        // Those of another region do not know of each other's links: there both ends ask.
+        let abroad = |seat: &&Seat<'_>| seat.region != own.region && !missing.is_empty();
         let above: BTreeSet<NodeId> =
-            seats.iter().filter(|seat| seat.rank() < own.rank()).map(|seat| seat.id).collect();
-        found.retain(|peer| above.contains(peer));
+            seats.iter().filter(|seat| seat.rank() < own.rank() || abroad(seat)).map(|seat| seat.id).collect();
+        if missing.is_empty() || above.is_empty() || found.iter().any(|peer| above.contains(peer)) {
+            found.retain(|peer| above.contains(peer));
+        }
     }
     found
 }

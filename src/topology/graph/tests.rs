@@ -107,6 +107,19 @@ fn stood_in(seats: &[Seat<'_>], policy: Policy, dead: NodeId) -> Graph {
     left
 }
 
+/// What two neighbours make of it who cannot reach each other, while all others can.
+fn parted(seats: &[Seat<'_>], policy: Policy, one: NodeId, other: NodeId) -> Graph {
+    let mut left = graph(seats, policy);
+    for (asker, missing) in [(one, other), (other, one)] {
+        left.entry(asker).or_default().remove(&missing);
+        for asked in stand_ins(seats, policy, asker, &BTreeSet::from([missing])) {
+            left.entry(asker).or_default().insert(asked);
+            left.entry(asked).or_default().insert(asker);
+        }
+    }
+    left
+}
+
 /// The edges among the others that change when one goes.
 fn changed(seats: &[Seat<'static>], policy: Policy, gone: NodeId) -> usize {
     let before = edges(&cut(graph(seats, policy), &BTreeSet::from([gone])));
@@ -186,6 +199,16 @@ quickcheck::quickcheck! {
     }
 }
 
+quickcheck::quickcheck! {
+    fn stand_ins_connect_what_a_broken_link_has_cut(drawn: Vec<(u8, u8)>, kind: u8, which: usize) -> bool {
+        let (seats, policy) = (seats(&drawn), policy(kind));
+        let all: Vec<_> = edges(&graph(&seats, policy)).into_iter().collect();
+        let Some((one, other)) = all.get(which % all.len().max(1)).copied().filter(|_| seats.len() > 2) else { return true };
+        let left = parted(&seats, policy, one, other);
+        largest(&left) == left.len()
+    }
+}
+
 #[test]
 fn the_hub_is_the_best_who_may_lead_and_the_next_one_stands_in() {
     let of = |n: u128, priority, observer| Seat { id: NodeId::from_u128(n), region: "", priority, observer };
@@ -196,8 +219,9 @@ fn the_hub_is_the_best_who_may_lead_and_the_next_one_stands_in() {
     assert_eq!(neighbors(&seats, Policy::Star, id(2)), ids(&[1, 3, 4]));
     assert_eq!((above(&seats, Policy::Star, id(2)), above(&seats, Policy::Star, id(4))), (None, Some(id(2))));
     assert_eq!(stand_ins(&seats, Policy::Star, id(4), &ids(&[2])), ids(&[1]));
-    assert_eq!(stand_ins(&seats, Policy::Star, id(1), &ids(&[2])), ids(&[]), "the others ask it");
-    assert_eq!(stand_ins(&seats, Policy::Star, id(3), &ids(&[2, 1])), ids(&[]), "it is the best that is left");
+    assert_eq!(stand_ins(&seats, Policy::Star, id(2), &ids(&[4])), ids(&[]), "the others ask it");
+    assert_eq!(stand_ins(&seats, Policy::Star, id(1), &ids(&[2])), ids(&[3, 4]), "they may reach whom it cannot");
+    assert_eq!(stand_ins(&seats, Policy::Star, id(3), &ids(&[2, 1])), ids(&[4]), "it is the best that is left");
     assert_eq!(neighbors(&seats, Policy::Star, id(9)), ids(&[]), "it is not there");
 }
 

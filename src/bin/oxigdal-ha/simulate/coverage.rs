@@ -9,6 +9,7 @@ use clap::Args as ClapArgs;
 use oxigdal_ha::sim::{self, Coverage, Kind, Scenario};
 use serde_json::json;
 
+use super::each::each;
 use crate::failure::{Failure, Result};
 use crate::output::{Output, Tone, cell, number};
 
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario], output: Output) -> Result
     }
     let small = || scenarios.iter().filter(|scenario| scenario.peers() <= args.peers);
     let work: Vec<(&Scenario, u64)> = small().flat_map(|it| (1..=args.seeds).map(move |seed| (it, seed))).collect();
-    let covered = crate::simulate_bugs::each(&work, args.jobs, |(scenario, seed)| {
+    let covered = each(&work, args.jobs, |(scenario, seed)| {
         drop(Coverage::take());
         let outcome = sim::run(scenario, *seed, None);
         (outcome, Coverage::take())

@@ -6,6 +6,7 @@
 #[cfg(feature = "planted-bugs")]
 mod bugs;
 mod coverage;
+mod each;
 mod list;
 mod minimize;
 mod stop;
