@@ -76,6 +76,11 @@ impl<'a> Tally<'a> {
         [3, 1, 2].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
     }
 
+    /// How many runs failed.
+    pub(super) fn failed(&self) -> u64 {
+        self.rows.iter().map(|row| row.failed).sum()
+    }
+
     /// What failed, each once a scenario, with how often.
     fn failures(&self) -> impl Iterator<Item = (u64, &Outcome)> {
         self.rows.iter().flat_map(|row| row.failures.values().map(|(count, outcome)| (*count, outcome)))
