@@ -93,6 +93,9 @@ impl<'a> Tally<'a> {
         if output.json {
             return output.value(&self.value());
         }
+        if self.rows.iter().all(|row| row.runs == 0) {
+            return output.line("no run has ended");
+        }
         self.table(output)?;
         self.faults(output)?;
         let spread = |done: &&Done| done.outcome.figures.spread.deliveries > 0;
