@@ -7,6 +7,7 @@ use super::super::scenario::Scenario;
 use super::super::story::Story;
 use super::SECOND;
 use super::film::{Bar, Film, Is, Second};
+use crate::topology::escape as text;
 
 /// Pixels of the drawing: its width, the names' column, a lane's pitch and height, a fault's.
 const WIDTH: u64 = 1_200;
@@ -188,8 +189,4 @@ fn runs(lane: &[Second]) -> Vec<(usize, usize, &'static str)> {
         }
     }
     runs
-}
-
-fn text(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
