@@ -84,19 +84,12 @@ pub fn explain(scenario: &Scenario, seed: u64) -> Story {
         Judgement::Violated { event, .. } => event,
         Judgement::Passed | Judgement::Missed { .. } => 0,
     };
-    let peers = about(scenario, &outcome, causes.places.get(&failed_at).copied());
-    let mut recent = Recent {
-        speech: Speech::new(scenario),
-        topics: topics(&outcome),
-        peers: peers.clone(),
-        ..Recent::new(scenario)
-    };
+    // A look at the whole mesh sees what went wrong before: nothing led to the look itself.
+    let looked = causes.chain(failed_at).len() < 2;
+    let peers = about(scenario, &outcome, causes.places.get(&failed_at).copied().filter(|_| !looked));
+    let mut recent = Recent { topics: topics(&outcome), peers: peers.clone(), ..Recent::new(scenario) };
     watched(scenario, seed, &mut recent);
-    let mut anchors: BTreeSet<u64> = [failed_at].into_iter().filter(|event| *event > 0).collect();
-    if causes.chain(failed_at).len() < 2 {
-        // It was noticed by a look at the whole mesh: the last news of each peer in question led there.
-        anchors.extend(recent.anchors());
-    }
+    let anchors = if looked { recent.anchors() } else { BTreeSet::from([failed_at]) };
     let chain: BTreeSet<u64> = anchors.iter().flat_map(|anchor| causes.chain(*anchor)).collect();
     let mut told = Told { speech: Speech::new(scenario), chain, steps: BTreeMap::new() };
     watched(scenario, seed, &mut told);
@@ -193,13 +186,16 @@ impl<'a> Recent<'a> {
         }
     }
 
-    /// The last thing that each peer in question said of another one, else its last news.
-    fn anchors(&self) -> Vec<u64> {
+    /// The last that each peer in question did with what it is about; else what it said last of another one, else its last
+    /// news.
+    fn anchors(&self) -> BTreeSet<u64> {
         let names: Vec<String> = self.peers.iter().map(|place| self.speech.name(*place)).collect();
         let of = |place: &u32| {
+            if let Some(step) = self.data.get(place).and_then(VecDeque::back) {
+                return Some(step.event);
+            }
             let steps = self.news.get(place)?;
-            let speaks =
-                |step: &&Step| names.iter().any(|name| *name != step.peer && step.what.contains(name.as_str()));
+            let speaks = |step: &&Step| names.iter().any(|name| *name != step.peer && mentions(&step.what, name));
             steps.iter().rev().find(speaks).or_else(|| steps.back()).map(|step| step.event)
         };
         self.peers.iter().filter_map(of).collect()
@@ -212,6 +208,12 @@ impl<'a> Recent<'a> {
     fn active(&self) -> Vec<String> {
         self.begun.values().cloned().collect()
     }
+}
+
+/// Whether a text has these words, and not only as the beginning of longer ones.
+fn mentions(text: &str, words: &str) -> bool {
+    let ends = |at: usize| !text[at + words.len()..].starts_with(|c: char| c.is_ascii_alphanumeric());
+    text.match_indices(words).any(|(at, _)| ends(at))
 }
 
 fn kept(steps: &mut VecDeque<Step>, step: Step, most: usize) {
@@ -257,7 +259,7 @@ impl Witness for Recent<'_> {
             kept(&mut self.faults, step, NEWS_TOLD * 2);
         } else if weight == Weight::News {
             kept(self.news.entry(place).or_default(), step, NEWS_TOLD);
-        } else if weight == Weight::Data && self.topics.iter().any(|topic| step.what.contains(topic.as_str())) {
+        } else if weight == Weight::Data && self.topics.iter().any(|topic| mentions(&step.what, topic)) {
             kept(self.data.entry(place).or_default(), step, DATA_TOLD);
         }
     }
@@ -293,8 +295,9 @@ fn woven(chain: BTreeMap<u64, Vec<(Weight, Step)>>, beside: Vec<Step>, anchors: 
     for (event, steps) in chain {
         let anchor = anchors.contains(&event);
         let before = led.len();
-        // What was handled, and what came of it that is news; of the last event all.
-        led.extend(steps.into_iter().filter(|(weight, _)| anchor || *weight > Weight::Routine).map(|(_, step)| step));
+        // What was handled, and what came of it that is news; of the last event what was handled, whatever it was.
+        let told = |(n, (weight, _)): &(usize, (Weight, Step))| *weight > Weight::Routine || (anchor && *n == 0);
+        led.extend(steps.into_iter().enumerate().filter(told).map(|(_, (_, step))| step));
         left_out += usize::from(led.len() == before);
     }
     led.sort_by_key(|step| (step.at, step.event));

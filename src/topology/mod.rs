@@ -62,6 +62,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+#[cfg(feature = "sim")]
+pub(crate) use draw::escape;
 pub use draw::{Edge, svg, text};
 pub use error::Error;
 pub use link::{Link, Ppm};

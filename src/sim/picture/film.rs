@@ -259,6 +259,6 @@ impl Witness for Film<'_> {
 
 /// How far each running peer holds each log.
 fn held(mesh: &Mesh) -> Vec<Option<Vec<(LogId, Seq)>>> {
-    let of = |replication: replication::View<'_>| replication.vector().iter().map(|(log, seq)| (log, seq)).collect();
+    let of = |replication: replication::View<'_>| replication.vector().iter().collect();
     mesh.hosts.iter().map(|host| host.node().map(|node| of(node.replication()))).collect()
 }

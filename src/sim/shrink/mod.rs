@@ -129,8 +129,11 @@ struct Search<'a> {
     stop: &'a dyn Fn() -> bool,
 }
 
+/// A name for people, and which pieces it is of.
+type Kind = (&'static str, fn(Piece) -> bool);
+
 /// The kinds of pieces, in the order in which they go.
-const KINDS: [(&str, fn(Piece) -> bool); 5] = [
+const KINDS: [Kind; 5] = [
     ("faults", |piece| matches!(piece, Piece::Fault(_))),
     ("overlays", |piece| matches!(piece, Piece::Turn(_))),
     ("edits", |piece| matches!(piece, Piece::Edit(_))),

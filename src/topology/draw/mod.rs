@@ -15,6 +15,8 @@ use std::fmt;
 use std::time::Duration;
 
 pub use shape::Edge;
+#[cfg(feature = "sim")]
+pub(crate) use svg::escape;
 pub use svg::svg;
 pub use text::text;
 

@@ -239,7 +239,7 @@ fn colour(topology: &Topology, node: usize) -> &'static str {
 }
 
 /// Text as XML wants it. Control characters, which XML has no way to write, become spaces.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -98,9 +98,12 @@ fn tell(small: &Shrunk, out: &Path, output: Output) -> Result {
 
 fn told(size: Size) -> String {
     let Size { faults, turns, edits, appends, peers } = size;
-    let parts = [(faults, "faults"), (turns, "overlays set"), (edits, "edits"), (appends, "appends"), (peers, "peers")];
-    let some: Vec<String> =
-        parts.iter().filter(|(count, _)| *count > 0).map(|(count, name)| format!("{count} {name}")).collect();
+    let parts = [(faults, "fault"), (turns, "turn"), (edits, "edit"), (appends, "append"), (peers, "peer")];
+    let some: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, name)| format!("{count} {name}{}", if *count == 1 { "" } else { "s" }))
+        .collect();
     if some.is_empty() { "nothing".to_owned() } else { some.join(", ") }
 }
 

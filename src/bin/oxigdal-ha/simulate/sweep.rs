@@ -125,7 +125,9 @@ fn parallel<'a>(args: &Run, work: &Work<'a>, tally: Tally<'a>, stop: Stop, outpu
                         bar.inc(1);
                         continue;
                     };
-                    bar.set_message(format!("{} seed {seed}", scenario.name()));
+                    let failed = tally.lock().expect("no holder of this lock panics").failed();
+                    let failed = if failed == 0 { String::new() } else { format!("{failed} failed, ") };
+                    bar.set_message(format!("{failed}{} seed {seed}", scenario.name()));
                     let Some(done) = one(scenario, seed, args.twice.doubles(at), stop) else { return };
                     if !done.outcome.passed() && !output.json {
                         bar.suspend(|| eprintln!("{}", output.paint(Tone::Bad, &done.outcome)));

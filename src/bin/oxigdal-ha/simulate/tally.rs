@@ -79,6 +79,11 @@ impl<'a> Tally<'a> {
         [3, 1, 2].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
     }
 
+    /// How many runs failed.
+    pub(super) fn failed(&self) -> u64 {
+        self.rows.iter().map(|row| row.failed).sum()
+    }
+
     /// What failed, each once a scenario, with how often.
     fn failures(&self) -> impl Iterator<Item = (u64, &Outcome)> {
         self.rows.iter().flat_map(|row| row.failures.values().map(|(count, outcome)| (*count, outcome)))
@@ -90,6 +95,9 @@ impl<'a> Tally<'a> {
         self.told.sort_by_cached_key(|done| (place(&done.outcome.file), done.outcome.seed));
         if output.json {
             return output.value(&self.value());
+        }
+        if self.rows.iter().all(|row| row.runs == 0) {
+            return output.line("no run has ended");
         }
         self.table(output)?;
         self.faults(output)?;
