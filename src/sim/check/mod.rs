@@ -47,7 +47,7 @@ pub use set::ids;
 use super::host::Host;
 use super::outcome::Figures;
 use super::peers::PeerSet;
-use super::plan::{Fault, Plan};
+use super::plan::Plan;
 use super::scenario::Scenario;
 use super::world::Mesh;
 use crate::documents::{Listed, Stamp};
@@ -83,15 +83,9 @@ impl<'a> Sight<'a> {
         Self { now: mesh.now, hosts: &mesh.hosts, plan: &mesh.plan, scenario, core: mesh.core.as_ref() }
     }
 
-    /// Whether this peer was healed, when a core was.
+    /// Whether this peer was healed, when only a part was.
     pub(super) fn is_healed(self, place: u32) -> bool {
         self.core.is_none_or(|core| core.has(place))
-    }
-
-    /// Whether its disk takes writes at rest: the plan has not filled or broken it for good.
-    pub(super) fn can_write(self, place: u32) -> bool {
-        let ends_it = |fault: &Fault| matches!(fault, Fault::FullDisk { peer } | Fault::FailingDisk { peer } if *peer == place);
-        !self.plan.items.iter().any(|item| item.permanent && item.at < self.now && ends_it(&item.fault))
     }
 
     /// The peers that run a node and stay, with their nodes; once a core was healed, those of it.

@@ -4,7 +4,7 @@ use super::super::disk::Stop;
 use super::super::host::Asked;
 use super::super::net::{Fate, Frame};
 use super::super::peers::PeerSet;
-use super::super::plan::Fault;
+use super::super::plan::{Fault, Item};
 use super::super::witness::Seen;
 use super::{Due, World};
 use crate::node::{Command, Input};
@@ -320,8 +320,21 @@ impl World<'_> {
             let released = self.mesh.net.spare(self.mesh.now, &core);
             self.send_on(released);
             self.take_out();
+        } else {
+            self.mesh.core = self.writers();
         }
         self.scrub();
+    }
+
+    /// Those whose disks take writes, if others' are full or broken for good: these cannot come to hold what all others hold.
+    fn writers(&self) -> Option<PeerSet> {
+        let broken = |item: &Item| match item.fault {
+            Fault::FullDisk { peer } | Fault::FailingDisk { peer } if item.permanent => Some(peer),
+            _ => None,
+        };
+        let broken: Vec<u32> = self.mesh.plan.items.iter().filter_map(broken).collect();
+        let all = (0..).take(self.mesh.hosts.len()).filter(|place| !broken.contains(place));
+        (!broken.is_empty()).then(|| PeerSet::of(&all.collect::<Vec<u32>>()))
     }
 }
 
