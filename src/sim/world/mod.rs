@@ -14,6 +14,7 @@ mod replay;
 mod stops;
 mod streams;
 mod verify;
+mod wrongs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
