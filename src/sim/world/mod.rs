@@ -63,6 +63,8 @@ pub(super) enum Due {
     Knock(links::Knock),
     /// Links that flap go down, or come up.
     Flap { item: usize, down: bool },
+    /// An operator resumes a replica that was paused at a peer which was down since.
+    Release { item: usize },
     /// A peer's process ends if it writes.
     Strike { item: usize },
     /// An operator does something about a log that was refused.
@@ -242,6 +244,7 @@ impl<'a> World<'a> {
             Due::Begin { item } => self.begin(item),
             Due::End { item } => self.expire(item),
             Due::Flap { item, down } => self.flap(item, down),
+            Due::Release { item } => self.release(item),
             Due::Strike { item } => self.strike(item),
             Due::Repair { host, epoch } => self.repair(host, epoch),
             Due::Edit { number } => self.edit(number),
