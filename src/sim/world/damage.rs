@@ -77,7 +77,8 @@ impl World<'_> {
         self.check_astray(place);
         let luck = self.draws.stop;
         let host = self.host(place);
-        if !host.damaged && !fails {
+        // A write may have failed before the fault was over.
+        if !host.damaged && !fails && !host.disk.is_poisoned() {
             let verdict = self.checks.on_refused(&Sight::new(&self.mesh, self.scenario), place, error);
             return self.judge(verdict);
         }
