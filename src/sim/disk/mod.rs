@@ -300,6 +300,11 @@ impl Disk {
         self.files.values().map(|bytes| bytes.len() as u64).sum()
     }
 
+    /// Whether a write failed since the log was opened.
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
     /// Writes that are not durable yet.
     pub(super) fn open_writes(&self) -> usize {
         self.waiting.len()

@@ -74,15 +74,19 @@ impl World<'_> {
             matches!(fault, Fault::UnreadableDisk { .. } | Fault::FullDisk { .. } | Fault::FailingDisk { .. })
         };
         let fails = self.active_at(place, failing).next().is_some();
+        self.check_astray(place);
         let luck = self.draws.stop;
         let host = self.host(place);
-        if !host.damaged && !fails {
+        // A write may have failed before the fault was over.
+        if !host.damaged && !fails && !host.disk.is_poisoned() {
             let verdict = self.checks.on_refused(&Sight::new(&self.mesh, self.scenario), place, error);
             return self.judge(verdict);
         }
         // What failed stays failed until the log is opened again.
-        host.disk.stop(Stop::Crash, Model::Prefix, 0, luck, u64::from(place), u64::from(host.epoch));
         let epoch = host.epoch;
+        if host.disk.stop(Stop::Crash, Model::Prefix, 0, luck, u64::from(place), u64::from(epoch)) {
+            self.damaged(place);
+        }
         self.figures.refused += 1;
         self.queue.push(self.mesh.now + REPAIR_NS, self.cause, Due::Repair { host: place, epoch });
     }

@@ -6,7 +6,7 @@ use super::super::net::{Fate, Frame};
 use super::super::peers::PeerSet;
 use super::super::plan::{Fault, Item};
 use super::super::witness::Seen;
-use super::{Due, World};
+use super::{Due, SECOND, World};
 use crate::node::{Command, Input};
 use crate::replication::Pause;
 use crate::types::Address;
@@ -135,7 +135,7 @@ impl World<'_> {
             }
             Fault::StallDisk { peer } => self.end_stall(peer),
             Fault::MisdirectedWrite { peer, .. } | Fault::LostWrite { peer } => self.host(peer).disk.place_next(),
-            Fault::Hold { peer, whom } => self.hold(item, peer, whom, false),
+            Fault::Hold { .. } => self.release(item),
             Fault::ClockStep { peer, by_us } => self.host(peer).clock.step(-by_us),
             Fault::LoseChange { peer } => self.host(peer).loses_change = None,
             Fault::WallDrift { peer, .. }
@@ -294,6 +294,16 @@ impl World<'_> {
         host.set_clock(now);
         host.wake_at = None;
         self.rearm(place);
+    }
+
+    /// The operator resumes a replica, as soon as somebody is there to be told.
+    pub(super) fn release(&mut self, item: usize) {
+        let Fault::Hold { peer, whom } = self.mesh.plan.items[item].fault else { return };
+        if self.host(peer).node().is_some() {
+            self.hold(item, peer, whom, false);
+        } else {
+            self.queue.push(self.mesh.now + SECOND, self.cause, Due::Release { item });
+        }
     }
 
     /// The operator pauses a replica, or resumes it. Of a peer that is down it is asked in vain.

@@ -14,6 +14,7 @@ mod replay;
 mod stops;
 mod streams;
 mod verify;
+mod wrongs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,6 +66,8 @@ pub(super) enum Due {
     Knock(links::Knock),
     /// Links that flap go down, or come up.
     Flap { item: usize, down: bool },
+    /// An operator resumes a replica that was paused at a peer which was down since.
+    Release { item: usize },
     /// A peer's process ends if it writes.
     Strike { item: usize },
     /// An operator does something about a log that was refused.
@@ -268,6 +271,7 @@ impl<'a> World<'a> {
             }
             Due::End { item } => self.expire(item),
             Due::Flap { item, down } => self.flap(item, down),
+            Due::Release { item } => self.release(item),
             Due::Strike { item } => self.strike(item),
             Due::Repair { host, epoch } => self.repair(host, epoch),
             Due::Edit { number } => self.edit(number),
