@@ -39,7 +39,6 @@ pub const MARKS: &[Mark] = &[
     sometimes("documents/built-again-from-the-log"),
     sometimes("documents/change-waits-for-others"),
     sometimes("documents/document-leaves-memory"),
-    sometimes("documents/edit-made-again-in-a-new-name"),
     sometimes("events/appends-gathered"),
     sometimes("events/entry-expires"),
     sometimes("events/gap-told"),

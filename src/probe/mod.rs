@@ -51,7 +51,7 @@ macro_rules! reachable {
 
 /// Counts that this was so here.
 macro_rules! sometimes {
-    ($condition:expr, $id:literal) => {
+    ($condition:expr, $id:literal) => {{
         #[cfg(any(feature = "assertions", debug_assertions))]
         {
             const PLACE: usize = $crate::probe::mark($id, $crate::probe::Kind::Sometimes);
@@ -59,19 +59,19 @@ macro_rules! sometimes {
                 $crate::probe::hit(PLACE);
             }
         }
-    };
+    }};
 }
 
 /// Panics if this is not so here, and counts that it is.
 macro_rules! always {
-    ($condition:expr, $id:literal) => {
+    ($condition:expr, $id:literal) => {{
         #[cfg(any(feature = "assertions", debug_assertions))]
         {
             const PLACE: usize = $crate::probe::mark($id, $crate::probe::Kind::Always);
             assert!($condition, "{} does not hold", $id);
             $crate::probe::hit(PLACE);
         }
-    };
+    }};
 }
 
 pub(crate) use {always, planted, reachable, sometimes};
