@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 mod scenarios;
+mod sources;
 
 use oxigdal_ha::sim::{Coverage, run};
 use scenarios::scenario;
@@ -47,7 +48,7 @@ fn every_mark_is_reached() {
 
 #[test]
 fn every_mark_stands_somewhere() {
-    let sources = scenarios::sources("src".into());
+    let sources = sources::texts("src");
     for (mark, _) in Coverage::default().iter() {
         let quoted = format!("\"{}\")", mark.id);
         let found: usize = sources.iter().map(|text| text.matches(&quoted).count()).sum();

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 mod scenarios;
+mod sources;
 
 use std::collections::BTreeMap;
 
@@ -28,7 +29,7 @@ fn chosen() -> Vec<&'static Bug> {
 
 #[test]
 fn every_bug_is_planted() {
-    let sources = scenarios::sources("src".into());
+    let sources = sources::texts("src");
     for bug in BUGS {
         let call = format!("planted!(\"{}\")", bug.id);
         assert!(sources.iter().any(|text| text.contains(&call)), "{} is planted nowhere", bug.id);

@@ -6,7 +6,6 @@ use super::change::{CHANGE_MAX, Hash, Header};
 use super::index::Busy;
 use super::{Body, DocState, Documents, Edit, Error, Event, Outcome, Task, Token, Wanted, size};
 use crate::machine::Cx;
-use crate::probe::sometimes;
 use crate::types::{Actor, CommandId, DocId, LogId, Topic};
 
 /// Edits in one command at most: what one change can hold, each of at least one operation.
@@ -77,7 +76,6 @@ impl Documents {
         let Busy::Editing { actor, batch } = std::mem::take(&mut work.busy) else { return };
         // An edit in a name that is no longer ours is made again in the new one.
         let outdated = actor != self.actor && change.is_some();
-        sometimes!(outdated, "documents/edit-made-again-in-a-new-name");
         let done = |wanted: &Wanted| results.iter().find(|(command, _)| *command == wanted.command);
         let again = batch.into_iter().filter(|wanted| match done(wanted) {
             Some((_, result)) => outdated && result.is_ok(),

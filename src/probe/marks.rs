@@ -39,7 +39,6 @@ pub const MARKS: &[Mark] = &[
     sometimes("documents/built-again-from-the-log"),
     sometimes("documents/change-waits-for-others"),
     sometimes("documents/document-leaves-memory"),
-    sometimes("documents/edit-made-again-in-a-new-name"),
     sometimes("events/appends-gathered"),
     sometimes("events/entry-expires"),
     sometimes("events/gap-told"),
@@ -99,7 +98,6 @@ pub const MARKS: &[Mark] = &[
 ///
 /// # Panics
 /// When there is none of this kind: the id is then misspelt, or has to be added.
-#[cfg(any(feature = "assertions", debug_assertions))]
 pub(crate) const fn mark(id: &str, kind: Kind) -> usize {
     let mut at = 0;
     while at < MARKS.len() {
@@ -120,10 +118,9 @@ thread_local! {
     static HITS: [Cell<u64>; MARKS.len()] = const { [const { Cell::new(0) }; MARKS.len()] };
 }
 
-/// It was so once more.
-#[cfg(any(feature = "assertions", debug_assertions))]
-pub(crate) fn hit(place: usize) {
-    HITS.with(|hits| hits[place].set(hits[place].get() + 1));
+/// It was so once more, or was not.
+pub(crate) fn hit(place: usize, is_so: bool) {
+    HITS.with(|hits| hits[place].set(hits[place].get() + u64::from(is_so)));
 }
 
 /// How often each mark was hit, over some runs.

@@ -21,7 +21,6 @@ pub use bugs::{BUGS, Bug};
 #[cfg(feature = "planted-bugs")]
 pub(crate) use bugs::{Switched, is_on};
 pub use marks::{Coverage, Kind, MARKS, Mark};
-#[cfg(any(feature = "assertions", debug_assertions))]
 pub(crate) use marks::{hit, mark};
 
 /// Whether this planted bug is switched on; `false` without the feature `planted-bugs`.
@@ -51,27 +50,24 @@ macro_rules! reachable {
 
 /// Counts that this was so here.
 macro_rules! sometimes {
-    ($condition:expr, $id:literal) => {
-        #[cfg(any(feature = "assertions", debug_assertions))]
-        {
+    ($condition:expr, $id:literal) => {{
+        if $crate::probe::Coverage::IS_COUNTED {
             const PLACE: usize = $crate::probe::mark($id, $crate::probe::Kind::Sometimes);
-            if $condition {
-                $crate::probe::hit(PLACE);
-            }
+            let is_so: bool = $condition;
+            $crate::probe::hit(PLACE, is_so);
         }
-    };
+    }};
 }
 
 /// Panics if this is not so here, and counts that it is.
 macro_rules! always {
-    ($condition:expr, $id:literal) => {
-        #[cfg(any(feature = "assertions", debug_assertions))]
-        {
+    ($condition:expr, $id:literal) => {{
+        if $crate::probe::Coverage::IS_COUNTED {
             const PLACE: usize = $crate::probe::mark($id, $crate::probe::Kind::Always);
             assert!($condition, "{} does not hold", $id);
-            $crate::probe::hit(PLACE);
+            $crate::probe::hit(PLACE, true);
         }
-    };
+    }};
 }
 
 pub(crate) use {always, planted, reachable, sometimes};

@@ -1,4 +1,4 @@
-//! Reads the scenarios of `simulations/`, and sources, for tests.
+//! Reads the scenarios of `simulations/` for tests.
 
 use std::path::{Path, PathBuf};
 
@@ -18,14 +18,4 @@ pub(crate) fn scenario(name: &str) -> Scenario {
         Ok(Found { file: file.display().to_string(), text })
     };
     Scenario::parse(&file.display().to_string(), &text, &mut topology).unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// The texts of all files below a folder.
-pub(crate) fn sources(below: PathBuf) -> Vec<String> {
-    let entries = std::fs::read_dir(root().join(below)).unwrap();
-    let texts = entries.flat_map(|entry| {
-        let path = entry.unwrap().path();
-        if path.is_dir() { sources(path) } else { vec![std::fs::read_to_string(path).unwrap_or_default()] }
-    });
-    texts.collect()
 }

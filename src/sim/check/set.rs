@@ -60,7 +60,7 @@ const ALL: &[(&str, &str)] = &[
     ("T1", "a replay is made by the end of the run, and every live peer reads what it says"),
     ("U1", "what was durable is there after a crash and after a power loss"),
     ("U3", "a peer whose disk is undamaged boots from it"),
-    ("U4", "no entry is unreadable"),
+    ("U4", "no entry is unreadable, but for a branch that gives way"),
 ];
 
 /// Every invariant's id, with what it says.
@@ -111,7 +111,7 @@ impl Checks {
             Box::new(r4::PausesLast::default()),
             Box::new(s1::EveryEventOnce::default()),
             Box::new(u1::Recoverable::new(peers)),
-            Box::new(u4::ReadBack),
+            Box::new(u4::ReadBack::default()),
         ];
         let checks = all.into_iter().filter(|check| !except.iter().any(|id| id == check.id())).collect();
         Self { checks, except }

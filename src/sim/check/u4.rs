@@ -1,19 +1,32 @@
-//! U4: what was written is read back: no entry is unreadable, as no medium is ever damaged here.
+//! U4: what was written is read back: no entry is unreadable, as no medium is ever damaged here. Of a peer whose disk was put back,
+//! another branch of its log may come to stand there while one is read.
+
+use std::collections::BTreeSet;
 
 use super::{Check, Sight, Verdict};
 use crate::node::Event;
 use crate::replication;
 
 /// Hears of entries that cannot be read.
-pub(super) struct ReadBack;
+#[derive(Default)]
+pub(super) struct ReadBack {
+    put_back: BTreeSet<u32>,
+}
 
 impl Check for ReadBack {
     fn id(&self) -> &'static str {
         "U4"
     }
 
+    fn on_put_back(&mut self, who: u32, _: usize) {
+        self.put_back.insert(who);
+    }
+
     fn on_event(&mut self, sight: &Sight<'_>, who: u32, event: &Event) -> Verdict {
         let Event::Replication(replication::Event::Unreadable { log, seq, fault }) = event else { return Ok(()) };
+        if sight.place(log.actor.node).is_some_and(|origin| self.put_back.contains(&origin)) {
+            return Ok(());
+        }
         Err(format!("{} cannot read {}: {fault}", sight.name(who), log.at(*seq)))
     }
 }
