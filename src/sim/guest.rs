@@ -8,7 +8,7 @@
 //!
 //! ```
 //! use oxigdal_ha::node::{Command, Event};
-//! use oxigdal_ha::sim::{Found, Guest, GuestCx, Program, Scenario, run_hosting};
+//! use oxigdal_ha::sim::{Found, Guest, GuestAt, GuestCx, Program, Scenario, run_hosting};
 //!
 //! /// Counts the members that its node tells of.
 //! #[derive(Default)]
@@ -31,9 +31,9 @@
 //!         Greeter::default()
 //!     }
 //!
-//!     fn at_rest(&self, peers: &[(u32, &Greeter)]) -> Result<(), String> {
-//!         match peers.iter().find(|(_, greeter)| greeter.0 < 2) {
-//!             Some((peer, greeter)) => Err(format!("peer {peer} met {} others", greeter.0)),
+//!     fn at_rest(&self, up: &[GuestAt<'_, Greeter>]) -> Result<(), String> {
+//!         match up.iter().find(|one| one.guest.0 < 2) {
+//!             Some(one) => Err(format!("peer {} met {} others", one.peer, one.guest.0)),
 //!             None => Ok(()),
 //!         }
 //!     }
@@ -52,6 +52,7 @@
 
 use std::collections::BTreeMap;
 
+use super::host::Host;
 use crate::node::{Command, CommandError, Event, Node, Outcome};
 use crate::types::{CommandId, Now, Time};
 
@@ -86,18 +87,29 @@ pub trait Program {
     /// What must hold at every time, of those that are up; looked at once a virtual second.
     ///
     /// # Errors
-    /// What is wrong: invariant E1 is broken, and the run ends.
-    fn always(&self, _peers: &[(u32, &Self::At)]) -> Result<(), String> {
+    /// What is wrong: invariant H1 is broken, and the run ends.
+    fn always(&self, _up: &[GuestAt<'_, Self::At>]) -> Result<(), String> {
         Ok(())
     }
 
     /// What must hold at the end, of those that are up: faults are over, and the calm too.
     ///
     /// # Errors
-    /// What is wrong: invariant E1 is broken.
-    fn at_rest(&self, _peers: &[(u32, &Self::At)]) -> Result<(), String> {
+    /// What is wrong: invariant H1 is broken.
+    fn at_rest(&self, _up: &[GuestAt<'_, Self::At>]) -> Result<(), String> {
         Ok(())
     }
+}
+
+/// A guest that is up, as the program looks at it.
+#[derive(Debug)]
+pub struct GuestAt<'a, G> {
+    /// Its peer, by its place from 0.
+    pub peer: u32,
+    /// The guest.
+    pub guest: &'a G,
+    /// Its node.
+    pub node: &'a Node,
 }
 
 /// What a guest sees and may do. What it asks, its node hears when the guest has returned.
@@ -148,7 +160,7 @@ pub(super) trait Guests {
     fn start(&mut self, peer: u32);
     fn end(&mut self, peer: u32);
     fn tell(&mut self, peer: u32, cx: &mut GuestCx<'_>, what: Tell<'_>);
-    fn judge(&self, at_rest: bool) -> Result<(), String>;
+    fn judge(&self, hosts: &[Host], at_rest: bool) -> Result<(), String>;
 }
 
 /// A program with those of its guests that are up.
@@ -184,9 +196,13 @@ impl<P: Program> Guests for Hosted<'_, P> {
         }
     }
 
-    fn judge(&self, at_rest: bool) -> Result<(), String> {
-        let guests: Vec<(u32, &P::At)> = self.guests.iter().map(|(peer, guest)| (*peer, guest)).collect();
-        self.program.always(&guests)?;
-        if at_rest { self.program.at_rest(&guests) } else { Ok(()) }
+    fn judge(&self, hosts: &[Host], at_rest: bool) -> Result<(), String> {
+        let up = self.guests.iter().filter_map(|(peer, guest)| {
+            let node = hosts[*peer as usize].node()?;
+            Some(GuestAt { peer: *peer, guest, node })
+        });
+        let up: Vec<GuestAt<'_, P::At>> = up.collect();
+        self.program.always(&up)?;
+        if at_rest { self.program.at_rest(&up) } else { Ok(()) }
     }
 }

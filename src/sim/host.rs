@@ -39,6 +39,8 @@ pub(super) enum Asked {
     Content,
     /// A pause of a replica, or its end.
     Hold,
+    /// A guest's own.
+    Guest,
     /// Goodbye.
     Leave,
 }
@@ -67,6 +69,8 @@ pub(super) struct Host {
     pub(super) busy_until: u64,
     pub(super) resuming: bool,
     pub(super) wake_at: Option<u64>,
+    /// When its guest wants to be woken.
+    pub(super) guest_wakes: Option<u64>,
     pub(super) paused_since: Option<u64>,
     pub(super) pauses: u32,
     /// What is wrong with it, by the item of the plan: what lasts, and is no stop and no trouble of links.
@@ -118,6 +122,7 @@ impl Host {
             busy_until: 0,
             resuming: false,
             wake_at: None,
+            guest_wakes: None,
             paused_since: None,
             pauses: 0,
             wrongs: Vec::new(),
@@ -214,7 +219,7 @@ impl Host {
         self.epoch += 1;
         self.engine = Engine::new(Limits::default());
         (self.worker_free, self.busy_until) = (now, now);
-        (self.resuming, self.wake_at, self.leaving) = (false, None, false);
+        (self.resuming, self.wake_at, self.guest_wakes, self.leaving) = (false, None, None, false);
         self.inbox.clear();
         self.asked.clear();
         (self.stalled_sync, self.stalled_io) = (false, Vec::new());

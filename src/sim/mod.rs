@@ -7,7 +7,7 @@
 //! smaller plan leaves the luck of what stays alone. Of a swarm each seed first draws a scenario for itself.
 //!
 //! Parts: `queue` and `luck` (what happens next), `net`, `disk`, `clock`, `host` (what is imitated), `scenario` and `plan`
-//! (what is wanted), `replay` (what was really written once), `world` (the run), `check` (what must hold), `spread`, `trace` and `outcome` (what it came to).
+//! (what is wanted), `replay` (what was really written once), `guest` (a program that embeds nodes), `world` (the run), `check` (what must hold), `spread`, `trace` and `outcome` (what it came to).
 //!
 //! The models are those of TigerBeetle's VOPR, FoundationDB's simulator and turmoil where they are best; see each part.
 //!
@@ -20,6 +20,7 @@ mod compare;
 mod cost;
 mod disk;
 mod garble;
+mod guest;
 mod host;
 #[cfg(feature = "planted-bugs")]
 mod hunt;
@@ -52,6 +53,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use check::{Violation, ids as invariants};
 pub use compare::{Did, Difference, compare};
+pub use guest::{Guest, GuestAt, GuestCx, Program};
 pub use net::NetStats;
 pub use outcome::{Faults, Figures, Judgement, Line, Outcome};
 pub use picture::Picture;
@@ -95,6 +97,21 @@ pub fn run_replay<'a>(
     Ok(ran(scenario, seed, replay, sink))
 }
 
+/// Runs a scenario with a seed, and beside each node a guest of `program`, which judges the run too: H1. A run is a function of all
+/// three; [`Outcome::replay`] knows only the scenario and the seed.
+#[must_use]
+pub fn run_hosting<'a, P: Program>(
+    scenario: &'a Scenario,
+    seed: u64,
+    program: &'a mut P,
+    sink: Option<&'a mut (dyn FnMut(Line) + 'a)>,
+) -> Outcome {
+    let mut hosted = guest::Hosted::new(program);
+    let sink = sink.map(|sink| sink as &mut dyn FnMut(Line));
+    let orders = Orders { guests: Some(&mut hosted), sink, ..Orders::default() };
+    follow(scenario, seed, orders).expect("nobody calls it off")
+}
+
 /// Runs a scenario with a seed unless `stop` says, now and then, that it is not wanted any more: then there is no outcome.
 #[must_use]
 pub fn run_unless(scenario: &Scenario, seed: u64, stop: &dyn Fn() -> bool) -> Option<Outcome> {
@@ -120,7 +137,7 @@ fn drawn(scenario: &Scenario, seed: u64) -> Result<(Luck, Cow<'_, Scenario>, Pla
 }
 
 /// A run; nothing if it was called off.
-fn follow<'a>(scenario: &'a Scenario, seed: u64, orders: Orders<'a>) -> Option<Outcome> {
+fn follow(scenario: &Scenario, seed: u64, orders: Orders<'_>) -> Option<Outcome> {
     let drew = catch_unwind(AssertUnwindSafe(|| drawn(scenario, seed).unwrap_or_else(|why| panic!("{why}"))));
     let (luck, of_seed, plan) = match drew {
         Ok(drawn) => drawn,

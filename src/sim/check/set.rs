@@ -57,6 +57,7 @@ const ALL: &[(&str, &str)] = &[
     ("R3", "an acknowledgement names as many members as were wanted"),
     ("R4", "a pause survives a restart"),
     ("S1", "after the calm every acknowledged event that is to be kept is in every live peer, once, and in order"),
+    ("H1", "what the program that embeds the nodes says must hold"),
     ("T1", "a replay is made by the end of the run, and every live peer reads what it says"),
     ("U1", "what was durable is there after a crash and after a power loss"),
     ("U3", "a peer whose disk is undamaged boots from it"),

@@ -1,6 +1,7 @@
 //! The simulator itself: plans and small runs.
 
 mod faults;
+mod guests;
 mod links;
 mod swarm;
 

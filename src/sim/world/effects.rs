@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::super::check::Sight;
 use super::super::cost;
+use super::super::guest::Tell;
 use super::super::host::{Asked, Life};
 use super::super::outcome::Line;
 use super::super::plan::Fault;
@@ -118,6 +119,7 @@ impl World<'_> {
         }
         self.recall_policies(place);
         self.seek(place);
+        self.guest_starts(place);
         let verdict = self.checks.on_ready(&Sight::new(&self.mesh, self.scenario), place, report);
         self.judge(verdict);
     }
@@ -319,6 +321,7 @@ impl World<'_> {
             (Asked::Step, result) => self.on_step(place, result),
             (Asked::Content, result) => self.on_content(place, result),
             (Asked::Hold, _) => {}
+            (Asked::Guest, result) => self.tell_guest(place, Tell::Answered(id, result)),
             (Asked::Leave, _) => self.left(place),
         }
     }
@@ -341,6 +344,7 @@ impl World<'_> {
         self.spread.on_event(&self.mesh, place, event);
         let verdict = self.checks.on_event(&Sight::new(&self.mesh, self.scenario), place, event);
         self.judge(verdict);
+        self.tell_guest(place, Tell::Heard(event));
     }
 
     fn hash_input(&mut self, place: u32, input: &Input) {

@@ -64,8 +64,8 @@ impl World<'_> {
 
     /// What the program says of what it sees.
     pub(super) fn judge_guests(&mut self, at_rest: bool) {
-        if let Some(Err(what)) = self.guests.as_ref().map(|guests| guests.judge(at_rest)) {
-            self.judge(Err(Violation { check: "E1", what }));
+        if let Some(Err(what)) = self.guests.as_ref().map(|guests| guests.judge(&self.mesh.hosts, at_rest)) {
+            self.judge(Err(Violation { check: "H1", what }));
         }
     }
 }

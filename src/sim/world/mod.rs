@@ -8,6 +8,7 @@ mod damage;
 mod effects;
 mod faults;
 mod feed;
+mod guests;
 mod links;
 mod policy;
 mod replay;
@@ -24,6 +25,7 @@ pub(super) use streams::body_of;
 use super::check::{Checks, Sight, Violation};
 use super::clock::{Clock, Rates};
 use super::disk::Disk;
+use super::guest::Guests;
 use super::host::Host;
 use super::luck::{Luck, Stream};
 use super::net::{Frame, Net};
@@ -90,6 +92,8 @@ pub(super) enum Due {
     Append { number: usize },
     /// The client of a peer looks what it can do for the replay.
     Replay { peer: u32, look: u64 },
+    /// The guest of a peer is woken.
+    Guest { host: u32, epoch: u32 },
     /// A second has passed.
     Tick,
     /// Faults are over.
@@ -128,6 +132,7 @@ pub(super) struct World<'a> {
     /// Told of each step, if anybody wants to know.
     sink: Option<&'a mut (dyn FnMut(Line) + 'a)>,
     witness: Option<&'a mut (dyn Witness + 'a)>,
+    guests: Option<&'a mut (dyn Guests + 'a)>,
     stop: Option<&'a (dyn Fn() -> bool + 'a)>,
     content: verify::Content,
     replay: Replaying<'a>,
@@ -155,7 +160,7 @@ struct Draws {
 impl<'a> World<'a> {
     /// A mesh in which nothing has happened yet.
     pub(super) fn new(scenario: &'a Scenario, luck: Luck, plan: Plan, orders: Orders<'a>) -> Self {
-        let Orders { replay, sink, witness, stop, plan: _ } = orders;
+        let Orders { replay, guests, sink, witness, stop, plan: _ } = orders;
         let hosts: Vec<Host> = (0..).take(scenario.peers()).map(|place| host(scenario, &luck, place)).collect();
         let net = Net::new(scenario.mesh.clone(), scenario.says.network.clone(), &luck);
         let draws = Draws {
@@ -181,6 +186,7 @@ impl<'a> World<'a> {
             caused_by: EventId::default(),
             sink,
             witness,
+            guests,
             stop,
             content: verify::Content::default(),
             replay: Replaying::new(replay),
@@ -278,6 +284,7 @@ impl<'a> World<'a> {
             Due::Turn { turn } => self.turn(turn),
             Due::Append { number } => self.append(number),
             Due::Replay { peer, look } => self.look(peer, look),
+            Due::Guest { host, epoch } => self.wake_guest(host, epoch),
             Due::Tick => self.tick(),
             Due::Calm => self.calm(),
             Due::Verify => self.verify(),
@@ -292,6 +299,7 @@ impl<'a> World<'a> {
         if let Some(witness) = &mut self.witness {
             witness.tick(&self.mesh);
         }
+        self.judge_guests(false);
         self.sample();
         self.queue.push(self.mesh.now + SECOND, EventId::default(), Due::Tick);
     }

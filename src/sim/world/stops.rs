@@ -112,6 +112,7 @@ impl World<'_> {
         self.acted(item);
         self.hang_up(place, how == Stop::PowerLoss);
         self.check_astray(place);
+        self.guest_ends(place);
         let (now, luck) = (self.mesh.now, self.draws.stop);
         let disk = &self.scenario.says.disk;
         let (model, torn) = (model.unwrap_or(disk.model), disk.torn.0);
@@ -181,6 +182,7 @@ impl World<'_> {
         host.life = Life::Off;
         host.forget(now);
         (host.down_since, host.leaving) = (Some(now), false);
+        self.guest_ends(place);
         if changed {
             self.damaged(place);
         }

@@ -71,6 +71,7 @@ impl World<'_> {
         }
         self.judge(verdict);
         self.replay_is_made();
+        self.judge_guests(true);
         let documents = !self.mesh.plan.edits.is_empty() || !self.replay.clients.is_empty();
         let (edits, appends) = (documents, !self.mesh.plan.appends.is_empty());
         if !edits && !appends {
