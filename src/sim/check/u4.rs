@@ -1,8 +1,9 @@
-//! U4: what was written is read back: no entry is unreadable, as no medium is ever damaged here. Of a peer whose disk was put back,
-//! another branch of its log may come to stand there while one is read.
+//! U4: what was written is read back from every medium that no fault has damaged and that reads as it should. Of a peer whose disk
+//! was put back, another branch of its log may come to stand there while one is read.
 
 use std::collections::BTreeSet;
 
+use super::super::plan::{Fault, Item};
 use super::{Check, Sight, Verdict};
 use crate::node::Event;
 use crate::replication;
@@ -11,6 +12,7 @@ use crate::replication;
 #[derive(Default)]
 pub(super) struct ReadBack {
     put_back: BTreeSet<u32>,
+    damaged: BTreeSet<u32>,
 }
 
 impl Check for ReadBack {
@@ -22,9 +24,20 @@ impl Check for ReadBack {
         self.put_back.insert(who);
     }
 
+    fn on_damaged(&mut self, who: u32) {
+        self.damaged.insert(who);
+    }
+
     fn on_event(&mut self, sight: &Sight<'_>, who: u32, event: &Event) -> Verdict {
         let Event::Replication(replication::Event::Unreadable { log, seq, fault }) = event else { return Ok(()) };
         if sight.place(log.actor.node).is_some_and(|origin| self.put_back.contains(&origin)) {
+            return Ok(());
+        }
+        let fails_to_read = |item: &Item| {
+            let reads = matches!(item.fault, Fault::MisreadDisk { .. } | Fault::UnreadableDisk { .. });
+            reads && item.fault.peer() == Some(who) && item.at <= sight.now
+        };
+        if self.damaged.contains(&who) || sight.plan.items.iter().any(fails_to_read) {
             return Ok(());
         }
         Err(format!("{} cannot read {}: {fault}", sight.name(who), log.at(*seq)))
