@@ -1,7 +1,7 @@
 //! Writes down what enters the node and a digest of what comes out, on a thread of its own.
 //!
 //! The loop never waits for it: where the disk takes less than the mesh gives, the recording ends, loudly, and the peer goes
-//! on. What was written before is good up to its last whole block; a block is at most a second old.
+//! on. What was written before is good up to its last whole block; a block is at most a tenth of a second old.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter};
@@ -24,7 +24,7 @@ const WAITING_BYTES: usize = 64 << 20;
 /// A recording ends when it takes more than this many bytes.
 const FILE_MAX: u64 = 8 << 30;
 /// An entry is in the file after at most so long.
-const FLUSH_EVERY: Duration = Duration::from_secs(1);
+const FLUSH_EVERY: Duration = Duration::from_millis(100);
 
 /// The loop's end of it. Without a file it does nothing.
 pub(super) struct Recorder {
@@ -129,7 +129,7 @@ fn write_all(writer: &mut Writer<BufWriter<File>>, waits: &Receiver<Entry>, wait
                 waiting.fetch_sub(size(&entry), Ordering::Relaxed);
                 writer.add(&entry)?;
             }
-            Err(RecvTimeoutError::Disconnected) => return writer.flush(),
+            Err(RecvTimeoutError::Disconnected) => return writer.finish(),
             Err(RecvTimeoutError::Timeout) => {}
         }
         if flush_at <= Instant::now() {

@@ -1,8 +1,9 @@
 //! The bytes of a recording.
 //!
-//! Eight bytes that name the format and its version, then blocks. A block is the length of its content and a CRC-32C of it,
-//! both as four bytes in little-endian order, and its content: zstd (RFC 8878) over one [`Header`] in the first block, over
-//! entries in the others, in bincode's standard configuration.
+//! Eight bytes that name the format and its version, then blocks. A block is the length of its content, a CRC-32C of that length and
+//! one of the content, each as four bytes in little-endian order, and its content: zstd (RFC 8878) over one [`Header`] in the
+//! first block, over entries in the others, in bincode's standard configuration. A block without content is the end: where it
+//! is missing, the recording was broken off.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -18,6 +19,9 @@ const MAGIC: [u8; 8] = *b"oxha-rc1";
 
 /// Most bytes of a block, before and after it is compressed. A read of a long log is one entry.
 pub const BLOCK_MAX: usize = 1 << 31;
+
+/// Bytes before the content of a block.
+const HEAD: usize = 12;
 
 /// A block is written when its entries take so many bytes.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -114,12 +118,25 @@ impl<W: Write> Writer<W> {
         }
         let content = zstd::bulk::compress(&self.block, LEVEL)?;
         self.block.clear();
-        let len = u32::try_from(content.len()).map_err(io::Error::other)?;
-        self.to.write_all(&len.to_le_bytes())?;
-        self.to.write_all(&crc32c::crc32c(&content).to_le_bytes())?;
-        self.to.write_all(&content)?;
+        self.put(&content)
+    }
+
+    /// Writes what was added, and the end.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.put(&[])
+    }
+
+    fn put(&mut self, content: &[u8]) -> io::Result<()> {
+        let len = u32::try_from(content.len()).map_err(io::Error::other)?.to_le_bytes();
+        for part in [&len[..], &crc32c::crc32c(&len).to_le_bytes(), &crc32c::crc32c(content).to_le_bytes(), content] {
+            self.to.write_all(part)?;
+        }
         self.to.flush()?;
-        self.written += 8 + u64::from(len);
+        self.written += (HEAD + content.len()) as u64;
         Ok(())
     }
 
@@ -140,8 +157,8 @@ impl<W: Write> Writer<W> {
 #[non_exhaustive]
 pub enum ReadError {
     /// It is something else.
-    #[error("not a recording, or one of another version: it begins with {:?}", .0.escape_ascii().to_string())]
-    NotOne([u8; 8]),
+    #[error("not a recording, or one of another version: it begins with \"{}\"", .0.escape_ascii())]
+    NotOne(Vec<u8>),
     /// A block in the middle is not what was written.
     #[error("block {block}, at byte {at}: {why}")]
     Damaged {
@@ -174,12 +191,12 @@ pub struct Reader<R> {
     read: usize,
     /// Blocks so far, and where the next one begins.
     next: (u64, u64),
-    torn: bool,
+    ended: bool,
 }
 
 impl<R> fmt::Debug for Reader<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").field("next", &self.next).field("torn", &self.torn).finish_non_exhaustive()
+        f.debug_struct("Reader").field("next", &self.next).field("ended", &self.ended).finish_non_exhaustive()
     }
 }
 
@@ -190,9 +207,9 @@ impl<R: Read> Reader<R> {
     /// [`ReadError`].
     pub fn begin(mut from: R) -> Result<Self, ReadError> {
         let mut magic = [0; 8];
-        let _ = read_up_to(&mut from, &mut magic)?;
+        let read = read_up_to(&mut from, &mut magic)?;
         if magic != MAGIC {
-            return Err(ReadError::NotOne(magic));
+            return Err(ReadError::NotOne(magic[..read].to_vec()));
         }
         let mut reader = Self {
             from,
@@ -208,7 +225,7 @@ impl<R: Read> Reader<R> {
             block: Vec::new(),
             read: 0,
             next: (0, MAGIC.len() as u64),
-            torn: false,
+            ended: false,
         };
         if !reader.next_block()? {
             return Err(reader.damaged("it ends before its header does".into()));
@@ -234,10 +251,11 @@ impl<R: Read> Reader<R> {
         self.decode().map(Some)
     }
 
-    /// Whether it ends in the middle of a block, as when its peer was killed. Known when all entries are read.
+    /// Whether it has its end: that of a peer that was killed has none, and lacks what was not written by then. Known when all
+    /// entries are read.
     #[must_use]
-    pub const fn torn(&self) -> bool {
-        self.torn
+    pub const fn has_end(&self) -> bool {
+        self.ended
     }
 
     fn decode<T: Decode<()>>(&mut self) -> Result<T, ReadError> {
@@ -252,21 +270,30 @@ impl<R: Read> Reader<R> {
     }
 
     fn next_block(&mut self) -> Result<bool, ReadError> {
-        let mut head = [0; 8];
+        let mut head = [0; HEAD];
         let read = read_up_to(&mut self.from, &mut head)?;
-        self.torn = read != 0 && read != head.len();
+        if self.ended && read > 0 {
+            return Err(self.damaged("something stands behind the end".into()));
+        }
         if read != head.len() {
             return Ok(false);
         }
-        let [a, b, c, d, crc @ ..] = head;
-        let len = u32::from_le_bytes([a, b, c, d]);
+        let [len, of_len, crc] =
+            [0, 4, 8].map(|at| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]));
+        if crc32c::crc32c(&len.to_le_bytes()) != of_len {
+            return Err(self.damaged("the checksum of its length does not fit".into()));
+        }
+        if len == 0 && crc == crc32c::crc32c(&[]) {
+            self.ended = true;
+            self.next = (self.next.0 + 1, self.next.1 + HEAD as u64);
+            return self.next_block();
+        }
         let mut content = Vec::new();
         let read = (&mut self.from).take(len.into()).read_to_end(&mut content)?;
         if read as u64 != u64::from(len) {
-            self.torn = true;
             return Ok(false);
         }
-        if crc32c::crc32c(&content) != u32::from_le_bytes(crc) {
+        if crc32c::crc32c(&content) != crc {
             return Err(self.damaged("its checksum does not fit".into()));
         }
         self.block.clear();
@@ -274,7 +301,7 @@ impl<R: Read> Reader<R> {
             .and_then(|content| content.take(BLOCK_MAX as u64).read_to_end(&mut self.block));
         unpacked.map_err(|error| self.damaged(error.to_string()))?;
         self.read = 0;
-        self.next = (self.next.0 + 1, self.next.1 + 8 + u64::from(len));
+        self.next = (self.next.0 + 1, self.next.1 + HEAD as u64 + u64::from(len));
         Ok(true)
     }
 

@@ -5,7 +5,7 @@
 //! input the effects are not those that were recorded. What went wrong once in production becomes a test.
 //!
 //! **What is written** ([`format`]): a header with all that a node is made of, then blocks of entries, each block compressed
-//! and with a checksum of its own. A peer that is killed leaves a part of a block at the end, which is told and not read. Of
+//! and with a checksum of its own. The recording of a peer that is killed has no end, which is told, and lacks what was not written by then. Of
 //! workers' results only digests are kept: the same engine does the same tasks again, and is compared too.
 //!
 //! **What it is not**: a backup (it says what entered, not what stands), or anything to hand to strangers. It holds what

@@ -29,8 +29,8 @@ pub struct Replayed {
     pub tasks: u64,
     /// From the first input to the last, in milliseconds of the peer's own time.
     pub lived_ms: u64,
-    /// Whether the recording ends in the middle of a block.
-    pub torn: bool,
+    /// Whether the recording has its end; that of a peer that was killed has none, and lacks the last moments.
+    pub ended: bool,
     /// How the node stands in the end; none if it was booting still.
     pub status: Option<Status>,
 }
@@ -114,7 +114,7 @@ pub fn replay<R: Read>(reader: &mut Reader<R>, mut told: impl FnMut(u64, &Entry)
         effects: again.effects,
         tasks: again.tasks,
         lived_ms: u64::try_from(again.lived().as_millis()).unwrap_or(u64::MAX),
-        torn: reader.torn(),
+        ended: reader.has_end(),
         status,
     })
 }

@@ -29,7 +29,7 @@ fn written(entries: &[Entry]) -> Vec<u8> {
     for entry in entries {
         writer.add(entry).unwrap();
     }
-    writer.flush().unwrap();
+    writer.finish().unwrap();
     assert_eq!(writer.written(), bytes.len() as u64);
     bytes
 }
@@ -40,13 +40,13 @@ fn read(bytes: &[u8]) -> Result<(Vec<Entry>, bool), ReadError> {
     while let Some(entry) = reader.entry()? {
         entries.push(entry);
     }
-    Ok((entries, reader.torn()))
+    Ok((entries, reader.has_end()))
 }
 
 quickcheck! {
     fn what_is_written_reads_back(frames: Vec<Vec<u8>>) -> bool {
         let entries: Vec<Entry> = (0..).zip(frames).map(|(at, frame)| entry(at, frame)).collect();
-        read(&written(&entries)).unwrap() == (entries, false)
+        read(&written(&entries)).unwrap() == (entries, true)
     }
 }
 
@@ -65,10 +65,12 @@ fn the_header_makes_the_same_node() {
 fn a_recording_that_was_cut_anywhere_reads_up_to_its_last_whole_block() {
     let entries = [entry(1, vec![1; 100]), entry(2, vec![2; 100])];
     let bytes = written(&entries);
-    let header = written(&[]).len();
+    let (header, whole) = (written(&[]).len() - 12, bytes.len() - 12);
     for len in 0..bytes.len() {
         match read(&bytes[..len]) {
-            Ok((entries, torn)) => assert_eq!((entries.len(), torn), (0, len > header), "{len}"),
+            Ok((entries, ended)) => {
+                assert_eq!((entries.len(), ended), (if len < whole { 0 } else { 2 }, false), "{len}")
+            }
             Err(ReadError::NotOne(_)) => assert!(len < 8, "{len}"),
             Err(ReadError::Damaged { block: 0, at: 8, .. }) => assert!((8..header).contains(&len), "{len}"),
             Err(other) => panic!("{len}: {other}"),
@@ -79,12 +81,17 @@ fn a_recording_that_was_cut_anywhere_reads_up_to_its_last_whole_block() {
 #[test]
 fn a_flipped_bit_is_told_with_its_block() {
     let bytes = written(&[entry(1, vec![1; 100]), entry(2, vec![2; 100])]);
-    let header = written(&[]).len();
-    for at in header + 4..bytes.len() {
+    let header = written(&[]).len() - 12;
+    for at in header..bytes.len() {
         let mut bytes = bytes.clone();
         bytes[at] ^= 1;
         match read(&bytes) {
-            Err(ReadError::Damaged { block: 1, at, .. }) => assert_eq!(at, header as u64),
+            Err(ReadError::Damaged { block, at: from, .. }) => {
+                assert_eq!(
+                    (block, from),
+                    if at < bytes.len() - 12 { (1, header as u64) } else { (2, bytes.len() as u64 - 12) }
+                );
+            }
             other => panic!("{at}: {other:?}"),
         }
     }

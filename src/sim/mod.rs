@@ -118,6 +118,17 @@ pub fn run_unless(scenario: &Scenario, seed: u64, stop: &dyn Fn() -> bool) -> Op
     follow(scenario, seed, Orders { stop: Some(stop), ..Orders::default() })
 }
 
+/// As [`run_unless`], and `sink` is told of each step.
+#[must_use]
+pub fn run_told_unless(
+    scenario: &Scenario,
+    seed: u64,
+    sink: &mut dyn FnMut(Line),
+    stop: &dyn Fn() -> bool,
+) -> Option<Outcome> {
+    follow(scenario, seed, Orders { sink: Some(sink), stop: Some(stop), ..Orders::default() })
+}
+
 fn ran<'a>(
     scenario: &'a Scenario,
     seed: u64,

@@ -70,10 +70,14 @@ fn the_lives_of_three_peers_are_lived_again() {
     }
     for name in ["one.rec", "two.rec", "again.rec"] {
         let replayed = lived_again(&file(name));
-        assert_eq!((&replayed["torn"], &replayed["status"]["content"]), (&false.into(), &content), "{name}");
+        assert_eq!((&replayed["ended"], &replayed["status"]["content"]), (&true.into(), &content), "{name}");
         assert!(replayed["tasks"].as_u64().unwrap() > 10, "{name}: {replayed}");
     }
-    assert!(lives("three.rec") > 10, "what was killed is lived up to there");
+    let killed = lived_again(&file("three.rec"));
+    assert!(
+        killed["inputs"].as_u64().unwrap() > 10 && killed["ended"] == false,
+        "what was killed is lived up to there: {killed}"
+    );
     let other = other_life(&file("two.rec"));
     let output = replay(&other);
     let why = String::from_utf8_lossy(&output.stderr);

@@ -48,6 +48,14 @@ impl Failure {
         Self { code, kind: None, message: message.to_string(), hint: None, quiet: false, busy: false }
     }
 
+    /// The exit code of what was told; whoever reads our output may have gone, and the verdict stands.
+    pub(crate) fn unless_gone(told: Result, code: u8) -> Result<ExitCode> {
+        match told {
+            Err(failure) if !failure.quiet => Err(failure),
+            Ok(()) | Err(_) => Ok(ExitCode::from(code)),
+        }
+    }
+
     /// What to do about it.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -81,14 +81,14 @@ fn tell(replayed: &Replayed, output: Output) -> Result {
     if output.json {
         return output.value(replayed);
     }
-    let Replayed { node, build, inputs, effects, tasks, lived_ms, torn, .. } = replayed;
+    let Replayed { node, build, inputs, effects, tasks, lived_ms, ended, .. } = replayed;
     let same = output.paint(Tone::Good, "the same");
     output.line(format_args!(
         "{same}: {effects} effects of {inputs} inputs and {tasks} tasks, {} of the life of {node}, recorded by {build}",
         output::millis(*lived_ms),
     ))?;
-    if *torn {
-        output.line("the recording ends in the middle of a block: its peer was killed, or its disk was full")?;
+    if !*ended {
+        output.line("the recording has no end: its peer was killed, or its disk was full or too slow; the last moments are not in it")?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ const NAME: &str = "lock";
 
 /// The lock, held as long as this lives. The system takes it back when the process dies, however it dies.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
+pub(super) struct Lock(File);
 
 impl Lock {
     pub(super) fn take(dir: &Path) -> Result<Self, OpenError> {
@@ -33,5 +33,14 @@ impl Lock {
         // The text is a courtesy; a full disk must not keep a node from reading.
         drop(written);
         Ok(Self(file))
+    }
+}
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a child that is just being started by another thread has it open too, until it becomes
+    /// another program.
+    fn drop(&mut self) {
+        // Closing is what is left.
+        let _ = self.0.unlock();
     }
 }

@@ -143,6 +143,17 @@ fn a_second_opening_is_refused_with_the_directory_and_the_holder() {
 }
 
 #[test]
+fn a_child_that_is_just_being_started_does_not_keep_the_lock() {
+    let (dir, children) = (TempDir::new().unwrap(), 200);
+    std::thread::scope(|scope| {
+        let starts = scope.spawn(move || (0..children).for_each(|_| drop(Command::new("true").output())));
+        while !starts.is_finished() {
+            drop(open(dir.path()));
+        }
+    });
+}
+
+#[test]
 fn a_second_process_is_refused() {
     let dir = TempDir::new().unwrap();
     let (_disk, _answers) = open(dir.path());

@@ -77,7 +77,7 @@ impl Scenario {
     /// The only schema so far.
     pub const SCHEMA: u32 = 1;
     /// Longest file, in bytes.
-    pub const TEXT_MAX: usize = 1 << 20;
+    pub const TEXT_MAX: usize = 64 << 20;
     /// Longest run: a day.
     pub const SPAN_MAX: u64 = 24 * 3_600_000_000_000;
 

@@ -10,6 +10,7 @@ use oxigdal_ha::sim::{self, Progress, Shrunk, Size};
 use serde_json::json;
 
 use super::stop::{self, Stop};
+use super::tell::is_same;
 use super::{bad_file, read_with_text};
 use crate::failure::{Failure, Result};
 use crate::output::{Output, Tone};
@@ -53,6 +54,9 @@ pub(super) fn run(args: &Minimize, output: Output) -> Result<ExitCode> {
     bar.finish_and_clear();
     let key = small.outcome.judgement.key().unwrap_or_default();
     let out = args.out.clone().unwrap_or_else(|| beside(&args.file, scenario.name(), &key, small.outcome.seed));
+    if scenario.repro().is_none() && is_same(&args.file, &out) {
+        return Err(Failure::usage(format_args!("{} would be written over", out.display())));
+    }
     write(&out, &small.text)?;
     tell(&small, &out, output)?;
     Ok(ExitCode::SUCCESS)

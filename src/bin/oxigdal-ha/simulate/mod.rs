@@ -1,7 +1,7 @@
 //! `simulate`: runs scenarios, lists them, says which seeds fail, and why.
 //!
 //! Exit codes: 0 all passed, 1 an invariant did not hold, 2 an expectation was missed, 3 two runs of one seed differ, 4 a
-//! file cannot be used, 130 Ctrl-C before anything failed.
+//! file cannot be used, 5 no run has ended within its time, 130 Ctrl-C before anything failed.
 
 #[cfg(feature = "planted-bugs")]
 mod bugs;

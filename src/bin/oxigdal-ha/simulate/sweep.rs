@@ -1,5 +1,6 @@
 //! `simulate run`: scenarios over seeds, on several cores, for as long as is wanted.
 
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -10,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use oxigdal_ha::sim::{self, Outcome, Scenario};
 
 use super::stop::Stop;
-use super::tally::Tally;
+use super::tally::{NOTHING_RUN, Tally};
 use super::{Run, tell};
 use crate::failure::{Code, Failure, Result};
 use crate::output::{Output, Tone};
@@ -58,17 +59,16 @@ pub(super) fn run(args: &Run, scenarios: &[Scenario], output: Output) -> Result<
     let work = Work::of(args, scenarios);
     let stop = Stop::within(args.time_budget)?;
     let mut tally = Tally::new(scenarios);
+    let mut told = Ok(());
     if args.trace {
-        traced(&work, &mut tally, stop, output)?;
+        told = traced(&work, &mut tally, stop, output);
     } else {
         tally = parallel(args, &work, tally, stop, output);
     }
-    tally.tell(output)?;
-    let code = tally.exit_code();
-    if code == 0 && stop.interrupted() {
-        return Ok(ExitCode::from(Code::Interrupted as u8));
-    }
-    Ok(ExitCode::from(code))
+    let told = told.and_then(|()| tally.tell(output));
+    let interrupted =
+        |code| if matches!(code, 0 | NOTHING_RUN) && stop.interrupted() { Code::Interrupted as u8 } else { code };
+    Failure::unless_gone(told, interrupted(tally.exit_code()))
 }
 
 /// One run, with every step told.
@@ -76,9 +76,12 @@ pub(super) fn traced_one(scenario: &Scenario, seed: u64, output: Output) -> Resu
     let scenarios = std::slice::from_ref(scenario);
     let mut tally = Tally::new(scenarios);
     let work = Work { scenarios, first: seed, seeds: 1 };
-    traced(&work, &mut tally, Stop::within(None)?, output)?;
-    tally.tell(output)?;
-    Ok(ExitCode::from(tally.exit_code()))
+    let stop = Stop::within(None)?;
+    let told = traced(&work, &mut tally, stop, output).and_then(|()| tally.tell(output));
+    if stop.interrupted() {
+        return Ok(ExitCode::from(Code::Interrupted as u8));
+    }
+    Failure::unless_gone(told, tally.exit_code())
 }
 
 /// One after the other, with every step told.
@@ -88,7 +91,7 @@ fn traced(work: &Work<'_>, tally: &mut Tally<'_>, stop: Stop, output: Output) ->
         if stop.now() {
             break;
         }
-        let (mut failed, began) = (None, Instant::now());
+        let (failed, began) = (RefCell::new(None), Instant::now());
         let mut sink = |line: sim::Line| {
             let written = if output.json {
                 let value = serde_json::to_string(&line).expect("a line has text keys and whole numbers");
@@ -96,12 +99,15 @@ fn traced(work: &Work<'_>, tally: &mut Tally<'_>, stop: Stop, output: Output) ->
             } else {
                 writeln!(stdout, "{line}")
             };
-            failed = failed.take().or_else(|| written.err());
+            if let Err(error) = written {
+                failed.borrow_mut().get_or_insert(error);
+            }
         };
-        let outcome = sim::run(scenario, seed, Some(&mut sink));
-        if let Some(error) = failed {
+        let outcome = sim::run_told_unless(scenario, seed, &mut sink, &|| stop.now() || failed.borrow().is_some());
+        if let Some(error) = failed.take() {
             return Err(error.into());
         }
+        let Some(outcome) = outcome else { break };
         tally.add(Done { outcome, took: began.elapsed() });
     }
     Ok(stdout.flush()?)

@@ -11,6 +11,9 @@ use super::sweep::Done;
 use crate::failure::Result;
 use crate::output::{self, Output, Tone, cell, number};
 
+/// No run has ended: nothing was judged.
+pub(super) const NOTHING_RUN: u8 = 5;
+
 /// Most runs of which each is told how entries spread.
 const SPREAD_MAX: usize = 20;
 /// Most runs that are told one by one.
@@ -75,6 +78,9 @@ impl<'a> Tally<'a> {
 
     /// A broken proof of determinism makes every other result doubtful; a broken invariant outweighs a missed expectation.
     pub(super) fn exit_code(&self) -> u8 {
+        if self.rows.iter().all(|row| row.runs == 0) {
+            return NOTHING_RUN;
+        }
         let codes: Vec<u8> = self.failures().map(|(_, outcome)| outcome.exit_code()).collect();
         [3, 1, 2].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
     }

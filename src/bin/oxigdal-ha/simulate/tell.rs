@@ -58,16 +58,13 @@ pub(super) fn diff(args: &Diff, output: Output) -> Result<ExitCode> {
     };
     let seeds = (args.one.seed, args.against_seed.unwrap_or(args.one.seed));
     let found = sim::compare((&first, seeds.0), (&second, seeds.1));
-    if output.json {
-        output.value(&found)?;
-    } else {
-        output.line(found.to_string().trim_end())?;
-    }
-    Ok(ExitCode::from(match found.after {
+    let told = if output.json { output.value(&found) } else { output.line(found.to_string().trim_end()) };
+    let code = match found.after {
         None => 0,
         Some(_) if args.twice => 3,
         Some(_) => 1,
-    }))
+    };
+    Failure::unless_gone(told, code)
 }
 
 /// Every step of a run on standard output, then what it came to.
@@ -111,6 +108,13 @@ pub(super) fn draw(
     svg: Option<&Path>,
     output: Output,
 ) -> Result<ExitCode> {
+    let source = Path::new(scenario.file());
+    for file in [html, svg].into_iter().flatten() {
+        if is_same(file, source) || (html == svg) {
+            let why = format_args!("{} would be written over", file.display());
+            return Err(Failure::usage(why).hint("give each drawing a file of its own"));
+        }
+    }
     let picture = Picture::of(scenario, seed);
     for (file, text) in [(html, picture.html()), (svg, picture.svg().to_owned())] {
         let Some(file) = file else { continue };
@@ -126,4 +130,12 @@ pub(super) fn draw(
         }
     }
     Ok(ExitCode::from(outcome.exit_code()))
+}
+
+/// Whether both name one file that is there.
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
 }
