@@ -5,6 +5,7 @@
 //! an invite is used up. The network comes last: a peer that is heard has read
 //! its log and has written down that a new life begins.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -80,7 +81,7 @@ impl Peer {
         routes.remember_issuer(&admission, &mut remembered, clock.now().wall);
         let setup = setup(&config, &admission)?;
         let booting = clock.clone();
-        let recorder = recorder(config.node.record.as_deref(), &setup, &clock)?;
+        let recorder = recorder(config.node.record.as_deref(), &dir, &setup, &clock)?;
         let (node, report, log, recorder) = blocking(move || boot(setup, &booting, log, recorder)).await??;
         tell(&report);
         let (told, heard) = mpsc::channel(HEARD_MAX);
@@ -161,8 +162,14 @@ fn setup(config: &Config, admission: &Admission) -> Result<Setup, StartError> {
     })
 }
 
-fn recorder(path: Option<&Path>, setup: &Setup, clock: &Clock) -> Result<Recorder, StartError> {
+fn recorder(path: Option<&Path>, dir: &Path, setup: &Setup, clock: &Clock) -> Result<Recorder, StartError> {
     let Some(path) = path else { return Ok(Recorder::none()) };
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    if folder.is_some_and(|folder| dir.join(LOG_DIR).canonicalize().is_ok_and(|log| folder.starts_with(log))) {
+        // It would be taken for a part of the log, and the next start refused.
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "only the log's own files may be in its directory");
+        return Err(StartError::Record { path: path.to_owned(), error });
+    }
     let begun = Recorder::begin(path, &Header::new(setup, workers::threads()), clock.now());
     begun.map_err(|error| StartError::Record { path: path.to_owned(), error })
 }

@@ -87,6 +87,9 @@ impl Repro {
     /// Which entry cannot be, and why.
     pub(super) fn plan(&self, mesh: &Topology) -> Result<Plan, String> {
         let place = |name: &String| mesh.nodes().iter().position(|node| node.name == *name);
+        if self.starts.is_empty() {
+            return Err("starts: nobody starts".to_owned());
+        }
         let mut starts = vec![NEVER; mesh.nodes().len()];
         for (name, at) in &self.starts {
             let place = place(name).ok_or_else(|| format!("starts: the topology has no node {name:?}"))?;

@@ -83,7 +83,9 @@ fn the_lives_of_three_peers_are_lived_again() {
     let why = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{why}");
     assert!(why.contains("recorded was"), "{why}");
-    // Nothing is recorded over.
+    // Nothing is recorded over, and nothing into the log.
+    let (code, log) = recorded(dir.path(), "one", "one/log/0000000000000099.wal").start_in_vain(None);
+    assert!(code == Some(2) && log.contains("cannot record to"), "{code:?}: {log}");
     let (code, log) = recorded(dir.path(), "four", "one.rec").start_in_vain(None);
     assert!(code == Some(2) && log.contains("cannot record to"), "{code:?}: {log}");
 }
