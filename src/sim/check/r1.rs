@@ -48,13 +48,16 @@ impl Check for CopiesAreThere {
         place: (LogId, Seq),
         members: &[NodeId],
     ) -> Verdict {
-        let held = self.holders.get(&place);
+        // Logs are dense: who holds a later entry has this one, though it may have crashed before it could say so.
+        let (log, seq) = place;
+        let held =
+            |at: u32| self.holders.range((log, seq)..=(log, Seq::new(u64::MAX))).any(|(_, held)| held.contains(&at));
         let mut disks = BTreeSet::from([who]);
         for member in members {
             let Some(at) = sight.place(*member) else {
                 return Err(format!("{member} is said to hold a copy, and is nobody"));
             };
-            let holds = held.is_some_and(|held| held.contains(&at)) || self.destroyed.contains(&at);
+            let holds = held(at) || self.destroyed.contains(&at);
             if !holds || !disks.insert(at) {
                 let (who, entry) = (sight.name(who), place.0.at(place.1));
                 return Err(format!("{who} counts {} as a copy of {entry}, and it holds none", sight.name(at)));

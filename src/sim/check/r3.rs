@@ -1,4 +1,5 @@
-//! R3: an acknowledgement names as many members as were wanted; if that is all, then everybody who has been well for long.
+//! R3: an acknowledgement names as many members as were wanted; if that is all, then everybody who has been well for long, as far
+//! as whoever acknowledges has been so too: who was cut off takes others for lost for a while.
 
 use super::{Check, Sight, Verdict};
 use crate::replication::Ack;
@@ -31,7 +32,7 @@ impl Check for AsManyAsWanted {
             Ack::Members(least) if members.len() < usize::from(least.get()) => {
                 Err(format!("{} with {} copies, and {least} were wanted", name(), members.len()))
             }
-            Ack::All => {
+            Ack::All if sight.hosts[who as usize].well_for(sight.now, WELL) => {
                 let counts = |peer: &u32| *peer != who && sight.hosts[*peer as usize].well_for(sight.now, WELL);
                 let lacks = |peer: &u32| !members.contains(&sight.hosts[*peer as usize].id);
                 let live = sight.live().map(|(place, ..)| place);
@@ -39,7 +40,7 @@ impl Check for AsManyAsWanted {
                     Err(format!("{} as held by all, and {} is not among them", name(), sight.name(peer)))
                 })
             }
-            Ack::Members(_) | Ack::Local => Ok(()),
+            Ack::All | Ack::Members(_) | Ack::Local => Ok(()),
         }
     }
 }
