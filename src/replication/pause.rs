@@ -30,6 +30,9 @@ const STEADY: Duration = Duration::from_secs(600);
 pub(super) struct Pauses {
     /// Whom the operator paused here. At most one for each member that ever was.
     pub(super) here: BTreeSet<NodeId>,
+    /// Of whom so many pauses and ends of pauses are on their way to the disk: what is asked behind them goes the same way, so
+    /// that the last one counts and each is answered in its turn.
+    under_way: BTreeMap<NodeId, u32>,
     /// Who paused us.
     pub(super) there: BTreeSet<NodeId>,
     /// With whom entries would be exchanged.
@@ -60,10 +63,11 @@ impl Replication {
         if let Some(fault) = self.failed.clone() {
             return cx.emit(Event::PauseFailed { token, fault });
         }
-        if self.pauses.here.contains(&peer) == paused {
+        if !self.pauses.under_way.contains_key(&peer) && self.pauses.here.contains(&peer) == paused {
             return cx.emit(Event::Paused { token, peer, paused });
         }
         self.writes.0 += 1;
+        *self.pauses.under_way.entry(peer).or_default() += 1;
         let pause = Pause { peer, paused };
         cx.persist(Kept::Pause(pause), Wait::Pause { token, pause });
     }
@@ -87,6 +91,14 @@ impl Replication {
 
     pub(super) fn on_pause_durable(&mut self, cx: &mut Cx<'_, Self>, token: u64, pause: Pause) {
         let Pause { peer, paused } = pause;
+        let left = self.pauses.under_way.remove(&peer).unwrap_or_default().saturating_sub(1);
+        if left > 0 {
+            self.pauses.under_way.insert(peer, left);
+        }
+        // What is so already was asked behind what made it so: nothing begins anew.
+        if self.pauses.here.contains(&peer) == paused {
+            return cx.emit(Event::Paused { token, peer, paused });
+        }
         self.restore_pause(pause);
         if paused {
             self.end_exchange(cx, peer);

@@ -99,6 +99,25 @@ fn a_pause_is_on_the_disk_and_a_new_link_changes_nothing() {
 }
 
 #[test]
+fn what_is_asked_last_counts_though_nothing_of_it_is_durable_yet() {
+    let mut world = World::new(5, &full(2), Config::default());
+    world.introduce(false);
+    world.run(1_000);
+    let asked = [true, false, true, true, false];
+    for (token, paused) in (10..).zip(asked) {
+        world.step(node(1), |machine, cx| machine.pause(cx, node(2), paused, token));
+    }
+    world.run(1_000);
+    let told = world.hosts[&node(1)].events.iter().filter_map(|event| match event {
+        Event::Paused { token, paused, .. } => Some((*token, *paused)),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), (10..).zip(asked).collect::<Vec<_>>(), "in the order in which it was asked");
+    world.originate(node(1), 100);
+    world.settle(Duration::from_secs(20));
+}
+
+#[test]
 fn a_mesh_routes_around_a_pause() {
     let mut world = World::new(3, &full(4), Config::default());
     world.introduce(true);

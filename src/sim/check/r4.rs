@@ -1,7 +1,9 @@
-//! R4: a pause that the operator was told of, or its end, survives a restart.
+//! R4: a pause that the operator was told of, or its end, survives a restart. An end that was asked for and not answered may be
+//! on the disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::plan::{Fault, Item};
 use super::{Check, Sight, Verdict};
 use crate::node::{BootReport, Event};
 use crate::replication;
@@ -43,7 +45,11 @@ impl Check for PausesLast {
         let view = node.replication();
         let holds = view.paused();
         // What it had no time to tell may be there besides.
-        let lost = told.iter().find(|peer| !holds.contains(peer));
+        let asked_to_end = |whom: &NodeId| {
+            let of = |item: &Item| matches!(item.fault, Fault::Hold { peer, whom: place } if peer == who && sight.place(*whom) == Some(place));
+            sight.plan.items.iter().any(|item| of(item) && item.until.unwrap_or(sight.scenario.calm_at()) <= sight.now)
+        };
+        let lost = told.iter().find(|peer| !holds.contains(peer) && !asked_to_end(peer));
         lost.map_or(Ok(()), |peer| {
             Err(format!("{} has forgotten that it paused {}", sight.name(who), sight.name_of(*peer)))
         })
