@@ -350,6 +350,12 @@ impl World<'_> {
 
 /// Whether a fault ends when this core is healed. Troubles of links stay, and the core is spared them.
 fn concerns(fault: &Fault, core: &[u32]) -> bool {
+    // An operator outside who pauses one of the core may cut it off: nobody could mend that.
+    if let Fault::Hold { whom, .. } = fault
+        && core.contains(whom)
+    {
+        return true;
+    }
     match fault.peer() {
         Some(peer) => core.is_empty() || core.contains(&peer),
         None => {
