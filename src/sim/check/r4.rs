@@ -47,7 +47,11 @@ impl Check for PausesLast {
         // What it had no time to tell may be there besides.
         let asked_to_end = |whom: &NodeId| {
             let of = |item: &Item| matches!(item.fault, Fault::Hold { peer, whom: place } if peer == who && sight.place(*whom) == Some(place));
-            sight.plan.items.iter().any(|item| of(item) && item.until.unwrap_or(sight.scenario.calm_at()) <= sight.now)
+            sight
+                .plan
+                .items
+                .iter()
+                .any(|item| of(item) && item.until.unwrap_or_else(|| sight.scenario.calm_at()) <= sight.now)
         };
         let lost = told.iter().find(|peer| !holds.contains(peer) && !asked_to_end(peer));
         lost.map_or(Ok(()), |peer| {
