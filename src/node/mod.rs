@@ -394,5 +394,5 @@ fn sight<'a>(documents: &'a Documents, replication: &Replication) -> audit::Sigh
     } else {
         None
     };
-    audit::Sight { documents, vector: replication.vector().digest(), unrest }
+    audit::Sight { documents, vector: replication.digest(), unrest }
 }

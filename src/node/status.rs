@@ -145,7 +145,7 @@ impl Node {
             audit: self.audit.findings().clone(),
             streams: self.events.view().count(),
             events: self.events.view().events(),
-            vector: replication.vector().digest(),
+            vector: replication.digest(),
             entries: replication.entries(),
             bytes_sent: self.shared.counts.bytes_sent,
             bytes_received: self.shared.counts.bytes_received,

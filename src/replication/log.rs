@@ -477,19 +477,25 @@ impl Logs {
 
     /// Of everything that is durable.
     pub(super) fn digest(&mut self) -> Digest {
+        self.sum = self.current_digest().value();
         for at in std::mem::take(&mut self.dirty) {
-            let log = &self.list[at];
-            let share = match log.chain_at(log.durable()).filter(|_| log.durable() > 0) {
-                Some(chain) => {
-                    log.root.chain(&[log.durable().to_be_bytes(), chain.value().to_be_bytes()].concat()).value()
-                }
-                None => 0,
-            };
-            // Addition, so that one log's share can be replaced (Bellare and Micciancio's AdHash; peers are admitted).
-            self.sum = self.sum.wrapping_sub(self.shares[at]).wrapping_add(share);
-            self.shares[at] = share;
+            self.shares[at] = self.share(at);
         }
         Digest::new(self.sum)
+    }
+
+    /// The same, by who only reads.
+    pub(super) fn current_digest(&self) -> Digest {
+        // Addition, so that one log's share can be replaced (Bellare and Micciancio's AdHash; peers are admitted).
+        let replaced = |sum: u64, at: &usize| sum.wrapping_sub(self.shares[*at]).wrapping_add(self.share(*at));
+        Digest::new(self.dirty.iter().fold(self.sum, replaced))
+    }
+
+    /// What one log adds to the digest.
+    fn share(&self, at: usize) -> u64 {
+        let log = &self.list[at];
+        let Some(chain) = log.chain_at(log.durable()).filter(|_| log.durable() > 0) else { return 0 };
+        log.root.chain(&[log.durable().to_be_bytes(), chain.value().to_be_bytes()].concat()).value()
     }
 }
 

@@ -42,6 +42,12 @@ impl View<'_> {
         self.replication.logs.by_id().map(|(_, log)| (log.id, Seq::new(log.durable()))).collect()
     }
 
+    /// Of all that is held durably, entries and not only how many: equal logs have equal digests.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.replication.logs.current_digest()
+    }
+
     /// Where a durable entry stands on the disk.
     #[must_use]
     pub fn position(&self, log: LogId, seq: Seq) -> Option<Position> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bincode::{Decode, Encode};
 use serde::Serialize;
 
-use super::{Digest, LogId, Seq, digest64};
+use super::{LogId, Seq};
 
 /// A run of entries of one origin log, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize)]
@@ -80,18 +80,6 @@ impl VersionVector {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-
-    /// Equal for equal vectors: 8 bytes to compare in place of the whole.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        let mut bytes = Vec::with_capacity(self.0.len() * 34);
-        for (log, seq) in &self.0 {
-            bytes.extend_from_slice(&log.actor.to_bytes());
-            bytes.extend_from_slice(&log.topic.value().to_be_bytes());
-            bytes.extend_from_slice(&seq.value().to_be_bytes());
-        }
-        digest64(&bytes)
-    }
 }
 
 impl FromIterator<(LogId, Seq)> for VersionVector {
@@ -136,11 +124,6 @@ mod tests {
             let missing: Vec<_> = a.missing(&b).collect();
             missing.iter().for_each(|range| a.raise(range.log, range.last));
             a.covers(&b)
-        }
-
-        fn digests_tell_vectors_apart(a: Vec<(u8, u16)>, b: Vec<(u8, u16)>) -> bool {
-            let (a, b) = (vector(&a), vector(&b));
-            (a == b) == (a.digest() == b.digest())
         }
     }
 }
