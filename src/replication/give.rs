@@ -152,7 +152,7 @@ impl Replication {
         let entries: Vec<Entry> = reading.entries.into_iter().map_while(|entry| entry).collect();
         let run = peer.run_of(&self.logs, at, reading.first, entries);
         match reading.job {
-            Job::Stream(at) if reading.failed => peer.edge_mut(at).mode = Mode::Lazy,
+            Job::Stream(at) if reading.failed => peer.give_up(at),
             Job::Stream(at) => peer.requeue(at),
             Job::Range(at, _, last) if !reading.failed && next <= last => _ = peer.want(at, next, last),
             Job::Range(..) => {}

@@ -447,6 +447,12 @@ impl Peer {
         self.enqueue(at);
     }
 
+    /// A log could not be read further: it is pushed no more, until the peer asks for it.
+    pub(super) fn give_up(&mut self, at: usize) {
+        let edge = self.edge_mut(at);
+        (edge.mode, edge.queued) = (Mode::Lazy, false);
+    }
+
     /// Begins to read `len` entries; gives the number of this reading.
     pub(super) fn read(&mut self, job: Job, kind: Kind, log: usize, first: u64, len: usize) -> u64 {
         self.readings += 1;

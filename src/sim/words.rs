@@ -13,7 +13,7 @@ pub(super) fn family(fault: &Fault) -> String {
 
 /// The places of peers that a piece of a plan names.
 pub(super) fn places(piece: &Value) -> Vec<u64> {
-    const KEYS: &[&str] = &["peer", "peers", "whom", "from", "to", "others", "by", "through"];
+    const KEYS: &[&str] = &["peer", "peers", "whom", "from", "to", "others"];
     let mut found = Vec::new();
     if let Value::Object(fields) = piece {
         for (key, value) in fields {
@@ -132,6 +132,14 @@ mod tests {
         let name = |place: usize| (place < 3).then(|| format!("p-{}", place + 1));
         let text = "51110000-0000-4000-8000-000000000002/c7#0:27, n00000003 xn00000003 n000000031 n00000009 äö none";
         assert_eq!(named(text, &name), "p-2/c7#0:27, p-3 xn00000003 n000000031 n00000009 äö none");
+    }
+
+    #[test]
+    fn how_long_a_delay_is_names_no_peer() {
+        let delay = |peer| serde_json::to_value(Fault::Delay { peer, by: 654_000_000 }).unwrap();
+        assert_eq!(places(&delay(1)), [1]);
+        let cut = serde_json::to_value(Fault::Cut { from: vec![0], to: vec![1, 2], one_way: false }).unwrap();
+        assert_eq!(places(&cut), [0, 1, 2]);
     }
 
     #[test]

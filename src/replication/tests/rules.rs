@@ -493,6 +493,10 @@ fn an_entry_that_cannot_be_read_back_is_told_and_the_rest_before_it_is_sent() {
     assert_eq!(told(&ops), [&Event::Unreadable { log: log_of(ME), seq: Seq::new(4), fault: broken() }]);
     let [(_, Message::Backlog(batch))] = sent(&ops)[..] else { panic!("{ops:?}") };
     assert_eq!(batch.runs[0].entries.len(), 3);
+    let ops = bench.hear(2, Message::Graft(vec![Graft { log: log_of(ME), after: Seq::new(3) }]));
+    let ops = bench.settle(ops);
+    let [(_, Message::Backlog(batch))] = sent(&ops)[..] else { panic!("asked again, it is read again: {ops:?}") };
+    assert_eq!(batch.runs[0].entries.len(), 2);
 }
 
 #[test]

@@ -39,7 +39,7 @@ const ALL: &[(&str, &str)] = &[
     ("M4", "where nothing is wrong nobody is suspected"),
     ("M5", "who is down is not thought present by any well peer for longer than a minute"),
     ("M7", "after the calm every live peer sees exactly the live peers"),
-    ("M9", "where nothing has changed for half a minute no news wait to be told"),
+    ("M9", "nobody has news to tell for half a minute in which nothing has changed"),
     ("M10", "each life of a peer has a higher number than those before that its disk can know of"),
     ("M13", "who hears nobody declares nobody dead"),
     ("M14", "where members only leave and return nobody is suspected who said goodbye"),
