@@ -48,10 +48,12 @@ impl Check for CopiesAreThere {
         place: (LogId, Seq),
         members: &[NodeId],
     ) -> Verdict {
-        // Logs are dense: who holds a later entry has this one, though it may have crashed before it could say so.
+        // Logs are dense: who holds a later entry has this one. And one that crashed before it could tell has it read back.
         let (log, seq) = place;
+        let told =
+            |at: u32| self.holders.range((log, seq)..=(log, Seq::new(u64::MAX))).any(|(_, who)| who.contains(&at));
         let held =
-            |at: u32| self.holders.range((log, seq)..=(log, Seq::new(u64::MAX))).any(|(_, held)| held.contains(&at));
+            |at: u32| told(at) || sight.node(at).is_some_and(|node| node.replication().position(log, seq).is_some());
         let mut disks = BTreeSet::from([who]);
         for member in members {
             let Some(at) = sight.place(*member) else {
