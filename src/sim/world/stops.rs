@@ -16,6 +16,8 @@ const GOODBYE_NS: u64 = 200_000_000;
 #[derive(Debug)]
 pub(super) struct Image {
     disk: Disk,
+    /// It was not what had been written even then.
+    damaged: bool,
     /// Which of the machines that stood there it was.
     identity: u32,
     /// The peers that the driver remembers.
@@ -29,8 +31,13 @@ impl World<'_> {
         let Some(peer) = self.mesh.plan.items[item].fault.peer() else { return };
         let host = self.host(peer);
         let identity = host.identity;
-        let image =
-            Image { identity, disk: host.disk.clone(), book: host.book.clone(), policies: host.policies.clone() };
+        let image = Image {
+            disk: host.disk.clone(),
+            damaged: host.damaged,
+            identity,
+            book: host.book.clone(),
+            policies: host.policies.clone(),
+        };
         self.images.insert(item, image);
         self.checks.on_imaged(peer, item);
     }
@@ -91,14 +98,17 @@ impl World<'_> {
 
     /// The disk is what it was when the image was taken. Nobody tells the peer.
     fn put_back(&mut self, item: usize, place: u32) {
-        let Some(Image { disk, book, policies, .. }) = self.images.remove(&item) else { return };
+        let Some(Image { disk, damaged, book, policies, .. }) = self.images.remove(&item) else { return };
         let (says, luck) = (&self.scenario.says.disk, self.draws.image);
         let (model, torn) = (says.model, says.torn.0);
         let number = self.mesh.plan.number_of(Piece::Fault(item));
         let host = self.host(place);
         host.disk.put_back(disk, model, torn, luck, u64::from(place), number);
-        (host.book, host.policies) = (book, policies);
+        (host.damaged, host.book, host.policies) = (damaged, book, policies);
         self.checks.on_put_back(place, item);
+        if damaged {
+            self.checks.on_damaged(place);
+        }
     }
 
     /// The process ends, unless none runs.
