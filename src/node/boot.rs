@@ -343,6 +343,7 @@ impl Boot {
             meta: setup.meta.clone(),
             leaving: false,
             members_changed: true,
+            replicas_changed: false,
             read_only: None,
             restored: documents.view().restoring(),
             cut: report.cut.as_ref().map(ToString::to_string),

@@ -99,6 +99,8 @@ pub struct Node {
     leaving: bool,
     /// Set by events, consumed by the overlay at the end of the same input.
     members_changed: bool,
+    /// Whom replication takes for replicas, or who speaks for whom, may have changed.
+    replicas_changed: bool,
     read_only: Option<DiskFault>,
     /// How many documents the log had.
     restored: usize,

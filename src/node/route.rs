@@ -21,10 +21,11 @@ impl Node {
                 self.deliver(now, event);
             }
             // Neighbourhoods are computed over all members: once for all that one input brought.
-            if !std::mem::take(&mut self.members_changed) {
+            if std::mem::take(&mut self.members_changed) {
+                self.shared.step(now, |cx| self.overlay.on_membership(cx, self.membership.view()));
+            } else if !std::mem::take(&mut self.replicas_changed) {
                 return;
             }
-            self.shared.step(now, |cx| self.overlay.on_membership(cx, self.membership.view()));
             self.tell_members(now);
         }
     }
@@ -83,13 +84,20 @@ impl Node {
     fn on_overlay_event(&mut self, now: Now, event: overlay::Event) {
         use overlay::Event as E;
         match event.clone() {
-            E::NeighborUp { peer } => self.shared.step(now, |cx| self.replication.on_neighbor_up(cx, peer)),
-            E::NeighborDown { peer } => self.shared.step(now, |cx| self.replication.on_neighbor_down(cx, peer)),
+            E::NeighborUp { peer } => {
+                self.shared.step(now, |cx| self.replication.on_neighbor_up(cx, peer));
+                self.replicas_changed |= self.membership.view().present_len() > replication::REPLICAS_MAX;
+            }
+            E::NeighborDown { peer } => {
+                self.shared.step(now, |cx| self.replication.on_neighbor_down(cx, peer));
+                self.replicas_changed |= self.membership.view().present_len() > replication::REPLICAS_MAX;
+            }
             E::Dial { peer, addresses } => self.shared.effects.push_back(Effect::Dial { peer, addresses }),
             E::PolicyTold { peer, policy } => {
                 self.shared.effects.push_back(Effect::KeepPolicy { from: peer, policy });
             }
-            E::PolicyInForce { .. } => {}
+            // Whether neighbours speak for others depends on it.
+            E::PolicyInForce { .. } => self.replicas_changed = true,
         }
         self.tell(Event::Overlay(event));
     }

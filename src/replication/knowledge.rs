@@ -82,7 +82,10 @@ impl Replication {
     ) {
         self.replicas.set_members(cx.now().mono, members);
         let known = self.replicas.iter().count();
-        self.relays = !direct && known <= REPLICAS_MAX;
+        let relayed = std::mem::replace(&mut self.relays, !direct && known <= REPLICAS_MAX);
+        if self.relays && !relayed {
+            self.report_soon(cx);
+        }
         if known > 1 && !std::mem::replace(&mut self.looking, true) {
             cx.arm(Timer::Lag, LOOK);
         }

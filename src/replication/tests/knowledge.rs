@@ -100,6 +100,26 @@ fn a_new_life_is_compared_with_anew_and_a_dead_one_has_failed() {
     assert_eq!((world.known(4, 3).state, world.known(4, 3).lag), (ReplicationState::Active, Lag::default()));
 }
 
+/// What 3 knows of 2 it has from 1. Begun anew, 1 knows nothing of it any more, and has only 3 to ask.
+#[test]
+fn who_forgot_what_it_told_is_told_it() {
+    let mut world = World::new(6, &full(3), Config::default());
+    world.introduce(false);
+    world.cut(node(2), node(3));
+    world.write_all(3);
+    world.run(30_000);
+    assert_eq!(world.known(3, 2).lag, Lag::default());
+    world.kill(node(1));
+    world.restart(node(1));
+    world.introduce(false);
+    world.join(node(2), node(3));
+    world.join(node(1), node(3));
+    world.run(120_000);
+    for (who, whom) in world.pairs() {
+        assert_eq!(world.known(who, whom).lag, Lag::default(), "{whom} at {who}");
+    }
+}
+
 #[test]
 fn lost_frames_leave_no_false_lag() {
     let mut world = World::new(4, &tree(10, 3), Config::default());
