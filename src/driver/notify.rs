@@ -2,6 +2,7 @@
 //! hand at `error`, the rest at `debug` or `trace`.
 
 use crate::node::Event;
+use crate::types::DiskFaultKind;
 use crate::{audit, documents, events, membership, overlay, replication};
 
 pub(super) fn log(event: &Event) {
@@ -14,8 +15,13 @@ pub(super) fn log(event: &Event) {
         Event::Audit(event) => audit(event),
         Event::BadFrame { peer, why } => tracing::warn!(%peer, %why, "a frame that cannot be read; the link is closed"),
         Event::ReadOnly { fault } => {
-            tracing::error!(%fault, "the log takes no more writes: edits are refused until this peer is restarted");
+            let until = match fault.kind {
+                DiskFaultKind::Full => "until there is room on the disk",
+                _ => "until this peer is restarted",
+            };
+            tracing::error!(%fault, until, "the log takes no more writes: edits are refused");
         }
+        Event::Writable => tracing::info!("there is room on the disk again: edits are taken"),
         Event::Minted { actor, why } => tracing::warn!(mint = %actor.mint, %why, "this peer writes as a new actor"),
     }
 }

@@ -345,6 +345,7 @@ impl Boot {
             members_changed: true,
             replicas_changed: false,
             read_only: None,
+            reopening: super::reopen::Reopening::new(setup.config.wal.segment_bytes),
             restored: documents.view().restoring(),
             cut: report.cut.as_ref().map(ToString::to_string),
             membership: Membership::new(me, boot, setup.meta, setup.config.membership)?,

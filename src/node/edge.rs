@@ -176,6 +176,15 @@ pub enum Io {
         /// To how many bytes; 0 removes the file.
         len: u64,
     },
+    /// Every write since the first that found no room was refused: take writes again. Fails if there is not that much room, or if
+    /// it was not for want of room that a write failed.
+    Reopen {
+        /// Where each chain ends: its last segment and that one's length; 0 if there is no such file. What is behind it is
+        /// removed, durably.
+        ends: [(SegmentId, u64); 2],
+        /// How many bytes must be free.
+        room: u64,
+    },
 }
 
 /// What a file operation gave.
@@ -187,6 +196,8 @@ pub enum IoOutcome {
     Read(Bytes),
     /// It is shortened.
     Truncated,
+    /// Writes are taken again.
+    Reopened,
 }
 
 /// What a client asks.
@@ -349,11 +360,14 @@ pub enum Event {
         /// What was wrong, and where.
         why: Arc<str>,
     },
-    /// The log does not take writes any more: edits are refused until it is reopened.
+    /// The log does not take writes any more: edits are refused. If the disk is full until there is room again, else until a
+    /// restart.
     ReadOnly {
         /// The disk's words.
         fault: DiskFault,
     },
+    /// There is room on the disk again, and edits are taken.
+    Writable,
     /// The node writes as a new actor from now on.
     Minted {
         /// The actor.

@@ -21,6 +21,8 @@ pub(super) enum Wait {
     Events(events::Wait),
     /// The node's own records: nobody waits, a failure shows as read-only.
     Node,
+    /// The log is opened anew after the disk was full.
+    Reopen,
 }
 
 /// A machine that the node hosts.

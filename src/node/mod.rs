@@ -16,6 +16,7 @@ mod edge;
 mod hosted;
 mod quarantine;
 mod record;
+mod reopen;
 mod replay;
 mod replicas;
 mod replicate;
@@ -102,6 +103,7 @@ pub struct Node {
     /// Whom replication takes for replicas, or who speaks for whom, may have changed.
     replicas_changed: bool,
     read_only: Option<DiskFault>,
+    reopening: reopen::Reopening,
     /// How many documents the log had.
     restored: usize,
     /// What the log had lost at its end.
@@ -270,14 +272,8 @@ impl Node {
     fn on_persisted(&mut self, now: Now, id: PersistId, result: Result<(), DiskFault>) {
         let result = if planted!("node/failed-write-ignored") { Ok(()) } else { result };
         let (wait, position) = self.shared.persisted(id, result.is_ok());
-        if let Err(fault) = &result
-            && self.read_only.is_none()
-        {
-            self.read_only = Some(fault.clone());
-            reachable!("node/read-only");
-            self.shared.effects.push_back(Effect::Notify(Event::ReadOnly { fault: fault.clone() }));
-            self.meta.read_only = true;
-            self.describe(now);
+        if let Err(fault) = &result {
+            self.on_unwritten(now, fault);
         }
         match wait {
             Wait::Replication(wait) => {
@@ -285,6 +281,7 @@ impl Node {
                 self.shared.step(now, |cx| self.replication.on_persisted(cx, wait, result));
             }
             Wait::Events(_) => unreachable!("streams write nothing of their own"),
+            Wait::Reopen => unreachable!("it is not a write"),
             Wait::Node => {}
         }
     }
@@ -300,6 +297,7 @@ impl Node {
                 let result = self.shared.read_back(position, result).map(|record| record.body);
                 self.shared.step(now, |cx| self.events.on_read(cx, wait, result));
             }
+            Wait::Reopen => self.on_reopened(now, result),
             Wait::Node => {}
         }
     }
@@ -368,6 +366,7 @@ impl Node {
                     self.shared.step(now, |cx| self.audit.on_timer(cx, &neighbors, sight));
                 }
                 Timer::Events(timer) => self.shared.step(now, |cx| self.events.on_timer(cx, timer)),
+                Timer::Reopen => self.reopen(now),
             }
             self.route(now);
         }

@@ -54,7 +54,9 @@ impl Node {
             Event::Events(event) => self.on_events_event(now, event),
             Event::Audit(event) => self.on_audit_event(now, event),
             // The node's own: told, heard by no machine.
-            event @ (Event::BadFrame { .. } | Event::ReadOnly { .. } | Event::Minted { .. }) => self.tell(event),
+            event @ (Event::BadFrame { .. } | Event::ReadOnly { .. } | Event::Writable | Event::Minted { .. }) => {
+                self.tell(event)
+            }
         }
     }
 

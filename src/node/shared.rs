@@ -96,6 +96,8 @@ pub(super) struct Shared {
     next_persist: PersistId,
     next_io: IoId,
     next_task: TaskId,
+    /// A write failed: what is said of later ones counts no more, since they would stand behind a hole.
+    broken: bool,
 }
 
 impl Shared {
@@ -114,6 +116,7 @@ impl Shared {
             next_persist: PersistId::ZERO,
             next_io,
             next_task: TaskId::ZERO,
+            broken: false,
         }
     }
 
@@ -188,10 +191,37 @@ impl Shared {
     pub(super) fn persisted(&mut self, id: PersistId, durable: bool) -> (Wait, Position) {
         let first = self.persists.pop_front().expect("the host answers only what was asked");
         assert_eq!(first.id, id, "the disk answers writes in their order");
-        if durable {
-            self.logs.of(first.position.segment.chain()).on_persisted(first.lsn);
+        self.broken |= !durable;
+        if !self.broken {
+            self.logs.of(first.position.segment.chain()).on_persisted(first.lsn, first.position);
         }
         (first.wait, first.position)
+    }
+
+    /// Asks the host to take writes again that it refuses for want of room; not before it has refused all that there were. Says
+    /// whether it was asked.
+    pub(super) fn ask_to_reopen(&mut self, room: u64) -> bool {
+        if !self.persists.is_empty() {
+            return false;
+        }
+        let ends = [self.logs.main.durable_end(), self.logs.events.durable_end()];
+        self.next_io = self.next_io.next();
+        self.reads.insert(self.next_io, (Wait::Reopen, Position { segment: ends[0].0, offset: 0, len: 0 }));
+        self.effects.push_back(Effect::Io { id: self.next_io, op: Io::Reopen { ends, room } });
+        true
+    }
+
+    /// The host takes writes again, behind what is durable.
+    ///
+    /// # Panics
+    /// When something was written since it was asked: the node writes nothing while its log takes nothing.
+    pub(super) fn reopened(&mut self) {
+        assert!(self.persists.is_empty(), "nothing is written to a log that takes nothing");
+        self.logs.main.roll_back();
+        self.logs.events.roll_back();
+        let (end, length) = self.logs.events.durable_end();
+        self.logs.starts.retain(|segment, _| *segment < end || (*segment == end && length > 0));
+        self.broken = false;
     }
 
     /// An entry read back from its place in the log.

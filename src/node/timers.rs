@@ -14,6 +14,8 @@ pub(super) enum Timer {
     Documents(documents::Timer),
     Events(events::Timer),
     Audit(audit::Timer),
+    /// The disk was full: is there room again?
+    Reopen,
 }
 
 /// The table. Timers due at the same time fire in the order of their names.

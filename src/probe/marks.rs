@@ -62,6 +62,7 @@ pub const MARKS: &[Mark] = &[
     sometimes("node/boots-from-a-damaged-end"),
     sometimes("node/new-actor"),
     sometimes("node/read-only"),
+    sometimes("node/writable-again"),
     always("node/timers-come-to-an-end"),
     sometimes("overlay/dead-are-knocked-at"),
     sometimes("overlay/dial-backs-off"),

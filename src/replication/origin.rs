@@ -153,6 +153,17 @@ impl Replication {
         self.acks.clear();
         self.behind.clear();
         self.moves.clear();
+        self.trims.forget();
+        self.forget_pauses_under_way();
+    }
+
+    /// The log takes writes again, behind what was durable. What others have written meanwhile is asked for.
+    pub fn reopen(&mut self, cx: &mut Cx<'_, Self>) {
+        self.failed = None;
+        for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.tell_vector(cx, peer, true);
+        }
+        self.trim_next(cx);
     }
 }
 

@@ -84,6 +84,11 @@ impl Replication {
         }
     }
 
+    /// The disk will not answer for what is on its way.
+    pub(super) fn forget_pauses_under_way(&mut self) {
+        self.pauses.under_way.clear();
+    }
+
     /// Whether the operator paused this member here.
     pub(super) fn is_paused(&self, member: NodeId) -> bool {
         self.pauses.here.contains(&member)

@@ -32,6 +32,13 @@ impl Trims {
     pub(super) fn is_writing(&self) -> bool {
         self.writing.is_some()
     }
+
+    /// The disk will not answer for it. It is asked for again.
+    pub(super) fn forget(&mut self) {
+        if let Some(Trim { first, next, .. }) = self.writing.take() {
+            self.next.get_or_insert((first, next));
+        }
+    }
 }
 
 impl Log {

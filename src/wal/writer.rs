@@ -23,6 +23,17 @@ pub struct Writer {
     cut: Option<Place>,
     /// Length of the segment; 0 before its header is written.
     length: u64,
+    /// Where it goes on if nothing of what is not durable is written.
+    durable: Mark,
+}
+
+/// The end of what is durable.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    next: Lsn,
+    segment: SegmentId,
+    length: u64,
+    cut: Option<Place>,
 }
 
 /// A framed record, and where its bytes have to be written.
@@ -48,7 +59,8 @@ impl Writer {
         let End { node, store: found, next, segment, offset, cut, last_hlc: _ } = end;
         // What was read at boot is durable: drivers sync before the first read.
         let synced = Lsn::new(next.value() - 1);
-        Self { config, node, store: found.unwrap_or(store), next, synced, segment, cut, length: offset }
+        let durable = Mark { next, segment, length: offset, cut };
+        Self { config, node, store: found.unwrap_or(store), next, synced, segment, cut, length: offset, durable }
     }
 
     /// Frames a record.
@@ -81,14 +93,30 @@ impl Writer {
         Ok(Appended { lsn, position, segment: self.segment, offset, bytes: bytes.into() })
     }
 
-    /// Everything up to this record is durable. Later records say so, which is how a scan tells a write that a power cut
-    /// lost from a damaged one. Never goes back.
+    /// Everything up to this record, whose frame stands there, is durable. Later records say so, which is how a scan tells a
+    /// write that a power cut lost from a damaged one. Never goes back.
     ///
     /// # Panics
     /// When the record was never appended: the caller mixed up two logs.
-    pub fn on_persisted(&mut self, lsn: Lsn) {
+    pub fn on_persisted(&mut self, lsn: Lsn, position: Position) {
         assert!(lsn < self.next, "record {lsn} is durable, but the next to be appended is {}", self.next);
+        if lsn > self.synced {
+            let Position { segment, offset, len } = position;
+            self.durable = Mark { next: lsn.next(), segment, length: offset + u64::from(len), cut: None };
+        }
         self.synced = self.synced.max(lsn);
+    }
+
+    /// The segment that holds the last durable record, and where that ends. 0 if nothing stands in it.
+    #[must_use]
+    pub fn durable_end(&self) -> (SegmentId, u64) {
+        (self.durable.segment, self.durable.length)
+    }
+
+    /// Takes back every record that is not durable: none of their bytes is in the files any more. Their numbers are given again.
+    pub fn roll_back(&mut self) {
+        let Mark { next, segment, length, cut } = self.durable;
+        (self.next, self.segment, self.length, self.cut) = (next, segment, length, cut);
     }
 
     /// The number of the next record.

@@ -10,10 +10,11 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
     let mut trouble = |what: String, advice: &str| troubles.push((what, advice.to_owned()));
     if let Some(fault) = status["read_only"].as_object() {
         let word = |key: &str| fault.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        trouble(
-            format!("it takes no edits: {}: {}", word("what"), word("why")),
-            "make room on the disk or replace it, then restart the peer; nothing acknowledged is lost",
-        );
+        let advice = match word("kind").as_str() {
+            "full" => "make room on the disk: edits are taken again within minutes; nothing acknowledged is lost",
+            _ => "replace the disk or mend it, then restart the peer; nothing acknowledged is lost",
+        };
+        trouble(format!("it takes no edits: {}: {}", word("what"), word("why")), advice);
     }
     if let Some(restoring) = status["restoring"].as_object() {
         let count = |key: &str| restoring.get(key).and_then(Value::as_u64).unwrap_or_default();

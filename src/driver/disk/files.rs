@@ -125,6 +125,31 @@ impl Files {
         sync_dir(&self.dir)
     }
 
+    /// Whether so many bytes more would fit, as far as the file system says.
+    pub(super) fn has_room(&self, bytes: u64) -> Result<(), DiskFault> {
+        let there = rustix::fs::statvfs(&self.dir).map_err(|error| fault("look at", &self.dir, &error.into()))?;
+        let free = there.f_bavail.saturating_mul(there.f_frsize);
+        if free >= bytes {
+            return Ok(());
+        }
+        let why = format!("{free} bytes are free, and {bytes} are needed");
+        Err(fault("write to", &self.dir, &io::Error::new(io::ErrorKind::StorageFull, why)))
+    }
+
+    /// The segment's chain ends there: what is behind it is removed, durably.
+    pub(super) fn end_at(&mut self, segment: SegmentId, len: u64) -> Result<(), DiskFault> {
+        let behind = self.list()?.into_iter().filter(|(there, _)| there.chain() == segment.chain());
+        // The last first, so that no gap is ever left.
+        for (there, length) in behind.rev() {
+            if there > segment || (there == segment && len == 0) {
+                self.truncate(there, 0)?;
+            } else if there == segment && length != len {
+                self.truncate(there, len)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The segment, to be written from `offset` on, which must be its length. At 0 it is made and must not be there.
     pub(super) fn tail(&self, segment: SegmentId, offset: u64) -> Result<Tail, DiskFault> {
         let path = self.path(segment);

@@ -12,6 +12,8 @@
 //! - **A failed write or sync poisons**: every later write is refused until the directory is opened anew, and nothing that
 //!   depends on it was answered. A sync is never tried a second time: the kernel reports such a failure once and marks the
 //!   pages clean. Reads go on.
+//! - **Want of room can end**: where a write found none, all before it is made durable and answered, and [`Io::Reopen`] removes
+//!   what is behind that and takes writes again once there is room.
 
 mod files;
 mod lock;

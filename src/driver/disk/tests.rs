@@ -249,6 +249,20 @@ fn a_failed_sync_answers_nothing_as_done_and_is_not_tried_again() {
     assert_eq!((stats.writes, stats.syncs, stats.poisoned), (0, 1, true));
 }
 
+/// Nobody knows what the medium holds: room does not help.
+#[test]
+fn a_failed_sync_is_not_forgotten_by_reopening() {
+    let dir = TempDir::new().unwrap();
+    let (mut worker, queue, _, answers) = worker(dir.path());
+    worker.tails.insert(Chain::Main, tail_on("/dev/null", dir.path()));
+    queue.push(persist(1, ONE, 0, b"a")).unwrap();
+    queue.push(io(1, Io::Reopen { ends: [(ONE, 0), (SegmentId::new(1 << 63 | 1), 0)], room: 0 })).unwrap();
+    queue.close();
+    worker.run();
+    let all: Vec<Input> = answers.try_iter().collect();
+    assert!(all.iter().any(|answer| matches!(answer, Input::IoDone { result: Err(_), .. })), "{all:?}");
+}
+
 #[test]
 fn a_full_device_is_told_from_other_failures() {
     let dir = TempDir::new().unwrap();
@@ -301,6 +315,39 @@ fn a_full_disk_keeps_what_was_whole_and_goes_on_when_opened_anew() {
     drop(disk);
     assert_eq!(outcomes(&answers), [(5, None), (6, full)]);
     assert!(!dir.join(crate::wal::file_name(TWO)).exists(), "no empty segment stays behind");
+}
+
+#[test]
+fn a_full_disk_that_has_room_again_takes_writes_behind_what_is_durable() {
+    let Some(small) = Small::mount() else {
+        println!("skipped: this user may not mount a tmpfs");
+        return;
+    };
+    let (dir, ballast) = (small.0.path().join("wal"), small.0.path().join("ballast"));
+    fs::write(&ballast, vec![7; 600_000]).unwrap();
+    let (disk, answers) = open(&dir);
+    let events = SegmentId::new(1 << 63 | 1);
+    let reopen = |id| io(id, Io::Reopen { ends: [(ONE, 300_000), (events, 0)], room: 400_000 });
+    let part = vec![5; 300_000];
+    (0..3).for_each(|n| disk.submit(persist(n as u64, ONE, n * part.len(), &part)).unwrap());
+    disk.submit(persist(3, TWO, 0, b"x")).unwrap();
+    disk.submit(reopen(1)).unwrap();
+    let answer = || answers.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    let mut seen: Vec<Input> = (0..5).map(|_| answer()).collect();
+    assert!(
+        matches!(&seen[4], Input::IoDone { result: Err(fault), .. } if fault.kind == DiskFaultKind::Full),
+        "{seen:?}"
+    );
+    fs::remove_file(&ballast).unwrap();
+    disk.submit(reopen(2)).unwrap();
+    disk.submit(persist(4, ONE, 300_000, &part)).unwrap();
+    seen.extend((0..2).map(|_| answer()));
+    assert!(matches!(&seen[5], Input::IoDone { result: Ok(IoOutcome::Reopened), .. }), "{seen:?}");
+    assert!(matches!(&seen[6], Input::Persisted { result: Ok(()), .. }), "{seen:?}");
+    assert!(!disk.stats().poisoned);
+    drop(disk);
+    assert_eq!(fs::metadata(dir.join(crate::wal::file_name(ONE))).unwrap().len(), 600_000);
+    assert!(!dir.join(crate::wal::file_name(TWO)).exists());
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub(super) struct Worker<F> {
     unsynced: Vec<(PersistId, usize)>,
     /// Why no write is taken any more.
     poison: Option<DiskFault>,
+    /// It was a write that found no room, and all before it is durable: what is behind can be taken back.
+    full: bool,
 }
 
 /// Closes the queue however the thread ends, so that nobody submits to nobody.
@@ -53,6 +55,7 @@ impl<F: Fn(Input)> Worker<F> {
             dirty: BTreeSet::new(),
             unsynced: Vec::new(),
             poison: None,
+            full: false,
         }
     }
 
@@ -157,6 +160,7 @@ impl<F: Fn(Input)> Worker<F> {
         drop(tally);
         if let Err(fault) = &result {
             self.poison = Some(fault.clone());
+            self.full = false;
         }
         unsynced.into_iter().for_each(|(id, _)| (self.answer)(Input::Persisted { id, result: result.clone() }));
     }
@@ -174,6 +178,7 @@ impl<F: Fn(Input)> Worker<F> {
             return self.refuse(id, earlier);
         }
         self.tally().poisoned = true;
+        self.full = fault.kind == DiskFaultKind::Full;
         self.poison = Some(fault.clone());
         (self.answer)(Input::Persisted { id, result: Err(fault) });
     }
@@ -184,6 +189,22 @@ impl<F: Fn(Input)> Worker<F> {
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes writes again if it was for want of room that it did not, and there is room now.
+    fn reopen(&mut self, ends: [(SegmentId, u64); 2], room: u64) -> Result<(), DiskFault> {
+        self.sync();
+        if !self.full {
+            let (kind, why) = (DiskFaultKind::Failed, "no write was refused".into());
+            let healthy = || DiskFault { kind, what: "reopen the log".into(), why };
+            return Err(self.poison.as_ref().map_or_else(healthy, poisoned));
+        }
+        self.files.has_room(room)?;
+        self.tails.clear();
+        ends.into_iter().try_for_each(|(segment, len)| self.files.end_at(segment, len))?;
+        (self.poison, self.full) = (None, false);
+        self.tally().poisoned = false;
+        Ok(())
     }
 
     fn on_io(&mut self, op: Io) -> Result<IoOutcome, DiskFault> {
@@ -200,6 +221,7 @@ impl<F: Fn(Input)> Worker<F> {
                 }
                 self.files.truncate(segment, len).map(|()| IoOutcome::Truncated)
             }
+            Io::Reopen { ends, room } => self.reopen(ends, room).map(|()| IoOutcome::Reopened),
         }
     }
 }

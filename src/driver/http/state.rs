@@ -12,6 +12,7 @@ use super::Interface;
 use super::reply::Refusal;
 use crate::driver::peer::{Links, Phase, Report};
 use crate::node::{Command, MemberStatus, Restoring, Status};
+use crate::types::DiskFaultKind;
 
 /// A loop that has not answered for so long is not alive: a supervisor should restart the process.
 const ALIVE_MAX: Duration = Duration::from_secs(10);
@@ -81,7 +82,10 @@ impl Verdict {
 /// Why a node does not serve, or not all of it.
 fn unready(node: &Status) -> Vec<String> {
     let restoring = node.restoring.map(|Restoring { done, of }| format!("it restores documents: {done} of {of}"));
-    let read_only = node.read_only.as_ref().map(|fault| format!("it takes no edits until it is restarted: {fault}"));
+    let read_only = node.read_only.as_ref().map(|fault| match fault.kind {
+        DiskFaultKind::Full => format!("it takes no edits until there is room on its disk: {fault}"),
+        _ => format!("it takes no edits until it is restarted: {fault}"),
+    });
     restoring.into_iter().chain(read_only).collect()
 }
 

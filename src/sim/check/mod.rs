@@ -40,6 +40,7 @@ mod s1;
 mod set;
 mod u1;
 mod u4;
+mod u5;
 
 pub(super) use set::Checks;
 pub use set::ids;

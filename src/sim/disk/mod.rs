@@ -55,6 +55,8 @@ pub(super) struct Disk {
     /// The next sync fails.
     pub(super) fail_next_sync: bool,
     poisoned: bool,
+    /// For want of room, and for nothing else.
+    full: bool,
     /// How the next write goes astray, and those that did.
     misplace: Option<Option<u64>>,
     astray: Vec<damage::Astray>,
@@ -105,9 +107,29 @@ impl Disk {
             return Err(fault(DiskFaultKind::Poisoned, "write", "an earlier write failed"));
         }
         if self.capacity.is_some_and(|capacity| self.used() + len > capacity) {
-            self.poisoned = true;
+            (self.poisoned, self.full) = (true, true);
             return Err(fault(DiskFaultKind::Full, "write", "No space left on device (os error 28)"));
         }
+        Ok(())
+    }
+
+    /// Takes writes again behind these ends, if it was for want of room that it did not, and so much is free.
+    pub(super) fn reopen(&mut self, ends: [(SegmentId, u64); 2], room: u64) -> Result<(), DiskFault> {
+        if !self.full {
+            return Err(fault(DiskFaultKind::Poisoned, "reopen", "it was not for want of room that a write failed"));
+        }
+        if self.capacity.is_some_and(|capacity| self.used() + room > capacity) {
+            return Err(fault(DiskFaultKind::Full, "write", "No space left on device (os error 28)"));
+        }
+        for (segment, len) in ends {
+            let behind = |there: &SegmentId| there.chain() == segment.chain() && *there > segment;
+            self.files.retain(|there, _| !behind(there));
+            if let Some(bytes) = self.files.get_mut(&segment) {
+                bytes.truncate(usize::try_from(len).unwrap_or(usize::MAX));
+            }
+        }
+        self.files.retain(|_, bytes| !bytes.is_empty());
+        (self.poisoned, self.full) = (false, false);
         Ok(())
     }
 
@@ -124,6 +146,7 @@ impl Disk {
     pub(super) fn finish_sync(&mut self) -> Vec<(PersistId, Result<(), DiskFault>)> {
         let failed = std::mem::take(&mut self.fail_next_sync);
         self.poisoned |= failed;
+        self.full &= !failed;
         let covered: Vec<_> = self.waiting.drain(..std::mem::take(&mut self.syncing)).collect();
         covered
             .into_iter()
@@ -228,7 +251,7 @@ impl Disk {
     /// What the next start finds: files that have bytes, and no memory of failures.
     fn forgive(&mut self) {
         self.files.retain(|_, bytes| !bytes.is_empty());
-        (self.poisoned, self.fail_next_sync) = (false, false);
+        (self.poisoned, self.full, self.fail_next_sync) = (false, false, false);
     }
 
     /// Keeps the first `left` of the open writes, and a part of the next one if it is torn.
@@ -415,6 +438,12 @@ mod tests {
         };
         assert_eq!(write(&mut disk, 1, 0), Ok(()));
         assert_eq!(write(&mut disk, 2, 6), Err(DiskFaultKind::Full));
+        let ends = [(SEGMENT, 6), (SegmentId::new(1 << 63 | 1), 0)];
+        assert_eq!(disk.clone().reopen(ends, 5).map_err(|fault| fault.kind), Err(DiskFaultKind::Full));
+        let mut roomy = disk.clone();
+        assert_eq!(roomy.reopen(ends, 4), Ok(()));
+        roomy.capacity = None;
+        assert_eq!(write(&mut roomy, 3, 6), Ok(()));
         assert_eq!(disk.used(), 6);
         disk.capacity = None;
         assert_eq!(write(&mut disk, 3, 6), Err(DiskFaultKind::Poisoned));

@@ -266,6 +266,7 @@ impl World<'_> {
                 (read.map(IoOutcome::Read), bytes)
             }
             Io::Truncate { segment, len } => (disk.truncate(segment, len).map(|()| IoOutcome::Truncated), 0),
+            Io::Reopen { ends, room } => (disk.reopen(ends, room).map(|()| IoOutcome::Reopened), 0),
         }
     }
 

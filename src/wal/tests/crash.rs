@@ -3,6 +3,7 @@
 use quickcheck::{Arbitrary, Gen, TestResult};
 
 use super::*;
+use crate::types::Position;
 
 /// What happens to a log.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ struct Model {
     records: Vec<(u8, Vec<u8>)>,
     /// How many of them were answered.
     answered: usize,
+    /// The number and the place of the last one.
+    last: Option<(Lsn, Position)>,
     /// To be done once a record is durable behind the cut.
     truncation: Option<(SegmentId, u64)>,
     cuts: usize,
@@ -50,7 +53,7 @@ impl Model {
     fn new() -> Self {
         let writer = Writer::new(Config { segment_bytes: SEGMENT }, Scanner::new(ME).finish().end, STORE);
         let (files, records) = (BTreeMap::new(), Vec::new());
-        Self { files, synced: 0, writer, records, answered: 0, truncation: None, cuts: 0 }
+        Self { files, synced: 0, writer, records, answered: 0, last: None, truncation: None, cuts: 0 }
     }
 
     fn append(&mut self, kind: u8, len: u16) {
@@ -64,12 +67,14 @@ impl Model {
         assert_eq!(file.len() as u64, appended.offset);
         file.extend_from_slice(&appended.bytes);
         self.records.push((kind, payload));
+        self.last = Some((appended.lsn, appended.position));
     }
 
     fn sync(&mut self) {
         self.synced = self.files.last_key_value().map_or(0, |(_, file)| file.len());
         if self.records.len() > self.answered {
-            self.writer.on_persisted(Lsn::new(self.writer.next_lsn().value() - 1));
+            let (lsn, position) = self.last.expect("a record was appended");
+            self.writer.on_persisted(lsn, position);
             self.answered = self.records.len();
             if let Some((segment, len)) = self.truncation.take() {
                 self.files.get_mut(&segment).unwrap().truncate(usize::try_from(len).unwrap());
@@ -177,7 +182,8 @@ fn group_with_a_lost_sector(answered: bool) -> Result<(Vec<Frame>, Scanned), Err
     for payload in [[1; 400].as_slice(), &[2; 2_000], &[3; 10], &[4; 10]] {
         log.append(&mut writer, 0, payload);
         if answered {
-            writer.on_persisted(log.records.last().unwrap().0.lsn);
+            let last = &log.records.last().unwrap().0;
+            writer.on_persisted(last.lsn, last.position);
         }
     }
     log.files.get_mut(&ONE).unwrap()[1_024..1_536].fill(0);

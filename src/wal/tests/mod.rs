@@ -36,7 +36,8 @@ impl Log {
         let mut writer = Writer::new(Config { segment_bytes }, Scanner::new(ME).finish().end, STORE);
         for (kind, payload) in (0_u8..=255).cycle().zip(payloads) {
             log.append(&mut writer, kind, payload);
-            writer.on_persisted(log.records.last().unwrap().0.lsn);
+            let last = &log.records.last().unwrap().0;
+            writer.on_persisted(last.lsn, last.position);
         }
         (log, writer)
     }
@@ -143,4 +144,31 @@ fn file_names_sort_and_are_spelled_one_way() {
     for name in ["000000000000001F.wal", "1f.wal", "0000000000000000.wal", "000000000000001f", "+00000000000001f.wal"] {
         assert_eq!(segment_of(name), None, "{name}");
     }
+}
+
+#[test]
+fn what_is_not_durable_is_taken_back_and_its_numbers_are_given_again() {
+    for segment_bytes in [u64::MAX, 200] {
+        let (mut log, mut writer) = Log::of(segment_bytes, &[vec![1; 50], vec![2; 50], vec![3; 50]]);
+        let (files, end) = (log.files.clone(), writer.durable_end());
+        let appended: Vec<Appended> =
+            (0..3).map(|n| writer.append(n, hlc(writer.next_lsn()), &[4; 60]).unwrap()).collect();
+        writer.roll_back();
+        assert_eq!(writer.durable_end(), end);
+        assert_eq!(writer.append(0, hlc(appended[0].lsn), &[4; 60]).unwrap(), appended[0]);
+        writer.roll_back();
+        log.append(&mut writer, 9, b"goes on");
+        let (frames, scanned) = scan(&log.files).unwrap();
+        assert_eq!((frames, scanned.cut), (log.frames(4), None));
+        assert_ne!(files, log.files);
+    }
+}
+
+/// Before anything is durable, even the header of the first segment is written anew, and so is what it says of a cut.
+#[test]
+fn a_log_that_never_wrote_begins_again() {
+    let mut writer = Writer::new(Config::default(), Scanner::new(ME).finish().end, STORE);
+    let first = writer.append(1, Hlc::default(), b"x").unwrap();
+    writer.roll_back();
+    assert_eq!((writer.durable_end().1, writer.append(1, Hlc::default(), b"x").unwrap()), (0, first));
 }
