@@ -1,5 +1,6 @@
 //! R3: an acknowledgement names as many members as were wanted; if that is all, then everybody who has been well for long, as far
-//! as whoever acknowledges has been so too: who was cut off takes others for lost for a while.
+//! as whoever acknowledges has been so too: who was cut off takes others for lost for a while. And so do those who know of each
+//! other by somebody between who was cut off: nothing is judged until everybody has been well for a moment.
 
 use super::{Check, Sight, Verdict};
 use crate::replication::Ack;
@@ -7,6 +8,8 @@ use crate::types::{LogId, NodeId, Seq};
 
 /// Whoever has been well for so long is active.
 const WELL: u64 = 30_000_000_000;
+/// Whoever stands between has passed on what is known when it has been well for so long.
+const SETTLED: u64 = 10_000_000_000;
 
 /// Counts the members.
 pub(super) struct AsManyAsWanted;
@@ -32,6 +35,7 @@ impl Check for AsManyAsWanted {
             Ack::Members(least) if members.len() < usize::from(least.get()) => {
                 Err(format!("{} with {} copies, and {least} were wanted", name(), members.len()))
             }
+            Ack::All if sight.live().any(|(_, host, _)| !host.well_for(sight.now, SETTLED)) => Ok(()),
             Ack::All if sight.hosts[who as usize].well_for(sight.now, WELL) => {
                 let counts = |peer: &u32| *peer != who && sight.hosts[*peer as usize].well_for(sight.now, WELL);
                 let lacks = |peer: &u32| !members.contains(&sight.hosts[*peer as usize].id);
