@@ -3,8 +3,8 @@
 //! [`Boot`] reads the log through the same effects as the node, in this order: list the segments, read each of the main
 //! chain, then each of the events' chain that still counts, write down that a new life begins, shorten segments whose last
 //! write is damaged, remove those that do not count any more. Only when that record is durable is there a
-//! [`Node`], so no two lives share a boot number. A log that was cut, or that is new, also gets a new actor: what the lost
-//! bytes said may live on elsewhere under the old one. The actor is durable before the damage goes away: a crash in between
+//! [`Node`], so no two lives share a boot number. A log that was cut, that was restored, or that is new, also gets a new actor:
+//! what the lost bytes said may live on elsewhere under the old one. The actor is durable before the damage goes away: a crash in between
 //! must not leave a log that looks whole and goes on as the old actor.
 
 use std::fmt;
@@ -270,6 +270,8 @@ impl Boot {
         let boot = if planted!("node/boot-not-raised") { self.found.main.boot.unwrap_or(boot) } else { boot };
         // What was cut may be the number of a life that spoke; there is at most one, since each begins with a sync.
         let boot = if main.cut.is_some() { boot.next() } else { boot };
+        // A log that was put back forgot the boots that came after, but its neighbours did not.
+        let boot = if self.found.main.unlived { boot.max(BootNumber::new(now.wall.as_secs())) } else { boot };
         self.found.boot = Some(boot);
         shared.append(now, &Own::Booted { boot }, Wait::Node);
         let left = shared.effects.len();
@@ -346,6 +348,7 @@ impl Boot {
             read_only: None,
             restored: documents.view().restoring(),
             cut: report.cut.as_ref().map(ToString::to_string),
+            put_back: found.main.restored,
             membership: Membership::new(me, boot, setup.meta, setup.config.membership)?,
             overlay: Overlay::new(me, setup.config.policy, setup.config.overlay),
             replication,
@@ -357,6 +360,11 @@ impl Boot {
         };
         if let Some(cut) = &report.cut {
             node.shared.effects.push_back(Effect::Notify(Event::Minted { actor, why: cut.to_string().into() }));
+        } else if found.main.unlived
+            && let Some(restored) = &node.put_back
+        {
+            let why = format!("the log was restored from {} ({})", restored.from, restored.why).into();
+            node.shared.effects.push_back(Effect::Notify(Event::Minted { actor, why }));
         }
         node.begin(now);
         Ok((node, report))

@@ -29,6 +29,7 @@ mod timers;
 pub use boot::{Boot, BootError, BootReport, Progress};
 pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome};
 pub use quarantine::{Quarantine, Suspect};
+pub use record::{Own, Restored};
 pub use replicas::{ReplicaNode, Replicas, ReplicationSettings, ReplicationStatistics};
 pub use replicate::{Copies, Paused};
 pub use status::{MemberStatus, PolicyStatus, Restoring, Status};
@@ -104,6 +105,8 @@ pub struct Node {
     restored: usize,
     /// What the log had lost at its end.
     cut: Option<String>,
+    /// From what the log was restored, if it ever was.
+    put_back: Option<Restored>,
     membership: Membership,
     overlay: Overlay,
     replication: Replication,
@@ -376,7 +379,7 @@ impl Node {
     fn mint(&mut self, now: Now, why: &str) {
         self.actor = Actor { node: self.identity.node, mint: Mint::new(self.shared.rngs.node.bits()) };
         reachable!("node/new-actor");
-        self.shared.append(now, &record::Own::Minted { actor: self.actor }, Wait::Node);
+        self.shared.append(now, &Own::Minted { actor: self.actor }, Wait::Node);
         let actor = self.actor;
         self.shared.step(now, |cx| self.replication.mint(cx, actor));
         self.documents.mint(actor);

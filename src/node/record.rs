@@ -1,29 +1,58 @@
-//! What the node keeps in its log: its own life, and the entries of all origins.
+//! What the node keeps in its log: its own life, and the entries of all origins. Public for who reads and writes logs as files.
 
 use bincode::{Decode, Encode};
+use serde::Serialize;
 
 use crate::replication;
 use crate::types::{Actor, Boot, Chain, Hlc, Lsn, Topic, WallTime};
 
 /// One record. The kind's number stands in the log's frame; numbers are never reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Own {
+pub enum Own {
     /// The node started. Durable before it speaks.
-    Booted { boot: Boot },
+    Booted {
+        /// The number of that life.
+        boot: Boot,
+    },
     /// The node writes as this actor from here on.
-    Minted { actor: Actor },
+    Minted {
+        /// The actor.
+        actor: Actor,
+    },
     /// An entry of an origin log, its own or another's.
     Entry(replication::Record),
     /// Entries that were written before stand in another log from here on.
     Branch(replication::Branch),
-    /// The same of the events' chain, whose records from this one on were written after it.
-    EventsBranch { branch: replication::Branch, before: Lsn },
+    /// The same of the events' chain.
+    EventsBranch {
+        /// Which entries, and where they stand from here on.
+        branch: replication::Branch,
+        /// The records of the events' chain from this one on were written after it.
+        before: Lsn,
+    },
     /// What stands before a segment of the events' chain does not count any more.
     Trim(replication::Trim),
     /// Entries that others do not hold any more were passed over.
     Skip(replication::Line),
     /// The operator paused a replica, or resumed it.
     Pause(replication::Pause),
+    /// What stands before was written here by a recovery. Whoever boots from it writes as a new actor.
+    Restored(Restored),
+}
+
+/// From what a log was put back, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
+pub struct Restored {
+    /// From where: a directory, or a repository and a backup's id.
+    pub from: String,
+    /// The last record of the main chain that was taken.
+    pub lsn: Lsn,
+    /// When that one became part of the log that it was taken from, by that log's stamps.
+    pub at: Hlc,
+    /// Which timeline of the store this begins; 0 is the first.
+    pub timeline: u32,
+    /// What was asked for, in words.
+    pub why: String,
 }
 
 const BOOTED: u8 = 1;
@@ -34,6 +63,7 @@ const EVENTS_BRANCH: u8 = 5;
 const TRIM: u8 = 6;
 const SKIP: u8 = 7;
 const PAUSE: u8 = 8;
+const RESTORED: u8 = 9;
 
 /// Longest record, in bytes: one entry of 16 MiB and its surroundings.
 const LEN_MAX: usize = (16 << 20) + (64 << 10);
@@ -45,7 +75,8 @@ struct Life {
 
 impl Own {
     /// Where it is written.
-    pub(super) fn chain(&self) -> Chain {
+    #[must_use]
+    pub fn chain(&self) -> Chain {
         match self {
             Self::Entry(replication::Record { log, .. }) | Self::Skip(replication::Line { log, .. })
                 if log.topic == Topic::EVENTS =>
@@ -57,7 +88,8 @@ impl Own {
     }
 
     /// Kind, stamp and payload, as the log frames them.
-    pub(super) fn encode(&self, wall: WallTime) -> (u8, Hlc, Vec<u8>) {
+    #[must_use]
+    pub fn encode(&self, wall: WallTime) -> (u8, Hlc, Vec<u8>) {
         let stamp = Hlc { wall, logical: 0 };
         match self {
             Self::Booted { boot } => (BOOTED, stamp, bytes_of(&Life { boot: *boot })),
@@ -68,12 +100,15 @@ impl Own {
             Self::Trim(trim) => (TRIM, stamp, bytes_of(trim)),
             Self::Skip(line) => (SKIP, stamp, bytes_of(line)),
             Self::Pause(pause) => (PAUSE, stamp, bytes_of(pause)),
+            Self::Restored(restored) => (RESTORED, stamp, bytes_of(restored)),
         }
     }
 
+    /// The record of a frame of the log.
+    ///
     /// # Errors
     /// What does not fit, in words.
-    pub(super) fn decode(kind: u8, payload: &[u8]) -> Result<Self, String> {
+    pub fn decode(kind: u8, payload: &[u8]) -> Result<Self, String> {
         match kind {
             BOOTED => parse(payload).map(|Life { boot }| Self::Booted { boot }),
             MINTED => parse(payload).map(|actor| Self::Minted { actor }),
@@ -83,6 +118,7 @@ impl Own {
             TRIM => parse(payload).map(Self::Trim),
             SKIP => parse(payload).map(Self::Skip),
             PAUSE => parse(payload).map(Self::Pause),
+            RESTORED => parse(payload).map(Self::Restored),
             other => Err(format!("record kind {other} is not known; a newer version wrote this log")),
         }
     }
@@ -129,7 +165,15 @@ mod tests {
         let trim = replication::Trim { first: Chain::Events.origin().next(), next: Lsn::new(6), lines: vec![line] };
         let first = [253, 1, 0, 0, 0, 0, 0, 0, 128];
         let pause = replication::Pause { peer: actor.node, paused: true };
-        let golden: [(Own, u8, Vec<u8>); 8] = [
+        let restored = Restored {
+            from: "dir".into(),
+            lsn: Lsn::new(300),
+            at: Hlc { wall: WallTime::from_micros(5), logical: 1 },
+            timeline: 2,
+            why: "lsn 300".into(),
+        };
+        let golden: [(Own, u8, Vec<u8>); 9] = [
+            (Own::Restored(restored), 9, b"\x03dir\xfb\x2c\x01\x05\x01\x02\x07lsn 300".to_vec()),
             (Own::Pause(pause), 8, [&id[..], &[1]].concat()),
             (Own::Booted { boot: Boot::new(7) }, 1, vec![7]),
             (Own::Minted { actor }, 2, [&id[..], &[251, 44, 1]].concat()),
@@ -152,7 +196,7 @@ mod tests {
 
     #[test]
     fn foreign_records_are_refused_in_words() {
-        assert!(Own::decode(9, &[]).unwrap_err().contains("kind 9"));
+        assert!(Own::decode(200, &[]).unwrap_err().contains("kind 200"));
         assert!(Own::decode(BOOTED, &[7, 7]).unwrap_err().contains("left over"));
         assert!(Own::decode(MINTED, &[1]).is_err());
     }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::record::Own;
+use super::record::{Own, Restored};
 use super::{Config, wal};
 use crate::documents::Documents;
 use crate::events::{Events, Stamp};
@@ -16,7 +16,12 @@ use crate::types::{Actor, Boot, Chain, Digest, LogId, Lsn, Position, SegmentId, 
 #[derive(Debug, Default)]
 pub(super) struct Main {
     pub(super) boot: Option<Boot>,
+    /// As whom the node writes, if anything behind the last recovery says so.
     pub(super) actor: Option<Actor>,
+    /// From what the log was put back last.
+    pub(super) restored: Option<Restored>,
+    /// Whether nobody has lived on the log since.
+    pub(super) unlived: bool,
     entries: VecDeque<(Record, Position)>,
     /// Branches of logs of the events' chain, each with the first record there that was written after it.
     branches: Vec<(Branch, Lsn)>,
@@ -33,8 +38,10 @@ impl Main {
     /// What does not belong here, in words.
     pub(super) fn record(&mut self, position: Position, own: Own) -> Result<(), String> {
         match own {
-            Own::Booted { boot } => self.boot = Some(boot),
+            Own::Booted { boot } => (self.boot, self.unlived) = (Some(boot), false),
             Own::Minted { actor } => self.actor = Some(actor),
+            // What its actor wrote behind this point lives on elsewhere.
+            Own::Restored(restored) => (self.actor, self.restored, self.unlived) = (None, Some(restored), true),
             Own::Entry(record) => self.entries.push_back((record, position)),
             Own::Branch(branch) => branch.replay(&mut self.entries),
             Own::Pause(pause) => self.pauses.push(pause),

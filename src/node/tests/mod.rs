@@ -3,6 +3,7 @@
 
 mod fuzz;
 mod quarantine;
+mod restored;
 mod streams;
 
 use std::collections::{BTreeMap, VecDeque};
