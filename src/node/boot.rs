@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::edge::{Effect, Event, Input, Io, IoOutcome};
 use super::hosted::Wait;
+use super::points::Points;
 use super::record::Own;
 use super::replay::{Main, Refused, Replay};
 use super::shared::{Logs, Rngs, Shared};
@@ -21,7 +22,9 @@ use crate::audit::Audit;
 use crate::membership::{Membership, MetaError};
 use crate::overlay::Overlay;
 use crate::probe::{planted, sometimes};
-use crate::types::{Actor, Boot as BootNumber, Chain, DiskFault, IoId, Mint, Now, PersistId, Position, SegmentId};
+use crate::types::{
+    Actor, Boot as BootNumber, Chain, DiskFault, HlcClock, IoId, Mint, Now, PersistId, Position, SegmentId,
+};
 use crate::wal;
 
 /// What the boot found.
@@ -218,7 +221,7 @@ impl Boot {
             for frame in scanner.segment(segment, bytes)? {
                 let refuse = |why: String| BootError::Record { position: frame.position, why };
                 let own = Own::decode(frame.kind, &frame.payload).map_err(refuse)?;
-                found.main.record(frame.position, own).map_err(refuse)?;
+                found.main.record(&frame, own).map_err(refuse)?;
                 found.records += 1;
             }
         }
@@ -255,7 +258,8 @@ impl Boot {
         }
         let store = main.end.store.or(events.end.store).unwrap_or_else(|| self.rngs.node.bits());
         let writer = |end| wal::Writer::new(self.setup.config.wal.clone(), end, store);
-        let logs = Logs { main: writer(main.end), events: writer(events.end), starts };
+        let clock = HlcClock::resume(main.end.last_hlc.max(events.end.last_hlc));
+        let logs = Logs { main: writer(main.end), events: writer(events.end), starts, clock };
         let mut shared = Shared::new(self.rngs.clone(), logs, self.next_io, self.setup.config.replication.packing);
         let actor = self.found.actor.expect("the main chain was read");
         if self.found.main.actor != Some(actor) {
@@ -349,6 +353,7 @@ impl Boot {
             restored: documents.view().restoring(),
             cut: report.cut.as_ref().map(ToString::to_string),
             put_back: found.main.restored,
+            points: Points::of(found.main.points),
             membership: Membership::new(me, boot, setup.meta, setup.config.membership)?,
             overlay: Overlay::new(me, setup.config.policy, setup.config.overlay),
             replication,

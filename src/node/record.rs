@@ -4,7 +4,7 @@ use bincode::{Decode, Encode};
 use serde::Serialize;
 
 use crate::replication;
-use crate::types::{Actor, Boot, Chain, Hlc, Lsn, Topic, WallTime};
+use crate::types::{Actor, Boot, Chain, Hlc, Lsn, Topic};
 
 /// One record. The kind's number stands in the log's frame; numbers are never reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,11 @@ pub enum Own {
     Pause(replication::Pause),
     /// What stands before was written here by a recovery. Whoever boots from it writes as a new actor.
     Restored(Restored),
+    /// Somebody may want to come back to here.
+    Point {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// From what a log was put back, and why.
@@ -64,6 +69,7 @@ const TRIM: u8 = 6;
 const SKIP: u8 = 7;
 const PAUSE: u8 = 8;
 const RESTORED: u8 = 9;
+const POINT: u8 = 10;
 
 /// Longest record, in bytes: one entry of 16 MiB and its surroundings.
 const LEN_MAX: usize = (16 << 20) + (64 << 10);
@@ -87,20 +93,36 @@ impl Own {
         }
     }
 
-    /// Kind, stamp and payload, as the log frames them.
+    /// Kind and payload, as the log frames them.
     #[must_use]
-    pub fn encode(&self, wall: WallTime) -> (u8, Hlc, Vec<u8>) {
-        let stamp = Hlc { wall, logical: 0 };
+    pub fn encode(&self) -> (u8, Vec<u8>) {
         match self {
-            Self::Booted { boot } => (BOOTED, stamp, bytes_of(&Life { boot: *boot })),
-            Self::Minted { actor } => (MINTED, stamp, bytes_of(actor)),
-            Self::Entry(record) => (ENTRY, record.hlc, bytes_of(record)),
-            Self::Branch(branch) => (BRANCH, stamp, bytes_of(branch)),
-            Self::EventsBranch { branch, before } => (EVENTS_BRANCH, stamp, bytes_of(&(*branch, *before))),
-            Self::Trim(trim) => (TRIM, stamp, bytes_of(trim)),
-            Self::Skip(line) => (SKIP, stamp, bytes_of(line)),
-            Self::Pause(pause) => (PAUSE, stamp, bytes_of(pause)),
-            Self::Restored(restored) => (RESTORED, stamp, bytes_of(restored)),
+            Self::Booted { boot } => (BOOTED, bytes_of(&Life { boot: *boot })),
+            Self::Minted { actor } => (MINTED, bytes_of(actor)),
+            Self::Entry(record) => (ENTRY, bytes_of(record)),
+            Self::Branch(branch) => (BRANCH, bytes_of(branch)),
+            Self::EventsBranch { branch, before } => (EVENTS_BRANCH, bytes_of(&(*branch, *before))),
+            Self::Trim(trim) => (TRIM, bytes_of(trim)),
+            Self::Skip(line) => (SKIP, bytes_of(line)),
+            Self::Pause(pause) => (PAUSE, bytes_of(pause)),
+            Self::Restored(restored) => (RESTORED, bytes_of(restored)),
+            Self::Point { name } => (POINT, bytes_of(name)),
+        }
+    }
+
+    /// What kind it is, for people and counts.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Booted { .. } => "booted",
+            Self::Minted { .. } => "minted",
+            Self::Entry(_) => "entry",
+            Self::Branch(_) | Self::EventsBranch { .. } => "branch",
+            Self::Trim(_) => "trim",
+            Self::Skip(_) => "skip",
+            Self::Pause(_) => "pause",
+            Self::Restored(_) => "restored",
+            Self::Point { .. } => "point",
         }
     }
 
@@ -119,6 +141,7 @@ impl Own {
             SKIP => parse(payload).map(Self::Skip),
             PAUSE => parse(payload).map(Self::Pause),
             RESTORED => parse(payload).map(Self::Restored),
+            POINT => parse(payload).map(|name| Self::Point { name }),
             other => Err(format!("record kind {other} is not known; a newer version wrote this log")),
         }
     }
@@ -140,7 +163,7 @@ fn parse<T: Decode<()>>(payload: &[u8]) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Digest, LogId, Mint, NodeId, Seq};
+    use crate::types::{Digest, LogId, Mint, NodeId, Seq, WallTime};
     use bytes::Bytes;
 
     #[test]
@@ -172,7 +195,8 @@ mod tests {
             timeline: 2,
             why: "lsn 300".into(),
         };
-        let golden: [(Own, u8, Vec<u8>); 9] = [
+        let golden: [(Own, u8, Vec<u8>); 10] = [
+            (Own::Point { name: "noon".into() }, 10, b"\x04noon".to_vec()),
             (Own::Restored(restored), 9, b"\x03dir\xfb\x2c\x01\x05\x01\x02\x07lsn 300".to_vec()),
             (Own::Pause(pause), 8, [&id[..], &[1]].concat()),
             (Own::Booted { boot: Boot::new(7) }, 1, vec![7]),
@@ -188,7 +212,7 @@ mod tests {
             (Own::Skip(line), 7, [&id[..], &[251, 44, 1, 1, 3, 4]].concat()),
         ];
         for (own, kind, bytes) in golden {
-            let (found, _, payload) = own.encode(WallTime::EPOCH);
+            let (found, payload) = own.encode();
             assert_eq!((found, &payload), (kind, &bytes), "{own:?}");
             assert_eq!(Own::decode(kind, &bytes), Ok(own));
         }

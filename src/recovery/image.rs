@@ -218,7 +218,7 @@ impl Making {
         let mut clock = HlcClock::resume(self.clock);
         let later = Some(self.begins.as_trim()).filter(|_| !plan.later.is_empty()).map(Own::Trim);
         for own in later.into_iter().chain([Own::Restored(plan.restored.clone())]) {
-            let (kind, _, payload) = own.encode(plan.now);
+            let (kind, payload) = own.encode();
             let lsn = self.main.next_lsn();
             let refused = |error: wal::Error| ImageError::Record { chain: Chain::Main, lsn, why: error.to_string() };
             let appended = self.main.append(kind, clock.tick(plan.now), &payload).map_err(refused)?;

@@ -1,7 +1,7 @@
 //! Logs as they were: read from files that may be in use, and written anew up to a point of their past.
 //!
-//! It owns how a directory is read that is none of this process's ([`Source`]), and how one is made from which a peer can
-//! start ([`image`]). What a record means is the node's, the bytes are the log's, and where frames come from besides a directory
+//! It owns how a directory is read that is none of this process's ([`Source`], [`Survey`]), which moments of it can be had
+//! ([`target`]), and how one is made from which a peer can start ([`image`], [`side`]). What a record means is the node's, the bytes are the log's, and where frames come from besides a directory
 //! is the caller's: a repository of backups gives the same frames.
 //!
 //! Invariants:
@@ -14,12 +14,23 @@
 #[cfg(feature = "net")]
 pub mod image;
 #[cfg(feature = "net")]
+mod look;
+#[cfg(feature = "net")]
+pub mod side;
+#[cfg(feature = "net")]
 mod source;
+#[cfg(feature = "net")]
+mod survey;
+pub mod target;
 #[cfg(all(test, feature = "net"))]
 mod tests;
 
 #[cfg(feature = "net")]
+pub use look::{Look, LookError};
+#[cfg(feature = "net")]
 pub use source::{Frames, Source, SourceError};
+#[cfg(feature = "net")]
+pub use survey::{Finding, LocateError, Located, Recovery, Segment, Survey};
 
 use std::collections::BTreeMap;
 

@@ -144,6 +144,12 @@ impl Source {
         self.frames(scanner, SegmentId::new(begins.segment.value() - 1), until)
     }
 
+    /// The rest of a chain from the first record of a segment on.
+    pub(super) fn from(&self, segment: SegmentId, first: Lsn, until: Lsn) -> Frames {
+        let scanner = wal::Scanner::at(self.node, segment, first, Some(self.store));
+        self.frames(scanner, SegmentId::new(segment.value() - 1), Some(until))
+    }
+
     fn frames(&self, scanner: wal::Scanner, after: SegmentId, until: Option<Lsn>) -> Frames {
         let of = |segment: &SegmentId| *segment > after && segment.chain() == after.next().chain();
         Frames {
@@ -156,6 +162,7 @@ impl Source {
             until,
             next: Lsn::ZERO,
             ready: Vec::new().into_iter(),
+            broken: None,
             failed: false,
         }
     }
@@ -199,6 +206,8 @@ pub struct Frames {
     /// The record after the last that was read.
     next: Lsn,
     ready: std::vec::IntoIter<wal::Frame>,
+    /// What comes after those that are ready.
+    broken: Option<SourceError>,
     failed: bool,
 }
 
@@ -209,6 +218,16 @@ impl Frames {
         self.scanner.finish()
     }
 
+    fn before(&self, segment: SegmentId, bytes: &Bytes, error: &wal::Error) -> Vec<wal::Frame> {
+        let bad = match error {
+            wal::Error::Corrupt { lsn, .. } | wal::Error::FutureRecord { lsn, .. } => *lsn,
+            wal::Error::LsnGap { expected, .. } | wal::Error::LsnRepeated { expected, .. } => *expected,
+            _ => return Vec::new(),
+        };
+        let scanner = self.scanner.clone().until(Lsn::new(bad.value().saturating_sub(1)));
+        scanner.clone().segment(segment, bytes).unwrap_or_default()
+    }
+
     fn read_next(&mut self, segment: SegmentId) -> Result<Vec<wal::Frame>, SourceError> {
         let path = self.dir.join(wal::file_name(segment));
         let last = self.rest.is_empty();
@@ -217,8 +236,15 @@ impl Frames {
             let bytes = read(&path, u64::MAX)?;
             let len = bytes.len() as u64;
             let mut scanner = self.scanner.clone();
-            let frames = scanner.segment(segment, &bytes);
-            let frames = frames.map_err(|error| SourceError::Log { dir: self.dir.clone(), error })?;
+            let frames = match scanner.segment(segment, &bytes) {
+                Ok(frames) => frames,
+                Err(error) => {
+                    // What is intact before it is given first.
+                    let frames = self.before(segment, &bytes, &error);
+                    self.broken = Some(SourceError::Log { dir: self.dir.clone(), error });
+                    return Ok(frames);
+                }
+            };
             looks += 1;
             // Somebody is writing it: what looks torn is not there yet.
             let growing = || fs::metadata(&path).is_ok_and(|now| now.len() > len);
@@ -239,6 +265,10 @@ impl Iterator for Frames {
             if let Some(frame) = self.ready.next() {
                 self.next = frame.lsn.next();
                 return Some(Ok(frame));
+            }
+            if let Some(error) = self.broken.take() {
+                self.failed = true;
+                return Some(Err(error));
             }
             if self.failed || self.until.is_some_and(|last| self.next > last) {
                 return None;

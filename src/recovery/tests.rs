@@ -35,7 +35,7 @@ fn entry(topic: Topic, seq: u64) -> Own {
 /// These records as a source would give them, from a record on.
 fn frames(first: u64, owns: &[Own]) -> Given {
     let framed = owns.iter().zip(first..).map(|(own, lsn)| {
-        let (kind, _, payload) = own.encode(WallTime::EPOCH);
+        let (kind, payload) = own.encode();
         let position = crate::types::Position { segment: SegmentId::new(99), offset: 0, len: 0 };
         Ok(Frame { lsn: Lsn::new(lsn), kind, hlc: stamp(lsn), position, payload: payload.into() })
     });

@@ -19,8 +19,8 @@ fn put_back(files: &BTreeMap<SegmentId, Vec<u8>>, until: u64) -> BTreeMap<Segmen
     frames.iter().for_each(|frame| append(frame.kind, frame.hlc, &frame.payload));
     let restored = Own::Restored(restored(until));
     assert_eq!(restored.chain(), Chain::Main);
-    let (kind, hlc, payload) = restored.encode(now(9).wall);
-    append(kind, hlc, &payload);
+    let (kind, payload) = restored.encode();
+    append(kind, Hlc { wall: now(9).wall, logical: 0 }, &payload);
     put
 }
 
