@@ -194,7 +194,9 @@ fn io(log: &Path, op: Io) -> IoOutcome {
             let from = usize::try_from(offset).unwrap();
             IoOutcome::Read(bytes.slice(from..from + usize::try_from(len).unwrap()))
         }
-        Io::Truncate { .. } => panic!("nothing of this log is damaged or expires"),
+        Io::Truncate { .. } | Io::Reopen { .. } => {
+            panic!("nothing of this log is damaged or expires, and there is room")
+        }
     }
 }
 
