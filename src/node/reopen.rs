@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Node;
 use super::edge::{Effect, Event, IoOutcome};
 use super::timers::Timer;
-use crate::probe::reachable;
+use crate::probe::{planted, reachable};
 use crate::types::{DiskFault, DiskFaultKind, Now, Time};
 
 /// How long after a failed write it is asked whether there is room.
@@ -47,7 +47,7 @@ impl Node {
         self.shared.effects.push_back(Effect::Notify(Event::ReadOnly { fault: fault.clone() }));
         self.meta.read_only = true;
         self.describe(now);
-        if fault.kind == DiskFaultKind::Full {
+        if fault.kind == DiskFaultKind::Full && !planted!("node/room-is-not-looked-for") {
             let Reopening { pause, reopened_at, .. } = &mut self.reopening;
             let again = reopened_at.is_some_and(|at| now.mono.since(at) < SOON);
             let next = pause.filter(|_| again).map_or(FIRST, |pause| (pause * 2).min(MOST));

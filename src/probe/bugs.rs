@@ -111,6 +111,7 @@ pub const BUGS: &[Bug] = &[
     bug("node/failed-write-ignored", "A write that failed is taken for durable.", &["U1"], &["full-disk"]),
     bug("node/finding-not-mended", "What an audit finds is told, and not built again.", &["C2"], &["lost-change"]),
     bug("node/gap-untold", "Readers are not told of what a log does not hold any more.", &["S1"], &["small-streams"]),
+    bug("node/room-is-not-looked-for", "A disk that was full stays as good as full.", &["U5"], &["full-disk"]),
     bug(
         "overlay/former-linger-for-ever",
         "Who was a neighbour is held for one for ever.",
