@@ -231,7 +231,15 @@ impl Checks {
     /// L1: a core that was healed does not agree.
     pub(in crate::sim) fn stuck(&self, sight: &Sight<'_>, why: &Violation) -> Result<(), Violation> {
         let core: Vec<_> = sight.live().map(|(place, ..)| sight.name(place)).collect();
-        self.own("L1", format!("the core of {} is stuck: {} {}", core.join(", "), why.check, why.what))
+        let (calm, needed) = (sight.scenario.says.phases.calm, sight.scenario.calm_needed());
+        let short = if calm < needed {
+            format!(
+                "; but the calm of {calm} may be too short for that: it takes up to {needed} until the dead are known"
+            )
+        } else {
+            String::new()
+        };
+        self.own("L1", format!("the core of {} is stuck: {} {}{short}", core.join(", "), why.check, why.what))
     }
 
     /// E1: the node asked the edge for what it may not.
