@@ -4,7 +4,7 @@ use std::cell::LazyCell;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
-use oxigdal_ha::membership::Message;
+use oxigdal_ha::membership::{Config, Message};
 
 use crate::cpu::Cpu;
 use crate::ours::settled;
@@ -14,7 +14,7 @@ const MEMBERS: usize = 1_000;
 
 pub(crate) fn bench(c: &mut Criterion<Cpu>) {
     // Made when it is asked for: it takes a while.
-    let mut world = LazyCell::new(|| settled(1, MEMBERS));
+    let mut world = LazyCell::new(|| settled(1, MEMBERS, &Config::default()));
     let mut group = c.benchmark_group("membership of 1,000");
     group.throughput(Throughput::Elements(1));
     group.bench_function("answer a ping", |b| {

@@ -16,19 +16,24 @@ pub(crate) struct Ours {
     /// Arming a timer again replaces it: which alarm counts.
     armed: BTreeMap<Timer, u64>,
     serial: u64,
+    /// What it said of others' deaths and of suspects, and when.
+    pub(crate) said: Vec<(Time, Event)>,
+    /// How far its wall clock is ahead.
+    pub(crate) ahead: Duration,
 }
 
 impl Ours {
     /// One of so many members, every two of which are linked: the configuration says so, as it has to.
-    pub(crate) fn new(seed: u8, at: usize, members: usize) -> Self {
-        let full = Config::default();
-        let config = Config { full_mesh_max: members.max(full.full_mesh_max), ..full };
+    pub(crate) fn new(seed: u8, at: usize, members: usize, config: &Config) -> Self {
+        let config = Config { full_mesh_max: members.max(config.full_mesh_max), ..config.clone() };
         let machine = Membership::new(id(at), Boot::new(1), Meta::default(), config);
         Self {
             machine: machine.expect("nothing said of itself is short enough"),
             rng: Rng::fork(&[seed; 32], &format!("member {at}")),
             armed: BTreeMap::new(),
             serial: 0,
+            said: Vec::new(),
+            ahead: Duration::ZERO,
         }
     }
 
@@ -40,9 +45,13 @@ impl Ours {
     ) {
         let mut ops = Vec::new();
         // Clocks agree within milliseconds where NTP runs, which is far less than a period.
-        let now = Now { mono: now, wall: WallTime::from_micros(now.as_nanos() / 1_000) };
+        let wall = WallTime::from_micros((now + self.ahead).as_nanos() / 1_000);
+        let now = Now { mono: now, wall };
         input(&mut self.machine, &mut Cx::new(now, &mut self.rng, &mut ops));
         for op in ops {
+            if let Op::Emit(event @ (Event::Suspected { .. } | Event::Died { .. })) = &op {
+                self.said.push((now.mono, event.clone()));
+            }
             match op {
                 Op::Send(to, message) => {
                     let bytes = wire::seal(Kind::Membership, Membership::lane(&message), &message).len();
@@ -125,8 +134,8 @@ impl Forming {
 }
 
 /// So many members that joined through one of them, know each other and are linked.
-pub(crate) fn settled(seed: u8, members: usize) -> World<Ours> {
-    let world = World::new(seed, (0..members).map(|at| Ours::new(seed, at, members)).collect());
+pub(crate) fn settled(seed: u8, members: usize, config: &Config) -> World<Ours> {
+    let world = World::new(seed, (0..members).map(|at| Ours::new(seed, at, members, config)).collect());
     let mut forming = Forming { world, linked: vec![vec![false; members]; members] };
     for at in 0..members {
         forming.input(at, Membership::start);

@@ -74,7 +74,7 @@ impl<P: Protocol> Ord for Pending<P> {
 
 /// One death, as it became known.
 pub(crate) struct Death {
-    at: Time,
+    pub(crate) at: Time,
     pub(crate) first: Option<Duration>,
     pub(crate) everybody: Option<Duration>,
     knowing: BTreeSet<usize>,

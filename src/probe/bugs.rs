@@ -43,6 +43,12 @@ const fn bug(
 pub const BUGS: &[Bug] = &[
     bug("audit/agrees-unseen", "An audit says that all is the same without a look.", &["C2"], &["lost-change"]),
     bug(
+        "documents/oldest-value-shows",
+        "Of values that were written at once not the newest shows, but the oldest: to everybody.",
+        &["J1"],
+        &["small-distances"],
+    ),
+    bug(
         "documents/one-orphan-released",
         "Of the changes that waited for one that came, only the first goes on.",
         &["A1", "C7", "C2"],

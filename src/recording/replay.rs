@@ -1,5 +1,6 @@
 //! The same life again.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
@@ -75,13 +76,15 @@ pub enum ReplayError {
         /// Who recorded it.
         build: String,
     },
-    /// The node panicked, and so it did not when it was recorded.
-    #[error("input {input}, {says}: the node panicked: {why}")]
+    /// The node or its engine panicked, and so it did not when it was recorded.
+    #[error("input {input}, {says}: {who} panicked: {why}")]
     Panicked {
         /// At which input, from 0.
         input: u64,
         /// What the input says.
         says: String,
+        /// Which of the two.
+        who: &'static str,
         /// Its words.
         why: String,
     },
@@ -188,7 +191,10 @@ impl Again {
             self.effects += 1;
             if let Effect::Task { id, task } = effect {
                 let engine = task.worker(self.engines.len());
-                self.done.insert(id, self.engines[engine].run(task));
+                let engine = &mut self.engines[engine];
+                let done = catch_unwind(AssertUnwindSafe(|| engine.run(task)));
+                let done = done.map_err(|panic| self.panicked("its engine", &says, panic.as_ref()))?;
+                self.done.insert(id, done);
                 self.tasks += 1;
             }
         }
@@ -213,12 +219,14 @@ impl Again {
             }
             Life::Over => Life::Over,
         }));
-        self.life = lived.map_err(|panic| {
-            let why = panic.downcast_ref::<String>().cloned();
-            let why = why.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
-            ReplayError::Panicked { input: self.inputs, says: says.to_owned(), why }
-        })?;
+        self.life = lived.map_err(|panic| self.panicked("the node", says, panic.as_ref()))?;
         Ok(())
+    }
+
+    fn panicked(&self, who: &'static str, says: &str, panic: &(dyn Any + Send)) -> ReplayError {
+        let why = panic.downcast_ref::<String>().cloned();
+        let why = why.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
+        ReplayError::Panicked { input: self.inputs, says: says.to_owned(), who, why }
     }
 
     fn poll(&mut self) -> Option<Effect> {

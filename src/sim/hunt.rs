@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
-use super::{Judgement, Outcome, Scenario, run};
+use super::{Judgement, NotShrunk, Outcome, Progress, Scenario, Shrunk, run, shrink};
 use crate::probe::{Bug, Switched};
 
 /// What a hunt came to.
@@ -60,6 +60,22 @@ impl Kill {
 pub fn run_with_bug(scenario: &Scenario, seed: u64, bug: &Bug) -> Outcome {
     let _on = Switched::on(bug);
     run(scenario, seed, None)
+}
+
+/// Makes the run in which a planted bug was seen smaller, as [`shrink`] does; the bug is switched on in this thread meanwhile.
+///
+/// # Errors
+/// [`NotShrunk`]
+pub fn shrink_with_bug(
+    scenario: &Scenario,
+    text: &str,
+    seed: u64,
+    bug: &Bug,
+    watch: &mut dyn FnMut(Progress),
+    stop: &dyn Fn() -> bool,
+) -> Result<Shrunk, NotShrunk> {
+    let _on = Switched::on(bug);
+    shrink(scenario, text, seed, watch, stop)
 }
 
 /// Runs these scenarios with one seed after the other until one sees the bug.

@@ -59,7 +59,7 @@ pub use outcome::{Faults, Figures, Judgement, Line, Outcome};
 pub use picture::Picture;
 pub use replay::{Replay, ReplayError, ReplayStep};
 pub use scenario::{Drawn, Error, Family, FaultKind, Found, Scenario, faults};
-pub use shrink::{Progress, Shrunk, Size, shrink};
+pub use shrink::{NotShrunk, Progress, Shrunk, Size, shrink, size};
 pub use spread::Spread;
 pub use story::{Step, Story, Why, explain};
 pub use trace::{CHECKPOINT_EVERY, TraceHash};
@@ -68,7 +68,7 @@ pub use trace::{CHECKPOINT_EVERY, TraceHash};
 pub use crate::probe::{BUGS, Bug};
 pub use crate::probe::{Coverage, Kind, MARKS, Mark};
 #[cfg(feature = "planted-bugs")]
-pub use hunt::{Hunt, Kill, hunt, run_with_bug};
+pub use hunt::{Hunt, Kill, hunt, run_with_bug, shrink_with_bug};
 use luck::Luck;
 use orders::Orders;
 use plan::Plan;

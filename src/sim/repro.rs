@@ -130,6 +130,19 @@ where
     Ok((all.iter().map(|piece| piece.what.clone()).collect(), all.iter().map(|piece| piece.n).collect()))
 }
 
+/// The first piece of `[repro]` that cannot be read, and why: the reader of the whole file knows only where the table begins.
+pub(super) fn wrong_piece(text: &str) -> Option<String> {
+    fn of<T: DeserializeOwned>(repro: &toml::Table, key: &str) -> Option<String> {
+        let wrong = |piece: &toml::Value| piece.clone().try_into::<Numbered<T>>().err();
+        let (at, error) = repro.get(key)?.as_array()?.iter().enumerate().find_map(|(at, it)| Some((at, wrong(it)?)))?;
+        Some(format!("repro.{key}[{at}]: {}", error.message().trim_end().replace('\n', " ")))
+    }
+    let file: toml::Table = text.parse().ok()?;
+    let repro = file.get("repro")?.as_table()?;
+    let edits = || of::<Edit>(repro, "edits").or_else(|| of::<Append>(repro, "appends"));
+    of::<Item>(repro, "faults").or_else(|| of::<Turn>(repro, "turns")).or_else(edits)
+}
+
 /// The text of a scenario without the run that may be behind it.
 fn scenario_of(text: &str) -> &str {
     let begins = |(at, _): &(usize, &str)| *at == 0 || text[..*at].ends_with('\n');
@@ -144,7 +157,9 @@ pub(super) fn write(scenario: &Scenario, text: &str, luck: &Luck, plan: &Plan, o
     let root: String = luck.root().iter().map(|byte| format!("{byte:02x}")).collect();
     let mut file = String::new();
     let told = outcome.judgement.to_string().replace('\n', " ");
-    let of = scenario.says.repro.as_ref().map_or_else(|| scenario.file().to_owned(), |repro| repro.of.clone());
+    // The same for whoever minimizes it, wherever the scenario stands.
+    let file_name = || scenario.file().rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
+    let of = scenario.says.repro.as_ref().map_or_else(file_name, |repro| repro.of.clone());
     let whole = plan.whole();
     let mut line = |text: std::fmt::Arguments<'_>| {
         file.write_fmt(text).expect("a string takes everything");

@@ -330,7 +330,16 @@ impl fmt::Display for Story {
             [] => writeln!(f, "No fault was at work by then.")?,
             active => writeln!(f, "At work by then: {}.", active.join("; "))?,
         }
-        writeln!(f, "Lines with > led to it; the others are what these peers did last, and faults.\n")?;
+        match &self.outcome.judgement {
+            Judgement::Passed => writeln!(f, "Nothing failed. These are the last faults.\n")?,
+            Judgement::Violated { .. } => {
+                writeln!(f, "Lines with > led to it; the others are what these peers did last, and faults.\n")?;
+            }
+            Judgement::Missed { .. } => writeln!(
+                f,
+                "An expectation is measured over the whole run, so nothing alone led to it: these are the last faults.\n"
+            )?,
+        }
         if self.left_out > 0 {
             writeln!(f, "                 ... {} steps before or between, timers mostly", self.left_out)?;
         }
@@ -339,9 +348,15 @@ impl fmt::Display for Story {
             let mark = if step.why == Why::Cause { '>' } else { ' ' };
             writeln!(f, "{mark} {:>12}  {:<width$}  {}", seconds(step.at), step.peer, step.what)?;
         }
-        if let Judgement::Violated { violation, at_ns, .. } = &self.outcome.judgement {
-            writeln!(f, "! {:>12}  {:<width$}  {}", seconds(*at_ns), violation.check, violation.what)?;
+        match &self.outcome.judgement {
+            Judgement::Passed => Ok(()),
+            Judgement::Violated { violation, at_ns, .. } => {
+                writeln!(f, "! {:>12}  {:<width$}  {}", seconds(*at_ns), violation.check, violation.what)
+            }
+            // Measured over the whole run: no event is the one.
+            Judgement::Missed { what } => what.iter().try_for_each(|what| {
+                writeln!(f, "! {:>12}  {:<width$}  {what}", seconds(self.outcome.figures.virtual_ns), "expected")
+            }),
         }
-        Ok(())
     }
 }

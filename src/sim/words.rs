@@ -95,22 +95,34 @@ pub(super) fn seconds(ns: u64) -> String {
     format!("{}.{:03} s", ns / 1_000_000_000, ns % 1_000_000_000 / 1_000_000)
 }
 
-/// How ids of simulated peers begin; the rest is their place, counted from 1.
-const ID_HEAD: &str = "51110000-0000-4000-8000-";
+/// How ids of simulated peers begin, the number of the machine left out; and what comes behind it.
+const ID_HEAD: &str = "5111";
+const ID_MIDDLE: &str = "-0000-4000-8000-0000";
 
-/// A text with names in place of the ids of peers, in full or as traces print them (`n00000003`).
+/// Of an id at the start of a text the last eight digits, and how long it is in the text.
+fn id(text: &str) -> Option<(&str, usize)> {
+    let (digits, len) = match text.strip_prefix('n') {
+        Some(rest) => (rest.get(..8)?, 9),
+        None => {
+            let rest = text.strip_prefix(ID_HEAD)?.get(4..)?.strip_prefix(ID_MIDDLE)?;
+            (rest.get(..8)?, 36)
+        }
+    };
+    let ends = !text[len..].starts_with(|c: char| c.is_ascii_alphanumeric());
+    (ends && digits.chars().all(|c| c.is_ascii_hexdigit())).then_some((digits, len))
+}
+
+/// A text with names in place of the ids of peers, in full or as traces print them (`n00000003`). Of a machine that was replaced
+/// the new one is the second of its name, `p-3(2)`.
 pub(super) fn named(text: &str, name: &dyn Fn(usize) -> Option<String>) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(first) = rest.chars().next() {
         let boundary = !out.ends_with(|c: char| c.is_ascii_alphanumeric());
-        let digits = [(ID_HEAD, 12), ("n", 8)].into_iter().filter(|_| boundary).find_map(|(head, len)| {
-            let digits = rest.strip_prefix(head)?.get(..len)?;
-            let after = rest[head.len() + len..].chars().next();
-            (!after.is_some_and(|c| c.is_ascii_alphanumeric())).then_some((digits, head.len() + len))
-        });
-        let found = digits.and_then(|(digits, len)| {
-            let place = usize::from_str_radix(digits, 16).ok()?.checked_sub(1)?;
-            Some((name(place)?, len))
+        let found = Some(rest).filter(|_| boundary).and_then(id).and_then(|(digits, len)| {
+            let number = usize::from_str_radix(digits, 16).ok()?;
+            let (machine, place) = (number >> 24, (number & 0x00ff_ffff).checked_sub(1)?);
+            let name = name(place)?;
+            Some((if machine == 0 { name } else { format!("{name}({})", machine + 1) }, len))
         });
         if let Some((name, len)) = found {
             out += &name;
@@ -132,6 +144,14 @@ mod tests {
         let name = |place: usize| (place < 3).then(|| format!("p-{}", place + 1));
         let text = "51110000-0000-4000-8000-000000000002/c7#0:27, n00000003 xn00000003 n000000031 n00000009 äö none";
         assert_eq!(named(text, &name), "p-2/c7#0:27, p-3 xn00000003 n000000031 n00000009 äö none");
+    }
+
+    #[test]
+    fn a_machine_that_was_replaced_and_the_new_one_have_names_of_their_own() {
+        let name = |place: usize| (place < 3).then(|| format!("p-{}", place + 1));
+        let text =
+            "n00000003 was n01000003, 51110001-0000-4000-8000-000001000003 and 51110000-0000-4000-8000-000000000003";
+        assert_eq!(named(text, &name), "p-3 was p-3(2), p-3(2) and p-3");
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(crate) enum Code {
     Usage = 2,
     /// Nobody answers.
     NoPeer = 3,
+    /// Arguments or files cannot be used, of `simulate`, where 2 says something of a run: EX_USAGE of sysexits(3).
+    SimulateUsage = 64,
     /// Ctrl-C.
     Interrupted = 130,
 }
@@ -59,6 +61,14 @@ impl Failure {
     /// What to do about it.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Of `simulate`, whose runs have exit codes of their own.
+    pub(crate) fn of_simulate(mut self) -> Self {
+        if self.code == Code::Usage {
+            self.code = Code::SimulateUsage;
+        }
         self
     }
 

@@ -37,16 +37,33 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use args::{Arguments, Command};
-use failure::Result;
+use failure::{Code, Failure, Result};
 use output::Output;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return misused(&error),
+    };
     let output = Output::new(arguments.json, arguments.color);
     match dispatch(arguments.command, output) {
         Ok(code) => code,
         Err(failure) => failure.report(output.json, output::wants_colour(arguments.color, io::stderr().is_terminal())),
     }
+}
+
+/// Help was asked for, or the arguments cannot be used. The codes of `simulate` up to 5 say something of its runs.
+fn misused(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell when standard error is closed too.
+    let _ = error.print();
+    let commands = Arguments::command();
+    let is_command = |word: &String| commands.get_subcommands().any(|command| command.get_name() == word);
+    let code = match std::env::args().skip(1).find(is_command) {
+        _ if !error.use_stderr() => return ExitCode::SUCCESS,
+        Some(command) if command == "simulate" => Code::SimulateUsage,
+        Some(_) | None => Code::Usage,
+    };
+    ExitCode::from(code as u8)
 }
 
 fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
@@ -70,7 +87,7 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::Log(command) => return inspect::run(&command, output),
         Command::Config(command) => configuration::config(command, output),
         Command::Topology(command) => topology::topology(command, output),
-        Command::Simulate(arguments) => return simulate::run(arguments, output),
+        Command::Simulate(arguments) => return simulate::run(arguments, output).map_err(Failure::of_simulate),
         Command::Completions(arguments) => completions(&arguments),
     }?;
     Ok(ExitCode::SUCCESS)

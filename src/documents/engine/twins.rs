@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use automerge::transaction::Transactable;
 use automerge::{AutomergeError, ObjId, ObjType, ROOT, ReadDoc, ScalarValue, Value};
 
+use crate::probe::planted;
+
 /// One map: the objects that make it up, newest first; never none.
 #[derive(Clone, Debug)]
 pub(super) struct Twins(Vec<ObjId>);
@@ -41,6 +43,9 @@ impl Member {
     /// Of values that stand at one place at once: the newest, with its twins if it is a map.
     fn of(mut rivals: Vec<(Value<'_>, ObjId)>) -> Option<Self> {
         rivals.sort_unstable_by(|(_, a), (_, b)| b.cmp(a));
+        if planted!("documents/oldest-value-shows") {
+            rivals.reverse();
+        }
         let (newest, id) = rivals.first()?;
         match Self::alone(newest, id.clone()) {
             Self::Map(_) => {

@@ -15,6 +15,7 @@ mod c6;
 mod c7;
 mod g3;
 mod g4;
+mod j1;
 mod m1;
 mod m10;
 mod m12;
@@ -169,6 +170,10 @@ pub(super) trait Check {
     }
     /// At the end: what a peer's documents say, all of them.
     fn on_content(&mut self, _sight: &Sight<'_>, _who: u32, _docs: &[Listed]) -> Verdict {
+        Ok(())
+    }
+    /// At the end: the documents of all peers were read.
+    fn on_all_content(&mut self, _sight: &Sight<'_>) -> Verdict {
         Ok(())
     }
     /// An append of the plan was acknowledged.

@@ -1,7 +1,7 @@
 //! All invariants of a run together, and the list of their ids.
 
 use super::{Check, Sight, Verdict, Violation};
-use super::{a1, c1, c2, c3, c5, c6, c7, c14, g3, g4, r1, r2, r3, r4, s1, u1, u4, u5};
+use super::{a1, c1, c2, c3, c5, c6, c7, c14, g3, g4, j1, r1, r2, r3, r4, s1, u1, u4, u5};
 use super::{m1, m2, m3, m4, m5, m7, m9, m10, m12, m13, m14, o1, o2, o3, o5, o6, o7};
 use crate::documents::{Listed, Stamp};
 use crate::events::{Appended, Page};
@@ -32,6 +32,10 @@ const ALL: &[(&str, &str)] = &[
     ("G2", "nothing panics"),
     ("G3", "queues are bounded"),
     ("G4", "no peer handles more inputs a second than it ever needs"),
+    (
+        "J1",
+        "of what a live peer's log holds Automerge alone makes what it serves, and merges that of all peers to the same in any order",
+    ),
     ("L1", "after the calm a core that was healed agrees, unless ground truth excuses it"),
     ("M1", "what a peer thinks of a member only climbs: boot, incarnation, state"),
     ("M2", "nobody but the member itself issues its incarnations"),
@@ -90,6 +94,7 @@ impl Checks {
             Box::new(c14::StampsRise::default()),
             Box::new(g3::BoundedQueues),
             Box::new(g4::BoundedWork),
+            Box::new(j1::AutomergeAgrees::new(peers)),
             Box::new(m1::OnlyClimbs::new(peers)),
             Box::new(m2::OnlyItself::new(peers)),
             Box::new(m3::RefutesInTime::default()),
@@ -197,6 +202,10 @@ impl Checks {
         self.each(|check| check.on_content(sight, who, docs))
     }
 
+    pub(in crate::sim) fn on_all_content(&mut self, sight: &Sight<'_>) -> Result<(), Violation> {
+        self.each(|check| check.on_all_content(sight))
+    }
+
     pub(in crate::sim) fn on_appended(
         &mut self,
         sight: &Sight<'_>,
@@ -224,7 +233,15 @@ impl Checks {
     /// L1: a core that was healed does not agree.
     pub(in crate::sim) fn stuck(&self, sight: &Sight<'_>, why: &Violation) -> Result<(), Violation> {
         let core: Vec<_> = sight.live().map(|(place, ..)| sight.name(place)).collect();
-        self.own("L1", format!("the core of {} is stuck: {} {}", core.join(", "), why.check, why.what))
+        let (calm, needed) = (sight.scenario.says.phases.calm, sight.scenario.calm_needed());
+        let short = if calm < needed {
+            format!(
+                "; but the calm of {calm} may be too short for that: it takes up to {needed} until the dead are known"
+            )
+        } else {
+            String::new()
+        };
+        self.own("L1", format!("the core of {} is stuck: {} {}{short}", core.join(", "), why.check, why.what))
     }
 
     /// E1: the node asked the edge for what it may not.

@@ -5,6 +5,7 @@
 
 mod file;
 mod kind;
+mod place;
 mod quantity;
 mod swarm;
 mod who;
@@ -22,8 +23,8 @@ pub use kind::{Family, FaultKind, faults};
 pub(super) use quantity::{Rate, Span};
 pub use swarm::Drawn;
 
-use super::check;
 use super::luck::Luck;
+use super::{check, repro};
 use crate::topology::Topology;
 use crate::{config, node};
 
@@ -94,11 +95,13 @@ impl Scenario {
         if text.len() > Self::TEXT_MAX {
             return Err(error(None, format!("the file has {} bytes, the limit is {}", text.len(), Self::TEXT_MAX)));
         }
-        let says: File = toml::from_str(text)
-            .map_err(|bad| error(bad.span().map(|span| line_column(text, span.start)), flat(bad.message())))?;
-        let whole = |why| error(None, why);
+        let whole = |why: String| error(place::of(text, &why), why);
+        let says: File = toml::from_str(text).map_err(|bad| match repro::wrong_piece(text) {
+            Some(why) => whole(why),
+            None => error(bad.span().map(|span| line_column(text, span.start)), flat(bad.message())),
+        })?;
         let (mesh, mesh_text) = mesh_of(&says, topology).map_err(whole)?;
-        let config = config_of(&says.config, &mesh).map_err(whole)?;
+        let config = config_of("config", &says.config, &mesh).map_err(whole)?;
         let own = own_of(&says, &mesh).map_err(whole)?;
         checked(&says).map_err(whole)?;
         let stem = file.rsplit(['/', '\\']).next().unwrap_or(file);
@@ -108,7 +111,7 @@ impl Scenario {
         // Whoever is named must exist, whatever the seed.
         scenario.tried().map_err(whole)?;
         if scenario.says.repro.is_some() {
-            super::drawn(&scenario, 0).map_err(|why| whole(format!("repro: {why}")))?;
+            super::drawn(&scenario, 0).map_err(|why| whole(format!("repro.{why}")))?;
         }
         Ok(scenario)
     }
@@ -188,6 +191,19 @@ impl Scenario {
         self.chaos_at() + self.says.phases.chaos.0
     }
 
+    /// From the end of the last fault until all may be expected to agree on who is there: a dial that hangs, or a link that is
+    /// silent, until it is given up; two periods until whoever is gone is probed; the longest suspicion (Lifeguard's, six times the
+    /// shortest); and two more periods.
+    pub(super) fn calm_needed(&self) -> Span {
+        const PERIODS: u32 = 4;
+        const SUSPICION: u32 = 6;
+        let (network, membership) = (&self.says.network, &self.config.membership);
+        let shortest = membership.suspicion_floor.max(PERIODS * membership.probe_period);
+        let seen = PERIODS * membership.probe_period + SUSPICION * shortest;
+        let seen = u64::try_from(seen.as_nanos()).unwrap_or(u64::MAX);
+        Span(network.dial_timeout.0.max(network.cut_detection.0).saturating_add(seen))
+    }
+
     /// When faults end.
     pub(super) fn calm_at(&self) -> u64 {
         self.quiet_at() + self.says.phases.quiet.0
@@ -216,27 +232,28 @@ fn mesh_of(says: &File, topology: &mut dyn FnMut(&str) -> Result<Found, String>)
 }
 
 /// `[config]` is a peer's configuration file, read as the production driver reads it.
-fn config_of(says: &toml::Table, mesh: &Topology) -> Result<node::Config, String> {
+fn config_of(table: &str, says: &toml::Table, mesh: &Topology) -> Result<node::Config, String> {
     let foreign = says.keys().find(|section| ["node", "network", "api", "log"].contains(&section.as_str()));
     if let Some(section) = foreign {
-        return Err(format!("config.{section}: not in a simulation"));
+        return Err(format!("{table}.{section}: not in a simulation"));
     }
     let text = says.to_string();
     let read = config::parse(Some((Path::new("[config]"), &text)), [], &config::Flags::new());
     let config::Config { membership, overlay, replication, documents, audit, streams, wal, .. } =
-        read.map_err(|error| error.to_string())?;
+        read.map_err(|error| place::renamed(table, &text, &error.to_string()))?;
     let policy = mesh.overlay();
     Ok(node::Config { membership, policy, overlay, replication, documents, events: streams, audit, wal })
 }
 
 /// The whole configuration of each peer that has settings of its own.
 fn own_of(says: &File, mesh: &Topology) -> Result<BTreeMap<u32, node::Config>, String> {
-    let mut files: BTreeMap<u32, toml::Table> = BTreeMap::new();
+    let mut files: BTreeMap<u32, (usize, toml::Table)> = BTreeMap::new();
     let luck = Luck::new(0, "");
     for (n, own) in says.own.iter().enumerate() {
         let peers = own.peers.choose(mesh, luck.stream(&format!("own {n}")), 0);
         for peer in peers.map_err(|why| format!("own[{n}].peers: {why}"))? {
-            let file = files.entry(peer).or_insert_with(|| says.config.clone());
+            let (last, file) = files.entry(peer).or_insert_with(|| (n, says.config.clone()));
+            *last = n;
             for (section, keys) in &own.config {
                 match (file.get_mut(section), keys) {
                     (Some(toml::Value::Table(known)), toml::Value::Table(keys)) => known.extend(keys.clone()),
@@ -245,7 +262,8 @@ fn own_of(says: &File, mesh: &Topology) -> Result<BTreeMap<u32, node::Config>, S
             }
         }
     }
-    files.into_iter().map(|(peer, file)| Ok((peer, config_of(&file, mesh)?))).collect()
+    let read = |(n, file): (usize, toml::Table)| config_of(&format!("own[{n}].config"), &file, mesh);
+    files.into_iter().map(|(peer, file)| Ok((peer, read(file)?))).collect()
 }
 
 /// `[mesh]` as the topology file that it stands for.
@@ -274,6 +292,32 @@ fn mesh_text(mesh: &file::Mesh) -> String {
     head + &regions.chain(groups).chain(links).collect::<String>()
 }
 
+/// A peer that is much slower than this has not caught up when the calm begins, nor when it ends: that would read as a broken
+/// invariant.
+const FACTOR_MAX: u32 = 100;
+
+fn factors(says: &File) -> Result<(), String> {
+    let scheduled = says.faults.iter().enumerate().map(|(n, fault)| (format!("fault[{n}]"), fault.factor));
+    let random = says.random.kinds.iter().map(|(kind, often)| (format!("random.{}", kind.about().name), often.factor));
+    for (key, factor) in scheduled.chain(random) {
+        if let Some(factor) = factor.filter(|factor| !(1..=FACTOR_MAX).contains(factor)) {
+            return Err(format!("{key}.factor: {factor}, expected 1 to {FACTOR_MAX}"));
+        }
+    }
+    for (kind, often) in &says.random.kinds {
+        ordered(&format!("random.{}.for", kind.about().name), Some(often.lasts))?;
+    }
+    Ok(())
+}
+
+/// That a range is one.
+fn ordered<T: PartialOrd + Copy>(key: &str, range: Option<[T; 2]>) -> Result<(), String> {
+    match range {
+        Some([low, high]) if low > high => Err(format!("{key}: the range is reversed: the lower end comes first")),
+        _ => Ok(()),
+    }
+}
+
 /// What each key says alone is right; this is about what they say together.
 fn checked(says: &File) -> Result<(), String> {
     if says.schema != Scenario::SCHEMA {
@@ -287,6 +331,8 @@ fn checked(says: &File) -> Result<(), String> {
     if span > Scenario::SPAN_MAX {
         return Err(format!("phases: {} in all, at most {}", Span(span), Span(Scenario::SPAN_MAX)));
     }
+    says.swarm.as_ref().map_or(Ok(()), swarm::checked)?;
+    factors(says)?;
     if let Some((id, _)) =
         says.checks.except.iter().find(|(id, _)| !check::ids().any(|(known, _)| known == id.as_str()))
     {

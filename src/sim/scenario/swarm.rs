@@ -10,7 +10,7 @@ use super::file::{Appends, Edits, File, Mesh, Mode, Often, Ranges, Swarm};
 use super::kind::{Family, Kind};
 use super::quantity::{Rate, Share, Span};
 use super::who::Who;
-use super::{Scenario, config_of, mesh_of, own_of};
+use super::{Scenario, config_of, mesh_of, ordered, own_of};
 use crate::sim::luck::{Luck, Stream};
 use crate::sim::plan::Plan;
 use crate::topology::Policy;
@@ -71,7 +71,7 @@ impl Scenario {
             for value in values {
                 let mut config = self.says.config.clone();
                 set(&mut config, key, value)?;
-                config_of(&config, &self.mesh).map_err(|why| format!("swarm.config: {why}"))?;
+                config_of("swarm.config", &config, &self.mesh)?;
             }
         }
         Ok(())
@@ -94,12 +94,32 @@ impl Scenario {
         says.swarm = None;
         let mut none = |_: &str| Err("a swarm draws its mesh".to_owned());
         let mesh = if says.mesh.is_some() { mesh_of(&says, &mut none)?.0 } else { self.mesh.clone() };
-        let config = config_of(&says.config, &mesh)?;
+        let config = config_of("config", &says.config, &mesh)?;
         let own = own_of(&says, &mesh)?;
         drawn.peers = mesh.nodes().len();
         drawn.overlay = mesh.overlay().to_string();
         Ok(Self { says, mesh, config, own, drawn: Some(drawn), ..self.clone() })
     }
+}
+
+/// That each range has a lower end, which comes first. Two rates are one range whichever comes first.
+pub(super) fn checked(swarm: &Swarm) -> Result<(), String> {
+    if let Some([0, _]) = swarm.peers {
+        return Err("swarm.peers: at least 1 peer".to_owned());
+    }
+    ordered("swarm.peers", swarm.peers)?;
+    ordered("swarm.regions", swarm.regions)?;
+    ordered("swarm.delay", swarm.delay)?;
+    ordered("swarm.apart", swarm.apart)?;
+    ordered("swarm.loss", swarm.loss)?;
+    ordered("swarm.sync", swarm.sync)?;
+    ordered("swarm.docs", swarm.docs)?;
+    ordered("swarm.padding", swarm.padding)?;
+    swarm.faults.iter().try_for_each(|(kind, ranges)| {
+        let key = format!("swarm.faults.{}", kind.about().name);
+        ordered(&format!("{key}.every"), Some(ranges.every))?;
+        ordered(&format!("{key}.for"), Some(ranges.lasts))
+    })
 }
 
 /// Sets a setting by its whole name.

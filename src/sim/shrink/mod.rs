@@ -79,22 +79,40 @@ impl Size {
     }
 }
 
+/// How many pieces the plan of a run has; nothing if there is none.
+#[must_use]
+pub fn size(scenario: &Scenario, seed: u64) -> Option<Size> {
+    drawn(scenario, seed).ok().map(|(_, _, plan)| Size::of(&plan))
+}
+
+/// Why a run was not made smaller.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NotShrunk {
+    /// Nothing fails: so the run ended.
+    #[error("{0}: there is nothing to make smaller")]
+    Passes(Box<Outcome>),
+    /// It was stopped before the run itself had ended, so that nobody knows what fails.
+    #[error("there was no time to see what fails: the run itself takes longer")]
+    NoTime,
+}
+
 /// Makes the failing run of this seed smaller; `text` is the scenario's file. `watch` is told before each run how far it is; when
-/// `stop` says so, the smallest failing run so far is the result.
+/// `stop` says so, which is asked during runs too, the smallest failing run so far is the result.
 ///
 /// # Errors
-/// The outcome, if nothing fails: nothing is to be made smaller.
+/// [`NotShrunk`]
 pub fn shrink(
     scenario: &Scenario,
     text: &str,
     seed: u64,
     watch: &mut dyn FnMut(Progress),
     stop: &dyn Fn() -> bool,
-) -> Result<Shrunk, Box<Outcome>> {
+) -> Result<Shrunk, NotShrunk> {
     let (luck, of_seed, plan) = drawn(scenario, seed).expect("it was tried when it was read");
     let scenario = &*of_seed;
-    let first = follow(scenario, seed, Orders::default()).expect("nobody calls it off");
-    let Some(key) = likeness(&first.judgement) else { return Err(Box::new(first)) };
+    let orders = Orders { stop: Some(stop), ..Orders::default() };
+    let first = follow(scenario, seed, orders).ok_or(NotShrunk::NoTime)?;
+    let Some(key) = likeness(&first.judgement) else { return Err(NotShrunk::Passes(Box::new(first))) };
     let before = Size::of(&plan);
     let mut search = Search { scenario, seed, key, best: plan, outcome: first, runs: 1, watch, stop };
     let minimal = search.whole();

@@ -103,20 +103,6 @@ impl World<'_> {
         self.start(place);
     }
 
-    /// Outside of the core the operator stops whoever cannot write: it would answer every ping and pass nothing on.
-    pub(super) fn take_out(&mut self) {
-        let mute = |fault: &Fault| {
-            matches!(fault, Fault::FullDisk { .. } | Fault::FailingDisk { .. } | Fault::StallDisk { .. })
-        };
-        for place in 0..self.mesh.hosts.len() {
-            let place = u32::try_from(place).expect("a topology has at most 10,000 nodes");
-            let by = self.active_at(place, mute).next();
-            if let Some(item) = by.filter(|_| self.mesh.hosts[place as usize].runs()) {
-                self.stop(item, place, Stop::Crash, None);
-            }
-        }
-    }
-
     /// Peers whose disk is damaged are started again, so that they look at all of it.
     pub(super) fn scrub(&mut self) {
         for place in 0..self.mesh.hosts.len() {

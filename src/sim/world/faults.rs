@@ -329,7 +329,6 @@ impl World<'_> {
             self.mesh.core = Some(PeerSet::of(&core));
             let released = self.mesh.net.spare(self.mesh.now, &core);
             self.send_on(released);
-            self.take_out();
         } else {
             self.mesh.core = self.writers();
         }

@@ -351,15 +351,16 @@ pub(super) struct Ran {
 
 /// The place of a peer; none if nobody has this id. Ids are places, so this is a check and not a search.
 pub(super) fn place_in(hosts: &[Host], id: NodeId) -> Option<u32> {
-    let [.., a, b, c, d] = *id.as_bytes();
-    let place = u32::from_be_bytes([a, b, c, d]).checked_sub(1)?;
+    let [.., a, b, c] = *id.as_bytes();
+    let place = u32::from_be_bytes([0, a, b, c]).checked_sub(1)?;
     hosts.get(place as usize).is_some_and(|host| host.id == id).then_some(place)
 }
 
-/// Ids of simulated peers rise with their place, and print as it.
+/// Ids of simulated peers rise with their place, and print as it; of a machine that was replaced the number of the new one stands
+/// before it.
 fn node_id(place: u32, identity: u32) -> NodeId {
-    let identity = u128::from(identity & 0xffff) << 96;
-    NodeId::from_u128(0x5111_0000_0000_4000_8000_0000_0000_0000 | identity | u128::from(place + 1))
+    let (head, printed) = (u128::from(identity & 0xffff) << 96, u128::from(identity & 0xff) << 24);
+    NodeId::from_u128(0x5111_0000_0000_4000_8000_0000_0000_0000 | head | printed | u128::from(place + 1))
 }
 
 fn host(scenario: &Scenario, luck: &Luck, place: u32) -> Host {

@@ -129,6 +129,10 @@ impl World<'_> {
         let verdict = self.checks.on_content(&super::Sight::new(&self.mesh, self.scenario), place, &read);
         self.judge(verdict);
         self.replay_is_read(place, &read);
+        if self.content.reading.is_empty() {
+            let verdict = self.checks.on_all_content(&super::Sight::new(&self.mesh, self.scenario));
+            self.judge(verdict);
+        }
         self.content.settle();
     }
 }

@@ -37,6 +37,9 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario], output: Output) -> Result
     }
     let small = || scenarios.iter().filter(|scenario| scenario.peers() <= args.peers);
     let work: Vec<(&Scenario, u64)> = small().flat_map(|it| (1..=args.seeds).map(move |seed| (it, seed))).collect();
+    if work.is_empty() {
+        return Err(Failure::usage(format_args!("no scenario has at most {} peers: nothing is to be run", args.peers)));
+    }
     let covered = each(&work, args.jobs, |(scenario, seed)| {
         drop(Coverage::take());
         let outcome = sim::run(scenario, *seed, None);

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use oxigdal_ha::sim::{self, Progress, Shrunk, Size};
+use oxigdal_ha::sim::{self, NotShrunk, Progress, Shrunk, Size};
 use serde_json::json;
 
 use super::stop::{self, Stop};
 use super::tell::is_same;
-use super::{bad_file, read_with_text};
+use super::{bad_file, read, read_with_text, seed_of};
 use crate::failure::{Failure, Result};
 use crate::output::{Output, Tone};
 
@@ -21,8 +21,8 @@ pub(super) struct Minimize {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The seed that fails; a repro file has its own.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// Then the best so far is written. Ctrl-C does the same.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = stop::duration)]
     time_budget: Duration,
@@ -43,12 +43,15 @@ pub(super) fn run(args: &Minimize, output: Output) -> Result<ExitCode> {
         bar.set_message(format!("{runs} runs, taking away {phase}: {}", told(size)));
         bar.tick();
     };
-    let small = match sim::shrink(&scenario, &text, args.seed, &mut watch, &|| stop.now()) {
+    let seed = seed_of([&scenario], args.seed, output);
+    let small = match sim::shrink(&scenario, &text, seed, &mut watch, &|| stop.now()) {
         Ok(small) => small,
-        Err(outcome) => {
+        Err(why) => {
             bar.finish_and_clear();
-            return Err(Failure::new(format_args!("{outcome}: there is nothing to make smaller"))
-                .hint("`simulate run FILE --seeds 1..1000` finds seeds that fail"));
+            return Err(Failure::new(&why).hint(match why {
+                NotShrunk::Passes(_) => "`simulate run FILE --seeds 1..1000` finds seeds that fail",
+                NotShrunk::NoTime => "give it more: --time-budget 10m",
+            }));
         }
     };
     bar.finish_and_clear();
@@ -57,8 +60,11 @@ pub(super) fn run(args: &Minimize, output: Output) -> Result<ExitCode> {
     if scenario.repro().is_none() && is_same(&args.file, &out) {
         return Err(Failure::usage(format_args!("{} would be written over", out.display())));
     }
-    write(&out, &small.text)?;
-    tell(&small, &out, output)?;
+    let before = kept(&out, &key).filter(|size| size.pieces() < small.after.pieces());
+    if before.is_none() {
+        write(&out, &small.text)?;
+    }
+    tell(&small, &out, before, output)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -76,6 +82,12 @@ fn beside(file: &Path, name: &str, key: &str, seed: u64) -> PathBuf {
     folder.join(format!("{}{ending}.toml", name.strip_suffix(&ending).unwrap_or(name)))
 }
 
+/// The size of the run that a file holds, if it breaks the same.
+fn kept(file: &Path, key: &str) -> Option<Size> {
+    let scenario = read(file).ok().filter(|scenario| scenario.broke() == Some(key))?;
+    sim::size(&scenario, 0)
+}
+
 fn write(out: &Path, text: &str) -> Result {
     if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|error| Failure::file("make", folder, &error))?;
@@ -83,13 +95,14 @@ fn write(out: &Path, text: &str) -> Result {
     std::fs::write(out, text).map_err(|error| Failure::file("write", out, &error))
 }
 
-fn tell(small: &Shrunk, out: &Path, output: Output) -> Result {
+fn tell(small: &Shrunk, out: &Path, kept: Option<Size>, output: Output) -> Result {
     let Shrunk { outcome, before, after, runs, minimal, .. } = small;
     if output.json {
         let file = out.display().to_string();
         let what = outcome.judgement.key();
         return output.value(&json!({
             "file": file, "what": what, "before": before, "after": after, "runs": runs, "minimal": minimal,
+            "kept": kept,
         }));
     }
     output.line(format_args!("before: {}", told(*before)))?;
@@ -97,10 +110,15 @@ fn tell(small: &Shrunk, out: &Path, output: Output) -> Result {
     let how = if *minimal { "none of it can be spared" } else { "time was over: more might be spared" };
     output.line(format_args!("{runs} runs; {how}"))?;
     output.line(output.paint(Tone::Bad, format_args!("FAIL {}", outcome.judgement)))?;
+    if let Some(size) = kept {
+        let what = told(size);
+        return output
+            .line(format_args!("{} is smaller, with {what}: it is left as it was; --out FILE", out.display()));
+    }
     output.line(format_args!("written to {}; oxigdal-ha simulate explain {}", out.display(), out.display()))
 }
 
-fn told(size: Size) -> String {
+pub(super) fn told(size: Size) -> String {
     let Size { faults, turns, edits, appends, peers } = size;
     let parts = [(faults, "fault"), (turns, "turn"), (edits, "edit"), (appends, "append"), (peers, "peer")];
     let some: Vec<String> = parts

@@ -1,7 +1,8 @@
 //! `simulate`: runs scenarios, lists them, says which seeds fail, and why.
 //!
 //! Exit codes: 0 all passed, 1 an invariant did not hold, 2 an expectation was missed, 3 two runs of one seed differ, 4 a
-//! file cannot be used, 5 no run has ended within its time, 130 Ctrl-C before anything failed.
+//! file cannot be used, 5 no run has ended within its time, 64 the arguments cannot be used, 130 Ctrl-C or SIGTERM before anything
+//! failed.
 
 #[cfg(feature = "planted-bugs")]
 mod bugs;
@@ -25,7 +26,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use oxigdal_ha::sim::{Found, Scenario};
 
 use crate::failure::{Failure, Result};
-use crate::output::Output;
+use crate::output::{Output, Tone};
 use crate::recorded;
 
 /// Most seeds of one run of the command.
@@ -69,8 +70,8 @@ struct Run {
     #[arg(required = true, value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
     /// The seed; the same seed gives the same run.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// Many seeds, the last one excluded.
     #[arg(long, value_name = "A..B", conflicts_with = "seed")]
     seeds: Option<Seeds>,
@@ -84,10 +85,10 @@ struct Run {
     #[arg(long, value_name = "TIME", value_parser = stop::duration)]
     time_budget: Option<Duration>,
     /// Draw the run into this file, a page with everything in it; one scenario and one seed only.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "trace"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "trace", "twice", "time_budget"])]
     html: Option<PathBuf>,
     /// Draw a still overview of the run into this file; one scenario and one seed only.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "trace"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "trace", "twice", "time_budget"])]
     svg: Option<PathBuf>,
     /// So many runs at a time; by default as many as there are cores.
     #[arg(long, value_name = "N")]
@@ -169,6 +170,21 @@ pub(crate) fn run(args: Args, output: Output) -> Result<ExitCode> {
             Err(failure) => Ok(bad_file(&failure, output)),
         },
     }
+}
+
+/// The seed that was asked for, else the first. A repro file is one run, whatever the seed: who asked for one is told so.
+fn seed_of<'a>(scenarios: impl IntoIterator<Item = &'a Scenario>, asked: Option<u64>, output: Output) -> u64 {
+    if asked.is_some() {
+        for (scenario, own) in scenarios.into_iter().filter_map(|scenario| Some((scenario, scenario.repro()?))) {
+            let told =
+                format_args!("{} is one run, that of its seed {own}: no other is run", scenario.file()).to_string();
+            // It matters to people only: what was run is in the outcome.
+            if !output.json {
+                eprintln!("{}", output.paint(Tone::Warn, told));
+            }
+        }
+    }
+    asked.unwrap_or(1)
 }
 
 fn bad_file(failure: &Failure, output: Output) -> ExitCode {

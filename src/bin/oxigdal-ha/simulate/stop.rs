@@ -1,4 +1,4 @@
-//! When to stop: the time that was given is over, or Ctrl-C. Pressed again it ends the process at once.
+//! When to stop: the time that was given is over, or Ctrl-C, or SIGTERM. The second time it ends the process at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,7 +20,8 @@ impl Stop {
         let runtime = runtime.map_err(|error| Failure::new(format_args!("cannot listen for Ctrl-C: {error}")))?;
         std::thread::spawn(move || {
             runtime.block_on(async {
-                while tokio::signal::ctrl_c().await.is_ok() {
+                let mut asked = Asked::listen();
+                while asked.again().await {
                     if INTERRUPTED.swap(true, Ordering::Relaxed) {
                         std::process::exit(i32::from(Code::Interrupted as u8));
                     }
@@ -28,6 +29,12 @@ impl Stop {
             });
         });
         Ok(Self { until: budget.map(|budget| Instant::now() + budget) })
+    }
+
+    /// So much later than now; somebody else listens for Ctrl-C.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn after(budget: Duration) -> Self {
+        Self { until: Some(Instant::now() + budget) }
     }
 
     /// Whether it is time.
@@ -38,6 +45,35 @@ impl Stop {
     /// Whether somebody pressed Ctrl-C.
     pub(super) fn interrupted(self) -> bool {
         INTERRUPTED.load(Ordering::Relaxed)
+    }
+}
+
+/// What asks a process to end.
+struct Asked {
+    #[cfg(unix)]
+    term: Option<tokio::signal::unix::Signal>,
+}
+
+impl Asked {
+    fn listen() -> Self {
+        #[cfg(unix)]
+        let term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+        Self {
+            #[cfg(unix)]
+            term,
+        }
+    }
+
+    /// Waits until somebody asks; false if nobody can.
+    async fn again(&mut self) -> bool {
+        #[cfg(unix)]
+        if let Some(term) = &mut self.term {
+            return tokio::select! {
+                asked = tokio::signal::ctrl_c() => asked.is_ok(),
+                asked = term.recv() => asked.is_some(),
+            };
+        }
+        tokio::signal::ctrl_c().await.is_ok()
     }
 }
 

@@ -12,7 +12,7 @@ use oxigdal_ha::sim::{self, Outcome, Scenario};
 
 use super::stop::Stop;
 use super::tally::{NOTHING_RUN, Tally};
-use super::{Run, tell};
+use super::{Run, seed_of, tell};
 use crate::failure::{Code, Failure, Result};
 use crate::output::{Output, Tone};
 
@@ -31,9 +31,12 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn of(args: &Run, scenarios: &'a [Scenario]) -> Self {
-        let (first, last) =
-            args.seeds.as_ref().map_or((args.seed, args.seed), |seeds| (*seeds.0.start(), *seeds.0.end()));
+    fn of(args: &Run, scenarios: &'a [Scenario], output: Output) -> Self {
+        let asked = args.seeds.as_ref().map(|seeds| (*seeds.0.start(), *seeds.0.end()));
+        // Of a folder's sweep repro files are a part, and nobody means their seeds.
+        let named = scenarios.iter().filter(|_| args.paths.iter().all(|path| !path.is_dir()));
+        let seed = seed_of(named, args.seed.or(asked.map(|(first, _)| first)), output);
+        let (first, last) = asked.unwrap_or((seed, seed));
         Self { scenarios, first, seeds: last - first + 1 }
     }
 
@@ -54,9 +57,10 @@ pub(super) fn run(args: &Run, scenarios: &[Scenario], output: Output) -> Result<
         let [scenario] = scenarios else {
             return Err(Failure::usage("--html and --svg draw one run: one scenario, one seed"));
         };
-        return tell::draw(scenario, args.seed, args.html.as_deref(), args.svg.as_deref(), output);
+        let seed = seed_of([scenario], args.seed, output);
+        return tell::draw(scenario, seed, args.html.as_deref(), args.svg.as_deref(), output);
     }
-    let work = Work::of(args, scenarios);
+    let work = Work::of(args, scenarios, output);
     let stop = Stop::within(args.time_budget)?;
     let mut tally = Tally::new(scenarios);
     let mut told = Ok(());

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args as ClapArgs;
 use oxigdal_ha::sim::{self, Picture, Scenario};
 
-use super::{bad_file, read, sweep};
+use super::{bad_file, read, seed_of, sweep};
 use crate::failure::{Failure, Result};
 use crate::output::Output;
 
@@ -17,8 +17,8 @@ pub(super) struct One {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The seed; a repro file has its own.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -56,7 +56,9 @@ pub(super) fn diff(args: &Diff, output: Output) -> Result<ExitCode> {
         Ok(both) => both,
         Err(failure) => return Ok(bad_file(&failure, output)),
     };
-    let seeds = (args.one.seed, args.against_seed.unwrap_or(args.one.seed));
+    let seed = seed_of([&first], args.one.seed, output);
+    let seeds = (seed, seed_of([&second], args.against_seed, output));
+    let seeds = if args.against_seed.is_some() { seeds } else { (seed, seed) };
     let found = sim::compare((&first, seeds.0), (&second, seeds.1));
     let told = if output.json { output.value(&found) } else { output.line(found.to_string().trim_end()) };
     let code = match found.after {
@@ -70,7 +72,7 @@ pub(super) fn diff(args: &Diff, output: Output) -> Result<ExitCode> {
 /// Every step of a run on standard output, then what it came to.
 pub(super) fn replay(one: &One, output: Output) -> Result<ExitCode> {
     match read(&one.file) {
-        Ok(scenario) => sweep::traced_one(&scenario, one.seed, output),
+        Ok(scenario) => sweep::traced_one(&scenario, seed_of([&scenario], one.seed, output), output),
         Err(failure) => Ok(bad_file(&failure, output)),
     }
 }
@@ -81,7 +83,7 @@ pub(super) fn explain(one: &One, output: Output) -> Result<ExitCode> {
         Ok(scenario) => scenario,
         Err(failure) => return Ok(bad_file(&failure, output)),
     };
-    let story = sim::explain(&scenario, one.seed);
+    let story = sim::explain(&scenario, seed_of([&scenario], one.seed, output));
     if output.json {
         output.value(&story)?;
     } else {
@@ -95,7 +97,10 @@ pub(super) fn explain(one: &One, output: Output) -> Result<ExitCode> {
 
 pub(super) fn picture(args: &Draw, output: Output) -> Result<ExitCode> {
     match read(&args.one.file) {
-        Ok(scenario) => draw(&scenario, args.one.seed, args.html.as_deref(), args.svg.as_deref(), output),
+        Ok(scenario) => {
+            let seed = seed_of([&scenario], args.one.seed, output);
+            draw(&scenario, seed, args.html.as_deref(), args.svg.as_deref(), output)
+        }
         Err(failure) => Ok(bad_file(&failure, output)),
     }
 }
