@@ -25,6 +25,7 @@ use crate::types::Lane;
 
 #[cfg(test)]
 mod tests;
+mod zip;
 
 /// The version of the frame layout and of every message in it.
 pub const VERSION: u8 = 1;
@@ -204,7 +205,7 @@ pub fn seal_packed<M: Encode>(kind: Kind, lane: Lane, message: &M, packing: Pack
     assert!(payload.len() <= payload_max(lane), "{kind:?} sends {} bytes on the {lane} lane", payload.len());
     let level = packing.level.filter(|_| lane == Lane::Sync && payload.len() >= packing.above);
     let packed = level
-        .and_then(|level| zstd::bulk::compress(payload, level).ok())
+        .and_then(|level| zip::pack(payload, level).ok())
         .filter(|packed| packed.len() + 4 < payload.len() && payload.len() / RATIO_MAX < packed.len());
     let Some(packed) = packed else { return plain.0.into() };
     let mut frame = BytesMut::with_capacity(HEADER + 4 + packed.len());
@@ -277,7 +278,7 @@ fn inflate(body: &[u8], lane: Lane) -> Result<Vec<u8>, Error> {
     if announced / RATIO_MAX > packed.len() {
         return Err(Error::Ratio { announced, len: packed.len() });
     }
-    let plain = zstd::bulk::decompress(packed, announced).map_err(|error| Error::Zstd { why: error.to_string() })?;
+    let plain = zip::unpack(packed, announced).map_err(|error| Error::Zstd { why: error.to_string() })?;
     if plain.len() != announced {
         return Err(Error::Zstd { why: format!("{} bytes in place of the {announced} announced", plain.len()) });
     }
