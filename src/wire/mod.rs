@@ -199,7 +199,9 @@ pub fn seal<M: Encode>(kind: Kind, lane: Lane, message: &M) -> Bytes {
 /// When the message is longer than its lane allows: machines bound what they send.
 #[must_use]
 pub fn seal_packed<M: Encode>(kind: Kind, lane: Lane, message: &M, packing: Packing) -> Bytes {
-    let mut plain = Frame(vec![VERSION, kind.number(), PLAIN]);
+    // Most messages are shorter than that, and the others grow in few steps.
+    let mut plain = Frame(Vec::with_capacity(64));
+    plain.0.extend_from_slice(&[VERSION, kind.number(), PLAIN]);
     bincode::encode_into_writer(message, &mut plain, bincode::config::standard()).expect("a Vec takes everything");
     let payload = &plain.0[HEADER..];
     assert!(payload.len() <= payload_max(lane), "{kind:?} sends {} bytes on the {lane} lane", payload.len());
