@@ -33,6 +33,8 @@ macro_rules! scenarios {
 scenarios! {
     #[ignore = "minutes in a debug build: cargo test --release --test sim -- --ignored"]
     calm_1000 "calm-1000" 1;
+    calm_5 "calm-5" 2;
+    calm_50 "calm-50" 1;
     clocks "clocks" 2;
     copies_disk_lost "copies-disk-lost" 2;
     copies_tree "copies-tree" 2;

@@ -1,6 +1,7 @@
 //! Values and where each came from: the file, the environment and the flags, laid over the defaults key by key.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
@@ -47,6 +48,11 @@ pub(super) struct Values(BTreeMap<&'static str, Entry>);
 impl Values {
     /// What is built in.
     pub(super) fn defaults() -> Self {
+        static DEFAULTS: LazyLock<Values> = LazyLock::new(Values::built_in);
+        DEFAULTS.clone()
+    }
+
+    fn built_in() -> Self {
         let entry = |key: &'static Key| {
             let value = if key.default.is_empty() {
                 Value::Unset

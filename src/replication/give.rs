@@ -28,8 +28,10 @@ impl Replication {
                 break;
             }
         }
+        // Without credit nothing could be sent then either: the answer that gives some, or its absence, comes back here.
         if let Some(peer) = self.peers.get_mut(&to)
             && peer.has_ready()
+            && peer.has_credit(&self.config)
             && !std::mem::replace(&mut peer.flushing, true)
         {
             cx.arm(Timer::Flush(to), self.config.batch_timeout);

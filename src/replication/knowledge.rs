@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use super::log::Log;
 use super::message::{Held, Hold, LINES_MAX, MEMBERS_MAX, Message, Short};
+use super::peer::Peer;
 use super::replicas::{ACTIVE_WITHIN, Lag, Row};
 use super::{Event, Replication, ReplicationState, Timer};
 use crate::machine::Cx;
@@ -150,8 +151,10 @@ impl Replication {
         }
         self.reporting = false;
         let peers: Vec<NodeId> = self.peers.keys().copied().collect();
+        let equals = if now.since(self.durable_at) >= REPORT { self.equals() } else { Vec::new() };
         let mut left = false;
         for peer in peers {
+            self.tell_equals(cx, peer, &equals);
             left |= self.report_to(cx, peer);
         }
         if left {
@@ -165,9 +168,6 @@ impl Replication {
         peer.told.allowance = (peer.told.allowance + FLOOR).min(SAVED_MAX);
         let next = peer.told.next;
         let me = self.actor.node;
-        if cx.now().mono.since(self.durable_at) >= REPORT {
-            self.tell_equals(cx, to);
-        }
         let news = |(id, row): &(NodeId, &Row)| {
             let told = self.peers[&to].told.upto.get(id).copied().unwrap_or_default();
             *id != to && row.compared && row.stamp > told && (*id == me || self.relays)
@@ -197,16 +197,26 @@ impl Replication {
         left
     }
 
-    /// Names those who hold what we hold, if that is news to this neighbour.
-    fn tell_equals(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) {
-        let me = self.actor.node;
+    /// Those who hold what we hold, if that is news to some neighbour: who, which life of it, as of which change.
+    fn equals(&mut self) -> Vec<(NodeId, Short, u64)> {
+        let (me, digest) = (self.actor.node, self.logs.digest());
+        let is_news = |(id, row): &(NodeId, &Row)| {
+            let told = |peer: &Peer| peer.told.upto.get(id).is_some_and(|told| row.stamp <= *told);
+            row.compared && (*id == me || self.relays) && !self.peers.values().all(told)
+        };
+        let covers = |(id, row): &(NodeId, &Row)| row.is_known_to_hold(digest) || row.covers(&self.logs, *id);
+        let equals = self.replicas.iter().filter(is_news).filter(covers);
+        equals.map(|(id, row)| (id, row.name, row.stamp)).collect()
+    }
+
+    /// Names those of these whom this neighbour was not told of.
+    fn tell_equals(&mut self, cx: &mut Cx<'_, Self>, to: NodeId, equals: &[(NodeId, Short, u64)]) {
         let Some(peer) = self.peers.get_mut(&to) else { return };
         let mut members = Vec::new();
-        for (id, row) in self.replicas.iter().filter(|(id, _)| *id != to && (*id == me || self.relays)) {
-            let is_news = peer.told.upto.get(&id).is_none_or(|told| row.stamp > *told);
-            if row.compared && is_news && members.len() < MEMBERS_MAX && row.covers(&self.logs, id) {
-                peer.told.upto.insert(id, row.stamp);
-                members.push(short(id, row.boot));
+        for (id, name, stamp) in equals.iter().filter(|(id, ..)| *id != to) {
+            if members.len() < MEMBERS_MAX && peer.told.upto.get(id).is_none_or(|told| stamp > told) {
+                peer.told.upto.insert(*id, *stamp);
+                members.push(*name);
             }
         }
         if !members.is_empty() {
@@ -219,25 +229,46 @@ impl Replication {
         if digest != self.logs.digest() {
             return;
         }
-        let named = |(id, row): &(NodeId, &Row)| self.hears_of(from, *id) && members.contains(&short(*id, row.boot));
+        let named = |(id, row): &(NodeId, &Row)| self.hears_of(from, *id) && members.contains(&row.name);
         let named: Vec<NodeId> = self.replicas.iter().filter(named).map(|(id, _)| id).collect();
         for member in named {
-            for at in 0..self.logs.len() {
-                let log = self.logs.get(at);
-                let Some(chain) = log.chain_at(log.durable()) else { continue };
-                let held = log.durable() > 0;
-                if self.replicas.raise(member, at, (log.durable(), Short::of(chain)), from, cx.now().mono, held) {
-                    self.on_raised(cx, member, at, from);
-                    if self.relays {
-                        self.report_soon(cx);
-                    }
-                }
+            if self.replicas.row(member).is_some_and(|row| !row.is_known_to_hold(digest)) {
+                self.raise_to_ours(cx, from, member);
             }
             let Some(row) = self.replicas.row_mut(member) else { continue };
+            if !row.is_known_to_hold(digest) {
+                row.note_all(&self.logs, digest);
+            }
             row.as_of = cx.now().mono;
             if !std::mem::replace(&mut row.compared, true) && self.relays {
                 self.report_soon(cx);
             }
+            self.knows_of(from, member);
+        }
+    }
+
+    /// A neighbour says that this member holds all that is held here.
+    fn raise_to_ours(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, member: NodeId) {
+        for at in 0..self.logs.len() {
+            let log = self.logs.get(at);
+            let Some(chain) = log.chain_at(log.durable()) else { continue };
+            let held = log.durable() > 0;
+            if self.replicas.raise(member, at, (log.durable(), Short::of(chain)), from, cx.now().mono, held) {
+                self.on_raised(cx, member, at, from);
+                if self.relays {
+                    self.report_soon(cx);
+                }
+            }
+        }
+    }
+
+    /// A neighbour has just said that this member holds what is held here: it need not be told so, unless there is more to tell.
+    fn knows_of(&mut self, neighbor: NodeId, member: NodeId) {
+        let (Some(row), Some(peer)) = (self.replicas.row(member), self.peers.get_mut(&neighbor)) else { return };
+        let told = peer.told.upto.get(&member).copied().unwrap_or_default();
+        let no_more = |(at, cell): (usize, super::replicas::Cell)| cell.seq <= self.logs.get(at).durable();
+        if told < row.stamp && row.since(told).all(no_more) {
+            peer.told.upto.insert(member, row.stamp);
         }
     }
 

@@ -10,9 +10,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::knowledge::short;
 use super::log::{Log, Logs};
 use super::message::Short;
-use crate::types::{Boot, NodeId, Time};
+use crate::types::{Boot, Digest, NodeId, Time};
 
 /// Most cells, some 48 bytes each: 512 members with 512 logs.
 pub(super) const CELLS_MAX: usize = 1 << 18;
@@ -43,11 +44,15 @@ pub(super) struct Cell {
 pub(super) struct Row {
     /// In which life of it.
     pub(super) boot: Boot,
+    /// What that life is called in messages.
+    pub(super) name: Short,
     /// It is alive, or only suspected.
     pub(super) present: bool,
     /// Since when this life of it is known.
     since: Time,
     cells: BTreeMap<usize, Cell>,
+    /// The digest of all that was held here when it was last found to hold all of that; none since its cells have changed.
+    all_of: Option<Digest>,
     /// Of its newest cell.
     pub(super) stamp: u64,
     /// As of when this is known, on our clock.
@@ -79,6 +84,17 @@ impl Row {
     pub(super) fn covers(&self, logs: &Logs, member: NodeId) -> bool {
         let holds = |(at, log): (usize, &Log)| log.durable() == 0 || self.holds(at, log, log.durable());
         logs.by_id().all(|(at, log)| log.id.actor.node == member || holds((at, log)))
+    }
+
+    /// Whether it was found to hold all that is held here, which has this digest, and its own logs too as far.
+    pub(super) fn is_known_to_hold(&self, digest: Digest) -> bool {
+        self.all_of == Some(digest)
+    }
+
+    /// Looks whether it holds all that is held here, which has this digest.
+    pub(super) fn note_all(&mut self, logs: &Logs, digest: Digest) {
+        let holds = |(at, log): (usize, &Log)| log.durable() == 0 || self.holds(at, log, log.durable());
+        self.all_of = logs.by_id().all(holds).then_some(digest);
     }
 
     /// The cells that changed after this change, with their logs.
@@ -133,7 +149,7 @@ impl Replicas {
         for (id, boot, present) in members {
             let row = match rows.remove(&id).filter(|row| row.boot == boot) {
                 Some(row) => Row { present, ..row },
-                None => Row::new(boot, present, now),
+                None => Row::new(id, boot, present, now),
             };
             self.rows.insert(id, row);
         }
@@ -169,6 +185,7 @@ impl Replicas {
         }
         self.stamp += 1;
         row.cells.insert(at, Cell { seq, chain, stamp: self.stamp, from });
+        row.all_of = None;
         row.stamp = self.stamp;
         (row.replicated_at, row.compared) = (Some(now), true);
         true
@@ -179,6 +196,7 @@ impl Replicas {
         let Some(row) = self.rows.get_mut(&member) else { return };
         if row.cell(at).is_some_and(|cell| cell.from != member && !row.holds(at, log, cell.seq)) {
             row.cells.remove(&at);
+            row.all_of = None;
             self.cells -= 1;
             self.unheld.remove(&(at, member));
         }
@@ -205,6 +223,7 @@ impl Replicas {
     pub(super) fn part(&mut self, at: usize) {
         for row in self.rows.values_mut() {
             self.cells -= usize::from(row.cells.remove(&at).is_some());
+            row.all_of = None;
         }
         let gone: Vec<NodeId> = self.unheld_of(at).collect();
         gone.into_iter().for_each(|member| _ = self.unheld.remove(&(at, member)));
@@ -213,6 +232,9 @@ impl Replicas {
     /// What of all that is held here the member is not known to hold; `None` if it is no member.
     pub(super) fn lag(&self, logs: &Logs, member: NodeId, now: Time, paused: bool) -> Option<Lag> {
         let row = self.rows.get(&member)?;
+        if row.is_known_to_hold(logs.current_digest()) {
+            return Some(Lag::default());
+        }
         // Of one whose knowledge is fresh, what came here since then is not held against it.
         let fresh = row.present && row.compared && !paused && now.since(row.as_of) <= STALE;
         let at = if fresh { row.as_of } else { now };
@@ -235,12 +257,14 @@ impl Replicas {
 }
 
 impl Row {
-    fn new(boot: Boot, present: bool, now: Time) -> Self {
+    fn new(member: NodeId, boot: Boot, present: bool, now: Time) -> Self {
         Self {
             boot,
+            name: short(member, boot),
             present,
             since: now,
             cells: BTreeMap::new(),
+            all_of: None,
             stamp: 0,
             as_of: now,
             compared: false,

@@ -65,6 +65,17 @@ impl Trace {
         self.hasher.update(bytes);
     }
 
+    /// A part of the event: a text, with its length.
+    pub(super) fn text(&mut self, tag: u8, text: &str) {
+        self.word(tag, text.len() as u64);
+        self.hasher.update(text.as_bytes());
+    }
+
+    /// A part of the event whose length is always the same, or was told.
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
     /// A part of the event that has no bytes of its own, as it prints: the same in every build.
     pub(super) fn debug(&mut self, tag: u8, value: &dyn fmt::Debug) {
         self.hasher.update(&[tag]);

@@ -25,6 +25,7 @@ use crate::types::Lane;
 
 #[cfg(test)]
 mod tests;
+mod zip;
 
 /// The version of the frame layout and of every message in it.
 pub const VERSION: u8 = 1;
@@ -198,13 +199,15 @@ pub fn seal<M: Encode>(kind: Kind, lane: Lane, message: &M) -> Bytes {
 /// When the message is longer than its lane allows: machines bound what they send.
 #[must_use]
 pub fn seal_packed<M: Encode>(kind: Kind, lane: Lane, message: &M, packing: Packing) -> Bytes {
-    let mut plain = Frame(vec![VERSION, kind.number(), PLAIN]);
+    // Most messages are shorter than that, and the others grow in few steps.
+    let mut plain = Frame(Vec::with_capacity(64));
+    plain.0.extend_from_slice(&[VERSION, kind.number(), PLAIN]);
     bincode::encode_into_writer(message, &mut plain, bincode::config::standard()).expect("a Vec takes everything");
     let payload = &plain.0[HEADER..];
     assert!(payload.len() <= payload_max(lane), "{kind:?} sends {} bytes on the {lane} lane", payload.len());
     let level = packing.level.filter(|_| lane == Lane::Sync && payload.len() >= packing.above);
     let packed = level
-        .and_then(|level| zstd::bulk::compress(payload, level).ok())
+        .and_then(|level| zip::pack(payload, level).ok())
         .filter(|packed| packed.len() + 4 < payload.len() && payload.len() / RATIO_MAX < packed.len());
     let Some(packed) = packed else { return plain.0.into() };
     let mut frame = BytesMut::with_capacity(HEADER + 4 + packed.len());
@@ -277,7 +280,7 @@ fn inflate(body: &[u8], lane: Lane) -> Result<Vec<u8>, Error> {
     if announced / RATIO_MAX > packed.len() {
         return Err(Error::Ratio { announced, len: packed.len() });
     }
-    let plain = zstd::bulk::decompress(packed, announced).map_err(|error| Error::Zstd { why: error.to_string() })?;
+    let plain = zip::unpack(packed, announced).map_err(|error| Error::Zstd { why: error.to_string() })?;
     if plain.len() != announced {
         return Err(Error::Zstd { why: format!("{} bytes in place of the {announced} announced", plain.len()) });
     }

@@ -180,6 +180,21 @@ fn an_entry_is_told_and_pushed_when_it_is_durable_and_not_before() {
 }
 
 #[test]
+fn who_answers_nothing_wakes_nobody_until_it_answers() {
+    let mut bench = Bench::with(&[2], Config::default());
+    bench.write(100);
+    bench.millis += 60_000;
+    bench.run(|machine, cx| machine.on_timer(cx, Timer::Retransmit(node(2))));
+    // What was sent again is under way, and nothing follows it yet.
+    let ops = bench.write(100);
+    assert_eq!(sent(&ops), []);
+    assert!(!ops.contains(&Op::Arm(Timer::Flush(node(2)), Config::default().batch_timeout)), "{ops:?}");
+    let ops = bench.hear(2, Message::Ack { number: 2 });
+    let pushed = |message: &&Message| matches!(message, Message::Push(batch) if batch.runs[0].first == Seq::new(2));
+    assert!(sent(&ops).iter().any(|(_, message)| pushed(message)), "{ops:?}");
+}
+
+#[test]
 fn a_batch_is_acknowledged_when_all_of_it_is_durable() {
     let mut bench = Bench::with(&[2], Config::default());
     let ops = bench.hear(2, push(5, vec![run(2, 1, 2)]));

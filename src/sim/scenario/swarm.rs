@@ -98,7 +98,8 @@ impl Scenario {
         let own = own_of(&says, &mesh)?;
         drawn.peers = mesh.nodes().len();
         drawn.overlay = mesh.overlay().to_string();
-        Ok(Self { says, mesh, config, own, drawn: Some(drawn), ..self.clone() })
+        let (name, file, text) = (self.name.clone(), self.file.clone(), self.text.clone());
+        Ok(Self { name, file, text, says, mesh, config, own, drawn: Some(drawn) })
     }
 }
 

@@ -10,10 +10,10 @@ use super::super::outcome::Line;
 use super::super::plan::Fault;
 use super::super::witness::{Happened, Seen};
 use super::faults::address_of;
-use super::{Due, World};
+use super::{Due, World, hashed};
 use crate::documents::{Engine, Stamp};
 use crate::node::{
-    Boot, BootReport, Command, CommandError, Copies, Effect, Event, Identity, Input, Io, IoOutcome, Outcome, Progress,
+    Boot, BootReport, CommandError, Copies, Effect, Event, Identity, Input, Io, IoOutcome, Outcome, Progress,
     Setup,
 };
 use crate::types::{ClusterId, CommandId, DiskFault, Hlc, LogId, NodeId, Seq};
@@ -68,7 +68,7 @@ impl World<'_> {
     /// Handles one input and performs its effects.
     pub(super) fn step(&mut self, place: u32, input: Input) {
         let now = self.mesh.now;
-        self.hash_input(place, &input);
+        hashed::input(&mut self.trace, now, place, &input);
         self.note(place, &input);
         if !self.mesh.hosts[place as usize].wrongs.is_empty() {
             self.acted_at(place, |fault| matches!(fault, Fault::Slow { .. }));
@@ -136,7 +136,7 @@ impl World<'_> {
                 Life::Off | Life::Refused => None,
             };
             let Some(effect) = effect else { return };
-            self.hash_effect(&effect);
+            hashed::effect(&mut self.trace, &effect);
             self.note(place, &effect);
             self.seen(place, &Seen::Effect(&effect));
             self.perform(place, at, effect);
@@ -285,7 +285,7 @@ impl World<'_> {
         host.worker_free = host.worker_free.max(at) + took;
         let at = host.worker_free;
         self.figures.tasks += 1;
-        self.trace.debug(20, &done);
+        hashed::done(&mut self.trace, &done);
         self.later(place, at, Input::TaskDone { id, done });
     }
 
@@ -346,62 +346,6 @@ impl World<'_> {
         let verdict = self.checks.on_event(&Sight::new(&self.mesh, self.scenario), place, event);
         self.judge(verdict);
         self.tell_guest(place, Tell::Heard(event));
-    }
-
-    fn hash_input(&mut self, place: u32, input: &Input) {
-        let (now, trace) = (self.mesh.now, &mut self.trace);
-        match input {
-            Input::Wake => trace.event(now, place, 1),
-            Input::Received { from, lane, frame } => {
-                trace.event(now, place, 2 + (*lane as u8));
-                trace.word(4, u64::from(from.as_bytes()[15]) | frame.len() as u64);
-                trace.bytes(4, frame);
-            }
-            Input::Command { id, command } => {
-                trace.event(now, place, 5);
-                trace.word(5, id.value());
-                match command {
-                    Command::Documents(_) | Command::Acknowledged { .. } => trace.word(5, 0),
-                    other => trace.debug(5, other),
-                }
-            }
-            // Results of tasks were hashed when they were made.
-            Input::TaskDone { id, .. } => {
-                trace.event(now, place, 6);
-                trace.word(6, id.value());
-            }
-            Input::IoDone { id, result: Ok(IoOutcome::Read(bytes)) } => {
-                trace.event(now, place, 7);
-                trace.word(7, id.value());
-                trace.bytes(7, bytes);
-            }
-            Input::Persisted { id, result: Ok(()) } => {
-                trace.event(now, place, 8);
-                trace.word(8, id.value());
-            }
-            other => {
-                trace.event(now, place, 9);
-                trace.debug(9, other);
-            }
-        }
-    }
-
-    fn hash_effect(&mut self, effect: &Effect) {
-        let trace = &mut self.trace;
-        match effect {
-            Effect::Send { to, lane, frame } => {
-                trace.word(10 + (*lane as u8), u64::from(to.as_bytes()[15]));
-                trace.bytes(10, frame);
-            }
-            Effect::Persist { id, segment, offset, bytes } => {
-                trace.word(12, id.value());
-                trace.word(12, segment.value() << 40 | offset);
-                trace.bytes(12, bytes);
-            }
-            // Its answer is hashed, and it says everything.
-            Effect::Task { id, .. } => trace.word(13, id.value()),
-            other => trace.debug(14, other),
-        }
     }
 
     /// A fault that found nothing to break is over at once.

@@ -9,6 +9,7 @@ mod effects;
 mod faults;
 mod feed;
 mod guests;
+mod hashed;
 mod links;
 mod policy;
 mod replay;

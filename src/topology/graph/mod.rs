@@ -38,6 +38,7 @@ mod rings;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,6 +66,11 @@ impl Seat<'_> {
     /// The order of preference: smaller is better.
     pub(super) const fn rank(&self) -> Rank {
         (self.observer, Reverse(self.priority), Reverse(u128::from_be_bytes(*self.id.as_bytes())))
+    }
+
+    /// Whether both are of one region. Most meshes have none, and then nothing is compared.
+    fn is_beside(&self, other: &Self) -> bool {
+        self.region.len() == other.region.len() && (self.region.is_empty() || self.region == other.region)
     }
 }
 
@@ -106,20 +112,20 @@ pub fn neighbors(seats: &[Seat<'_>], policy: Policy, me: NodeId) -> BTreeSet<Nod
 /// others may reach whom it cannot, and then know of no reason to ask.
 #[must_use]
 pub fn stand_ins(seats: &[Seat<'_>], policy: Policy, me: NodeId, missing: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
-    let rest: Vec<Seat<'_>> = seats.iter().copied().filter(|seat| !missing.contains(&seat.id)).collect();
-    let mut found = neighbors(&rest, policy, me);
-    if !matches!(policy, Policy::Mesh { .. })
-        && let Some(own) = seats.iter().find(|seat| seat.id == me)
-    {
-        // Those of another region do not know of each other's links: there both ends ask.
-        let abroad = |seat: &&Seat<'_>| seat.region != own.region && !missing.is_empty();
-        let above: BTreeSet<NodeId> =
-            seats.iter().filter(|seat| seat.rank() < own.rank() || abroad(seat)).map(|seat| seat.id).collect();
-        if missing.is_empty() || above.is_empty() || found.iter().any(|peer| above.contains(peer)) {
-            found.retain(|peer| above.contains(peer));
-        }
-    }
-    found
+    let rest = if missing.is_empty() {
+        Cow::Borrowed(seats)
+    } else {
+        seats.iter().copied().filter(|seat| !missing.contains(&seat.id)).collect()
+    };
+    let found = neighbors(&rest, policy, me);
+    let Some(own) = seats.iter().find(|seat| seat.id == me).filter(|_| !matches!(policy, Policy::Mesh { .. })) else {
+        return found;
+    };
+    // Those of another region do not know of each other's links: there both ends ask.
+    let above = |seat: &&Seat<'_>| seat.rank() < own.rank() || (!missing.is_empty() && !seat.is_beside(own));
+    let asked: BTreeSet<NodeId> =
+        seats.iter().filter(|seat| found.contains(&seat.id) && above(seat)).map(|seat| seat.id).collect();
+    if missing.is_empty() || !asked.is_empty() || !seats.iter().any(|seat| above(&seat)) { asked } else { found }
 }
 
 /// The hub or parent of `me` in a star or tree, if it has one.
@@ -149,7 +155,7 @@ pub fn degree_max(policy: Policy) -> Option<usize> {
 
 /// The neighbours within one's own region, and among the gateways if one is a gateway.
 fn in_regions(seats: &[Seat<'_>], own: &Seat<'_>, beside: impl Fn(Vec<Rank>) -> BTreeSet<NodeId>) -> BTreeSet<NodeId> {
-    let (home, abroad): (Vec<&Seat<'_>>, Vec<&Seat<'_>>) = seats.iter().partition(|seat| seat.region == own.region);
+    let (home, abroad): (Vec<&Seat<'_>>, Vec<&Seat<'_>>) = seats.iter().partition(|seat| seat.is_beside(own));
     let home: Vec<Rank> = home.into_iter().map(Seat::rank).collect();
     let leads = home.iter().min() == Some(&own.rank());
     let mut found = beside(home);

@@ -9,6 +9,7 @@ mod bugs;
 mod coverage;
 mod each;
 mod list;
+mod meter;
 mod minimize;
 mod stop;
 mod sweep;

@@ -5,18 +5,19 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use oxigdal_ha::sim::{self, Outcome, Scenario};
 
+use super::meter::Meter;
 use super::stop::Stop;
 use super::tally::{NOTHING_RUN, Tally};
 use super::{Run, seed_of, tell};
 use crate::failure::{Code, Failure, Result};
 use crate::output::{Output, Tone};
 
-/// A run with what it cost.
+/// A run with what it took of a core.
 pub(super) struct Done {
     pub(super) outcome: Outcome,
     pub(super) took: Duration,
@@ -95,7 +96,7 @@ fn traced(work: &Work<'_>, tally: &mut Tally<'_>, stop: Stop, output: Output) ->
         if stop.now() {
             break;
         }
-        let (failed, began) = (RefCell::new(None), Instant::now());
+        let (failed, began) = (RefCell::new(None), Meter::start());
         let mut sink = |line: sim::Line| {
             let written = if output.json {
                 let value = serde_json::to_string(&line).expect("a line has text keys and whole numbers");
@@ -112,7 +113,7 @@ fn traced(work: &Work<'_>, tally: &mut Tally<'_>, stop: Stop, output: Output) ->
             return Err(error.into());
         }
         let Some(outcome) = outcome else { break };
-        tally.add(Done { outcome, took: began.elapsed() });
+        tally.add(Done { outcome, took: began.took() });
     }
     Ok(stdout.flush()?)
 }
@@ -154,9 +155,9 @@ fn parallel<'a>(args: &Run, work: &Work<'a>, tally: Tally<'a>, stop: Stop, outpu
 
 /// A run, and perhaps a second one that must be the same; none if there was no time for it.
 fn one(scenario: &Scenario, seed: u64, twice: bool, stop: Stop) -> Option<Done> {
-    let began = Instant::now();
+    let began = Meter::start();
     let outcome = sim::run_unless(scenario, seed, &|| stop.now())?;
-    let took = began.elapsed();
+    let took = began.took();
     if !twice {
         return Some(Done { outcome, took });
     }
