@@ -131,6 +131,14 @@ impl Host {
                 file.extend_from_slice(&bytes);
                 return Some(Input::Persisted { id, result: Ok(()) });
             }
+            Effect::Io { id, op: Io::Reopen { ends, .. } } => {
+                let held =
+                    |(segment, len): (SegmentId, u64)| self.files.get(&segment).map_or(0, |it| it.len() as u64) == len;
+                assert!(ends.into_iter().all(held), "what was refused is not in the files: {ends:?}");
+                let fault = DiskFault { kind: DiskFaultKind::Full, what: "append".into(), why: "no space".into() };
+                let result = if self.full { Err(fault) } else { Ok(IoOutcome::Reopened) };
+                return Some(Input::IoDone { id, result });
+            }
             Effect::Io { id, op } => return Some(Input::IoDone { id, result: Ok(self.io(op)) }),
             Effect::Task { id, task } if self.held => self.tasks.push_back((id, task)),
             Effect::Task { id, task } => return Some(Input::TaskDone { id, done: self.engine.run(task) }),
@@ -156,7 +164,7 @@ impl Host {
                 assert!(self.files.remove(&segment).is_some(), "only what is there is removed");
                 IoOutcome::Truncated
             }
-            Io::Reopen { .. } => unreachable!("this disk is never full"),
+            Io::Reopen { .. } => unreachable!("it is answered above"),
             Io::Truncate { segment, len } => {
                 self.files.get_mut(&segment).unwrap().truncate(usize::try_from(len).unwrap());
                 IoOutcome::Truncated
@@ -487,6 +495,20 @@ fn a_full_disk_refuses_edits_and_goes_on_reading() {
     let status = other.node().status(now(8));
     let read_only: Vec<bool> = status.members.iter().map(|member| member.meta.read_only).collect();
     assert_eq!(read_only, [true, false], "others see it");
+
+    host.full = false;
+    let before = host.node().actor();
+    converse(&mut host, &mut other, 8, 30);
+    assert_eq!(host.node().read_only(), None, "there is room, and it was looked for");
+    assert_ne!(host.node().actor(), before, "no place of a log is used twice");
+    host.set(4, 30, 43).unwrap();
+    assert_eq!(host.value(5, 30), json!({"field1": 41, "field4": 43}));
+    converse(&mut host, &mut other, 30, 40);
+    assert_eq!(other.value(6, 40), json!({"field1": 41, "field4": 43}));
+    let status = other.node().status(now(40));
+    assert!(status.members.iter().all(|member| !member.meta.read_only), "others see it");
+    let mut again = Host::on(1, host.files.clone(), 2);
+    assert_eq!(again.value(7, 41), json!({"field1": 41, "field4": 43}), "the log is whole");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! J1, a judge from elsewhere: of what a live peer's log holds Automerge alone makes what that peer serves; and the documents of
 //! all peers, saved and merged in any order, have the same heads and read the same.
 //!
-//! Nothing of our engine has a part in it: the changes are those that the log was told to hold, they are put together by
-//! Automerge, and what shows is what Automerge shows. Besides the peers' documents each writer's version, as it was after the
+//! Nothing of our engine has a part in it: the changes are those of the entries that the peer's log holds, as anybody was told of
+//! them when they were written, they are put together by Automerge, and what shows is what Automerge shows. Besides the peers' documents each writer's version, as it was after the
 //! writer's last change, is merged too: where all peers hold the same there would be nothing to merge.
 //!
 //! Bounded: so many documents of so many peers. Of a document of which a writer used a number twice, because its disk was put
@@ -15,14 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use automerge::{ActorId, Automerge, Change, ChangeHash, ObjId, ObjType, ROOT, ReadDoc, ScalarValue, TextEncoding};
 use bytes::Bytes;
 use serde_json::Value;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Check, Sight, Verdict};
 use crate::documents::{Body, Listed};
-use crate::node::Event;
+use crate::node::{Event, Node};
 use crate::replication;
 use crate::sim::plan::{Fault, Item};
-use crate::types::{DocId, Topic};
+use crate::types::{DocId, LogId, Seq, Topic};
 
 /// Documents that are judged.
 const DOCS_MAX: usize = 4;
@@ -34,13 +33,11 @@ const WRITERS_MAX: usize = 3;
 const CHANGES_MAX: usize = 2_000;
 
 /// What each peer's log holds of documents, and what is to be merged at the end.
+#[derive(Default)]
 pub(super) struct AutomergeAgrees {
-    /// Each entry once, by its hash.
-    entries: BTreeMap<u64, Bytes>,
-    held: Vec<BTreeSet<u64>>,
-    images: BTreeMap<usize, BTreeSet<u64>>,
-    /// Of whom nobody knows what is left.
-    unknown: BTreeSet<u32>,
+    entries: BTreeMap<(LogId, Seq), Bytes>,
+    /// Places where different entries stood: nobody knows which of them a peer holds.
+    twofold: BTreeSet<(LogId, Seq)>,
     /// Whether a writer may have used a number twice.
     reused: bool,
     judged: usize,
@@ -63,30 +60,21 @@ struct Document {
 }
 
 impl AutomergeAgrees {
-    pub(super) fn new(peers: usize) -> Self {
-        Self {
-            entries: BTreeMap::new(),
-            held: vec![BTreeSet::new(); peers],
-            images: BTreeMap::new(),
-            unknown: BTreeSet::new(),
-            reused: false,
-            judged: 0,
-            made: BTreeMap::new(),
-        }
-    }
-
-    /// The changes of these documents in a peer's log.
-    fn changes(&self, who: u32, docs: &[&Listed]) -> BTreeMap<DocId, Vec<Vec<u8>>> {
+    /// The changes of these documents in a peer's log. None if it holds what nobody told of, or may be one of two.
+    fn changes(&self, node: &Node, docs: &[&Listed]) -> Option<BTreeMap<DocId, Vec<Vec<u8>>>> {
         let mut changes: BTreeMap<DocId, Vec<Vec<u8>>> = BTreeMap::new();
-        for entry in self.held[who as usize].iter().filter_map(|hash| self.entries.get(hash)) {
-            let Ok((body, _)) = bincode::decode_from_slice::<Body, _>(entry, bincode::config::standard()) else {
-                continue;
-            };
-            if docs.iter().any(|listed| listed.doc == body.doc) {
-                changes.entry(body.doc).or_default().push(body.change);
+        for (log, last) in node.replication().vector().iter().filter(|(log, _)| log.topic == Topic::DOCUMENTS) {
+            for seq in (1..=last.value()).map(Seq::new) {
+                let entry = self.entries.get(&(log, seq)).filter(|_| !self.twofold.contains(&(log, seq)))?;
+                let Ok((body, _)) = bincode::decode_from_slice::<Body, _>(entry, bincode::config::standard()) else {
+                    continue;
+                };
+                if docs.iter().any(|listed| listed.doc == body.doc) {
+                    changes.entry(body.doc).or_default().push(body.change);
+                }
             }
         }
-        changes
+        Some(changes)
     }
 
     /// Holds what a peer serves against what Automerge makes of its changes.
@@ -121,47 +109,38 @@ impl Check for AutomergeAgrees {
         "J1"
     }
 
-    fn on_event(&mut self, _: &Sight<'_>, who: u32, event: &Event) -> Verdict {
+    fn on_event(&mut self, _: &Sight<'_>, _: u32, event: &Event) -> Verdict {
         use replication::Event as E;
-        let Event::Replication(E::Delivered { log, body, .. } | E::Originated { log, body, .. }) = event else {
+        let Event::Replication(E::Delivered { log, seq, body, .. } | E::Originated { log, seq, body, .. }) = event
+        else {
             return Ok(());
         };
         if log.topic == Topic::DOCUMENTS {
-            let hash = xxh3_64(body);
-            self.entries.entry(hash).or_insert_with(|| body.clone());
-            self.held[who as usize].insert(hash);
+            let place = (*log, *seq);
+            if self.entries.entry(place).or_insert_with(|| body.clone()) != body {
+                self.twofold.insert(place);
+            }
         }
         Ok(())
     }
 
-    fn on_wiped(&mut self, who: u32) {
-        self.held[who as usize].clear();
-        self.unknown.remove(&who);
-    }
-
-    fn on_damaged(&mut self, who: u32) {
-        self.unknown.insert(who);
+    fn on_damaged(&mut self, _: u32) {
         self.reused = true;
     }
 
-    fn on_imaged(&mut self, who: u32, image: usize) {
-        self.images.insert(image, self.held[who as usize].clone());
-    }
-
-    fn on_put_back(&mut self, who: u32, image: usize) {
-        self.held[who as usize] = self.images.remove(&image).unwrap_or_default();
+    fn on_put_back(&mut self, _: u32, _: usize) {
         self.reused = true;
     }
 
     fn on_content(&mut self, sight: &Sight<'_>, who: u32, docs: &[Listed]) -> Verdict {
-        let refused = sight.node(who).is_none_or(|node| node.documents().refused() > 0);
-        if self.unknown.contains(&who) || refused || self.judged >= PEERS_MAX {
+        let Some(node) = sight.node(who).filter(|node| node.documents().refused() == 0) else { return Ok(()) };
+        if self.judged >= PEERS_MAX {
             return Ok(());
         }
-        self.judged += 1;
         // Spread over all of them.
         let chosen: Vec<&Listed> = docs.iter().step_by(docs.len().div_ceil(DOCS_MAX).max(1)).collect();
-        let mut changes = self.changes(who, &chosen);
+        let Some(mut changes) = self.changes(node, &chosen) else { return Ok(()) };
+        self.judged += 1;
         for listed in chosen {
             let changes = changes.remove(&listed.doc).unwrap_or_default();
             if changes.len() <= CHANGES_MAX {
