@@ -20,6 +20,9 @@ pub mod replication;
 
 pub mod audit;
 
+#[cfg(feature = "net")]
+pub mod backup;
+
 pub mod config;
 #[cfg(feature = "net")]
 mod error;

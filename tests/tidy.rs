@@ -24,6 +24,7 @@ const TIERS: &[(&str, u8)] = &[
     ("overlay", 3),
     ("replication", 4),
     ("audit", 5),
+    ("backup", 5),
     ("config", 6),
     ("error", 6),
     ("node", 7),
