@@ -31,6 +31,7 @@ pub use error::{Error, ErrorKind};
 
 pub mod node;
 pub mod recording;
+pub mod recovery;
 
 #[cfg(feature = "net")]
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the driver is where time and threads enter")]

@@ -29,6 +29,7 @@ const TIERS: &[(&str, u8)] = &[
     ("error", 6),
     ("node", 7),
     ("recording", 8),
+    ("recovery", 8),
     ("driver", 9),
     ("sim", 9),
     ("bin", 10),

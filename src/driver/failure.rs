@@ -11,7 +11,7 @@ use super::network::{JoinError, NetworkError};
 use crate::config;
 use crate::error::{Error, ErrorKind};
 use crate::membership::ForgetError;
-use crate::node::{BootError, CommandError};
+use crate::node::{BootError, CommandError, PointError};
 use crate::{documents, events, membership};
 
 /// Why a peer did not start. Nothing of it runs; the data directory is as it was, unless a damaged last write was cut.
@@ -159,7 +159,9 @@ impl From<CommandError> for Error {
             CommandError::UnknownMember { .. } => ErrorKind::NotFound,
             CommandError::Forget(ForgetError::Present { .. }) => ErrorKind::InUse,
             CommandError::Forget(_) => ErrorKind::NotFound,
-            CommandError::PauseSelf => ErrorKind::Invalid,
+            CommandError::PauseSelf | CommandError::Point(PointError::Name { .. }) => ErrorKind::Invalid,
+            CommandError::Point(PointError::Exists { .. }) => ErrorKind::Exists,
+            CommandError::Point(_) => ErrorKind::TooLarge,
             CommandError::Disk(_) => ErrorKind::Disk,
         };
         Self::new(kind, error)

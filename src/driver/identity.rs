@@ -9,10 +9,10 @@ use libp2p::identity::{Keypair, PeerId};
 
 use super::admission::key::{PublicKey, Purpose, SecretKey, Signature, random};
 use super::admission::vault::{self, FileError};
+use crate::recovery::NODE_FILE;
 use crate::types::NodeId;
 
 const KEY_FILE: &str = "identity.key";
-const NODE_FILE: &str = "node-id";
 
 /// A peer's key and node id.
 #[derive(Clone, Debug)]

@@ -10,8 +10,8 @@ use super::admission::{Admission, Invite};
 use super::failure::StartError;
 use super::network::{NetworkSetup, are_free, join};
 use super::remembered::Remembered;
-use super::start::LOG_DIR;
 use crate::config::{self, Terms};
+use crate::recovery::LOG_DIR;
 use crate::types::{Address, Boot, WallTime};
 
 /// How long a start waits for the issuer of its invite before it gives up. A supervisor may start it again.

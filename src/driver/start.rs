@@ -32,11 +32,9 @@ use crate::config::Config;
 use crate::membership::Meta;
 use crate::node::{self, Boot, BootReport, Identity, Input, Node, Progress, Setup};
 use crate::recording::Header;
+use crate::recovery::LOG_DIR;
 use crate::types::NodeId;
 use crate::wire;
-
-/// Where the log's files are, in the data directory.
-pub(super) const LOG_DIR: &str = "log";
 
 /// Network events that wait for the loop at most; peers wait then.
 const HEARD_MAX: usize = 256;

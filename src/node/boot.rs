@@ -3,8 +3,8 @@
 //! [`Boot`] reads the log through the same effects as the node, in this order: list the segments, read each of the main
 //! chain, then each of the events' chain that still counts, write down that a new life begins, shorten segments whose last
 //! write is damaged, remove those that do not count any more. Only when that record is durable is there a
-//! [`Node`], so no two lives share a boot number. A log that was cut, or that is new, also gets a new actor: what the lost
-//! bytes said may live on elsewhere under the old one. The actor is durable before the damage goes away: a crash in between
+//! [`Node`], so no two lives share a boot number. A log that was cut, that was restored, or that is new, also gets a new actor:
+//! what the lost bytes said may live on elsewhere under the old one. The actor is durable before the damage goes away: a crash in between
 //! must not leave a log that looks whole and goes on as the old actor.
 
 use std::fmt;
@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::edge::{Effect, Event, Input, Io, IoOutcome};
 use super::hosted::Wait;
+use super::points::Points;
 use super::record::Own;
 use super::replay::{Main, Refused, Replay};
 use super::shared::{Logs, Rngs, Shared};
@@ -21,7 +22,9 @@ use crate::audit::Audit;
 use crate::membership::{Membership, MetaError};
 use crate::overlay::Overlay;
 use crate::probe::{planted, sometimes};
-use crate::types::{Actor, Boot as BootNumber, Chain, DiskFault, IoId, Mint, Now, PersistId, Position, SegmentId};
+use crate::types::{
+    Actor, Boot as BootNumber, Chain, DiskFault, HlcClock, IoId, Mint, Now, PersistId, Position, SegmentId,
+};
 use crate::wal;
 
 /// What the boot found.
@@ -218,7 +221,7 @@ impl Boot {
             for frame in scanner.segment(segment, bytes)? {
                 let refuse = |why: String| BootError::Record { position: frame.position, why };
                 let own = Own::decode(frame.kind, &frame.payload).map_err(refuse)?;
-                found.main.record(frame.position, own).map_err(refuse)?;
+                found.main.record(&frame, own).map_err(refuse)?;
                 found.records += 1;
             }
         }
@@ -255,7 +258,8 @@ impl Boot {
         }
         let store = main.end.store.or(events.end.store).unwrap_or_else(|| self.rngs.node.bits());
         let writer = |end| wal::Writer::new(self.setup.config.wal.clone(), end, store);
-        let logs = Logs { main: writer(main.end), events: writer(events.end), starts };
+        let clock = HlcClock::resume(main.end.last_hlc.max(events.end.last_hlc));
+        let logs = Logs { main: writer(main.end), events: writer(events.end), starts, clock };
         let mut shared = Shared::new(self.rngs.clone(), logs, self.next_io, self.setup.config.replication.packing);
         let actor = self.found.actor.expect("the main chain was read");
         if self.found.main.actor != Some(actor) {
@@ -270,6 +274,8 @@ impl Boot {
         let boot = if planted!("node/boot-not-raised") { self.found.main.boot.unwrap_or(boot) } else { boot };
         // What was cut may be the number of a life that spoke; there is at most one, since each begins with a sync.
         let boot = if main.cut.is_some() { boot.next() } else { boot };
+        // A log that was put back forgot the boots that came after, but its neighbours did not.
+        let boot = if self.found.main.unlived { boot.max(BootNumber::new(now.wall.as_secs())) } else { boot };
         self.found.boot = Some(boot);
         shared.append(now, &Own::Booted { boot }, Wait::Node);
         let left = shared.effects.len();
@@ -346,6 +352,8 @@ impl Boot {
             read_only: None,
             restored: documents.view().restoring(),
             cut: report.cut.as_ref().map(ToString::to_string),
+            put_back: found.main.restored,
+            points: Points::of(found.main.points),
             membership: Membership::new(me, boot, setup.meta, setup.config.membership)?,
             overlay: Overlay::new(me, setup.config.policy, setup.config.overlay),
             replication,
@@ -357,6 +365,11 @@ impl Boot {
         };
         if let Some(cut) = &report.cut {
             node.shared.effects.push_back(Effect::Notify(Event::Minted { actor, why: cut.to_string().into() }));
+        } else if found.main.unlived
+            && let Some(restored) = &node.put_back
+        {
+            let why = format!("the log was restored from {} ({})", restored.from, restored.why).into();
+            node.shared.effects.push_back(Effect::Notify(Event::Minted { actor, why }));
         }
         node.begin(now);
         Ok((node, report))

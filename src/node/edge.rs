@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::points::{Point, PointError};
 use super::quarantine::Quarantine;
 use super::replicas::{Replicas, ReplicationStatistics};
 use super::replicate::{Copies, Paused};
@@ -225,6 +226,13 @@ pub enum Command {
         /// Who.
         node: NodeId,
     },
+    /// Write a name into the log, to come back to this moment by it. Answered by [`Outcome::Point`] once durable here.
+    Point {
+        /// The name.
+        name: String,
+    },
+    /// Which restore points there are. Answered by [`Outcome::Points`].
+    Points,
     /// Say goodbye to the mesh. Answered by [`Outcome::Left`] when the goodbye was sent.
     Leave,
 }
@@ -261,6 +269,10 @@ pub enum Outcome {
     },
     /// The member is forgotten here.
     Forgotten,
+    /// The restore point is durable here.
+    Point(Point),
+    /// The restore points, in order of the log.
+    Points(Vec<Point>),
     /// The mesh was told goodbye.
     Left,
 }
@@ -311,6 +323,9 @@ pub enum CommandError {
     /// A member was not forgotten.
     #[error(transparent)]
     Forget(#[from] membership::ForgetError),
+    /// A restore point was not made.
+    #[error(transparent)]
+    Point(#[from] PointError),
     /// A node was asked to pause itself.
     #[error("a peer cannot pause itself")]
     PauseSelf,

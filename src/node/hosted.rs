@@ -7,9 +7,11 @@ use crate::machine::{Machine, Rng};
 use crate::membership::{self, Membership};
 use crate::overlay::{self, Overlay};
 use crate::replication::{self, Replication};
+use crate::types::CommandId;
 use crate::wire::Kind;
 
 use super::edge::Event;
+use super::points::Point;
 use super::record::Own;
 use super::shared::Rngs;
 use super::timers::Timer;
@@ -19,6 +21,8 @@ use super::timers::Timer;
 pub(super) enum Wait {
     Replication(replication::Wait),
     Events(events::Wait),
+    /// A restore point, for a client.
+    Point(CommandId, Point),
     /// The node's own records: nobody waits, a failure shows as read-only.
     Node,
 }

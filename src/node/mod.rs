@@ -14,6 +14,7 @@
 mod boot;
 mod edge;
 mod hosted;
+mod points;
 mod quarantine;
 mod record;
 mod replay;
@@ -28,7 +29,9 @@ mod timers;
 
 pub use boot::{Boot, BootError, BootReport, Progress};
 pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome};
+pub use points::{POINTS_MAX, Point, PointError};
 pub use quarantine::{Quarantine, Suspect};
+pub use record::{Own, Restored};
 pub use replicas::{ReplicaNode, Replicas, ReplicationSettings, ReplicationStatistics};
 pub use replicate::{Copies, Paused};
 pub use status::{MemberStatus, PolicyStatus, Restoring, Status};
@@ -49,6 +52,7 @@ use crate::types::{
 use crate::wire::{self, Kind};
 use crate::{documents, events, wal};
 use hosted::Wait;
+use points::Points;
 use shared::Shared;
 use timers::Timer;
 
@@ -104,6 +108,9 @@ pub struct Node {
     restored: usize,
     /// What the log had lost at its end.
     cut: Option<String>,
+    /// From what the log was restored, if it ever was.
+    put_back: Option<Restored>,
+    points: Points,
     membership: Membership,
     overlay: Overlay,
     replication: Replication,
@@ -283,6 +290,7 @@ impl Node {
                 self.shared.step(now, |cx| self.replication.on_persisted(cx, wait, result));
             }
             Wait::Events(_) => unreachable!("streams write nothing of their own"),
+            Wait::Point(id, point) => self.on_point(id, point, result),
             Wait::Node => {}
         }
     }
@@ -298,7 +306,7 @@ impl Node {
                 let result = self.shared.read_back(position, result).map(|record| record.body);
                 self.shared.step(now, |cx| self.events.on_read(cx, wait, result));
             }
-            Wait::Node => {}
+            Wait::Node | Wait::Point(..) => {}
         }
     }
 
@@ -329,6 +337,11 @@ impl Node {
             Command::Quarantine => Ok(Outcome::Quarantine(Box::new(self.quarantine()))),
             Command::Release { origin } => Ok(Outcome::Released { entries: self.release(now, origin) }),
             Command::Forget { node } => self.forget(now, node),
+            Command::Point { name } => match self.point(now, id, name) {
+                Ok(()) => return,
+                Err(refused) => Err(refused.into()),
+            },
+            Command::Points => Ok(Outcome::Points(self.points.all())),
             Command::Leave => {
                 self.leaving = true;
                 self.shared.step(now, |cx| self.membership.leave(cx));
@@ -376,7 +389,7 @@ impl Node {
     fn mint(&mut self, now: Now, why: &str) {
         self.actor = Actor { node: self.identity.node, mint: Mint::new(self.shared.rngs.node.bits()) };
         reachable!("node/new-actor");
-        self.shared.append(now, &record::Own::Minted { actor: self.actor }, Wait::Node);
+        self.shared.append(now, &Own::Minted { actor: self.actor }, Wait::Node);
         let actor = self.actor;
         self.shared.step(now, |cx| self.replication.mint(cx, actor));
         self.documents.mint(actor);

@@ -1,29 +1,63 @@
-//! What the node keeps in its log: its own life, and the entries of all origins.
+//! What the node keeps in its log: its own life, and the entries of all origins. Public for who reads and writes logs as files.
 
 use bincode::{Decode, Encode};
+use serde::Serialize;
 
 use crate::replication;
-use crate::types::{Actor, Boot, Chain, Hlc, Lsn, Topic, WallTime};
+use crate::types::{Actor, Boot, Chain, Hlc, Lsn, Topic};
 
 /// One record. The kind's number stands in the log's frame; numbers are never reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Own {
+pub enum Own {
     /// The node started. Durable before it speaks.
-    Booted { boot: Boot },
+    Booted {
+        /// The number of that life.
+        boot: Boot,
+    },
     /// The node writes as this actor from here on.
-    Minted { actor: Actor },
+    Minted {
+        /// The actor.
+        actor: Actor,
+    },
     /// An entry of an origin log, its own or another's.
     Entry(replication::Record),
     /// Entries that were written before stand in another log from here on.
     Branch(replication::Branch),
-    /// The same of the events' chain, whose records from this one on were written after it.
-    EventsBranch { branch: replication::Branch, before: Lsn },
+    /// The same of the events' chain.
+    EventsBranch {
+        /// Which entries, and where they stand from here on.
+        branch: replication::Branch,
+        /// The records of the events' chain from this one on were written after it.
+        before: Lsn,
+    },
     /// What stands before a segment of the events' chain does not count any more.
     Trim(replication::Trim),
     /// Entries that others do not hold any more were passed over.
     Skip(replication::Line),
     /// The operator paused a replica, or resumed it.
     Pause(replication::Pause),
+    /// What stands before was written here by a recovery. Whoever boots from it writes as a new actor.
+    Restored(Restored),
+    /// Somebody may want to come back to here.
+    Point {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// From what a log was put back, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
+pub struct Restored {
+    /// From where: a directory, or a repository and a backup's id.
+    pub from: String,
+    /// The last record of the main chain that was taken.
+    pub lsn: Lsn,
+    /// When that one became part of the log that it was taken from, by that log's stamps.
+    pub at: Hlc,
+    /// Which timeline of the store this begins; 0 is the first.
+    pub timeline: u32,
+    /// What was asked for, in words.
+    pub why: String,
 }
 
 const BOOTED: u8 = 1;
@@ -34,6 +68,8 @@ const EVENTS_BRANCH: u8 = 5;
 const TRIM: u8 = 6;
 const SKIP: u8 = 7;
 const PAUSE: u8 = 8;
+const RESTORED: u8 = 9;
+const POINT: u8 = 10;
 
 /// Longest record, in bytes: one entry of 16 MiB and its surroundings.
 const LEN_MAX: usize = (16 << 20) + (64 << 10);
@@ -45,7 +81,8 @@ struct Life {
 
 impl Own {
     /// Where it is written.
-    pub(super) fn chain(&self) -> Chain {
+    #[must_use]
+    pub fn chain(&self) -> Chain {
         match self {
             Self::Entry(replication::Record { log, .. }) | Self::Skip(replication::Line { log, .. })
                 if log.topic == Topic::EVENTS =>
@@ -56,24 +93,44 @@ impl Own {
         }
     }
 
-    /// Kind, stamp and payload, as the log frames them.
-    pub(super) fn encode(&self, wall: WallTime) -> (u8, Hlc, Vec<u8>) {
-        let stamp = Hlc { wall, logical: 0 };
+    /// Kind and payload, as the log frames them.
+    #[must_use]
+    pub fn encode(&self) -> (u8, Vec<u8>) {
         match self {
-            Self::Booted { boot } => (BOOTED, stamp, bytes_of(&Life { boot: *boot })),
-            Self::Minted { actor } => (MINTED, stamp, bytes_of(actor)),
-            Self::Entry(record) => (ENTRY, record.hlc, bytes_of(record)),
-            Self::Branch(branch) => (BRANCH, stamp, bytes_of(branch)),
-            Self::EventsBranch { branch, before } => (EVENTS_BRANCH, stamp, bytes_of(&(*branch, *before))),
-            Self::Trim(trim) => (TRIM, stamp, bytes_of(trim)),
-            Self::Skip(line) => (SKIP, stamp, bytes_of(line)),
-            Self::Pause(pause) => (PAUSE, stamp, bytes_of(pause)),
+            Self::Booted { boot } => (BOOTED, bytes_of(&Life { boot: *boot })),
+            Self::Minted { actor } => (MINTED, bytes_of(actor)),
+            Self::Entry(record) => (ENTRY, bytes_of(record)),
+            Self::Branch(branch) => (BRANCH, bytes_of(branch)),
+            Self::EventsBranch { branch, before } => (EVENTS_BRANCH, bytes_of(&(*branch, *before))),
+            Self::Trim(trim) => (TRIM, bytes_of(trim)),
+            Self::Skip(line) => (SKIP, bytes_of(line)),
+            Self::Pause(pause) => (PAUSE, bytes_of(pause)),
+            Self::Restored(restored) => (RESTORED, bytes_of(restored)),
+            Self::Point { name } => (POINT, bytes_of(name)),
         }
     }
 
+    /// What kind it is, for people and counts.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Booted { .. } => "booted",
+            Self::Minted { .. } => "minted",
+            Self::Entry(_) => "entry",
+            Self::Branch(_) | Self::EventsBranch { .. } => "branch",
+            Self::Trim(_) => "trim",
+            Self::Skip(_) => "skip",
+            Self::Pause(_) => "pause",
+            Self::Restored(_) => "restored",
+            Self::Point { .. } => "point",
+        }
+    }
+
+    /// The record of a frame of the log.
+    ///
     /// # Errors
     /// What does not fit, in words.
-    pub(super) fn decode(kind: u8, payload: &[u8]) -> Result<Self, String> {
+    pub fn decode(kind: u8, payload: &[u8]) -> Result<Self, String> {
         match kind {
             BOOTED => parse(payload).map(|Life { boot }| Self::Booted { boot }),
             MINTED => parse(payload).map(|actor| Self::Minted { actor }),
@@ -83,6 +140,8 @@ impl Own {
             TRIM => parse(payload).map(Self::Trim),
             SKIP => parse(payload).map(Self::Skip),
             PAUSE => parse(payload).map(Self::Pause),
+            RESTORED => parse(payload).map(Self::Restored),
+            POINT => parse(payload).map(|name| Self::Point { name }),
             other => Err(format!("record kind {other} is not known; a newer version wrote this log")),
         }
     }
@@ -104,7 +163,7 @@ fn parse<T: Decode<()>>(payload: &[u8]) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Digest, LogId, Mint, NodeId, Seq};
+    use crate::types::{Digest, LogId, Mint, NodeId, Seq, WallTime};
     use bytes::Bytes;
 
     #[test]
@@ -129,7 +188,16 @@ mod tests {
         let trim = replication::Trim { first: Chain::Events.origin().next(), next: Lsn::new(6), lines: vec![line] };
         let first = [253, 1, 0, 0, 0, 0, 0, 0, 128];
         let pause = replication::Pause { peer: actor.node, paused: true };
-        let golden: [(Own, u8, Vec<u8>); 8] = [
+        let restored = Restored {
+            from: "dir".into(),
+            lsn: Lsn::new(300),
+            at: Hlc { wall: WallTime::from_micros(5), logical: 1 },
+            timeline: 2,
+            why: "lsn 300".into(),
+        };
+        let golden: [(Own, u8, Vec<u8>); 10] = [
+            (Own::Point { name: "noon".into() }, 10, b"\x04noon".to_vec()),
+            (Own::Restored(restored), 9, b"\x03dir\xfb\x2c\x01\x05\x01\x02\x07lsn 300".to_vec()),
             (Own::Pause(pause), 8, [&id[..], &[1]].concat()),
             (Own::Booted { boot: Boot::new(7) }, 1, vec![7]),
             (Own::Minted { actor }, 2, [&id[..], &[251, 44, 1]].concat()),
@@ -144,7 +212,7 @@ mod tests {
             (Own::Skip(line), 7, [&id[..], &[251, 44, 1, 1, 3, 4]].concat()),
         ];
         for (own, kind, bytes) in golden {
-            let (found, _, payload) = own.encode(WallTime::EPOCH);
+            let (found, payload) = own.encode();
             assert_eq!((found, &payload), (kind, &bytes), "{own:?}");
             assert_eq!(Own::decode(kind, &bytes), Ok(own));
         }
@@ -152,7 +220,7 @@ mod tests {
 
     #[test]
     fn foreign_records_are_refused_in_words() {
-        assert!(Own::decode(9, &[]).unwrap_err().contains("kind 9"));
+        assert!(Own::decode(200, &[]).unwrap_err().contains("kind 200"));
         assert!(Own::decode(BOOTED, &[7, 7]).unwrap_err().contains("left over"));
         assert!(Own::decode(MINTED, &[1]).is_err());
     }

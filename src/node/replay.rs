@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::record::Own;
+use super::points::Point;
+use super::record::{Own, Restored};
 use super::{Config, wal};
 use crate::documents::Documents;
 use crate::events::{Events, Stamp};
@@ -16,7 +17,12 @@ use crate::types::{Actor, Boot, Chain, Digest, LogId, Lsn, Position, SegmentId, 
 #[derive(Debug, Default)]
 pub(super) struct Main {
     pub(super) boot: Option<Boot>,
+    /// As whom the node writes, if anything behind the last recovery says so.
     pub(super) actor: Option<Actor>,
+    /// From what the log was put back last.
+    pub(super) restored: Option<Restored>,
+    /// Whether nobody has lived on the log since.
+    pub(super) unlived: bool,
     entries: VecDeque<(Record, Position)>,
     /// Branches of logs of the events' chain, each with the first record there that was written after it.
     branches: Vec<(Branch, Lsn)>,
@@ -24,6 +30,8 @@ pub(super) struct Main {
     start: Option<(SegmentId, Lsn)>,
     trimmed: BTreeMap<LogId, (Seq, Digest)>,
     pauses: Vec<replication::Pause>,
+    /// To where somebody may want to come back, in order.
+    pub(super) points: Vec<Point>,
 }
 
 impl Main {
@@ -31,13 +39,16 @@ impl Main {
     ///
     /// # Errors
     /// What does not belong here, in words.
-    pub(super) fn record(&mut self, position: Position, own: Own) -> Result<(), String> {
+    pub(super) fn record(&mut self, frame: &wal::Frame, own: Own) -> Result<(), String> {
         match own {
-            Own::Booted { boot } => self.boot = Some(boot),
+            Own::Booted { boot } => (self.boot, self.unlived) = (Some(boot), false),
             Own::Minted { actor } => self.actor = Some(actor),
-            Own::Entry(record) => self.entries.push_back((record, position)),
+            // What its actor wrote behind this point lives on elsewhere.
+            Own::Restored(restored) => (self.actor, self.restored, self.unlived) = (None, Some(restored), true),
+            Own::Entry(record) => self.entries.push_back((record, frame.position)),
             Own::Branch(branch) => branch.replay(&mut self.entries),
             Own::Pause(pause) => self.pauses.push(pause),
+            Own::Point { name } => self.points.push(Point { name, lsn: frame.lsn, at: frame.hlc }),
             Own::EventsBranch { branch, before } => self.branches.push((branch, before)),
             Own::Trim(Trim { first, next, lines }) if first.chain() == Chain::Events => {
                 self.start = Some((first, next));

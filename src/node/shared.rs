@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::machine::{Cx, Op, Rng};
 use crate::replication;
 use crate::types::{
-    Chain, DiskFault, DiskFaultKind, IoId, Lane, Lsn, Now, PersistId, Position, SegmentId, TaskId, Topic,
+    Chain, DiskFault, DiskFaultKind, Hlc, HlcClock, IoId, Lane, Lsn, Now, PersistId, Position, SegmentId, TaskId, Topic,
 };
 use crate::wal;
 use crate::wire;
@@ -68,6 +68,8 @@ pub(super) struct Logs {
     pub(super) events: wal::Writer,
     /// With which record each segment of the events' chain begins.
     pub(super) starts: BTreeMap<SegmentId, Lsn>,
+    /// Stamps every record of either chain above all that were stamped before.
+    pub(super) clock: HlcClock,
 }
 
 impl Logs {
@@ -172,14 +174,24 @@ impl Shared {
 
     /// Appends a record to this chain.
     pub(super) fn append_to(&mut self, chain: Chain, now: Now, record: &Own, wait: Wait) {
-        let (kind, hlc, payload) = record.encode(now.wall);
+        self.frame(chain, now, record, |_, _| wait);
+    }
+
+    /// Appends a record to the chain it belongs to, for somebody who is told its number and stamp.
+    pub(super) fn append_with(&mut self, now: Now, record: &Own, wait: impl FnOnce(Lsn, Hlc) -> Wait) {
+        self.frame(record.chain(), now, record, wait);
+    }
+
+    fn frame(&mut self, chain: Chain, now: Now, record: &Own, wait: impl FnOnce(Lsn, Hlc) -> Wait) {
+        let (kind, payload) = record.encode();
+        let hlc = self.logs.clock.tick(now.wall);
         let appended = self.logs.of(chain).append(kind, hlc, &payload).expect("machines bound what they want kept");
         let wal::Appended { segment, offset, lsn, position, bytes } = appended;
         if chain == Chain::Events && offset == 0 {
             self.logs.starts.insert(segment, lsn);
         }
         self.next_persist = self.next_persist.next();
-        self.persists.push_back(InFlight { id: self.next_persist, wait, lsn, position });
+        self.persists.push_back(InFlight { id: self.next_persist, wait: wait(lsn, hlc), lsn, position });
         self.effects.push_back(Effect::Persist { id: self.next_persist, segment, offset, bytes });
     }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Node, ReplicaNode, Suspect};
+use super::{Node, ReplicaNode, Restored, Suspect};
 use crate::audit::Findings;
 use crate::documents::Usage;
 use crate::membership::{Grounds, Member, Meta, State};
@@ -70,6 +70,8 @@ pub struct Status {
     pub restoring: Option<Restoring>,
     /// What the log had lost at its end when this life began, in words: where, how much, and why.
     pub log_cut: Option<String>,
+    /// From what the log was restored, the last time that it was.
+    pub log_restored: Option<Restored>,
 }
 
 /// How far a node is with putting its documents together after a start. Reads and edits of those that are left wait.
@@ -162,6 +164,7 @@ impl Node {
                 .filter(|left| *left > 0)
                 .map(|left| Restoring { done: self.restored.saturating_sub(left), of: self.restored }),
             log_cut: self.cut.clone(),
+            log_restored: self.put_back.clone(),
         }
     }
 

@@ -23,7 +23,7 @@ pub struct Frame {
     pub lsn: Lsn,
     /// Whose record it is; the node gives meaning.
     pub kind: u8,
-    /// When it was written.
+    /// When it became part of this log: rises with every record of either chain.
     pub hlc: Hlc,
     /// Where it stands.
     pub position: Position,

@@ -104,6 +104,17 @@ impl Header {
     }
 }
 
+/// Whose log a segment is of, and of which store, by its header; `None` if the header is damaged. Looks at nothing else.
+///
+/// # Errors
+/// When the file is no segment, or one of a later version.
+pub fn owner(segment: SegmentId, bytes: &[u8]) -> Result<Option<(NodeId, u64)>, Error> {
+    Ok(match Header::read(segment, bytes)? {
+        Read::Header(header) => Some((header.node, header.store)),
+        Read::Damaged(_) => None,
+    })
+}
+
 /// How long, as offsets count.
 pub(super) fn len64(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).expect("memory is smaller than 2^64 bytes")

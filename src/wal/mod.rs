@@ -29,6 +29,7 @@ mod writer;
 
 pub use error::{Cut, Damage, Error, Place};
 pub use frame::{Frame, RECORD_MAX};
+pub use header::owner;
 pub use scan::{End, Scanned, Scanner};
 pub use writer::{Appended, Writer};
 

@@ -45,6 +45,8 @@ pub struct Scanner {
     expected: SegmentId,
     /// Damage behind which nothing intact was found so far.
     damage: Option<Cut>,
+    /// What stands behind this record is not looked at.
+    until: Option<Lsn>,
 }
 
 impl Scanner {
@@ -59,7 +61,14 @@ impl Scanner {
     #[must_use]
     pub fn at(node: NodeId, first: SegmentId, next: Lsn, store: Option<u64>) -> Self {
         let end = End { node, store, next, segment: first, offset: 0, cut: None, last_hlc: Hlc::default() };
-        Self { end, expected: first, damage: None }
+        Self { end, expected: first, damage: None, until: None }
+    }
+
+    /// Looks at nothing behind this record, be it damaged or whole: for whoever wants the log as it was then. A log that ends
+    /// before it is read to its end.
+    #[must_use]
+    pub fn until(self, last: Lsn) -> Self {
+        Self { until: Some(last), ..self }
     }
 
     /// Reads the whole of the next segment. The records come in order; they are good even if a later one is damaged.
@@ -96,7 +105,7 @@ impl Scanner {
     /// The end of the log.
     #[must_use]
     pub fn finish(self) -> Scanned {
-        let Self { mut end, expected, damage } = self;
+        let Self { mut end, expected, damage, until: _ } = self;
         if let Some(cut) = damage.as_ref().filter(|_| !planted!("wal/goes-on-over-a-cut")) {
             (end.segment, end.offset, end.cut) = (expected, 0, Some(cut.at));
         }
@@ -125,7 +134,7 @@ impl Scanner {
             // A header is written together with a record.
             self.on_damage(segment, bytes, HEADER, Damage::Short { need: HEAD as u64, have: 0 })?;
         }
-        while at < bytes.len() {
+        while at < bytes.len() && self.until.is_none_or(|last| self.end.next <= last) {
             let place = Place { segment, offset: at as u64 };
             let head = match frame::read(bytes, at, mask) {
                 frame::Read::Frame(head) => head,

@@ -76,6 +76,13 @@ pub(crate) enum Command {
     Overlay(crate::overlay::Args),
     /// List entries that were refused, and have them judged again
     Quarantine(crate::quarantine::Args),
+    /// Name this moment in a peer's log, or list the names
+    RestorePoint(crate::restore_point::Args),
+    /// Put a log as it was into a directory of its own
+    Restore(crate::restore::Args),
+    /// Look into a log's files
+    #[command(subcommand)]
+    Log(crate::inspect::Command),
     /// Write, check and explain configurations
     #[command(subcommand)]
     Config(Config),

@@ -14,6 +14,7 @@ mod doc;
 mod failure;
 mod forget;
 mod health;
+mod inspect;
 mod invite;
 mod issuer;
 mod key;
@@ -23,6 +24,8 @@ mod overlay;
 mod quarantine;
 mod recorded;
 mod replication;
+mod restore;
+mod restore_point;
 mod run;
 mod simulate;
 mod stream;
@@ -62,6 +65,9 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::Revoke(arguments) => invite::revoke(&arguments, output),
         Command::Overlay(arguments) => overlay::overlay(&arguments, output),
         Command::Quarantine(arguments) => quarantine::quarantine(arguments, output),
+        Command::RestorePoint(arguments) => restore_point::run(&arguments, output),
+        Command::Restore(arguments) => restore::run(&arguments, output),
+        Command::Log(command) => return inspect::run(&command, output),
         Command::Config(command) => configuration::config(command, output),
         Command::Topology(command) => topology::topology(command, output),
         Command::Simulate(arguments) => return simulate::run(arguments, output),

@@ -28,6 +28,7 @@
 //! | `GET`, `POST /v1/revoked` | who may not any more |
 //! | `GET`, `POST /v1/issuers`, `POST /v1/issuers/request` | who signs tickets, and becoming one who does |
 //! | `GET`, `PUT /v1/overlay` | which overlay the mesh has; setting it for all peers |
+//! | `GET /v1/restore-points`, `POST ../NAME` | named moments of this peer's log; a new one |
 //! | `POST /v1/ticket` | have this peer's ticket renewed, or get one for an invite |
 //!
 //! **Bounds:** 512 connections, closed when idle; [`BODY_MAX`] a body, [`BODY_TIME_MAX`] to send it, [`REQUESTS_MAX`] requests at work, [`WATCHERS_MAX`] watchers;
@@ -41,6 +42,7 @@ mod guard;
 mod history;
 mod members;
 mod overlay;
+mod points;
 mod quarantine;
 mod replication;
 mod reply;
@@ -119,6 +121,7 @@ impl Interface {
             .route("/v1/members/{who}", delete(members::forget))
             .route("/v1/peers/{who}/resume", post(replication::resume))
             .route("/v1/quarantine/release", post(quarantine::release))
+            .route("/v1/restore-points/{name}", post(points::make))
             .route_layer(from_fn_with_state(self.clone(), guard::token_always));
         let reads = Router::new()
             .route("/v1/status", get(state::status))
@@ -137,6 +140,7 @@ impl Interface {
             .route("/v1/issuers", get(admission::issuers))
             .route("/v1/overlay", get(overlay::show))
             .route("/v1/quarantine", get(quarantine::list))
+            .route("/v1/restore-points", get(points::list))
             .route_layer(from_fn_with_state(self.clone(), guard::token_for_changes));
         let watch = Router::new()
             .route("/v1/watch", get(watch::watch))

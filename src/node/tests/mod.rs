@@ -2,7 +2,9 @@
 //! Faults, delays and many nodes are the simulator's.
 
 mod fuzz;
+mod points;
 mod quarantine;
+mod restored;
 mod streams;
 
 use std::collections::{BTreeMap, VecDeque};
