@@ -20,9 +20,6 @@ pub mod replication;
 
 pub mod audit;
 
-#[cfg(feature = "net")]
-pub mod backup;
-
 pub mod config;
 #[cfg(feature = "net")]
 mod error;
@@ -33,6 +30,8 @@ pub mod node;
 pub mod recording;
 pub mod recovery;
 
+#[cfg(feature = "net")]
+pub mod backup;
 #[cfg(feature = "net")]
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the driver is where time and threads enter")]
 pub mod driver;

@@ -24,15 +24,15 @@ const TIERS: &[(&str, u8)] = &[
     ("overlay", 3),
     ("replication", 4),
     ("audit", 5),
-    ("backup", 5),
     ("config", 6),
     ("error", 6),
     ("node", 7),
     ("recording", 8),
     ("recovery", 8),
-    ("driver", 9),
-    ("sim", 9),
-    ("bin", 10),
+    ("backup", 9),
+    ("driver", 10),
+    ("sim", 10),
+    ("bin", 11),
 ];
 
 /// Longest file, in lines.

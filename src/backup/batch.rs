@@ -79,18 +79,15 @@ fn len32(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).expect("batches are shorter than 2^32 bytes")
 }
 
-/// The batches of a body, in order.
+/// The next batch of a body, from byte `at` on; none at its end.
 ///
 /// # Errors
-/// What is wrong, in words; what came before is good.
-pub(super) fn batches(body: &Bytes) -> impl Iterator<Item = Result<Vec<Frame>, String>> + '_ {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        (at < body.len()).then(|| {
-            let read = read(body, &mut at);
-            at = if read.is_ok() { at } else { body.len() };
-            read
-        })
+/// What is wrong, in words; what came before is good, and nothing comes behind.
+pub(super) fn next(body: &Bytes, at: &mut usize) -> Option<Result<Vec<Frame>, String>> {
+    (*at < body.len()).then(|| {
+        let read = read(body, at);
+        *at = if read.is_ok() { *at } else { body.len() };
+        read
     })
 }
 
@@ -179,12 +176,14 @@ mod tests {
                 batch.pack(&mut Packer::new(codec), codec, &mut body).unwrap();
             }
             let body = Bytes::from(body);
-            batches(&body).collect::<Result<Vec<_>, _>>().unwrap().concat() == frames
+            let mut at = 0;
+            std::iter::from_fn(|| next(&body, &mut at)).collect::<Result<Vec<_>, _>>().unwrap().concat() == frames
         }
 
         fn garbage_is_refused_in_words(bytes: Vec<u8>) -> bool {
             let bytes = Bytes::from(bytes);
-            bytes.is_empty() || batches(&bytes).any(|batch| batch.is_err())
+            let mut at = 0;
+            bytes.is_empty() || std::iter::from_fn(|| next(&bytes, &mut at)).any(|batch| batch.is_err())
         }
     }
 }

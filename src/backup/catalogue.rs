@@ -6,7 +6,8 @@ use super::error::Error;
 use super::id::BackupId;
 use super::manifest::{BackupMetadata, BackupType};
 use super::repository::{Intent, Repository, Tomb, data_folder, intent_name, manifest_name, tomb_name};
-use crate::types::{Chain, NodeId};
+use super::retention::is_future;
+use crate::types::{Chain, NodeId, WallTime};
 
 /// What there is of one node.
 #[derive(Debug)]
@@ -196,10 +197,24 @@ impl Catalogue {
             .find(|backup| self.chain(backup.id).is_ok_and(|chain| chain.iter().all(|link| !self.is_marked(link.id))))
     }
 
-    /// The newest backup: the one that was begun last, of whatever store.
+    /// The newest backup, of whatever store: the one that was begun last. One that is dated in the future counts only where there is no other: its
+    /// writer's clock was wrong.
     #[must_use]
-    pub fn newest(&self) -> Option<&BackupMetadata> {
-        self.backups().next_back()
+    pub fn newest(&self, now: WallTime) -> Option<&BackupMetadata> {
+        let mut past = self.backups().filter(|backup| !is_future(backup.finished, now));
+        past.next_back().or_else(|| self.backups().next_back())
+    }
+
+    /// The same for whoever relies on it: a fault of the catalogue may be the newest.
+    ///
+    /// # Errors
+    /// The fault; [`Error::NoBackup`] if there is none at all.
+    pub fn newest_or_fault(&mut self, now: WallTime) -> Result<BackupId, Error> {
+        if let Some(fault) = self.faults.pop() {
+            return Err(fault);
+        }
+        let newest = self.newest(now).map(|backup| backup.id);
+        newest.ok_or_else(|| Error::NoBackup { wanted: format!("of node {}", self.node) })
     }
 }
 

@@ -286,7 +286,8 @@ impl<'a> Writing<'a> {
         let content =
             object::content(name, bytes, owner, self.repository.id_bytes()?, self.repository.key.as_ref()).ok()?;
         let (mut ends, mut plain, mut records): (Option<(Frame, Frame)>, usize, _) = (None, 0, Vec::new());
-        for batch in batch::batches(&content) {
+        let mut at = 0;
+        while let Some(batch) = batch::next(&content, &mut at) {
             for frame in batch.ok()? {
                 let record = marked(&frame);
                 plain += record.len() - size_of::<u64>();

@@ -149,6 +149,9 @@ pub enum Error {
         /// The bound.
         days: u64,
     },
+    /// The moment that was asked for cannot be had.
+    #[error(transparent)]
+    Target(#[from] crate::recovery::target::TargetError),
     /// The policy would keep nothing.
     #[error("a policy must keep something: give one of last, hourly, daily, weekly, monthly")]
     EmptyPolicy,

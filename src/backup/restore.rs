@@ -1,24 +1,18 @@
 //! Reading a backup back: every object is checked before one of its records is given out, and the records are one run.
 
+use std::collections::VecDeque;
+
 use super::batch;
 use super::catalogue::Catalogue;
-use super::error::{Cause, Error};
+use super::error::Error;
 use super::host::{Host, Phase, Progress};
 use super::id::BackupId;
 use super::manifest::{BackupMetadata, ObjectEntry};
 use super::object::{self, OBJECT_MAX, Owner};
-use super::repository::{Repository, data_folder};
+use super::repository::{Repository, data_folder, manifest_name};
+use crate::recovery::Upto;
 use crate::types::{Chain, Lsn};
 use crate::wal::Frame;
-
-/// Up to where each chain is restored: the record is the last one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Upto {
-    /// Of the main chain.
-    pub main: Lsn,
-    /// Of the events' chain.
-    pub events: Lsn,
-}
 
 /// What can be restored: a backup with all that it continues.
 #[derive(Debug)]
@@ -52,19 +46,6 @@ impl<'a> Plan<'a> {
         Ok(Self { repository, chain: catalogue.chain(id)? })
     }
 
-    /// The newest backup. Any fault of the catalogue is one of it: a manifest that cannot be read may be the newest.
-    ///
-    /// # Errors
-    /// The fault; [`Error::NoBackup`] if there is none at all.
-    pub fn newest(repository: &'a Repository, catalogue: &'a mut Catalogue) -> Result<Self, Error> {
-        if let Some(fault) = catalogue.faults.pop() {
-            return Err(fault);
-        }
-        let id = catalogue.newest().map(|backup| backup.id);
-        let id = id.ok_or_else(|| Error::NoBackup { wanted: format!("of node {}", catalogue.node) })?;
-        Self::of(repository, catalogue, id)
-    }
-
     /// The backup itself.
     #[must_use]
     pub fn backup(&self) -> &BackupMetadata {
@@ -89,63 +70,24 @@ impl<'a> Plan<'a> {
         Upto { main: self.backup().main.last, events: self.backup().events.last }
     }
 
-    /// Gives out the records of the main chain in order, then those of the events' chain, each from the first that the backup has up to
-    /// `upto`, and in the segment that it stood in.
-    /// Reads object by object: memory does not grow with the backup.
+    /// Begins to read the records of the main chain, then those of the events' chain, each from the first that the backup has up to `upto`. With
+    /// `after`, only those of the main chain behind that record.
     ///
     /// # Errors
-    /// Before anything is given out, if a record is asked for that is not there or an object is not listed as it should be; while it is, if an
-    /// object is damaged or `take` refuses.
-    pub async fn records(
-        &self,
-        upto: Upto,
-        host: &dyn Host,
-        mut take: impl FnMut(Chain, Frame) -> Result<(), Cause> + Send,
-    ) -> Result<Restored, Error> {
-        let mut restored = Restored::default();
+    /// A record is asked for that is not there, or an object is not listed as it should be.
+    pub async fn read(&self, upto: Upto, after: Option<Lsn>) -> Result<Reading<'a>, Error> {
         self.check_range(upto)?;
         self.check_listed().await?;
-        let ends = [upto.main, upto.events];
-        let total = self.objects(ends).map(|(_, _, object)| object.plain).sum();
         let mut next = Chain::ALL.map(|chain| self.first(chain));
-        for (backup, place, object) in self.objects(ends) {
-            let chain = Chain::from(object.chain);
-            let at = usize::from(chain == Chain::Events);
-            let needed_by = format!("backup {} holds it", backup.id);
-            let bytes = self.repository.store.read(&object.key, OBJECT_MAX, &needed_by).await?;
-            checked(self.repository, backup, place, object, &bytes, |frame| {
-                let expected = next[at];
-                if frame.lsn < expected || frame.lsn > ends[at] {
-                    // What had expired, or comes after the target.
-                    return Ok(());
-                }
-                if frame.lsn != expected {
-                    return Err(Error::Gap { name: object.key.clone(), chain, expected, found: frame.lsn });
-                }
-                next[at] = expected.next();
-                restored.records += 1;
-                restored.plain_bytes += (batch::RECORD + frame.payload.len()) as u64;
-                take(chain, frame).map_err(Error::Sink)
-            })?;
-            restored.objects += 1;
-            restored.stored_bytes += object.len;
-            host.progress(&Progress {
-                phase: Phase::Restore,
-                done: restored.plain_bytes.min(total),
-                total: Some(total),
-                objects: restored.objects,
-                records: restored.records,
-            });
+        let ends = [upto.main, upto.events];
+        if let Some(after) = after {
+            next = [after.next().max(next[0]), Lsn::new(upto.events.value().saturating_add(1))];
         }
-        for chain in Chain::ALL {
-            let (expected, end) =
-                (next[usize::from(chain == Chain::Events)], ends[usize::from(chain == Chain::Events)]);
-            if expected <= end {
-                let name = super::repository::manifest_name(self.backup().node, self.backup().id);
-                return Err(Error::Gap { name, chain, expected, found: end.next() });
-            }
-        }
-        Ok(restored)
+        let objects: VecDeque<_> = self.objects(next, ends).collect();
+        let total = objects.iter().map(|(_, _, object)| object.plain).sum();
+        let name = manifest_name(self.backup().node, self.backup().id);
+        let restored = Restored::default();
+        Ok(Reading { repository: self.repository, objects, opened: None, next, ends, total, name, restored })
     }
 
     fn check_range(&self, upto: Upto) -> Result<(), Error> {
@@ -170,49 +112,138 @@ impl<'a> Plan<'a> {
     }
 
     /// The objects that hold something of what is wanted, in order.
-    fn objects(&self, ends: [Lsn; 2]) -> impl Iterator<Item = (&'a BackupMetadata, u32, &'a ObjectEntry)> + '_ {
-        Chain::ALL.into_iter().zip(ends).flat_map(move |(chain, end)| {
+    fn objects(
+        &self,
+        first: [Lsn; 2],
+        ends: [Lsn; 2],
+    ) -> impl Iterator<Item = (&'a BackupMetadata, u32, &'a ObjectEntry)> + '_ {
+        Chain::ALL.into_iter().zip(first.into_iter().zip(ends)).flat_map(move |(chain, (first, end))| {
             let all = self
                 .chain
                 .iter()
                 .flat_map(|backup| (0..).zip(&backup.objects).map(move |(place, object)| (*backup, place, object)));
-            let first = self.first(chain);
-            all.filter(move |(_, _, object)| {
-                Chain::from(object.chain) == chain && object.first <= end && object.last >= first
-            })
+            let holds = move |object: &ObjectEntry| first <= end && object.first <= end && object.last >= first;
+            all.filter(move |(_, _, object)| Chain::from(object.chain) == chain && holds(object))
         })
     }
 }
 
-/// Gives out the records of an object, batch by batch, once it is known to be the one that the manifest names, to the last byte.
-pub(super) fn checked(
-    repository: &Repository,
-    backup: &BackupMetadata,
-    place: u32,
-    object: &ObjectEntry,
-    bytes: &bytes::Bytes,
-    mut take: impl FnMut(Frame) -> Result<(), Error>,
-) -> Result<(), Error> {
-    check_sum(object, bytes)?;
-    let name = &object.key;
-    let owner = Owner { node: backup.node, backup: backup.id, place };
-    let id = repository.id_bytes().expect("looked at when the repository was opened");
-    let content = object::content(name, bytes, owner, id, repository.key.as_ref())?;
-    let mut expected = object.first;
-    for batch in batch::batches(&content) {
-        for frame in batch.map_err(|what| Error::damaged(name, what))? {
-            let chain = Chain::from(object.chain);
-            if frame.lsn != expected || frame.position.segment.chain() != chain {
-                return Err(Error::Gap { name: name.clone(), chain, expected, found: frame.lsn });
+/// Records on their way back. Holds one object at a time.
+pub struct Reading<'a> {
+    repository: &'a Repository,
+    objects: VecDeque<(&'a BackupMetadata, u32, &'a ObjectEntry)>,
+    opened: Option<Opened<'a>>,
+    /// The next record of each chain.
+    next: [Lsn; 2],
+    /// The last that is wanted.
+    ends: [Lsn; 2],
+    total: u64,
+    /// The manifest, for what should be there and is not.
+    name: String,
+    restored: Restored,
+}
+
+impl Reading<'_> {
+    /// The next records, all of one chain; none when all came.
+    ///
+    /// # Errors
+    /// An object is missing or damaged: none of its records is given out.
+    pub async fn next(&mut self, host: &dyn Host) -> Result<Option<(Chain, Vec<Frame>)>, Error> {
+        loop {
+            if let Some(opened) = &mut self.opened {
+                let (chain, name) = (Chain::from(opened.object.chain), &opened.object.key);
+                if let Some(mut frames) = opened.next()? {
+                    let at = usize::from(chain == Chain::Events);
+                    // What had expired, and what comes after the target.
+                    frames.retain(|frame| frame.lsn >= self.next[at] && frame.lsn <= self.ends[at]);
+                    let Some((first, last)) = frames.first().zip(frames.last()) else { continue };
+                    if first.lsn != self.next[at] {
+                        let (expected, found) = (self.next[at], first.lsn);
+                        return Err(Error::Gap { name: name.clone(), chain, expected, found });
+                    }
+                    self.next[at] = last.lsn.next();
+                    self.restored.records += frames.len() as u64;
+                    self.restored.plain_bytes +=
+                        frames.iter().map(|frame| (batch::RECORD + frame.payload.len()) as u64).sum::<u64>();
+                    self.tell(host);
+                    return Ok(Some((chain, frames)));
+                }
+                self.restored.objects += 1;
+                self.restored.stored_bytes += opened.object.len;
+                self.opened = None;
             }
-            expected = expected.next();
-            take(frame)?;
+            let Some((backup, place, object)) = self.objects.pop_front() else { break };
+            let needed_by = format!("backup {} holds it", backup.id);
+            let bytes = self.repository.store.read(&object.key, OBJECT_MAX, &needed_by).await?;
+            self.opened = Some(Opened::of(self.repository, backup, place, object, &bytes)?);
         }
+        for (chain, (expected, end)) in Chain::ALL.into_iter().zip(self.next.into_iter().zip(self.ends)) {
+            if expected <= end {
+                return Err(Error::Gap { name: self.name.clone(), chain, expected, found: end.next() });
+            }
+        }
+        Ok(None)
     }
-    if expected == object.last.next() {
-        return Ok(());
+
+    fn tell(&self, host: &dyn Host) {
+        let Restored { records, plain_bytes, objects, .. } = self.restored;
+        host.progress(&Progress {
+            phase: Phase::Restore,
+            done: plain_bytes.min(self.total),
+            total: Some(self.total),
+            objects,
+            records,
+        });
     }
-    Err(Error::damaged(name, format!("it ends before record {expected}, its manifest says with {}", object.last)))
+
+    /// What was read so far.
+    #[must_use]
+    pub const fn restored(&self) -> Restored {
+        self.restored
+    }
+}
+
+/// An object that is the one its manifest names, to the last byte: its records, batch by batch.
+pub(super) struct Opened<'a> {
+    object: &'a ObjectEntry,
+    content: bytes::Bytes,
+    at: usize,
+    expected: Lsn,
+}
+
+impl<'a> Opened<'a> {
+    pub(super) fn of(
+        repository: &Repository,
+        backup: &BackupMetadata,
+        place: u32,
+        object: &'a ObjectEntry,
+        bytes: &bytes::Bytes,
+    ) -> Result<Self, Error> {
+        check_sum(object, bytes)?;
+        let owner = Owner { node: backup.node, backup: backup.id, place };
+        let id = repository.id_bytes().expect("looked at when the repository was opened");
+        let content = object::content(&object.key, bytes, owner, id, repository.key.as_ref())?;
+        Ok(Self { object, content, at: 0, expected: object.first })
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Vec<Frame>>, Error> {
+        let (name, chain) = (&self.object.key, Chain::from(self.object.chain));
+        let Some(frames) = batch::next(&self.content, &mut self.at) else {
+            if self.expected == self.object.last.next() {
+                return Ok(None);
+            }
+            let what = format!("it ends before record {}, its manifest says with {}", self.expected, self.object.last);
+            return Err(Error::damaged(name, what));
+        };
+        let frames = frames.map_err(|what| Error::damaged(name, what))?;
+        for frame in &frames {
+            if frame.lsn != self.expected || frame.position.segment.chain() != chain {
+                return Err(Error::Gap { name: name.clone(), chain, expected: self.expected, found: frame.lsn });
+            }
+            self.expected = self.expected.next();
+        }
+        Ok(Some(frames))
+    }
 }
 
 /// Whether the bytes have the checksum that the manifest names.

@@ -53,7 +53,7 @@ impl Retention {
         }
         let mut past: Vec<&Candidate> = Vec::new();
         for backup in backups {
-            if backup.at.as_micros() > now.as_micros().saturating_add(FUTURE_MICROS) {
+            if is_future(backup.at, now) {
                 keep(backup.id, "dated in the future".into());
             } else {
                 past.push(backup);
@@ -97,6 +97,11 @@ pub(super) fn close(backups: &[Candidate], kept: &mut Kept) {
         }
         kept.entry(*parent).or_default().insert(format!("continued by {child}"));
     }
+}
+
+/// Whether a backup's date cannot be.
+pub(super) const fn is_future(at: WallTime, now: WallTime) -> bool {
+    at.as_micros() > now.as_micros().saturating_add(FUTURE_MICROS)
 }
 
 fn count(rule: u32) -> usize {

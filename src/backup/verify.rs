@@ -7,7 +7,7 @@ use super::id::BackupId;
 use super::manifest::BackupMetadata;
 use super::object::OBJECT_MAX;
 use super::repository::{Repository, data_folder};
-use super::restore::{check_sum, checked};
+use super::restore::{Opened, check_sum};
 
 /// How closely it is looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,10 +114,14 @@ impl Verified {
                 Ok(bytes) => {
                     self.bytes += bytes.len() as u64;
                     self.note(match level {
-                        Level::Content => checked(repository, backup, place, object, &bytes, |_| {
-                            progress.records += 1;
-                            Ok(())
-                        }),
+                        Level::Content => {
+                            Opened::of(repository, backup, place, object, &bytes).and_then(|mut opened| {
+                                while let Some(frames) = opened.next()? {
+                                    progress.records += frames.len() as u64;
+                                }
+                                Ok(())
+                            })
+                        }
                         Level::List | Level::Checksums => check_sum(object, &bytes),
                     })?;
                 }

@@ -16,8 +16,9 @@ use object_store::memory::InMemory;
 use super::host::tests::Fixed;
 use super::{
     BackupCompression, BackupId, BackupMetadata, BackupType, Catalogue, Cause, Created, Cut, Error, Fate, Level, Plan,
-    Pruned, Pruning, Repository, Retention, Secret, Source, Span, Stretch, Upto, create, verify,
+    Pruned, Pruning, Repository, Retention, Secret, Source, Span, Stretch, create, verify,
 };
+use crate::recovery::Upto;
 use crate::types::{Chain, Hlc, Lsn, NodeId, Position, SegmentId, WallTime};
 use crate::wal::Frame;
 
@@ -135,16 +136,16 @@ impl Bench {
     fn restore(&self, id: Option<BackupId>, upto: Option<Upto>) -> Result<Vec<Frame>, Error> {
         let repository = self.try_open()?;
         let mut catalogue = block_on(Catalogue::read(&repository, NODE))?;
-        let plan = match id {
-            Some(id) => Plan::of(&repository, &catalogue, id)?,
-            None => Plan::newest(&repository, &mut catalogue)?,
+        let id = match id {
+            Some(id) => id,
+            None => catalogue.newest_or_fault(super::Host::wall(&self.host))?,
         };
+        let plan = Plan::of(&repository, &catalogue, id)?;
         let mut frames = Vec::new();
-        let take = |_, frame| {
-            frames.push(frame);
-            Ok(())
-        };
-        block_on(plan.records(upto.unwrap_or_else(|| plan.all()), &self.host, take))?;
+        let mut reading = block_on(plan.read(upto.unwrap_or_else(|| plan.all()), None))?;
+        while let Some((_, more)) = block_on(reading.next(&self.host))? {
+            frames.extend(more);
+        }
         Ok(frames)
     }
 
