@@ -2,6 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+#[path = "recovery_test/commands.rs"]
+mod commands;
+#[path = "recovery_test/repository.rs"]
+mod repository;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::future::Future;

@@ -254,12 +254,12 @@ impl<'a> Writing<'a> {
                 continue;
             }
             let Some(bytes) = self.repository.store.find(&object.name, OBJECT_MAX).await? else { continue };
-            let Some((entry, records)) = self.read_back(&object.name, &bytes, owner) else { continue };
+            let Some((entry, records)) = self.read_back(&object.name, &bytes, owner, &sums) else { continue };
             let chain = usize::from(Chain::from(entry.chain) == Chain::Events);
             let in_order = chain == 1 || next[1] == self.next[1];
             if in_order && entry.first == next[chain] && entry.last <= self.cut.span(Chain::ALL[chain]).last {
                 next[chain] = entry.last.next();
-                sums[chain].update(&records);
+                sums[chain] = records;
                 taken.push(entry);
             }
         }
@@ -280,30 +280,38 @@ impl<'a> Writing<'a> {
         Ok(true)
     }
 
-    /// What an object holds, if it is whole, and its records as they are marked.
-    fn read_back(&self, name: &str, bytes: &bytes::Bytes, owner: Owner) -> Option<(ObjectEntry, Vec<u8>)> {
+    /// What an object holds, if it is whole, and the sum of its chain with its records, as they are marked.
+    fn read_back(
+        &self,
+        name: &str,
+        bytes: &bytes::Bytes,
+        owner: Owner,
+        sums: &[blake3::Hasher; 2],
+    ) -> Option<(ObjectEntry, blake3::Hasher)> {
         let sum = object::check(name, bytes).ok()?;
-        let content =
-            object::content(name, bytes, owner, self.repository.id_bytes()?, self.repository.key.as_ref()).ok()?;
-        let (mut ends, mut plain, mut records): (Option<(Frame, Frame)>, usize, _) = (None, 0, Vec::new());
-        let mut at = 0;
+        let (id, key) = (self.repository.id_bytes()?, self.repository.key.as_ref());
+        let content = object::content(name, bytes, owner, id, key).ok()?;
+        let (mut at, mut plain) = (0, 0);
+        let mut run: Option<(Chain, Lsn, Lsn, blake3::Hasher)> = None;
         while let Some(batch) = batch::next(&content, &mut at) {
             for frame in batch.ok()? {
+                let chain = frame.position.segment.chain();
+                let begin = || (chain, frame.lsn, frame.lsn, sums[usize::from(chain == Chain::Events)].clone());
+                let run = run.get_or_insert_with(begin);
                 let record = marked(&frame);
                 plain += record.len() - size_of::<u64>();
-                records.extend_from_slice(&record);
-                let first = ends.map_or_else(|| frame.clone(), |(first, _)| first);
-                ends = Some((first, frame));
+                run.2 = frame.lsn;
+                run.3.update(&record);
             }
         }
-        let (first, last) = ends?;
+        let (chain, first, last, records) = run?;
         let entry = ObjectEntry {
             key: name.into(),
             len: bytes.len() as u64,
             blake3: sum.to_hex().to_string(),
-            chain: first.position.segment.chain().into(),
-            first: first.lsn,
-            last: last.lsn,
+            chain: chain.into(),
+            first,
+            last,
             plain: plain as u64,
         };
         Some((entry, records))

@@ -27,6 +27,9 @@ use crate::wal::{self, Frame};
 /// Batches that are on their way from the repository to the disk.
 const IN_FLIGHT_MAX: usize = 2;
 
+/// How often a log is looked at anew of which something was removed meanwhile.
+const LOOKS_MAX: u32 = 4;
+
 /// The log in a data directory. Its peer may be running: what it writes after the look is not in the backup.
 #[derive(Debug)]
 pub struct Directory {
@@ -43,6 +46,17 @@ impl Directory {
     /// # Errors
     /// Why it cannot be read; what is damaged is named with file and byte.
     pub fn open(dir: &Path, mesh: Option<String>) -> Result<Self, SourceError> {
+        // A running peer removes what has expired, also while it is read.
+        for _ in 1..LOOKS_MAX {
+            match Self::look(dir, mesh.clone()) {
+                Err(SourceError::Removed { .. }) => {}
+                looked => return looked,
+            }
+        }
+        Self::look(dir, mesh)
+    }
+
+    fn look(dir: &Path, mesh: Option<String>) -> Result<Self, SourceError> {
         let source = recovery::Source::open(dir)?;
         let (mut begins, mut index, mut timeline) = (Beginning::default(), BTreeMap::new(), 0);
         let mut main = Lsn::ZERO;

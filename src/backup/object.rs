@@ -19,6 +19,8 @@ const HEADER: usize = 80;
 const TRAILER: usize = 32;
 /// An object is closed when its content is this long.
 pub(super) const OBJECT_BYTES: usize = 12 << 20;
+/// Or when its records were this long before they were packed: what is read back has a bound too.
+const PLAIN_BYTES: u64 = 64 << 20;
 /// The longest object: one that is nearly full, and the longest batch, as it is.
 pub(super) const OBJECT_MAX: u64 = (OBJECT_BYTES + batch::BATCH_BYTES + RECORD_MAX + (4 << 10)) as u64;
 
@@ -67,7 +69,8 @@ impl Maker {
     /// Whether the object should be finished before this record.
     pub(super) fn is_full_for(&self, frame: &Frame) -> bool {
         let chain = frame.position.segment.chain();
-        self.run.is_some_and(|(mine, ..)| mine != chain || self.content.len() >= OBJECT_BYTES)
+        let full = self.content.len() >= OBJECT_BYTES || self.plain >= PLAIN_BYTES;
+        self.run.is_some_and(|(mine, ..)| mine != chain || full)
     }
 
     /// Takes the next record.

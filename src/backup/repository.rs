@@ -79,8 +79,13 @@ impl Repository {
     pub async fn open(inner: Arc<dyn ObjectStore>, at: &str, secret: Option<&Secret>) -> Result<Self, Error> {
         let unknown = Capabilities { create: false, swap: false, list: false };
         let mut store = Store::new(inner, unknown);
-        let bytes = store.find(REPOSITORY, SMALL_MAX).await?;
-        let bytes = bytes.ok_or_else(|| Error::NoRepository { at: at.into() })?;
+        let Some(bytes) = store.find(REPOSITORY, SMALL_MAX).await? else {
+            // Making another one over what is there would lose it.
+            let Some(left) = store.folders("backups").await?.into_iter().next() else {
+                return Err(Error::NoRepository { at: at.into() });
+            };
+            return Err(Error::Missing { name: REPOSITORY.into(), needed_by: format!("backups/{left} is there") });
+        };
         let description: Description = sealed::open(REPOSITORY, &bytes, None)?;
         store.capabilities = description.capabilities;
         let mut repository = Self { store, at: at.into(), description, key: None };

@@ -34,18 +34,12 @@ fn complains(bench: &Bench, name: &str, what: &str) {
     for level in [Level::Checksums, Level::Content] {
         match bench.faults(level) {
             Ok(faults) => assert!(faults.iter().any(named), "{name}, {what}: verify finds {faults:?}"),
-            Err(error) => assert!(
-                named(&error) || (name == "repo.json" && matches!(error, Error::NoRepository { .. })),
-                "{name}, {what}: {error}"
-            ),
+            Err(error) => assert!(named(&error), "{name}, {what}: {error}"),
         }
     }
     match bench.restore(None, None) {
         Ok(_) => panic!("{name}, {what}: it was restored"),
-        Err(error) => assert!(
-            named(&error) || (name == "repo.json" && matches!(error, Error::NoRepository { .. })),
-            "{name}, {what}: {error}"
-        ),
+        Err(error) => assert!(named(&error), "{name}, {what}: {error}"),
     }
 }
 
@@ -73,10 +67,6 @@ fn each_missing_object_is_found_by_verify_and_by_restore() {
     for secret in [None, Some(Secret::KeyFile(vec![1; 40]))] {
         let (bench, log) = small(secret);
         for (name, bytes) in objects(&bench) {
-            // Removing the repository's description would make another repository here.
-            if name == "repo.json" {
-                continue;
-            }
             block_on(bench.store.delete(&Path::from(name.as_str()))).unwrap();
             complains(&bench, &name, "missing");
             put(&bench, &name, bytes);

@@ -62,10 +62,13 @@ pub(crate) async fn run(place: &Place, arguments: &Args, output: Output) -> Resu
         String::new()
     };
     output.line(format_args!(
-        "{records} records, {}, stored as {} in {} objects{resumed}; took {}",
+        "{records} records, {}, stored as {} in {}{resumed}; took {}",
         bytes(plain_bytes),
         bytes(stored_bytes),
-        metadata.objects.len(),
+        match metadata.objects.len() {
+            1 => "1 object".to_owned(),
+            n => format!("{n} objects"),
+        },
         millis(ear.elapsed_ms())
     ))
 }

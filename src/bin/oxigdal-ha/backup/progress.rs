@@ -72,9 +72,7 @@ impl Host for Ear {
     }
 
     fn random(&self, bytes: &mut [u8]) {
-        use std::io::Read as _;
-        let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(bytes));
-        read.expect("a system without entropy cannot name or encrypt anything");
+        getrandom::fill(bytes).expect("a system without entropy cannot name or encrypt anything");
     }
 
     fn progress(&self, progress: &Progress) {
