@@ -15,6 +15,7 @@
 pub mod image;
 #[cfg(feature = "net")]
 mod look;
+pub mod revert;
 #[cfg(feature = "net")]
 pub mod side;
 #[cfg(feature = "net")]

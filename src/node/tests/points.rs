@@ -17,8 +17,7 @@ fn stamps(host: &Host) -> Vec<(Hlc, Chain)> {
 
 fn append(host: &mut Host, n: u64, at: u64) {
     let stream = events::Name::parse("s").unwrap();
-    let command =
-        Command::Events(events::Command::Append { stream, events: vec![bytes::Bytes::from_static(b"e")] });
+    let command = Command::Events(events::Command::Append { stream, events: vec![bytes::Bytes::from_static(b"e")] });
     host.handle(at, Input::Command { id: CommandId::new(n), command });
     host.settle(at);
     assert!(host.replies.remove(&CommandId::new(n)).unwrap().is_ok());
