@@ -23,7 +23,8 @@ mod source;
 #[cfg(feature = "net")]
 mod survey;
 pub mod target;
-#[cfg(all(test, feature = "net"))]
+#[cfg(feature = "net")]
+#[cfg(test)]
 mod tests;
 
 #[cfg(feature = "net")]
