@@ -42,6 +42,8 @@ pub enum ErrorKind {
     Leaving,
     /// The merge engine failed on this document.
     Engine,
+    /// A moment of the past cannot be had; the words say which can.
+    Unreachable,
     /// It is done and durable here, but not known to be so on as many others as were wanted.
     NotReplicated,
 }
@@ -67,6 +69,7 @@ impl ErrorKind {
             Self::Booting => "booting",
             Self::Leaving => "leaving",
             Self::Engine => "engine",
+            Self::Unreachable => "unreachable",
             Self::NotReplicated => "not_replicated",
         }
     }

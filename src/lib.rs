@@ -31,6 +31,8 @@ pub mod recording;
 pub mod recovery;
 
 #[cfg(feature = "net")]
+pub mod backup;
+#[cfg(feature = "net")]
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the driver is where time and threads enter")]
 pub mod driver;
 #[cfg(feature = "sim")]

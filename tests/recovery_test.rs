@@ -2,6 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+#[path = "recovery_test/commands.rs"]
+mod commands;
+#[path = "recovery_test/repository.rs"]
+mod repository;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::future::Future;
@@ -11,14 +16,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use oxigdal_ha::config::{self, Config, Flags};
 use oxigdal_ha::documents::{self, Edit, Engine, Limits};
-use oxigdal_ha::driver::Peer;
+use oxigdal_ha::driver::{Peer, Revert};
 use oxigdal_ha::membership::Meta;
 use oxigdal_ha::node::{self, Boot, Command, Effect, Identity, Input, Io, IoOutcome, Node, Outcome, Progress, Setup};
+use oxigdal_ha::recovery::revert::Change;
 use oxigdal_ha::recovery::side;
 use oxigdal_ha::recovery::target::{Target, Unreachable};
 use oxigdal_ha::recovery::{LOG_DIR, LocateError, Located, Look, Source, Survey};
 use oxigdal_ha::types::{ClusterId, CommandId, DocId, Lsn, NodeId, Now, Time, WallTime};
-use oxigdal_ha::{events, wal};
+use oxigdal_ha::{ErrorKind, events, replication, wal};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -63,7 +69,7 @@ impl Life {
     fn begin(log: &Path, wall: u64, model: Vec<State>) -> Self {
         let setup = Setup {
             identity: Identity { node: ME, cluster: ClusterId::from_bytes([7; 32]) },
-            seed: [u8::try_from(model.len() % 200).unwrap(); 32],
+            seed: [u8::try_from((wall - START) % 251).unwrap(); 32],
             meta: Meta { name: "me".into(), ..Meta::default() },
             config: node::Config { wal: wal::Config { segment_bytes: 3_000 }, ..node::Config::default() },
         };
@@ -407,11 +413,8 @@ async fn same(one: &Peer, two: &Peer) -> bool {
 fn a_lost_peer_comes_back_from_a_moment_as_a_new_writer_and_is_caught_up() {
     bounded(async {
         let home = TempDir::new().unwrap();
-        let [first, second, side] = ["first", "second", "side"].map(|name| home.path().join(name));
-        let one = Peer::start(config(&first, "first", None)).await.unwrap();
-        until("the founder listens", || async { !one.listening().is_empty() }).await;
-        let invite = one.admission().issue_invite(LIMIT, "a test").unwrap().to_string();
-        let two = Peer::start(config(&second, "second", Some(&invite))).await.unwrap();
+        let [second, side] = ["second", "side"].map(|name| home.path().join(name));
+        let (one, two) = pair(home.path()).await;
         two.put(doc(1), json!({ "n": 1 })).await.unwrap();
         let made = two.command(Command::Point { name: "noon".into() }).await.unwrap();
         assert!(matches!(made, Outcome::Point(_)), "{made:?}");
@@ -451,5 +454,148 @@ fn a_lost_peer_comes_back_from_a_moment_as_a_new_writer_and_is_caught_up() {
         }
         one.halt().await;
         two.halt().await;
+    });
+}
+
+/// Two linked peers.
+async fn pair(home: &Path) -> (Peer, Peer) {
+    let one = Peer::start(config(&home.join("first"), "first", None)).await.unwrap();
+    until("the founder listens", || async { !one.listening().is_empty() }).await;
+    let invite = one.admission().issue_invite(LIMIT, "a test").unwrap().to_string();
+    let two = Peer::start(config(&home.join("second"), "second", Some(&invite))).await.unwrap();
+    (one, two)
+}
+
+fn named(text: &str) -> DocId {
+    DocId::parse(text).unwrap()
+}
+
+async fn value(peer: &Peer, name: &str) -> Value {
+    peer.get(named(name)).await.unwrap_or_default()
+}
+
+async fn pause(peer: &Peer, other: &Peer, paused: bool) {
+    let pause = replication::Pause { peer: other.id(), paused };
+    peer.command(Command::Pause(pause)).await.unwrap();
+}
+
+#[test]
+fn documents_are_brought_back_on_the_living_mesh_and_nothing_else_moves() {
+    bounded(async {
+        let home = TempDir::new().unwrap();
+        let (one, two) = pair(home.path()).await;
+        for name in ["a/kept", "a/changed", "a/deleted", "b/other"] {
+            two.put(named(name), json!({ "n": 1, "at": { "x": 1, "y": 1 } })).await.unwrap();
+        }
+        two.command(Command::Point { name: "noon".into() }).await.unwrap();
+        for name in ["a/changed", "a/new", "a/edited", "b/other"] {
+            two.put(named(name), json!({ "n": 2, "at": { "x": 2, "y": 1 } })).await.unwrap();
+        }
+        two.edit(named("a/deleted"), vec![Edit::Delete]).await.unwrap();
+        until("both have it", || same(&one, &two)).await;
+
+        // Somebody edits without having seen the revert.
+        pause(&two, &one, true).await;
+        let set = |path: &str, value| vec![Edit::Set { path: path.into(), value }];
+        one.edit(named("a/changed"), set("at/y", json!(7))).await.unwrap();
+        one.edit(named("a/edited"), set("n", json!(7))).await.unwrap();
+
+        let asked =
+            |dry_run| Revert { prefix: "a/".into(), at: Target::Point("noon".into()), exclusive: false, dry_run };
+        let before = two.status().await.unwrap().node.content;
+        let dry = two.revert(asked(true)).await.unwrap();
+        assert_eq!(two.status().await.unwrap().node.content, before, "a dry run changes nothing");
+        let done = two.revert(asked(false)).await.unwrap();
+        assert_eq!((&dry.steps, dry.same), (&done.steps, 1));
+        let told: Vec<_> = done.steps.iter().map(|step| (step.doc.to_string(), step.change)).collect();
+        let expected = [
+            ("a/changed", Change::PutBack),
+            ("a/deleted", Change::Revived),
+            ("a/edited", Change::Deleted),
+            ("a/new", Change::Deleted),
+        ];
+        assert_eq!(told, expected.map(|(name, change)| (name.to_owned(), change)));
+        assert_eq!(done.steps[0].paths, ["/at/x", "/n"]);
+        assert_eq!(two.revert(asked(false)).await.unwrap().steps, [], "once");
+
+        pause(&two, &one, false).await;
+        until("both have the revert and what was concurrent", || same(&one, &two)).await;
+        let then = json!({ "n": 1, "at": { "x": 1, "y": 1 } });
+        for peer in [&one, &two] {
+            assert_eq!(value(peer, "a/kept").await, then);
+            assert_eq!(value(peer, "a/deleted").await, then);
+            assert_eq!(
+                value(peer, "a/changed").await,
+                json!({ "n": 1, "at": { "x": 1, "y": 7 } }),
+                "the other field stays"
+            );
+            assert_eq!(value(peer, "a/new").await, Value::Null);
+            assert_eq!(value(peer, "a/edited").await["n"], 7, "what was edited meanwhile is not lost");
+            assert_eq!(value(peer, "b/other").await["n"], 2, "no other prefix moves");
+        }
+        let never = Revert { at: Target::Point("dawn".into()), ..asked(false) };
+        let refused = two.revert(never).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unreachable);
+        assert!(refused.to_string().contains("point:noon"), "{refused}");
+        one.halt().await;
+        two.halt().await;
+    });
+}
+
+/// Runs the command line; its exit code and what it said.
+async fn command(api: &str, token: &Path, args: &[&str]) -> (i32, Value) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_oxigdal-ha"));
+    command.args(args).arg("--json").env("OXIGDAL_HA_API", api).env("OXIGDAL_HA_TOKEN", token);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let code = output.status.code().unwrap();
+    let said = if output.stdout.is_empty() { &output.stderr } else { &output.stdout };
+    (code, serde_json::from_slice(said).unwrap_or_else(|_| panic!("{args:?}: {}", String::from_utf8_lossy(said))))
+}
+
+#[test]
+fn the_command_line_names_restores_reverts_and_inspects() {
+    bounded(async {
+        let home = TempDir::new().unwrap();
+        let (data, side) = (home.path().join("data"), home.path().join("side"));
+        let mut config = config(&data, "one", None);
+        config.api.listen = Some("127.0.0.1:0".parse().unwrap());
+        let peer = Peer::start(config).await.unwrap();
+        let (api, token) = (peer.api().unwrap().to_string(), data.join("api-token"));
+        let run = async |args: &[&str]| command(&api, &token, args).await;
+        peer.put(doc(1), json!({ "n": 1 })).await.unwrap();
+        let (code, point) = run(&["restore-point", "noon"]).await;
+        assert_eq!((code, &point["name"]), (0, &json!("noon")));
+        assert_eq!(run(&["restore-point", "noon"]).await.1["error"]["code"], "exists");
+        assert_eq!(run(&["restore-point"]).await.1, json!([point]));
+        peer.put(doc(1), json!({ "n": 2 })).await.unwrap();
+
+        let [data, side] = [&data, &side].map(|dir| dir.to_str().unwrap());
+        let (code, dry) = run(&["restore", "--data", data, "--at", "point:noon", "--dry-run"]).await;
+        assert_eq!((code, &dry["beyond"]["changes"], &dry["written"]), (0, &json!(1), &Value::Null));
+        assert_eq!(dry["beyond"]["documents"], json!([doc(1)]));
+        let (code, done) = run(&["restore", "--data", data, "--at", "point:noon", "--into", side]).await;
+        assert_eq!((code, &done["located"]), (0, &dry["located"]));
+        assert_eq!(run(&["restore", "--data", data, "--at", "latest", "--into", side]).await.0, 1, "not over another");
+        let (code, refused) = run(&["restore", "--data", data, "--at", "lsn:999", "--into", "never"]).await;
+        assert_eq!((code, &refused["error"]["code"]), (1, &json!("unreachable")));
+        assert!(refused["error"]["message"].as_str().unwrap().contains("point:noon"), "{refused}");
+        assert!(!Path::new("never").exists());
+
+        let (code, seen) = run(&["log", "inspect", side]).await;
+        assert_eq!((code, &seen["recoveries"][0]["restored"]["why"]), (0, &json!("point:noon")));
+        let segment = Path::new(side).join(LOG_DIR).join("0000000000000001.wal");
+        let mut bytes = fs::read(&segment).unwrap();
+        bytes[130] ^= 1;
+        fs::write(&segment, bytes).unwrap();
+        let (code, seen) = run(&["log", "inspect", side]).await;
+        assert_eq!(code, 1);
+        assert!(seen["damage"][0]["what"].as_str().unwrap().contains("0000000000000001.wal, byte 80"), "{seen}");
+
+        let (code, dry) = run(&["revert", "layers/", "--at", "point:noon", "--dry-run"]).await;
+        assert_eq!((code, &dry["steps"][0]["paths"]), (0, &json!(["/n"])));
+        assert_eq!(run(&["revert", "layers/", "--at", "point:noon"]).await.0, 0);
+        assert_eq!(peer.get(doc(1)).await.unwrap(), json!({ "n": 1 }));
+        assert_eq!(run(&["revert", "", "--at", "9999d"]).await.1["error"]["code"], "unreachable");
+        peer.halt().await;
     });
 }

@@ -29,9 +29,10 @@ const TIERS: &[(&str, u8)] = &[
     ("node", 7),
     ("recording", 8),
     ("recovery", 8),
-    ("driver", 9),
-    ("sim", 9),
-    ("bin", 10),
+    ("backup", 9),
+    ("driver", 10),
+    ("sim", 10),
+    ("bin", 11),
 ];
 
 /// Longest file, in lines.

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, wat
 use super::admission::{Admission, Papers};
 use super::clock::Clock;
 use super::network::{LinkStatus, NetworkView, NotLinked, Totals};
+use super::revert::{Revert, Reverted};
 use super::workers;
 use crate::config::{Cluster, Terms};
 use crate::documents::{self, Edit};
@@ -229,6 +230,15 @@ impl Peer {
     #[must_use]
     pub fn api(&self) -> Option<SocketAddr> {
         self.link.facts.api
+    }
+
+    /// Brings documents back to how they were, by ordinary new changes: see [`Revert`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unreachable`] when the moment cannot be had: nothing was changed. Else an edit failed; those before it were
+    /// made, and the same revert goes on with the rest.
+    pub async fn revert(&self, revert: Revert) -> Result<Reverted, Error> {
+        super::revert::revert(&self.link, revert).await
     }
 
     /// Where it keeps its data.

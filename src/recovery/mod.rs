@@ -15,6 +15,7 @@
 pub mod image;
 #[cfg(feature = "net")]
 mod look;
+pub mod revert;
 #[cfg(feature = "net")]
 pub mod side;
 #[cfg(feature = "net")]
@@ -22,7 +23,8 @@ mod source;
 #[cfg(feature = "net")]
 mod survey;
 pub mod target;
-#[cfg(all(test, feature = "net"))]
+#[cfg(feature = "net")]
+#[cfg(test)]
 mod tests;
 
 #[cfg(feature = "net")]

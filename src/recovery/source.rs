@@ -145,7 +145,8 @@ impl Source {
     }
 
     /// The rest of a chain from the first record of a segment on.
-    pub(super) fn from(&self, segment: SegmentId, first: Lsn, until: Lsn) -> Frames {
+    #[must_use]
+    pub fn from(&self, segment: SegmentId, first: Lsn, until: Lsn) -> Frames {
         let scanner = wal::Scanner::at(self.node, segment, first, Some(self.store));
         self.frames(scanner, SegmentId::new(segment.value() - 1), Some(until))
     }

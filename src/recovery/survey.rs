@@ -248,8 +248,15 @@ impl Survey {
         now: WallTime,
     ) -> Result<Located, LocateError> {
         let restorable = self.restorable(now);
-        let bound = restorable.bound(target, exclusive, now)?;
         let hurt = |chain: Chain| self.damage.iter().find(|found| found.chain == name(chain) && !found.last_write);
+        let damaged = |found: &Finding| Unreachable::Damaged { target: target.to_string(), damage: found.what.clone() };
+        let bound = restorable.bound(target, exclusive, now).map_err(|refused| {
+            let beyond = matches!(refused.why, Unreachable::Nothing | Unreachable::AfterNewest { .. });
+            match hurt(Chain::Main).filter(|_| beyond) {
+                Some(found) => restorable.refuse(damaged(found)),
+                None => refused,
+            }
+        })?;
         let fits = match bound {
             Bound::Everything => None,
             Bound::Stamp { at, inclusive } => Some((at, inclusive)),
@@ -265,8 +272,7 @@ impl Survey {
             // Without a record beyond the bound nobody knows whether the damaged ones belong to it.
             let named = matches!(bound, Bound::Lsn { .. }) && chain == Chain::Main;
             if let (None, Some(found), false) = (&first, hurt(chain), named) {
-                let (target, damage) = (target.to_string(), found.what.clone());
-                return Err(restorable.refuse(Unreachable::Damaged { target, damage }).into());
+                return Err(restorable.refuse(damaged(found)).into());
             }
             let last = first.map_or(self.upto.of(chain), |mark| Lsn::new(mark.lsn.value() - 1));
             match chain {

@@ -78,8 +78,12 @@ pub(crate) enum Command {
     Quarantine(crate::quarantine::Args),
     /// Name this moment in a peer's log, or list the names
     RestorePoint(crate::restore_point::Args),
+    /// Take backups, list, verify and prune them
+    Backup(Box<crate::backup::Args>),
     /// Put a log as it was into a directory of its own
     Restore(crate::restore::Args),
+    /// Bring documents of a living mesh back to how they were
+    Revert(crate::revert::Args),
     /// Look into a log's files
     #[command(subcommand)]
     Log(crate::inspect::Command),
@@ -526,7 +530,7 @@ pub(crate) struct Completions {
 }
 
 /// Whole seconds of a text such as `30min` or `7d`.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(crate) fn seconds(text: &str) -> Result<u64, String> {
     if let Some(days) = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok()).filter(|days| *days > 0) {
         return Ok(u64::from(days) * 86_400);
     }

@@ -7,6 +7,7 @@
 )]
 
 mod args;
+mod backup;
 mod client;
 mod configuration;
 mod demo;
@@ -26,6 +27,7 @@ mod recorded;
 mod replication;
 mod restore;
 mod restore_point;
+mod revert;
 mod run;
 mod simulate;
 mod stream;
@@ -83,7 +85,9 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::Overlay(arguments) => overlay::overlay(&arguments, output),
         Command::Quarantine(arguments) => quarantine::quarantine(arguments, output),
         Command::RestorePoint(arguments) => restore_point::run(&arguments, output),
+        Command::Backup(arguments) => return backup::run(*arguments, output),
         Command::Restore(arguments) => restore::run(&arguments, output),
+        Command::Revert(arguments) => revert::run(&arguments, output),
         Command::Log(command) => return inspect::run(&command, output),
         Command::Config(command) => configuration::config(command, output),
         Command::Topology(command) => topology::topology(command, output),

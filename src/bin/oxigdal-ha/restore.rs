@@ -31,6 +31,8 @@ pub(crate) struct Args {
     /// The data directory, or the directory of a log's segments
     #[arg(long, value_name = "DIR", default_value = "oxigdal-ha-data", value_hint = ValueHint::DirPath)]
     data: PathBuf,
+    #[command(flatten)]
+    place: crate::backup::Place,
     /// To when: latest, a time with its zone, how long ago (10m), lsn:N or point:NAME
     #[arg(long, value_name = "TARGET")]
     at: Target,
@@ -71,6 +73,12 @@ struct Took {
 }
 
 pub(crate) fn run(arguments: &Args, output: Output) -> Result {
+    if arguments.place.repo.is_some() {
+        let Args { place, at, exclusive, into, dry_run, .. } = arguments;
+        let into = into.as_deref().filter(|_| !dry_run);
+        let restore = crate::backup::restore::run(place, at, *exclusive, into, output);
+        return crate::backup::runtime()?.block_on(restore);
+    }
     let now = Clock::start().now().wall;
     let began = Instant::now();
     let mut took = Took::default();

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::reply::{Body, Id, Query, Refusal};
 use super::{Interface, replication};
 use crate::documents::{Command, Edit, Outcome};
+use crate::driver::revert;
 use crate::node;
 use crate::types::DocId;
 
@@ -61,15 +62,9 @@ impl How {
 }
 
 fn head(text: &str) -> Result<[u8; 32], Refusal> {
-    let wrong = || Refusal::invalid(format!("the query: at: {text:?} is not a head, which has 64 hexadecimal digits"));
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(wrong());
-    }
-    let mut head = [0; 32];
-    for (at, byte) in head.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).map_err(|_| wrong())?;
-    }
-    Ok(head)
+    revert::head(text).ok_or_else(|| {
+        Refusal::invalid(format!("the query: at: {text:?} is not a head, which has 64 hexadecimal digits"))
+    })
 }
 
 #[derive(Debug, Deserialize)]

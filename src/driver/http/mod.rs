@@ -29,6 +29,7 @@
 //! | `GET`, `POST /v1/issuers`, `POST /v1/issuers/request` | who signs tickets, and becoming one who does |
 //! | `GET`, `PUT /v1/overlay` | which overlay the mesh has; setting it for all peers |
 //! | `GET /v1/restore-points`, `POST ../NAME` | named moments of this peer's log; a new one |
+//! | `POST /v1/revert` | bring documents back to how they were; 422 `unreachable` if that moment cannot be had |
 //! | `POST /v1/ticket` | have this peer's ticket renewed, or get one for an invite |
 //!
 //! **Bounds:** 512 connections, closed when idle; [`BODY_MAX`] a body, [`BODY_TIME_MAX`] to send it, [`REQUESTS_MAX`] requests at work, [`WATCHERS_MAX`] watchers;
@@ -46,6 +47,7 @@ mod points;
 mod quarantine;
 mod replication;
 mod reply;
+mod revert;
 mod state;
 mod streams;
 #[cfg(test)]
@@ -122,6 +124,7 @@ impl Interface {
             .route("/v1/peers/{who}/resume", post(replication::resume))
             .route("/v1/quarantine/release", post(quarantine::release))
             .route("/v1/restore-points/{name}", post(points::make))
+            .route("/v1/revert", post(revert::run))
             .route_layer(from_fn_with_state(self.clone(), guard::token_always));
         let reads = Router::new()
             .route("/v1/status", get(state::status))

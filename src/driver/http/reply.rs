@@ -59,6 +59,7 @@ impl From<Error> for Refusal {
             ErrorKind::Busy | ErrorKind::Booting | ErrorKind::Leaving => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Disk => StatusCode::INSUFFICIENT_STORAGE,
             ErrorKind::Network => StatusCode::BAD_GATEWAY,
+            ErrorKind::Unreachable => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorKind::NotReplicated => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

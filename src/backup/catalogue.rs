@@ -1,0 +1,248 @@
+//! What a repository holds of a node: manifests that are whole, how they continue each other, and what does not fit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::Error;
+use super::id::BackupId;
+use super::manifest::{BackupMetadata, BackupType};
+use super::repository::{Intent, Repository, Tomb, data_folder, intent_name, manifest_name, tomb_name};
+use super::retention::is_future;
+use crate::types::{Chain, NodeId, WallTime};
+
+/// What there is of one node.
+#[derive(Debug)]
+pub struct Catalogue {
+    /// Whose.
+    pub node: NodeId,
+    pub(super) backups: BTreeMap<BackupId, Listed>,
+    pub(super) intents: BTreeMap<BackupId, Intent>,
+    pub(super) tombs: BTreeMap<BackupId, Tomb>,
+    /// Folders of objects that nobody accounts for.
+    pub(super) strays: BTreeSet<BackupId>,
+    pub(super) faults: Vec<Error>,
+}
+
+/// A backup whose manifest is whole.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) metadata: BackupMetadata,
+    /// BLAKE3 of its manifest's file, which children know it by.
+    pub(super) blake3: blake3::Hash,
+}
+
+/// The nodes that a repository holds something of.
+///
+/// # Errors
+/// What the store refuses.
+pub async fn nodes(repository: &Repository) -> Result<Vec<NodeId>, Error> {
+    let mut found = BTreeSet::new();
+    for folder in ["backups", "data"] {
+        found.extend(repository.store.folders(folder).await?.iter().filter_map(|name| name.parse::<NodeId>().ok()));
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// The node whose backups are meant: the only one, if none is named.
+///
+/// # Errors
+/// [`Error::ManyNodes`], [`Error::NoBackup`].
+pub async fn the_node(repository: &Repository, wanted: Option<NodeId>) -> Result<NodeId, Error> {
+    if let Some(node) = wanted {
+        return Ok(node);
+    }
+    match nodes(repository).await?.as_slice() {
+        [] => Err(Error::NoBackup { wanted: format!("in {}", repository.at()) }),
+        [node] => Ok(*node),
+        many => {
+            let nodes: Vec<String> = many.iter().map(ToString::to_string).collect();
+            Err(Error::ManyNodes { nodes: nodes.join(", ") })
+        }
+    }
+}
+
+impl Catalogue {
+    /// Reads what there is of a node.
+    ///
+    /// Folders of objects are listed before intents and tombs, and these before manifests: a backup that is being written, or removed, meanwhile
+    /// is seen in one of them.
+    ///
+    /// # Errors
+    /// What the store refuses. What is damaged is a fault in it.
+    pub async fn read(repository: &Repository, node: NodeId) -> Result<Self, Error> {
+        let mut catalogue = Self {
+            node,
+            backups: BTreeMap::new(),
+            intents: BTreeMap::new(),
+            tombs: BTreeMap::new(),
+            strays: BTreeSet::new(),
+            faults: Vec::new(),
+        };
+        let folders = repository.store.folders(&format!("data/{node}")).await?;
+        for (id, name) in ids(repository, &format!("pending/{node}")).await? {
+            match repository.small(&name).await {
+                Ok(found) => catalogue.intents.extend(found.map(|intent| (id, intent))),
+                Err(error) => catalogue.fault(error)?,
+            }
+        }
+        for (id, name) in ids(repository, &format!("tombs/{node}")).await? {
+            match repository.small(&name).await {
+                Ok(found) => catalogue.tombs.extend(found.map(|tomb| (id, tomb))),
+                Err(error) => catalogue.fault(error)?,
+            }
+        }
+        for (id, name) in ids(repository, &format!("backups/{node}")).await? {
+            match repository.manifest(&name).await {
+                Ok(found) => {
+                    let listed = found.map(|(metadata, blake3)| (id, Listed { metadata, blake3 }));
+                    catalogue.backups.extend(listed);
+                }
+                Err(error) => catalogue.fault(error)?,
+            }
+        }
+        catalogue.look_for_strays(repository, &folders).await?;
+        Ok(catalogue)
+    }
+
+    /// Damage is kept; a store that refuses is passed on.
+    fn fault(&mut self, error: Error) -> Result<(), Error> {
+        if matches!(error, Error::Store { .. }) {
+            return Err(error);
+        }
+        self.faults.push(error);
+        Ok(())
+    }
+
+    /// Objects that no manifest, intent or tomb accounts for: whoever removes a backup leaves its tomb until the last object is gone, and
+    /// whoever writes one its intent until the manifest is there. So a manifest was lost.
+    async fn look_for_strays(&mut self, repository: &Repository, folders: &[String]) -> Result<(), Error> {
+        let damaged: BTreeSet<String> =
+            self.faults.iter().filter_map(|fault| fault.object().map(str::to_owned)).collect();
+        for id in folders.iter().filter_map(|name| name.parse::<BackupId>().ok()) {
+            let known =
+                self.backups.contains_key(&id) || self.intents.contains_key(&id) || self.tombs.contains_key(&id);
+            let names = [manifest_name(self.node, id), intent_name(self.node, id), tomb_name(self.node, id)];
+            if known || names.iter().any(|name| damaged.contains(name)) {
+                continue;
+            }
+            // A local store keeps empty folders, and a removal may have ended meanwhile.
+            if let Some(object) = repository.store.list(&data_folder(self.node, id)).await?.into_iter().next() {
+                let [name, ..] = names;
+                self.faults.push(Error::Missing { name, needed_by: format!("{} is there", object.name) });
+                self.strays.insert(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// The backups whose manifests are whole, oldest first.
+    pub fn backups(&self) -> impl DoubleEndedIterator<Item = &BackupMetadata> {
+        self.backups.values().map(|listed| &listed.metadata)
+    }
+
+    /// What is wrong with it.
+    #[must_use]
+    pub fn faults(&self) -> &[Error] {
+        &self.faults
+    }
+
+    /// Backups that are being written, or whose writing was broken off.
+    pub fn pending(&self) -> impl Iterator<Item = BackupId> {
+        self.intents.keys().copied().filter(|id| !self.backups.contains_key(id))
+    }
+
+    /// Whether a backup is marked for deletion.
+    #[must_use]
+    pub fn is_marked(&self, id: BackupId) -> bool {
+        self.tombs.contains_key(&id)
+    }
+
+    /// A backup and all that it continues, the full one first.
+    ///
+    /// # Errors
+    /// The first link that does not hold.
+    pub fn chain(&self, id: BackupId) -> Result<Vec<&BackupMetadata>, Error> {
+        let mut chain = Vec::new();
+        let mut listed = self.backups.get(&id).ok_or_else(|| Error::NoBackup { wanted: id.to_string() })?;
+        loop {
+            let child = &listed.metadata;
+            chain.push(child);
+            let Some(parent) = &child.parent else { break };
+            let fails = |why: &str| Error::Chain { id: child.id, parent: parent.id, why: why.into() };
+            let Some(found) = self.backups.get(&parent.id) else {
+                let name = manifest_name(self.node, parent.id);
+                return Err(Error::Missing { name, needed_by: format!("backup {} continues it", child.id) });
+            };
+            if found.blake3.to_hex().as_str() != parent.blake3 {
+                return Err(Error::damaged(
+                    &manifest_name(self.node, parent.id),
+                    format!("it is not the one that backup {} continues", child.id),
+                ));
+            }
+            continues(&found.metadata, child).map_err(|why| fails(&why))?;
+            if chain.len() > self.backups.len() {
+                return Err(fails("the chain goes in a circle"));
+            }
+            listed = found;
+        }
+        chain.reverse();
+        Ok(chain)
+    }
+
+    /// The backup that holds most of this store's log and whose chain is whole and not marked; with `full`, a full one.
+    pub(super) fn base(&self, store: &str, full: bool) -> Option<&BackupMetadata> {
+        let mut fit: Vec<&BackupMetadata> = self.backups().filter(|backup| backup.store == store).collect();
+        fit.retain(|backup| !full || backup.kind == BackupType::Full);
+        fit.sort_by_key(|backup| std::cmp::Reverse((backup.main.last, backup.events.last, backup.id)));
+        fit.into_iter()
+            .find(|backup| self.chain(backup.id).is_ok_and(|chain| chain.iter().all(|link| !self.is_marked(link.id))))
+    }
+
+    /// The newest backup, of whatever store: the one that was begun last. One that is dated in the future counts only where there is no other: its
+    /// writer's clock was wrong.
+    #[must_use]
+    pub fn newest(&self, now: WallTime) -> Option<&BackupMetadata> {
+        let mut past = self.backups().filter(|backup| !is_future(backup.finished, now));
+        past.next_back().or_else(|| self.backups().next_back())
+    }
+
+    /// The same for whoever relies on it: a fault of the catalogue may be the newest.
+    ///
+    /// # Errors
+    /// The fault; [`Error::NoBackup`] if there is none at all.
+    pub fn newest_or_fault(&mut self, now: WallTime) -> Result<BackupId, Error> {
+        if let Some(fault) = self.faults.pop() {
+            return Err(fault);
+        }
+        let newest = self.newest(now).map(|backup| backup.id);
+        newest.ok_or_else(|| Error::NoBackup { wanted: format!("of node {}", self.node) })
+    }
+}
+
+/// Whether a backup begins where its parent ends.
+fn continues(parent: &BackupMetadata, child: &BackupMetadata) -> Result<(), String> {
+    if (parent.node, &parent.store) != (child.node, &child.store) {
+        return Err("it is of another log".into());
+    }
+    if child.kind == BackupType::Differential && parent.kind != BackupType::Full {
+        return Err("a differential backup continues a full one".into());
+    }
+    for chain in Chain::ALL {
+        let (before, run) = (parent.run(chain), child.run(chain));
+        // Only the events' chain loses its beginning.
+        let expected = before.last.next().max(run.oldest);
+        if run.first != expected || (chain == Chain::Main && run.oldest != before.oldest) {
+            return Err(format!("its first record of {chain:?} is {}, not {expected}", run.first));
+        }
+    }
+    Ok(())
+}
+
+/// The ids whose files are in a folder.
+async fn ids(repository: &Repository, folder: &str) -> Result<Vec<(BackupId, String)>, Error> {
+    let listed = repository.store.list(folder).await?;
+    let named = listed.into_iter().filter_map(|object| {
+        let id = object.name.strip_prefix(folder)?.strip_prefix('/')?.strip_suffix(".json")?.parse().ok()?;
+        Some((id, object.name))
+    });
+    Ok(named.collect())
+}

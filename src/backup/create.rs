@@ -1,0 +1,478 @@
+//! Taking a backup. No lock: names hold the node and the backup, so writers do not meet; the manifest comes last, so a crash before it leaves
+//! objects that count for nothing, and the next run takes them over.
+
+use futures::TryStreamExt as _;
+use futures::stream::FuturesOrdered;
+
+use super::batch;
+use super::catalogue::Catalogue;
+use super::codec::BackupCompression;
+use super::error::{Cause, Error};
+use super::host::{Host, Phase, Progress};
+use super::id::BackupId;
+use super::manifest::{BackupMetadata, BackupType, Mark, ObjectEntry, Parent, Run, Statistics};
+use super::object::{self, Made, Maker, OBJECT_MAX, Owner};
+use super::repository::{Intent, Repository, data_folder, intent_name, manifest_name, tomb_name};
+use super::source::{Cut, Source};
+use crate::types::{Chain, Hlc, Lsn, WallTime};
+use crate::wal::Frame;
+
+/// For so many days the objects of an interrupted backup are kept, so that its next run goes on with them.
+pub(super) const PENDING_DAYS: u64 = 14;
+
+/// Objects that are being stored at a time, beside the one that is being made: what bounds memory.
+const IN_FLIGHT_MAX: usize = 2;
+
+/// So many records at the log's end are looked at to know it again. One would not do: after a log was put back, others hand out again what they
+/// had handed out before, and the same records may come to stand at the same places behind another one.
+const MARK_RECORDS: u64 = 1_024;
+
+/// A backup that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// What it says of itself.
+    pub metadata: BackupMetadata,
+    /// Why it is a full one though another kind was asked for.
+    pub promoted: Option<String>,
+}
+
+/// Takes a backup of the log as it stands now. An incremental or differential one that has nothing to continue becomes a full one, and says why.
+///
+/// # Errors
+/// What cannot be read or stored. There is no backup then; what was stored of it is taken over by the next run of the same kind.
+pub async fn create(
+    repository: &Repository,
+    source: &dyn Source,
+    kind: BackupType,
+    codec: BackupCompression,
+    host: &dyn Host,
+) -> Result<Created, Error> {
+    if repository.is_encrypted() && repository.key.is_none() {
+        return Err(Error::NoKey);
+    }
+    let cut = source.cut().map_err(Error::Source)?;
+    let catalogue = Catalogue::read(repository, cut.node).await?;
+    let (parent, promoted) = choose(&catalogue, source, &cut, kind)?;
+    let intent = intend(&cut, parent, codec, host, if promoted.is_some() { BackupType::Full } else { kind });
+    let mut writing = Writing::begin(repository, &catalogue, source, cut, intent, host).await?;
+    for chain in Chain::ALL {
+        writing.store_chain(chain).await?;
+    }
+    let metadata = writing.commit().await?;
+    Ok(Created { metadata, promoted })
+}
+
+type Base<'a> = Option<(&'a BackupMetadata, Parent)>;
+
+/// What is continued, or why a full backup is made in the place of another.
+fn choose<'a>(
+    catalogue: &'a Catalogue,
+    source: &dyn Source,
+    cut: &Cut,
+    kind: BackupType,
+) -> Result<(Base<'a>, Option<String>), Error> {
+    if kind == BackupType::Full {
+        return Ok((None, None));
+    }
+    let store = store_name(cut.store);
+    let Some(base) = catalogue.base(&store, kind == BackupType::Differential) else {
+        let why = if catalogue.backups().any(|backup| backup.store != store) {
+            "the log is of another store than what was backed up so far"
+        } else {
+            "there is no backup yet that it could continue"
+        };
+        return Ok((None, Some(why.into())));
+    };
+    if let Some(why) = differs(base, source, cut)? {
+        return Ok((None, Some(format!("the log does not continue backup {}: {why}", base.id))));
+    }
+    let blake3 = catalogue.backups[&base.id].blake3.to_hex().to_string();
+    Ok((Some((base, Parent { id: base.id, blake3 })), None))
+}
+
+/// Whether the log is not the one that the backup was made of, and why: it lost its end, or was put back, and went on differently.
+fn differs(base: &BackupMetadata, source: &dyn Source, cut: &Cut) -> Result<Option<String>, Error> {
+    for chain in Chain::ALL {
+        let (run, span) = (base.run(chain), cut.span(chain));
+        if span.last < run.last {
+            return Ok(Some(format!("it ends with record {} of {chain:?}, and {} was backed up", span.last, run.last)));
+        }
+        let Some(mark) = run.mark.as_ref().filter(|_| span.first <= run.last) else { continue };
+        let (_, there) = look(source, chain, span.first.max(mark.from), run.last)?;
+        if there.last != mark.last || (span.first <= mark.from && there.blake3 != mark.blake3) {
+            return Ok(Some(format!("records up to {} of {chain:?} are others", run.last)));
+        }
+    }
+    Ok(None)
+}
+
+/// What the log says from one record to another: the last one's stamp, and the mark of them all.
+fn look(source: &dyn Source, chain: Chain, from: Lsn, last: Lsn) -> Result<(Hlc, Mark), Error> {
+    let (mut expected, mut sum) = (from, blake3::Hasher::new());
+    for frame in source.frames(chain, from) {
+        let frame = frame.map_err(Error::Source)?;
+        if frame.lsn != expected {
+            return Err(Error::Source(gap(chain, expected, Some(frame.lsn))));
+        }
+        let record = marked(&frame);
+        sum.update(&record);
+        if frame.lsn == last {
+            let (blake3, last) = (sum.finalize().to_hex().to_string(), blake3::hash(&record).to_hex().to_string());
+            return Ok((frame.hlc, Mark { from, blake3, last }));
+        }
+        expected = expected.next();
+    }
+    Err(Error::Source(gap(chain, expected, None)))
+}
+
+fn gap(chain: Chain, expected: Lsn, found: Option<Lsn>) -> Cause {
+    match found {
+        Some(found) => format!("record {found} of {chain:?} comes in the place of record {expected}").into(),
+        None => format!("{chain:?} ends before record {expected}").into(),
+    }
+}
+
+/// By which a record is known again.
+fn marked(frame: &Frame) -> Vec<u8> {
+    let mut bytes = frame.lsn.value().to_le_bytes().to_vec();
+    batch::put_record(frame, &mut bytes);
+    bytes
+}
+
+/// The log's store, as manifests spell it.
+pub(super) fn store_name(store: u64) -> String {
+    format!("{store:016x}")
+}
+
+fn intend(cut: &Cut, base: Base<'_>, codec: BackupCompression, host: &dyn Host, kind: BackupType) -> Intent {
+    let (mut random, begun) = ([0; 10], host.wall());
+    host.random(&mut random);
+    let first = Chain::ALL.map(|chain| {
+        let oldest = cut.span(chain).first;
+        base.as_ref().map_or(oldest, |(base, _)| base.run(chain).last.next().max(oldest)).value()
+    });
+    let id = BackupId::new(begun, random);
+    Intent {
+        id,
+        node: cut.node,
+        kind,
+        store: store_name(cut.store),
+        parent: base.map(|(_, parent)| parent),
+        codec,
+        first,
+        begun,
+    }
+}
+
+/// A backup that is being written.
+struct Writing<'a> {
+    repository: &'a Repository,
+    source: &'a dyn Source,
+    host: &'a dyn Host,
+    cut: Cut,
+    intent: Intent,
+    /// All that it continues.
+    parents: Vec<BackupId>,
+    maker: Maker,
+    objects: Vec<ObjectEntry>,
+    /// The next record of each chain.
+    next: [Lsn; 2],
+    /// How each chain ends.
+    ends: [Option<(Hlc, Mark)>; 2],
+    statistics: Statistics,
+    progress: Progress,
+}
+
+impl<'a> Writing<'a> {
+    /// Says what is going to be written, or goes on with what an earlier run has written.
+    async fn begin(
+        repository: &'a Repository,
+        catalogue: &Catalogue,
+        source: &'a dyn Source,
+        cut: Cut,
+        intent: Intent,
+        host: &'a dyn Host,
+    ) -> Result<Self, Error> {
+        let parents = match &intent.parent {
+            Some(parent) => catalogue.chain(parent.id)?.iter().map(|link| link.id).collect(),
+            None => Vec::new(),
+        };
+        let total = Chain::ALL.iter().map(|chain| cut.span(*chain).bytes).sum();
+        let mut writing = Self {
+            repository,
+            source,
+            host,
+            parents,
+            maker: Maker::new(intent.codec, repository.key.clone()),
+            objects: Vec::new(),
+            next: intent.first.map(Lsn::new),
+            ends: [None, None],
+            statistics: Statistics::default(),
+            // What the log's files hold in all: an estimate for what continues another.
+            progress: Progress {
+                phase: Phase::BackUp,
+                done: 0,
+                total: intent.parent.is_none().then_some(total),
+                objects: 0,
+                records: 0,
+            },
+            cut,
+            intent,
+        };
+        let earlier: Vec<&Intent> =
+            catalogue.intents.values().filter(|earlier| writing.may_resume(catalogue, earlier)).collect();
+        for earlier in earlier.into_iter().rev() {
+            if writing.resume(earlier).await? {
+                writing.intent = earlier.clone();
+                return Ok(writing);
+            }
+        }
+        let name = intent_name(writing.intent.node, writing.intent.id);
+        repository.write(&name, &writing.intent).await?;
+        // Now whoever deletes sees that the parents are needed; who marked them before is seen here.
+        writing.check_marks().await?;
+        Ok(writing)
+    }
+
+    fn may_resume(&self, catalogue: &Catalogue, earlier: &Intent) -> bool {
+        let mine = &self.intent;
+        let same = Intent { id: mine.id, begun: mine.begun, ..earlier.clone() } == *mine;
+        let young = age(earlier.begun, mine.begun) < PENDING_DAYS / 4 * DAY_MICROS;
+        same && young && !catalogue.backups.contains_key(&earlier.id) && !catalogue.is_marked(earlier.id)
+    }
+
+    /// Takes over the objects of an interrupted run, as far as they are whole and what the log still says.
+    async fn resume(&mut self, earlier: &Intent) -> Result<bool, Error> {
+        let folder = data_folder(earlier.node, earlier.id);
+        let mut taken: Vec<ObjectEntry> = Vec::new();
+        let mut next = self.next;
+        let mut sums = [blake3::Hasher::new(), blake3::Hasher::new()];
+        for object in self.repository.store.list(&folder).await? {
+            let place = u32::try_from(taken.len()).expect("fewer objects than 2^32");
+            let owner = Owner { node: earlier.node, backup: earlier.id, place };
+            if !object.name.starts_with(&format!("{folder}/{place:08}-")) {
+                continue;
+            }
+            let Some(bytes) = self.repository.store.find(&object.name, OBJECT_MAX).await? else { continue };
+            let Some((entry, records)) = self.read_back(&object.name, &bytes, owner, &sums) else { continue };
+            let chain = usize::from(Chain::from(entry.chain) == Chain::Events);
+            let in_order = chain == 1 || next[1] == self.next[1];
+            if in_order && entry.first == next[chain] && entry.last <= self.cut.span(Chain::ALL[chain]).last {
+                next[chain] = entry.last.next();
+                sums[chain] = records;
+                taken.push(entry);
+            }
+        }
+        for (at, chain) in (0..).zip(Chain::ALL) {
+            let last = taken.iter().rev().find(|entry| Chain::from(entry.chain) == chain);
+            let Some(last) = last else { continue };
+            // The log may have lost its end since, and gone on differently.
+            let (_, there) = look(self.source, chain, self.next[at], last.last)?;
+            if there.blake3 != sums[at].finalize().to_hex().as_str() {
+                return Ok(false);
+            }
+        }
+        self.next = next;
+        for entry in taken {
+            self.statistics.resumed_objects += 1;
+            self.enter(entry);
+        }
+        Ok(true)
+    }
+
+    /// What an object holds, if it is whole, and the sum of its chain with its records, as they are marked.
+    fn read_back(
+        &self,
+        name: &str,
+        bytes: &bytes::Bytes,
+        owner: Owner,
+        sums: &[blake3::Hasher; 2],
+    ) -> Option<(ObjectEntry, blake3::Hasher)> {
+        let sum = object::check(name, bytes).ok()?;
+        let (id, key) = (self.repository.id_bytes()?, self.repository.key.as_ref());
+        let content = object::content(name, bytes, owner, id, key).ok()?;
+        let (mut at, mut plain) = (0, 0);
+        let mut run: Option<(Chain, Lsn, Lsn, blake3::Hasher)> = None;
+        while let Some(batch) = batch::next(&content, &mut at) {
+            for frame in batch.ok()? {
+                let chain = frame.position.segment.chain();
+                let begin = || (chain, frame.lsn, frame.lsn, sums[usize::from(chain == Chain::Events)].clone());
+                let run = run.get_or_insert_with(begin);
+                let record = marked(&frame);
+                plain += record.len() - size_of::<u64>();
+                run.2 = frame.lsn;
+                run.3.update(&record);
+            }
+        }
+        let (chain, first, last, records) = run?;
+        let entry = ObjectEntry {
+            key: name.into(),
+            len: bytes.len() as u64,
+            blake3: sum.to_hex().to_string(),
+            chain: chain.into(),
+            first,
+            last,
+            plain: plain as u64,
+        };
+        Some((entry, records))
+    }
+
+    fn enter(&mut self, entry: ObjectEntry) {
+        self.statistics.records += entry.last.value() - entry.first.value() + 1;
+        self.statistics.plain_bytes += entry.plain;
+        self.statistics.stored_bytes += entry.len;
+        self.progress.records = self.statistics.records;
+        self.progress.done = self.statistics.plain_bytes;
+        self.progress.objects += 1;
+        self.host.progress(&self.progress);
+        self.objects.push(entry);
+    }
+
+    /// Stores what is not stored yet of a chain, up to the cut.
+    async fn store_chain(&mut self, chain: Chain) -> Result<(), Error> {
+        let (at, end) = (usize::from(chain == Chain::Events), self.cut.span(chain).last);
+        let source = self.source;
+        let mut in_flight = FuturesOrdered::new();
+        if self.next[at] <= end {
+            for frame in source.frames(chain, self.next[at]) {
+                let frame = frame.map_err(Error::Source)?;
+                if frame.lsn != self.next[at] {
+                    return Err(Error::Source(gap(chain, self.next[at], Some(frame.lsn))));
+                }
+                if self.maker.is_full_for(&frame) {
+                    while in_flight.len() >= IN_FLIGHT_MAX {
+                        if let Some(entry) = in_flight.try_next().await? {
+                            self.enter(entry);
+                        }
+                    }
+                    in_flight.extend(self.finish_object(in_flight.len())?);
+                }
+                self.maker.take(&frame)?;
+                self.next[at] = frame.lsn.next();
+                if frame.lsn == end {
+                    break;
+                }
+            }
+        }
+        if self.next[at] <= end {
+            return Err(Error::Source(gap(chain, self.next[at], None)));
+        }
+        in_flight.extend(self.finish_object(in_flight.len())?);
+        while let Some(entry) = in_flight.try_next().await? {
+            self.enter(entry);
+        }
+        let oldest = self.cut.span(chain).first;
+        if oldest <= end {
+            let from = oldest.max(Lsn::new(end.value().saturating_sub(MARK_RECORDS - 1)));
+            self.ends[at] = Some(look(source, chain, from, end)?);
+        }
+        Ok(())
+    }
+
+    /// Finishes the object that is being made; what comes out stores it.
+    fn finish_object(
+        &mut self,
+        in_flight: usize,
+    ) -> Result<Option<impl Future<Output = Result<ObjectEntry, Error>> + Send + use<'a>>, Error> {
+        let place =
+            u32::try_from(self.objects.len() + in_flight).map_err(|_| Error::Cipher("too many objects".into()))?;
+        let Intent { node, id, .. } = self.intent;
+        let owner = Owner { node, backup: id, place };
+        let repository = self.repository;
+        let bytes = repository.id_bytes().expect("looked at when the repository was opened");
+        let Some(made) = self.maker.finish(owner, bytes, self.host)? else { return Ok(None) };
+        let Made { bytes, blake3, chain, first, last, plain } = made;
+        let hash = blake3.to_hex();
+        let key = format!("{}/{place:08}-{}.oxb", data_folder(node, id), &hash[..16]);
+        let entry = ObjectEntry {
+            len: bytes.len() as u64,
+            blake3: hash.to_string(),
+            chain: chain.into(),
+            first,
+            last,
+            plain,
+            key,
+        };
+        Ok(Some(async move {
+            repository.store.make(&entry.key, bytes).await?;
+            Ok(entry)
+        }))
+    }
+
+    /// Looks whether everything is there and needed, and makes the backup by writing its manifest.
+    async fn commit(mut self) -> Result<BackupMetadata, Error> {
+        let Intent { id, node, kind, .. } = self.intent;
+        let listed = self.repository.store.lengths(&data_folder(node, id)).await?;
+        for object in &self.objects {
+            object.check_listed(&listed, id)?;
+        }
+        self.check_marks().await?;
+        let finished = self.host.wall();
+        if age(self.intent.begun, finished) > PENDING_DAYS / 2 * DAY_MICROS {
+            return Err(Error::TooLong { days: PENDING_DAYS / 2 });
+        }
+        let [main, events] = Chain::ALL.map(|chain| self.run(chain));
+        let metadata = BackupMetadata {
+            id,
+            kind,
+            repository: self.repository.id().into(),
+            node,
+            mesh: self.cut.mesh.clone(),
+            timeline: self.cut.timeline,
+            store: self.intent.store.clone(),
+            parent: self.intent.parent.clone(),
+            main,
+            events,
+            objects: std::mem::take(&mut self.objects),
+            codec: self.intent.codec,
+            key: self.repository.key_id(),
+            tool: env!("CARGO_PKG_VERSION").into(),
+            started: self.intent.begun,
+            finished,
+            statistics: self.statistics.clone(),
+        };
+        metadata.check().map_err(|what| Error::Source(what.into()))?;
+        self.repository.write(&manifest_name(node, id), &metadata).await?;
+        // There is a backup now; the intent is in nobody's way.
+        if let Err(error) = self.repository.store.remove(&intent_name(node, id)).await {
+            tracing::warn!(%error, "the backup is there, its intent could not be removed");
+        }
+        Ok(metadata)
+    }
+
+    fn run(&self, chain: Chain) -> Run {
+        let (at, span) = (usize::from(chain == Chain::Events), self.cut.span(chain));
+        let end = self.ends[at].as_ref();
+        Run {
+            begins: span.begins,
+            oldest: span.first,
+            first: Lsn::new(self.intent.first[at]),
+            last: span.last,
+            stamp: end.map_or_else(Hlc::default, |(stamp, _)| *stamp),
+            mark: end.map(|(_, mark)| mark.clone()),
+        }
+    }
+
+    /// Whether somebody is going to delete this backup, or one that it continues.
+    async fn check_marks(&self) -> Result<(), Error> {
+        let node = self.intent.node;
+        let tombs = self.repository.store.lengths(&format!("tombs/{node}")).await?;
+        let manifests = self.repository.store.lengths(&format!("backups/{node}")).await?;
+        if let Some(id) = self.parents.iter().copied().find(|id| !manifests.contains_key(&manifest_name(node, *id))) {
+            let needed_by = format!("backup {} was going to continue it", self.intent.id);
+            return Err(Error::Missing { name: manifest_name(node, id), needed_by });
+        }
+        let marked = |id: &BackupId| tombs.contains_key(&tomb_name(node, *id));
+        match self.parents.iter().copied().chain([self.intent.id]).find(marked) {
+            Some(id) => Err(Error::Marked { id }),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) const DAY_MICROS: u64 = 86_400_000_000;
+
+/// How long after `then` it is; nothing if the clock went back.
+pub(super) const fn age(then: WallTime, now: WallTime) -> u64 {
+    now.as_micros().saturating_sub(then.as_micros())
+}

@@ -1,0 +1,119 @@
+//! Where a repository is: a directory, or a bucket of a cloud's store. Credentials come from the environment and are in no message.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+
+use super::error::Error;
+
+/// Schemes of clouds, and the feature that each needs.
+const CLOUDS: [(&str, &str); 4] = [("s3", "s3"), ("gs", "gcs"), ("az", "azure"), ("azure", "azure")];
+
+/// Opens the store at a path, `file://`, `s3://bucket/prefix`, `gs://` or `az://`. With `make`, a directory that is not there is made.
+///
+/// # Errors
+/// [`Error::Location`]: there is no such directory, the URL is none, or this build has no such store.
+pub fn locate(url: &str, make: bool) -> Result<Arc<dyn ObjectStore>, Error> {
+    let bad = |why: String| Error::Location { url: url.into(), why };
+    match url.split_once("://") {
+        None => local(Path::new(url), make).map_err(bad),
+        Some(("file", path)) if path.starts_with('/') => local(Path::new(path), make).map_err(bad),
+        Some(("file", _)) => Err(bad("a file URL has an absolute path: file:///srv/backups".into())),
+        Some((scheme, rest)) => match CLOUDS.iter().find(|(known, _)| *known == scheme) {
+            Some((_, feature)) => cloud(feature, rest).map_err(bad),
+            None => Err(bad(format!("{scheme:?} is not known: a path, file, s3, gs or az"))),
+        },
+    }
+}
+
+/// A directory. What was written is on the medium when it is answered, with its directory entry: `object_store` does not do that by itself.
+fn local(path: &Path, make: bool) -> Result<Arc<dyn ObjectStore>, String> {
+    if make {
+        std::fs::create_dir_all(path).map_err(|error| format!("cannot make the directory: {error}"))?;
+    } else if !path.is_dir() {
+        return Err("there is no such directory".into());
+    }
+    let path = path.canonicalize().map_err(|error| error.to_string())?;
+    let store = LocalFileSystem::new_with_prefix(path).map_err(|error| error.to_string())?;
+    Ok(Arc::new(store.with_fsync(true)))
+}
+
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+mod clouds {
+    use super::*;
+    use object_store::RetryConfig;
+    use object_store::prefix::PrefixStore;
+    use std::time::Duration;
+
+    /// Ten tries over three minutes, the library's own, are longer than an operator waits for an answer.
+    fn patience() -> RetryConfig {
+        RetryConfig { max_retries: 5, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() }
+    }
+
+    /// The library has no cryptography of its own: ring, as the driver, unless the host has chosen another.
+    fn cryptography() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+
+    pub(super) fn cloud(feature: &str, rest: &str) -> Result<Arc<dyn ObjectStore>, String> {
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let prefix = prefix.trim_matches('/');
+        if bucket.is_empty() {
+            return Err("it names no bucket".into());
+        }
+        cryptography();
+        let store: Arc<dyn ObjectStore> = match feature {
+            #[cfg(feature = "s3")]
+            "s3" => {
+                let builder =
+                    object_store::aws::AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(patience());
+                Arc::new(builder.build().map_err(|error| error.to_string())?)
+            }
+            #[cfg(feature = "gcs")]
+            "gcs" => {
+                let builder = object_store::gcp::GoogleCloudStorageBuilder::from_env()
+                    .with_bucket_name(bucket)
+                    .with_retry(patience());
+                Arc::new(builder.build().map_err(|error| error.to_string())?)
+            }
+            #[cfg(feature = "azure")]
+            "azure" => {
+                let builder = object_store::azure::MicrosoftAzureBuilder::from_env()
+                    .with_container_name(bucket)
+                    .with_retry(patience());
+                Arc::new(builder.build().map_err(|error| error.to_string())?)
+            }
+            _ => return Err(super::not_built(feature)),
+        };
+        Ok(if prefix.is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) })
+    }
+}
+
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+use clouds::cloud;
+
+#[cfg(not(any(feature = "s3", feature = "gcs", feature = "azure")))]
+fn cloud(feature: &str, _: &str) -> Result<Arc<dyn ObjectStore>, String> {
+    Err(not_built(feature))
+}
+
+fn not_built(feature: &str) -> String {
+    format!("this build has no such store: build with `--features {feature}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_that_cannot_be_is_refused_in_words() {
+        let why = |url| locate(url, false).unwrap_err().to_string();
+        assert!(why("/nowhere/at/all").contains("no such directory"));
+        assert!(why("file://relative").contains("absolute"));
+        assert!(why("ftp://x/y").contains("not known"));
+        #[cfg(not(feature = "s3"))]
+        assert!(why("s3://bucket/x").contains("--features s3"));
+    }
+}

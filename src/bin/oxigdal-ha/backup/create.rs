@@ -1,0 +1,74 @@
+//! `backup create`.
+
+use std::path::PathBuf;
+
+use clap::ValueHint;
+use oxigdal_ha::backup::{self, BackupCompression, BackupType, Created, Directory};
+use oxigdal_ha::driver::admission::Admission;
+use serde_json::json;
+
+use super::progress::Ear;
+use super::{Place, failed};
+use crate::failure::{Failure, Result};
+use crate::output::{Output, Tone, bytes, millis};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// All that the log holds
+    #[arg(long, group = "kind")]
+    full: bool,
+    /// What came since the last backup of any kind; the default
+    #[arg(long, group = "kind")]
+    incremental: bool,
+    /// What came since the last full backup
+    #[arg(long, group = "kind")]
+    differential: bool,
+    /// The data directory
+    #[arg(long, value_name = "DIR", default_value = "oxigdal-ha-data", value_hint = ValueHint::DirPath)]
+    data: PathBuf,
+    /// How to compress: none, lz4, zstd or gzip
+    #[arg(long, value_name = "CODEC", default_value_t)]
+    compression: BackupCompression,
+}
+
+pub(crate) async fn run(place: &Place, arguments: &Args, output: Output) -> Result {
+    let kind = match arguments {
+        Args { full: true, .. } => BackupType::Full,
+        Args { differential: true, .. } => BackupType::Differential,
+        _ => BackupType::Incremental,
+    };
+    let ear = Ear::new(output);
+    // Only says which mesh it was; a directory without a key is backed up too.
+    let mesh = Admission::open(&arguments.data).ok().flatten().map(|admission| admission.cluster().to_string());
+    let directory = Directory::open(&arguments.data, mesh).map_err(Failure::new)?;
+    let repository = place.open_or_make(&ear).await?;
+    if !repository.capabilities().create {
+        tracing::warn!("the store does not honour create-if-absent: one process at a time may back this node up");
+    }
+    let created = backup::create(&repository, &directory, kind, arguments.compression, &ear).await;
+    ear.done();
+    let Created { metadata, promoted } = created.map_err(failed)?;
+    if output.json {
+        return output.value(&json!({ "backup": metadata, "promoted": promoted, "ms": ear.elapsed_ms() }));
+    }
+    let backup::Statistics { records, plain_bytes, stored_bytes, resumed_objects } = metadata.statistics;
+    output.line(format_args!("{} {} backup", output.paint(Tone::Bold, metadata.id), metadata.kind))?;
+    if let Some(why) = promoted {
+        output.line(format_args!("full, since {why}"))?;
+    }
+    let resumed = if resumed_objects > 0 {
+        format!(", {resumed_objects} of them from an interrupted run")
+    } else {
+        String::new()
+    };
+    output.line(format_args!(
+        "{records} records, {}, stored as {} in {}{resumed}; took {}",
+        bytes(plain_bytes),
+        bytes(stored_bytes),
+        match metadata.objects.len() {
+            1 => "1 object".to_owned(),
+            n => format!("{n} objects"),
+        },
+        millis(ear.elapsed_ms())
+    ))
+}

@@ -1,0 +1,199 @@
+//! `backup`: what a log holds, in a repository that outlives the peer.
+
+mod create;
+mod list;
+mod progress;
+mod prune;
+pub(crate) mod restore;
+mod show;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Subcommand, ValueHint};
+use oxigdal_ha::backup::{self, Catalogue, Error, Repository, Secret, Stretch, locate, the_node};
+use oxigdal_ha::types::NodeId;
+
+use crate::failure::{Failure, Result};
+use crate::output::Output;
+use progress::Ear;
+
+const AFTER: &str = "\
+A repository is a directory, or the bucket of a cloud's store: a path, file:///srv/backups, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix.
+Credentials come from the environment, as the clouds' own tools read them (AWS_ACCESS_KEY_ID, ..).
+
+  oxigdal-ha backup create --full --repo /srv/backups        the peer may be running
+  oxigdal-ha backup create --repo /srv/backups               what came since the last one
+  oxigdal-ha restore --repo /srv/backups --at latest --into DIR
+
+With a passphrase or key file given when the repository is made, all that is in it is encrypted. Without them nobody gets anything back: keep a
+copy elsewhere.";
+
+/// Where the repository is and how it opens.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Repository")]
+pub(crate) struct Place {
+    /// The repository: a path, or a URL
+    #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::DirPath)]
+    pub(crate) repo: Option<String>,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// Whose backups; needed if the repository has those of several
+    #[arg(long, global = true, value_name = "NODE")]
+    pub(crate) node: Option<NodeId>,
+}
+
+/// What opens an encrypted repository.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Repository")]
+pub(crate) struct KeyArgs {
+    /// The file that holds the repository's passphrase; OXIGDAL_HA_PASSPHRASE may hold the passphrase itself
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "key_file")]
+    passphrase_file: Option<PathBuf>,
+    /// A file of 32 random bytes or more that opens the repository
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take a backup; the peer may be running
+    Create(create::Args),
+    /// List backups
+    List,
+    /// Show one backup and what it continues
+    Show(show::Args),
+    /// Look whether everything is there and as it was written
+    Verify(verify::Args),
+    /// Remove what no rule keeps; without --yes only say what that would be
+    Prune(prune::Args),
+}
+
+pub(crate) fn run(arguments: Args, output: Output) -> Result<ExitCode> {
+    let runtime = runtime()?;
+    let Args { place, command } = arguments;
+    runtime.block_on(async {
+        match command {
+            Command::Create(arguments) => create::run(&place, &arguments, output).await,
+            Command::List => list::run(&place, output).await,
+            Command::Show(arguments) => show::run(&place, &arguments, output).await,
+            Command::Verify(arguments) => return verify::run(&place, &arguments, output).await,
+            Command::Prune(arguments) => prune::run(&place, &arguments, output).await,
+        }
+        .map(|()| ExitCode::SUCCESS)
+    })
+}
+
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.map_err(|error| Failure::new(format_args!("cannot start threads: {error}")))
+}
+
+impl Place {
+    pub(crate) fn url(&self) -> Result<&str> {
+        self.repo
+            .as_deref()
+            .ok_or_else(|| Failure::usage("no repository is named").hint("give --repo URL; a path will do"))
+    }
+
+    /// The repository, which must be there.
+    pub(crate) async fn open(&self) -> Result<Repository> {
+        let url = self.url()?;
+        let secret = self.key.secret()?;
+        Repository::open(locate(url, false).map_err(failed)?, url, secret.as_ref()).await.map_err(failed)
+    }
+
+    /// The repository, made if it is not there.
+    async fn open_or_make(&self, ear: &Ear) -> Result<Repository> {
+        let url = self.url()?;
+        let secret = self.key.secret()?;
+        let store = locate(url, true).map_err(failed)?;
+        Repository::open_or_make(store, url, secret.as_ref(), Stretch::default(), ear).await.map_err(failed)
+    }
+
+    /// What there is of the node that is meant.
+    pub(crate) async fn catalogue(&self, repository: &Repository) -> Result<Catalogue> {
+        let node = the_node(repository, self.node).await.map_err(failed)?;
+        Catalogue::read(repository, node).await.map_err(failed)
+    }
+}
+
+impl KeyArgs {
+    fn secret(&self) -> Result<Option<Secret>> {
+        let read = |path: &PathBuf| std::fs::read(path).map_err(|error| Failure::file("read", path, &error));
+        if let Some(path) = &self.key_file {
+            return Ok(Some(Secret::KeyFile(read(path)?)));
+        }
+        let words = match &self.passphrase_file {
+            Some(path) => String::from_utf8(read(path)?)
+                .map_err(|_| Failure::usage(format_args!("{} is no text", path.display())))?,
+            None => std::env::var("OXIGDAL_HA_PASSPHRASE").unwrap_or_default(),
+        };
+        let words = words.trim_end_matches(['\r', '\n']);
+        Ok((!words.is_empty()).then(|| Secret::Passphrase(words.to_owned())))
+    }
+}
+
+/// What went wrong, with what to do about it.
+pub(crate) fn failed(error: Error) -> Failure {
+    let (failure, kind) = (Failure::new(&error), kind(&error));
+    let failure = failure.kind(Some(kind));
+    match error {
+        Error::NoRepository { .. } => failure.hint("`oxigdal-ha backup create --repo URL` makes one"),
+        Error::Missing { .. } | Error::Damaged { .. } | Error::Gap { .. } => failure.hint(
+            "`oxigdal-ha backup verify` says what is whole; `restore --at backup:ID` takes one that is, and the next `backup create --full` \
+             does not depend on what is lost",
+        ),
+        Error::NoKey => failure.hint("--passphrase-file, OXIGDAL_HA_PASSPHRASE or --key-file"),
+        Error::ManyNodes { .. } => failure.hint("--node NODE"),
+        _ => failure,
+    }
+}
+
+fn kind(error: &Error) -> &'static str {
+    match error {
+        Error::NoRepository { .. } => "no_repository",
+        Error::Missing { .. } => "missing",
+        Error::Damaged { .. } | Error::Gap { .. } | Error::Chain { .. } => "damaged",
+        Error::NoKey | Error::WrongKey { .. } => "key",
+        Error::Target(_) | Error::OutOfRange { .. } | Error::NoBackup { .. } => "unreachable",
+        Error::Conflict { .. } | Error::Marked { .. } => "conflict",
+        Error::Store { .. } => "store",
+        _ => "failed",
+    }
+}
+
+/// How long ago, in words of one unit.
+fn ago(then: oxigdal_ha::types::WallTime, now: oxigdal_ha::types::WallTime) -> String {
+    let millis = now.as_millis().saturating_sub(then.as_millis());
+    crate::output::millis(millis)
+}
+
+/// The newest backup, or the one with this id; the beginning of an id will do.
+fn chosen(catalogue: &Catalogue, wanted: Option<&str>, ear: &Ear) -> Result<backup::BackupId> {
+    let none = |wanted: String| failed(Error::NoBackup { wanted });
+    match wanted {
+        None => {
+            let newest = catalogue.newest(backup::Host::wall(ear)).map(|backup| backup.id);
+            newest.ok_or_else(|| none(format!("of node {}", catalogue.node)))
+        }
+        Some(text) => {
+            let fits: Vec<_> = catalogue.backups().filter(|backup| backup.id.to_string().starts_with(text)).collect();
+            match fits.as_slice() {
+                [one] => Ok(one.id),
+                [] => Err(none(text.to_owned())),
+                _ => Err(Failure::usage(format_args!("{text} is the beginning of {} backups", fits.len()))),
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `restore --repo`: a data directory made from a backup.
+
+use std::path::Path;
+
+use oxigdal_ha::backup::{self, Done, Found};
+use oxigdal_ha::recovery::target::{Stamp, Target};
+use serde_json::json;
+
+use super::progress::Ear;
+use super::{Place, failed};
+use crate::failure::Result;
+use crate::output::{Output, Tone, bytes, millis};
+
+/// Restores the moment into the directory; without one it is only looked for.
+pub(crate) async fn run(
+    place: &Place,
+    target: &Target,
+    exclusive: bool,
+    into: Option<&Path>,
+    output: Output,
+) -> Result {
+    let repository = place.open().await?;
+    let mut catalogue = place.catalogue(&repository).await?;
+    let ear = Ear::new(output);
+    let found = backup::find(&repository, &mut catalogue, target, exclusive, &ear).await.map_err(failed)?;
+    let done = match into {
+        None => None,
+        Some(into) => {
+            let why = format!("{target}{}", if exclusive { ", exclusive" } else { "" });
+            let done = backup::restore_into(&repository, &catalogue, &found, why, into, &ear).await;
+            Some(done.map_err(failed)?)
+        }
+    };
+    ear.done();
+    if output.json {
+        return output.value(&json!({
+            "from": repository.at(), "node": catalogue.node, "target": target.to_string(), "exclusive": exclusive, "found": found,
+            "into": into, "done": done, "ms": ear.elapsed_ms(),
+        }));
+    }
+    let row = |label: &str, text: String| {
+        output.line(format_args!("{}{text}", output.paint(Tone::Dim, format_args!("{label:<8}"))))
+    };
+    let Found { backup, links, upto, at, .. } = found;
+    let links = if links > 1 { format!(", with {} that it continues", links - 1) } else { String::new() };
+    row("from", format!("{}, backup {backup}{links}, node {}", repository.at(), catalogue.node))?;
+    row("to", format!("lsn:{} of {}, events up to {}", upto.main, Stamp(at.wall), upto.events))?;
+    match (done, into) {
+        (Some(Done { read, written }), Some(into)) => row(
+            "into",
+            format!(
+                "{}: {} records, {} in {} segments, out of {} in {} objects; took {}",
+                into.display(),
+                written.records,
+                bytes(written.bytes),
+                written.segments,
+                bytes(read.stored_bytes),
+                read.objects,
+                millis(ear.elapsed_ms())
+            ),
+        ),
+        _ => row("into", "nothing: a dry run".into()),
+    }
+}
