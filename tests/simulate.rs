@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -49,6 +50,9 @@ fn a_failing_seed_becomes_a_file_that_replays_it() {
     let file = "regressions/stalled-suspicions-2.toml";
     assert_eq!(small["file"], file);
     // Whatever is asked of the file, it is this one run.
+    assert!(std::fs::read_to_string(dir.join(file)).unwrap().contains("\nof = \"stalled.toml\"\n"), "no path of mine");
+    let (code, _, err) = simulate(dir, &format!("run {file} --seeds 5..9"));
+    assert!(code == 2 && err.contains("is one run, that of its seed 2: no other is run"), "{err}");
     let (code, out, _) = simulate(dir, &format!("run {file} --seeds 5..9 --json"));
     let ran: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, ran["runs"].as_array().unwrap().len()), (2, 1), "{out}");
@@ -56,6 +60,7 @@ fn a_failing_seed_becomes_a_file_that_replays_it() {
     let (code, told, _) = simulate(dir, &format!("explain {file}"));
     assert_eq!(code, 2, "{told}");
     assert!(told.contains("fault begins: p-3 pause"), "{told}");
+    assert!(told.lines().last().unwrap().contains("expected"), "what was missed: {told}");
     assert!(told.lines().count() <= 70, "{told}");
     let (code, steps, _) = simulate(dir, &format!("replay {file}"));
     assert!(code == 2 && steps.lines().count() > 50 && steps.contains("MISS suspicions"), "{steps}");
@@ -99,5 +104,64 @@ fn two_runs_are_compared_and_drawn() {
     let (code, _, err) = simulate(dir, "run stalled.toml nowhere.toml --html run.html");
     assert_eq!(code, 4, "{err}");
     let (code, _, err) = simulate(dir, "minimize stalled.toml --seed 1 --time-budget never");
-    assert!(code == 2 && err.contains("never"), "{err}");
+    assert!(code == 64 && err.contains("never"), "{err}");
+}
+
+#[test]
+fn a_repro_file_is_not_replaced_by_a_larger_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::write(dir.join("stalled.toml"), STALLED).unwrap();
+    let (code, _, err) = simulate(dir, "minimize stalled.toml --out small.toml");
+    assert_eq!(code, 0, "{err}");
+    let small = std::fs::read_to_string(dir.join("small.toml")).unwrap();
+    // A smaller one of the same kind stands there: as if it had been found before.
+    let smaller = small.replacen("\n\"p-", "\n# \"p-", 1);
+    std::fs::write(dir.join("small.toml"), &smaller).unwrap();
+    let (code, told, err) = simulate(dir, "minimize stalled.toml --out small.toml");
+    assert!(code == 0 && told.contains("small.toml is smaller, with"), "{told} {err}");
+    assert_eq!(std::fs::read_to_string(dir.join("small.toml")).unwrap(), smaller);
+    // Without time nothing is known.
+    let (code, _, err) = simulate(dir, "minimize stalled.toml --time-budget 1ns");
+    assert!(code == 1 && err.contains("there was no time to see what fails"), "{code} {err}");
+}
+
+#[test]
+fn wrong_arguments_have_a_code_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::write(dir.join("stalled.toml"), STALLED).unwrap();
+    for line in [
+        "run",
+        "run stalled.toml --seeds 5..3",
+        "run stalled.toml --html x.html --twice",
+        "run stalled.toml --svg x.svg --time-budget 1s",
+        "run stalled.toml stalled.toml --html x.html",
+        "minimize stalled.toml --out stalled.toml",
+    ] {
+        let (code, out, err) = simulate(dir, line);
+        assert_eq!((code, out.as_str()), (64, ""), "{line}: {err}");
+    }
+    let (code, help, _) = simulate(dir, "run --help");
+    assert!(code == 0 && help.contains("Usage"), "{help}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_sweep_that_is_told_to_end_tells_what_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("stalled.toml"), STALLED).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oxigdal-ha"));
+    command.args(["simulate", "run", "stalled.toml", "--seeds", "1..100000"]).current_dir(dir.path());
+    let mut sweep = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A failure is told at once: then a run has ended, and the signal is listened for.
+    let mut first = String::new();
+    let mut stderr = BufReader::new(sweep.stderr.take().unwrap());
+    stderr.read_line(&mut first).unwrap();
+    let term = Command::new("kill").args(["-TERM", &sweep.id().to_string()]).status().unwrap();
+    assert!(term.success());
+    let told = sweep.wait_with_output().unwrap();
+    let out = String::from_utf8(told.stdout).unwrap();
+    assert!(out.contains("SCENARIO") && out.contains("FAIL"), "{first} {out}");
+    assert_eq!(told.status.code(), Some(2), "what failed outweighs that it was ended");
 }

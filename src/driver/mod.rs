@@ -34,5 +34,6 @@ pub use clock::Clock;
 pub use failure::StartError;
 pub use http::TokenError;
 pub use peer::{Events, Host, Links, Peer, Phase, Report, Stop};
+pub use recorder::Recording;
 pub use revert::{Revert, Reverted};
 pub use streams::Tail;

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, wat
 use super::admission::{Admission, Papers};
 use super::clock::Clock;
 use super::network::{LinkStatus, NetworkView, NotLinked, Totals};
+use super::recorder::{Fate, Recording};
 use super::revert::{Revert, Reverted};
 use super::workers;
 use crate::config::{Cluster, Terms};
@@ -123,6 +124,9 @@ pub struct Host {
     pub task_max_us: u64,
     /// Tasks that panicked; each was contained and its command failed.
     pub task_panics: u64,
+    /// What is recorded of it, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recording: Option<Recording>,
 }
 
 /// Events, from the moment of subscribing.
@@ -448,6 +452,7 @@ pub(super) struct Facts {
     cluster: Cluster,
     network: OnceLock<NetworkView>,
     stop: OnceLock<Stop>,
+    recording: OnceLock<Arc<Fate>>,
     listen: RwLock<Vec<Address>>,
     turns: AtomicU64,
     lag_max_us: AtomicU64,
@@ -465,6 +470,7 @@ impl Facts {
     ) -> Self {
         let (turns, lag_max_us, turn_max_us) = Default::default();
         let (network, stop, listen) = (OnceLock::new(), OnceLock::new(), RwLock::default());
+        let recording = OnceLock::new();
         Self {
             admission,
             clock,
@@ -474,6 +480,7 @@ impl Facts {
             cluster,
             network,
             stop,
+            recording,
             listen,
             turns,
             lag_max_us,
@@ -491,6 +498,11 @@ impl Facts {
     /// The network is up: once.
     pub(super) fn set_network(&self, view: NetworkView) {
         let _ = self.network.set(view);
+    }
+
+    /// It is recorded: once.
+    pub(super) fn set_recording(&self, fate: Arc<Fate>) {
+        let _ = self.recording.set(fate);
     }
 
     pub(super) fn links(&self) -> Links {
@@ -526,6 +538,7 @@ impl Facts {
             turn_max_us: self.turn_max_us.load(Ordering::Relaxed),
             task_max_us: micros(self.workers.longest()),
             task_panics: self.workers.panics(),
+            recording: self.recording.get().map(|fate| fate.told()),
         }
     }
 }

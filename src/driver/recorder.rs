@@ -7,11 +7,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use serde::Serialize;
 
 use crate::node::{Effect, Input};
 use crate::recording::{Entry, Header, Kept, Mark, Writer};
@@ -26,6 +28,34 @@ const FILE_MAX: u64 = 8 << 30;
 /// An entry is in the file after at most so long.
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 
+/// A recording, for whoever asks how the peer is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Recording {
+    /// Into which file.
+    pub path: PathBuf,
+    /// Why it ended while the peer goes on; none while it is being written.
+    pub ended: Option<String>,
+}
+
+/// What became of it: shared with the threads that write and that tell.
+#[derive(Debug)]
+pub(super) struct Fate {
+    path: PathBuf,
+    ended: OnceLock<String>,
+}
+
+impl Fate {
+    pub(super) fn told(&self) -> Recording {
+        Recording { path: self.path.clone(), ended: self.ended.get().cloned() }
+    }
+
+    /// Only the first reason counts.
+    fn end(&self, why: &str) {
+        tracing::error!(path = %self.path.display(), %why, "the recording ends");
+        let _ = self.ended.set(why.to_owned());
+    }
+}
+
 /// The loop's end of it. Without a file it does nothing.
 pub(super) struct Recorder {
     to: Option<Thread>,
@@ -34,7 +64,7 @@ pub(super) struct Recorder {
 }
 
 struct Thread {
-    path: PathBuf,
+    fate: Arc<Fate>,
     entries: SyncSender<Entry>,
     /// Bytes that wait.
     waiting: Arc<AtomicUsize>,
@@ -53,13 +83,19 @@ impl Recorder {
         let writer = Writer::begin(BufWriter::new(file), header)?;
         let (entries, waits) = sync_channel(WAITING_MAX);
         let waiting = Arc::new(AtomicUsize::new(0));
+        let fate = Arc::new(Fate { path: path.to_owned(), ended: OnceLock::new() });
         let thread = thread::Builder::new().name("mesh-recorder".into()).spawn({
-            let (waiting, path) = (Arc::clone(&waiting), path.to_owned());
-            move || write(writer, &waits, &waiting, &path)
+            let (waiting, fate) = (Arc::clone(&waiting), Arc::clone(&fate));
+            move || write(writer, &waits, &waiting, &fate)
         })?;
         tracing::info!(path = %path.display(), "recording");
-        let to = Some(Thread { path: path.to_owned(), entries, waiting, thread });
+        let to = Some(Thread { fate, entries, waiting, thread });
         Ok(Self { to, open: Some(Entry::new(now, None)) })
+    }
+
+    /// What becomes of it, if there is one.
+    pub(super) fn fate(&self) -> Option<Arc<Fate>> {
+        self.to.as_ref().map(|to| Arc::clone(&to.fate))
     }
 
     /// An input is about to be handled.
@@ -85,7 +121,7 @@ impl Recorder {
         let sent = if waits > WAITING_BYTES { Err(TrySendError::Full(entry)) } else { to.entries.try_send(entry) };
         if let Err(error) = sent {
             if let TrySendError::Full(_) = error {
-                tracing::error!(path = %to.path.display(), "the recording ends: its disk is too slow");
+                to.fate.end("its disk is too slow");
             }
             // Otherwise the thread has told why it ended.
             (self.to, self.open) = (None, None);
@@ -113,11 +149,10 @@ fn size(entry: &Entry) -> usize {
     size_of::<Entry>() + input + entry.effects.len() * size_of::<Mark>()
 }
 
-fn write(mut writer: Writer<BufWriter<File>>, waits: &Receiver<Entry>, waiting: &AtomicUsize, path: &Path) {
-    let ended = write_all(&mut writer, waits, waiting);
-    match ended {
-        Ok(()) => tracing::info!(path = %path.display(), bytes = writer.written(), "the recording is whole"),
-        Err(why) => tracing::error!(path = %path.display(), %why, "the recording ends"),
+fn write(mut writer: Writer<BufWriter<File>>, waits: &Receiver<Entry>, waiting: &AtomicUsize, fate: &Fate) {
+    match write_all(&mut writer, waits, waiting) {
+        Ok(()) => tracing::info!(path = %fate.path.display(), bytes = writer.written(), "the recording is whole"),
+        Err(why) => fate.end(&why.to_string()),
     }
 }
 
@@ -139,5 +174,19 @@ fn write_all(writer: &mut Writer<BufWriter<File>>, waits: &Receiver<Entry>, wait
         if writer.written() > FILE_MAX {
             return Err(io::Error::other(format!("it has more than {FILE_MAX} bytes")));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_why_a_recording_ended_the_first_reason_is_told() {
+        let fate = Fate { path: "x.rec".into(), ended: OnceLock::new() };
+        assert_eq!(fate.told(), Recording { path: "x.rec".into(), ended: None });
+        fate.end("its disk is too slow");
+        fate.end("nobody reads on");
+        assert_eq!(fate.told().ended.as_deref(), Some("its disk is too slow"));
     }
 }

@@ -80,6 +80,7 @@ impl Peer {
         let setup = setup(&config, &admission)?;
         let booting = clock.clone();
         let recorder = recorder(config.node.record.as_deref(), &dir, &setup, &clock)?;
+        recorder.fate().into_iter().for_each(|fate| facts.set_recording(fate));
         let (node, report, log, recorder) = blocking(move || boot(setup, &booting, log, recorder)).await??;
         tell(&report);
         let (told, heard) = mpsc::channel(HEARD_MAX);

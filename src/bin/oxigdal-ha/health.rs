@@ -149,6 +149,11 @@ pub(crate) fn warnings(status: &Value) -> Vec<(String, String)> {
         (what, "look at its disk, and at its `status`; what it holds it still gives".to_owned())
     });
     let mut warnings: Vec<(String, String)> = read_only.collect();
+    if let Some(why) = status.pointer("/host/recording/ended").and_then(Value::as_str) {
+        let file = status.pointer("/host/recording/path").and_then(Value::as_str).unwrap_or_default();
+        let advice = "what it holds by then is good; `run --record` with another file begins anew".to_owned();
+        warnings.push((format!("it is not recorded any more: {file} ended: {why}"), advice));
+    }
     let members = members.len();
     let issuers = status["admission"]["issuers"].as_u64().unwrap_or(u64::MAX);
     if members < 2 || issuers > 1 {
@@ -247,6 +252,17 @@ mod tests {
         assert_eq!(troubles(&gone), []);
         let dead = serde_json::json!({ "members": gone["members"], "admission": { "expelled": [] } });
         assert_eq!(troubles(&dead)[0].0, "dead: b");
+    }
+
+    #[test]
+    fn a_recording_that_ended_is_a_warning() {
+        let status = |ended: Option<&str>| {
+            let recording = serde_json::json!({ "path": "x.rec", "ended": ended });
+            serde_json::json!({ "host": { "recording": recording }, "members": [{}, {}], "admission": { "issuers": 2 } })
+        };
+        assert_eq!(warnings(&status(None)), []);
+        let told = warnings(&status(Some("its disk is too slow")));
+        assert_eq!(told[0].0, "it is not recorded any more: x.rec ended: its disk is too slow");
     }
 
     #[test]

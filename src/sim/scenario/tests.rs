@@ -40,9 +40,9 @@ fn what_is_wrong_is_refused_with_its_place_and_reason() {
     for (from, to, expected) in [
         ("peers = 4", "peers = 4\nfoo = 1", "simulations/x.toml:6:1: unknown field `foo`"),
         ("\"5s\"\nchaos", "\"5\"\nchaos", "simulations/x.toml:7:11: "),
-        ("schema = 1", "schema = 2", "simulations/x.toml: schema: 2 is unknown"),
+        ("schema = 1", "schema = 2", "simulations/x.toml:2:1: schema: 2 is unknown"),
         ("random 2", "random x", "\"x\" is not a number"),
-        ("random 2", "somebody", "fault[0]: peers: the topology has no node \"somebody\""),
+        ("random 2", "somebody", "simulations/x.toml:13:1: fault[0]: peers: the topology has no node \"somebody\""),
         ("kind = \"cut\"", "kind = \"meteor\"", "unknown variant `meteor`"),
         ("kind = \"cut\"", "kind = \"slow\"", "fault[0]: factor: at least 2 is needed"),
         ("peers = 4", "peers = 4\nregions = 3", "mesh: 4 peers cannot be dealt to 3 regions alike"),
@@ -58,6 +58,33 @@ fn what_is_wrong_is_refused_with_its_place_and_reason() {
         ("[expect]", "[config.overlay]\nlinks-max = 1\n[expect]", "overlay.links-max"),
         ("[expect]", "[config.node]\nname = \"x\"\n[expect]", "config.node: not in a simulation"),
         (
+            "kind = \"cut\"",
+            "kind = \"slow\"\nfactor = 100000",
+            "simulations/x.toml:16:1: fault[0].factor: 100000, at most 100",
+        ),
+        (
+            "[expect]",
+            "[random]\ncrash = { every = \"9s\", for = [\"2s\", \"1s\"] }\n[expect]",
+            "simulations/x.toml:19:1: random.crash.for: the range is reversed",
+        ),
+        ("[expect]", "[swarm]\npeers = [0, 3]\n[expect]", "simulations/x.toml:19:1: swarm.peers: at least 1 peer"),
+        ("[expect]", "[swarm]\ndocs = [3, 2]\n[expect]", "simulations/x.toml:19:1: swarm.docs: the range is reversed"),
+        (
+            "[expect]",
+            "[swarm.faults]\npause = { every = [\"9s\", \"3s\"], for = [\"1s\", \"2s\"] }\n[expect]",
+            "simulations/x.toml:19:1: swarm.faults.pause.every: the range is reversed",
+        ),
+        (
+            "[expect]",
+            "[config.membership]\nprofile = \"lan\"\nfast = 1\n[expect]",
+            "simulations/x.toml:20:1: config.membership.fast: there is no key",
+        ),
+        (
+            "[expect]",
+            "[[own]]\npeers = \"first 1\"\nconfig.membership.fast = 1\n[expect]",
+            "simulations/x.toml:20:19: own[0].config.membership.fast: there is no key",
+        ),
+        (
             "[expect]",
             "[checks]\nexcept = { Z9 = \"why not\" }\n[expect]",
             "checks.except: there is no invariant \"Z9\"",
@@ -67,6 +94,15 @@ fn what_is_wrong_is_refused_with_its_place_and_reason() {
         let found = parse(&GOOD.replacen(from, to, 1)).expect_err(to);
         assert!(found.contains(expected), "{to:?}: expected {expected:?}, found {found:?}");
     }
+}
+
+#[test]
+fn how_long_a_calm_is_needed_follows_from_the_configuration() {
+    let seconds = |text: &str| parse(text).unwrap().calm_needed().0 / 1_000_000_000;
+    // A dial hangs for 5 s; four periods of 1 s; six suspicions of 4 s.
+    assert_eq!(seconds(GOOD), 5 + 4 + 24);
+    let slow = GOOD.replace("[expect]", "[config.membership]\nprofile = \"wan\"\n[expect]");
+    assert_eq!(seconds(&slow), 5 + 12 + 72);
 }
 
 #[test]

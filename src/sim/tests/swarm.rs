@@ -118,11 +118,14 @@ fn a_core_agrees_while_what_is_wrong_with_the_others_stays() {
 #[test]
 fn a_core_that_is_not_healed_is_stuck() {
     let text = CORE.replace("kind = \"partition\"", "permanent = true, kind = \"isolate\", peers = \"all\"");
-    let outcome = run(&scenario(&text), 1, None);
-    assert!(
-        matches!(&outcome.judgement, Judgement::Violated { violation, .. } if violation.check == "L1"),
-        "{outcome}"
-    );
+    let stuck = |text: &str| match run(&scenario(text), 1, None).judgement {
+        Judgement::Violated { violation, .. } if violation.check == "L1" => violation.what,
+        other => panic!("{other}"),
+    };
+    assert!(!stuck(&text).contains("too short"));
+    // Whoever gives it no time to heal is told so.
+    let why = stuck(&text.replace("calm = \"40s\"", "calm = \"9s\""));
+    assert!(why.contains("the calm of 9s may be too short for that: it takes up to 33s"), "{why}");
     let plan = Plan::expand(&scenario(&text), &Luck::new(1, scenario(&text).text())).unwrap();
     assert!(plan.items.iter().any(|item| item.permanent && matches!(item.fault, Fault::Cut { .. })));
 }
