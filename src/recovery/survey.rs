@@ -274,7 +274,7 @@ impl Survey {
             if let (None, Some(found), false) = (&first, hurt(chain), named) {
                 return Err(restorable.refuse(damaged(found)).into());
             }
-            let last = first.map_or(self.upto.of(chain), |mark| Lsn::new(mark.lsn.value() - 1));
+            let last = first.map_or_else(|| self.upto.of(chain), |mark| Lsn::new(mark.lsn.value() - 1));
             match chain {
                 Chain::Main => upto.main = last,
                 Chain::Events => upto.events = last,
