@@ -10,19 +10,18 @@
 //! (C7 says when that may be), and the reading of a document in which maps stand at one place, which we read as one map, or
 //! values that we keep whole as bytes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use automerge::{ActorId, Automerge, Change, ChangeHash, ObjId, ObjType, ROOT, ReadDoc, ScalarValue, TextEncoding};
 use bytes::Bytes;
 use serde_json::Value;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Check, Sight, Verdict};
 use crate::documents::{Body, Listed};
 use crate::node::Event;
 use crate::replication;
 use crate::sim::plan::{Fault, Item};
-use crate::types::{DocId, Topic};
+use crate::types::{DocId, LogId, Seq, Topic, VersionVector};
 
 /// Documents that are judged.
 const DOCS_MAX: usize = 4;
@@ -33,14 +32,11 @@ const WRITERS_MAX: usize = 3;
 /// Changes of a document beyond which it is left out.
 const CHANGES_MAX: usize = 2_000;
 
-/// What each peer's log holds of documents, and what is to be merged at the end.
+/// What stands at each place of the logs of documents, and what is to be merged at the end.
+#[derive(Default)]
 pub(super) struct AutomergeAgrees {
-    /// Each entry once, by its hash.
-    entries: BTreeMap<u64, Bytes>,
-    held: Vec<BTreeSet<u64>>,
-    images: BTreeMap<usize, BTreeSet<u64>>,
-    /// Of whom nobody knows what is left.
-    unknown: BTreeSet<u32>,
+    /// None where two entries were seen at one place.
+    entries: BTreeMap<(LogId, Seq), Option<Bytes>>,
     /// Whether a writer may have used a number twice.
     reused: bool,
     judged: usize,
@@ -63,30 +59,20 @@ struct Document {
 }
 
 impl AutomergeAgrees {
-    pub(super) fn new(peers: usize) -> Self {
-        Self {
-            entries: BTreeMap::new(),
-            held: vec![BTreeSet::new(); peers],
-            images: BTreeMap::new(),
-            unknown: BTreeSet::new(),
-            reused: false,
-            judged: 0,
-            made: BTreeMap::new(),
-        }
-    }
-
-    /// The changes of these documents in a peer's log.
-    fn changes(&self, who: u32, docs: &[&Listed]) -> BTreeMap<DocId, Vec<Vec<u8>>> {
+    /// The changes of these documents in a log as far as this vector goes. None if nobody told of one of them: who crashed before it
+    /// could tell has it, and whoever came to hold it crashed too; or if it is not known which of two stands there.
+    fn changes(&self, vector: &VersionVector, docs: &[&Listed]) -> Option<BTreeMap<DocId, Vec<Vec<u8>>>> {
         let mut changes: BTreeMap<DocId, Vec<Vec<u8>>> = BTreeMap::new();
-        for entry in self.held[who as usize].iter().filter_map(|hash| self.entries.get(hash)) {
-            let Ok((body, _)) = bincode::decode_from_slice::<Body, _>(entry, bincode::config::standard()) else {
-                continue;
-            };
-            if docs.iter().any(|listed| listed.doc == body.doc) {
-                changes.entry(body.doc).or_default().push(body.change);
+        for (log, last) in vector.iter().filter(|(log, _)| log.topic == Topic::DOCUMENTS) {
+            for seq in 1..=last.value() {
+                let entry = self.entries.get(&(log, Seq::new(seq)))?.as_ref()?;
+                let (body, _) = bincode::decode_from_slice::<Body, _>(entry, bincode::config::standard()).ok()?;
+                if docs.iter().any(|listed| listed.doc == body.doc) {
+                    changes.entry(body.doc).or_default().push(body.change);
+                }
             }
         }
-        changes
+        Some(changes)
     }
 
     /// Holds what a peer serves against what Automerge makes of its changes.
@@ -121,47 +107,38 @@ impl Check for AutomergeAgrees {
         "J1"
     }
 
-    fn on_event(&mut self, _: &Sight<'_>, who: u32, event: &Event) -> Verdict {
+    fn on_event(&mut self, _: &Sight<'_>, _: u32, event: &Event) -> Verdict {
         use replication::Event as E;
-        let Event::Replication(E::Delivered { log, body, .. } | E::Originated { log, body, .. }) = event else {
+        let Event::Replication(E::Delivered { log, seq, body, .. } | E::Originated { log, seq, body, .. }) = event
+        else {
             return Ok(());
         };
         if log.topic == Topic::DOCUMENTS {
-            let hash = xxh3_64(body);
-            self.entries.entry(hash).or_insert_with(|| body.clone());
-            self.held[who as usize].insert(hash);
+            let known = self.entries.entry((*log, *seq)).or_insert_with(|| Some(body.clone()));
+            if known.as_ref().is_some_and(|known| known != body) {
+                *known = None;
+            }
         }
         Ok(())
     }
 
-    fn on_wiped(&mut self, who: u32) {
-        self.held[who as usize].clear();
-        self.unknown.remove(&who);
-    }
-
-    fn on_damaged(&mut self, who: u32) {
-        self.unknown.insert(who);
+    fn on_damaged(&mut self, _: u32) {
         self.reused = true;
     }
 
-    fn on_imaged(&mut self, who: u32, image: usize) {
-        self.images.insert(image, self.held[who as usize].clone());
-    }
-
-    fn on_put_back(&mut self, who: u32, image: usize) {
-        self.held[who as usize] = self.images.remove(&image).unwrap_or_default();
+    fn on_put_back(&mut self, _: u32, _: usize) {
         self.reused = true;
     }
 
     fn on_content(&mut self, sight: &Sight<'_>, who: u32, docs: &[Listed]) -> Verdict {
-        let refused = sight.node(who).is_none_or(|node| node.documents().refused() > 0);
-        if self.unknown.contains(&who) || refused || self.judged >= PEERS_MAX {
+        let Some(node) = sight.node(who).filter(|node| node.documents().refused() == 0) else { return Ok(()) };
+        if self.judged >= PEERS_MAX {
             return Ok(());
         }
         self.judged += 1;
         // Spread over all of them.
         let chosen: Vec<&Listed> = docs.iter().step_by(docs.len().div_ceil(DOCS_MAX).max(1)).collect();
-        let mut changes = self.changes(who, &chosen);
+        let Some(mut changes) = self.changes(&node.replication().vector(), &chosen) else { return Ok(()) };
         for listed in chosen {
             let changes = changes.remove(&listed.doc).unwrap_or_default();
             if changes.len() <= CHANGES_MAX {
@@ -219,7 +196,7 @@ fn garbles(item: &Item) -> bool {
 fn versions(whole: &Automerge) -> Result<Vec<Automerge>, String> {
     let mut last: BTreeMap<ActorId, (u64, ChangeHash)> = BTreeMap::new();
     for change in whole.get_changes(&[]) {
-        let newest = last.entry(change.actor_id().clone()).or_insert((change.seq(), change.hash()));
+        let newest = last.entry(change.actor_id().clone()).or_insert_with(|| (change.seq(), change.hash()));
         *newest = (*newest).max((change.seq(), change.hash()));
     }
     let versions = last.values().take(WRITERS_MAX).map(|(_, hash)| whole.fork_at(&[*hash]));

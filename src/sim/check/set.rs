@@ -93,7 +93,7 @@ impl Checks {
             Box::new(c14::StampsRise::default()),
             Box::new(g3::BoundedQueues),
             Box::new(g4::BoundedWork),
-            Box::new(j1::AutomergeAgrees::new(peers)),
+            Box::new(j1::AutomergeAgrees::default()),
             Box::new(m1::OnlyClimbs::new(peers)),
             Box::new(m2::OnlyItself::new(peers)),
             Box::new(m3::RefutesInTime::default()),
