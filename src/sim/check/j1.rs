@@ -1,8 +1,8 @@
 //! J1, a judge from elsewhere: of what a live peer's log holds Automerge alone makes what that peer serves; and the documents of
 //! all peers, saved and merged in any order, have the same heads and read the same.
 //!
-//! Nothing of our engine has a part in it: the changes are those of the entries that the peer's log holds, as anybody was told of
-//! them when they were written, they are put together by Automerge, and what shows is what Automerge shows. Besides the peers' documents each writer's version, as it was after the
+//! Nothing of our engine has a part in it: the changes are those that the log was told to hold, they are put together by
+//! Automerge, and what shows is what Automerge shows. Besides the peers' documents each writer's version, as it was after the
 //! writer's last change, is merged too: where all peers hold the same there would be nothing to merge.
 //!
 //! Bounded: so many documents of so many peers. Of a document of which a writer used a number twice, because its disk was put
@@ -10,7 +10,7 @@
 //! (C7 says when that may be), and the reading of a document in which maps stand at one place, which we read as one map, or
 //! values that we keep whole as bytes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use automerge::{ActorId, Automerge, Change, ChangeHash, ObjId, ObjType, ROOT, ReadDoc, ScalarValue, TextEncoding};
 use bytes::Bytes;
@@ -18,10 +18,10 @@ use serde_json::Value;
 
 use super::{Check, Sight, Verdict};
 use crate::documents::{Body, Listed};
-use crate::node::{Event, Node};
+use crate::node::Event;
 use crate::replication;
 use crate::sim::plan::{Fault, Item};
-use crate::types::{DocId, LogId, Seq, Topic};
+use crate::types::{DocId, LogId, Seq, Topic, VersionVector};
 
 /// Documents that are judged.
 const DOCS_MAX: usize = 4;
@@ -32,12 +32,11 @@ const WRITERS_MAX: usize = 3;
 /// Changes of a document beyond which it is left out.
 const CHANGES_MAX: usize = 2_000;
 
-/// What each peer's log holds of documents, and what is to be merged at the end.
+/// What stands at each place of the logs of documents, and what is to be merged at the end.
 #[derive(Default)]
 pub(super) struct AutomergeAgrees {
-    entries: BTreeMap<(LogId, Seq), Bytes>,
-    /// Places where different entries stood: nobody knows which of them a peer holds.
-    twofold: BTreeSet<(LogId, Seq)>,
+    /// None where two entries were seen at one place.
+    entries: BTreeMap<(LogId, Seq), Option<Bytes>>,
     /// Whether a writer may have used a number twice.
     reused: bool,
     judged: usize,
@@ -60,15 +59,14 @@ struct Document {
 }
 
 impl AutomergeAgrees {
-    /// The changes of these documents in a peer's log. None if it holds what nobody told of, or may be one of two.
-    fn changes(&self, node: &Node, docs: &[&Listed]) -> Option<BTreeMap<DocId, Vec<Vec<u8>>>> {
+    /// The changes of these documents in a log as far as this vector goes. None if nobody told of one of them: who crashed before it
+    /// could tell has it, and whoever came to hold it crashed too; or if it is not known which of two stands there.
+    fn changes(&self, vector: &VersionVector, docs: &[&Listed]) -> Option<BTreeMap<DocId, Vec<Vec<u8>>>> {
         let mut changes: BTreeMap<DocId, Vec<Vec<u8>>> = BTreeMap::new();
-        for (log, last) in node.replication().vector().iter().filter(|(log, _)| log.topic == Topic::DOCUMENTS) {
-            for seq in (1..=last.value()).map(Seq::new) {
-                let entry = self.entries.get(&(log, seq)).filter(|_| !self.twofold.contains(&(log, seq)))?;
-                let Ok((body, _)) = bincode::decode_from_slice::<Body, _>(entry, bincode::config::standard()) else {
-                    continue;
-                };
+        for (log, last) in vector.iter().filter(|(log, _)| log.topic == Topic::DOCUMENTS) {
+            for seq in 1..=last.value() {
+                let entry = self.entries.get(&(log, Seq::new(seq)))?.as_ref()?;
+                let (body, _) = bincode::decode_from_slice::<Body, _>(entry, bincode::config::standard()).ok()?;
                 if docs.iter().any(|listed| listed.doc == body.doc) {
                     changes.entry(body.doc).or_default().push(body.change);
                 }
@@ -116,9 +114,9 @@ impl Check for AutomergeAgrees {
             return Ok(());
         };
         if log.topic == Topic::DOCUMENTS {
-            let place = (*log, *seq);
-            if self.entries.entry(place).or_insert_with(|| body.clone()) != body {
-                self.twofold.insert(place);
+            let known = self.entries.entry((*log, *seq)).or_insert_with(|| Some(body.clone()));
+            if known.as_ref().is_some_and(|known| known != body) {
+                *known = None;
             }
         }
         Ok(())
@@ -137,10 +135,10 @@ impl Check for AutomergeAgrees {
         if self.judged >= PEERS_MAX {
             return Ok(());
         }
+        self.judged += 1;
         // Spread over all of them.
         let chosen: Vec<&Listed> = docs.iter().step_by(docs.len().div_ceil(DOCS_MAX).max(1)).collect();
-        let Some(mut changes) = self.changes(node, &chosen) else { return Ok(()) };
-        self.judged += 1;
+        let Some(mut changes) = self.changes(&node.replication().vector(), &chosen) else { return Ok(()) };
         for listed in chosen {
             let changes = changes.remove(&listed.doc).unwrap_or_default();
             if changes.len() <= CHANGES_MAX {
@@ -198,7 +196,7 @@ fn garbles(item: &Item) -> bool {
 fn versions(whole: &Automerge) -> Result<Vec<Automerge>, String> {
     let mut last: BTreeMap<ActorId, (u64, ChangeHash)> = BTreeMap::new();
     for change in whole.get_changes(&[]) {
-        let newest = last.entry(change.actor_id().clone()).or_insert((change.seq(), change.hash()));
+        let newest = last.entry(change.actor_id().clone()).or_insert_with(|| (change.seq(), change.hash()));
         *newest = (*newest).max((change.seq(), change.hash()));
     }
     let versions = last.values().take(WRITERS_MAX).map(|(_, hash)| whole.fork_at(&[*hash]));

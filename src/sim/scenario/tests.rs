@@ -65,14 +65,14 @@ fn what_is_wrong_is_refused_with_its_place_and_reason() {
         (
             "[expect]",
             "[random]\ncrash = { every = \"9s\", for = [\"2s\", \"1s\"] }\n[expect]",
-            "simulations/x.toml:19:1: random.crash.for: the range is reversed",
+            "simulations/x.toml:19:25: random.crash.for: the range is reversed",
         ),
         ("[expect]", "[swarm]\npeers = [0, 3]\n[expect]", "simulations/x.toml:19:1: swarm.peers: at least 1 peer"),
         ("[expect]", "[swarm]\ndocs = [3, 2]\n[expect]", "simulations/x.toml:19:1: swarm.docs: the range is reversed"),
         (
             "[expect]",
             "[swarm.faults]\npause = { every = [\"9s\", \"3s\"], for = [\"1s\", \"2s\"] }\n[expect]",
-            "simulations/x.toml:19:1: swarm.faults.pause.every: the range is reversed",
+            "simulations/x.toml:19:11: swarm.faults.pause.every: the range is reversed",
         ),
         (
             "[expect]",

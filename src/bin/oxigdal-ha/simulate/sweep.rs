@@ -36,7 +36,7 @@ impl<'a> Work<'a> {
         let asked = args.seeds.as_ref().map(|seeds| (*seeds.0.start(), *seeds.0.end()));
         // Of a folder's sweep repro files are a part, and nobody means their seeds.
         let named = scenarios.iter().filter(|_| args.paths.iter().all(|path| !path.is_dir()));
-        let seed = seed_of(named, args.seed.or(asked.map(|(first, _)| first)), output);
+        let seed = seed_of(named, args.seed.or_else(|| asked.map(|(first, _)| first)), output);
         let (first, last) = asked.unwrap_or((seed, seed));
         Self { scenarios, first, seeds: last - first + 1 }
     }
