@@ -133,25 +133,19 @@ impl Source {
     /// The main chain, from its beginning; up to a record, or to its end.
     #[must_use]
     pub fn main(&self, until: Option<Lsn>) -> Frames {
-        let scanner = wal::Scanner::at(self.node, Chain::Main.origin().next(), Lsn::ZERO.next(), Some(self.store));
-        self.frames(scanner, Chain::Main.origin(), until)
+        self.frames(Chain::Main.origin().next(), Lsn::ZERO.next(), until)
     }
 
     /// The events' chain from where it begins, up to a record, or to its end.
     #[must_use]
     pub fn events(&self, begins: &Beginning, until: Option<Lsn>) -> Frames {
-        let scanner = wal::Scanner::at(self.node, begins.segment, begins.lsn, Some(self.store));
-        self.frames(scanner, SegmentId::new(begins.segment.value() - 1), until)
+        self.frames(begins.segment, begins.lsn, until)
     }
 
-    /// The rest of a chain from the first record of a segment on.
-    pub(super) fn from(&self, segment: SegmentId, first: Lsn, until: Lsn) -> Frames {
+    /// The rest of a chain from a segment on, which begins with this record.
+    pub(super) fn frames(&self, segment: SegmentId, first: Lsn, until: Option<Lsn>) -> Frames {
         let scanner = wal::Scanner::at(self.node, segment, first, Some(self.store));
-        self.frames(scanner, SegmentId::new(segment.value() - 1), Some(until))
-    }
-
-    fn frames(&self, scanner: wal::Scanner, after: SegmentId, until: Option<Lsn>) -> Frames {
-        let of = |segment: &SegmentId| *segment > after && segment.chain() == after.next().chain();
+        let of = |other: &SegmentId| *other >= segment && other.chain() == segment.chain();
         Frames {
             dir: self.dir.clone(),
             rest: self.segments.keys().copied().filter(of).collect(),
@@ -160,7 +154,7 @@ impl Source {
                 None => scanner,
             },
             until,
-            next: Lsn::ZERO,
+            next: first,
             ready: Vec::new().into_iter(),
             broken: None,
             failed: false,

@@ -296,7 +296,7 @@ impl Survey {
         else {
             return Ok(None);
         };
-        for frame in source.from(segment, first.lsn, self.upto.of(chain)) {
+        for frame in source.frames(segment, first.lsn, Some(self.upto.of(chain))) {
             let frame = frame?;
             let mark = Mark { lsn: frame.lsn, at: frame.hlc };
             if is_so(mark) {
