@@ -133,19 +133,27 @@ impl Source {
     /// The main chain, from its beginning; up to a record, or to its end.
     #[must_use]
     pub fn main(&self, until: Option<Lsn>) -> Frames {
-        self.frames(Chain::Main.origin().next(), Lsn::ZERO.next(), until)
+        let scanner = wal::Scanner::at(self.node, Chain::Main.origin().next(), Lsn::ZERO.next(), Some(self.store));
+        self.frames(scanner, Chain::Main.origin(), until)
     }
 
     /// The events' chain from where it begins, up to a record, or to its end.
     #[must_use]
     pub fn events(&self, begins: &Beginning, until: Option<Lsn>) -> Frames {
-        self.frames(begins.segment, begins.lsn, until)
+        let scanner = wal::Scanner::at(self.node, begins.segment, begins.lsn, Some(self.store));
+        self.frames(scanner, SegmentId::new(begins.segment.value() - 1), until)
     }
 
-    /// The rest of a chain from a segment on, which begins with this record.
-    pub(super) fn frames(&self, segment: SegmentId, first: Lsn, until: Option<Lsn>) -> Frames {
+    /// The rest of a chain from the first record of a segment on.
+    #[must_use]
+    pub fn from(&self, segment: SegmentId, first: Lsn, until: Lsn) -> Frames {
         let scanner = wal::Scanner::at(self.node, segment, first, Some(self.store));
-        let of = |other: &SegmentId| *other >= segment && other.chain() == segment.chain();
+        self.frames(scanner, SegmentId::new(segment.value() - 1), Some(until))
+    }
+
+    fn frames(&self, scanner: wal::Scanner, after: SegmentId, until: Option<Lsn>) -> Frames {
+        let next = scanner.next_lsn();
+        let of = |segment: &SegmentId| *segment > after && segment.chain() == after.next().chain();
         Frames {
             dir: self.dir.clone(),
             rest: self.segments.keys().copied().filter(of).collect(),
@@ -154,7 +162,7 @@ impl Source {
                 None => scanner,
             },
             until,
-            next: first,
+            next,
             ready: Vec::new().into_iter(),
             broken: None,
             failed: false,

@@ -163,7 +163,7 @@ impl Survey {
         else {
             return Ok(());
         };
-        for frame in source.frames(main.segment, first.lsn, None) {
+        for frame in source.from(main.segment, first.lsn, Lsn::new(u64::MAX)) {
             let frame = frame?;
             if frame.hlc > event.at {
                 return Ok(());
@@ -335,7 +335,7 @@ impl Survey {
         else {
             return Ok(None);
         };
-        for frame in source.frames(segment, first.lsn, Some(self.upto.of(chain))) {
+        for frame in source.from(segment, first.lsn, self.upto.of(chain)) {
             let frame = frame?;
             let mark = Mark { lsn: frame.lsn, at: frame.hlc };
             if is_so(mark) {
