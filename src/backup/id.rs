@@ -10,8 +10,8 @@ const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Digits of an id: 130 bits, of which the first two are zero.
 const LEN: usize = 26;
 
-/// Names one backup: 48 bits of milliseconds since 1970 and 80 random bits. Its order is the order of time, as the writers' clocks
-/// told it; what continues what is said by manifests.
+/// Names one backup: 48 bits of milliseconds since 1970 and 80 random bits. Its order is the order of time, as the
+/// writers' clocks told it; what continues what is said by manifests.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackupId(u128);
 

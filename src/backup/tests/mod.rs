@@ -1,4 +1,5 @@
-//! The room as a whole, over stores in memory: what goes in comes out, what is damaged is named, and an end at any operation leaves no half.
+//! The room as a whole, over stores in memory: what goes in comes out, what is damaged is named, and an end at any
+//! operation leaves no half.
 
 mod damage;
 mod ends;
