@@ -197,11 +197,11 @@ pub async fn find(
     }
     // The first link that reaches so far: what had expired when later ones were made is there still.
     let link = plan.links().iter().find(|link| link.main.last >= upto.main && link.events.last >= upto.events);
-    let plan = Plan::of(repository, catalogue, link.map_or(plan.backup().id, |link| link.id))?;
+    let plan = Plan::of(repository, catalogue, link.map_or_else(|| plan.backup().id, |link| link.id))?;
     let (first, last) = (plan.first(Chain::Events).value(), plan.backup().main.last);
     upto.events = upto.events.max(Lsn::new(first - 1));
     let later = trims.into_iter().filter(|(lsn, _)| *lsn > upto.main && *lsn <= last).map(|(_, trim)| trim).collect();
-    let at = main.map_or(plan.backup().main.stamp, |(_, _, before)| before);
+    let at = main.map_or_else(|| plan.backup().main.stamp, |(_, _, before)| before);
     Ok(found(&plan, upto, at, later))
 }
 

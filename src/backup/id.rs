@@ -38,7 +38,10 @@ impl BackupId {
 
 impl fmt::Display for BackupId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digit = |at: usize| char::from(DIGITS[usize::from((self.0 >> (5 * (LEN - 1 - at))) as u8 & 31)]);
+        let digit = |at: usize| {
+            let five = (self.0 >> (5 * (LEN - 1 - at))) & 31;
+            char::from(DIGITS[usize::try_from(five).expect("five bits")])
+        };
         f.pad(&(0..LEN).map(digit).collect::<String>())
     }
 }
