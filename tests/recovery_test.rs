@@ -67,11 +67,15 @@ struct Life {
 
 impl Life {
     fn begin(log: &Path, wall: u64, model: Vec<State>) -> Self {
+        Self::with(log, wall, model, node::Config { wal: wal::Config { segment_bytes: 3_000 }, ..Default::default() })
+    }
+
+    fn with(log: &Path, wall: u64, model: Vec<State>, config: node::Config) -> Self {
         let setup = Setup {
             identity: Identity { node: ME, cluster: ClusterId::from_bytes([7; 32]) },
             seed: [u8::try_from((wall - START) % 251).unwrap(); 32],
             meta: Meta { name: "me".into(), ..Meta::default() },
-            config: node::Config { wal: wal::Config { segment_bytes: 3_000 }, ..node::Config::default() },
+            config,
         };
         let mut boot = Box::new(Boot::start(setup));
         let (mut inputs, mut engine, mut reply) = (VecDeque::new(), Engine::new(Limits::default()), None);
@@ -200,7 +204,11 @@ fn io(log: &Path, op: Io) -> IoOutcome {
             let from = usize::try_from(offset).unwrap();
             IoOutcome::Read(bytes.slice(from..from + usize::try_from(len).unwrap()))
         }
-        Io::Truncate { .. } => panic!("nothing of this log is damaged or expires"),
+        Io::Truncate { segment, len } => {
+            assert_eq!(len, 0, "nothing of this log is damaged");
+            fs::remove_file(log.join(wal::file_name(segment))).unwrap();
+            IoOutcome::Truncated
+        }
     }
 }
 
@@ -327,6 +335,42 @@ fn a_directory_that_was_restored_is_the_log_of_that_moment_and_a_node_goes_on_fr
     assert!(written > 0 && lost.documents_touched == 6, "{lost:?}");
     let (main, events) = (past.survey.upto.main.value() - 2, past.survey.upto.events.value());
     assert_eq!((lost.records, lost.batches), (main + events, events));
+}
+
+#[test]
+fn a_moment_from_before_events_expired_is_had_back_without_them() {
+    let dir = TempDir::new().unwrap();
+    let log = dir.path().join(LOG_DIR);
+    fs::create_dir_all(&log).unwrap();
+    let retention = events::Retention { count: Some(6), ..Default::default() };
+    let events = events::Config { retention, ..Default::default() };
+    let config = node::Config { events, wal: wal::Config { segment_bytes: 600 }, ..Default::default() };
+    let mut life = Life::with(&log, START, Vec::new(), config.clone());
+    for n in 0..60 {
+        life.wall += 10;
+        if n % 4 == 0 { life.put(&doc(n % 3), json!({ "n": n })) } else { life.append() }
+    }
+    let now = life.wall + 1;
+    let past = Past::of(dir.path(), now);
+    let kept = past.survey.events_from;
+    assert!(kept > Lsn::new(20) && past.survey.kinds["trim"] > 1, "{:?} from {kept}", past.survey.kinds);
+    let mut without = 0;
+    for (n, lsn) in (3..=past.survey.upto.main.value()).enumerate() {
+        let located = past.locate(&Target::Lsn(Lsn::new(lsn)), false).unwrap();
+        let into = dir.path().join(format!("side-{n}"));
+        let why = "a test".to_owned();
+        side::restore(&past.source, &past.survey, &located, &into, why, WallTime::from_micros(now)).unwrap();
+        let lost = side::lost(&past.source, &past.survey, &located).unwrap();
+        let mut again = Life::with(&into.join(LOG_DIR), now, Vec::new(), config.clone());
+        let Outcome::Status(status) = again.ask(Command::Status) else { panic!("a status was asked for") };
+        let left = located.upto.events.value().saturating_sub(kept.value() - 1);
+        assert!(status.events <= left, "lsn:{lsn}: {} events of {left}", status.events);
+        without += u64::from(left == 0 && located.upto.events > Lsn::ZERO && lost.expired_upto.is_some());
+        let (docs, _) = look(&past.source, &past.survey, &located);
+        assert_eq!(docs, state_at(&life.model, located.last.at.wall.as_micros(), false).unwrap().docs, "lsn:{lsn}");
+        again.append();
+    }
+    assert!(without > 3, "moments of which no event is left: {without}");
 }
 
 #[test]

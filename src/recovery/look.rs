@@ -69,7 +69,7 @@ impl Look {
             meta: Meta::default(),
             config: Config::default(),
         };
-        let engine = Engine::new(setup.config.documents.limits.clone());
+        let engine = Engine::new(setup.config.documents.limits);
         let mut host = Host { files, engine, reply: None, now: Now { mono: Time::ZERO, wall: at.wall } };
         let mut boot = Box::new(Boot::start(setup));
         let mut inputs = VecDeque::new();

@@ -152,6 +152,7 @@ impl Source {
     }
 
     fn frames(&self, scanner: wal::Scanner, after: SegmentId, until: Option<Lsn>) -> Frames {
+        let next = scanner.next_lsn();
         let of = |segment: &SegmentId| *segment > after && segment.chain() == after.next().chain();
         Frames {
             dir: self.dir.clone(),
@@ -161,7 +162,7 @@ impl Source {
                 None => scanner,
             },
             until,
-            next: Lsn::ZERO,
+            next,
             ready: Vec::new().into_iter(),
             broken: None,
             failed: false,

@@ -134,6 +134,7 @@ impl Survey {
         survey.events_from = survey.begins.lsn;
         let begins = survey.begins.clone();
         survey.upto.events = survey.chain(source, Chain::Events, source.events(&begins, None))?;
+        survey.catch_up(source)?;
         for (segment, bytes) in source.segments() {
             if let Some(found) = survey.segments.iter_mut().find(|found| found.segment == *segment) {
                 found.bytes = *bytes;
@@ -142,7 +143,44 @@ impl Survey {
             }
         }
         survey.segments.sort_by_key(|segment| segment.segment);
+        survey.events_from = survey.begins.lsn;
         Ok(survey)
+    }
+
+    /// While the events' chain was read, a running peer may have written to both. What it wrote to the main chain before the last
+    /// event that was read is on the disk by now, since it writes in the order of its stamps: that is taken too, and events behind
+    /// the main chain's end only if nothing can stand between.
+    pub(super) fn catch_up(&mut self, source: &Source) -> Result<(), SourceError> {
+        let last = |survey: &Self, chain: Chain| {
+            survey.segments.iter().rfind(|found| found.segment.chain() == chain && found.last.is_some()).cloned()
+        };
+        let (Some(main), Some(event)) =
+            (last(self, Chain::Main), last(self, Chain::Events).and_then(|found| found.last))
+        else {
+            return Ok(());
+        };
+        let (Some(first), true) = (main.first, main.last.is_some_and(|last| last.at < event.at) && self.is_sound())
+        else {
+            return Ok(());
+        };
+        for frame in source.from(main.segment, first.lsn, Lsn::new(u64::MAX)) {
+            let frame = frame?;
+            if frame.hlc > event.at {
+                return Ok(());
+            }
+            if frame.lsn > self.upto.main {
+                self.record(source, &frame)?;
+                self.upto.main = frame.lsn;
+            }
+        }
+        let newest = Source::open(source.dir())?.segments().keys().rfind(|other| other.chain() == Chain::Main).copied();
+        if newest.is_some_and(|newest| !source.segments().contains_key(&newest)) {
+            // It has gone on in a segment that is not known here.
+            let end = last(self, Chain::Main).and_then(|found| found.last).expect("it was there above").at;
+            let behind = self.find(source, Chain::Events, |mark| mark.at > end)?;
+            self.upto.events = behind.map_or(self.upto.events, |mark| Lsn::new(mark.lsn.value() - 1));
+        }
+        Ok(())
     }
 
     /// Reads one chain; gives its last intact record.
@@ -193,10 +231,11 @@ impl Survey {
             }
             _ => {}
         }
-        if self.segments.last().is_none_or(|last| last.segment != segment) {
+        if !self.segments.iter().rev().any(|found| found.segment == segment) {
             self.segments.push(Segment::empty(segment, 0));
+            self.segments.sort_by_key(|found| found.segment);
         }
-        let found = self.segments.last_mut().expect("it was pushed if it was not there");
+        let found = self.segments.iter_mut().rfind(|found| found.segment == segment).expect("it was pushed");
         found.records += 1;
         found.first = found.first.or(Some(mark));
         found.last = Some(mark);
@@ -274,7 +313,7 @@ impl Survey {
             if let (None, Some(found), false) = (&first, hurt(chain), named) {
                 return Err(restorable.refuse(damaged(found)).into());
             }
-            let last = first.map_or(self.upto.of(chain), |mark| Lsn::new(mark.lsn.value() - 1));
+            let last = first.map_or_else(|| self.upto.of(chain), |mark| Lsn::new(mark.lsn.value() - 1));
             match chain {
                 Chain::Main => upto.main = last,
                 Chain::Events => upto.events = last,

@@ -229,3 +229,29 @@ fn a_directory_without_a_log_and_a_file_that_only_looks_like_a_segment_are_told(
     let refused = Source::open(dir.path()).unwrap_err().to_string();
     assert!(refused.contains("1.wal: not the name of a segment"), "{refused}");
 }
+
+#[test]
+fn what_a_running_peer_wrote_meanwhile_is_taken_up_to_the_last_event_that_was_read() {
+    let dir = TempDir::new().unwrap();
+    let to = dir.path().join("one");
+    // Event n is stamped between the records 4n and 4n + 1 of the main chain.
+    let events: Given = frames(1, &events(6))
+        .into_iter()
+        .map(|frame| frame.map(|frame| Frame { hlc: Hlc { logical: 1, ..stamp(4 * frame.lsn.value()) }, ..frame }))
+        .collect();
+    let one_segment = wal::Config { segment_bytes: 1 << 20 };
+    make(&to, &Plan { wal: one_segment, ..plan(40, 6) }, &main(38), events).unwrap();
+    let source = Source::open(&to).unwrap();
+    let path = source.dir().join(wal::file_name(Chain::Main.origin().next()));
+    let whole = fs::read(&path).unwrap();
+    let end = source.main(None).map(Result::unwrap).find(|frame| frame.lsn == Lsn::new(10)).unwrap().position;
+    fs::write(&path, &whole[..usize::try_from(end.offset).unwrap() + usize::try_from(end.len).unwrap()]).unwrap();
+    let mut survey = Survey::of(&source).unwrap();
+    let upto = |main, events| Upto { main: Lsn::new(main), events: Lsn::new(events) };
+    assert_eq!(survey.upto, upto(10, 6), "nothing stands behind it");
+    fs::write(&path, &whole).unwrap();
+    survey.catch_up(&source).unwrap();
+    assert_eq!(survey.upto, upto(24, 6));
+    let located = survey.locate(&source, &target::Target::Latest, false, WallTime::from_micros(9)).unwrap();
+    assert_eq!((located.upto, located.last.lsn), (upto(24, 6), Lsn::new(24)));
+}

@@ -71,6 +71,12 @@ impl Scanner {
         Self { until: Some(last), ..self }
     }
 
+    /// The record that comes next.
+    #[must_use]
+    pub fn next_lsn(&self) -> Lsn {
+        self.end.next
+    }
+
     /// Reads the whole of the next segment. The records come in order; they are good even if a later one is damaged.
     ///
     /// # Errors

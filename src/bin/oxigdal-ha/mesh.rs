@@ -186,6 +186,10 @@ fn show(status: &Value, output: Output) -> Result {
         let known = if issuers == 1 { "1 issuer is known".to_owned() } else { format!("{issuers} issuers are known") };
         rows.push(("ticket", format!("good until {until}; {known}")));
     }
+    if let Some(from) = status.pointer("/log_restored/from").and_then(Value::as_str) {
+        let (why, lsn) = (text("/log_restored/why"), text("/log_restored/lsn"));
+        rows.push(("restored", format!("from {from}, its lsn:{lsn} ({why})")));
+    }
     if let Some(uptime) = number("/host/uptime_ms") {
         rows.push(("up for", format!("{}, boot {}", millis(uptime), text("/boot"))));
     }
