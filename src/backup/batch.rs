@@ -168,7 +168,8 @@ mod tests {
         fn a_batch_gives_back_its_records(payloads: Vec<Vec<u8>>, first: u32, codec: u8) -> bool {
             let codec = BackupCompression::ALL[usize::from(codec % 4)];
             let first = u64::from(first) + 1;
-            let frames: Vec<Frame> = (first..).zip(&payloads).map(|(lsn, payload)| frame(lsn, payload.len() as u8, payload)).collect();
+            let framed = |(lsn, payload): (u64, &Vec<u8>)| frame(lsn, payload.first().copied().unwrap_or(9), payload);
+            let frames: Vec<Frame> = (first..).zip(&payloads).map(framed).collect();
             let mut batch = Batch::new(SegmentId::new(3), Lsn::new(first));
             frames.iter().for_each(|frame| batch.push(frame));
             let mut body = Vec::new();

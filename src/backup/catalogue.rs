@@ -63,8 +63,8 @@ pub async fn the_node(repository: &Repository, wanted: Option<NodeId>) -> Result
 impl Catalogue {
     /// Reads what there is of a node.
     ///
-    /// Folders of objects are listed before intents and tombs, and these before manifests: a backup that is being written, or removed, meanwhile
-    /// is seen in one of them.
+    /// Folders of objects are listed before intents and tombs, and these before manifests: a backup that is being
+    /// written, or removed, meanwhile is seen in one of them.
     ///
     /// # Errors
     /// What the store refuses. What is damaged is a fault in it.
@@ -112,8 +112,8 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Objects that no manifest, intent or tomb accounts for: whoever removes a backup leaves its tomb until the last object is gone, and
-    /// whoever writes one its intent until the manifest is there. So a manifest was lost.
+    /// Objects that no manifest, intent or tomb accounts for: whoever removes a backup leaves its tomb until the last
+    /// object is gone, and whoever writes one its intent until the manifest is there. So a manifest was lost.
     async fn look_for_strays(&mut self, repository: &Repository, folders: &[String]) -> Result<(), Error> {
         let damaged: BTreeSet<String> =
             self.faults.iter().filter_map(|fault| fault.object().map(str::to_owned)).collect();
@@ -197,8 +197,8 @@ impl Catalogue {
             .find(|backup| self.chain(backup.id).is_ok_and(|chain| chain.iter().all(|link| !self.is_marked(link.id))))
     }
 
-    /// The newest backup, of whatever store: the one that was begun last. One that is dated in the future counts only where there is no other: its
-    /// writer's clock was wrong.
+    /// The newest backup, of whatever store: the one that was begun last. One that is dated in the future counts only
+    /// where there is no other: its writer's clock was wrong.
     #[must_use]
     pub fn newest(&self, now: WallTime) -> Option<&BackupMetadata> {
         let mut past = self.backups().filter(|backup| !is_future(backup.finished, now));

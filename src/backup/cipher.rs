@@ -1,8 +1,9 @@
 //! Encryption: one data key for a repository, wrapped by what its owner has: a passphrase or a key file.
 //!
-//! Objects are sealed by AES-256-GCM, each under a key of its own, derived from the data key and the object's name, with a random nonce: no
-//! two objects share a key, so nonces cannot meet. What an object is and where it belongs is authenticated with it, which keeps an object
-//! from being put into another's place (borg's CVE-2016-10099 and CVE-2023-36811 were that).
+//! Objects are sealed by AES-256-GCM, each under a key of its own, derived from the data key and the object's name,
+//! with a random nonce: no two objects share a key, so nonces cannot meet. What an object is and where it belongs is
+//! authenticated with it, which keeps an object from being put into another's place (borg's CVE-2016-10099 and
+//! CVE-2023-36811 were that).
 
 use std::fmt;
 

@@ -1,5 +1,6 @@
-//! How batches are compressed. What does not get smaller is stored as it is; what was compressed is read back and compared
-//! before it counts: restic met compressors that returned damaged frames (its issue 4523), and a backup shows that years later.
+//! How batches are compressed. What does not get smaller is stored as it is; what was compressed is read back and
+//! compared before it counts: restic met compressors that returned damaged frames (its issue 4523), and a backup shows
+//! that years later.
 
 use std::io::{Read as _, Write as _};
 

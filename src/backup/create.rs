@@ -1,5 +1,5 @@
-//! Taking a backup. No lock: names hold the node and the backup, so writers do not meet; the manifest comes last, so a crash before it leaves
-//! objects that count for nothing, and the next run takes them over.
+//! Taking a backup. No lock: names hold the node and the backup, so writers do not meet; the manifest comes last, so a
+//! crash before it leaves objects that count for nothing, and the next run takes them over.
 
 use futures::TryStreamExt as _;
 use futures::stream::FuturesOrdered;
@@ -23,8 +23,9 @@ pub(super) const PENDING_DAYS: u64 = 14;
 /// Objects that are being stored at a time, beside the one that is being made: what bounds memory.
 const IN_FLIGHT_MAX: usize = 2;
 
-/// So many records at the log's end are looked at to know it again. One would not do: after a log was put back, others hand out again what they
-/// had handed out before, and the same records may come to stand at the same places behind another one.
+/// So many records at the log's end are looked at to know it again. One would not do: after a log was put back, others
+/// hand out again what they had handed out before, and the same records may come to stand at the same places behind
+/// another one.
 const MARK_RECORDS: u64 = 1_024;
 
 /// A backup that is there.
@@ -36,10 +37,12 @@ pub struct Created {
     pub promoted: Option<String>,
 }
 
-/// Takes a backup of the log as it stands now. An incremental or differential one that has nothing to continue becomes a full one, and says why.
+/// Takes a backup of the log as it stands now. An incremental or differential one that has nothing to continue becomes
+/// a full one, and says why.
 ///
 /// # Errors
-/// What cannot be read or stored. There is no backup then; what was stored of it is taken over by the next run of the same kind.
+/// What cannot be read or stored. There is no backup then; what was stored of it is taken over by the next run of the
+/// same kind.
 pub async fn create(
     repository: &Repository,
     source: &dyn Source,
@@ -90,7 +93,8 @@ fn choose<'a>(
     Ok((Some((base, Parent { id: base.id, blake3 })), None))
 }
 
-/// Whether the log is not the one that the backup was made of, and why: it lost its end, or was put back, and went on differently.
+/// Whether the log is not the one that the backup was made of, and why: it lost its end, or was put back, and went on
+/// differently.
 fn differs(base: &BackupMetadata, source: &dyn Source, cut: &Cut) -> Result<Option<String>, Error> {
     for chain in Chain::ALL {
         let (run, span) = (base.run(chain), cut.span(chain));

@@ -41,7 +41,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Looks at the log: reads all of it once, so that damage is found before anything is stored. A damaged last write is where it ends.
+    /// Looks at the log: reads all of it once, so that damage is found before anything is stored. A damaged last write
+    /// is where it ends.
     ///
     /// # Errors
     /// Why it cannot be read; what is damaged is named with file and byte.
@@ -196,11 +197,11 @@ pub async fn find(
     }
     // The first link that reaches so far: what had expired when later ones were made is there still.
     let link = plan.links().iter().find(|link| link.main.last >= upto.main && link.events.last >= upto.events);
-    let plan = Plan::of(repository, catalogue, link.map_or(plan.backup().id, |link| link.id))?;
+    let plan = Plan::of(repository, catalogue, link.map_or_else(|| plan.backup().id, |link| link.id))?;
     let (first, last) = (plan.first(Chain::Events).value(), plan.backup().main.last);
     upto.events = upto.events.max(Lsn::new(first - 1));
     let later = trims.into_iter().filter(|(lsn, _)| *lsn > upto.main && *lsn <= last).map(|(_, trim)| trim).collect();
-    let at = main.map_or(plan.backup().main.stamp, |(_, _, before)| before);
+    let at = main.map_or_else(|| plan.backup().main.stamp, |(_, _, before)| before);
     Ok(found(&plan, upto, at, later))
 }
 
@@ -252,7 +253,8 @@ async fn first(
     Ok(None)
 }
 
-/// Makes a data directory of what was found. It appears whole, when every object has been read and was good, or not at all.
+/// Makes a data directory of what was found. It appears whole, when every object has been read and was good, or not at
+/// all.
 ///
 /// # Errors
 /// What is damaged, or cannot be written.
@@ -330,8 +332,8 @@ impl Feed {
     }
 }
 
-/// Restores a backup into a scratch directory, which must be empty or not there, and compares the log that came out with what the repository
-/// holds, record by record.
+/// Restores a backup into a scratch directory, which must be empty or not there, and compares the log that came out
+/// with what the repository holds, record by record.
 ///
 /// # Errors
 /// What is damaged, what cannot be written, and [`Error::Damaged`] if the records differ.

@@ -1,4 +1,5 @@
-//! What the room gets from its host: the time, chance, and an ear for progress. It reads no clock and draws nothing by itself.
+//! What the room gets from its host: the time, chance, and an ear for progress. It reads no clock and draws nothing by
+//! itself.
 
 use crate::types::WallTime;
 

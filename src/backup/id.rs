@@ -10,8 +10,8 @@ const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Digits of an id: 130 bits, of which the first two are zero.
 const LEN: usize = 26;
 
-/// Names one backup: 48 bits of milliseconds since 1970 and 80 random bits. Its order is the order of time, as the writers' clocks
-/// told it; what continues what is said by manifests.
+/// Names one backup: 48 bits of milliseconds since 1970 and 80 random bits. Its order is the order of time, as the
+/// writers' clocks told it; what continues what is said by manifests.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackupId(u128);
 
@@ -38,7 +38,10 @@ impl BackupId {
 
 impl fmt::Display for BackupId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digit = |at: usize| char::from(DIGITS[usize::from((self.0 >> (5 * (LEN - 1 - at))) as u8 & 31)]);
+        let digit = |at: usize| {
+            let five = (self.0 >> (5 * (LEN - 1 - at))) & 31;
+            char::from(DIGITS[usize::try_from(five).expect("five bits")])
+        };
         f.pad(&(0..LEN).map(digit).collect::<String>())
     }
 }

@@ -1,4 +1,5 @@
-//! Where a repository is: a directory, or a bucket of a cloud's store. Credentials come from the environment and are in no message.
+//! Where a repository is: a directory, or a bucket of a cloud's store. Credentials come from the environment and are in
+//! no message.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use super::error::Error;
 /// Schemes of clouds, and the feature that each needs.
 const CLOUDS: [(&str, &str); 4] = [("s3", "s3"), ("gs", "gcs"), ("az", "azure"), ("azure", "azure")];
 
-/// Opens the store at a path, `file://`, `s3://bucket/prefix`, `gs://` or `az://`. With `make`, a directory that is not there is made.
+/// Opens the store at a path, `file://`, `s3://bucket/prefix`, `gs://` or `az://`. With `make`, a directory that is not
+/// there is made.
 ///
 /// # Errors
 /// [`Error::Location`]: there is no such directory, the URL is none, or this build has no such store.
@@ -28,7 +30,8 @@ pub fn locate(url: &str, make: bool) -> Result<Arc<dyn ObjectStore>, Error> {
     }
 }
 
-/// A directory. What was written is on the medium when it is answered, with its directory entry: `object_store` does not do that by itself.
+/// A directory. What was written is on the medium when it is answered, with its directory entry: `object_store` does
+/// not do that by itself.
 fn local(path: &Path, make: bool) -> Result<Arc<dyn ObjectStore>, String> {
     if make {
         std::fs::create_dir_all(path).map_err(|error| format!("cannot make the directory: {error}"))?;
@@ -85,7 +88,7 @@ mod clouds {
                     .with_retry(patience());
                 Arc::new(builder.build().map_err(|error| error.to_string())?)
             }
-            _ => return Err(super::not_built(feature)),
+            _ => return Err(not_built(feature)),
         };
         Ok(if prefix.is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) })
     }

@@ -1,18 +1,21 @@
 //! Backups: what a node's log holds, in a repository that outlives the node.
 //!
-//! The log is the truth, so a backup is a range of log records of both chains, as they stood at one moment. A **full** one holds all that the log
-//! holds and stands alone; an **incremental** one what came since the last backup of any kind; a **differential** one what came since the last full
-//! one. Restoring gives the same records in the same segments, up to any record that is asked for.
+//! The log is the truth, so a backup is a range of log records of both chains, as they stood at one moment. A **full**
+//! one holds all that the log holds and stands alone; an **incremental** one what came since the last backup of any
+//! kind; a **differential** one what came since the last full one. Restoring gives the same records, up to any one
+//! that is asked for.
 //!
-//! It owns the format of repositories, who writes what when, and the judgement about what may be deleted. How a log is read and a data directory
-//! written is `recovery`'s; clocks, luck and credentials are the host's.
+//! It owns the format of repositories, who writes what when, and the judgement about what may be deleted. How a log is
+//! read and a data directory written is `recovery`'s; clocks, luck and credentials are the host's.
 //!
 //! Invariants:
-//! - **A backup is there when its manifest is, and then it is whole**: the manifest is written last, once, under a name that nobody else writes.
+//! - **A backup is there when its manifest is, and then it is whole**: the manifest is written last, once, under a name
+//!   that nobody else writes.
 //! - **No lock**: names hold node and backup, so that a crash leaves nothing that keeps others out.
-//! - **Contiguity is proved when a backup is taken**, not when it is needed: it begins with the record after its parent's last, and the log still
-//!   has that last record as the parent knew it.
-//! - **One changed byte or missing object is a fault with a name**, in verifying and in restoring, and no record of a damaged object is given out.
+//! - **Contiguity is proved when a backup is taken**, not when it is needed: it begins with the record after its
+//!   parent's last, and the log still ends, up to there, as the parent knew it.
+//! - **One changed byte or missing object is a fault with a name**, in verifying and in restoring, and no record of a
+//!   damaged object is given out.
 //! - **What a kept backup continues is kept.** Whoever deletes and whoever builds on something see each other.
 //! - **Memory does not grow with a backup**: some objects of 12 MiB are in hand at a time.
 //!

@@ -79,7 +79,7 @@ impl Maker {
             self.close_batch()?;
         }
         self.batch.get_or_insert_with(|| Batch::new(frame.position.segment, frame.lsn)).push(frame);
-        let run = self.run.get_or_insert((frame.position.segment.chain(), frame.lsn, frame.lsn));
+        let run = self.run.get_or_insert_with(|| (frame.position.segment.chain(), frame.lsn, frame.lsn));
         run.2 = frame.lsn;
         Ok(())
     }

@@ -1,11 +1,13 @@
 //! Removing backups: mark, wait, look again, delete. No lock is needed.
 //!
-//! A backup that no rule keeps gets a **mark** (`tombs/`). Nothing is built on a marked backup any more. When the mark is older than the grace
-//! period, it is looked again whether anything needs the backup; only then it goes: children before parents, the manifest before the objects, the
-//! mark last. So a crash at any point leaves either a whole backup or a mark by which the next run goes on.
+//! A backup that no rule keeps gets a **mark** (`tombs/`). Nothing is built on a marked backup any more. When the mark
+//! is older than the grace period, it is looked again whether anything needs the backup; only then it goes: children
+//! before parents, the manifest before the objects, the mark last. So a crash at any point leaves either a whole backup
+//! or a mark by which the next run goes on.
 //!
-//! **Against a backup that is being made at the same time**: it writes its intent, which names its parent, and then looks for marks; whoever marks
-//! writes the mark and then looks for intents. One of the two sees the other, whoever is first, and before its manifest the backup looks again.
+//! **Against a backup that is being made at the same time**: it writes its intent, which names its parent, and then
+//! looks for marks; whoever marks writes the mark and then looks for intents. One of the two sees the other, whoever is
+//! first, and before its manifest the backup looks again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -76,7 +78,8 @@ impl Pruning {
     /// What would be done. Changes nothing.
     ///
     /// # Errors
-    /// [`Error::EmptyPolicy`]; and any fault of the catalogue: what a manifest that cannot be read continues is not known, so nothing is removed.
+    /// [`Error::EmptyPolicy`]; and any fault of the catalogue: what a manifest that cannot be read continues is not
+    /// known, so nothing is removed.
     pub fn plan(mut catalogue: Catalogue, policy: Retention, grace: Duration, now: WallTime) -> Result<Self, Error> {
         if let Some(fault) = catalogue.faults.pop() {
             return Err(fault);

@@ -74,8 +74,8 @@ impl Repository {
     /// Opens the repository in this store.
     ///
     /// # Errors
-    /// [`Error::NoRepository`] if there is none; [`Error::WrongKey`] if it is encrypted for somebody else. Without a secret an encrypted
-    /// repository opens too: it can be listed and its checksums verified.
+    /// [`Error::NoRepository`] if there is none; [`Error::WrongKey`] if it is encrypted for somebody else. Without a
+    /// secret an encrypted repository opens too: it can be listed and its checksums verified.
     pub async fn open(inner: Arc<dyn ObjectStore>, at: &str, secret: Option<&Secret>) -> Result<Self, Error> {
         let unknown = Capabilities { create: false, swap: false, list: false };
         let mut store = Store::new(inner, unknown);
@@ -96,8 +96,8 @@ impl Repository {
         Ok(repository)
     }
 
-    /// Opens the repository in this store, made if there is none: what the store can do is found out, and with a secret it is
-    /// encrypted for good.
+    /// Opens the repository in this store, made if there is none: what the store can do is found out, and with a secret
+    /// it is encrypted for good.
     ///
     /// # Errors
     /// As [`Self::open`], and what the store refuses.

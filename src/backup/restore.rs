@@ -70,8 +70,8 @@ impl<'a> Plan<'a> {
         Upto { main: self.backup().main.last, events: self.backup().events.last }
     }
 
-    /// Begins to read the records of the main chain, then those of the events' chain, each from the first that the backup has up to `upto`. With
-    /// `after`, only those of the main chain behind that record.
+    /// Begins to read the records of the main chain, then those of the events' chain, each from the first that the
+    /// backup has up to `upto`. With `after`, only those of the main chain behind that record.
     ///
     /// # Errors
     /// A record is asked for that is not there, or an object is not listed as it should be.

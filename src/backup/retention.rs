@@ -1,8 +1,9 @@
 //! Which backups are kept. Pure: backups and a moment in, a verdict with reasons for each out.
 //!
-//! Each rule keeps the newest backup of each of the last so many hours, days, weeks (from Monday) or months that have one, by the calendar in UTC. What
-//! a kept backup continues is kept with it. Backups dated in the future are kept and stand outside the rules: with a wrong clock, or ill will, they
-//! would push out the others (restic's documentation, "Security considerations in append-only mode").
+//! Each rule keeps the newest backup of each of the last so many hours, days, weeks (from Monday) or months that have
+//! one, by the calendar in UTC. What a kept backup continues is kept with it. Backups dated in the future are kept and
+//! stand outside the rules: with a wrong clock, or ill will, they would push out the others (restic's documentation,
+//! "Security considerations in append-only mode").
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -188,13 +189,17 @@ mod tests {
             let mut backups: Vec<Candidate> = Vec::new();
             for (gap, up) in shape {
                 let before = backups.last().map_or(NOW - 900 * DAY, |backup| backup.at.as_secs());
-                let parent = usize::from(up % 4).checked_sub(1).and_then(|up| backups.len().checked_sub(1 + up)).map(|at| backups[at].id);
+                let up = usize::from(up % 4).checked_sub(1);
+                let parent = up.and_then(|up| backups.len().checked_sub(1 + up)).map(|at| backups[at].id);
                 backups.push(Candidate { parent, ..full(before + u64::from(gap % 200_000) + 1) });
             }
-            let narrow = Retention { last: u32::from(last % 4), hourly: u32::from(hourly % 5), daily: u32::from(daily % 6), weekly: 1, monthly: 0 };
+            let (last, hourly, daily) = (u32::from(last % 4), u32::from(hourly % 5), u32::from(daily % 6));
+            let narrow = Retention { last, hourly, daily, weekly: 1, monthly: 0 };
             let wide = Retention { last: narrow.last + u32::from(more), monthly: 2, ..narrow };
             let (kept, wider) = (narrow.judge(&backups, at(NOW)).unwrap(), wide.judge(&backups, at(NOW)).unwrap());
-            let closed = backups.iter().filter(|backup| kept.contains_key(&backup.id)).all(|backup| backup.parent.is_none_or(|parent| kept.contains_key(&parent)));
+            let kept_too = |parent: BackupId| kept.contains_key(&parent);
+            let has_its_parent = |backup: &Candidate| backup.parent.is_none_or(kept_too);
+            let closed = backups.iter().filter(|backup| kept_too(backup.id)).all(has_its_parent);
             closed && kept.is_empty() == backups.is_empty() && kept.keys().all(|id| wider.contains_key(id))
         }
     }

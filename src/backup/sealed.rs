@@ -1,5 +1,5 @@
-//! Small files of a repository: canonical JSON under a checksum. Canonical means that there is one spelling: keys in order, no blanks, a line
-//! feed at the end. So any changed byte shows, also where JSON would not care.
+//! Small files of a repository: canonical JSON under a checksum. Canonical means that there is one spelling: keys in
+//! order, no blanks, a line feed at the end. So any changed byte shows, also where JSON would not care.
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};

@@ -4,7 +4,8 @@ use super::error::Cause;
 use crate::types::{Chain, Lsn, NodeId, SegmentId};
 use crate::wal::Frame;
 
-/// A log as it stood when it was looked at. That moment is the backup's cut: what is written afterwards is in the next one.
+/// A log as it stood when it was looked at. That moment is the backup's cut: what is written afterwards is in the next
+/// one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// Whose log.

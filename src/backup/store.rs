@@ -1,9 +1,10 @@
 //! The store under a repository: what its answers mean stands here and nowhere else.
 //!
-//! - **Nothing is overwritten.** Objects are made with create-if-absent. A store that ignores that (`rclone serve s3` does, silently) was found
-//!   out by the probe; there it is looked first, and read back afterwards.
+//! - **Nothing is overwritten.** Objects are made with create-if-absent. A store that ignores that (`rclone serve s3`
+//!   does, silently) was found out by the probe; there it is looked first, and read back afterwards.
 //! - **"It exists already" is not believed**: a raced create may be answered so though nothing was written
-//!   (`object_store` 0.14 on S3's 409), and an own write whose answer was lost looks the same. What is there is read and compared.
+//!   (`object_store` 0.14 on S3's 409), and an own write whose answer was lost looks the same. What is there is read
+//!   and compared.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -85,7 +86,8 @@ impl Store {
         for _ in 0..RACES_MAX {
             match self.put(name, bytes.clone(), PutMode::Create).await {
                 Ok(()) => return Ok(()),
-                // Also after a failure of which nobody knows what it did: the answer may have been lost, not the object.
+                // Also after a failure of which nobody knows what it did: the answer may have been lost, not the
+                // object.
                 Err(error) => match (self.find(name, max).await, raced(&error)) {
                     (Ok(Some(there)), _) if there == bytes => return Ok(()),
                     (Ok(Some(_)), _) => return Err(Error::Conflict { name: name.into() }),

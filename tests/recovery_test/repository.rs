@@ -137,7 +137,8 @@ async fn open(shop: &Shop, secret: Option<&Secret>, clock: &Clock) -> Repository
     Repository::open_or_make(Arc::clone(&shop.store), shop.name, secret, stretch, clock).await.unwrap()
 }
 
-/// A life with backups of each kind while it goes on; what they restore is what the model held, at any moment that is asked for.
+/// A life with backups of each kind while it goes on; what they restore is what the model held, at any moment that is
+/// asked for.
 async fn story(shop: Shop, secret: Option<Secret>) {
     let home = TempDir::new().unwrap();
     let log = home.path().join(LOG_DIR);

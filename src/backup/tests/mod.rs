@@ -1,4 +1,5 @@
-//! The room as a whole, over stores in memory: what goes in comes out, what is damaged is named, and an end at any operation leaves no half.
+//! The room as a whole, over stores in memory: what goes in comes out, what is damaged is named, and an end at any
+//! operation leaves no half.
 
 mod damage;
 mod ends;
@@ -19,7 +20,7 @@ use super::{
     Pruned, Pruning, Repository, Retention, Secret, Source, Span, Stretch, create, verify,
 };
 use crate::recovery::Upto;
-use crate::types::{Chain, Hlc, Lsn, NodeId, Position, SegmentId, WallTime};
+use crate::types::{Chain, Hlc, Lsn, NodeId, Position, WallTime};
 use crate::wal::Frame;
 
 const NODE: NodeId = NodeId::from_u128(7);
@@ -79,7 +80,7 @@ impl Source for Log {
     fn cut(&self) -> Result<Cut, Cause> {
         let span = |chain: Chain, expired: usize| {
             let frames = self.chain(chain);
-            let begins = frames.get(expired).map_or(chain.origin().next(), |frame| frame.position.segment);
+            let begins = frames.get(expired).map_or_else(|| chain.origin().next(), |frame| frame.position.segment);
             Span { begins, first: Lsn::new(expired as u64 + 1), last: Lsn::new(frames.len() as u64), bytes: 1 }
         };
         let (main, events) = (span(Chain::Main, 0), span(Chain::Events, self.expired));

@@ -24,7 +24,8 @@ pub(crate) async fn run(place: &Place, output: Output) -> Result {
             values.push(json!({
                 "id": backup.id, "kind": backup.kind, "node": backup.node, "finished": backup.finished.to_string(),
                 "parent": backup.parent.as_ref().map(|parent| parent.id), "main": [backup.main.first, backup.main.last],
-                "events": [backup.events.first, backup.events.last], "statistics": backup.statistics, "marked": marked, "chain_whole": whole,
+                "events": [backup.events.first, backup.events.last], "statistics": backup.statistics,
+                "marked": marked, "chain_whole": whole,
             }));
             let state = match (whole, marked) {
                 (false, _) => cell(Tone::Bad, "chain broken"),

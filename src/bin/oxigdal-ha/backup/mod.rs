@@ -20,15 +20,16 @@ use crate::output::Output;
 use progress::Ear;
 
 const AFTER: &str = "\
-A repository is a directory, or the bucket of a cloud's store: a path, file:///srv/backups, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix.
-Credentials come from the environment, as the clouds' own tools read them (AWS_ACCESS_KEY_ID, ..).
+A repository is a directory, or the bucket of a cloud's store: a path, file:///srv/backups, s3://bucket/prefix,
+gs://bucket/prefix, az://container/prefix. Credentials come from the environment, as the clouds' own tools read them
+(AWS_ACCESS_KEY_ID, ..).
 
   oxigdal-ha backup create --full --repo /srv/backups        the peer may be running
   oxigdal-ha backup create --repo /srv/backups               what came since the last one
   oxigdal-ha restore --repo /srv/backups --at latest --into DIR
 
-With a passphrase or key file given when the repository is made, all that is in it is encrypted. Without them nobody gets anything back: keep a
-copy elsewhere.";
+With a passphrase or key file given when the repository is made, all that is in it is encrypted. Without them nobody
+gets anything back: keep a copy elsewhere.";
 
 /// Where the repository is and how it opens.
 #[derive(Clone, Debug, clap::Args)]
@@ -151,8 +152,8 @@ pub(crate) fn failed(error: Error) -> Failure {
     match error {
         Error::NoRepository { .. } => failure.hint("`oxigdal-ha backup create --repo URL` makes one"),
         Error::Missing { .. } | Error::Damaged { .. } | Error::Gap { .. } => failure.hint(
-            "`oxigdal-ha backup verify` says what is whole; `restore --at backup:ID` takes one that is, and the next `backup create --full` \
-             does not depend on what is lost",
+            "`oxigdal-ha backup verify` says what is whole; `restore --at backup:ID` takes one that is, and the next \
+             `backup create --full` does not depend on what is lost",
         ),
         Error::NoKey => failure.hint("--passphrase-file, OXIGDAL_HA_PASSPHRASE or --key-file"),
         Error::ManyNodes { .. } => failure.hint("--node NODE"),

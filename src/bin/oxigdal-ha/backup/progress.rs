@@ -1,4 +1,5 @@
-//! The host of a backup: clock, luck, and progress: a bar with rate and time left on a terminal, JSON lines for programs.
+//! The host of a backup: clock, luck, and progress: a bar with rate and time left on a terminal, JSON lines for
+//! programs.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Mutex;

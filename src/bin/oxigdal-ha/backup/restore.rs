@@ -34,8 +34,8 @@ pub(crate) async fn run(
     ear.done();
     if output.json {
         return output.value(&json!({
-            "from": repository.at(), "node": catalogue.node, "target": target.to_string(), "exclusive": exclusive, "found": found,
-            "into": into, "done": done, "ms": ear.elapsed_ms(),
+            "from": repository.at(), "node": catalogue.node, "target": target.to_string(), "exclusive": exclusive,
+            "found": found, "into": into, "done": done, "ms": ear.elapsed_ms(),
         }));
     }
     let row = |label: &str, text: String| {

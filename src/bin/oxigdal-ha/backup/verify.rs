@@ -68,7 +68,8 @@ pub(crate) async fn run(place: &Place, arguments: &Args, output: Output) -> Resu
     ear.done();
     let told = if output.json {
         output.value(&json!({
-            "good": faults.is_empty(), "backups": verified.backups, "objects": verified.objects, "bytes": verified.bytes, "faults": faults,
+            "good": faults.is_empty(), "backups": verified.backups, "objects": verified.objects,
+            "bytes": verified.bytes, "faults": faults,
             "restored": tried.map(|(id, done)| json!({ "backup": id, "done": done })), "ms": ear.elapsed_ms(),
         }))
     } else {
