@@ -1,8 +1,8 @@
 //! Values and where each came from: the file, the environment and the flags, laid over the defaults key by key.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use toml::de::{DeTable, DeValue};
 

@@ -13,8 +13,7 @@ use super::faults::address_of;
 use super::{Due, World, hashed};
 use crate::documents::{Engine, Stamp};
 use crate::node::{
-    Boot, BootReport, CommandError, Copies, Effect, Event, Identity, Input, Io, IoOutcome, Outcome, Progress,
-    Setup,
+    Boot, BootReport, CommandError, Copies, Effect, Event, Identity, Input, Io, IoOutcome, Outcome, Progress, Setup,
 };
 use crate::types::{ClusterId, CommandId, DiskFault, Hlc, LogId, NodeId, Seq};
 use crate::{documents, membership};

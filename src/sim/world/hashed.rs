@@ -63,7 +63,10 @@ pub(super) fn effect(trace: &mut Trace, effect: &Effect) {
         }
         // Its answer is hashed, and it says everything.
         Effect::Task { id, .. } => trace.word(13, id.value()),
-        Effect::Reply { id, result: Ok(Outcome::Documents(documents::Outcome::Edited { doc, heads, change, stamp })) } => {
+        Effect::Reply {
+            id,
+            result: Ok(Outcome::Documents(documents::Outcome::Edited { doc, heads, change, stamp })),
+        } => {
             trace.word(15, id.value());
             edited(trace, doc, heads, change.as_deref());
             if let Some(documents::Stamp { log, seq, hlc }) = stamp {
