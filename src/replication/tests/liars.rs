@@ -148,3 +148,40 @@ fn who_asks_again_and_again_is_told_once() {
     world.run(3_000);
     assert_eq!(told(&mut world), first, "what was lost is told again");
 }
+
+#[test]
+fn what_is_known_to_be_all_is_looked_through_anew_once_it_may_be_less() {
+    let mut world = World::new(7, &star(3), Config::default());
+    world.introduce(false);
+    world.originate(node(1), 100);
+    world.run(10_000);
+    let all = |world: &mut World| {
+        let machine = &mut world.hosts.get_mut(&node(2)).unwrap().machine;
+        let digest = machine.logs.digest();
+        let row = machine.replicas.row(node(3)).unwrap();
+        assert!(!row.is_known_to_hold(digest) || row.covers(&machine.logs, node(3)));
+        (row.is_known_to_hold(digest), world.known(2, 3).lag == Lag::default())
+    };
+    assert_eq!(all(&mut world), (true, true));
+    let machine = &mut world.hosts.get_mut(&node(2)).unwrap().machine;
+    let at = machine.logs.find(own(1)).unwrap();
+    machine.replicas.part(at);
+    assert_eq!(all(&mut world), (false, false), "the branch that it was known to hold ended here");
+}
+
+#[test]
+fn who_said_that_a_member_holds_the_same_is_not_told_so() {
+    let mut world = World::new(8, &star(3), Config::default());
+    world.introduce(false);
+    world.originate(node(1), 100);
+    world.run(10_000);
+    let digest = world.hosts.get_mut(&node(2)).unwrap().machine.logs.digest();
+    // A new life of the third: the hub says that it holds the same.
+    let lives = [(node(1), Boot::new(1), true), (node(2), Boot::new(1), true), (node(3), Boot::new(9), true)];
+    world.step(node(2), |machine, cx| machine.on_members(cx, lives.into_iter(), false));
+    let equal = Message::Equal { digest, members: vec![short(node(3), Boot::new(9))] };
+    world.step(node(2), |machine, cx| machine.on_message(cx, node(1), equal));
+    let before = world.traffic.held;
+    world.run(5_000);
+    assert_eq!((world.cell(2, 3, own(1)), world.traffic.held), (1, before));
+}
