@@ -159,7 +159,7 @@ fn a_suspicion_spreads_in_a_logarithm_of_periods_and_lasts_as_lifeguard_says() {
         println!("{members} members: spread in {found:.2} gossip periods, computed {rounds:.2}");
         assert!((0.3..=1.1).contains(&(found / rounds)), "{members}: {found} periods, {rounds} computed");
         // Lifeguard, section 4.2: from the longest to the shortest, as more agree. Four periods at least, and 50 ms for each doubling.
-        let doublings = u32::try_from(of.members.ilog2()).unwrap();
+        let doublings = of.members.ilog2();
         let shortest = config.suspicion_floor.max(4 * config.probe_period) + doublings * Duration::from_millis(50);
         let (least, most) = (of.suspected.iter().min().unwrap(), of.suspected.iter().max().unwrap());
         println!("{members} members: suspected for {least:?} to {most:?}, shortest {shortest:?}");

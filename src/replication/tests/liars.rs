@@ -177,7 +177,8 @@ fn who_said_that_a_member_holds_the_same_is_not_told_so() {
     world.run(10_000);
     let digest = world.hosts.get_mut(&node(2)).unwrap().machine.logs.digest();
     // A new life of the third: the hub says that it holds the same.
-    let lives = [(node(1), Boot::new(1), true), (node(2), Boot::new(1), true), (node(3), Boot::new(9), true)];
+    let life = |n: u8| Boot::new(world.hosts[&node(n)].life);
+    let lives = [(node(1), life(1), true), (node(2), life(2), true), (node(3), Boot::new(9), true)];
     world.step(node(2), |machine, cx| machine.on_members(cx, lives.into_iter(), false));
     let equal = Message::Equal { digest, members: vec![short(node(3), Boot::new(9))] };
     world.step(node(2), |machine, cx| machine.on_message(cx, node(1), equal));
