@@ -39,30 +39,33 @@ struct Shop {
     store: Arc<dyn ObjectStore>,
     /// Whether it honours create-if-absent.
     honest: bool,
-    server: Option<Child>,
+    _server: Option<Server>,
     _dir: TempDir,
 }
 
-impl Drop for Shop {
+/// A server that ends with whoever uses it.
+struct Server(Child);
+
+impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(server) = &mut self.server {
-            server.kill().unwrap();
-            server.wait().unwrap();
-        }
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
     }
 }
 
 fn local() -> Shop {
     let dir = TempDir::new().unwrap();
     let store = backup::locate(dir.path().join("repo").to_str().unwrap(), true).unwrap();
-    Shop { name: "directory", store, honest: true, server: None, _dir: dir }
+    Shop { name: "directory", store, honest: true, _server: None, _dir: dir }
 }
 
 /// The server that the variable names, or a line that nobody overlooks.
-fn server(variable: &str, start: impl FnOnce(&str, u16, &Path) -> Process) -> Option<(Child, u16, TempDir)> {
+#[expect(clippy::disallowed_methods, reason = "a server of others says nowhere when it is up")]
+fn server(variable: &str, start: impl FnOnce(&str, u16, &Path) -> Process) -> Option<(Server, u16, TempDir)> {
     let skip = |why: &str| {
         // Past the harness, which keeps what tests print to itself.
-        writeln!(io::stderr(), "\n!!! SKIPPED: backups against a real S3 server: {why}\n").unwrap();
+        let line = format!("\n!!! SKIPPED: backups against a real S3 server: {why}\n\n");
+        io::stderr().lock().write_all(line.as_bytes()).unwrap();
         None
     };
     if !cfg!(feature = "s3") {
@@ -74,13 +77,15 @@ fn server(variable: &str, start: impl FnOnce(&str, u16, &Path) -> Process) -> Op
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let dir = TempDir::new().unwrap();
     let mut process = start(&program, port, dir.path());
-    let child = process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    // A minute for an interpreter on a loaded machine.
-    (0..1_200).find(|_| {
+    let process = process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let server = Server(process.spawn().unwrap());
+    // An interpreter on a loaded machine takes its time.
+    let up = (0..600).any(|_| {
         std::thread::sleep(Duration::from_millis(50));
         TcpStream::connect(("127.0.0.1", port)).is_ok()
-    })?;
-    Some((child, port, dir))
+    });
+    assert!(up, "{program} does not listen");
+    Some((server, port, dir))
 }
 
 #[cfg(feature = "s3")]
@@ -107,7 +112,7 @@ fn moto() -> Option<Shop> {
     write!(stream, "PUT /test HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
     let answer = io::read_to_string(stream).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    Some(Shop { name: "moto", store: bucket(port), honest: true, server: Some(child), _dir: dir })
+    Some(Shop { name: "moto", store: bucket(port), honest: true, _server: Some(child), _dir: dir })
 }
 
 /// rclone ignores them, and says nothing.
@@ -120,7 +125,7 @@ fn rclone() -> Option<Shop> {
             .arg(dir);
         process
     })?;
-    Some(Shop { name: "rclone", store: bucket(port), honest: false, server: Some(child), _dir: dir })
+    Some(Shop { name: "rclone", store: bucket(port), honest: false, _server: Some(child), _dir: dir })
 }
 
 /// What a node that boots from a directory holds.
