@@ -205,6 +205,12 @@ impl Catalogue {
         past.next_back().or_else(|| self.backups().next_back())
     }
 
+    /// The first backup that saw the log at this time or later.
+    pub(super) fn first_seen_since(&self, at: WallTime, now: WallTime) -> Option<BackupId> {
+        let seen = self.backups().filter(|backup| backup.started >= at && !is_future(backup.finished, now));
+        seen.min_by_key(|backup| (backup.started, backup.id)).map(|backup| backup.id)
+    }
+
     /// The same for whoever relies on it: a fault of the catalogue may be the newest.
     ///
     /// # Errors

@@ -431,7 +431,7 @@ impl<'a> Writing<'a> {
             codec: self.intent.codec,
             key: self.repository.key_id(),
             tool: env!("CARGO_PKG_VERSION").into(),
-            started: self.intent.begun,
+            started: self.cut.seen,
             finished,
             statistics: self.statistics.clone(),
         };

@@ -21,7 +21,7 @@ use crate::recovery::image::{self, ImageError, Written};
 use crate::recovery::target::{Bound, Mark, Restorable, Target, Unreachable};
 use crate::recovery::{self, Beginning, Frames, SourceError, Upto};
 use crate::replication::Trim;
-use crate::types::{Chain, Hlc, Lsn, SegmentId};
+use crate::types::{Chain, Hlc, Lsn, SegmentId, WallTime};
 use crate::wal::{self, Frame};
 
 /// Batches that are on their way from the repository to the disk.
@@ -41,42 +41,56 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Looks at the log: reads all of it once, so that damage is found before anything is stored. A damaged last write
-    /// is where it ends.
+    /// Looks at the log at this time: reads all of it once, so that damage is found before anything is stored. A damaged
+    /// last write is where it ends.
     ///
     /// # Errors
     /// Why it cannot be read; what is damaged is named with file and byte.
-    pub fn open(dir: &Path, mesh: Option<String>) -> Result<Self, SourceError> {
+    pub fn open(dir: &Path, mesh: Option<String>, now: WallTime) -> Result<Self, SourceError> {
         // A running peer removes what has expired, also while it is read.
         for _ in 1..LOOKS_MAX {
-            match Self::look(dir, mesh.clone()) {
+            match Self::look(dir, mesh.clone(), now) {
                 Err(SourceError::Removed { .. }) => {}
                 looked => return looked,
             }
         }
-        Self::look(dir, mesh)
+        Self::look(dir, mesh, now)
     }
 
-    fn look(dir: &Path, mesh: Option<String>) -> Result<Self, SourceError> {
+    fn look(dir: &Path, mesh: Option<String>, seen: WallTime) -> Result<Self, SourceError> {
         let source = recovery::Source::open(dir)?;
         let (mut begins, mut index, mut timeline) = (Beginning::default(), BTreeMap::new(), 0);
-        let mut main = Lsn::ZERO;
+        let mut end = End::default();
         for frame in source.main(None) {
             let frame = frame?;
             index.entry(frame.position.segment).or_insert(frame.lsn);
-            main = frame.lsn;
+            end = End { segment: Some(frame.position.segment), lsn: frame.lsn, at: frame.hlc };
             match source.own(&frame)? {
                 Own::Trim(trim) => begins.trim(trim),
                 Own::Restored(restored) => timeline = restored.timeline,
                 _ => {}
             }
         }
-        let mut events = Lsn::new(begins.lsn.value() - 1);
+        if end.segment.is_none() {
+            // A node writes to it before all else.
+            return Err(source.lost_main());
+        }
+        // Up to the main chain's end, and as far as they go.
+        let mut before = Lsn::new(begins.lsn.value().saturating_sub(1));
+        let (mut events, mut newest) = (before, Hlc::default());
         for frame in source.events(&begins, None) {
             let frame = frame?;
             index.entry(frame.position.segment).or_insert(frame.lsn);
-            events = frame.lsn;
+            (events, newest) = (frame.lsn, frame.hlc);
+            if frame.hlc <= end.at {
+                before = frame.lsn;
+            }
         }
+        // A running peer may have written to the main chain meanwhile, and what it wrote there may be about these events.
+        if newest > end.at && !end.is_still(dir, &index)? {
+            events = before;
+        }
+        let main = end.lsn;
         let span = |chain: Chain, begins, first, last| {
             let bytes =
                 source.segments().iter().filter(|(segment, _)| segment.chain() == chain).map(|(_, bytes)| bytes).sum();
@@ -85,6 +99,7 @@ impl Directory {
         let cut = Cut {
             node: source.node(),
             mesh,
+            seen,
             timeline,
             store: source.store(),
             main: span(Chain::Main, Chain::Main.origin().next(), Lsn::ZERO.next(), main),
@@ -101,6 +116,31 @@ impl Directory {
             None if chain == Chain::Main => self.source.main(Some(last)),
             None => self.source.events(&self.begins, Some(last)),
         }
+    }
+}
+
+/// The last record of the main chain, when it was read.
+#[derive(Default)]
+struct End {
+    segment: Option<SegmentId>,
+    lsn: Lsn,
+    at: Hlc,
+}
+
+impl End {
+    /// Whether it is the last one still: writes reach the disk in the order of their stamps over both chains, so then there is none
+    /// before any event that is there.
+    fn is_still(&self, dir: &Path, index: &BTreeMap<SegmentId, Lsn>) -> Result<bool, SourceError> {
+        let source = recovery::Source::open(dir)?;
+        let newest = source.segments().keys().rfind(|segment| segment.chain() == Chain::Main).copied();
+        let Some((segment, first)) = self.segment.and_then(|segment| Some((segment, *index.get(&segment)?))) else {
+            return Ok(newest.is_none());
+        };
+        if newest != Some(segment) {
+            return Ok(false);
+        }
+        let last = source.from(segment, first, Lsn::new(u64::MAX)).map_while(Result::ok).last();
+        Ok(last.is_some_and(|frame| frame.lsn == self.lsn))
     }
 }
 
@@ -165,7 +205,16 @@ pub async fn find(
     };
     let id = match named {
         Some(id) => id,
-        None => catalogue.newest_or_fault(host.wall())?,
+        None => {
+            let newest = catalogue.newest_or_fault(host.wall())?;
+            // Of a log that was replaced or put back another one was there at that time: the first backup that has seen it then.
+            let at = match target {
+                Target::Time(at) => Some(*at),
+                Target::Ago(ago) => Some(before(host.wall(), *ago)),
+                _ => None,
+            };
+            at.and_then(|at| catalogue.first_seen_since(at, host.wall())).unwrap_or(newest)
+        }
     };
     let plan = Plan::of(repository, catalogue, id)?;
     if named.is_some() || (*target == Target::Latest && !exclusive) {
@@ -186,18 +235,20 @@ pub async fn find(
         }
     };
     let beyond = |frame: &Frame| frame.hlc > at || (!inclusive && frame.hlc == at);
-    let (all, mut upto) = (plan.all(), plan.all());
-    let main = first(&plan, Chain::Main, host, beyond).await?;
-    let events = first(&plan, Chain::Events, host, beyond).await?;
+    let mut upto = plan.all();
+    let main = first(&plan, Chain::Main, host, &beyond).await?;
     let before =
         |found: &Option<(Lsn, Hlc, Hlc)>, all: Lsn| found.as_ref().map_or(all, |(lsn, ..)| Lsn::new(lsn.value() - 1));
-    (upto.main, upto.events) = (before(&main, all.main), before(&events, all.events));
+    upto.main = before(&main, upto.main);
     if upto.main == Lsn::ZERO {
         return Err(restorable.refuse(Unreachable::BeforeOldest { target: target.to_string() }).into());
     }
-    // The first link that reaches so far: what had expired when later ones were made is there still.
-    let link = plan.links().iter().find(|link| link.main.last >= upto.main && link.events.last >= upto.events);
+    // The first link that reaches so far: events that had expired when later ones were made are there still.
+    let link =
+        plan.links().iter().find(|link| link.main.last >= upto.main && (main.is_none() || link.started >= at.wall));
     let plan = Plan::of(repository, catalogue, link.map_or_else(|| plan.backup().id, |link| link.id))?;
+    let events = first(&plan, Chain::Events, host, &beyond).await?;
+    upto.events = before(&events, plan.all().events);
     let (first, last) = (plan.first(Chain::Events).value(), plan.backup().main.last);
     upto.events = upto.events.max(Lsn::new(first - 1));
     let later = trims.into_iter().filter(|(lsn, _)| *lsn > upto.main && *lsn <= last).map(|(_, trim)| trim).collect();
@@ -207,6 +258,11 @@ pub async fn find(
 
 fn found(plan: &Plan<'_>, upto: Upto, at: Hlc, later: Vec<Trim>) -> Found {
     Found { backup: plan.backup().id, links: plan.links().len(), upto, at, later }
+}
+
+/// So long before.
+fn before(now: WallTime, ago: std::time::Duration) -> WallTime {
+    WallTime::from_micros(now.as_micros().saturating_sub(u64::try_from(ago.as_micros()).unwrap_or(u64::MAX)))
 }
 
 /// Reads the main chain for points, trims and its ends.
@@ -347,7 +403,7 @@ pub async fn trial(
     let plan = Plan::of(repository, catalogue, id)?;
     let found = found(&plan, plan.all(), plan.backup().main.stamp, Vec::new());
     let done = restore_into(repository, catalogue, &found, "a trial".into(), scratch, host).await?;
-    let restored = Directory::open(scratch, None).map_err(|error| Error::Source(error.into()))?;
+    let restored = Directory::open(scratch, None, host.wall()).map_err(|error| Error::Source(error.into()))?;
     let mut logs = Chain::ALL.map(|chain| restored.frames(chain, plan.first(chain)));
     let mut reading = plan.read(plan.all(), None).await?;
     while let Some((chain, frames)) = reading.next(host).await? {

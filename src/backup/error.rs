@@ -70,6 +70,12 @@ pub enum Error {
     /// The repository is encrypted, and no key was given.
     #[error("the repository is encrypted: give its passphrase or key file")]
     NoKey,
+    /// A key was given, and the repository is not encrypted: nothing is written to it in clear by mistake.
+    #[error("the repository at {at} is not encrypted: leave the key away, or make another one with it")]
+    NotEncrypted {
+        /// Where.
+        at: String,
+    },
     /// The key or passphrase opens none of the repository's locks.
     #[error("neither of the repository's keys opens with what was given ({name})")]
     WrongKey {

@@ -66,7 +66,7 @@ pub struct BackupMetadata {
     pub key: Option<String>,
     /// The version of the program that wrote it.
     pub tool: String,
-    /// When it was begun.
+    /// When the log was begun to be looked at: all that it had then is held.
     pub started: WallTime,
     /// When its last object was stored.
     pub finished: WallTime,
@@ -231,7 +231,8 @@ impl BackupMetadata {
                 }
                 next = object.last.next();
             }
-            if next != run.last.next() || run.begins.chain() != chain || run.first < run.oldest {
+            let begins = run.oldest > Lsn::ZERO && run.begins > chain.origin();
+            if next != run.last.next() || run.begins.chain() != chain || run.first < run.oldest || !begins {
                 return Err(format!("its objects of {chain:?} end before record {next}, not with {}", run.last));
             }
         }

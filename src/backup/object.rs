@@ -21,7 +21,7 @@ const TRAILER: usize = 32;
 pub(super) const OBJECT_BYTES: usize = 12 << 20;
 /// Or when its records were this long before they were packed: what is read back has a bound too.
 const PLAIN_BYTES: u64 = 64 << 20;
-/// The longest object: one that is nearly full, and the longest batch, as it is.
+/// The longest object: one that is nearly full, and the longest record in a batch of its own, as it is.
 pub(super) const OBJECT_MAX: u64 = (OBJECT_BYTES + batch::BATCH_BYTES + RECORD_MAX + (4 << 10)) as u64;
 
 /// What an object belongs to: bound to its content where that is encrypted.
@@ -69,7 +69,10 @@ impl Maker {
     /// Whether the object should be finished before this record.
     pub(super) fn is_full_for(&self, frame: &Frame) -> bool {
         let chain = frame.position.segment.chain();
-        let full = self.content.len() >= OBJECT_BYTES || self.plain >= PLAIN_BYTES;
+        // The batch that is open may come out as long as it is.
+        let open = self.batch.as_ref().map_or(0, Batch::plain_len);
+        let long = self.content.len() as u64 + open >= OBJECT_BYTES as u64;
+        let full = long || self.plain + open >= PLAIN_BYTES;
         self.run.is_some_and(|(mine, ..)| mine != chain || full)
     }
 

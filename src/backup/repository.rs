@@ -74,7 +74,8 @@ impl Repository {
     /// Opens the repository in this store.
     ///
     /// # Errors
-    /// [`Error::NoRepository`] if there is none; [`Error::WrongKey`] if it is encrypted for somebody else. Without a
+    /// [`Error::NoRepository`] if there is none; [`Error::WrongKey`] if it is encrypted for somebody else,
+    /// [`Error::NotEncrypted`] if a secret was given for nothing. Without a
     /// secret an encrypted repository opens too: it can be listed and its checksums verified.
     pub async fn open(inner: Arc<dyn ObjectStore>, at: &str, secret: Option<&Secret>) -> Result<Self, Error> {
         let unknown = Capabilities { create: false, swap: false, list: false };
@@ -90,8 +91,11 @@ impl Repository {
         store.capabilities = description.capabilities;
         let mut repository = Self { store, at: at.into(), description, key: None };
         repository.id_bytes().ok_or_else(|| Error::damaged(REPOSITORY, "its id is not 32 hexadecimal digits"))?;
-        if let Some(secret) = secret.filter(|_| repository.is_encrypted()) {
-            repository.key = Some(repository.unlock(secret).await?);
+        match secret {
+            // Who expects its data to be encrypted is not to learn that it was not.
+            Some(_) if !repository.is_encrypted() => return Err(Error::NotEncrypted { at: at.into() }),
+            Some(secret) => repository.key = Some(repository.unlock(secret).await?),
+            None => {}
         }
         Ok(repository)
     }

@@ -84,7 +84,7 @@ impl<'a> Plan<'a> {
             next = [after.next().max(next[0]), Lsn::new(upto.events.value().saturating_add(1))];
         }
         let objects: VecDeque<_> = self.objects(next, ends).collect();
-        let total = objects.iter().map(|(_, _, object)| object.plain).sum();
+        let total = objects.iter().map(|(_, _, object)| object.plain).fold(0, u64::saturating_add);
         let name = manifest_name(self.backup().node, self.backup().id);
         let restored = Restored::default();
         Ok(Reading { repository: self.repository, objects, opened: None, next, ends, total, name, restored })

@@ -1,7 +1,7 @@
 //! What a backup reads from: a log, as it stood at one moment.
 
 use super::error::Cause;
-use crate::types::{Chain, Lsn, NodeId, SegmentId};
+use crate::types::{Chain, Lsn, NodeId, SegmentId, WallTime};
 use crate::wal::Frame;
 
 /// A log as it stood when it was looked at. That moment is the backup's cut: what is written afterwards is in the next
@@ -12,6 +12,8 @@ pub struct Cut {
     pub node: NodeId,
     /// The mesh that the node is of, if that is known.
     pub mesh: Option<String>,
+    /// When it was begun to be looked at, by the host's clock: what came later may be missing.
+    pub seen: WallTime,
     /// The branch of the node's history.
     pub timeline: u32,
     /// The log's store.

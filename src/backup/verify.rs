@@ -67,7 +67,7 @@ pub async fn verify(
             }
         },
     };
-    let total = wanted.iter().map(|backup| backup.statistics.stored_bytes).sum();
+    let total = wanted.iter().map(|backup| backup.statistics.stored_bytes).fold(0, u64::saturating_add);
     let mut progress = Progress { phase: Phase::Verify, done: 0, total: Some(total), objects: 0, records: 0 };
     for backup in wanted {
         verified.backups += 1;

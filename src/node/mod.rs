@@ -337,6 +337,7 @@ impl Node {
             Command::Quarantine => Ok(Outcome::Quarantine(Box::new(self.quarantine()))),
             Command::Release { origin } => Ok(Outcome::Released { entries: self.release(now, origin) }),
             Command::Forget { node } => self.forget(now, node),
+            Command::Point { .. } if let Some(fault) = &self.read_only => Err(CommandError::Disk(fault.clone())),
             Command::Point { name } => match self.point(now, id, name) {
                 Ok(()) => return,
                 Err(refused) => Err(refused.into()),
@@ -390,7 +391,10 @@ impl Node {
     fn mint(&mut self, now: Now, why: &str) {
         self.actor = Actor { node: self.identity.node, mint: Mint::new(self.shared.rngs.node.bits()) };
         reachable!("node/new-actor");
-        self.shared.append(now, &Own::Minted { actor: self.actor }, Wait::Node);
+        // A log that takes nothing is not asked to: when it does again, another actor is minted.
+        if self.read_only.is_none() {
+            self.shared.append(now, &Own::Minted { actor: self.actor }, Wait::Node);
+        }
         let actor = self.actor;
         self.shared.step(now, |cx| self.replication.mint(cx, actor));
         self.documents.mint(actor);

@@ -43,6 +43,8 @@ impl Node {
             return;
         }
         self.read_only = Some(fault.clone());
+        // Whose write it was: nothing more is written by anybody, also while the host opens the log anew.
+        self.replication.fail(fault.clone());
         reachable!("node/read-only");
         self.shared.effects.push_back(Effect::Notify(Event::ReadOnly { fault: fault.clone() }));
         self.meta.read_only = true;

@@ -70,6 +70,12 @@ pub enum ImageError {
         /// Where it is made before it is renamed.
         dir: PathBuf,
     },
+    /// Where it would be made before it is renamed there is something that no recovery of this user has made.
+    #[error("{} is in the way: it is no directory that this user alone may write to; it is left as it is", dir.display())]
+    NotOurs {
+        /// What is in the way.
+        dir: PathBuf,
+    },
     /// The system refused.
     #[error("cannot {what} {}: {error}", path.display())]
     Io {
@@ -312,6 +318,11 @@ impl Staging {
         match make_dir(&path) {
             Err(ImageError::Io { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => made?,
+        }
+        // Not what somebody else has put there, or made of it: all in it is going to be removed.
+        let there = fs::symlink_metadata(&path).map_err(|error| fail("look at", &path, error))?;
+        if !there.is_dir() || there.uid() != rustix::process::geteuid().as_raw() || there.mode() & 0o077 != 0 {
+            return Err(ImageError::NotOurs { dir: path });
         }
         let lock = File::open(&path).map_err(|error| fail("open", &path, error))?;
         match lock.try_lock() {

@@ -45,6 +45,12 @@ pub enum SourceError {
         /// The file.
         path: PathBuf,
     },
+    /// The main chain has no record, and a node writes to it before all else.
+    #[error("{}: the log has no record in its main chain, which a node writes to before all else: its files are lost", dir.display())]
+    LostMain {
+        /// The directory of its segments.
+        dir: PathBuf,
+    },
     /// The log is damaged, or no log.
     #[error("{}: {error}", dir.display())]
     Log {
@@ -122,6 +128,11 @@ impl Source {
     #[must_use]
     pub fn store(&self) -> u64 {
         self.store
+    }
+
+    /// For whoever found no record in the main chain.
+    pub(crate) fn lost_main(&self) -> SourceError {
+        SourceError::LostMain { dir: self.dir.clone() }
     }
 
     /// The segments and their lengths in bytes, as they were when it was opened.

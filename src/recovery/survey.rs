@@ -131,6 +131,10 @@ impl Survey {
             begins: Beginning::default(),
         };
         survey.upto.main = survey.chain(source, Chain::Main, source.main(None))?;
+        if survey.upto.main == Lsn::ZERO && survey.damage.is_empty() {
+            let what = source.lost_main().to_string();
+            survey.damage.push(Finding { chain: name(Chain::Main), what, last_write: false });
+        }
         survey.events_from = survey.begins.lsn;
         let begins = survey.begins.clone();
         survey.upto.events = survey.chain(source, Chain::Events, source.events(&begins, None))?;

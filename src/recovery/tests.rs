@@ -181,6 +181,11 @@ fn half_an_image_of_a_killed_recovery_is_swept_and_one_under_way_is_respected() 
     let (to, half) = (dir.path().join("one"), dir.path().join(".one.restoring"));
     fs::create_dir_all(half.join(LOG_DIR)).unwrap();
     fs::write(half.join(LOG_DIR).join("0000000000000001.wal"), b"half").unwrap();
+    let mode = |mode| fs::set_permissions(&half, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    mode(0o755);
+    let refused = make(&to, &plan(3, 0), &main(2), frames(1, &[])).unwrap_err();
+    assert!(matches!(refused, ImageError::NotOurs { .. }) && half.join(LOG_DIR).exists(), "{refused}");
+    mode(0o700);
     let held = fs::File::open(&half).unwrap();
     held.lock().unwrap();
     let refused = make(&to, &plan(3, 0), &main(2), frames(1, &[])).unwrap_err();
@@ -188,6 +193,13 @@ fn half_an_image_of_a_killed_recovery_is_swept_and_one_under_way_is_respected() 
     assert!(half.join(LOG_DIR).exists());
     drop(held);
     make(&to, &plan(3, 0), &main(2), frames(1, &[])).unwrap();
+    // Nor is what stands behind a link of that name anybody's to remove.
+    let precious = dir.path().join("precious");
+    fs::create_dir(&precious).unwrap();
+    fs::write(precious.join("file"), b"x").unwrap();
+    std::os::unix::fs::symlink(&precious, dir.path().join(".two.restoring")).unwrap();
+    let refused = make(&dir.path().join("two"), &plan(3, 0), &main(2), frames(1, &[])).unwrap_err();
+    assert!(matches!(refused, ImageError::NotOurs { .. }) && precious.join("file").exists(), "{refused}");
     assert_eq!(read(&to).0.len(), 4);
     assert!(!half.exists());
 }

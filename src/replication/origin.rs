@@ -91,7 +91,7 @@ impl Replication {
         match (self.failed.clone(), result) {
             (None, Ok(position)) => self.on_durable(cx, wait, position),
             (None, Err(fault)) => {
-                self.on_disk_failed(fault.clone());
+                self.fail(fault.clone());
                 answer_failed(cx, wait, fault);
             }
             (Some(fault), _) => answer_failed(cx, wait, fault),
@@ -142,8 +142,9 @@ impl Replication {
         self.move_on(cx);
     }
 
-    /// Nothing more is taken or acknowledged: it would not be durable. What is durable is still given to whoever lacks it.
-    fn on_disk_failed(&mut self, fault: DiskFault) {
+    /// The log takes no writes: nothing more is taken or acknowledged, since it would not be durable. What is durable is still
+    /// given to whoever lacks it.
+    pub fn fail(&mut self, fault: DiskFault) {
         self.failed = Some(fault);
         for at in 0..self.logs.len() {
             let log = self.logs.get_mut(at);

@@ -160,7 +160,9 @@ async fn story(shop: Shop, secret: Option<Secret>) {
     {
         (0..14).for_each(|_| life.live(&mut luck));
         clock.0.store(life.model.last().unwrap().at + 10, Ordering::Relaxed);
-        let directory = Directory::open(home.path(), None).unwrap();
+        let directory = Directory::open(home.path(), None, clock.wall()).unwrap();
+        // It takes a while until the repository is there, and the peer works on.
+        clock.0.fetch_add(500_000, Ordering::Relaxed);
         let codec = BackupCompression::ALL[at % 4];
         let made = backup::create(&repository, &directory, kind, codec, &clock).await.unwrap();
         assert_eq!((made.promoted, made.metadata.kind), (None, kind), "{}", shop.name);
@@ -196,6 +198,9 @@ async fn story(shop: Shop, secret: Option<Secret>) {
             );
         }
     }
+    let later = Target::Time(WallTime::from_micros(whole[5].1.at + 400_000));
+    let unseen = restore(&mut catalogue, &later, false, "unseen").await.unwrap_err();
+    assert!(matches!(unseen, Error::Target(_)), "what came after the look is not in the backup: {unseen}");
     let beyond = restore(&mut catalogue, &Target::Lsn(Lsn::new(1_000_000)), false, "beyond").await.unwrap_err();
     assert!(matches!(beyond, Error::Target(_)) && !home.path().join("beyond").exists(), "{beyond}");
     backup::trial(&repository, &catalogue, whole[3].0, &home.path().join("trial"), &clock).await.unwrap();

@@ -84,7 +84,8 @@ impl Source for Log {
             Span { begins, first: Lsn::new(expired as u64 + 1), last: Lsn::new(frames.len() as u64), bytes: 1 }
         };
         let (main, events) = (span(Chain::Main, 0), span(Chain::Events, self.expired));
-        Ok(Cut { node: NODE, mesh: None, timeline: 1, store: self.store, main, events })
+        let seen = WallTime::from_micros(1);
+        Ok(Cut { node: NODE, mesh: None, seen, timeline: 1, store: self.store, main, events })
     }
 
     fn frames(&self, chain: Chain, from: Lsn) -> Box<dyn Iterator<Item = Result<Frame, Cause>> + Send + '_> {
@@ -255,6 +256,28 @@ fn what_cannot_be_continued_becomes_a_full_backup_and_says_why() {
     assert!(made(&log).promoted.unwrap().contains("ends with record 8"));
     log.store = 100;
     assert!(made(&log).promoted.unwrap().contains("another store"));
+}
+
+/// Two in a row that no codec makes smaller are longer together than an object may be.
+#[test]
+fn the_longest_records_come_back() {
+    let bench = Bench::new();
+    let mut log = Log::of(5, 0);
+    for frame in &mut log.main {
+        frame.payload = Bytes::from(vec![u8::try_from(frame.lsn.value()).unwrap(); 15 << 20]);
+    }
+    bench.try_create(&log, BackupType::Full, BackupCompression::None).unwrap();
+    assert_eq!(bench.restore(None, None).unwrap(), log.expected(log.upto()));
+    assert!(bench.faults(Level::Content).unwrap().is_empty());
+}
+
+#[test]
+fn who_gives_a_secret_writes_nothing_in_clear() {
+    let mut bench = Bench::new();
+    bench.create(&Log::of(3, 0), BackupType::Full);
+    bench.secret = Some(Secret::Passphrase("correct horse battery".into()));
+    let refused = bench.try_create(&Log::of(6, 0), BackupType::Full, BackupCompression::Zstd);
+    assert!(matches!(refused, Err(Error::NotEncrypted { .. })));
 }
 
 #[test]

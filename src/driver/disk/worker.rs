@@ -158,6 +158,11 @@ impl<F: Fn(Input)> Worker<F> {
             Err(_) => tally.poisoned = true,
         }
         drop(tally);
+        // Nobody knows what of it the medium holds, also where it was room that was missing.
+        let result = result.map_err(|fault| match fault.kind {
+            DiskFaultKind::Full => DiskFault { kind: DiskFaultKind::Failed, ..fault },
+            _ => fault,
+        });
         if let Err(fault) = &result {
             self.poison = Some(fault.clone());
             self.full = false;
@@ -213,7 +218,9 @@ impl<F: Fn(Input)> Worker<F> {
             Io::Read { segment, offset, len } => self.files.read(segment, offset, len).map(IoOutcome::Read),
             Io::Truncate { segment, len } => {
                 self.sync();
-                if let Some(fault) = &self.poison {
+                // On a full disk a file that expired is just the room that is missing.
+                let expired = self.full && len == 0;
+                if let Some(fault) = self.poison.as_ref().filter(|_| !expired) {
                     return Err(poisoned(fault));
                 }
                 if self.tails.get(&segment.chain()).is_some_and(|tail| tail.segment == segment) {

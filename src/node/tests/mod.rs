@@ -496,6 +496,11 @@ fn a_full_disk_refuses_edits_and_goes_on_reading() {
     let read_only: Vec<bool> = status.members.iter().map(|member| member.meta.read_only).collect();
     assert_eq!(read_only, [true, false], "others see it");
 
+    // Nobody writes while the host may be opening the log anew.
+    let point = Input::Command { id: CommandId::new(9), command: Command::Point { name: "noon".into() } };
+    host.handle(8, point);
+    host.settle(8);
+    assert!(matches!(host.replies.remove(&CommandId::new(9)), Some(Err(CommandError::Disk(_)))));
     host.full = false;
     let before = host.node().actor();
     converse(&mut host, &mut other, 8, 30);

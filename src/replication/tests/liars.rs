@@ -155,6 +155,10 @@ fn what_is_known_to_be_all_is_looked_through_anew_once_it_may_be_less() {
     world.introduce(false);
     world.originate(node(1), 100);
     world.run(10_000);
+    let digest = world.hosts.get_mut(&node(2)).unwrap().machine.logs.digest();
+    let third = short(node(3), Boot::new(world.hosts[&node(3)].life));
+    let equal = Message::Equal { digest, members: vec![third] };
+    world.step(node(2), |machine, cx| machine.on_message(cx, node(1), equal));
     let all = |world: &mut World| {
         let machine = &mut world.hosts.get_mut(&node(2)).unwrap().machine;
         let digest = machine.logs.digest();

@@ -17,7 +17,7 @@ pub(super) fn input(trace: &mut Trace, now: u64, place: u32, input: &Input) {
         Input::Wake => trace.event(now, place, 1),
         Input::Received { from, lane, frame } => {
             trace.event(now, place, 2 + (*lane as u8));
-            trace.word(4, u64::from(from.as_bytes()[15]) | frame.len() as u64);
+            trace.raw(from.as_bytes());
             trace.bytes(4, frame);
         }
         Input::Command { id, command } => {
@@ -53,12 +53,14 @@ pub(super) fn input(trace: &mut Trace, now: u64, place: u32, input: &Input) {
 pub(super) fn effect(trace: &mut Trace, effect: &Effect) {
     match effect {
         Effect::Send { to, lane, frame } => {
-            trace.word(10 + (*lane as u8), u64::from(to.as_bytes()[15]));
+            trace.word(10, *lane as u64);
+            trace.raw(to.as_bytes());
             trace.bytes(10, frame);
         }
         Effect::Persist { id, segment, offset, bytes } => {
             trace.word(12, id.value());
-            trace.word(12, segment.value() << 40 | offset);
+            trace.word(12, segment.value());
+            trace.word(12, *offset);
             trace.bytes(12, bytes);
         }
         // Its answer is hashed, and it says everything.

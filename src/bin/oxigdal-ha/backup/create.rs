@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueHint;
-use oxigdal_ha::backup::{self, BackupCompression, BackupType, Created, Directory};
+use oxigdal_ha::backup::{self, BackupCompression, BackupType, Created, Directory, Host as _};
 use oxigdal_ha::driver::admission::Admission;
 use serde_json::json;
 
@@ -40,7 +40,7 @@ pub(crate) async fn run(place: &Place, arguments: &Args, output: Output) -> Resu
     let ear = Ear::new(output);
     // Only says which mesh it was; a directory without a key is backed up too.
     let mesh = Admission::open(&arguments.data).ok().flatten().map(|admission| admission.cluster().to_string());
-    let directory = Directory::open(&arguments.data, mesh).map_err(Failure::new)?;
+    let directory = Directory::open(&arguments.data, mesh, ear.wall()).map_err(Failure::new)?;
     let repository = place.open_or_make(&ear).await?;
     if !repository.capabilities().create {
         tracing::warn!("the store does not honour create-if-absent: one process at a time may back this node up");

@@ -138,10 +138,19 @@ impl KeyArgs {
         let words = match &self.passphrase_file {
             Some(path) => String::from_utf8(read(path)?)
                 .map_err(|_| Failure::usage(format_args!("{} is no text", path.display())))?,
-            None => std::env::var("OXIGDAL_HA_PASSPHRASE").unwrap_or_default(),
+            None => match std::env::var("OXIGDAL_HA_PASSPHRASE") {
+                Ok(words) => words,
+                Err(_) => return Ok(None),
+            },
         };
         let words = words.trim_end_matches(['\r', '\n']);
-        Ok((!words.is_empty()).then(|| Secret::Passphrase(words.to_owned())))
+        if words.is_empty() {
+            // Who meant to encrypt must not get what is not encrypted: a file that is empty is mostly one that was not filled.
+            return Err(Failure::usage(
+                "the passphrase is empty: give one, or leave the option and OXIGDAL_HA_PASSPHRASE away",
+            ));
+        }
+        Ok(Some(Secret::Passphrase(words.to_owned())))
     }
 }
 
