@@ -85,7 +85,9 @@ impl Membership {
         let parted = link.parting_until.is_some_and(|until| now <= until);
         if let Some(slot) = self.table.slot(peer) {
             self.table.amend(slot, now, cx.rng(), |entry| (entry.linked, entry.lost) = (false, !parted));
-            if !parted {
+            if parted {
+                self.begin_anew(slot);
+            } else {
                 self.doubt_link(cx, slot);
             }
         }

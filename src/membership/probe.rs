@@ -133,6 +133,14 @@ impl Membership {
         self.arm_probe(cx, due);
     }
 
+    /// The link to this member ended as announced, and with it what was asked over it: if a probe was, it comes again at once.
+    pub(super) fn begin_anew(&mut self, slot: Slot) {
+        let lost = |probe: &mut Probe| probe.slot == slot && probe.stage != Stage::Concluded && probe.tried.pings > 0;
+        if self.probe.take_if(lost).is_some() {
+            self.urge(slot);
+        }
+    }
+
     /// Begins the probe of the next period.
     fn next_probe(&mut self, cx: &mut Cx<'_, Self>) {
         let now = cx.now().mono;

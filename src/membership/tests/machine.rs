@@ -322,6 +322,38 @@ fn who_gets_a_link_while_helpers_are_asked_is_pinged_before_it_is_accused() {
     panic!("it was never pinged");
 }
 
+/// What was asked over a link whose end was announced got no answer by no fault of anybody.
+#[test]
+fn a_probe_whose_link_ends_as_announced_is_begun_anew() {
+    for parts in [true, false] {
+        let mut machine = machine();
+        let mut now = 10;
+        let pinged = |ops: &Ops| {
+            sent(ops).into_iter().any(|(to, message)| to == PEER && matches!(message, Message::Ping { .. }))
+        };
+        loop {
+            now += 250;
+            let ops = step_at(at(now), |cx| machine.on_timer(cx, Timer::Probe));
+            if pinged(&ops) {
+                break;
+            }
+        }
+        if parts {
+            step_at(at(now + 1), |cx| machine.on_message(cx, PEER, Message::Parting));
+        }
+        step_at(at(now + 2), |cx| machine.on_unlinked(cx, PEER));
+        step_at(at(now + 100), |cx| machine.on_linked(cx, PEER));
+        let (mut accused, mut again) = (false, false);
+        for _ in 0..3 {
+            now += 250;
+            let ops = step_at(at(now), |cx| machine.on_timer(cx, Timer::Probe));
+            again |= pinged(&ops);
+            accused |= events(ops).iter().any(|event| matches!(event, Event::Suspected { .. }));
+        }
+        assert!(again && accused != parts, "announced: {parts}, pinged again: {again}, accused: {accused}");
+    }
+}
+
 #[test]
 fn a_goodbye_reaches_all_linked_and_accusations_do_not_call_us_back() {
     let mut machine = machine();
