@@ -161,8 +161,8 @@ pub(crate) fn failed(error: Error) -> Failure {
     match error {
         Error::NoRepository { .. } => failure.hint("`oxigdal-ha backup create --repo URL` makes one"),
         Error::Missing { .. } | Error::Damaged { .. } | Error::Gap { .. } => failure.hint(
-            "`oxigdal-ha backup verify` says what is whole; `restore --at backup:ID` takes one that is, and the next \
-             `backup create --full` does not depend on what is lost",
+            "`oxigdal-ha backup verify` says what is whole; `restore --at backup:ID` takes one that is. A backup that cannot be \
+             mended is given up by removing backups/NODE/ID.json and data/NODE/ID; then a `backup create --full` stands alone",
         ),
         Error::NoKey => failure.hint("--passphrase-file, OXIGDAL_HA_PASSPHRASE or --key-file"),
         Error::ManyNodes { .. } => failure.hint("--node NODE"),
