@@ -123,12 +123,12 @@ impl World<'_> {
             | Fault::RollBack { peer, .. }
             | Fault::Leave { peer } => self.restart(item, peer),
             Fault::Pause { peer } => self.go_on(peer),
-            // Space returns, but what failed stays failed until the log is opened again: the operator restarts the peer.
+            // Space returns, and the peer looks for it.
             Fault::FullDisk { peer } => {
                 let capacity = self.scenario.says.disk.capacity.map(|size| size.0);
                 self.host(peer).disk.capacity = capacity;
-                self.reopen(item, peer);
             }
+            // What failed stays failed until the log is opened again: the operator restarts the peer.
             Fault::FailingDisk { peer } => {
                 self.host(peer).disk.fail_next_sync = false;
                 self.reopen(item, peer);
