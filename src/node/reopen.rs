@@ -3,7 +3,7 @@
 //! A write that failed is never tried again: nobody knows what of it is on the medium. Want of room is the exception, since
 //! the host says then that nothing is there, and it is the one fault of a disk that ends by itself or by an operator who has other
 //! things to do than to restart peers. So a node whose disk was full asks now and then whether there is room for a
-//! [segment](wal::Config::segment_bytes), takes back what it had numbered behind the last durable record, and goes on as a
+//! [segment](crate::wal::Config::segment_bytes), takes back what it had numbered behind the last durable record, and goes on as a
 //! new actor: no place of a log is used twice, whatever the disk kept.
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! A data directory made from frames: whole, or not there.
 //!
-//! It holds the log, [`LOG_DIR`](super::LOG_DIR), and the node's name, [`NODE_FILE`](super::NODE_FILE); no key and no ticket: a
+//! It holds the log, [`LOG_DIR`], and the node's name, [`NODE_FILE`]; no key and no ticket: a
 //! copy of a peer that could join its mesh while the peer lives would be two of one name. Whoever puts the log in the place of
 //! the peer's own, or joins with an invite, starts it.
 //!
