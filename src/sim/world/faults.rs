@@ -8,7 +8,7 @@ use super::super::plan::{Fault, Item};
 use super::super::witness::Seen;
 use super::{Due, SECOND, World};
 use crate::node::{Command, Input};
-use crate::replication::Pause;
+use crate::replication::{Pause, ReplicationState};
 use crate::types::Address;
 
 impl World<'_> {
@@ -296,14 +296,27 @@ impl World<'_> {
         self.rearm(place);
     }
 
-    /// The operator resumes a replica, as soon as somebody is there to be told.
-    pub(super) fn release(&mut self, item: usize) {
+    /// The operator resumes a replica.
+    fn release(&mut self, item: usize) {
         let Fault::Hold { peer, whom } = self.mesh.plan.items[item].fault else { return };
-        if self.host(peer).node().is_some() {
-            self.hold(item, peer, whom, false);
-        } else {
-            self.queue.push(self.mesh.now + SECOND, self.cause, Due::Release { item });
+        self.hold(item, peer, whom, false);
+        self.queue.push(self.mesh.now + SECOND, self.cause, Due::Release { item });
+    }
+
+    /// And looks whether that was done: again, where nobody was there to be told or the peer went down on it.
+    pub(super) fn release_again(&mut self, item: usize) {
+        let Fault::Hold { peer, whom } = self.mesh.plan.items[item].fault else { return };
+        let held = |(at, other): (usize, &Item)| self.mesh.active[at] && other.fault == Fault::Hold { peer, whom };
+        if self.mesh.plan.items.iter().enumerate().any(held) {
+            return; // It was paused anew meanwhile.
         }
+        let id = self.mesh.hosts[whom as usize].id;
+        let now = self.mesh.hosts[peer as usize].clock.read(self.mesh.now).mono;
+        let known = self.host(peer).node().map(|node| node.replication().known(id, now));
+        if known.is_some_and(|known| known.is_none_or(|known| known.state != ReplicationState::Paused)) {
+            return;
+        }
+        self.release(item);
     }
 
     /// The operator pauses a replica, or resumes it. Of a peer that is down it is asked in vain.

@@ -278,7 +278,7 @@ impl<'a> World<'a> {
             }
             Due::End { item } => self.expire(item),
             Due::Flap { item, down } => self.flap(item, down),
-            Due::Release { item } => self.release(item),
+            Due::Release { item } => self.release_again(item),
             Due::Strike { item } => self.strike(item),
             Due::Repair { host, epoch } => self.repair(host, epoch),
             Due::Edit { number } => self.edit(number),
