@@ -17,6 +17,7 @@ use super::create::{DAY_MICROS, PENDING_DAYS, age};
 use super::error::Error;
 use super::host::{Host, Phase, Progress};
 use super::id::BackupId;
+use super::manifest::BackupMetadata;
 use super::repository::{Repository, Tomb, data_folder, intent_name, manifest_name, tomb_name};
 use super::retention::{Candidate, Kept, Retention, close};
 use crate::types::{NodeId, WallTime};
@@ -81,17 +82,7 @@ impl Pruning {
     /// [`Error::EmptyPolicy`]; and any fault of the catalogue: what a manifest that cannot be read continues is not
     /// known, so nothing is removed.
     pub fn plan(mut catalogue: Catalogue, policy: Retention, grace: Duration, now: WallTime) -> Result<Self, Error> {
-        if let Some(fault) = catalogue.faults.pop() {
-            return Err(fault);
-        }
-        let candidates: Vec<Candidate> = catalogue
-            .backups()
-            .map(|backup| Candidate {
-                id: backup.id,
-                parent: backup.parent.as_ref().map(|parent| parent.id),
-                at: backup.finished,
-            })
-            .collect();
+        let candidates = candidates(&mut catalogue)?;
         let mut kept = policy.judge(&candidates, now)?;
         keep_for_intents(&catalogue, &candidates, &mut kept, now);
         let grace = u64::try_from(grace.as_micros()).unwrap_or(u64::MAX);
@@ -170,17 +161,7 @@ impl Pruning {
             return Ok(Vec::new());
         }
         let mut catalogue = Catalogue::read(repository, self.node).await?;
-        if let Some(fault) = catalogue.faults.pop() {
-            return Err(fault);
-        }
-        let candidates: Vec<Candidate> = catalogue
-            .backups()
-            .map(|backup| Candidate {
-                id: backup.id,
-                parent: backup.parent.as_ref().map(|parent| parent.id),
-                at: backup.finished,
-            })
-            .collect();
+        let candidates = candidates(&mut catalogue)?;
         let stays = candidates.iter().filter(|backup| !due.contains(&backup.id) || !catalogue.is_marked(backup.id));
         let mut kept: Kept = stays.map(|backup| (backup.id, ["stays".to_owned()].into())).collect();
         keep_for_intents(&catalogue, &candidates, &mut kept, now);
@@ -235,4 +216,17 @@ fn keep_for_intents(catalogue: &Catalogue, candidates: &[Candidate], kept: &mut 
         }
     }
     close(candidates, kept);
+}
+
+/// What there is to be judged. What a manifest that cannot be read continues is not known: then nothing is.
+fn candidates(catalogue: &mut Catalogue) -> Result<Vec<Candidate>, Error> {
+    if let Some(fault) = catalogue.faults.pop() {
+        return Err(fault);
+    }
+    let candidate = |backup: &BackupMetadata| Candidate {
+        id: backup.id,
+        parent: backup.parent.as_ref().map(|parent| parent.id),
+        at: backup.finished,
+    };
+    Ok(catalogue.backups().map(candidate).collect())
 }

@@ -2,13 +2,12 @@
 
 use super::super::plan::{Fault, Item};
 use super::{Check, Sight, Verdict};
-use crate::documents::Listed;
 use crate::types::DiskFaultKind;
 
 /// The node looks for room every five seconds at first, and less often where it was full again and again.
 const BOUND: u64 = 30_000_000_000;
 
-/// Looks who takes no edits at the end.
+/// Looks who takes no edits still when it has been calm for a while.
 pub(super) struct RoomIsUsed;
 
 impl Check for RoomIsUsed {
@@ -16,20 +15,22 @@ impl Check for RoomIsUsed {
         "U5"
     }
 
-    fn on_content(&mut self, sight: &Sight<'_>, who: u32, _: &[Listed]) -> Verdict {
-        let Some(node) = sight.node(who).filter(|_| sight.scenario.says.disk.capacity.is_none()) else { return Ok(()) };
-        let full = |item: &&Item| matches!(item.fault, Fault::FullDisk { .. }) && item.fault.peer() == Some(who);
-        let fulls: Vec<_> = sight.plan.items.iter().filter(full).collect();
-        // By then every fault that ends has ended.
-        let early = sight.now < sight.scenario.calm_at() + BOUND;
-        if early || fulls.len() > 2 || fulls.iter().any(|item| item.permanent) {
+    fn on_tick(&mut self, sight: &Sight<'_>) -> Verdict {
+        // By then every fault that ends has ended. While it lasts nothing reaches such a peer, so nobody waits for the end.
+        if sight.scenario.says.disk.capacity.is_some() || sight.now < sight.scenario.calm_at() + BOUND {
             return Ok(());
         }
-        match node.read_only() {
-            Some(fault) if fault.kind == DiskFaultKind::Full => {
-                Err(format!("{} takes no edits, and there is room on its disk: {fault}", sight.name(who)))
+        for (place, _, node) in sight.live() {
+            let full = |item: &&Item| matches!(item.fault, Fault::FullDisk { .. }) && item.fault.peer() == Some(place);
+            let fulls: Vec<_> = sight.plan.items.iter().filter(full).collect();
+            if fulls.len() > 2 || fulls.iter().any(|item| item.permanent) {
+                continue;
             }
-            _ => Ok(()),
+            if let Some(fault) = node.read_only().filter(|fault| fault.kind == DiskFaultKind::Full) {
+                let name = sight.name(place);
+                return Err(format!("{name} takes no edits, and there is room on its disk: {fault}"));
+            }
         }
+        Ok(())
     }
 }
