@@ -4,6 +4,8 @@
 
 #[path = "recovery_test/commands.rs"]
 mod commands;
+#[path = "recovery_test/kills.rs"]
+mod kills;
 #[path = "recovery_test/repository.rs"]
 mod repository;
 

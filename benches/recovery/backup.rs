@@ -30,7 +30,11 @@ pub(crate) fn run(runtime: &Runtime, plan: Plan) {
     let data = dir.path().join("data");
     let next = runtime.block_on(grow(&data, plan.bytes, 0));
     let mut bench = Bench { root: dir.path().into(), bytes: size(&data), data, rows: Vec::new() };
-    println!("  {:.0} MB of log, two fifths documents; medians of {} rounds, one after the other", bench.bytes as f64 / 1e6, plan.rounds);
+    println!(
+        "  {:.0} MB of log, two fifths documents; medians of {} rounds, one after the other",
+        bench.bytes as f64 / 1e6,
+        plan.rounds
+    );
     for round in 0..plan.rounds {
         bench.round(round);
     }
@@ -71,7 +75,8 @@ impl Bench {
         let (repo, into, key) = (self.path(&format!("repo {name}")), self.path("into"), self.path("key"));
         std::fs::write(&key, [7; 32]).unwrap();
         let _ = std::fs::remove_dir_all(&repo);
-        let options: Vec<&str> = options.iter().map(|option| if *option == "KEY" { key.as_str() } else { option }).collect();
+        let options: Vec<&str> =
+            options.iter().map(|option| if *option == "KEY" { key.as_str() } else { option }).collect();
         let data = self.data.to_str().unwrap().to_owned();
         let create = [&["backup", "create", "--full", "--repo", &repo, "--data", &data][..], &options].concat();
         let cost = end_of(&mut [ours(&create)]);
@@ -122,14 +127,18 @@ impl Bench {
         let (file, into, log) = (self.path("log.tar.zst"), self.path("into"), self.data.join("log"));
         let log = log.to_str().unwrap().to_owned();
         let pack: Option<Vec<Command>> =
-            [theirs("tar", &["-cf", "-", "-C", &log, "."]), theirs("zstd", &["-q", "-3", "-f", "-o", &file])].into_iter().collect();
+            [theirs("tar", &["-cf", "-", "-C", &log, "."]), theirs("zstd", &["-q", "-3", "-f", "-o", &file])]
+                .into_iter()
+                .collect();
         let Some(mut pack) = pack else { return println!("  tar or zstd is not installed") };
         pack[1].stdin(std::process::Stdio::piped());
         let cost = end_of(&mut pack);
         self.note("tar | zstd -3", cost, Some(std::fs::metadata(&file).unwrap().len()));
         std::fs::create_dir(&into).unwrap();
         let unpack: Option<Vec<Command>> =
-            [theirs("zstd", &["-q", "-d", "-c", &file]), theirs("tar", &["-xf", "-", "-C", &into])].into_iter().collect();
+            [theirs("zstd", &["-q", "-d", "-c", &file]), theirs("tar", &["-xf", "-", "-C", &into])]
+                .into_iter()
+                .collect();
         let cost = end_of(&mut unpack.unwrap());
         self.note("zstd -d | tar -x", cost, None);
         std::fs::remove_dir_all(&into).unwrap();
@@ -139,7 +148,10 @@ impl Bench {
     fn increment(&mut self) {
         let repo = self.path("repo backup, zstd");
         let (before, data) = (tree(Path::new(&repo)), self.data.to_str().unwrap().to_owned());
-        let (grown, cost) = (size(&self.data) - self.bytes, end_of(&mut [ours(&["backup", "create", "--incremental", "--repo", &repo, "--data", &data])]));
+        let (grown, cost) = (
+            size(&self.data) - self.bytes,
+            end_of(&mut [ours(&["backup", "create", "--incremental", "--repo", &repo, "--data", &data])]),
+        );
         let stored = tree(Path::new(&repo)) - before;
         println!(
             "  an increment of {:.1} MB of log: {:.1} MB stored ({:.2} x), {:.2} s of a core, {:.0} MiB",
@@ -159,13 +171,17 @@ impl Bench {
     }
 
     fn print(&self) {
-        println!("  {:<36}{:>14}{:>10}{:>10}{:>12}{:>10}", "", "MB/CPU s", "MB/s", "stored MB", "of the log", "MiB held");
+        println!(
+            "  {:<36}{:>14}{:>10}{:>10}{:>12}{:>10}",
+            "", "MB/CPU s", "MB/s", "stored MB", "of the log", "MiB held"
+        );
         for row in &self.rows {
             let megabytes = self.bytes as f64 / 1e6;
             let of = |figure: fn(&Cost) -> f64| median(row.costs.iter().map(figure).collect());
-            let stored = row.stored.map_or_else(|| format!("{:>12}{:>12}", "", ""), |stored| {
-                format!("{:>12.0}{:>11.2}x", stored as f64 / 1e6, stored as f64 / self.bytes as f64)
-            });
+            let stored = row.stored.map_or_else(
+                || format!("{:>12}{:>12}", "", ""),
+                |stored| format!("{:>12.0}{:>11.2}x", stored as f64 / 1e6, stored as f64 / self.bytes as f64),
+            );
             println!(
                 "  {:<36}{:>14.0}{:>10.0}{stored}{:>10.0}",
                 row.name,

@@ -56,7 +56,8 @@ fn disk(dir: &Path, count: u64) -> f64 {
 async fn durable(peer: &Arc<Peer>, writers: u64, count: u64) -> f64 {
     let left = Arc::new(AtomicU64::new(count.max(writers)));
     let (began, all) = (Instant::now(), left.load(Ordering::Relaxed));
-    let tasks: Vec<_> = (0..writers).map(|writer| tokio::spawn(write(Arc::clone(peer), writer, Arc::clone(&left)))).collect();
+    let tasks: Vec<_> =
+        (0..writers).map(|writer| tokio::spawn(write(Arc::clone(peer), writer, Arc::clone(&left)))).collect();
     for task in tasks {
         task.await.unwrap();
     }

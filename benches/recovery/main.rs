@@ -61,10 +61,11 @@ pub(crate) async fn peer(dir: &Path) -> Peer {
 }
 
 fn config(dir: &Path) -> Config {
-    let flags = Flags::new()
-        .set("bench", "node.data-dir", dir.to_str().unwrap())
-        .set("bench", "api.listen", "")
-        .list("bench", "network.listen", ["127.0.0.1:0"]);
+    let flags = Flags::new().set("bench", "node.data-dir", dir.to_str().unwrap()).set("bench", "api.listen", "").list(
+        "bench",
+        "network.listen",
+        ["127.0.0.1:0"],
+    );
     config::parse(None, [], &flags).unwrap()
 }
 

@@ -80,6 +80,7 @@ pub(crate) fn theirs(name: &str, arguments: &[&str]) -> Option<Command> {
 /// Bytes of all files below.
 pub(crate) fn tree(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
-    let sizes = entries.map(|entry| if entry.path().is_dir() { tree(&entry.path()) } else { entry.metadata().unwrap().len() });
+    let sizes =
+        entries.map(|entry| if entry.path().is_dir() { tree(&entry.path()) } else { entry.metadata().unwrap().len() });
     sizes.sum()
 }

@@ -1,5 +1,6 @@
 //! The simulator itself: plans and small runs.
 
+mod ends;
 mod faults;
 mod guests;
 mod links;
