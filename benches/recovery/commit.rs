@@ -15,15 +15,19 @@ use tokio::runtime::Runtime;
 
 use crate::{Plan, median, peer};
 
+/// How often both are measured, of each round.
+const TURNS: usize = 7;
+
 pub(crate) fn run(runtime: &Runtime, plan: Plan) {
     let dir = tempfile::tempdir().unwrap();
     let peer = Arc::new(runtime.block_on(peer(dir.path())));
     for writers in [1, 8, 64] {
         let mut ratios = Vec::new();
         let (mut records, mut syncs) = (Vec::new(), Vec::new());
-        for _ in 0..plan.rounds {
-            let disk = disk(dir.path(), (plan.records / 50).max(20));
-            let ours = runtime.block_on(durable(&peer, writers, plan.records * writers / 64));
+        // Short turns, since a disk that others use too is fast in one second and slow in the next.
+        for _ in 0..TURNS * plan.rounds {
+            let disk = disk(dir.path(), (plan.records / 500).max(20));
+            let ours = runtime.block_on(durable(&peer, writers, plan.records * writers / 640));
             ratios.push(ours / disk);
             records.push(ours);
             syncs.push(disk);

@@ -159,6 +159,23 @@ fn a_file_that_is_no_log_is_refused_and_not_cut() {
 }
 
 #[test]
+fn a_file_of_zeros_or_of_nothing_is_told_as_such() {
+    let what = |bytes: &[u8]| scan_one(bytes).unwrap().1.cut.map(|cut| cut.what);
+    assert_eq!(what(&[0; 100]), Some(Damage::Zeros { len: 100 }));
+    assert_eq!(what(&[]), Some(Damage::Short { need: 80, have: 0 }));
+    assert_eq!(what(&Log::one(&THREE)), None);
+}
+
+#[test]
+fn whose_log_a_segment_is_its_header_says() {
+    let mut log = Log::one(&THREE);
+    assert_eq!(owner(ONE, &log), Ok(Some((ME, STORE))));
+    log[20] ^= 1;
+    assert_eq!(owner(ONE, &log), Ok(None));
+    assert!(matches!(owner(ONE, b"PK"), Err(Error::NotALog { .. })));
+}
+
+#[test]
 fn a_missing_segment_is_refused_wherever_it_is_missing() {
     let (log, _) = Log::of(100, &[vec![1; 90], vec![2; 90], vec![3; 90]]);
     for missing in 1..=2 {

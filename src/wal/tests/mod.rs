@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::*;
-use crate::types::{Hlc, Lsn, NodeId, WallTime};
+use crate::types::{Hlc, Lsn, NodeId, Position, WallTime};
 
 const ME: NodeId = NodeId::from_u128(7);
 const ONE: SegmentId = SegmentId::new(1);
@@ -120,6 +120,33 @@ fn a_record_is_read_back_from_its_place_alone() {
             assert!(writer.decode(position, &flipped.into()).is_err(), "byte {n}");
         }
     }
+}
+
+#[test]
+fn a_place_that_is_longer_than_its_record_is_none() {
+    let (log, writer) = Log::of(u64::MAX, &[b"one".to_vec(), b"two".to_vec()]);
+    let (first, second) = (log.records[0].0.position, log.records[1].0.position);
+    let both = Position { len: first.len + second.len, ..first };
+    let bytes = Bytes::copy_from_slice(&log.files[&ONE][80..]);
+    let at = Place { segment: ONE, offset: first.offset };
+    let what = Damage::Short { need: u64::from(both.len), have: u64::from(first.len) };
+    assert_eq!(writer.decode(both, &bytes), Err(Error::Unreadable { at, what }));
+}
+
+#[test]
+fn a_segment_takes_records_until_it_is_full_to_the_byte() {
+    for (segment_bytes, files) in [(80 + 2 * 48, 2), (80 + 2 * 48 - 1, 3)] {
+        let (log, _) = Log::of(segment_bytes, &[b"three".to_vec(), b"words".to_vec(), b"fit".to_vec()]);
+        assert_eq!(log.files.len(), files, "{segment_bytes}");
+    }
+}
+
+#[test]
+fn a_scanner_says_which_record_comes_next() {
+    let mut scanner = Scanner::new(ME);
+    assert_eq!(scanner.next_lsn(), Lsn::new(1));
+    scanner.segment(ONE, &Log::one(&[b"one", b"two"]).into()).unwrap();
+    assert_eq!(scanner.next_lsn(), Lsn::new(3));
 }
 
 #[test]
