@@ -330,7 +330,8 @@ pub async fn restore_into(
         wal: wal::Config::default(),
         upto: found.upto,
         later: found.later.clone(),
-        restored: Restored { from, lsn: found.upto.main, at: found.at, timeline: plan.backup().timeline, why },
+        restored: Restored { from, lsn: found.upto.main, at: found.at, timeline: 0, fork: 0, why },
+        line: image::Line::Kept(None),
         now: host.wall(),
     };
     let (send, receive) = mpsc::channel(IN_FLIGHT_MAX);

@@ -30,7 +30,7 @@ mod tests;
 #[cfg(feature = "net")]
 pub use look::{Look, LookError};
 #[cfg(feature = "net")]
-pub use source::{Frames, Source, SourceError};
+pub use source::{Frames, Source, SourceError, line_of};
 #[cfg(feature = "net")]
 pub use survey::{Finding, LocateError, Located, Recovery, Segment, Survey};
 

@@ -107,14 +107,22 @@ pub fn restore(
     why: String,
     now: WallTime,
 ) -> Result<Written, ImageError> {
-    let timeline = survey.recoveries.last().map_or(0, |recovery| recovery.restored.timeline);
+    let line = survey.line();
     let from = source.dir().display().to_string();
     let plan = Plan {
         node: source.node(),
         wal: wal::Config::default(),
         upto: located.upto,
         later: survey.trims_after(located.upto.main),
-        restored: Restored { from, lsn: located.last.lsn, at: located.last.at, timeline, why },
+        line: image::Line::Said,
+        restored: Restored {
+            from,
+            lsn: located.last.lsn,
+            at: located.last.at,
+            timeline: line.number,
+            fork: line.fork,
+            why,
+        },
         now,
     };
     let (main, events) = (Some(located.upto.main), Some(located.upto.events));

@@ -19,6 +19,7 @@ pub(crate) enum Purpose {
     Revocation,
     Request,
     Overlay,
+    Timeline,
 }
 
 impl Purpose {
@@ -29,6 +30,7 @@ impl Purpose {
             Self::Revocation => b"oxigdal-ha revocation v1\0",
             Self::Request => b"oxigdal-ha issuer request v1\0",
             Self::Overlay => b"oxigdal-ha overlay v1\0",
+            Self::Timeline => b"oxigdal-ha timeline v1\0",
         }
     }
 
