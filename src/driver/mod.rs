@@ -27,6 +27,7 @@ mod revert;
 mod routes;
 mod start;
 mod streams;
+pub mod switch;
 mod turn;
 mod workers;
 

@@ -26,6 +26,7 @@ use super::peer::{ASKS_MAX, EVENTS_MAX, Facts, Link, Peer, Phase};
 use super::recorder::Recorder;
 use super::remembered::Remembered;
 use super::routes::Routes;
+use super::switch;
 use super::turn::{Open, Turn};
 use super::workers::{self, Workers};
 use crate::config::Config;
@@ -59,6 +60,7 @@ impl Peer {
             None => None,
         };
         let admission = routes.admit(&dir, config.cluster.terms()).await?;
+        switch::mark_first(&dir, admission.node(), admission.timeline_id(), clock.now().wall)?;
         let api = bound.as_ref().map(|(_, address)| *address);
         if let Some(address) = api.filter(|address| !address.ip().is_loopback()) {
             tracing::warn!(%address, "the HTTP interface is within reach of other machines, and is not encrypted");
@@ -83,6 +85,7 @@ impl Peer {
         recorder.fate().into_iter().for_each(|fate| facts.set_recording(fate));
         let (node, report, log, recorder) = blocking(move || boot(setup, &booting, log, recorder)).await??;
         tell(&report);
+        check_line(&node, &admission)?;
         let (told, heard) = mpsc::channel(HEARD_MAX);
         let setup = routes.setup(admission.clone(), report.boot, config.cluster.terms(), &remembered);
         let network = Network::start(setup, told)?;
@@ -117,8 +120,17 @@ fn open(dir: &Path) -> Result<(Log, Token), StartError> {
     let (answer, answers) = mpsc::unbounded_channel();
     // Bounded by what the disk takes in (`disk::QUEUE_MAX`). An error means that the loop is gone, and with it who asked.
     let disk = Disk::open(&dir.join(LOG_DIR), move |input: Input| drop(answer.send(input)))?;
+    if switch::is_unfinished(dir) {
+        return Err(StartError::Unfinished { dir: dir.to_owned() });
+    }
     let token = Token::open_or_mint(dir)?;
     Ok((Log::new(disk, answers), token))
+}
+
+/// What the log holds must be of the history that this peer tells others.
+fn check_line(node: &Node, admission: &Admission) -> Result<(), StartError> {
+    let (log, papers) = (node.timeline(), admission.timeline_id());
+    if log == papers { Ok(()) } else { Err(StartError::OtherTimeline { log, papers }) }
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

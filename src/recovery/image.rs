@@ -35,7 +35,7 @@ pub struct Plan {
     /// Trims that stand behind `upto` in the main chain, in order, if the frames of the events' chain are those that are left
     /// after them.
     pub later: Vec<Trim>,
-    /// What the last record says.
+    /// What the last record says; but the timeline, which is `line`'s.
     pub restored: Restored,
     /// Of which timeline the image is.
     pub line: Line,
@@ -46,8 +46,8 @@ pub struct Plan {
 /// Of which timeline an image is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
-    /// As its last record says.
-    Said,
+    /// Of this one, whatever the records are of.
+    New(TimelineId),
     /// Of the one that the records are of; of none other than this, if one is named.
     Kept(Option<TimelineId>),
 }
@@ -246,13 +246,14 @@ impl Making {
     fn finish(mut self, plan: &Plan) -> Result<Written, ImageError> {
         let mut clock = HlcClock::resume(self.clock);
         let mut restored = plan.restored.clone();
-        if let Line::Kept(wanted) = plan.line {
-            let found = self.line;
-            match wanted.filter(|wanted| *wanted != found) {
-                Some(wanted) => return Err(ImageError::OtherTimeline { found, wanted }),
-                None => (restored.timeline, restored.fork) = (found.number, found.fork),
+        let line = match (plan.line, self.line) {
+            (Line::New(line), _) => line,
+            (Line::Kept(Some(wanted)), found) if found != wanted => {
+                return Err(ImageError::OtherTimeline { found, wanted });
             }
-        }
+            (Line::Kept(_), found) => found,
+        };
+        (restored.timeline, restored.fork) = (line.number, line.fork);
         let later = Some(self.begins.as_trim()).filter(|_| !plan.later.is_empty()).map(Own::Trim);
         for own in later.into_iter().chain([Own::Restored(restored)]) {
             let (kind, payload) = own.encode();

@@ -11,7 +11,7 @@ use super::survey::{Located, Survey};
 use super::target::Mark;
 use crate::documents::Body;
 use crate::node::{Own, Restored};
-use crate::types::{Chain, DocId, LogId, Lsn, Topic, WallTime};
+use crate::types::{Chain, DocId, LogId, Lsn, TimelineId, Topic, WallTime};
 use crate::wal;
 
 /// Most documents that are named of those touched; all are counted.
@@ -107,22 +107,30 @@ pub fn restore(
     why: String,
     now: WallTime,
 ) -> Result<Written, ImageError> {
-    let line = survey.line();
+    restore_as(source, survey, located, survey.line(), into, why, now)
+}
+
+/// As [`restore`], as a log of this timeline.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_as(
+    source: &Source,
+    survey: &Survey,
+    located: &Located,
+    line: TimelineId,
+    into: &Path,
+    why: String,
+    now: WallTime,
+) -> Result<Written, ImageError> {
     let from = source.dir().display().to_string();
     let plan = Plan {
         node: source.node(),
         wal: wal::Config::default(),
         upto: located.upto,
         later: survey.trims_after(located.upto.main),
-        line: image::Line::Said,
-        restored: Restored {
-            from,
-            lsn: located.last.lsn,
-            at: located.last.at,
-            timeline: line.number,
-            fork: line.fork,
-            why,
-        },
+        line: image::Line::New(line),
+        restored: Restored { from, lsn: located.last.lsn, at: located.last.at, timeline: 0, fork: 0, why },
         now,
     };
     let (main, events) = (Some(located.upto.main), Some(located.upto.events));

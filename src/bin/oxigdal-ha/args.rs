@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Backup(Box<crate::backup::Args>),
     /// Put a log as it was into a directory of its own
     Restore(crate::restore::Args),
+    /// Show which history of the mesh a data directory is of, or go over to a later one
+    Timeline(crate::timeline::Args),
     /// Bring documents of a living mesh back to how they were
     Revert(crate::revert::Args),
     /// Look into a log's files

@@ -31,6 +31,7 @@ mod revert;
 mod run;
 mod simulate;
 mod stream;
+mod timeline;
 mod topology;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -87,6 +88,7 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::RestorePoint(arguments) => restore_point::run(&arguments, output),
         Command::Backup(arguments) => return backup::run(*arguments, output),
         Command::Restore(arguments) => restore::run(&arguments, output),
+        Command::Timeline(arguments) => timeline::run(&arguments, output),
         Command::Revert(arguments) => revert::run(&arguments, output),
         Command::Log(command) => return inspect::run(&command, output),
         Command::Config(command) => configuration::config(command, output),

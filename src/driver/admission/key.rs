@@ -126,7 +126,7 @@ impl SecretKey {
         Ok(Self(pair))
     }
 
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub(in crate::driver) fn to_bytes(&self) -> Vec<u8> {
         self.pair().to_protobuf_encoding().expect("ed25519 keys have an encoding")
     }
 
