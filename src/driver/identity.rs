@@ -46,6 +46,15 @@ impl NodeKey {
         Ok(Self { secret, node })
     }
 
+    /// Writes the node id, if there is none.
+    pub(super) fn mend(dir: &Path, node: NodeId) -> Result<(), FileError> {
+        let path = dir.join(NODE_FILE);
+        if open_node(&path)?.is_some() {
+            return Ok(());
+        }
+        vault::write(&path, format!("{node}\n").as_bytes())
+    }
+
     /// Copies an identity to another directory, the key last.
     pub(super) fn copy(from: &Path, to: &Path) -> Result<(), FileError> {
         let Some(key) = Self::open(from)? else { return Ok(()) };

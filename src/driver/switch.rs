@@ -61,9 +61,15 @@ struct Journal {
 #[derive(Debug)]
 pub struct Switch {
     dir: PathBuf,
-    /// What an earlier one that was broken off, and is finished now, has put aside.
-    finished: Option<PathBuf>,
+    finished: Option<Finished>,
     _lock: Lock,
+}
+
+/// A switch that was broken off and is done now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finished {
+    /// Where what the directory held is, if it held anything.
+    pub aside: Option<PathBuf>,
 }
 
 /// Whether a switch was begun in this directory and not finished.
@@ -99,10 +105,10 @@ impl Switch {
         Ok(switch)
     }
 
-    /// What an earlier switch that was broken off has put aside, now that it is finished.
+    /// The earlier switch that was broken off and that [`begin`](Self::begin) has finished.
     #[must_use]
-    pub fn finished(&self) -> Option<&Path> {
-        self.finished.as_deref()
+    pub const fn finished(&self) -> Option<&Finished> {
+        self.finished.as_ref()
     }
 
     /// Where the image is to be made whose log comes into force.
@@ -128,11 +134,11 @@ impl Switch {
         let journal = Journal { aside: absolute(aside)?, timeline: timeline.map(ToString::to_string) };
         let bytes = serde_json::to_vec(&journal).expect("a path and a text have a form in JSON");
         vault::write(&self.dir.join(JOURNAL), &bytes)?;
-        self.go_on()
+        Ok(self.go_on()?.and_then(|finished| finished.aside))
     }
 
     /// Does what the journal says, from wherever it stopped.
-    fn go_on(&self) -> Result<Option<PathBuf>, SwitchError> {
+    fn go_on(&self) -> Result<Option<Finished>, SwitchError> {
         let path = self.dir.join(JOURNAL);
         let Some(bytes) = vault::read(&path, JOURNAL_MAX)? else { return Ok(None) };
         let damaged = |error: String| FileError::content(&path, error);
@@ -158,7 +164,7 @@ impl Switch {
         if next.exists() {
             fs::remove_dir_all(&next).map_err(|error| fail("remove", &next, error))?;
         }
-        Ok(Some(journal.aside).filter(|_| kept.exists()))
+        Ok(Some(Finished { aside: Some(journal.aside).filter(|_| kept.exists()) }))
     }
 
     /// Moves the old log, with its owner's name and its timeline, so that it can be looked at and restored from there.

@@ -12,6 +12,8 @@
 //! - **Nobody goes on as the actor of an image.** Its last record says that it was restored, and the next boot mints.
 
 #[cfg(feature = "net")]
+pub mod history;
+#[cfg(feature = "net")]
 pub mod image;
 #[cfg(feature = "net")]
 mod look;

@@ -65,7 +65,7 @@ fn plan(main: u64, events: u64) -> Plan {
         upto: Upto { main: Lsn::new(main), events: Lsn::new(events) },
         later: Vec::new(),
         restored: Restored { from: "here".into(), lsn: Lsn::new(main), at, timeline: 1, fork: 0, why: "a test".into() },
-        line: super::image::Line::New(crate::types::TimelineId { number: 1, fork: 0 }),
+        line: image::Line::New(TimelineId { number: 1, fork: 0 }),
         now: WallTime::from_micros(5),
     }
 }

@@ -20,3 +20,4 @@ mod overlay;
 mod recorded;
 mod restarts;
 mod streams;
+mod timelines;

@@ -82,6 +82,10 @@ pub(crate) enum Command {
     Backup(Box<crate::backup::Args>),
     /// Put a log as it was into a directory of its own
     Restore(crate::restore::Args),
+    /// Give a peer whose data is lost a log again, out of a backup or from its neighbours
+    Rebuild(Box<crate::rebuild::Args>),
+    /// Show what recoveries of a data directory took and lost
+    Recoveries(crate::recoveries::Args),
     /// Show which history of the mesh a data directory is of, or go over to a later one
     Timeline(crate::timeline::Args),
     /// Bring documents of a living mesh back to how they were

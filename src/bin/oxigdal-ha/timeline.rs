@@ -8,7 +8,7 @@ use clap::{Subcommand, ValueHint};
 use oxigdal_ha::backup;
 use oxigdal_ha::driver::Clock;
 use oxigdal_ha::driver::admission::{Admission, Moment, RootKey, Timeline};
-use oxigdal_ha::driver::switch::{self, Switch};
+use oxigdal_ha::driver::switch::{self, Finished, Switch};
 use oxigdal_ha::recovery::image::{Line, Written};
 use oxigdal_ha::recovery::target::Stamp;
 use oxigdal_ha::recovery::{LocateError, Source, Survey, side};
@@ -139,8 +139,8 @@ fn chosen(admission: &Admission, statement: Option<&str>, other_fork: bool) -> R
 fn adopt(dir: &Path, statement: Option<&str>, other_fork: bool, output: Output) -> Result {
     member(dir)?;
     let switch = Switch::begin(dir).map_err(busy)?;
-    if let Some(aside) = switch.finished() {
-        return adopted(&member(dir)?, Some(aside), output);
+    if let Some(Finished { aside }) = switch.finished() {
+        return adopted(&member(dir)?, aside.as_deref(), output);
     }
     let admission = member(dir)?;
     let timeline = chosen(&admission, statement, other_fork)?;
@@ -231,8 +231,9 @@ pub(crate) fn begin(arguments: &restore::Args, output: Output) -> Result {
 fn in_place(arguments: &restore::Args, admission: &Admission, root: &RootKey, output: Output) -> Result<Begun> {
     let dir = &arguments.data;
     let switch = Switch::begin(dir).map_err(busy)?;
-    if let Some(aside) = switch.finished() {
-        let why = format!("a switch that was broken off is finished now; what was there is in {}", aside.display());
+    if let Some(Finished { aside }) = switch.finished() {
+        let aside = aside.iter().map(|aside| format!("; what was there is in {}", aside.display())).collect::<String>();
+        let why = format!("an earlier recovery that was broken off is finished now{aside}");
         return Err(Failure::new(why).kind(Some("finished")).hint("look at `oxigdal-ha timeline show` before going on"));
     }
     let parent = admission.timeline_id();

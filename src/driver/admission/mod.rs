@@ -325,6 +325,15 @@ impl Admission {
         Ok(admission)
     }
 
+    /// Writes the node id anew that the ticket of a directory names, if it is gone: whoever saved key and ticket has all.
+    ///
+    /// # Errors
+    /// [`FileError`] when the ticket cannot be read or the id not be written.
+    pub fn mend_node(dir: &Path) -> Result<(), FileError> {
+        let Some(credential) = read_value::<Credential, CREDENTIAL_MAX>(&dir.join(TICKET_FILE))? else { return Ok(()) };
+        NodeKey::mend(dir, credential.ticket.body.node)
+    }
+
     fn assemble(dir: &Path, key: NodeKey, credential: Credential, clock: Clock) -> Result<Self, FileError> {
         let cluster = credential.chain.cluster();
         let issuer = open_issuer(dir, cluster)?;

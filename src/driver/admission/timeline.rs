@@ -184,6 +184,24 @@ impl RootKey {
     }
 }
 
+/// Statements that the root has not signed: each with one thing changed.
+#[cfg(test)]
+pub(super) fn open_forged(good: &Timeline) -> Vec<Timeline> {
+    let forge = |change: fn(&mut Timeline)| {
+        let mut forged = good.clone();
+        change(&mut forged);
+        forged
+    };
+    vec![
+        forge(|it| it.body.id.number += 1),
+        forge(|it| it.body.id.fork ^= 1),
+        forge(|it| it.body.parent.number += 1),
+        forge(|it| it.body.moment.lsn = it.body.moment.lsn.next()),
+        forge(|it| it.body.issued_at = WallTime::EPOCH),
+        forge(|it| it.signature = SecretKey::mint().sign(Purpose::Timeline, &it.body)),
+    ]
+}
+
 /// What the timelines of two members say of a link between them.
 pub(crate) fn between(here: Option<&Timeline>, there: Option<&Timeline>) -> Result<(), Refusal> {
     let id = |side: Option<&Timeline>| side.map_or(TimelineId::FIRST, Timeline::id);
