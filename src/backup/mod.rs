@@ -40,6 +40,7 @@ mod restore;
 mod retention;
 mod sealed;
 mod source;
+pub mod standby;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -71,6 +71,12 @@ pub enum StartError {
         /// The data directory.
         dir: PathBuf,
     },
+    /// The directory follows a repository and is nobody's yet.
+    #[error("{} is a standby, and follows a repository", dir.display())]
+    Standby {
+        /// The data directory.
+        dir: PathBuf,
+    },
     /// The log could not be made one of the timeline that was joined.
     #[error(transparent)]
     Switch(#[from] SwitchError),
@@ -122,7 +128,7 @@ impl From<StartError> for Error {
             StartError::Api { .. } | StartError::Network(_) => ErrorKind::Network,
             StartError::File(_) | StartError::Token(_) | StartError::TicketGone { .. } => ErrorKind::Damaged,
             StartError::Boot(BootError::Disk(_)) => ErrorKind::Disk,
-            StartError::Boot(_) | StartError::Unfinished { .. } | StartError::OtherTimeline { .. } => ErrorKind::Damaged,
+            StartError::Boot(_) | StartError::Unfinished { .. } | StartError::Standby { .. } | StartError::OtherTimeline { .. } => ErrorKind::Damaged,
             StartError::Join(JoinError::Refused(Refusal::Differs(_))) => ErrorKind::Config,
             StartError::Join(JoinError::Unreachable { .. } | JoinError::Network(_)) => ErrorKind::Network,
             StartError::Join(JoinError::Admission(AdmissionError::File(_))) => ErrorKind::Damaged,

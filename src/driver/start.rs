@@ -29,6 +29,7 @@ use super::routes::Routes;
 use super::switch;
 use super::turn::{Open, Turn};
 use super::workers::{self, Workers};
+use crate::backup::standby::STANDBY_FILE;
 use crate::config::Config;
 use crate::membership::Meta;
 use crate::node::{self, Boot, BootReport, Identity, Input, Node, Progress, Setup};
@@ -122,6 +123,9 @@ fn open(dir: &Path) -> Result<(Log, Token), StartError> {
     let disk = Disk::open(&dir.join(LOG_DIR), move |input: Input| drop(answer.send(input)))?;
     if switch::is_unfinished(dir) {
         return Err(StartError::Unfinished { dir: dir.to_owned() });
+    }
+    if dir.join(STANDBY_FILE).exists() {
+        return Err(StartError::Standby { dir: dir.to_owned() });
     }
     let token = Token::open_or_mint(dir)?;
     Ok((Log::new(disk, answers), token))

@@ -32,6 +32,7 @@ mod restore_point;
 mod revert;
 mod run;
 mod simulate;
+mod standby;
 mod stream;
 mod timeline;
 mod topology;
@@ -91,6 +92,7 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::Backup(arguments) => return backup::run(*arguments, output),
         Command::Restore(arguments) => restore::run(&arguments, output),
         Command::Rebuild(arguments) => rebuild::run(&arguments, output),
+        Command::Standby(arguments) => standby::run(&arguments, output),
         Command::Recoveries(arguments) => recoveries::run(&arguments, output),
         Command::Timeline(arguments) => timeline::run(&arguments, output),
         Command::Revert(arguments) => revert::run(&arguments, output),

@@ -194,6 +194,9 @@ fn refused(error: Error, join: &[String]) -> Failure {
             "a restored directory is to be looked at: nobody's key is in it. With the peer's identity.key and ticket in it, it starts. \
              For a lost peer there is `oxigdal-ha rebuild`: out of a backup, under its own keys or, with --join, under new ones",
         ),
+        ErrorKind::Damaged if matches!(error.cause().downcast_ref(), Some(StartError::Standby { .. })) => {
+            failure.kind(Some("standby")).hint("`oxigdal-ha standby DIR --activate` makes it a peer's data directory")
+        }
         ErrorKind::NotAdmitted if is_refused(&error, |why| matches!(why, Refusal::NodeTaken { .. })) => failure.hint(
             "the node id in the data directory is another peer's, as in a restored directory, and its key is not there: put that \
              peer's identity.key and ticket into it, or have `oxigdal-ha rebuild --join` restore the data under a new identity. The \
