@@ -46,8 +46,11 @@ impl NodeKey {
         Ok(Self { secret, node })
     }
 
-    /// Writes the node id, if there is none.
-    pub(super) fn mend(dir: &Path, node: NodeId) -> Result<(), FileError> {
+    /// Writes the node id of a directory, if there is none.
+    ///
+    /// # Errors
+    /// [`FileError`] when it cannot be read or written.
+    pub fn mend(dir: &Path, node: NodeId) -> Result<(), FileError> {
         let path = dir.join(NODE_FILE);
         if open_node(&path)?.is_some() {
             return Ok(());

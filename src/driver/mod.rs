@@ -11,6 +11,7 @@
 //! A write that was answered is on the disk. What a worker does wrong stays in that worker.
 
 pub mod admission;
+mod aftermath;
 mod clock;
 pub mod disk;
 mod failure;

@@ -9,12 +9,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::admission::Admission;
+use super::aftermath::Aftermath;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::failure::StartError;
@@ -50,6 +52,7 @@ impl Peer {
         tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let clock = Clock::start();
         let dir = config.node.data_dir.clone();
+        let aftermath = Aftermath { dir: dir.clone(), began: Instant::now(), started: clock.now().wall };
         let (log, token) = {
             let dir = dir.clone();
             blocking(move || open(&dir)).await??
@@ -93,6 +96,7 @@ impl Peer {
         facts.set_network(network.view());
         let (stop, stopping) = watch::channel(false);
         phase.send_replace(Phase::Ready);
+        tokio::spawn(aftermath.watch(link.clone()));
         let turn = Turn {
             node,
             clock,

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::failure::{Failure, Result};
 use crate::output::{Output, Tone, bytes, millis};
+use crate::recoveries::Stopwatch;
 
 const AFTER: &str = "\
 The log is read as it is; its peer may be running. DIR2 gets the log and the node's name, and neither key nor ticket, so that no
@@ -99,6 +100,7 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
     let now = Clock::start().now().wall;
     let began = Instant::now();
     let mut took = Took::default();
+    let mut watch = Stopwatch::start("restore", &arguments.at);
     let source = Source::open(&arguments.data).map_err(Failure::new)?;
     let survey = Survey::of(&source).map_err(Failure::new)?;
     took.read_ms = since(began);
@@ -108,6 +110,7 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
         Failure::new(error).kind(kind)
     })?;
     took.locate_ms = since(found);
+    watch.lap("find");
     let wrote = Instant::now();
     let into = arguments.into.as_ref().filter(|_| !arguments.dry_run);
     let written = match into {
@@ -119,8 +122,16 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
         None => None,
     };
     took.write_ms = since(wrote);
+    watch.lap("write");
     took.total_ms = since(began);
     let beyond = side::lost(&source, &survey, &located).map_err(Failure::new)?;
+    if let (Some(into), Some(written)) = (into, &written) {
+        watch.from(source.dir().display());
+        watch.wrote(written.records, written.bytes);
+        let (newest, at) = (beyond.to.map_or(located.last.at.wall, |to| to.at.wall), located.last.at.wall);
+        watch.lost(Some(newest.as_millis().saturating_sub(at.as_millis())));
+        watch.keep(into, None);
+    }
     let report = Report {
         node: source.node().to_string(),
         from: source.dir().to_owned(),

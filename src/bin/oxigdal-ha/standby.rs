@@ -27,8 +27,8 @@ const AFTER: &str = "\
   oxigdal-ha standby DIR --activate                 make DIR a peer's data directory, which `oxigdal-ha run` starts from
 
 Only what is new is read from the repository. To take a lost peer's place DIR needs that peer's identity.key and ticket, then or
-later; under new ones: oxigdal-ha run --join INVITE --data-dir DIR. What the peer wrote after the newest backup is not in it (the RPO
-that is told); its neighbours have that.";
+later; where those are lost too, `oxigdal-ha rebuild --join` restores under new ones. What the peer wrote after the newest backup is not
+in it (the RPO that is told); its neighbours have that.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -224,9 +224,7 @@ fn activate(dir: &Path, watch: &mut Stopwatch) -> Result<Value> {
             std::fs::remove_dir_all(&aside).map_err(|error| Failure::file("remove", &aside, &error))?;
         }
     }
-    if key.is_none() && !dir.join("node-id").exists() {
-        std::fs::write(dir.join("node-id"), format!("{node}\n")).map_err(|error| Failure::file("write", dir, &error))?;
-    }
+    NodeKey::mend(dir, node).map_err(Failure::new)?;
     let path = dir.join(STANDBY_FILE);
     std::fs::remove_file(&path).map_err(|error| Failure::file("remove", &path, &error))?;
     watch.lap("switch");

@@ -19,6 +19,7 @@ use crate::backup::progress::Ear;
 use crate::failure::{Failure, Result};
 use crate::invite::given;
 use crate::output::{Output, Tone, bytes};
+use crate::recoveries::Stopwatch;
 use crate::restore;
 
 const AFTER: &str = "\
@@ -142,6 +143,7 @@ fn adopt(dir: &Path, statement: Option<&str>, other_fork: bool, output: Output) 
     if let Some(Finished { aside }) = switch.finished() {
         return adopted(&member(dir)?, aside.as_deref(), output);
     }
+    let mut watch = Stopwatch::start("adopt", "the new timeline");
     let admission = member(dir)?;
     let timeline = chosen(&admission, statement, other_fork)?;
     let now = Clock::start().now().wall;
@@ -149,6 +151,10 @@ fn adopt(dir: &Path, statement: Option<&str>, other_fork: bool, output: Output) 
     switch.make_empty(admission.node(), timeline.id(), why, now).map_err(Failure::new)?;
     let aside = switch::beside(dir, &format!("timeline-{}", admission.timeline_id()));
     let aside = switch.commit(&aside, Some(&timeline)).map_err(Failure::new)?;
+    watch.lap("switch");
+    watch.target(format!("timeline {}", timeline.id()));
+    watch.from("the mesh");
+    watch.keep(dir, None);
     adopted(&member(dir)?, aside.as_deref(), output)
 }
 
@@ -204,11 +210,18 @@ struct Begun {
 /// `restore --new-timeline`.
 pub(crate) fn begin(arguments: &restore::Args, output: Output) -> Result {
     let (admission, root) = check(arguments)?;
+    let mut watch = Stopwatch::start("new-timeline", &arguments.at);
     let begun = match &arguments.into {
         None => in_place(arguments, &admission, &root, output)?,
         Some(into) => beside(arguments, &admission, &root, into, output)?,
     };
     let Begun { timeline, written, dir, aside } = begun;
+    watch.lap("find, write and switch");
+    watch.from(arguments.place.repo.clone().unwrap_or_else(|| arguments.data.display().to_string()));
+    watch.wrote(written.records, written.bytes);
+    let lost = timeline.began().as_millis().saturating_sub(timeline.moment().at.wall.as_millis());
+    watch.lost(Some(lost));
+    watch.keep(&dir, None);
     if output.json {
         return output.value(&json!({
             "timeline": timeline.id(), "parent": timeline.parent(), "moment": timeline.moment(), "statement": timeline.to_string(),
