@@ -115,7 +115,11 @@ impl StandbyError {
     pub const fn needs_afresh(&self) -> bool {
         matches!(
             self,
-            Self::Damaged { .. } | Self::Other { .. } | Self::OtherTimeline { .. } | Self::Replaced { .. } | Self::Source(_)
+            Self::Damaged { .. }
+                | Self::Other { .. }
+                | Self::OtherTimeline { .. }
+                | Self::Replaced { .. }
+                | Self::Source(_)
         )
     }
 }

@@ -31,7 +31,8 @@ impl Aftermath {
         let since = self.began.elapsed();
         let dir = self.dir.clone();
         let Ok(Ok(entries)) = tokio::task::spawn_blocking(move || history::read(&dir)).await else { return };
-        let Some(recovery) = entries.iter().rfind(|entry| !entry.what.starts_with("run") && entry.error.is_none()) else {
+        let Some(recovery) = entries.iter().rfind(|entry| !entry.what.starts_with("run") && entry.error.is_none())
+        else {
             return;
         };
         let told = |what: &str| {

@@ -81,7 +81,9 @@ pub enum StartError {
     #[error(transparent)]
     Switch(#[from] SwitchError),
     /// The log in the directory is of another history of the mesh than its papers.
-    #[error("the log is of timeline {log}, and this peer's papers are of timeline {papers}: what the log holds may not come back through it")]
+    #[error(
+        "the log is of timeline {log}, and this peer's papers are of timeline {papers}: what the log holds may not come back through it"
+    )]
     OtherTimeline {
         /// That of the log.
         log: TimelineId,
@@ -128,7 +130,10 @@ impl From<StartError> for Error {
             StartError::Api { .. } | StartError::Network(_) => ErrorKind::Network,
             StartError::File(_) | StartError::Token(_) | StartError::TicketGone { .. } => ErrorKind::Damaged,
             StartError::Boot(BootError::Disk(_)) => ErrorKind::Disk,
-            StartError::Boot(_) | StartError::Unfinished { .. } | StartError::Standby { .. } | StartError::OtherTimeline { .. } => ErrorKind::Damaged,
+            StartError::Boot(_)
+            | StartError::Unfinished { .. }
+            | StartError::Standby { .. }
+            | StartError::OtherTimeline { .. } => ErrorKind::Damaged,
             StartError::Join(JoinError::Refused(Refusal::Differs(_))) => ErrorKind::Config,
             StartError::Join(JoinError::Unreachable { .. } | JoinError::Network(_)) => ErrorKind::Network,
             StartError::Join(JoinError::Admission(AdmissionError::File(_))) => ErrorKind::Damaged,

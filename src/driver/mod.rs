@@ -37,5 +37,6 @@ pub use failure::StartError;
 pub use http::TokenError;
 pub use peer::{Events, Host, Links, Peer, Phase, Report, Stop};
 pub use recorder::Recording;
+pub use remembered::{FILE as PEERS_FILE, remember_issuer};
 pub use revert::{Revert, Reverted};
 pub use streams::Tail;

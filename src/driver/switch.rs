@@ -265,3 +265,78 @@ fn sync(dir: &Path) -> Result<(), SwitchError> {
 fn fail(what: &'static str, path: &Path, error: io::Error) -> SwitchError {
     SwitchError::Io { what, path: path.to_owned(), error }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::line_of;
+
+    const NODE: NodeId = NodeId::from_u128(7);
+    const OLD: TimelineId = TimelineId { number: 1, fork: 5 };
+    const NEW: TimelineId = TimelineId { number: 1, fork: 9 };
+
+    /// A directory whose log is of one timeline, and where the image of another is made and not in force yet.
+    fn made(home: &Path) -> (PathBuf, PathBuf) {
+        let (dir, aside) = (home.join("data"), home.join("data.old"));
+        let begun = Switch::begin(&dir).unwrap();
+        begun.make_empty(NODE, OLD, "the old one", WallTime::EPOCH).unwrap();
+        assert_eq!(begun.commit(&aside, None).unwrap(), None, "there was nothing to keep");
+        let begun = Switch::begin(&dir).unwrap();
+        begun.make_empty(NODE, NEW, "the new one", WallTime::EPOCH).unwrap();
+        (dir, aside)
+    }
+
+    fn journal(dir: &Path, aside: &Path) {
+        let journal = Journal { aside: aside.to_owned(), timeline: None };
+        vault::write(&dir.join(JOURNAL), &serde_json::to_vec(&journal).unwrap()).unwrap();
+    }
+
+    fn lines(dir: &Path, aside: &Path) -> [Option<TimelineId>; 2] {
+        [dir, aside].map(|dir| line_of(dir).unwrap())
+    }
+
+    #[test]
+    fn a_switch_that_was_broken_off_anywhere_is_finished_by_the_next_and_never_started_from() {
+        for moves in 0..3 {
+            let home = tempfile::tempdir().unwrap();
+            let (dir, aside) = made(home.path());
+            journal(&dir, &aside);
+            assert!(is_unfinished(&dir));
+            if moves > 0 {
+                vault::make_dir(&aside).unwrap();
+                fs::rename(dir.join(LOG_DIR), aside.join(LOG_DIR)).unwrap();
+            }
+            if moves > 1 {
+                fs::rename(dir.join(NEXT).join(LOG_DIR), dir.join(LOG_DIR)).unwrap();
+            }
+            let switch = Switch::begin(&dir).unwrap();
+            assert_eq!(switch.finished(), Some(&Finished { aside: Some(aside.clone()) }), "{moves}");
+            assert_eq!(lines(&dir, &aside), [Some(NEW), Some(OLD)], "{moves}");
+            assert!(!is_unfinished(&dir) && !dir.join(NEXT).exists());
+            drop(switch);
+            assert_eq!(Switch::begin(&dir).unwrap().finished(), None);
+        }
+    }
+
+    #[test]
+    fn an_image_that_was_never_put_in_force_is_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let (dir, aside) = made(home.path());
+        assert_eq!(Switch::begin(&dir).unwrap().finished(), None);
+        assert!(!dir.join(NEXT).exists());
+        assert_eq!(lines(&dir, &aside), [Some(OLD), None]);
+    }
+
+    #[test]
+    fn one_at_a_time_works_on_a_directory_and_nothing_kept_is_written_over() {
+        let home = tempfile::tempdir().unwrap();
+        let (dir, aside) = made(home.path());
+        let held = Switch::begin(&dir).unwrap();
+        let other = Switch::begin(&dir).unwrap_err();
+        assert!(matches!(other, SwitchError::Directory(OpenError::Locked { .. })), "{other}");
+        drop(held);
+        assert_eq!(beside(&dir, "old"), aside);
+        vault::make_dir(&aside).unwrap();
+        assert_eq!(beside(&dir, "old"), home.path().join("data.old.2"));
+    }
+}

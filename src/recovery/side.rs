@@ -107,10 +107,24 @@ pub fn restore(
     why: String,
     now: WallTime,
 ) -> Result<Written, ImageError> {
-    restore_as(source, survey, located, survey.line(), into, why, now)
+    let how = How { line: survey.line(), why, wal: wal::Config::default(), now };
+    restore_as(source, survey, located, into, how)
 }
 
-/// As [`restore`], as a log of this timeline.
+/// How a log is written anew.
+#[derive(Clone, Debug)]
+pub struct How {
+    /// As one of this timeline.
+    pub line: TimelineId,
+    /// What was asked for, in words.
+    pub why: String,
+    /// How long its segments are.
+    pub wal: wal::Config,
+    /// The wall clock.
+    pub now: WallTime,
+}
+
+/// As [`restore`], and says how.
 ///
 /// # Errors
 /// As [`restore`].
@@ -118,15 +132,13 @@ pub fn restore_as(
     source: &Source,
     survey: &Survey,
     located: &Located,
-    line: TimelineId,
     into: &Path,
-    why: String,
-    now: WallTime,
+    How { line, why, wal, now }: How,
 ) -> Result<Written, ImageError> {
     let from = source.dir().display().to_string();
     let plan = Plan {
         node: source.node(),
-        wal: wal::Config::default(),
+        wal,
         upto: located.upto,
         later: survey.trims_after(located.upto.main),
         line: image::Line::New(line),

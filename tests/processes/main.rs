@@ -17,6 +17,7 @@ mod members;
 mod namespaces;
 mod nat;
 mod overlay;
+mod rebuilds;
 mod recorded;
 mod restarts;
 mod streams;

@@ -59,6 +59,11 @@ fn a_ruined_mesh_goes_back_to_one_peers_past_and_nothing_of_the_old_timeline_ret
     put(&a, "good");
     wait_for("all hold what is good", || holds(&b, &["good"]) && holds(&c, &["good"]));
     assert!(a.run(&["restore-point", "good"]).status.success());
+    let repo = dir.path().join("repo");
+    let backup =
+        |peer: &Place| done(&["backup", "create", "--incremental", "--repo", text(&repo), "--data", text(&peer.data)]);
+    backup(&a.place);
+    backup(&b.place);
     put(&b, "ruin");
     wait_for("all are ruined", || [&a, &b, &c].iter().all(|peer| holds(peer, &["good", "ruin"])));
 
@@ -79,6 +84,9 @@ fn a_ruined_mesh_goes_back_to_one_peers_past_and_nothing_of_the_old_timeline_ret
     assert_eq!(begun["aside"], text(&aside), "{begun}");
     assert!(aside.join("log").is_dir(), "what was there is kept");
 
+    let kept = backup(&a);
+    let chained = (&kept["backup"]["kind"], &kept["backup"]["timeline"], kept["promoted"].is_string());
+    assert_eq!(chained, (&"full".into(), &1.into(), true), "it continues none of the old timeline: {kept}");
     let a = a.start(None);
     wait_for("both sides say why", || timelines(&a).is_array() && timelines(&b).is_array() && timelines(&c).is_array());
     let id = begun["timeline"].as_str().unwrap();
@@ -97,6 +105,8 @@ fn a_ruined_mesh_goes_back_to_one_peers_past_and_nothing_of_the_old_timeline_ret
     assert_eq!(adopted["timeline"], id, "{adopted}");
     let again = refused(&["timeline", "adopt", "--data-dir", text(&b.data)]);
     assert_eq!(again.0, "nothing_heard");
+    let rebuild = refused(&["rebuild", "--data-dir", text(&b.data), "--repo", text(&repo)]);
+    assert_eq!(rebuild.0, "other_timeline", "{rebuild:?}");
     let b = b.start(None);
     wait_for("it gets the new timeline", || holds(&b, &["good", "new"]));
     put(&b, "from-b");

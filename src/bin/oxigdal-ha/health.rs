@@ -176,11 +176,16 @@ fn timelines(timeline: &Value, trouble: &mut impl FnMut(String, &str)) {
     match (number(here), number(there)) {
         (_, None) => {}
         (here_n, there_n) if here_n == there_n => trouble(
-            format!("two timelines of this mesh were begun apart from each other: {here}, which this peer is on, and {there}"),
+            format!(
+                "two timelines of this mesh were begun apart from each other: {here}, which this peer is on, and {there}"
+            ),
             "decide which one counts; where the other is given up: stop the peer, `oxigdal-ha timeline adopt --other-fork`, start it",
         ),
         _ => trouble(
-            format!("a new timeline of this mesh has begun: {there}, at {}; this peer is on {here}, the old one", text(heard, "began")),
+            format!(
+                "a new timeline of this mesh has begun: {there}, at {}; this peer is on {here}, the old one",
+                text(heard, "began")
+            ),
             "peers of the new one exchange nothing with it. To go over: stop it, `oxigdal-ha timeline adopt`, start it; what it holds is \
              kept aside",
         ),

@@ -6,11 +6,12 @@ use std::time::Duration;
 use clap::ValueHint;
 use oxigdal_ha::backup::{self, BackupId, Catalogue, Done, Error, Host as _, Repository, the_node};
 use oxigdal_ha::config::{self, Flags};
-use oxigdal_ha::driver::Clock;
+
 use oxigdal_ha::driver::admission::{Admission, Invite};
 use oxigdal_ha::driver::identity::NodeKey;
 use oxigdal_ha::driver::network::join;
 use oxigdal_ha::driver::switch::{self, Finished, Switch};
+use oxigdal_ha::driver::{Clock, PEERS_FILE, remember_issuer};
 use oxigdal_ha::recovery::image::Line;
 use oxigdal_ha::recovery::target::{Stamp, Target};
 use serde_json::{Value, json};
@@ -85,7 +86,12 @@ fn tell(rebuilt: &Value, ms: u64, output: Output) -> Result {
     let text = |key: &str| rebuilt[key].as_str().unwrap_or_default().to_owned();
     for one in rebuilt["passed_over"].as_array().into_iter().flatten() {
         let text = |key: &str| one[key].as_str().unwrap_or_default();
-        output.line(format_args!("{} passed over: {}: {}", output.paint(Tone::Warn, "~"), text("backup"), text("why")))?;
+        output.line(format_args!(
+            "{} passed over: {}: {}",
+            output.paint(Tone::Warn, "~"),
+            text("backup"),
+            text("why")
+        ))?;
     }
     row("node", text("node"))?;
     row("from", text("from"))?;
@@ -97,7 +103,9 @@ fn tell(rebuilt: &Value, ms: u64, output: Output) -> Result {
         row("aside", format!("{aside}: what was there"))?;
     }
     row("took", millis(ms))?;
-    row("now", "oxigdal-ha run: its neighbours give it what it lacks".into())
+    let to_whom =
+        if rebuilt["knows_peers"] == false { " --join ADDRESS, of any member, since it remembers none" } else { "" };
+    row("now", format!("oxigdal-ha run{to_whom}: its neighbours give it what it lacks"))
 }
 
 async fn rebuild(arguments: &Args, watch: &mut Stopwatch, output: Output) -> Result<Value> {
@@ -124,6 +132,7 @@ async fn rebuild(arguments: &Args, watch: &mut Stopwatch, output: Output) -> Res
     let aside = switch.commit(&switch::beside(dir, "lost"), None).map_err(Failure::new)?;
     watch.lap("switch");
     rebuilt["aside"] = json!(aside);
+    rebuilt["knows_peers"] = json!(dir.join(PEERS_FILE).exists());
     Ok(rebuilt)
 }
 
@@ -143,14 +152,16 @@ async fn identity(arguments: &Args) -> Result<Admission> {
     let named = NodeKey::open(dir).map_err(Failure::usage)?.is_none() && dir.join("node-id").exists();
     if named || dir.join("log").exists() {
         let why = format_args!("{} holds what a peer or a restore has left, and no ticket", dir.display());
-        return Err(Failure::usage(why)
-            .kind(Some("not_empty"))
-            .hint("with an invite the data comes under a new identity: name a directory that is not there yet, or is empty"));
+        return Err(Failure::usage(why).kind(Some("not_empty")).hint(
+            "with an invite the data comes under a new identity: name a directory that is not there yet, or is empty",
+        ));
     }
     let invite: Invite = given(text)?.trim().parse().map_err(Failure::usage)?;
     let settings = config::load(arguments.config.as_deref(), environment(), &Flags::new()).map_err(Failure::usage)?;
     let joined = join(dir, &invite, settings.cluster.terms(), JOIN_MAX).await;
-    joined.map_err(|error| Failure::new(format_args!("cannot join: {error}")))
+    let joined = joined.map_err(|error| Failure::new(format_args!("cannot join: {error}")))?;
+    remember_issuer(dir, &joined, &invite, Clock::start().now().wall);
+    Ok(joined)
 }
 
 async fn out_of_backup(
@@ -174,6 +185,13 @@ async fn out_of_backup(
     let newest = catalogue.backups().map(|backup| backup.main.stamp.wall).max();
     let ids: Vec<BackupId> = catalogue.backups().rev().map(|backup| backup.id).collect();
     for id in ids {
+        let line = catalogue.backups().find(|backup| backup.id == id).map_or(0, |backup| backup.timeline);
+        if line != admission.timeline_id().number {
+            let why = format!("backup {id} is of timeline {line}, and this peer of {}", admission.timeline_id());
+            let failure = Failure::new(&why).kind(Some("other_timeline"));
+            pass_over(arguments, &catalogue, Some(id), why, failure, &mut passed_over)?;
+            continue;
+        }
         match restore(&repository, id, node, admission, &switch.next(), &ear).await {
             Ok((found, done)) => {
                 ear.done();

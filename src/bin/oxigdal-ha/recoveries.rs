@@ -21,7 +21,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(arguments: &Args, output: Output) -> Result {
     let dir = &arguments.data_dir;
-    let entries = history::read(dir).map_err(|error| Failure::file("read", &dir.join(history::HISTORY_FILE), &error))?;
+    let entries =
+        history::read(dir).map_err(|error| Failure::file("read", &dir.join(history::HISTORY_FILE), &error))?;
     if output.json {
         return output.value(&entries);
     }
@@ -65,8 +66,12 @@ pub(crate) struct Stopwatch {
 impl Stopwatch {
     pub(crate) fn start(what: &str, target: impl ToString) -> Self {
         let (now, wall) = (Instant::now(), Clock::start().now().wall);
-        let entry =
-            Entry { what: what.into(), target: target.to_string(), started: Stamp(wall).to_string(), ..Entry::default() };
+        let entry = Entry {
+            what: what.into(),
+            target: target.to_string(),
+            started: Stamp(wall).to_string(),
+            ..Entry::default()
+        };
         Self { began: now, lap: now, entry }
     }
 

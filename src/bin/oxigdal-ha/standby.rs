@@ -42,30 +42,14 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "activate")]
     follow: bool,
     /// How often to look
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = every)]
-    every: Duration,
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = crate::args::seconds)]
+    every: u64,
     /// Give up what is there and begin with the newest backup
     #[arg(long, conflicts_with = "activate")]
     afresh: bool,
     /// Make the directory one that a peer can run from
     #[arg(long)]
     activate: bool,
-}
-
-fn every(text: &str) -> std::result::Result<Duration, String> {
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[number.len()..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("a number and a unit, such as 10s or 5m".into()),
-    };
-    let count: u64 = number.parse().map_err(|_| "a number and a unit, such as 10s or 5m")?;
-    match count.checked_mul(unit) {
-        Some(0) | None => Err("between 1ms and as long as you like".into()),
-        Some(millis) => Ok(Duration::from_millis(millis)),
-    }
 }
 
 pub(crate) fn run(arguments: &Args, output: Output) -> Result {
@@ -115,7 +99,7 @@ async fn follow(arguments: &Args, output: Output) -> Result {
             return Ok(());
         }
         tokio::select! {
-            () = tokio::time::sleep(arguments.every) => {}
+            () = tokio::time::sleep(Duration::from_secs(arguments.every.max(1))) => {}
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
         }

@@ -10,9 +10,11 @@ use oxigdal_ha::driver::Clock;
 use oxigdal_ha::driver::admission::{Admission, Moment, RootKey, Timeline};
 use oxigdal_ha::driver::switch::{self, Finished, Switch};
 use oxigdal_ha::recovery::image::{Line, Written};
+use oxigdal_ha::recovery::side::{self, How};
 use oxigdal_ha::recovery::target::Stamp;
-use oxigdal_ha::recovery::{LocateError, Source, Survey, side};
+use oxigdal_ha::recovery::{LocateError, Source, Survey};
 use oxigdal_ha::types::{Lsn, NodeId, TimelineId};
+use oxigdal_ha::wal::Config;
 use serde_json::json;
 
 use crate::backup::progress::Ear;
@@ -114,9 +116,9 @@ fn chosen(admission: &Admission, statement: Option<&str>, other_fork: bool) -> R
     let timeline: Timeline = match statement {
         Some(text) => given(text)?.trim().parse().map_err(Failure::usage)?,
         None => admission.heard_timeline().ok_or_else(|| {
-            Failure::new("this peer has heard of no other timeline")
-                .kind(Some("nothing_heard"))
-                .hint("run it where it reaches a peer of the new one, or give --statement: `timeline show` prints it there")
+            Failure::new("this peer has heard of no other timeline").kind(Some("nothing_heard")).hint(
+                "run it where it reaches a peer of the new one, or give --statement: `timeline show` prints it there",
+            )
         })?,
     };
     timeline.verify(admission.cluster()).map_err(|error| Failure::new(error).kind(Some("forged")))?;
@@ -237,7 +239,12 @@ pub(crate) fn begin(arguments: &restore::Args, output: Output) -> Result {
         row("aside", format!("{}: all that was there", aside.display()))?;
     }
     row("statement", timeline.to_string())?;
-    row("now", format!("start this peer. Each other one: stop it, `oxigdal-ha timeline adopt`, start it; until then it is refused"))
+    row(
+        "now",
+        format!(
+            "start this peer. Each other one: stop it, `oxigdal-ha timeline adopt`, start it; until then it is refused"
+        ),
+    )
 }
 
 /// The data directory goes on, and what it held is put aside.
@@ -247,7 +254,9 @@ fn in_place(arguments: &restore::Args, admission: &Admission, root: &RootKey, ou
     if let Some(Finished { aside }) = switch.finished() {
         let aside = aside.iter().map(|aside| format!("; what was there is in {}", aside.display())).collect::<String>();
         let why = format!("an earlier recovery that was broken off is finished now{aside}");
-        return Err(Failure::new(why).kind(Some("finished")).hint("look at `oxigdal-ha timeline show` before going on"));
+        return Err(Failure::new(why)
+            .kind(Some("finished"))
+            .hint("look at `oxigdal-ha timeline show` before going on"));
     }
     let parent = admission.timeline_id();
     let (timeline, written) = make(arguments, admission, root, &switch, output)?;
@@ -305,7 +314,8 @@ fn make(
             Failure::new(error).kind(kind)
         })?;
         let timeline = begin(source.node(), located.last.lsn, located.last.at)?;
-        let written = side::restore_as(&source, &survey, &located, timeline.id(), &switch.next(), why, now);
+        let how = How { line: timeline.id(), why, wal: Config::default(), now };
+        let written = side::restore_as(&source, &survey, &located, &switch.next(), how);
         return Ok((timeline, written.map_err(Failure::new)?));
     };
     crate::backup::runtime()?.block_on(async {
@@ -313,7 +323,9 @@ fn make(
         let mut catalogue = arguments.place.catalogue(&repository).await?;
         let ear = Ear::new(output);
         let failed = crate::backup::failed;
-        let found = backup::find(&repository, &mut catalogue, &arguments.at, arguments.exclusive, &ear).await.map_err(failed)?;
+        let found = backup::find(&repository, &mut catalogue, &arguments.at, arguments.exclusive, &ear)
+            .await
+            .map_err(failed)?;
         let timeline = begin(catalogue.node, found.upto.main, found.at)?;
         let whose = (admission.node(), Line::New(timeline.id()));
         let why = format!("{why}, out of {repo}");

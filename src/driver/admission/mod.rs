@@ -128,7 +128,9 @@ pub enum AdmissionError {
         request: ClusterId,
     },
     /// Another key founded the mesh.
-    #[error("this root key founded cluster {root}, and the data directory is of cluster {cluster}: the key that founded that one is needed")]
+    #[error(
+        "this root key founded cluster {root}, and the data directory is of cluster {cluster}: the key that founded that one is needed"
+    )]
     NotTheRoot {
         /// Whose root key it is.
         root: ClusterId,
@@ -355,8 +357,7 @@ impl Admission {
         let (addresses, terms) = Default::default();
         let policies = overlay::open(dir, cluster)?;
         let (timeline, heard) = (Timeline::read(dir, cluster)?, Timeline::read_heard(dir, cluster)?);
-        let state =
-            State { credential, issuer, revoked, ledger, addresses, terms, known, policies, timeline, heard };
+        let state = State { credential, issuer, revoked, ledger, addresses, terms, known, policies, timeline, heard };
         let [revoked, issuers, tickets, wanted, policies] = std::array::from_fn(|_| watch::Sender::new(0));
         let (dir, state, turn) = (dir.to_owned(), Mutex::new(state), Mutex::new(()));
         let shared = Shared { dir, key, cluster, clock, state, turn, revoked, issuers, tickets, wanted, policies };

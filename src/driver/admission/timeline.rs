@@ -205,7 +205,11 @@ pub(super) fn open_forged(good: &Timeline) -> Vec<Timeline> {
 /// What the timelines of two members say of a link between them.
 pub(crate) fn between(here: Option<&Timeline>, there: Option<&Timeline>) -> Result<(), Refusal> {
     let id = |side: Option<&Timeline>| side.map_or(TimelineId::FIRST, Timeline::id);
-    apart(id(here), id(there), [here, there].into_iter().flatten().max_by_key(|side| side.id().number).map(Timeline::began))
+    apart(
+        id(here),
+        id(there),
+        [here, there].into_iter().flatten().max_by_key(|side| side.id().number).map(Timeline::began),
+    )
 }
 
 /// The same, of names alone.
