@@ -4,6 +4,8 @@
 
 #[path = "recovery_test/commands.rs"]
 mod commands;
+#[path = "recovery_test/pitr.rs"]
+mod pitr;
 #[path = "recovery_test/repository.rs"]
 mod repository;
 #[path = "recovery_test/standby.rs"]

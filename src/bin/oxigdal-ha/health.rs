@@ -170,7 +170,8 @@ pub(crate) fn warnings(status: &Value) -> Vec<(String, String)> {
 
 /// A later timeline, or another of the same number, was heard of.
 fn timelines(timeline: &Value, trouble: &mut impl FnMut(String, &str)) {
-    let heard = &timeline["heard"];
+    let heard = &timeline["heard"][0];
+    let several = timeline["heard"].as_array().is_some_and(|heard| heard.len() > 1);
     let (here, there) = (text(timeline, "id"), text(heard, "id"));
     let number = |id: &str| id.split('-').next().and_then(|number| number.parse::<u32>().ok());
     match (number(here), number(there)) {
@@ -180,6 +181,12 @@ fn timelines(timeline: &Value, trouble: &mut impl FnMut(String, &str)) {
                 "two timelines of this mesh were begun apart from each other: {here}, which this peer is on, and {there}"
             ),
             "decide which one counts; where the other is given up: stop the peer, `oxigdal-ha timeline adopt --other-fork`, start it",
+        ),
+        _ if several => trouble(
+            format!(
+                "two new timelines of this mesh were begun apart from each other; this peer is on {here}, the old one"
+            ),
+            "decide which one counts, and give its statement to `oxigdal-ha timeline adopt --statement`: `timeline show` prints both",
         ),
         _ => trouble(
             format!(
@@ -243,7 +250,7 @@ pub(crate) fn without_link(one: &Value) -> String {
 
 fn advice(refused: &Value, status: &Value) -> &'static str {
     if refused["timelines"].is_array() {
-        return if status["admission"]["timeline"]["heard"].is_object() {
+        return if status.pointer("/admission/timeline/heard/0").is_some() {
             "see there"
         } else {
             "it is on the old timeline and is let in when it has adopted this one: stop it, `oxigdal-ha timeline adopt`, start it"

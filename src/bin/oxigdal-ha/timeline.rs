@@ -79,11 +79,12 @@ pub(crate) fn member(dir: &Path) -> Result<Admission> {
 
 fn show(dir: &Path, output: Output) -> Result {
     let admission = member(dir)?;
-    let (here, heard) = (admission.timeline(), admission.heard_timeline());
+    let (here, heard) = (admission.timeline(), admission.heard_timelines());
     if output.json {
-        let text = |timeline: &Option<Timeline>| timeline.as_ref().map(ToString::to_string);
+        let text = ToString::to_string;
+        let (statement, heard): (_, Vec<String>) = (here.as_ref().map(text), heard.iter().map(text).collect());
         let status = admission.papers().timeline;
-        return output.value(&json!({ "timeline": status, "statement": text(&here), "heard": text(&heard) }));
+        return output.value(&json!({ "timeline": status, "statement": statement, "heard": heard }));
     }
     let row = |label: &str, text: String| {
         output.line(format_args!("{} {text}", output.paint(Tone::Dim, format_args!("{label:<10}"))))
@@ -95,8 +96,13 @@ fn show(dir: &Path, output: Output) -> Result {
         }
         None => row("timeline", "0, the first".into())?,
     }
-    let Some(heard) = heard else { return Ok(()) };
-    row("heard of", told(&heard))?;
+    for one in &heard {
+        row("heard of", told(one))?;
+        row("statement", one.to_string())?;
+    }
+    if heard.is_empty() {
+        return Ok(());
+    }
     row("", "stop the peer and run `oxigdal-ha timeline adopt` to go over to it".into())
 }
 
@@ -111,15 +117,28 @@ fn told(timeline: &Timeline) -> String {
     )
 }
 
+/// The one timeline that was heard of.
+fn heard(admission: &Admission) -> Result<Timeline> {
+    match admission.heard_timelines().as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(Failure::new("this peer has heard of no other timeline").kind(Some("nothing_heard")).hint(
+            "run it where it reaches a peer of the new one, or give --statement: `timeline show` prints it there",
+        )),
+        several => {
+            let ids: Vec<String> = several.iter().map(|one| one.id().to_string()).collect();
+            let why = format!("timelines {} were begun apart from each other", ids.join(" and "));
+            Err(Failure::new(why)
+                .kind(Some("forked"))
+                .hint("decide which one counts, and give its statement with --statement: `timeline show` prints them"))
+        }
+    }
+}
+
 /// The statement that is meant, if it leads on from here.
 fn chosen(admission: &Admission, statement: Option<&str>, other_fork: bool) -> Result<Timeline> {
     let timeline: Timeline = match statement {
         Some(text) => given(text)?.trim().parse().map_err(Failure::usage)?,
-        None => admission.heard_timeline().ok_or_else(|| {
-            Failure::new("this peer has heard of no other timeline").kind(Some("nothing_heard")).hint(
-                "run it where it reaches a peer of the new one, or give --statement: `timeline show` prints it there",
-            )
-        })?,
+        None => heard(admission)?,
     };
     timeline.verify(admission.cluster()).map_err(|error| Failure::new(error).kind(Some("forged")))?;
     let (here, there) = (admission.timeline_id(), timeline.id());

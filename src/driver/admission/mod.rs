@@ -216,8 +216,8 @@ struct State {
     /// The latest policy of each issuer, also of those that were revoked since.
     policies: Policies,
     timeline: Option<Timeline>,
-    /// A later one that a member has shown.
-    heard: Option<Timeline>,
+    /// Later ones that members have shown.
+    heard: Vec<Timeline>,
 }
 
 struct Shared {

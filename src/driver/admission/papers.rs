@@ -92,7 +92,7 @@ impl Admission {
             issuer_ends: !has_root && issuer_until.is_some_and(|until| until <= after(now, ISSUER_ENDS)),
             issuers: state.known.issuers().filter(good).count(),
             expelled: state.revoked.iter().map(Revocation::node).collect(),
-            timeline: TimelineStatus::of(state.timeline.as_ref(), state.heard.as_ref()),
+            timeline: TimelineStatus::of(state.timeline.as_ref(), &state.heard),
         }
     }
 

@@ -9,7 +9,7 @@
 //! A number says which is later. Two operators may begin one of the same number at the same time; each has a fork, drawn at
 //! random, so those are told apart and refused on both sides: which one counts is for people to say.
 //!
-//! Files: `timeline`, the one that this directory is of, absent on the first; `timeline.heard`, a later one that somebody has shown.
+//! Files: `timeline`, the one that this directory is of, absent on the first; `timeline.heard`, what later ones somebody has shown.
 
 use std::fmt;
 use std::path::Path;
@@ -32,7 +32,9 @@ use crate::types::{ClusterId, Hlc, Lsn, NodeId, TimelineId, WallTime};
 pub const TIMELINE_FILE: &str = "timeline";
 /// A later one that was heard of.
 pub(super) const HEARD_FILE: &str = "timeline.heard";
-const FILE_MAX: usize = 1024;
+const FILE_MAX: usize = 4096;
+/// Timelines of one number that are remembered as heard of: one of them is right, and that there are several is told.
+const HEARD_MAX: usize = 4;
 const PREFIX: &str = "oxht1";
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -118,12 +120,17 @@ impl Timeline {
         open(&dir.join(TIMELINE_FILE), cluster)
     }
 
-    /// A later one that a peer of this directory has been shown.
+    /// Later ones that a peer of this directory has been shown: several, if they were begun apart from each other.
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn read_heard(dir: &Path, cluster: ClusterId) -> Result<Option<Self>, FileError> {
-        open(&dir.join(HEARD_FILE), cluster)
+    pub fn read_heard(dir: &Path, cluster: ClusterId) -> Result<Vec<Self>, FileError> {
+        let path = dir.join(HEARD_FILE);
+        let heard = read_value::<Vec<Self>, FILE_MAX>(&path)?.unwrap_or_default();
+        for timeline in &heard {
+            timeline.verify(cluster).map_err(|why| FileError::content(&path, why.to_string()))?;
+        }
+        Ok(heard)
     }
 
     /// Makes it the timeline of a directory, durably. Its log must be of it.
@@ -231,8 +238,9 @@ pub struct TimelineStatus {
     pub began: Option<WallTime>,
     /// From where it goes on.
     pub moment: Option<Moment>,
-    /// A later one, or another of the same number, that a member has shown. This peer does not follow it by itself.
-    pub heard: Option<Box<Self>>,
+    /// A later one, or another of the same number, that a member has shown; several that were begun apart. This peer follows none of
+    /// them by itself.
+    pub heard: Vec<Self>,
 }
 
 fn as_text<S: Serializer>(at: &Option<WallTime>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -240,12 +248,12 @@ fn as_text<S: Serializer>(at: &Option<WallTime>, serializer: S) -> Result<S::Ok,
 }
 
 impl TimelineStatus {
-    pub(super) fn of(here: Option<&Timeline>, heard: Option<&Timeline>) -> Self {
+    pub(super) fn of(here: Option<&Timeline>, heard: &[Timeline]) -> Self {
         Self {
             id: here.map_or(TimelineId::FIRST, Timeline::id),
             began: here.map(Timeline::began),
             moment: here.map(Timeline::moment),
-            heard: heard.map(|heard| Box::new(Self::of(Some(heard), None))),
+            heard: heard.iter().map(|heard| Self::of(Some(heard), &[])).collect(),
         }
     }
 }
@@ -263,9 +271,9 @@ impl Admission {
         self.state().timeline.as_ref().map_or(TimelineId::FIRST, Timeline::id)
     }
 
-    /// A later one that a member has shown.
+    /// Later ones that members have shown.
     #[must_use]
-    pub fn heard_timeline(&self) -> Option<Timeline> {
+    pub fn heard_timelines(&self) -> Vec<Timeline> {
         self.state().heard.clone()
     }
 
@@ -277,17 +285,20 @@ impl Admission {
     /// Remembers a timeline that a member is on, if this peer is not, and it is no earlier one.
     pub(crate) fn hear_of_timeline(&self, shown: &Timeline) -> Result<(), FileError> {
         let _turn = self.turn();
-        {
+        let mut heard = {
             let state = self.state();
-            let number = |known: &Option<Timeline>| known.as_ref().map_or(0, |known| known.id().number);
-            let known = [&state.timeline, &state.heard].into_iter().any(|known| known.as_ref() == Some(shown));
-            if known || shown.id().number < number(&state.timeline) || shown.id().number < number(&state.heard) {
+            let known = || state.timeline.iter().chain(&state.heard);
+            let newest = known().map(|known| known.id().number).max().unwrap_or_default();
+            if known().any(|known| known == shown) || shown.id().number < newest || state.heard.len() >= HEARD_MAX {
                 return Ok(());
             }
-        }
-        vault::write(&self.path(HEARD_FILE), &encode(shown))?;
+            state.heard.clone()
+        };
+        heard.retain(|known| known.id().number == shown.id().number);
+        heard.push(shown.clone());
+        vault::write(&self.path(HEARD_FILE), &encode(&heard))?;
         let here = self.timeline_id();
-        self.state().heard = Some(shown.clone());
+        self.state().heard = heard;
         let (there, began, moment) = (shown.id(), shown.began(), shown.moment());
         if there.number > here.number {
             tracing::error!(

@@ -75,15 +75,15 @@ fn members_of_different_timelines_name_both_on_both_sides() {
     // The one on the old one remembers it, over a restart too, and does not follow.
     member.hear_of_timeline(&timeline).unwrap();
     let again = Admission::open(dir.path()).unwrap().unwrap();
-    assert_eq!((again.timeline(), again.heard_timeline()), (None, Some(timeline.clone())));
-    assert_eq!(again.papers().timeline.heard.unwrap().id, there);
+    assert_eq!((again.timeline(), again.heard_timelines()), (None, vec![timeline.clone()]));
+    assert_eq!(again.papers().timeline.heard[0].id, there);
     // The one on the new one has nothing to learn from the old one.
     new.hear_of_timeline(&timeline).unwrap();
-    assert_eq!(new.heard_timeline(), None);
+    assert_eq!(new.heard_timelines(), []);
 
     let gone_over = on(dir.path(), &timeline);
     assert_eq!(gone_over.compare_timelines(&hello(&new)), Ok(()));
-    assert_eq!(gone_over.heard_timeline(), None, "there is nothing left to go over to");
+    assert_eq!(gone_over.heard_timelines(), [], "there is nothing left to go over to");
 }
 
 #[test]
@@ -95,7 +95,17 @@ fn two_timelines_of_one_number_are_refused_on_both_sides() {
     assert_eq!(between(Some(&two), Some(&one)), Err(Refusal::ForkedTimeline { here, there }.turned()));
     let admission = on(founder.dir.path(), &one);
     admission.hear_of_timeline(&two).unwrap();
-    assert_eq!(admission.heard_timeline(), Some(two));
+    assert_eq!(admission.heard_timelines(), std::slice::from_ref(&two));
+    // One on the old timeline remembers both, however often it meets them: it must not be led over to either.
+    let (dir, old) = founder.member();
+    for shown in [&one, &two, &one, &two] {
+        old.hear_of_timeline(shown).unwrap();
+    }
+    assert_eq!(Admission::open(dir.path()).unwrap().unwrap().heard_timelines(), [one, two.clone()]);
+    // A later one that came of one of them ends the question.
+    let later = begun(&founder, two.id());
+    old.hear_of_timeline(&later).unwrap();
+    assert_eq!(old.heard_timelines(), [later]);
 }
 
 #[test]
