@@ -6,8 +6,12 @@
 mod commands;
 #[path = "recovery_test/kills.rs"]
 mod kills;
+#[path = "recovery_test/pitr.rs"]
+mod pitr;
 #[path = "recovery_test/repository.rs"]
 mod repository;
+#[path = "recovery_test/standby.rs"]
+mod standby;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;

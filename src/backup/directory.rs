@@ -21,7 +21,7 @@ use crate::recovery::image::{self, ImageError, Written};
 use crate::recovery::target::{Bound, Mark, Restorable, Target, Unreachable};
 use crate::recovery::{self, Beginning, Frames, SourceError, Upto};
 use crate::replication::Trim;
-use crate::types::{Chain, Hlc, Lsn, SegmentId, WallTime};
+use crate::types::{Chain, Hlc, Lsn, NodeId, SegmentId, WallTime};
 use crate::wal::{self, Frame};
 
 /// Batches that are on their way from the repository to the disk.
@@ -322,15 +322,33 @@ pub async fn restore_into(
     into: &Path,
     host: &dyn Host,
 ) -> Result<Done, Error> {
+    let whose = (catalogue.node, image::Line::Kept(None));
+    restore_as(repository, catalogue, found, whose, why, into, host).await
+}
+
+/// As [`restore_into`], for this node and as a log of this timeline.
+///
+/// # Errors
+/// As [`restore_into`].
+pub async fn restore_as(
+    repository: &Repository,
+    catalogue: &Catalogue,
+    found: &Found,
+    (node, line): (NodeId, image::Line),
+    why: String,
+    into: &Path,
+    host: &dyn Host,
+) -> Result<Done, Error> {
     let plan = Plan::of(repository, catalogue, found.backup)?;
     let mut reading = plan.read(found.upto, None).await?;
     let from = format!("{}, backup {}", repository.at(), found.backup);
     let making = image::Plan {
-        node: plan.backup().node,
+        node,
         wal: wal::Config::default(),
         upto: found.upto,
         later: found.later.clone(),
-        restored: Restored { from, lsn: found.upto.main, at: found.at, timeline: plan.backup().timeline, why },
+        restored: Restored { from, lsn: found.upto.main, at: found.at, timeline: 0, fork: 0, why },
+        line,
         now: host.wall(),
     };
     let (send, receive) = mpsc::channel(IN_FLIGHT_MAX);

@@ -40,6 +40,7 @@ mod restore;
 mod retention;
 mod sealed;
 mod source;
+pub mod standby;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -49,7 +50,7 @@ pub use catalogue::{Catalogue, nodes, the_node};
 pub use cipher::{Secret, Stretch};
 pub use codec::BackupCompression;
 pub use create::{Created, create};
-pub use directory::{Directory, Done, Found, find, restore_into, trial};
+pub use directory::{Directory, Done, Found, find, restore_as, restore_into, trial};
 pub use error::{Cause, Error};
 pub use host::{Host, Phase, Progress};
 pub use id::{BackupId, BackupIdError};

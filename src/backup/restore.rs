@@ -76,13 +76,19 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// A record is asked for that is not there, or an object is not listed as it should be.
     pub async fn read(&self, upto: Upto, after: Option<Lsn>) -> Result<Reading<'a>, Error> {
+        let none = Lsn::new(upto.events.value());
+        self.read_behind(upto, after.map_or_else(Upto::default, |main| Upto { main, events: none })).await
+    }
+
+    /// As [`Self::read`], of both chains only what stands behind these records.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_behind(&self, upto: Upto, behind: Upto) -> Result<Reading<'a>, Error> {
         self.check_range(upto)?;
         self.check_listed().await?;
-        let mut next = Chain::ALL.map(|chain| self.first(chain));
+        let next = Chain::ALL.map(|chain| self.first(chain).max(behind.of(chain).next()));
         let ends = [upto.main, upto.events];
-        if let Some(after) = after {
-            next = [after.next().max(next[0]), Lsn::new(upto.events.value().saturating_add(1))];
-        }
         let objects: VecDeque<_> = self.objects(next, ends).collect();
         let total = objects.iter().map(|(_, _, object)| object.plain).fold(0, u64::saturating_add);
         let name = manifest_name(self.backup().node, self.backup().id);

@@ -8,10 +8,12 @@ use super::admission::{AdmissionError, FileError, Refusal};
 use super::disk::OpenError;
 use super::http::TokenError;
 use super::network::{JoinError, NetworkError};
+use super::switch::SwitchError;
 use crate::config;
 use crate::error::{Error, ErrorKind};
 use crate::membership::ForgetError;
 use crate::node::{BootError, CommandError, PointError};
+use crate::types::TimelineId;
 use crate::{documents, events, membership};
 
 /// Why a peer did not start. Nothing of it runs; the data directory is as it was, unless a damaged last write was cut.
@@ -63,6 +65,31 @@ pub enum StartError {
         /// The data directory.
         dir: PathBuf,
     },
+    /// Another log was being put into the directory, and that was broken off.
+    #[error("{}: a recovery was broken off before its log was in place", dir.display())]
+    Unfinished {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// The directory follows a repository and is nobody's yet.
+    #[error("{} is a standby, and follows a repository", dir.display())]
+    Standby {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// The log could not be made one of the timeline that was joined.
+    #[error(transparent)]
+    Switch(#[from] SwitchError),
+    /// The log in the directory is of another history of the mesh than its papers.
+    #[error(
+        "the log is of timeline {log}, and this peer's papers are of timeline {papers}: what the log holds may not come back through it"
+    )]
+    OtherTimeline {
+        /// That of the log.
+        log: TimelineId,
+        /// That of the directory.
+        papers: TimelineId,
+    },
     /// An entry of the configuration's `network` section cannot be used.
     #[error("`{key}`: {text:?}: {why}")]
     Address {
@@ -103,7 +130,10 @@ impl From<StartError> for Error {
             StartError::Api { .. } | StartError::Network(_) => ErrorKind::Network,
             StartError::File(_) | StartError::Token(_) | StartError::TicketGone { .. } => ErrorKind::Damaged,
             StartError::Boot(BootError::Disk(_)) => ErrorKind::Disk,
-            StartError::Boot(_) => ErrorKind::Damaged,
+            StartError::Boot(_)
+            | StartError::Unfinished { .. }
+            | StartError::Standby { .. }
+            | StartError::OtherTimeline { .. } => ErrorKind::Damaged,
             StartError::Join(JoinError::Refused(Refusal::Differs(_))) => ErrorKind::Config,
             StartError::Join(JoinError::Unreachable { .. } | JoinError::Network(_)) => ErrorKind::Network,
             StartError::Join(JoinError::Admission(AdmissionError::File(_))) => ErrorKind::Damaged,

@@ -11,6 +11,7 @@
 //! A write that was answered is on the disk. What a worker does wrong stays in that worker.
 
 pub mod admission;
+mod aftermath;
 mod clock;
 pub mod disk;
 mod failure;
@@ -27,6 +28,7 @@ mod revert;
 mod routes;
 mod start;
 mod streams;
+pub mod switch;
 mod turn;
 mod workers;
 
@@ -35,5 +37,6 @@ pub use failure::StartError;
 pub use http::TokenError;
 pub use peer::{Events, Host, Links, Peer, Phase, Report, Stop};
 pub use recorder::Recording;
+pub use remembered::{FILE as PEERS_FILE, remember_issuer};
 pub use revert::{Revert, Reverted};
 pub use streams::Tail;

@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::admission::{Admission, Invite};
 use crate::membership::{self, State};
 use crate::node::Event;
 use crate::types::{Address, NodeId, Now, Time, WallTime};
 
 /// The file in the data directory.
-const FILE: &str = "peers.json";
+pub const FILE: &str = "peers.json";
 /// Most peers remembered: the latest seen.
 const PEERS_MAX: usize = 256;
 /// Longest file that is read: 256 peers with 16 addresses of 256 bytes, twice.
@@ -46,6 +47,13 @@ struct Known {
 struct Contents {
     version: u32,
     peers: Vec<Known>,
+}
+
+/// Remembers, for the next start, the issuer that has let the peer of this directory in: the one member that it knows.
+pub fn remember_issuer(dir: &Path, admission: &Admission, invite: &Invite, now: WallTime) {
+    let addresses = invite.addresses.iter().filter_map(|address| Address::parse(&address.to_string()).ok());
+    let mut remembered = Remembered::open(dir, admission.node());
+    remembered.meet_first(admission.papers().signed_by, &addresses.collect::<Vec<_>>(), now);
 }
 
 /// The remembered peers and their file.

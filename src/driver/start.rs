@@ -9,12 +9,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::admission::Admission;
+use super::aftermath::Aftermath;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::failure::StartError;
@@ -26,8 +28,10 @@ use super::peer::{ASKS_MAX, EVENTS_MAX, Facts, Link, Peer, Phase};
 use super::recorder::Recorder;
 use super::remembered::Remembered;
 use super::routes::Routes;
+use super::switch;
 use super::turn::{Open, Turn};
 use super::workers::{self, Workers};
+use crate::backup::standby::STANDBY_FILE;
 use crate::config::Config;
 use crate::membership::Meta;
 use crate::node::{self, Boot, BootReport, Identity, Input, Node, Progress, Setup};
@@ -48,6 +52,7 @@ impl Peer {
         tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let clock = Clock::start();
         let dir = config.node.data_dir.clone();
+        let aftermath = Aftermath { dir: dir.clone(), began: Instant::now(), started: clock.now().wall };
         let (log, token) = {
             let dir = dir.clone();
             blocking(move || open(&dir)).await??
@@ -59,6 +64,7 @@ impl Peer {
             None => None,
         };
         let admission = routes.admit(&dir, config.cluster.terms()).await?;
+        switch::mark_first(&dir, admission.node(), admission.timeline_id(), clock.now().wall)?;
         let api = bound.as_ref().map(|(_, address)| *address);
         if let Some(address) = api.filter(|address| !address.ip().is_loopback()) {
             tracing::warn!(%address, "the HTTP interface is within reach of other machines, and is not encrypted");
@@ -83,12 +89,14 @@ impl Peer {
         recorder.fate().into_iter().for_each(|fate| facts.set_recording(fate));
         let (node, report, log, recorder) = blocking(move || boot(setup, &booting, log, recorder)).await??;
         tell(&report);
+        check_line(&node, &admission)?;
         let (told, heard) = mpsc::channel(HEARD_MAX);
         let setup = routes.setup(admission.clone(), report.boot, config.cluster.terms(), &remembered);
         let network = Network::start(setup, told)?;
         facts.set_network(network.view());
         let (stop, stopping) = watch::channel(false);
         phase.send_replace(Phase::Ready);
+        tokio::spawn(aftermath.watch(link.clone()));
         let turn = Turn {
             node,
             clock,
@@ -117,8 +125,20 @@ fn open(dir: &Path) -> Result<(Log, Token), StartError> {
     let (answer, answers) = mpsc::unbounded_channel();
     // Bounded by what the disk takes in (`disk::QUEUE_MAX`). An error means that the loop is gone, and with it who asked.
     let disk = Disk::open(&dir.join(LOG_DIR), move |input: Input| drop(answer.send(input)))?;
+    if switch::is_unfinished(dir) {
+        return Err(StartError::Unfinished { dir: dir.to_owned() });
+    }
+    if dir.join(STANDBY_FILE).exists() {
+        return Err(StartError::Standby { dir: dir.to_owned() });
+    }
     let token = Token::open_or_mint(dir)?;
     Ok((Log::new(disk, answers), token))
+}
+
+/// What the log holds must be of the history that this peer tells others.
+fn check_line(node: &Node, admission: &Admission) -> Result<(), StartError> {
+    let (log, papers) = (node.timeline(), admission.timeline_id());
+    if log == papers { Ok(()) } else { Err(StartError::OtherTimeline { log, papers }) }
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -59,6 +59,9 @@ pub enum BootError {
         /// What is wrong.
         why: String,
     },
+    /// There are events, and the chain that a node writes to before all else is empty.
+    #[error("the log has no record in its main chain, which a node writes to before all else: its files are lost")]
+    LostMain,
     /// What the node is to say of itself is too long.
     #[error(transparent)]
     Meta(#[from] MetaError),
@@ -190,6 +193,10 @@ impl Boot {
     /// Reads the last of `rest`, or ends the scan. Segments come chain by chain.
     fn read_next(&mut self, now: Now, mut rest: Vec<(SegmentId, u64)>) -> Result<(), BootError> {
         if rest.last().is_none_or(|(segment, _)| segment.chain() == Chain::Events) {
+            let first = self.found.scanner.is_some();
+            if first && self.found.records == 0 && rest.iter().any(|(_, len)| *len > 0) {
+                return Err(BootError::LostMain);
+            }
             self.end_main()?;
         }
         if let Some(replay) = &self.found.replay {

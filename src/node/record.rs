@@ -4,7 +4,7 @@ use bincode::{Decode, Encode};
 use serde::Serialize;
 
 use crate::replication;
-use crate::types::{Actor, Boot, Chain, Hlc, Lsn, Topic};
+use crate::types::{Actor, Boot, Chain, Hlc, Lsn, TimelineId, Topic};
 
 /// One record. The kind's number stands in the log's frame; numbers are never reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub enum Own {
 }
 
 /// From what a log was put back, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Restored {
     /// From where: a directory, or a repository and a backup's id.
     pub from: String,
@@ -54,10 +54,46 @@ pub struct Restored {
     pub lsn: Lsn,
     /// When that one became part of the log that it was taken from, by that log's stamps.
     pub at: Hlc,
-    /// Which timeline of the store this begins; 0 is the first.
+    /// Which timeline of the mesh the log is of from here on; 0 is the first.
     pub timeline: u32,
+    /// Which of those of that number.
+    #[serde(serialize_with = "as_digits")]
+    pub fork: u64,
     /// What was asked for, in words.
     pub why: String,
+}
+
+impl Restored {
+    /// The timeline, by its name.
+    #[must_use]
+    pub const fn line(&self) -> TimelineId {
+        TimelineId { number: self.timeline, fork: self.fork }
+    }
+
+    /// As it is written: kind 9 where the fork is 0, as all were before there were forks.
+    fn to_parts(&self) -> (u8, Vec<u8>) {
+        let (from, why) = (self.from.clone(), self.why.clone());
+        let said = Said { from, lsn: self.lsn, at: self.at, timeline: self.timeline, why };
+        if self.fork == 0 { (RESTORED, bytes_of(&said)) } else { (FORKED, bytes_of(&(said, self.fork))) }
+    }
+
+    fn of(Said { from, lsn, at, timeline, why }: Said, fork: u64) -> Self {
+        Self { from, lsn, at, timeline, fork, why }
+    }
+}
+
+/// JSON's numbers are not exact to 64 bits.
+fn as_digits<S: serde::Serializer>(fork: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{fork:016x}"))
+}
+
+#[derive(Encode, Decode)]
+struct Said {
+    from: String,
+    lsn: Lsn,
+    at: Hlc,
+    timeline: u32,
+    why: String,
 }
 
 const BOOTED: u8 = 1;
@@ -70,6 +106,7 @@ const SKIP: u8 = 7;
 const PAUSE: u8 = 8;
 const RESTORED: u8 = 9;
 const POINT: u8 = 10;
+const FORKED: u8 = 11;
 
 /// Longest record, in bytes: one entry of 16 MiB and its surroundings.
 const LEN_MAX: usize = (16 << 20) + (64 << 10);
@@ -105,7 +142,7 @@ impl Own {
             Self::Trim(trim) => (TRIM, bytes_of(trim)),
             Self::Skip(line) => (SKIP, bytes_of(line)),
             Self::Pause(pause) => (PAUSE, bytes_of(pause)),
-            Self::Restored(restored) => (RESTORED, bytes_of(restored)),
+            Self::Restored(restored) => restored.to_parts(),
             Self::Point { name } => (POINT, bytes_of(name)),
         }
     }
@@ -140,7 +177,8 @@ impl Own {
             TRIM => parse(payload).map(Self::Trim),
             SKIP => parse(payload).map(Self::Skip),
             PAUSE => parse(payload).map(Self::Pause),
-            RESTORED => parse(payload).map(Self::Restored),
+            RESTORED => parse(payload).map(|said| Self::Restored(Restored::of(said, 0))),
+            FORKED => parse(payload).map(|(said, fork)| Self::Restored(Restored::of(said, fork))),
             POINT => parse(payload).map(|name| Self::Point { name }),
             other => Err(format!("record kind {other} is not known; a newer version wrote this log")),
         }
@@ -193,9 +231,12 @@ mod tests {
             lsn: Lsn::new(300),
             at: Hlc { wall: WallTime::from_micros(5), logical: 1 },
             timeline: 2,
+            fork: 0,
             why: "lsn 300".into(),
         };
-        let golden: [(Own, u8, Vec<u8>); 10] = [
+        let forked = Restored { fork: 7, ..restored.clone() };
+        let golden: [(Own, u8, Vec<u8>); 11] = [
+            (Own::Restored(forked), 11, b"\x03dir\xfb\x2c\x01\x05\x01\x02\x07lsn 300\x07".to_vec()),
             (Own::Point { name: "noon".into() }, 10, b"\x04noon".to_vec()),
             (Own::Restored(restored), 9, b"\x03dir\xfb\x2c\x01\x05\x01\x02\x07lsn 300".to_vec()),
             (Own::Pause(pause), 8, [&id[..], &[1]].concat()),

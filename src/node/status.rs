@@ -8,7 +8,7 @@ use crate::documents::Usage;
 use crate::membership::{Grounds, Member, Meta, State};
 use crate::overlay::SignedPolicy;
 use crate::topology::Policy;
-use crate::types::{Actor, Boot, Digest, DiskFault, Incarnation, NodeId, Now};
+use crate::types::{Actor, Boot, Digest, DiskFault, Incarnation, NodeId, Now, TimelineId};
 
 /// How this node stands, from its own knowledge.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -125,6 +125,12 @@ pub struct MemberStatus {
 }
 
 impl Node {
+    /// Of which timeline of the mesh its log is.
+    #[must_use]
+    pub fn timeline(&self) -> TimelineId {
+        self.put_back.as_ref().map_or(TimelineId::FIRST, Restored::line)
+    }
+
     /// How this node stands, from its own knowledge.
     #[must_use]
     pub fn status(&self, now: Now) -> Status {

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use super::{Beginning, LOG_DIR, NODE_FILE, Upto};
 use crate::node::{Own, Restored};
 use crate::replication::Trim;
-use crate::types::{Chain, Hlc, HlcClock, Lsn, NodeId, SegmentId, WallTime};
+use crate::types::{Chain, Hlc, HlcClock, Lsn, NodeId, SegmentId, TimelineId, WallTime};
 use crate::wal::{self, Appended, End, Frame, Writer};
 
 /// Gathered into one system call.
@@ -35,10 +35,21 @@ pub struct Plan {
     /// Trims that stand behind `upto` in the main chain, in order, if the frames of the events' chain are those that are left
     /// after them.
     pub later: Vec<Trim>,
-    /// What the last record says.
+    /// What the last record says; but the timeline, which is `line`'s.
     pub restored: Restored,
+    /// Of which timeline the image is.
+    pub line: Line,
     /// The wall clock, for that record's stamp.
     pub now: WallTime,
+}
+
+/// Of which timeline an image is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Of this one, whatever the records are of.
+    New(TimelineId),
+    /// Of the one that the records are of; of none other than this, if one is named.
+    Kept(Option<TimelineId>),
 }
 
 /// What was written.
@@ -100,6 +111,14 @@ pub enum ImageError {
         /// What came; nothing, if they ended.
         found: Option<Lsn>,
     },
+    /// The records are of another history of the mesh.
+    #[error("the records are of timeline {found}, and what is to be made is of timeline {wanted}")]
+    OtherTimeline {
+        /// That of the records.
+        found: TimelineId,
+        /// That which was wanted.
+        wanted: TimelineId,
+    },
     /// A record says what this version cannot read, or what cannot stand there.
     #[error("{}: record {lsn}: {why}", name(*chain))]
     Record {
@@ -150,6 +169,7 @@ struct Making {
     begins: Beginning,
     clock: Hlc,
     records: u64,
+    line: TimelineId,
 }
 
 impl Making {
@@ -165,6 +185,7 @@ impl Making {
             begins: Beginning::default(),
             clock: Hlc::default(),
             records: 0,
+            line: TimelineId::FIRST,
         }
     }
 
@@ -179,8 +200,10 @@ impl Making {
             if self.main.next_lsn() > until {
                 break;
             }
-            if let Own::Trim(trim) = own(Chain::Main, &frame)? {
-                self.begins.trim(trim);
+            match own(Chain::Main, &frame)? {
+                Own::Trim(trim) => self.begins.trim(trim),
+                Own::Restored(restored) => self.line = restored.line(),
+                _ => {}
             }
             take(Chain::Main, &mut self.main, &mut self.sink, &frame)?;
             self.clock = self.clock.max(frame.hlc);
@@ -222,8 +245,17 @@ impl Making {
     /// What is known of the recovery itself, behind all else.
     fn finish(mut self, plan: &Plan) -> Result<Written, ImageError> {
         let mut clock = HlcClock::resume(self.clock);
+        let mut restored = plan.restored.clone();
+        let line = match (plan.line, self.line) {
+            (Line::New(line), _) => line,
+            (Line::Kept(Some(wanted)), found) if found != wanted => {
+                return Err(ImageError::OtherTimeline { found, wanted });
+            }
+            (Line::Kept(_), found) => found,
+        };
+        (restored.timeline, restored.fork) = (line.number, line.fork);
         let later = Some(self.begins.as_trim()).filter(|_| !plan.later.is_empty()).map(Own::Trim);
-        for own in later.into_iter().chain([Own::Restored(plan.restored.clone())]) {
+        for own in later.into_iter().chain([Own::Restored(restored)]) {
             let (kind, payload) = own.encode();
             let lsn = self.main.next_lsn();
             let refused = |error: wal::Error| ImageError::Record { chain: Chain::Main, lsn, why: error.to_string() };

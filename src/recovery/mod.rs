@@ -12,9 +12,18 @@
 //! - **Nobody goes on as the actor of an image.** Its last record says that it was restored, and the next boot mints.
 
 #[cfg(feature = "net")]
+pub mod history;
+#[cfg(feature = "net")]
 pub mod image;
 #[cfg(feature = "net")]
 mod look;
+#[cfg(feature = "net")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "it is called by a host, and reads the clock for it"
+)]
+pub mod pitr;
 pub mod revert;
 #[cfg(feature = "net")]
 pub mod side;
@@ -30,7 +39,9 @@ mod tests;
 #[cfg(feature = "net")]
 pub use look::{Look, LookError};
 #[cfg(feature = "net")]
-pub use source::{Frames, Source, SourceError};
+pub use pitr::{RecoveryConfig, RecoveryError, RecoveryResult, RecoveryTarget};
+#[cfg(feature = "net")]
+pub use source::{Frames, Source, SourceError, line_of};
 #[cfg(feature = "net")]
 pub use survey::{Finding, LocateError, Located, Recovery, Segment, Survey};
 
@@ -38,6 +49,12 @@ use std::collections::BTreeMap;
 
 use crate::replication::{Line, Trim};
 use crate::types::{Chain, LogId, Lsn, SegmentId};
+
+/// The log that recoveries read and write: its segments, their frames, and how they are scanned.
+#[cfg(feature = "net")]
+pub mod wal {
+    pub use crate::wal::{Config, Error, Frame, Scanned, Scanner};
+}
 
 /// Where the log's files are, in a data directory.
 pub const LOG_DIR: &str = "log";

@@ -11,7 +11,7 @@ use super::survey::{Located, Survey};
 use super::target::Mark;
 use crate::documents::Body;
 use crate::node::{Own, Restored};
-use crate::types::{Chain, DocId, LogId, Lsn, Topic, WallTime};
+use crate::types::{Chain, DocId, LogId, Lsn, TimelineId, Topic, WallTime};
 use crate::wal;
 
 /// Most documents that are named of those touched; all are counted.
@@ -107,14 +107,42 @@ pub fn restore(
     why: String,
     now: WallTime,
 ) -> Result<Written, ImageError> {
-    let timeline = survey.recoveries.last().map_or(0, |recovery| recovery.restored.timeline);
+    let how = How { line: survey.line(), why, wal: wal::Config::default(), now };
+    restore_as(source, survey, located, into, how)
+}
+
+/// How a log is written anew.
+#[derive(Clone, Debug)]
+pub struct How {
+    /// As one of this timeline.
+    pub line: TimelineId,
+    /// What was asked for, in words.
+    pub why: String,
+    /// How long its segments are.
+    pub wal: wal::Config,
+    /// The wall clock.
+    pub now: WallTime,
+}
+
+/// As [`restore`], and says how.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_as(
+    source: &Source,
+    survey: &Survey,
+    located: &Located,
+    into: &Path,
+    How { line, why, wal, now }: How,
+) -> Result<Written, ImageError> {
     let from = source.dir().display().to_string();
     let plan = Plan {
         node: source.node(),
-        wal: wal::Config::default(),
+        wal,
         upto: located.upto,
         later: survey.trims_after(located.upto.main),
-        restored: Restored { from, lsn: located.last.lsn, at: located.last.at, timeline, why },
+        line: image::Line::New(line),
+        restored: Restored { from, lsn: located.last.lsn, at: located.last.at, timeline: 0, fork: 0, why },
         now,
     };
     let (main, events) = (Some(located.upto.main), Some(located.upto.events));

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::{Beginning, LOG_DIR};
 use crate::node::Own;
-use crate::types::{Chain, Lsn, NodeId, SegmentId};
+use crate::types::{Chain, Lsn, NodeId, SegmentId, TimelineId};
 use crate::wal;
 
 /// How often a last write that looks torn is read again while its file grows.
@@ -207,6 +207,26 @@ impl Source {
             why,
         })
     }
+}
+
+/// Of which timeline the log in a data directory is; nothing if there is no log.
+///
+/// # Errors
+/// [`SourceError`] when it cannot be read to its end.
+pub fn line_of(dir: &Path) -> Result<Option<TimelineId>, SourceError> {
+    let source = match Source::open(&dir.join(LOG_DIR)) {
+        Ok(source) => source,
+        Err(SourceError::NoLog { .. }) => return Ok(None),
+        Err(SourceError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut line = TimelineId::FIRST;
+    for frame in source.main(None) {
+        if let Own::Restored(restored) = source.own(&frame?)? {
+            line = restored.line();
+        }
+    }
+    Ok(Some(line))
 }
 
 /// The records of one chain, in order. Holds one segment in memory. Ends after the first error.

@@ -12,7 +12,7 @@ use super::target::{Bound, Mark, Restorable, Target, TargetError, Unreachable};
 use super::{Beginning, Upto};
 use crate::node::{Own, Point, Restored};
 use crate::replication::Trim;
-use crate::types::{Chain, Hlc, Lsn, NodeId, SegmentId, WallTime};
+use crate::types::{Chain, Hlc, Lsn, NodeId, SegmentId, TimelineId, WallTime};
 use crate::wal;
 
 /// Why a moment of a log was not found.
@@ -265,6 +265,12 @@ impl Survey {
             points: self.points.clone(),
             ids: Vec::new(),
         }
+    }
+
+    /// Of which timeline the log is.
+    #[must_use]
+    pub fn line(&self) -> TimelineId {
+        self.recoveries.last().map_or(TimelineId::FIRST, |recovery| recovery.restored.line())
     }
 
     /// Trims behind a record of the main chain: what of the events was removed since.

@@ -64,7 +64,8 @@ fn plan(main: u64, events: u64) -> Plan {
         wal: wal::Config { segment_bytes: 400 },
         upto: Upto { main: Lsn::new(main), events: Lsn::new(events) },
         later: Vec::new(),
-        restored: Restored { from: "here".into(), lsn: Lsn::new(main), at, timeline: 1, why: "a test".into() },
+        restored: Restored { from: "here".into(), lsn: Lsn::new(main), at, timeline: 1, fork: 0, why: "a test".into() },
+        line: image::Line::New(TimelineId { number: 1, fork: 0 }),
         now: WallTime::from_micros(5),
     }
 }

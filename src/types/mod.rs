@@ -9,6 +9,7 @@ mod hlc;
 mod id;
 mod place;
 mod time;
+mod timeline;
 mod vector;
 
 pub use checksum::{Checksum, Digest, digest64};
@@ -17,4 +18,5 @@ pub use hlc::{Hlc, HlcClock, HlcDrift};
 pub use id::{Actor, Address, ClusterId, DocId, IdError, LogId, Mint, NodeId, Topic};
 pub use place::{Chain, DiskFault, DiskFaultKind, Lane, Position};
 pub use time::{Now, Time, WallTime};
+pub use timeline::TimelineId;
 pub use vector::{Range, VersionVector};

@@ -45,7 +45,7 @@ for (const protocol of refused) {
 // A request that is no ticket: the answer is a refusal, and the end of the connection.
 const closed = new Promise((resolve) => connection.addEventListener('close', () => resolve(true)))
 const admit = await connection.newStream('/oxigdal-ha/admit/1')
-admit.send(new Uint8Array([3, 0, 0, 0, 2, 255, 255]))
+admit.send(new Uint8Array([3, 0, 0, 0, 3, 255, 255]))
 let answered = 0
 try {
   for await (const chunk of admit) answered += chunk.byteLength

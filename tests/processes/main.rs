@@ -17,6 +17,8 @@ mod members;
 mod namespaces;
 mod nat;
 mod overlay;
+mod rebuilds;
 mod recorded;
 mod restarts;
 mod streams;
+mod timelines;

@@ -109,7 +109,7 @@ fn a_damaged_log_is_refused_with_what_can_be_done_and_a_lost_end_is_told_until_t
     std::fs::write(&segment, damaged).unwrap();
     let (code, log) = place.start_in_vain(None);
     assert_eq!(code, Some(1), "{log}");
-    assert!(log.contains("hint: nothing was changed") && log.contains("move the folder `log`"), "{log}");
+    assert!(log.contains("hint: nothing was changed") && log.contains("rebuild --from-mesh"), "{log}");
 }
 
 /// A terminal sends Ctrl-C to all processes of the group.

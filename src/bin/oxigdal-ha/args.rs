@@ -82,6 +82,14 @@ pub(crate) enum Command {
     Backup(Box<crate::backup::Args>),
     /// Put a log as it was into a directory of its own
     Restore(crate::restore::Args),
+    /// Give a peer whose data is lost a log again, out of a backup or from its neighbours
+    Rebuild(Box<crate::rebuild::Args>),
+    /// Keep a directory up to date out of a repository, and make it a peer's when that is needed
+    Standby(Box<crate::standby::Args>),
+    /// Show what recoveries of a data directory took and lost
+    Recoveries(crate::recoveries::Args),
+    /// Show which history of the mesh a data directory is of, or go over to a later one
+    Timeline(crate::timeline::Args),
     /// Bring documents of a living mesh back to how they were
     Revert(crate::revert::Args),
     /// Look into a log's files

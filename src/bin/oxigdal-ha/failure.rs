@@ -95,6 +95,10 @@ impl Failure {
         self
     }
 
+    pub(crate) fn is_kind(&self, kind: &str) -> bool {
+        self.kind.as_deref() == Some(kind)
+    }
+
     pub(crate) const fn is_busy(&self) -> bool {
         self.busy
     }

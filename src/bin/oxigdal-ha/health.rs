@@ -31,11 +31,12 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
         );
     }
     papers(&status["admission"], &mut trouble);
+    timelines(&status["admission"]["timeline"], &mut trouble);
     let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
     let not_linked = not_linked(status);
     let barred = |one: &&Value| expelled_of(status).contains(&one["node"]);
     for one in not_linked.iter().filter(|one| one["refused"] == true && !barred(one)) {
-        trouble(without_link(one), advice(one));
+        trouble(without_link(one), advice(one, status));
     }
     if members.len() <= 1 && status.pointer("/network/links").and_then(Value::as_array).is_some_and(Vec::is_empty) {
         for one in not_linked.iter().filter(|one| one["refused"] != true) {
@@ -167,6 +168,37 @@ pub(crate) fn warnings(status: &Value) -> Vec<(String, String)> {
     warnings
 }
 
+/// A later timeline, or another of the same number, was heard of.
+fn timelines(timeline: &Value, trouble: &mut impl FnMut(String, &str)) {
+    let heard = &timeline["heard"][0];
+    let several = timeline["heard"].as_array().is_some_and(|heard| heard.len() > 1);
+    let (here, there) = (text(timeline, "id"), text(heard, "id"));
+    let number = |id: &str| id.split('-').next().and_then(|number| number.parse::<u32>().ok());
+    match (number(here), number(there)) {
+        (_, None) => {}
+        (here_n, there_n) if here_n == there_n => trouble(
+            format!(
+                "two timelines of this mesh were begun apart from each other: {here}, which this peer is on, and {there}"
+            ),
+            "decide which one counts; where the other is given up: stop the peer, `oxigdal-ha timeline adopt --other-fork`, start it",
+        ),
+        _ if several => trouble(
+            format!(
+                "two new timelines of this mesh were begun apart from each other; this peer is on {here}, the old one"
+            ),
+            "decide which one counts, and give its statement to `oxigdal-ha timeline adopt --statement`: `timeline show` prints both",
+        ),
+        _ => trouble(
+            format!(
+                "a new timeline of this mesh has begun: {there}, at {}; this peer is on {here}, the old one",
+                text(heard, "began")
+            ),
+            "peers of the new one exchange nothing with it. To go over: stop it, `oxigdal-ha timeline adopt`, start it; what it holds is \
+             kept aside",
+        ),
+    }
+}
+
 fn papers(papers: &Value, trouble: &mut impl FnMut(String, &str)) {
     let (until, by) = (text(papers, "ticket_until"), text(papers, "signed_by"));
     match text(papers, "standing") {
@@ -216,7 +248,14 @@ pub(crate) fn without_link(one: &Value) -> String {
     format!("not linked with {who}{at}: {}", text(one, "why"))
 }
 
-fn advice(refused: &Value) -> &'static str {
+fn advice(refused: &Value, status: &Value) -> &'static str {
+    if refused["timelines"].is_array() {
+        return if status.pointer("/admission/timeline/heard/0").is_some() {
+            "see there"
+        } else {
+            "it is on the old timeline and is let in when it has adopted this one: stop it, `oxigdal-ha timeline adopt`, start it"
+        };
+    }
     if refused["differs"].as_array().is_some_and(|differs| !differs.is_empty()) {
         "all peers must have this alike: correct the settings of the one that is wrong and restart it; \
          `oxigdal-ha config print --origin` says where its value comes from"

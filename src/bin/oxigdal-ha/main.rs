@@ -23,14 +23,18 @@ mod mesh;
 mod output;
 mod overlay;
 mod quarantine;
+mod rebuild;
 mod recorded;
+mod recoveries;
 mod replication;
 mod restore;
 mod restore_point;
 mod revert;
 mod run;
 mod simulate;
+mod standby;
 mod stream;
+mod timeline;
 mod topology;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -87,6 +91,10 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::RestorePoint(arguments) => restore_point::run(&arguments, output),
         Command::Backup(arguments) => return backup::run(*arguments, output),
         Command::Restore(arguments) => restore::run(&arguments, output),
+        Command::Rebuild(arguments) => rebuild::run(&arguments, output),
+        Command::Standby(arguments) => standby::run(&arguments, output),
+        Command::Recoveries(arguments) => recoveries::run(&arguments, output),
+        Command::Timeline(arguments) => timeline::run(&arguments, output),
         Command::Revert(arguments) => revert::run(&arguments, output),
         Command::Log(command) => return inspect::run(&command, output),
         Command::Config(command) => configuration::config(command, output),

@@ -186,6 +186,9 @@ fn show(status: &Value, output: Output) -> Result {
         let known = if issuers == 1 { "1 issuer is known".to_owned() } else { format!("{issuers} issuers are known") };
         rows.push(("ticket", format!("good until {until}; {known}")));
     }
+    if let Some(began) = status.pointer("/admission/timeline/began").and_then(Value::as_str) {
+        rows.push(("timeline", format!("{}, begun at {began}", text("/admission/timeline/id"))));
+    }
     if let Some(from) = status.pointer("/log_restored/from").and_then(Value::as_str) {
         let (why, lsn) = (text("/log_restored/why"), text("/log_restored/lsn"));
         rows.push(("restored", format!("from {from}, its lsn:{lsn} ({why})")));

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::failure::{Failure, Result};
 use crate::output::{Output, Tone, bytes, millis};
+use crate::recoveries::Stopwatch;
 
 const AFTER: &str = "\
 The log is read as it is; its peer may be running. DIR2 gets the log and the node's name, and neither key nor ticket, so that no
@@ -22,6 +23,9 @@ second peer of one name comes up beside the first by mistake.
   to go back       stop the peer, move DIR/log aside, move DIR2/log to its place, start the peer. It goes on as a new writer,
                    and gets back from its neighbours what they hold, which is all that they ever got: what is to be undone for
                    everybody is undone by `oxigdal-ha revert`
+  to undo for all  with --new-timeline this past becomes the truth of the mesh, and nothing that came after it comes back: for a mesh
+                   whose content was ruined. Stop the peer first. Each other peer is refused, and says so, until it is stopped,
+                   `oxigdal-ha timeline adopt` is run there, and it is started again. What was there is kept aside everywhere
 
 A moment that cannot be had is refused with what can; nothing is written then.";
 
@@ -30,18 +34,25 @@ A moment that cannot be had is refused with what can; nothing is written then.";
 pub(crate) struct Args {
     /// The data directory, or the directory of a log's segments
     #[arg(long, value_name = "DIR", default_value = "oxigdal-ha-data", value_hint = ValueHint::DirPath)]
-    data: PathBuf,
+    pub(crate) data: PathBuf,
     #[command(flatten)]
-    place: crate::backup::Place,
+    pub(crate) place: crate::backup::Place,
     /// To when: latest, a time with its zone, how long ago (10m), lsn:N or point:NAME
     #[arg(long, value_name = "TARGET")]
-    at: Target,
+    pub(crate) at: Target,
     /// Where to put it: a directory that is not there yet, or is empty
-    #[arg(long, value_name = "DIR2", required_unless_present = "dry_run", value_hint = ValueHint::DirPath)]
-    into: Option<PathBuf>,
+    #[arg(long, value_name = "DIR2", required_unless_present_any = ["dry_run", "new_timeline"], value_hint = ValueHint::DirPath)]
+    pub(crate) into: Option<PathBuf>,
+    /// Make this past the truth of the whole mesh: begin a new timeline. Peers of the old one are refused until they adopt it. Without
+    /// --into the data directory itself goes on, and what it held is kept beside it
+    #[arg(long)]
+    new_timeline: bool,
+    /// The key that founded the mesh: it signs the statement that begins a timeline
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "new_timeline")]
+    pub(crate) root_key: Option<PathBuf>,
     /// Leave out what stands at the target itself
     #[arg(long)]
-    exclusive: bool,
+    pub(crate) exclusive: bool,
     /// Only say what would be restored, and what the log holds beyond it
     #[arg(long)]
     dry_run: bool,
@@ -73,6 +84,13 @@ struct Took {
 }
 
 pub(crate) fn run(arguments: &Args, output: Output) -> Result {
+    if arguments.new_timeline && !arguments.dry_run {
+        return crate::timeline::begin(arguments, output);
+    }
+    if arguments.new_timeline {
+        // What would keep it from being done is told before anybody stops a peer for it.
+        crate::timeline::check(arguments)?;
+    }
     if arguments.place.repo.is_some() {
         let Args { place, at, exclusive, into, dry_run, .. } = arguments;
         let into = into.as_deref().filter(|_| !dry_run);
@@ -82,6 +100,7 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
     let now = Clock::start().now().wall;
     let began = Instant::now();
     let mut took = Took::default();
+    let mut watch = Stopwatch::start("restore", &arguments.at);
     let source = Source::open(&arguments.data).map_err(Failure::new)?;
     let survey = Survey::of(&source).map_err(Failure::new)?;
     took.read_ms = since(began);
@@ -91,6 +110,7 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
         Failure::new(error).kind(kind)
     })?;
     took.locate_ms = since(found);
+    watch.lap("find");
     let wrote = Instant::now();
     let into = arguments.into.as_ref().filter(|_| !arguments.dry_run);
     let written = match into {
@@ -102,8 +122,16 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
         None => None,
     };
     took.write_ms = since(wrote);
+    watch.lap("write");
     took.total_ms = since(began);
     let beyond = side::lost(&source, &survey, &located).map_err(Failure::new)?;
+    if let (Some(into), Some(written)) = (into, &written) {
+        watch.from(source.dir().display());
+        watch.wrote(written.records, written.bytes);
+        let (newest, at) = (beyond.to.map_or(located.last.at.wall, |to| to.at.wall), located.last.at.wall);
+        watch.lost(Some(newest.as_millis().saturating_sub(at.as_millis())));
+        watch.keep(into, None);
+    }
     let report = Report {
         node: source.node().to_string(),
         from: source.dir().to_owned(),

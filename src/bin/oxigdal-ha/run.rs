@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal as _, Read as _};
 use std::time::Duration;
 
 use oxigdal_ha::config::{self, Config, Flags, LogFormat};
-use oxigdal_ha::driver::admission::Invite;
+use oxigdal_ha::driver::admission::{Invite, Refusal};
+use oxigdal_ha::driver::network::JoinError;
 use oxigdal_ha::driver::{Peer, StartError, Stop};
 use oxigdal_ha::topology::{Policy, Role};
 use oxigdal_ha::{Error, ErrorKind};
@@ -176,9 +177,34 @@ fn refused(error: Error, join: &[String]) -> Failure {
     match error.kind() {
         ErrorKind::Config => Failure::usage(&error),
         ErrorKind::Damaged if matches!(error.cause().downcast_ref(), Some(StartError::Boot(_))) => failure.hint(
-            "nothing was changed. If other peers hold this mesh's documents, move the folder `log` out of the data directory, \
-             keep the rest of it, and start again: all of it comes back from them. If none does, put `log` back from a copy; what \
-             is intact before the damage is in that folder still, so keep it",
+            "nothing was changed. If other peers hold this mesh's documents, `oxigdal-ha rebuild --from-mesh` has them give all of it; \
+             with a backup, `oxigdal-ha rebuild --repo URL`. Both keep the damaged log aside: what is intact before the damage is in it \
+             still",
+        ),
+        ErrorKind::Damaged if matches!(error.cause().downcast_ref(), Some(StartError::Unfinished { .. })) => failure
+            .kind(Some("unfinished"))
+            .hint("call the command that was broken off again: it goes on from where it stopped"),
+        ErrorKind::Damaged if matches!(error.cause().downcast_ref(), Some(StartError::OtherTimeline { .. })) => failure
+            .kind(Some("other_timeline"))
+            .hint(
+                "`oxigdal-ha timeline show` says which timeline the papers are of. `oxigdal-ha rebuild` gets the peer a log of that one, \
+                 out of a backup or, with --from-mesh, from its neighbours; what is there is kept aside",
+            ),
+        ErrorKind::Damaged if matches!(error.cause().downcast_ref(), Some(StartError::TicketGone { .. })) => failure.hint(
+            "a restored directory is to be looked at: nobody's key is in it. With the peer's identity.key and ticket in it, it starts. \
+             For a lost peer there is `oxigdal-ha rebuild`: out of a backup, under its own keys or, with --join, under new ones",
+        ),
+        ErrorKind::Damaged if matches!(error.cause().downcast_ref(), Some(StartError::Standby { .. })) => {
+            failure.kind(Some("standby")).hint("`oxigdal-ha standby DIR --activate` makes it a peer's data directory")
+        }
+        ErrorKind::NotAdmitted if is_refused(&error, |why| matches!(why, Refusal::NodeTaken { .. })) => failure.hint(
+            "the node id in the data directory is another peer's, as in a restored directory, and its key is not there: put that \
+             peer's identity.key and ticket into it, or have `oxigdal-ha rebuild --join` restore the data under a new identity. The \
+             invite is good still",
+        ),
+        ErrorKind::NotAdmitted if is_refused(&error, is_about_timelines) => failure.kind(Some("other_timeline")).hint(
+            "the log that is in the data directory is of another history of the mesh than the issuer: join with an empty directory, or \
+             with one that `oxigdal-ha rebuild` makes of a backup of that timeline. The invite is good still",
         ),
         ErrorKind::InUse => {
             failure.hint("does another peer run here? Give this one its own --data-dir, --listen and --api")
@@ -193,6 +219,16 @@ fn refused(error: Error, join: &[String]) -> Failure {
             .hint("an invite is good once and for a limited time: ask for a new one with `oxigdal-ha invite issue`"),
         _ => failure,
     }
+}
+
+/// Whether the log that is brought along is the reason.
+fn is_about_timelines(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::OtherTimeline { .. } | Refusal::ForkedTimeline { .. })
+}
+
+/// Whether the issuer refused, and for such a reason.
+fn is_refused(error: &Error, so: impl Fn(&Refusal) -> bool) -> bool {
+    matches!(error.cause().downcast_ref(), Some(StartError::Join(JoinError::Refused(refusal))) if so(refusal))
 }
 
 /// Says where the peer is, and how others come to it.

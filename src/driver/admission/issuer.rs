@@ -144,7 +144,7 @@ impl FromStr for IssuerCertificate {
     }
 }
 
-/// The key that founded a cluster. It signs issuers and nothing else, and belongs into a drawer.
+/// The key that founded a cluster. It signs issuers and timelines and nothing else, and belongs into a drawer.
 #[derive(Debug)]
 pub struct RootKey {
     secret: SecretKey,
@@ -165,6 +165,10 @@ impl RootKey {
     #[must_use]
     pub const fn is_exposed(&self) -> bool {
         self.exposed
+    }
+
+    pub(super) const fn secret(&self) -> &SecretKey {
+        &self.secret
     }
 
     /// The cluster that it founded.

@@ -19,6 +19,7 @@ pub(crate) enum Purpose {
     Revocation,
     Request,
     Overlay,
+    Timeline,
 }
 
 impl Purpose {
@@ -29,6 +30,7 @@ impl Purpose {
             Self::Revocation => b"oxigdal-ha revocation v1\0",
             Self::Request => b"oxigdal-ha issuer request v1\0",
             Self::Overlay => b"oxigdal-ha overlay v1\0",
+            Self::Timeline => b"oxigdal-ha timeline v1\0",
         }
     }
 
@@ -124,7 +126,7 @@ impl SecretKey {
         Ok(Self(pair))
     }
 
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub(in crate::driver) fn to_bytes(&self) -> Vec<u8> {
         self.pair().to_protobuf_encoding().expect("ed25519 keys have an encoding")
     }
 

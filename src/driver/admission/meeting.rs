@@ -11,13 +11,14 @@ use super::papers::Standing;
 use super::refusal::Refusal;
 use super::revocation::Revocation;
 use super::ticket::{Credential, IssuerCertificate, Member, Roles, Ticket, TicketBody, cluster_of};
+use super::timeline::{self, Timeline};
 use super::vault::{self, FileError};
 use super::{
     Admission, AdmissionError, ISSUER_CERT_FILE, ISSUER_LIFE, Invite, RENEW_GRACE, ROOT_FILE, State, TICKET_FILE,
     TICKET_LIFE, after,
 };
 use crate::config::Differences;
-use crate::types::{Boot, WallTime};
+use crate::types::{Boot, TimelineId, WallTime};
 
 impl Admission {
     pub(crate) fn hello(&self, boot: Boot, attempt: u64) -> Hello {
@@ -28,6 +29,7 @@ impl Admission {
             attempt,
             revoked: state.revoked.digest(),
             terms: state.terms(),
+            timeline: state.timeline.clone(),
         }
     }
 
@@ -36,6 +38,9 @@ impl Admission {
         let now = self.now();
         let mut state = self.state();
         let member = hello.credential.verify(self.cluster(), key, &state.revoked, now)?;
+        if let Some(timeline) = &hello.timeline {
+            timeline.verify(self.cluster())?;
+        }
         let news = state.known.meet(&member, key, &hello.credential);
         drop(state);
         if news {
@@ -85,6 +90,10 @@ impl Admission {
             if !differences.is_empty() {
                 return Err(Refusal::Differs(differences));
             }
+            if let Some(brought) = join.timeline {
+                let here = state.timeline.as_ref();
+                timeline::apart(here.map_or(TimelineId::FIRST, Timeline::id), brought, here.map(Timeline::began))?;
+            }
             (name, ledger)
         };
         self.store_ledger(ledger).map_err(|error| {
@@ -94,7 +103,8 @@ impl Admission {
         let state = self.state();
         let member = Member { node: join.node, roles: Roles::MEMBER, name, expires_at: now };
         let credential = state.issue(&member, key, now).ok_or(Refusal::NotAnIssuer)?;
-        Ok(Joined { credential, revoked: state.revoked.iter().cloned().collect() })
+        let timeline = state.timeline.clone();
+        Ok(Joined { credential, revoked: state.revoked.iter().cloned().collect(), timeline })
     }
 }
 

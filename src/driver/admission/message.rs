@@ -7,11 +7,12 @@ use super::key::{PublicKey, encode};
 use super::refusal::Refusal;
 use super::revocation::Revocation;
 use super::ticket::Credential;
+use super::timeline::Timeline;
 use crate::config::Terms;
-use crate::types::{Boot, ClusterId, Digest, NodeId};
+use crate::types::{Boot, ClusterId, Digest, NodeId, TimelineId};
 
 /// Version of the admit protocol's messages.
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 /// Longest request, in bytes: what a stranger may make us read.
 pub(crate) const REQUEST_MAX: usize = 4096;
 /// Longest answer, in bytes: a whole revocation set.
@@ -29,6 +30,8 @@ pub(crate) struct Hello {
     pub(crate) revoked: Digest,
     /// Of the configuration: peers that do not agree are not linked.
     pub(crate) terms: Terms,
+    /// Which history of the mesh the sender is on; none for the first. Those of different ones are not linked.
+    pub(crate) timeline: Option<Timeline>,
 }
 
 /// Let me in: I hold an invite.
@@ -40,6 +43,8 @@ pub(crate) struct Join {
     pub(crate) node: NodeId,
     /// A joiner that would not be linked afterwards keeps its invite.
     pub(crate) terms: Terms,
+    /// Of which timeline the log is that it brings along, if it does.
+    pub(crate) timeline: Option<TimelineId>,
 }
 
 /// What a joiner gets.
@@ -47,6 +52,7 @@ pub(crate) struct Join {
 pub(crate) struct Joined {
     pub(crate) credential: Credential,
     pub(crate) revoked: Vec<Revocation>,
+    pub(crate) timeline: Option<Timeline>,
 }
 
 /// From the peer that dialled.

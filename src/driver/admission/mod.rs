@@ -1,7 +1,7 @@
 //! Who may talk to this mesh: keys, issuers, tickets, invites, revocation; and which overlay an issuer set for it.
 //!
 //! Nobody joins who is not admitted, and nothing is open by default. Certificates in three steps: the cluster's **root** key
-//! signs **issuers**, an issuer signs short-lived **tickets**, and a ticket binds a transport key to a node id. The cluster's
+//! signs **issuers** and **timelines**, an issuer signs short-lived **tickets**, and a ticket binds a transport key to a node id. The cluster's
 //! id is the hash of the root's public key, so a chain can be checked against the id alone, without trust on first use.
 //! The transport's handshake has proved that a peer holds its key before a ticket is looked at: a ticket that leaks is
 //! worth nothing. An **invite** is a single-use secret that the one issuer who made it turns into a ticket; it writes the
@@ -11,7 +11,7 @@
 //! A node cut off from everybody may accept a revoked peer until that peer's ticket expires: that is the bound.
 //!
 //! Files, all mode 0600, each replaced whole and synced: `identity.key`, `node-id`; `ticket` (a member's credential: its
-//! presence says that this directory belongs to a mesh); `revoked`; `overlay`; on issuers `issuer.key`, `issuer.cert`, `invites`; on the
+//! presence says that this directory belongs to a mesh); `revoked`; `overlay`; `timeline` (see there); on issuers `issuer.key`, `issuer.cert`, `invites`; on the
 //! peer that minted the mesh `root.key`, until it is taken away: it is needed for nothing but to sign issuers, once per
 //! issuer's life, and on any machine (see `issuer`).
 //!
@@ -45,6 +45,7 @@ mod revocation;
 mod tests;
 mod text;
 mod ticket;
+pub(crate) mod timeline;
 pub(crate) mod vault;
 
 pub use invite::{ADDRESSES_MAX, INVITES_MAX, Invite, InviteError, InviteId, InviteStatus};
@@ -56,6 +57,7 @@ pub use papers::{Papers, Standing};
 pub use refusal::Refusal;
 pub use revocation::{REVOCATIONS_MAX, Revocation};
 pub use ticket::{Credential, IssuerCertificate, Member, NAME_MAX, Roles, Ticket};
+pub use timeline::{Moment, TIMELINE_FILE, Timeline, TimelineStatus};
 pub use vault::FileError;
 
 use super::clock::Clock;
@@ -90,6 +92,17 @@ const ISSUER_KEY_FILE: &str = "issuer.key";
 const ISSUER_CERT_FILE: &str = "issuer.cert";
 const INVITES_FILE: &str = "invites";
 const OVERLAY_FILE: &str = "overlay";
+/// What a peer's papers are, beside its key: the files that go along when it moves.
+pub(super) const PAPERS: [&str; 8] = [
+    REVOKED_FILE,
+    OVERLAY_FILE,
+    ISSUER_KEY_FILE,
+    ISSUER_CERT_FILE,
+    INVITES_FILE,
+    "peers.json",
+    "api-token",
+    TICKET_FILE,
+];
 const CREDENTIAL_MAX: usize = 4096;
 const REVOKED_MAX: usize = 4 << 20;
 
@@ -114,6 +127,19 @@ pub enum AdmissionError {
         /// Who asks.
         request: ClusterId,
     },
+    /// Another key founded the mesh.
+    #[error(
+        "this root key founded cluster {root}, and the data directory is of cluster {cluster}: the key that founded that one is needed"
+    )]
+    NotTheRoot {
+        /// Whose root key it is.
+        root: ClusterId,
+        /// Of which mesh the directory is.
+        cluster: ClusterId,
+    },
+    /// All numbers are used up.
+    #[error("this mesh is on the last timeline there is")]
+    NoTimeline,
     /// The certificate was made for another peer.
     #[error("the certificate is for node {holder}, and this is another")]
     OtherHolder {
@@ -189,6 +215,9 @@ struct State {
     known: Known,
     /// The latest policy of each issuer, also of those that were revoked since.
     policies: Policies,
+    timeline: Option<Timeline>,
+    /// Later ones that members have shown.
+    heard: Vec<Timeline>,
 }
 
 struct Shared {
@@ -298,6 +327,15 @@ impl Admission {
         Ok(admission)
     }
 
+    /// Writes the node id anew that the ticket of a directory names, if it is gone: whoever saved key and ticket has all.
+    ///
+    /// # Errors
+    /// [`FileError`] when the ticket cannot be read or the id not be written.
+    pub fn mend_node(dir: &Path) -> Result<(), FileError> {
+        let Some(credential) = read_value::<Credential, CREDENTIAL_MAX>(&dir.join(TICKET_FILE))? else { return Ok(()) };
+        NodeKey::mend(dir, credential.ticket.body.node)
+    }
+
     fn assemble(dir: &Path, key: NodeKey, credential: Credential, clock: Clock) -> Result<Self, FileError> {
         let cluster = credential.chain.cluster();
         let issuer = open_issuer(dir, cluster)?;
@@ -318,7 +356,8 @@ impl Admission {
         issuer.iter().for_each(|issuer| _ = known.hear_of(&issuer.chain));
         let (addresses, terms) = Default::default();
         let policies = overlay::open(dir, cluster)?;
-        let state = State { credential, issuer, revoked, ledger, addresses, terms, known, policies };
+        let (timeline, heard) = (Timeline::read(dir, cluster)?, Timeline::read_heard(dir, cluster)?);
+        let state = State { credential, issuer, revoked, ledger, addresses, terms, known, policies, timeline, heard };
         let [revoked, issuers, tickets, wanted, policies] = std::array::from_fn(|_| watch::Sender::new(0));
         let (dir, state, turn) = (dir.to_owned(), Mutex::new(state), Mutex::new(()));
         let shared = Shared { dir, key, cluster, clock, state, turn, revoked, issuers, tickets, wanted, policies };
@@ -333,6 +372,10 @@ impl Admission {
         let member = joined.credential.verify(invite.cluster, key.public(), &revoked, now)?;
         if member.node != key.node() {
             return Err(Refusal::NodeTaken { node: member.node }.into());
+        }
+        if let Some(timeline) = &joined.timeline {
+            timeline.verify(invite.cluster)?;
+            timeline.write(dir)?;
         }
         vault::write(&dir.join(REVOKED_FILE), &encode(&entries))?;
         // The ticket last: once it is there, this directory belongs to the mesh.

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::revocation::Revocation;
 use super::ticket::IssuerCertificate;
+use super::timeline::TimelineStatus;
 use super::{Admission, RENEW_GRACE, ROOT_FILE, after};
 use crate::types::{NodeId, WallTime};
 
@@ -45,6 +46,8 @@ pub struct Papers {
     pub issuers: usize,
     /// Who is expelled, in order of node id.
     pub expelled: Vec<NodeId>,
+    /// Which history of the mesh it is on.
+    pub timeline: TimelineStatus,
 }
 
 /// People read it.
@@ -89,6 +92,7 @@ impl Admission {
             issuer_ends: !has_root && issuer_until.is_some_and(|until| until <= after(now, ISSUER_ENDS)),
             issuers: state.known.issuers().filter(good).count(),
             expelled: state.revoked.iter().map(Revocation::node).collect(),
+            timeline: TimelineStatus::of(state.timeline.as_ref(), &state.heard),
         }
     }
 

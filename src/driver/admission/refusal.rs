@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 
 use crate::config::Differences;
-use crate::types::{ClusterId, NodeId, WallTime};
+use crate::types::{ClusterId, NodeId, TimelineId, WallTime};
 
 /// Why a peer was refused. It travels to the refused peer, so that whoever runs it knows what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
@@ -99,6 +99,27 @@ pub enum Refusal {
     /// The issuer that it names did not sign this policy.
     #[error("the overlay policy is not signed by the issuer that it names")]
     ForgedPolicy,
+    /// The root of the cluster did not sign this statement.
+    #[error("the statement that begins the timeline is not signed by the cluster's root")]
+    ForgedTimeline,
+    /// Both are members, and one of them is on an older history of the mesh.
+    #[error("the timelines differ: {here} here, {there} there; the newer one began at {began}")]
+    OtherTimeline {
+        /// That of the peer that tells.
+        here: TimelineId,
+        /// That of the other.
+        there: TimelineId,
+        /// When the newer one of both began, by the clock of whoever signed it.
+        began: WallTime,
+    },
+    /// Two timelines of one number were begun apart from each other.
+    #[error("two timelines were begun apart from each other: {here} here, {there} there")]
+    ForkedTimeline {
+        /// That of the peer that tells.
+        here: TimelineId,
+        /// That of the other.
+        there: TimelineId,
+    },
 }
 
 impl Refusal {
@@ -107,6 +128,8 @@ impl Refusal {
     pub(crate) fn turned(self) -> Self {
         match self {
             Self::Differs(differences) => Self::Differs(differences.turned()),
+            Self::OtherTimeline { here, there, began } => Self::OtherTimeline { here: there, there: here, began },
+            Self::ForkedTimeline { here, there } => Self::ForkedTimeline { here: there, there: here },
             other => other,
         }
     }
@@ -123,6 +146,8 @@ impl Refusal {
                 | Self::Full
                 | Self::Disk
                 | Self::Differs(_)
+                | Self::OtherTimeline { .. }
+                | Self::ForkedTimeline { .. }
         )
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 }
 
 /// Removes a file, durably.
-pub(super) fn remove(path: &Path) -> Result<(), FileError> {
+pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
     let removed = fs::remove_file(path).and_then(|()| sync_dir(path));
     removed.map_err(|why| FileError { path: path.to_owned(), why })
 }

@@ -11,10 +11,10 @@ const NAME: &str = "lock";
 
 /// The lock, held as long as this lives. The system takes it back when the process dies, however it dies.
 #[derive(Debug)]
-pub(super) struct Lock(File);
+pub(in crate::driver) struct Lock(File);
 
 impl Lock {
-    pub(super) fn take(dir: &Path) -> Result<Self, OpenError> {
+    pub(in crate::driver) fn take(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join(NAME);
         let fail = |what, error| OpenError::Io { what, path: path.clone(), error };
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);

@@ -9,7 +9,6 @@ use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use libp2p::Stream;
 use tokio::time::timeout;
 
-use crate::config::Differences;
 use crate::driver::admission::message::{ANSWER_MAX, Answer, Hello, Join, Joined, REQUEST_MAX, Request};
 use crate::driver::admission::{Admission, Credential, Member, PublicKey, Refusal, Revocation};
 use crate::types::Boot;
@@ -26,9 +25,9 @@ pub(super) enum AdmitError {
     /// The peer only wanted a ticket, and got it.
     #[error("the peer has got its ticket")]
     Served,
-    /// The peer is a member, and its configuration is not as ours.
-    #[error("the configurations differ: {differences}")]
-    Differs { member: Member, differences: Differences },
+    /// The peer is a member, and its configuration or its timeline is not as ours.
+    #[error("{why}")]
+    Apart { member: Member, why: Refusal },
     /// The connection failed.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -139,7 +138,7 @@ pub(super) async fn request(
         checked = admission.check(&hello, key);
     }
     let member = checked.map_err(AdmitError::Refused)?;
-    agreed(admission, Admitted { member, hello })
+    agreed(admission, Admitted { member, hello }).await
 }
 
 async fn greet(stream: &mut Stream, admission: &Admission, request: &Request) -> Result<Hello, AdmitError> {
@@ -149,12 +148,24 @@ async fn greet(stream: &mut Stream, admission: &Admission, request: &Request) ->
     }
 }
 
-/// Members that have not the same configuration where they must are told so, both, and are not linked. Both find it by
-/// themselves and alike: what is compared is only what both have told.
-fn agreed(admission: &Admission, admitted: Admitted) -> Result<Admitted, AdmitError> {
-    let differences = admission.differences(&admitted.hello);
+/// Members that have not the same configuration where they must, or are on different timelines, are told so, both, and are not
+/// linked. Both find it by themselves and alike: what is compared is only what both have told.
+async fn agreed(admission: &Admission, admitted: Admitted) -> Result<Admitted, AdmitError> {
     let member = admitted.member.clone();
-    if differences.is_empty() { Ok(admitted) } else { Err(AdmitError::Differs { member, differences }) }
+    if let Err(why) = admission.compare_timelines(&admitted.hello) {
+        if let Some(shown) = admitted.hello.timeline {
+            let admission = admission.clone();
+            if let Some(Err(error)) = aside(move || admission.hear_of_timeline(&shown)).await {
+                tracing::error!(%error, "another timeline was heard of, and could not be remembered");
+            }
+        }
+        return Err(AdmitError::Apart { member, why });
+    }
+    let differences = admission.differences(&admitted.hello);
+    if differences.is_empty() {
+        return Ok(admitted);
+    }
+    Err(AdmitError::Apart { member, why: Refusal::Differs(differences) })
 }
 
 pub(super) async fn accept_renewal(admission: &Admission, credential: Credential) {
@@ -182,7 +193,7 @@ pub(super) async fn answer(
         };
         match decide(&bytes, admission, key).await {
             Ok(Decision::Admit(admitted)) => {
-                let agreed = agreed(admission, *admitted);
+                let agreed = agreed(admission, *admitted).await;
                 if agreed.is_ok() {
                     admit();
                 }

@@ -20,6 +20,8 @@ use crate::config::Terms;
 use crate::driver::admission::message::{Join, Joined};
 use crate::driver::admission::{Admission, AdmissionError, Invite, Refusal};
 use crate::driver::identity::NodeKey;
+use crate::recovery::{SourceError, line_of};
+use crate::types::TimelineId;
 
 /// Pauses between attempts to reach the issuer.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -46,6 +48,9 @@ pub enum JoinError {
     /// The transport cannot be set up.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// The directory holds a log, and of which timeline that is cannot be read.
+    #[error(transparent)]
+    Log(#[from] SourceError),
 }
 
 /// Joins the mesh of this invite: afterwards the directory holds a ticket. A directory that belongs to that mesh already is
@@ -70,7 +75,8 @@ pub async fn join(dir: &Path, invite: &Invite, terms: Terms, deadline: Duration)
         return Ok(member);
     }
     let key = NodeKey::open_or_mint(dir).map_err(AdmissionError::from)?;
-    let joined = redeemed(&key, invite, terms, deadline).await?;
+    let brought = line_of(dir)?;
+    let joined = redeemed(&key, invite, terms, brought, deadline).await?;
     Ok(Admission::accept(dir, key, invite, joined)?)
 }
 
@@ -79,18 +85,25 @@ pub async fn join(dir: &Path, invite: &Invite, terms: Terms, deadline: Duration)
 /// # Errors
 /// As [`join`]; the ticket is the old one then.
 pub async fn rejoin(member: &Admission, invite: &Invite, deadline: Duration) -> Result<(), JoinError> {
-    let joined = redeemed(member.key(), invite, member.terms(), deadline).await?;
+    let timeline = Some(member.timeline_id());
+    let joined = redeemed(member.key(), invite, member.terms(), timeline, deadline).await?;
     let (member, invite) = (member.clone(), invite.clone());
     let accepted = tokio::task::spawn_blocking(move || member.accept_again(&invite, joined)).await;
     Ok(accepted.expect("accepting a ticket does not panic")?)
 }
 
 /// What the issuer of the invite gives for it.
-async fn redeemed(key: &NodeKey, invite: &Invite, terms: Terms, deadline: Duration) -> Result<Joined, JoinError> {
+async fn redeemed(
+    key: &NodeKey,
+    invite: &Invite,
+    terms: Terms,
+    timeline: Option<TimelineId>,
+    deadline: Duration,
+) -> Result<Joined, JoinError> {
     let shared = Arc::new(Shared::new(Limits::default()));
     let mut swarm = transport::swarm(&key.keypair(), &shared, false)?;
     let (cluster, issuer, secret) = (invite.cluster, invite.issuer, invite.secret.clone());
-    let request = Join { cluster, issuer, secret, node: key.node(), terms };
+    let request = Join { cluster, issuer, secret, node: key.node(), terms, timeline };
     let until = Instant::now() + deadline;
     let mut pause = PAUSE;
     loop {
@@ -100,7 +113,7 @@ async fn redeemed(key: &NodeKey, invite: &Invite, terms: Terms, deadline: Durati
             Ok(Err(AdmitError::RefusedByPeer(why, _) | AdmitError::Refused(why))) => {
                 return Err(JoinError::Refused(why));
             }
-            Ok(Err(AdmitError::Served | AdmitError::Differs { .. })) => "no answer".to_owned(),
+            Ok(Err(AdmitError::Served | AdmitError::Apart { .. })) => "no answer".to_owned(),
             Ok(Err(AdmitError::Io(error))) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),
         };

@@ -168,9 +168,7 @@ impl Link {
         let admitted = exchange.await.map_err(|error| match error {
             AdmitError::Refused(why) => End::Refused { why, by_peer: false, member: None },
             AdmitError::RefusedByPeer(why, _) => End::Refused { why, by_peer: true, member: None },
-            AdmitError::Differs { member, differences } => {
-                End::Refused { why: Refusal::Differs(differences), by_peer: false, member: Some(member.into()) }
-            }
+            AdmitError::Apart { member, why } => End::Refused { why, by_peer: false, member: Some(member.into()) },
             AdmitError::Served => End::Served,
             AdmitError::Io(error) => error.into(),
         })?;

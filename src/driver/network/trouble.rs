@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::dial::{Key, Target};
 use crate::config::Differences;
 use crate::driver::admission::Refusal;
-use crate::types::NodeId;
+use crate::types::{NodeId, TimelineId};
 
 /// Most entries; beyond, those that were not tried for longest go.
 const TROUBLES_MAX: usize = 256;
@@ -35,6 +35,8 @@ pub struct NotLinked {
     pub why: String,
     /// What must be alike in the configurations and is not.
     pub differs: Differences,
+    /// On which timelines both are, if they are on different ones: this peer's, then the other's.
+    pub timelines: Option<(TimelineId, TimelineId)>,
     /// Seconds since the first attempt that failed.
     pub since_s: u64,
     /// Seconds since the last one.
@@ -90,6 +92,7 @@ struct Trouble {
     refused: bool,
     why: String,
     differs: Differences,
+    timelines: Option<(TimelineId, TimelineId)>,
     since: Instant,
     last: Instant,
     times: u64,
@@ -106,6 +109,12 @@ impl Troubles {
             Some(Refusal::Differs(differences)) => differences.clone(),
             _ => Differences::default(),
         };
+        let timelines = match attempt.refusal {
+            Some(Refusal::OtherTimeline { here, there, .. } | Refusal::ForkedTimeline { here, there }) => {
+                Some((*here, *there))
+            }
+            _ => None,
+        };
         let (since, times) = self.0.get(&whom).map_or((now, 0), |known| (known.since, known.times));
         let known = Trouble {
             node: attempt.node.or_else(|| self.0.get(&whom)?.node),
@@ -114,6 +123,7 @@ impl Troubles {
             refused: attempt.refusal.is_some(),
             why: attempt.why.to_owned(),
             differs,
+            timelines,
             since,
             last: now,
             times: times + 1,
@@ -155,6 +165,7 @@ impl Trouble {
             refused: self.refused,
             why: self.why.clone(),
             differs: self.differs.clone(),
+            timelines: self.timelines,
             since_s: since.as_secs(),
             last_s: last.as_secs(),
             times: self.times,

@@ -25,7 +25,14 @@ fn put_back(files: &BTreeMap<SegmentId, Vec<u8>>, until: u64) -> BTreeMap<Segmen
 }
 
 fn restored(until: u64) -> Restored {
-    Restored { from: "a test".into(), lsn: Lsn::new(until), at: Hlc::default(), timeline: 0, why: "to look".into() }
+    Restored {
+        from: "a test".into(),
+        lsn: Lsn::new(until),
+        at: Hlc::default(),
+        timeline: 0,
+        fork: 0,
+        why: "to look".into(),
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod create;
 mod list;
-mod progress;
+pub(crate) mod progress;
 mod prune;
 pub(crate) mod restore;
 mod show;

@@ -10,6 +10,7 @@ use super::progress::Ear;
 use super::{Place, failed};
 use crate::failure::Result;
 use crate::output::{Output, Tone, bytes, millis};
+use crate::recoveries::Stopwatch;
 
 /// Restores the moment into the directory; without one it is only looked for.
 pub(crate) async fn run(
@@ -19,16 +20,25 @@ pub(crate) async fn run(
     into: Option<&Path>,
     output: Output,
 ) -> Result {
+    let mut watch = Stopwatch::start("restore", target);
     let repository = place.open().await?;
     let mut catalogue = place.catalogue(&repository).await?;
     let ear = Ear::new(output);
     let found = backup::find(&repository, &mut catalogue, target, exclusive, &ear).await.map_err(failed)?;
+    watch.lap("find");
     let done = match into {
         None => None,
         Some(into) => {
             let why = format!("{target}{}", if exclusive { ", exclusive" } else { "" });
             let done = backup::restore_into(&repository, &catalogue, &found, why, into, &ear).await;
-            Some(done.map_err(failed)?)
+            let done = done.map_err(failed)?;
+            let newest = catalogue.backups().map(|backup| backup.main.stamp.wall).max().unwrap_or(found.at.wall);
+            watch.lap("fetch and write");
+            watch.from(format!("{}, backup {}", repository.at(), found.backup));
+            watch.wrote(done.written.records, done.written.bytes);
+            watch.lost(Some(newest.as_millis().saturating_sub(found.at.wall.as_millis())));
+            watch.keep(into, None);
+            Some(done)
         }
     };
     ear.done();

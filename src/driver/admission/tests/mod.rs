@@ -3,6 +3,7 @@
 mod fuzz;
 mod issuers;
 mod overlay;
+mod timeline;
 
 use std::path::Path;
 use std::time::Duration;
@@ -73,6 +74,7 @@ fn ask(invite: &Invite, key: &NodeKey) -> Join {
         secret: invite.secret.clone(),
         node: key.node(),
         terms: Terms::default(),
+        timeline: None,
     }
 }
 

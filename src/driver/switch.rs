@@ -1,0 +1,342 @@
+//! A data directory gets another log: the old one is put aside, and nothing half done is ever started from.
+//!
+//! The new log is made whole inside the directory (`next`). Then a file, `switch`, says what is going to happen, and it happens:
+//! the old log moves to a directory beside this one, the new one to its place, the timeline's statement is written, the file goes. A
+//! peer does not start while the file is there; whoever is killed is called again, and goes on. Keys, ticket and settings stay.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::admission::{FileError, Timeline, vault};
+use super::disk::{Lock, OpenError};
+use super::identity::NodeKey;
+use crate::node::Restored;
+use crate::recovery::image::{self, ImageError, Line, Plan, Written};
+use crate::recovery::{LOG_DIR, NODE_FILE, SourceError, Upto};
+use crate::types::{Hlc, Lsn, NodeId, TimelineId, WallTime};
+use crate::wal::{self, Frame};
+
+const JOURNAL: &str = "switch";
+const JOURNAL_MAX: usize = 16 << 10;
+const NEXT: &str = "next";
+
+/// Why a directory did not get another log. It has the old one, unless it is said that the switch is to be finished.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SwitchError {
+    /// A peer runs on it, or another command works on it.
+    #[error(transparent)]
+    Directory(#[from] OpenError),
+    /// A file of it cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The system refused.
+    #[error("cannot {what} {}: {error}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's own words.
+        #[source]
+        error: io::Error,
+    },
+    /// The new log could not be made.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+}
+
+/// What is going to happen, on the disk before it does.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Journal {
+    aside: PathBuf,
+    timeline: Option<String>,
+}
+
+/// A data directory that nobody else works on, and that has no switch under way.
+#[derive(Debug)]
+pub struct Switch {
+    dir: PathBuf,
+    finished: Option<Finished>,
+    _lock: Lock,
+}
+
+/// A switch that was broken off and is done now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finished {
+    /// Where what the directory held is, if it held anything.
+    pub aside: Option<PathBuf>,
+}
+
+/// Whether a switch was begun in this directory and not finished.
+#[must_use]
+pub fn is_unfinished(dir: &Path) -> bool {
+    dir.join(JOURNAL).exists()
+}
+
+impl Switch {
+    /// Takes the directory for this process alone, made if it is not there, and finishes what was broken off.
+    ///
+    /// # Errors
+    /// [`SwitchError`].
+    pub fn begin(dir: &Path) -> Result<Self, SwitchError> {
+        vault::make_dir(dir)?;
+        let log = dir.join(LOG_DIR);
+        if is_unfinished(dir) && !log.exists() && dir.join(NEXT).join(LOG_DIR).exists() {
+            // Between its two moves: the log that is to come is locked where it is.
+            return Self::locked(dir, &dir.join(NEXT).join(LOG_DIR));
+        }
+        vault::make_dir(&log)?;
+        Self::locked(dir, &log)
+    }
+
+    fn locked(dir: &Path, log: &Path) -> Result<Self, SwitchError> {
+        let lock = Lock::take(log)?;
+        let mut switch = Self { dir: dir.to_owned(), finished: None, _lock: lock };
+        switch.finished = switch.go_on()?;
+        let next = switch.next();
+        if next.exists() {
+            fs::remove_dir_all(&next).map_err(|error| fail("remove", &next, error))?;
+        }
+        Ok(switch)
+    }
+
+    /// The earlier switch that was broken off and that [`begin`](Self::begin) has finished.
+    #[must_use]
+    pub const fn finished(&self) -> Option<&Finished> {
+        self.finished.as_ref()
+    }
+
+    /// Where the image is to be made whose log comes into force.
+    #[must_use]
+    pub fn next(&self) -> PathBuf {
+        self.dir.join(NEXT)
+    }
+
+    /// Makes an image that holds nothing but what it is: its peer begins empty, as a new writer.
+    ///
+    /// # Errors
+    /// [`ImageError`].
+    pub fn make_empty(&self, node: NodeId, line: TimelineId, why: &str, now: WallTime) -> Result<Written, ImageError> {
+        empty_image(&self.next(), node, line, why, now)
+    }
+
+    /// Puts the image in force: what the directory held until now goes to `aside`, a directory that is not there. Gives it, if there was
+    /// anything to keep.
+    ///
+    /// # Errors
+    /// [`SwitchError`]. Once the switch was begun, [`begin`](Self::begin) finishes it.
+    pub fn commit(self, aside: &Path, timeline: Option<&Timeline>) -> Result<Option<PathBuf>, SwitchError> {
+        let journal = Journal { aside: absolute(aside)?, timeline: timeline.map(ToString::to_string) };
+        let bytes = serde_json::to_vec(&journal).expect("a path and a text have a form in JSON");
+        vault::write(&self.dir.join(JOURNAL), &bytes)?;
+        Ok(self.go_on()?.and_then(|finished| finished.aside))
+    }
+
+    /// Does what the journal says, from wherever it stopped.
+    fn go_on(&self) -> Result<Option<Finished>, SwitchError> {
+        let path = self.dir.join(JOURNAL);
+        let Some(bytes) = vault::read(&path, JOURNAL_MAX)? else { return Ok(None) };
+        let damaged = |error: String| FileError::content(&path, error);
+        let journal: Journal = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let timeline: Option<Timeline> =
+            journal.timeline.map(|text| text.parse()).transpose().map_err(|error| damaged(format!("{error}")))?;
+        let (log, next) = (self.dir.join(LOG_DIR), self.dir.join(NEXT));
+        let (coming, kept) = (next.join(LOG_DIR), journal.aside.join(LOG_DIR));
+        if coming.exists() {
+            if has_segments(&log) {
+                self.put_aside(&log, &journal.aside)?;
+            } else if log.exists() {
+                fs::remove_dir_all(&log).map_err(|error| fail("remove", &log, error))?;
+            }
+            fs::rename(&coming, &log).map_err(|error| fail("move", &coming, error))?;
+            sync(&next)?;
+            sync(&self.dir)?;
+        }
+        if let Some(timeline) = &timeline {
+            timeline.write(&self.dir)?;
+        }
+        vault::remove(&path)?;
+        if next.exists() {
+            fs::remove_dir_all(&next).map_err(|error| fail("remove", &next, error))?;
+        }
+        Ok(Some(Finished { aside: Some(journal.aside).filter(|_| kept.exists()) }))
+    }
+
+    /// Moves the old log, with its owner's name and its timeline, so that it can be looked at and restored from there.
+    fn put_aside(&self, log: &Path, aside: &Path) -> Result<(), SwitchError> {
+        vault::make_dir(aside)?;
+        for name in [NODE_FILE, super::admission::TIMELINE_FILE] {
+            if let Some(bytes) = vault::read(&self.dir.join(name), JOURNAL_MAX)? {
+                vault::write(&aside.join(name), &bytes)?;
+            }
+        }
+        let kept = aside.join(LOG_DIR);
+        if let Err(error) = fs::rename(log, &kept) {
+            // Nothing has moved: it is as if nobody had begun.
+            vault::remove(&self.dir.join(JOURNAL))?;
+            return Err(fail("move the log to", &kept, error));
+        }
+        sync(aside)?;
+        sync(&self.dir)
+    }
+}
+
+/// Where what a directory holds is kept when it gets another log: `DIR.NAME` beside it, with a number behind if that is taken.
+#[must_use]
+pub fn beside(dir: &Path, name: &str) -> PathBuf {
+    let of = |suffix: String| {
+        let mut path = dir.components().as_path().as_os_str().to_owned();
+        path.push(suffix);
+        PathBuf::from(path)
+    };
+    let names = std::iter::once(of(format!(".{name}"))).chain((2..).map(|nth| of(format!(".{name}.{nth}"))));
+    names.into_iter().find(|path| !path.exists()).expect("there is a number that is not taken")
+}
+
+/// A log that is empty and says of which timeline it is.
+fn empty_image(to: &Path, node: NodeId, line: TimelineId, why: &str, now: WallTime) -> Result<Written, ImageError> {
+    let (from, lsn, at) = ("nothing".to_owned(), Lsn::ZERO, Hlc::default());
+    let restored = Restored { from, lsn, at, timeline: 0, fork: 0, why: why.to_owned() };
+    let (wal, upto, later) = (wal::Config::default(), Upto::default(), Vec::new());
+    let plan = Plan { node, wal, upto, later, restored, line: Line::New(line), now };
+    let none = || std::iter::empty::<Result<Frame, SourceError>>();
+    image::write(to, &plan, none(), none())
+}
+
+/// The first start of a peer that joined a later timeline: its log says so before it holds anything. Whoever calls it holds the
+/// directory's lock.
+///
+/// # Errors
+/// [`SwitchError`]; the log is empty still.
+pub(super) fn mark_first(dir: &Path, node: NodeId, line: TimelineId, now: WallTime) -> Result<(), SwitchError> {
+    let log = dir.join(LOG_DIR);
+    if line == TimelineId::FIRST || has_segments(&log) {
+        return Ok(());
+    }
+    let next = dir.join(NEXT);
+    if next.exists() {
+        fs::remove_dir_all(&next).map_err(|error| fail("remove", &next, error))?;
+    }
+    empty_image(&next, node, line, "it joined this timeline", now)?;
+    let made = fs::read_dir(next.join(LOG_DIR)).map_err(|error| fail("list", &next, error))?;
+    for entry in made {
+        // One record is in one segment.
+        let from = entry.map_err(|error| fail("list", &next, error))?.path();
+        let to = log.join(from.file_name().unwrap_or_default());
+        fs::rename(&from, &to).map_err(|error| fail("move", &from, error))?;
+    }
+    sync(&log)?;
+    fs::remove_dir_all(&next).map_err(|error| fail("remove", &next, error))
+}
+
+/// Copies what makes a directory its peer's: keys, papers, and what it knows of others.
+///
+/// # Errors
+/// [`FileError`].
+pub fn copy_papers(from: &Path, to: &Path) -> Result<(), FileError> {
+    vault::make_dir(to)?;
+    for name in super::admission::PAPERS {
+        if let Some(bytes) = vault::read(&from.join(name), 8 << 20)? {
+            vault::write(&to.join(name), &bytes)?;
+        }
+    }
+    // The key last: without it, the rest is nobody's.
+    NodeKey::copy(from, to)
+}
+
+pub(super) fn has_segments(log: &Path) -> bool {
+    let is_segment = |file: fs::DirEntry| file.path().extension().is_some_and(|end| end == "wal");
+    fs::read_dir(log).is_ok_and(|files| files.flatten().any(is_segment))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, SwitchError> {
+    std::path::absolute(path).map_err(|error| fail("find", path, error))
+}
+
+fn sync(dir: &Path) -> Result<(), SwitchError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| fail("sync", dir, error))
+}
+
+fn fail(what: &'static str, path: &Path, error: io::Error) -> SwitchError {
+    SwitchError::Io { what, path: path.to_owned(), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::line_of;
+
+    const NODE: NodeId = NodeId::from_u128(7);
+    const OLD: TimelineId = TimelineId { number: 1, fork: 5 };
+    const NEW: TimelineId = TimelineId { number: 1, fork: 9 };
+
+    /// A directory whose log is of one timeline, and where the image of another is made and not in force yet.
+    fn made(home: &Path) -> (PathBuf, PathBuf) {
+        let (dir, aside) = (home.join("data"), home.join("data.old"));
+        let begun = Switch::begin(&dir).unwrap();
+        begun.make_empty(NODE, OLD, "the old one", WallTime::EPOCH).unwrap();
+        assert_eq!(begun.commit(&aside, None).unwrap(), None, "there was nothing to keep");
+        let begun = Switch::begin(&dir).unwrap();
+        begun.make_empty(NODE, NEW, "the new one", WallTime::EPOCH).unwrap();
+        (dir, aside)
+    }
+
+    fn journal(dir: &Path, aside: &Path) {
+        let journal = Journal { aside: aside.to_owned(), timeline: None };
+        vault::write(&dir.join(JOURNAL), &serde_json::to_vec(&journal).unwrap()).unwrap();
+    }
+
+    fn lines(dir: &Path, aside: &Path) -> [Option<TimelineId>; 2] {
+        [dir, aside].map(|dir| line_of(dir).unwrap())
+    }
+
+    #[test]
+    fn a_switch_that_was_broken_off_anywhere_is_finished_by_the_next_and_never_started_from() {
+        for moves in 0..3 {
+            let home = tempfile::tempdir().unwrap();
+            let (dir, aside) = made(home.path());
+            journal(&dir, &aside);
+            assert!(is_unfinished(&dir));
+            if moves > 0 {
+                vault::make_dir(&aside).unwrap();
+                fs::rename(dir.join(LOG_DIR), aside.join(LOG_DIR)).unwrap();
+            }
+            if moves > 1 {
+                fs::rename(dir.join(NEXT).join(LOG_DIR), dir.join(LOG_DIR)).unwrap();
+            }
+            let switch = Switch::begin(&dir).unwrap();
+            assert_eq!(switch.finished(), Some(&Finished { aside: Some(aside.clone()) }), "{moves}");
+            assert_eq!(lines(&dir, &aside), [Some(NEW), Some(OLD)], "{moves}");
+            assert!(!is_unfinished(&dir) && !dir.join(NEXT).exists());
+            drop(switch);
+            assert_eq!(Switch::begin(&dir).unwrap().finished(), None);
+        }
+    }
+
+    #[test]
+    fn an_image_that_was_never_put_in_force_is_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let (dir, aside) = made(home.path());
+        assert_eq!(Switch::begin(&dir).unwrap().finished(), None);
+        assert!(!dir.join(NEXT).exists());
+        assert_eq!(lines(&dir, &aside), [Some(OLD), None]);
+    }
+
+    #[test]
+    fn one_at_a_time_works_on_a_directory_and_nothing_kept_is_written_over() {
+        let home = tempfile::tempdir().unwrap();
+        let (dir, aside) = made(home.path());
+        let held = Switch::begin(&dir).unwrap();
+        let other = Switch::begin(&dir).unwrap_err();
+        assert!(matches!(other, SwitchError::Directory(OpenError::Locked { .. })), "{other}");
+        drop(held);
+        assert_eq!(beside(&dir, "old"), aside);
+        vault::make_dir(&aside).unwrap();
+        assert_eq!(beside(&dir, "old"), home.path().join("data.old.2"));
+    }
+}

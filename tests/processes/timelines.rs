@@ -1,0 +1,122 @@
+//! A mesh whose content was ruined goes back to one peer's past: nothing of the old timeline comes back, and every peer has a way on.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::harness::{Peer, Place, free_port, wait_for};
+
+fn oxigdal(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_oxigdal-ha")).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// A command on files, which succeeds; its answer in JSON.
+fn done(args: &[&str]) -> Value {
+    let output = oxigdal(&[args, &["--json"]].concat());
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// One that is refused: the code of its error, and what it says.
+fn refused(args: &[&str]) -> (String, String) {
+    let output = oxigdal(&[args, &["--json"]].concat());
+    assert!(!output.status.success(), "{args:?} was not refused");
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    let text = |key: &str| error["error"][key].as_str().unwrap_or_default().to_owned();
+    (text("code"), text("message"))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn put(peer: &Peer, doc: &str) {
+    let output = peer.run(&["doc", "put", doc, "{\"n\":1}"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn documents(peer: &Peer) -> Vec<String> {
+    let listed = peer.run(&["doc", "ls"]);
+    String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn holds(peer: &Peer, docs: &[&str]) -> bool {
+    documents(peer) == docs
+}
+
+fn timelines(peer: &Peer) -> Value {
+    peer.ask(&["status"]).pointer("/network/not_linked/0/timelines").cloned().unwrap_or_default()
+}
+
+#[test]
+fn a_ruined_mesh_goes_back_to_one_peers_past_and_nothing_of_the_old_timeline_returns() {
+    let dir = tempfile::tempdir().unwrap();
+    // On one port for good: others dial it where it was.
+    let listen = format!("/ip4/127.0.0.1/tcp/{}", free_port());
+    let a = Place { listen, ..Place::on_loopback(dir.path(), "a") }.start(None);
+    let [b, c] = ["b", "c"].map(|name| Place::on_loopback(dir.path(), name).start(Some(&a.invite())));
+    put(&a, "good");
+    wait_for("all hold what is good", || holds(&b, &["good"]) && holds(&c, &["good"]));
+    assert!(a.run(&["restore-point", "good"]).status.success());
+    let repo = dir.path().join("repo");
+    let backup =
+        |peer: &Place| done(&["backup", "create", "--incremental", "--repo", text(&repo), "--data", text(&peer.data)]);
+    backup(&a.place);
+    backup(&b.place);
+    put(&b, "ruin");
+    wait_for("all are ruined", || [&a, &b, &c].iter().all(|peer| holds(peer, &["good", "ruin"])));
+
+    // It takes the root key, and a peer that is stopped.
+    let data = a.place.data.clone();
+    let begin = ["restore", "--data", text(&data), "--at", "point:good", "--new-timeline"];
+    assert_eq!(refused(&begin).0, "no_root_key");
+    let other = dir.path().join("other.key");
+    let stranger = Place::on_loopback(dir.path(), "stranger").start(None).kill();
+    std::fs::copy(stranger.data.join("root.key"), &other).unwrap();
+    assert_eq!(refused(&[&begin[..], &["--root-key", text(&other)]].concat()).0, "wrong_root_key");
+    let root = data.join("root.key");
+    let begin = [&begin[..], &["--root-key", text(&root)]].concat();
+    assert_eq!(refused(&begin).0, "in_use");
+    let a = a.kill();
+    let begun = done(&begin);
+    let aside = dir.path().join("a.timeline-0");
+    assert_eq!(begun["aside"], text(&aside), "{begun}");
+    assert!(aside.join("log").is_dir(), "what was there is kept");
+
+    let kept = backup(&a);
+    let chained = (&kept["backup"]["kind"], &kept["backup"]["timeline"], kept["promoted"].is_string());
+    assert_eq!(chained, (&"full".into(), &1.into(), true), "it continues none of the old timeline: {kept}");
+    let a = a.start(None);
+    wait_for("both sides say why", || timelines(&a).is_array() && timelines(&b).is_array() && timelines(&c).is_array());
+    let id = begun["timeline"].as_str().unwrap();
+    assert_eq!(timelines(&b), serde_json::json!(["0", id]));
+    let shown = String::from_utf8(b.run(&["status"]).stdout).unwrap();
+    assert!(shown.contains("a new timeline of this mesh has begun") && shown.contains("timeline adopt"), "{shown}");
+    assert!(b.log().contains("begun a new timeline"), "{}", b.log());
+    assert!(holds(&a, &["good"]), "{:?}", documents(&a));
+    // The old mesh goes on serving, and what it says is not heard.
+    put(&b, "more-ruin");
+    wait_for("the old mesh goes on", || holds(&c, &["good", "more-ruin", "ruin"]));
+    put(&a, "new");
+
+    let b = b.kill();
+    let adopted = done(&["timeline", "adopt", "--data-dir", text(&b.data)]);
+    assert_eq!(adopted["timeline"], id, "{adopted}");
+    let again = refused(&["timeline", "adopt", "--data-dir", text(&b.data)]);
+    assert_eq!(again.0, "nothing_heard");
+    let rebuild = refused(&["rebuild", "--data-dir", text(&b.data), "--repo", text(&repo)]);
+    assert_eq!(rebuild.0, "other_timeline", "{rebuild:?}");
+    let b = b.start(None);
+    wait_for("it gets the new timeline", || holds(&b, &["good", "new"]));
+    put(&b, "from-b");
+    wait_for("its edits spread", || holds(&a, &["from-b", "good", "new"]));
+
+    // The old log in the new one's place does not start.
+    let b = b.kill();
+    std::fs::rename(b.data.join("log"), dir.path().join("b-log")).unwrap();
+    std::fs::rename(dir.path().join("b.timeline-0/log"), b.data.join("log")).unwrap();
+    let (code, log) = b.start_in_vain(None);
+    assert!(code != Some(0) && log.contains("the log is of timeline 0"), "{log}");
+    assert!(holds(&a, &["from-b", "good", "new"]), "{:?}", documents(&a));
+}
