@@ -53,6 +53,7 @@ mod take;
 #[cfg(test)]
 mod tests;
 mod together;
+mod tree;
 mod trim;
 mod view;
 mod vocabulary;

@@ -219,6 +219,27 @@ impl Peer {
         }
     }
 
+    /// Whether the link is part of the tree of this log, whichever way it comes.
+    pub(super) fn is_branch(&self, at: usize, log: &Log) -> bool {
+        let edge = self.edge(at);
+        let pushes = match edge.mode {
+            Mode::Grafted => true,
+            Mode::Eager | Mode::Unset => self.heard && !edge.quiet,
+            Mode::Lazy => false,
+        };
+        pushes || log.parent == Some(self.id)
+    }
+
+    /// The link is no part of the tree of this log as it begins, if nothing was said of it yet: here nothing is pushed, and
+    /// nothing there.
+    pub(super) fn spare(&mut self, at: usize, log: &Log) {
+        let edge = self.edge(at);
+        if self.heard && edge.mode == Mode::Unset && edge.known == 0 && !self.is_origin(log) {
+            let edge = self.edge_mut(at);
+            (edge.mode, edge.quiet) = (Mode::Lazy, true);
+        }
+    }
+
     /// Whether new entries of this log are announced.
     pub(super) fn is_lazy(&self, at: usize, log: &Log) -> bool {
         self.edge(at).mode == Mode::Lazy && !self.is_origin(log)

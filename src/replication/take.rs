@@ -172,6 +172,9 @@ impl Replication {
     fn choose_parent(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, at: usize, taken: Taken) {
         let log = self.logs.get_mut(at);
         let parent = *log.parent.get_or_insert(from);
+        if let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.edge(at).pruned_at.is_none()) {
+            peer.edge_mut(at).quiet = false; // It was not asked to stop, and does not hold back by itself.
+        }
         if taken.new > 0 {
             log.source = Some(from);
             return self.race(cx, at, taken.new);

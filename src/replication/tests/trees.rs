@@ -1,8 +1,9 @@
 //! Trees over a partial mesh: what they cost, and that they follow the mesh.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::mesh::{MS, World, web};
+use super::mesh::{MS, World, full, web};
 use super::spreading::bill;
 use super::*;
 
@@ -98,4 +99,36 @@ fn trees_follow_when_links_become_faster_and_slower() {
         duplicates * 100.0
     );
     assert!(fresh <= 1.2 && before.0 > 1.3 && after <= 1.2 && duplicates <= 0.03);
+}
+
+/// Everybody's first entry, one after the other; what each cost in duplicates and how long it took to be everywhere, beside the
+/// origin's number of neighbours and the time of a flood.
+fn firsts(world: &mut World, pause: u64) -> Vec<(u64, usize, u64)> {
+    let nodes: Vec<NodeId> = world.hosts.keys().copied().collect();
+    let mut bills = Vec::new();
+    for id in nodes {
+        let before = world.statistics().duplicates;
+        world.originate(id, 100);
+        let took = u64::try_from(world.settle(Duration::from_secs(5)).as_millis()).unwrap();
+        world.run(pause);
+        let links = world.edges.iter().filter(|(a, b)| *a == id || *b == id).count();
+        bills.push((world.statistics().duplicates - before, links, took));
+    }
+    bills
+}
+
+#[test]
+fn a_new_log_begins_with_the_tree_of_another_and_costs_two_duplicates_a_link_of_its_origin() {
+    for (name, edges) in [("partial mesh", web(50, 8)), ("sparse mesh", web(30, 4)), ("full mesh", full(12))] {
+        let mut world = World::new(1, &edges, Config::default());
+        world.run(200);
+        let bills = firsts(&mut world, 1_200);
+        println!("{name}: {bills:?}");
+        let flood = 2 * edges.len() as u64 + 1 - world.hosts.len() as u64;
+        assert!(bills[0].0 > flood / 3, "{name}: the first of all floods");
+        for (duplicates, links, _) in &bills[1..] {
+            assert!(*duplicates <= 2 * (*links as u64 - 1), "{name}: {duplicates} duplicates at {links} links");
+        }
+        assert_eq!(world.statistics().wants + world.statistics().grafts, 0, "{name}: nobody was passed by");
+    }
 }
