@@ -1,5 +1,6 @@
 //! Backups of a real node's log, in real stores: a directory, and the S3 servers of others where they are installed.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -55,7 +56,7 @@ impl Drop for Server {
 
 fn local() -> Shop {
     let dir = TempDir::new().unwrap();
-    let store = backup::locate(dir.path().join("repo").to_str().unwrap(), true).unwrap();
+    let store = backup::locate(dir.path().join("repo").to_str().unwrap(), true).unwrap().store;
     Shop { name: "directory", store, honest: true, _server: None, _dir: dir }
 }
 
@@ -215,7 +216,14 @@ async fn pruned(repository: &Repository, clock: &Clock) {
     let policy = Retention { last: 1, ..Retention::default() };
     let grace = Duration::from_secs(3_600);
     for (marked, deleted) in [(4, 0), (0, 0), (0, 4)] {
-        let plan = Pruning::plan(Catalogue::read(repository, ME).await.unwrap(), policy, grace, clock.wall()).unwrap();
+        let plan = Pruning::plan(
+            Catalogue::read(repository, ME).await.unwrap(),
+            policy,
+            &BTreeSet::new(),
+            grace,
+            clock.wall(),
+        );
+        let plan = plan.unwrap();
         let done = plan.run(repository, clock).await.unwrap();
         assert_eq!((done.marked, done.deleted), (marked, deleted));
         clock.0.fetch_add(2_000_000_000, Ordering::Relaxed);

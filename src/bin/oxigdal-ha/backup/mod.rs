@@ -8,11 +8,12 @@ pub(crate) mod restore;
 mod show;
 mod verify;
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueHint};
-use oxigdal_ha::backup::{self, Catalogue, Error, Repository, Secret, Stretch, locate, the_node};
+use oxigdal_ha::backup::{self, Catalogue, Error, Repository, Secret, Stretch, check_outside, locate, the_node};
 use oxigdal_ha::types::NodeId;
 
 use crate::failure::{Failure, Result};
@@ -111,15 +112,18 @@ impl Place {
     pub(crate) async fn open(&self) -> Result<Repository> {
         let url = self.url()?;
         let secret = self.key.secret()?;
-        Repository::open(locate(url, false).map_err(failed)?, url, secret.as_ref()).await.map_err(failed)
+        let opened = Repository::open(locate(url, false).map_err(failed)?, url, secret.as_ref()).await;
+        opened.inspect(|repository| warn(&repository.hurt())).map_err(failed)
     }
 
-    /// The repository, made if it is not there.
-    async fn open_or_make(&self, ear: &Ear) -> Result<Repository> {
+    /// The repository for backups of this data directory, made if it is not there.
+    async fn open_or_make(&self, data: &Path, ear: &Ear) -> Result<Repository> {
         let url = self.url()?;
         let secret = self.key.secret()?;
-        let store = locate(url, true).map_err(failed)?;
-        Repository::open_or_make(store, url, secret.as_ref(), Stretch::default(), ear).await.map_err(failed)
+        check_outside(url, data).map_err(failed)?;
+        let location = locate(url, true).map_err(failed)?;
+        let opened = Repository::open_or_make(location, url, secret.as_ref(), Stretch::default(), ear).await;
+        opened.inspect(|repository| warn(&repository.hurt())).map_err(failed)
     }
 
     /// What there is of the node that is meant.
@@ -154,6 +158,14 @@ impl KeyArgs {
     }
 }
 
+/// Says on standard error what is damaged and not in the way.
+fn warn(damage: &[Error]) {
+    for error in damage {
+        // Who does not read it does not want it.
+        let _ = writeln!(std::io::stderr(), "warning: {error}");
+    }
+}
+
 /// What went wrong, with what to do about it.
 pub(crate) fn failed(error: Error) -> Failure {
     let (failure, kind) = (Failure::new(&error), kind(&error));
@@ -161,9 +173,10 @@ pub(crate) fn failed(error: Error) -> Failure {
     match error {
         Error::NoRepository { .. } => failure.hint("`oxigdal-ha backup create --repo URL` makes one"),
         Error::Missing { .. } | Error::Damaged { .. } | Error::Gap { .. } => failure.hint(
-            "`oxigdal-ha backup verify` says what is whole; `restore --at backup:ID` takes one that is. A backup that cannot be \
-             mended is given up by removing backups/NODE/ID.json and data/NODE/ID; then a `backup create --full` stands alone",
+            "`oxigdal-ha backup verify` says what is whole; `restore --backup ID` looks in one that is, `restore --accept-damage` in \
+             all that are. A backup that cannot be mended is given up by `backup prune --give-up ID`; a `backup create --full` stands alone",
         ),
+        Error::Going { .. } => failure.hint("`oxigdal-ha backup list` and `backup verify` say whether it is"),
         Error::NoKey => failure.hint("--passphrase-file, OXIGDAL_HA_PASSPHRASE or --key-file"),
         Error::ManyNodes { .. } => failure.hint("--node NODE"),
         _ => failure,
@@ -176,8 +189,8 @@ fn kind(error: &Error) -> &'static str {
         Error::Missing { .. } => "missing",
         Error::Damaged { .. } | Error::Gap { .. } | Error::Chain { .. } => "damaged",
         Error::NoKey | Error::WrongKey { .. } => "key",
-        Error::Target(_) | Error::OutOfRange { .. } | Error::NoBackup { .. } => "unreachable",
-        Error::Conflict { .. } | Error::Marked { .. } => "conflict",
+        Error::Target(_) | Error::OutOfRange { .. } | Error::NoBackup { .. } | Error::Ambiguous { .. } => "unreachable",
+        Error::Conflict { .. } | Error::Marked { .. } | Error::Going { .. } => "conflict",
         Error::Store { .. } => "store",
         _ => "failed",
     }
