@@ -2,10 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+#[path = "recovery_test/archive.rs"]
+mod archive;
 #[path = "recovery_test/commands.rs"]
 mod commands;
+#[path = "recovery_test/faults.rs"]
+mod faults;
 #[path = "recovery_test/repository.rs"]
 mod repository;
+#[path = "recovery_test/store.rs"]
+mod store;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
@@ -43,6 +49,7 @@ struct State {
 }
 
 /// Small numbers without a library: the multiplier is Knuth's MMIX.
+#[derive(Debug)]
 struct Luck(u64);
 
 impl Luck {

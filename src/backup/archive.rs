@@ -68,8 +68,8 @@ pub struct Archiving {
     pub grace_micros: u64,
     /// The name of this life: drawn anew at each start.
     pub holder: String,
-    /// The name of the life before of this very data directory.
-    pub before: Option<String>,
+    /// The names of lives before, of this very data directory.
+    pub before: Vec<String>,
 }
 
 /// That a peer archives: its word.
@@ -233,7 +233,7 @@ impl Archive {
             None => Catalogue::read(&self.repository, cut.node).await?,
         };
         let catalogue = self.catalogue.insert(catalogue);
-        let Choice { base, kind, replaces } = choose(catalogue, &self.log, self.tip)?;
+        let Choice { base, kind, replaces } = choose(catalogue, &self.log)?;
         if let Some(base) = base.filter(|base| (base.main.last.value(), base.events.last.value()) == ends) {
             // A former life had shipped all of it.
             self.tip = Some(base.id);
@@ -271,7 +271,7 @@ impl Archive {
         let mut other: Option<(String, Beat)> = None;
         for (id, name) in listed.into_iter().filter(|(id, _)| Some(*id) != mine) {
             let Some(beat) = self.repository.small::<Beat>(&name).await? else { continue };
-            if beat.holder == self.how.holder || Some(&beat.holder) == self.how.before.as_ref() {
+            if beat.holder == self.how.holder || self.how.before.contains(&beat.holder) {
                 // Left by this peer, or by the one that ran here before it.
                 self.repository.store.remove(&name).await?;
             } else if other.as_ref().is_none_or(|(_, known)| known.id < id) {
@@ -382,7 +382,7 @@ struct Choice<'a> {
 }
 
 /// What the next range continues, and what it stands for.
-fn choose<'a>(catalogue: &'a Catalogue, log: &Directory, tip: Option<BackupId>) -> Result<Choice<'a>, Error> {
+fn choose<'a>(catalogue: &'a Catalogue, log: &Directory) -> Result<Choice<'a>, Error> {
     let full = |replaces| Choice { base: None, kind: BackupType::Full, replaces };
     let cut = log.known();
     let Some(base) = catalogue.base(&create::store_name(cut.store), false) else { return Ok(full(Vec::new())) };
@@ -390,13 +390,13 @@ fn choose<'a>(catalogue: &'a Catalogue, log: &Directory, tip: Option<BackupId>) 
         // Of another branch nothing stands for anything.
         return Ok(full(Vec::new()));
     }
-    let chain = catalogue.chain(base.id)?;
+    let mut chain = catalogue.chain(base.id)?;
     let mut replaces = Vec::new();
-    // It went on behind a backup that somebody else took: what was before that is held by it.
-    if let Some(former) = tip.filter(|former| *former != base.id).and_then(|former| catalogue.chain(former).ok()) {
-        let held = |link: &&&BackupMetadata| !chain.iter().any(|other| other.id == link.id);
-        let same = former.last().is_some_and(|last| create::differs(last, log, cut).is_ok_and(|why| why.is_none()));
-        replaces.extend(former.iter().filter(held).filter(|link| link.archive && same).map(|link| link.id));
+    let newest = catalogue.base(&create::store_name(cut.store), true).filter(|full| full.id > chain[0].id);
+    if let Some(full) = newest.filter(|full| create::differs(full, log, cut).is_ok_and(|why| why.is_none())) {
+        // Somebody has taken a full one since: with what came behind it, it stands for all ranges before.
+        replaces.extend(chain.iter().filter(|link| link.archive).map(|link| link.id));
+        chain = vec![full];
     }
     let ranges = chain.iter().rev().take_while(|link| link.archive && link.parent.is_some()).count();
     let stored = |link: &&BackupMetadata| link.statistics.stored_bytes;

@@ -67,6 +67,14 @@ pub enum Error {
         #[source]
         error: object_store::Error,
     },
+    /// A key or passphrase cannot be read.
+    #[error("{from}: {why}")]
+    Secret {
+        /// From where.
+        from: String,
+        /// Why.
+        why: String,
+    },
     /// The repository is encrypted, and no key was given.
     #[error("the repository is encrypted: give its passphrase or key file")]
     NoKey,

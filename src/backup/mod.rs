@@ -42,6 +42,7 @@ mod repository;
 mod restore;
 mod retention;
 mod sealed;
+mod secret;
 mod source;
 mod store;
 #[cfg(test)]
@@ -65,6 +66,7 @@ pub use prune::{Fate, Pruned, Pruning};
 pub use repository::Repository;
 pub use restore::{Plan, Reading, Restored};
 pub use retention::Retention;
+pub use secret::PASSPHRASE;
 pub use source::{Cut, Source, Span};
 pub use store::Capabilities;
 pub use verify::{Level, Verified, verify};

@@ -24,6 +24,9 @@ use super::private::{self, LeftOver};
 /// How often a create is tried that was answered "it exists" by a store that has nothing.
 const RACES_MAX: u32 = 4;
 
+/// How often an object is read of which the store gives less than it says.
+const READS_MAX: u32 = 3;
+
 /// What a store can do, as the probe found when the repository was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,24 +60,29 @@ impl Store {
         Self { inner: location.store, dir: location.dir, capabilities }
     }
 
-    /// The object; none if it is not there. Longer than `max` is refused before it is read.
+    /// The object; none if it is not there. Longer than `max` is refused before it is read. A body that ends too soon is read again
+    /// before it is taken for damage.
     pub(super) async fn find(&self, name: &str, max: u64) -> Result<Option<Bytes>, Error> {
         let fail = |error| Error::Store { what: "read", name: name.into(), error };
-        let got = match self.inner.get(&Path::from(name)).await {
-            Ok(got) => got,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(fail(error)),
-        };
-        let len = got.meta.size;
-        if len > max {
-            return Err(Error::damaged(name, format!("it is {len} bytes long, {max} are the most")));
+        let mut short = None;
+        for _ in 0..READS_MAX {
+            let got = match self.inner.get(&Path::from(name)).await {
+                Ok(got) => got,
+                Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(fail(error)),
+            };
+            let len = got.meta.size;
+            if len > max {
+                return Err(Error::damaged(name, format!("it is {len} bytes long, {max} are the most")));
+            }
+            match got.bytes().await {
+                Ok(bytes) if bytes.len() as u64 == len => return Ok(Some(bytes)),
+                Ok(bytes) => short = Some(format!("the store gave {} of {len} bytes", bytes.len())),
+                Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(fail(error)),
+            }
         }
-        match got.bytes().await {
-            Ok(bytes) if bytes.len() as u64 == len => Ok(Some(bytes)),
-            Ok(bytes) => Err(Error::damaged(name, format!("the store gave {} of {len} bytes", bytes.len()))),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(fail(error)),
-        }
+        Err(Error::damaged(name, short.unwrap_or_default()))
     }
 
     /// The object, which must be there.

@@ -11,6 +11,7 @@
 //! A write that was answered is on the disk. What a worker does wrong stays in that worker.
 
 pub mod admission;
+mod archive;
 mod clock;
 pub mod disk;
 mod failure;
@@ -30,6 +31,7 @@ mod streams;
 mod turn;
 mod workers;
 
+pub use archive::{ArchiveState, ArchiveStatus};
 pub use clock::Clock;
 pub use failure::StartError;
 pub use http::TokenError;

@@ -15,6 +15,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::admission::Admission;
+use super::archive;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::failure::StartError;
@@ -89,6 +90,10 @@ impl Peer {
         facts.set_network(network.view());
         let (stop, stopping) = watch::channel(false);
         phase.send_replace(Phase::Ready);
+        if !config.archive.repository.is_empty() {
+            let mesh = admission.cluster().to_string();
+            facts.set_archive(archive::start(&config.archive, &dir, mesh, &clock, phase.subscribe())?);
+        }
         let turn = Turn {
             node,
             clock,

@@ -109,17 +109,10 @@ impl fmt::Display for Stamp {
 /// A number and a unit.
 fn ago(text: &str) -> Option<Duration> {
     let text = text.strip_suffix(" ago").unwrap_or(text);
-    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
-    let count: u64 = text[..text.len() - unit.len()].parse().ok()?;
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" | "min" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    count.checked_mul(millis).map(Duration::from_millis)
+    match text.strip_suffix("min") {
+        Some(count) => crate::config::span(&format!("{count}m")),
+        None => crate::config::span(text),
+    }
 }
 
 /// RFC 3339, to the microsecond; a zone must be there.

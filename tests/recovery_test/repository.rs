@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use super::{Docs, Life, Luck, ME, START, bounded, look, state_at};
 
 /// A clock that is set.
-struct Clock(AtomicU64);
+pub(super) struct Clock(pub(super) AtomicU64);
 
 impl Host for Clock {
     fn wall(&self) -> WallTime {
@@ -130,7 +130,7 @@ fn rclone() -> Option<Shop> {
 }
 
 /// What a node that boots from a directory holds.
-fn held(dir: &Path, now: WallTime) -> (Docs, u64) {
+pub(super) fn held(dir: &Path, now: WallTime) -> (Docs, u64) {
     let source = Source::open(dir).unwrap();
     let survey = Survey::of(&source).unwrap();
     assert_eq!(survey.damage, []);

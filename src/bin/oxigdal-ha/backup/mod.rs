@@ -135,26 +135,11 @@ impl Place {
 
 impl KeyArgs {
     fn secret(&self) -> Result<Option<Secret>> {
-        let read = |path: &PathBuf| std::fs::read(path).map_err(|error| Failure::file("read", path, &error));
-        if let Some(path) = &self.key_file {
-            return Ok(Some(Secret::KeyFile(read(path)?)));
-        }
-        let words = match &self.passphrase_file {
-            Some(path) => String::from_utf8(read(path)?)
-                .map_err(|_| Failure::usage(format_args!("{} is no text", path.display())))?,
-            None => match std::env::var("OXIGDAL_HA_PASSPHRASE") {
-                Ok(words) => words,
-                Err(_) => return Ok(None),
-            },
-        };
-        let words = words.trim_end_matches(['\r', '\n']);
-        if words.is_empty() {
-            // Who meant to encrypt must not get what is not encrypted: a file that is empty is mostly one that was not filled.
-            return Err(Failure::usage(
-                "the passphrase is empty: give one, or leave the option and OXIGDAL_HA_PASSPHRASE away",
-            ));
-        }
-        Ok(Some(Secret::Passphrase(words.to_owned())))
+        let secret = Secret::given(self.key_file.as_deref(), self.passphrase_file.as_deref());
+        secret.map_err(|error| match error {
+            Error::Secret { .. } => Failure::usage(error),
+            error => failed(error),
+        })
     }
 }
 
