@@ -225,9 +225,9 @@ impl Catalogue {
         newest.into_iter().chain(others).collect()
     }
 
-    /// The first backup that saw the log at this time or later.
+    /// The first backup that saw the log after this time: at the very time more may have come after the look.
     pub(super) fn first_seen_since(&self, at: WallTime, now: WallTime) -> Option<BackupId> {
-        let seen = self.usable().filter(|backup| backup.started >= at && !is_future(backup.finished, now));
+        let seen = self.usable().filter(|backup| backup.started > at && !is_future(backup.finished, now));
         seen.min_by_key(|backup| (backup.started, backup.id)).map(|backup| backup.id)
     }
 

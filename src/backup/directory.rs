@@ -335,7 +335,11 @@ pub async fn restore_into(
     };
     let (send, receive) = mpsc::channel(IN_FLIGHT_MAX);
     let into = into.to_owned();
+    #[cfg(feature = "planted-bugs")]
+    let carried = crate::probe::carried();
     let written = spawn_blocking(move || {
+        #[cfg(feature = "planted-bugs")]
+        let _on = crate::probe::Switched::again(carried);
         let feed = Rc::new(RefCell::new(Feed { receive, ready: None }));
         let of = |chain: Chain| {
             let feed = Rc::clone(&feed);

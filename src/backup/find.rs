@@ -15,6 +15,7 @@ use super::id::BackupId;
 use super::repository::Repository;
 use super::restore::Plan;
 use crate::node::{Own, Point};
+use crate::probe::planted;
 use crate::recovery::Upto;
 use crate::recovery::side::Lost;
 use crate::recovery::target::{Bound, Mark, Restorable, Target, TargetError, Unreachable};
@@ -148,7 +149,8 @@ pub async fn find_in(
     }
     let told = told(&plan, host).await?;
     let ids = plan.links().iter().map(|link| format!("backup:{}", link.id)).collect();
-    let known_until = plan.backup().started;
+    // At the very time of the look more may have come after it.
+    let known_until = WallTime::from_micros(plan.backup().started.as_micros().saturating_sub(1));
     let Told { oldest, newest, points, trims } = told;
     let restorable = Restorable { oldest, newest, known_until, points, ids };
     let bound = restorable.bound(target, exclusive, host.wall())?;
@@ -160,20 +162,28 @@ pub async fn find_in(
             (first.map_or_else(Hlc::default, |(_, at, _)| at), inclusive)
         }
     };
-    let beyond = |frame: &Frame| frame.hlc > at || (!inclusive && frame.hlc == at);
+    let by_wall = planted!("backup/moment-by-wall-clock");
+    let beyond = |frame: &Frame| match by_wall {
+        true => frame.hlc.wall > at.wall || (!inclusive && frame.hlc.wall == at.wall),
+        false => frame.hlc > at || (!inclusive && frame.hlc == at),
+    };
     let mut upto = plan.all();
     let main = first(&plan, Chain::Main, host, &beyond).await?;
+    let one = if planted!("backup/boundary-included") { 0 } else { 1 };
     let before =
-        |found: &Option<(Lsn, Hlc, Hlc)>, all: Lsn| found.as_ref().map_or(all, |(lsn, ..)| Lsn::new(lsn.value() - 1));
+        |found: &Option<(Lsn, Hlc, Hlc)>, all: Lsn| found.as_ref().map_or(all, |(lsn, ..)| Lsn::new(lsn.value() - one));
     upto.main = before(&main, upto.main);
     if upto.main == Lsn::ZERO {
         return Err(restorable.refuse(Unreachable::BeforeOldest { target: target.to_string() }).into());
     }
     // The first link that reaches so far: events that had expired when later ones were made are there still.
     let link =
-        plan.links().iter().find(|link| link.main.last >= upto.main && (main.is_none() || link.started >= at.wall));
+        plan.links().iter().find(|link| link.main.last >= upto.main && (main.is_none() || link.started > at.wall));
     let plan = Plan::of(repository, catalogue, link.map_or_else(|| plan.backup().id, |link| link.id))?;
-    let events = first(&plan, Chain::Events, host, &beyond).await?;
+    let events = match planted!("backup/events-not-cut") {
+        true => None,
+        false => first(&plan, Chain::Events, host, &beyond).await?,
+    };
     upto.events = before(&events, plan.all().events);
     let (first, last) = (plan.first(Chain::Events).value(), plan.backup().main.last);
     upto.events = upto.events.max(Lsn::new(first - 1));

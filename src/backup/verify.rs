@@ -8,6 +8,7 @@ use super::manifest::BackupMetadata;
 use super::object::OBJECT_MAX;
 use super::repository::{Repository, data_folder};
 use super::restore::{Opened, check_sum};
+use crate::probe::planted;
 
 /// How closely it is looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,6 +111,9 @@ impl Verified {
         for (place, object) in (0..).zip(&backup.objects) {
             self.objects += 1;
             let listed = object.check_listed(&listed, backup.id);
+            if planted!("backup/missing-passed-over") && matches!(listed, Err(Error::Missing { .. })) {
+                continue;
+            }
             if listed.is_err() || level == Level::List {
                 self.note(listed)?;
                 continue;

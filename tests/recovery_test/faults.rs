@@ -7,8 +7,8 @@ use std::time::Duration;
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 use oxigdal_ha::backup::{
-    self, Archive, BackupCompression, BackupId, BackupType, Catalogue, Directory, Error, Host as _, Level, Pruning, Repository,
-    Retention, Ticked,
+    self, Archive, BackupCompression, BackupId, BackupType, Catalogue, Directory, Error, Host as _, Level, Pruning,
+    Repository, Retention, Ticked,
 };
 use oxigdal_ha::recovery::LOG_DIR;
 use oxigdal_ha::recovery::target::Target;
@@ -144,7 +144,8 @@ impl Story {
         let repository = self.bench.open(&self.bench.store).await?;
         let found = backup::find(&repository, catalogue, target, false, &self.bench.clock).await?;
         let into = self.bench.home.path().join("back");
-        let done = backup::restore_into(&repository, catalogue, &found, "a test".into(), &into, &self.bench.clock).await;
+        let done =
+            backup::restore_into(&repository, catalogue, &found, "a test".into(), &into, &self.bench.clock).await;
         let held = done.map(|_| held(&into, self.bench.clock.wall()));
         let _ = std::fs::remove_dir_all(&into);
         held.map(|(docs, events)| (docs, events, found.upto.main))
@@ -157,7 +158,8 @@ impl Story {
         if catalogue.backups().count() == 0 {
             return if self.last.is_some() { broken("B8", "all backups are gone") } else { Ok(()) };
         }
-        let verified = backup::verify(&repository, self.bench.catalogue().await, None, Level::Content, &self.bench.clock).await;
+        let verified =
+            backup::verify(&repository, self.bench.catalogue().await, None, Level::Content, &self.bench.clock).await;
         match verified {
             Ok(verified) if verified.is_good() => {}
             Ok(verified) => return broken("B1", format!("{:?}", verified.faults)),
@@ -226,7 +228,8 @@ impl Story {
             .backups()
             .flat_map(|backup| backup.objects.iter().map(|object| (backup.id, object.key.clone())))
             .collect();
-        let Some((_, name)) = objects.get(usize::try_from(self.luck.below(objects.len().max(1) as u64)).unwrap()) else {
+        let Some((_, name)) = objects.get(usize::try_from(self.luck.below(objects.len().max(1) as u64)).unwrap())
+        else {
             return Ok(());
         };
         let path = Path::from(name.as_str());
@@ -239,7 +242,9 @@ impl Story {
                 None => self.bench.inner.delete(&path).await.unwrap(),
                 Some(bytes) => drop(self.bench.inner.put(&path, bytes.into()).await.unwrap()),
             }
-            let found = backup::verify(repository, self.bench.catalogue().await, None, Level::Checksums, &self.bench.clock).await;
+            let found =
+                backup::verify(repository, self.bench.catalogue().await, None, Level::Checksums, &self.bench.clock)
+                    .await;
             let named = found.is_ok_and(|found| found.faults.iter().any(|fault| fault.object() == Some(name)));
             if !named {
                 return broken("B7", format!("{name} is not as it was, and verify does not say so"));
@@ -256,7 +261,9 @@ impl Story {
         let into = bench.home.path().join("again");
         backup::restore_into(repository, catalogue, &found, "a test".into(), &into, &bench.clock).await.unwrap();
         let again = Life::begin(&into.join(LOG_DIR), bench.clock.wall().as_micros(), Vec::new());
-        if again.node.actor() == bench.life.node.actor() {
+        let kept = again.node.actor() == bench.life.node.actor();
+        std::fs::remove_dir_all(&into).unwrap();
+        if kept {
             return broken("B9", "a restored node goes on as the actor that it was");
         }
         Ok(())
