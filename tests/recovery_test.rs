@@ -2,8 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+#[path = "recovery_test/archive.rs"]
+mod archive;
 #[path = "recovery_test/commands.rs"]
 mod commands;
+#[path = "recovery_test/faults.rs"]
+mod faults;
 #[path = "recovery_test/kills.rs"]
 mod kills;
 #[path = "recovery_test/pitr.rs"]
@@ -12,6 +16,8 @@ mod pitr;
 mod repository;
 #[path = "recovery_test/standby.rs"]
 mod standby;
+#[path = "recovery_test/store.rs"]
+mod store;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
@@ -49,6 +55,7 @@ struct State {
 }
 
 /// Small numbers without a library: the multiplier is Knuth's MMIX.
+#[derive(Debug)]
 struct Luck(u64);
 
 impl Luck {

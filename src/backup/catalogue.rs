@@ -20,6 +20,8 @@ pub struct Catalogue {
     /// Folders of objects that nobody accounts for.
     pub(super) strays: BTreeSet<BackupId>,
     pub(super) faults: Vec<Error>,
+    /// What is damaged was told, and is not to be in the way.
+    accepted: bool,
 }
 
 /// A backup whose manifest is whole.
@@ -76,16 +78,19 @@ impl Catalogue {
             tombs: BTreeMap::new(),
             strays: BTreeSet::new(),
             faults: Vec::new(),
+            accepted: false,
         };
         let folders = repository.store.folders(&format!("data/{node}")).await?;
         for (id, name) in ids(repository, &format!("pending/{node}")).await? {
-            match repository.small(&name).await {
+            let found = repository.small::<Intent>(&name).await;
+            match found.and_then(|found| named(&name, found, (node, id), |it| (it.node, it.id))) {
                 Ok(found) => catalogue.intents.extend(found.map(|intent| (id, intent))),
                 Err(error) => catalogue.fault(error)?,
             }
         }
         for (id, name) in ids(repository, &format!("tombs/{node}")).await? {
-            match repository.small(&name).await {
+            let found = repository.small::<Tomb>(&name).await;
+            match found.and_then(|found| named(&name, found, (node, id), |it| (it.node, it.id))) {
                 Ok(found) => catalogue.tombs.extend(found.map(|tomb| (id, tomb))),
                 Err(error) => catalogue.fault(error)?,
             }
@@ -201,27 +206,80 @@ impl Catalogue {
     /// where there is no other: its writer's clock was wrong.
     #[must_use]
     pub fn newest(&self, now: WallTime) -> Option<&BackupMetadata> {
-        let mut past = self.backups().filter(|backup| !is_future(backup.finished, now));
-        past.next_back().or_else(|| self.backups().next_back())
+        let mut past = self.usable().filter(|backup| !is_future(backup.finished, now));
+        past.next_back().or_else(|| self.usable().next_back())
     }
 
-    /// The first backup that saw the log at this time or later.
+    /// Those that may be restored from: of a repository whose damage was accepted only what is whole.
+    fn usable(&self) -> impl DoubleEndedIterator<Item = &BackupMetadata> {
+        self.backups().filter(|backup| !self.accepted || self.chain(backup.id).is_ok())
+    }
+
+    /// The ends of all histories, newest first: what no other backup continues.
+    pub(super) fn tips(&self, now: WallTime) -> Vec<BackupId> {
+        let continued: BTreeSet<BackupId> =
+            self.usable().filter_map(|backup| backup.parent.as_ref()).map(|parent| parent.id).collect();
+        let newest = self.newest(now).map(|backup| backup.id);
+        let others = self.usable().rev().map(|backup| backup.id);
+        let others = others.filter(|id| !continued.contains(id) && Some(*id) != newest);
+        newest.into_iter().chain(others).collect()
+    }
+
+    /// The first backup that saw the log after this time: at the very time more may have come after the look.
     pub(super) fn first_seen_since(&self, at: WallTime, now: WallTime) -> Option<BackupId> {
-        let seen = self.backups().filter(|backup| backup.started >= at && !is_future(backup.finished, now));
+        let seen = self.usable().filter(|backup| backup.started > at && !is_future(backup.finished, now));
         seen.min_by_key(|backup| (backup.started, backup.id)).map(|backup| backup.id)
     }
 
-    /// The same for whoever relies on it: a fault of the catalogue may be the newest.
+    /// What is damaged is not in the way of what is whole any more: from now on only backups count whose chains are whole.
+    /// Gives what is wrong, which is to be told.
+    pub fn accept_damage(&mut self) -> Vec<Error> {
+        self.accepted = true;
+        std::mem::take(&mut self.faults)
+    }
+
+    /// A fault that keeps from knowing which backups there are and what they continue. One of a backup that is to be deleted
+    /// anyway is none.
+    pub(super) fn take_blocking(&mut self, given_up: &BTreeSet<BackupId>) -> Option<Error> {
+        let free = |fault: &Error| {
+            let id = fault.object().and_then(id_of);
+            id.is_some_and(|id| given_up.contains(&id) || self.tombs.contains_key(&id))
+        };
+        let at = self.faults.iter().position(|fault| !free(fault))?;
+        Some(self.faults.swap_remove(at))
+    }
+
+    /// The same for whoever relies on it: a fault of the catalogue may be the newest. What is wrong with marks and intents is
+    /// not: they say nothing of what can be had.
     ///
     /// # Errors
     /// The fault; [`Error::NoBackup`] if there is none at all.
     pub fn newest_or_fault(&mut self, now: WallTime) -> Result<BackupId, Error> {
-        if let Some(fault) = self.faults.pop() {
-            return Err(fault);
+        let hides = |fault: &Error| fault.object().is_none_or(|name| name.starts_with("backups/"));
+        if let Some(at) = self.faults.iter().rposition(hides) {
+            return Err(self.faults.swap_remove(at));
         }
         let newest = self.newest(now).map(|backup| backup.id);
         newest.ok_or_else(|| Error::NoBackup { wanted: format!("of node {}", self.node) })
     }
+}
+
+/// What a file says, if it says it of whom its name says.
+fn named<T>(
+    name: &str,
+    found: Option<T>,
+    of: (NodeId, BackupId),
+    says: impl Fn(&T) -> (NodeId, BackupId),
+) -> Result<Option<T>, Error> {
+    match found {
+        Some(found) if says(&found) != of => Err(Error::damaged(name, "it is about another backup")),
+        found => Ok(found),
+    }
+}
+
+/// Which backup a file is about, by its name.
+pub(super) fn id_of(name: &str) -> Option<BackupId> {
+    name.split('/').find_map(|part| part.trim_end_matches(".json").parse().ok())
 }
 
 /// Whether a backup begins where its parent ends.
@@ -244,7 +302,7 @@ fn continues(parent: &BackupMetadata, child: &BackupMetadata) -> Result<(), Stri
 }
 
 /// The ids whose files are in a folder.
-async fn ids(repository: &Repository, folder: &str) -> Result<Vec<(BackupId, String)>, Error> {
+pub(super) async fn ids(repository: &Repository, folder: &str) -> Result<Vec<(BackupId, String)>, Error> {
     let listed = repository.store.list(folder).await?;
     let named = listed.into_iter().filter_map(|object| {
         let id = object.name.strip_prefix(folder)?.strip_prefix('/')?.strip_suffix(".json")?.parse().ok()?;

@@ -2,25 +2,26 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
+use super::batch;
 use super::catalogue::Catalogue;
+use super::create::marked;
 use super::error::{Cause, Error};
+use super::find::Found;
 use super::host::Host;
 use super::id::BackupId;
 use super::repository::Repository;
 use super::restore::{Plan, Restored as Read};
 use super::source::{Cut, Source, Span};
-use crate::node::{Own, Point, Restored};
+use crate::node::{Own, Restored};
 use crate::recovery::image::{self, ImageError, Written};
-use crate::recovery::target::{Bound, Mark, Restorable, Target, Unreachable};
-use crate::recovery::{self, Beginning, Frames, SourceError, Upto};
-use crate::replication::Trim;
+use crate::recovery::{self, Beginning, Frames, SourceError};
 use crate::types::{Chain, Hlc, Lsn, NodeId, SegmentId, WallTime};
 use crate::wal::{self, Frame};
 
@@ -33,11 +34,25 @@ const LOOKS_MAX: u32 = 4;
 /// The log in a data directory. Its peer may be running: what it writes after the look is not in the backup.
 #[derive(Debug)]
 pub struct Directory {
+    dir: PathBuf,
     source: recovery::Source,
     begins: Beginning,
     /// The first record of each segment.
     index: BTreeMap<SegmentId, Lsn>,
+    /// Up to where each chain is known.
+    ends: [End; 2],
+    /// Events are known to be there that no cut can hold yet.
+    held_back: bool,
     cut: Cut,
+}
+
+/// What a look at a log found that was not there at the look before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grown {
+    /// Records of both chains.
+    pub records: u64,
+    /// Bytes of these as a backup counts them, before they are packed.
+    pub bytes: u64,
 }
 
 impl Directory {
@@ -59,53 +74,165 @@ impl Directory {
 
     fn look(dir: &Path, mesh: Option<String>, seen: WallTime) -> Result<Self, SourceError> {
         let source = recovery::Source::open(dir)?;
-        let (mut begins, mut index, mut timeline) = (Beginning::default(), BTreeMap::new(), 0);
-        let mut end = End::default();
-        for frame in source.main(None) {
-            let frame = frame?;
-            index.entry(frame.position.segment).or_insert(frame.lsn);
-            end = End { segment: Some(frame.position.segment), lsn: frame.lsn, at: frame.hlc };
-            match source.own(&frame)? {
-                Own::Trim(trim) => begins.trim(trim),
-                Own::Restored(restored) => timeline = restored.timeline,
-                _ => {}
-            }
-        }
-        if end.segment.is_none() {
-            // A node writes to it before all else.
-            return Err(source.lost_main());
-        }
-        // Up to the main chain's end, and as far as they go.
-        let mut before = Lsn::new(begins.lsn.value().saturating_sub(1));
-        let (mut events, mut newest) = (before, Hlc::default());
-        for frame in source.events(&begins, None) {
-            let frame = frame?;
-            index.entry(frame.position.segment).or_insert(frame.lsn);
-            (events, newest) = (frame.lsn, frame.hlc);
-            if frame.hlc <= end.at {
-                before = frame.lsn;
-            }
-        }
-        // A running peer may have written to the main chain meanwhile, and what it wrote there may be about these events.
-        if newest > end.at && !end.is_still(dir, &index)? {
-            events = before;
-        }
-        let main = end.lsn;
-        let span = |chain: Chain, begins, first, last| {
-            let bytes =
-                source.segments().iter().filter(|(segment, _)| segment.chain() == chain).map(|(_, bytes)| bytes).sum();
-            Span { begins, first, last, bytes }
-        };
+        let span =
+            |chain: Chain| Span { begins: chain.origin().next(), first: Lsn::ZERO.next(), last: Lsn::ZERO, bytes: 0 };
         let cut = Cut {
             node: source.node(),
             mesh,
             seen,
-            timeline,
+            timeline: 0,
             store: source.store(),
-            main: span(Chain::Main, Chain::Main.origin().next(), Lsn::ZERO.next(), main),
-            events: span(Chain::Events, begins.segment, begins.lsn, events),
+            main: span(Chain::Main),
+            events: span(Chain::Events),
         };
-        Ok(Self { source, begins, index, cut })
+        let (begins, index, ends) = (Beginning::default(), BTreeMap::new(), Default::default());
+        let mut directory = Self { dir: dir.to_owned(), source, begins, index, ends, held_back: false, cut };
+        directory.advance()?;
+        Ok(directory)
+    }
+
+    /// As it was seen last.
+    #[must_use]
+    pub const fn known(&self) -> &Cut {
+        &self.cut
+    }
+
+    /// Looks again: reads what came since, and no more than the last file of each chain of what was known. If the log is not
+    /// the one that it was, all of it is read anew.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; then the look before still stands.
+    pub fn renew(&mut self, seen: WallTime) -> Result<Grown, SourceError> {
+        let source = recovery::Source::open(&self.dir)?;
+        let same = (source.node(), source.store()) == (self.cut.node, self.cut.store);
+        if same && !self.held_back && source.segments() == self.source.segments() {
+            self.cut.seen = seen;
+            return Ok(Grown::default());
+        }
+        if same {
+            let mut next = Self {
+                dir: self.dir.clone(),
+                source,
+                begins: self.begins.clone(),
+                index: self.index.clone(),
+                ends: self.ends.clone(),
+                held_back: false,
+                cut: Cut { seen, ..self.cut.clone() },
+            };
+            match next.advance() {
+                Ok(Some(grown)) => {
+                    *self = next;
+                    return Ok(grown);
+                }
+                // It is not what it was, or was trimmed meanwhile.
+                Ok(None) | Err(SourceError::Removed { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        *self = Self::open(&self.dir, self.cut.mesh.clone(), seen)?;
+        Ok(Grown { records: self.cut.main.last.value() + self.cut.events.count(), bytes: 0 })
+    }
+
+    /// Reads on from the ends that are known; none if the log does not say any more what it said there.
+    fn advance(&mut self) -> Result<Option<Grown>, SourceError> {
+        // What expires while it is backed up is read to its end.
+        self.source.hold_events();
+        let mut grown = Grown::default();
+        let mut last = None;
+        let mut known = self.ends[0].segment.is_none();
+        for frame in self.frames_from(Chain::Main) {
+            let frame = frame?;
+            if frame.lsn <= self.ends[0].lsn {
+                known |= frame.lsn == self.ends[0].lsn && End::of(&frame) == self.ends[0];
+                continue;
+            }
+            if !known {
+                return Ok(None);
+            }
+            self.index.entry(frame.position.segment).or_insert(frame.lsn);
+            grown.count(&frame);
+            match self.source.own(&frame)? {
+                Own::Trim(trim) => self.begins.trim(trim),
+                Own::Restored(restored) => self.cut.timeline = restored.timeline,
+                _ => {}
+            }
+            last = Some(frame);
+        }
+        if !known {
+            return Ok(None);
+        }
+        let main = last.as_ref().map_or_else(|| self.ends[0].clone(), End::of);
+        if main.segment.is_none() {
+            // A node writes to it before all else.
+            return Err(self.source.lost_main());
+        }
+        let Some(events) = self.advance_events(&main, &mut grown)? else { return Ok(None) };
+        self.ends = [main, events];
+        let first = self.begins.segment;
+        self.index.retain(|segment, _| segment.chain() == Chain::Main || *segment >= first);
+        let last = self.ends[1].lsn.max(Lsn::new(self.begins.lsn.value().saturating_sub(1)));
+        self.cut.main = self.span(Chain::Main, Chain::Main.origin().next(), Lsn::ZERO.next(), self.ends[0].lsn);
+        self.cut.events = self.span(Chain::Events, first, self.begins.lsn, last);
+        Ok(Some(grown))
+    }
+
+    /// The events up to the main chain's end, and as far as they go if nothing of the main chain can stand before them.
+    fn advance_events(&mut self, main: &End, grown: &mut Grown) -> Result<Option<End>, SourceError> {
+        let from = self.ends[1].clone();
+        let (mut before, mut newest) = (None, None);
+        let mut known = !self.knows_events();
+        let mut more = Grown::default();
+        for frame in self.frames_from(Chain::Events) {
+            let frame = frame?;
+            if frame.lsn <= from.lsn {
+                known |= frame.lsn == from.lsn && End::of(&frame) == from;
+                continue;
+            }
+            if !known {
+                return Ok(None);
+            }
+            self.index.entry(frame.position.segment).or_insert(frame.lsn);
+            more.count(&frame);
+            if frame.hlc <= main.at {
+                before = Some(frame.clone());
+                *grown = grown.with(std::mem::take(&mut more));
+            }
+            newest = Some(frame);
+        }
+        if !known {
+            return Ok(None);
+        }
+        // A running peer may have written to the main chain meanwhile, and what it wrote there may be about these events.
+        let ahead = newest.as_ref().is_some_and(|newest: &Frame| newest.hlc > main.at);
+        self.held_back = ahead && !main.is_still(&self.dir, &self.index)?;
+        if !self.held_back {
+            (before, *grown) = (newest, grown.with(more));
+        }
+        Ok(Some(before.as_ref().map_or(from, End::of)))
+    }
+
+    /// Whether what is known of the events has not expired.
+    fn knows_events(&self) -> bool {
+        self.ends[1].segment.is_some_and(|segment| segment >= self.begins.segment)
+    }
+
+    /// A chain from the segment on with which what is known of it ends.
+    fn frames_from(&self, chain: Chain) -> Frames {
+        let all = Lsn::new(u64::MAX);
+        let end = &self.ends[usize::from(chain == Chain::Events)];
+        let known = end.segment.and_then(|segment| Some((segment, *self.index.get(&segment)?)));
+        match known {
+            Some((segment, first)) if chain == Chain::Main || self.knows_events() => {
+                self.source.from(segment, first, all)
+            }
+            _ if chain == Chain::Main => self.source.main(None),
+            _ => self.source.events(&self.begins, None),
+        }
+    }
+
+    fn span(&self, chain: Chain, begins: SegmentId, first: Lsn, last: Lsn) -> Span {
+        let mine = self.source.segments().iter().filter(|(segment, _)| segment.chain() == chain);
+        Span { begins, first, last, bytes: mine.map(|(_, bytes)| bytes).sum() }
     }
 
     fn chain(&self, chain: Chain, from: Lsn) -> Frames {
@@ -119,15 +246,33 @@ impl Directory {
     }
 }
 
-/// The last record of the main chain, when it was read.
-#[derive(Default)]
+impl Grown {
+    fn count(&mut self, frame: &Frame) {
+        self.records += 1;
+        self.bytes += (batch::RECORD + frame.payload.len()) as u64;
+    }
+
+    fn with(self, more: Self) -> Self {
+        Self { records: self.records + more.records, bytes: self.bytes + more.bytes }
+    }
+}
+
+/// The last record of a chain, when it was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct End {
     segment: Option<SegmentId>,
     lsn: Lsn,
     at: Hlc,
+    /// What it says, so that it is known again.
+    sum: Option<blake3::Hash>,
 }
 
 impl End {
+    fn of(frame: &Frame) -> Self {
+        let sum = Some(blake3::hash(&marked(frame)));
+        Self { segment: Some(frame.position.segment), lsn: frame.lsn, at: frame.hlc, sum }
+    }
+
     /// Whether it is the last one still: writes reach the disk in the order of their stamps over both chains, so then there is none
     /// before any event that is there.
     fn is_still(&self, dir: &Path, index: &BTreeMap<SegmentId, Lsn>) -> Result<bool, SourceError> {
@@ -155,21 +300,6 @@ impl Source for Directory {
     }
 }
 
-/// What is restored, and how it was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Found {
-    /// The backup that it is read from, with what it continues.
-    pub backup: BackupId,
-    /// How many backups that is.
-    pub links: usize,
-    /// Up to where both chains are taken.
-    pub upto: Upto,
-    /// When the last record of the main chain became part of the log.
-    pub at: Hlc,
-    #[serde(skip)]
-    later: Vec<Trim>,
-}
-
 /// What a restore did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Done {
@@ -177,136 +307,6 @@ pub struct Done {
     pub read: Read,
     /// What was written.
     pub written: Written,
-}
-
-/// What the main chain of a backup says that recovery must know.
-#[derive(Default)]
-struct Told {
-    oldest: Option<Mark>,
-    newest: Option<Mark>,
-    points: Vec<Point>,
-    trims: Vec<(Lsn, Trim)>,
-}
-
-/// Finds the moment in the newest backup, or in the one that is named.
-///
-/// # Errors
-/// [`Error::Target`] with what is restorable, if the moment cannot be had; what is damaged on the way there.
-pub async fn find(
-    repository: &Repository,
-    catalogue: &mut Catalogue,
-    target: &Target,
-    exclusive: bool,
-    host: &dyn Host,
-) -> Result<Found, Error> {
-    let named = match target {
-        Target::Backup(id) => Some(id.parse::<BackupId>().map_err(|_| Error::NoBackup { wanted: id.clone() })?),
-        _ => None,
-    };
-    let id = match named {
-        Some(id) => id,
-        None => {
-            let newest = catalogue.newest_or_fault(host.wall())?;
-            // Of a log that was replaced or put back another one was there at that time: the first backup that has seen it then.
-            let at = match target {
-                Target::Time(at) => Some(*at),
-                Target::Ago(ago) => Some(before(host.wall(), *ago)),
-                _ => None,
-            };
-            at.and_then(|at| catalogue.first_seen_since(at, host.wall())).unwrap_or(newest)
-        }
-    };
-    let plan = Plan::of(repository, catalogue, id)?;
-    if named.is_some() || (*target == Target::Latest && !exclusive) {
-        return Ok(found(&plan, plan.all(), plan.backup().main.stamp, Vec::new()));
-    }
-    let told = told(&plan, host).await?;
-    let ids = plan.links().iter().map(|link| format!("backup:{}", link.id)).collect();
-    let known_until = plan.backup().started;
-    let Told { oldest, newest, points, trims } = told;
-    let restorable = Restorable { oldest, newest, known_until, points, ids };
-    let bound = restorable.bound(target, exclusive, host.wall())?;
-    let (at, inclusive) = match bound {
-        Bound::Everything => return Ok(found(&plan, plan.all(), plan.backup().main.stamp, Vec::new())),
-        Bound::Stamp { at, inclusive } => (at, inclusive),
-        Bound::Lsn { lsn, inclusive } => {
-            let first = first(&plan, Chain::Main, host, |frame| frame.lsn == lsn).await?;
-            (first.map_or_else(Hlc::default, |(_, at, _)| at), inclusive)
-        }
-    };
-    let beyond = |frame: &Frame| frame.hlc > at || (!inclusive && frame.hlc == at);
-    let mut upto = plan.all();
-    let main = first(&plan, Chain::Main, host, &beyond).await?;
-    let before =
-        |found: &Option<(Lsn, Hlc, Hlc)>, all: Lsn| found.as_ref().map_or(all, |(lsn, ..)| Lsn::new(lsn.value() - 1));
-    upto.main = before(&main, upto.main);
-    if upto.main == Lsn::ZERO {
-        return Err(restorable.refuse(Unreachable::BeforeOldest { target: target.to_string() }).into());
-    }
-    // The first link that reaches so far: events that had expired when later ones were made are there still.
-    let link =
-        plan.links().iter().find(|link| link.main.last >= upto.main && (main.is_none() || link.started >= at.wall));
-    let plan = Plan::of(repository, catalogue, link.map_or_else(|| plan.backup().id, |link| link.id))?;
-    let events = first(&plan, Chain::Events, host, &beyond).await?;
-    upto.events = before(&events, plan.all().events);
-    let (first, last) = (plan.first(Chain::Events).value(), plan.backup().main.last);
-    upto.events = upto.events.max(Lsn::new(first - 1));
-    let later = trims.into_iter().filter(|(lsn, _)| *lsn > upto.main && *lsn <= last).map(|(_, trim)| trim).collect();
-    let at = main.map_or_else(|| plan.backup().main.stamp, |(_, _, before)| before);
-    Ok(found(&plan, upto, at, later))
-}
-
-fn found(plan: &Plan<'_>, upto: Upto, at: Hlc, later: Vec<Trim>) -> Found {
-    Found { backup: plan.backup().id, links: plan.links().len(), upto, at, later }
-}
-
-/// So long before.
-fn before(now: WallTime, ago: std::time::Duration) -> WallTime {
-    WallTime::from_micros(now.as_micros().saturating_sub(u64::try_from(ago.as_micros()).unwrap_or(u64::MAX)))
-}
-
-/// Reads the main chain for points, trims and its ends.
-async fn told(plan: &Plan<'_>, host: &dyn Host) -> Result<Told, Error> {
-    let mut told = Told::default();
-    let only_main = Upto { events: Lsn::new(plan.first(Chain::Events).value() - 1), ..plan.all() };
-    let mut reading = plan.read(only_main, None).await?;
-    while let Some((_, frames)) = reading.next(host).await? {
-        for frame in frames {
-            let mark = Mark { lsn: frame.lsn, at: frame.hlc };
-            told.oldest = told.oldest.or(Some(mark));
-            told.newest = Some(mark);
-            match Own::decode(frame.kind, &frame.payload).map_err(|why| Error::Source(why.into()))? {
-                Own::Point { name } => told.points.push(Point { name, lsn: frame.lsn, at: frame.hlc }),
-                Own::Trim(trim) => told.trims.push((frame.lsn, trim)),
-                _ => {}
-            }
-        }
-    }
-    Ok(told)
-}
-
-/// The first record of a chain that is so: its number, its stamp and the stamp of the one before.
-async fn first(
-    plan: &Plan<'_>,
-    chain: Chain,
-    host: &dyn Host,
-    is_so: impl Fn(&Frame) -> bool,
-) -> Result<Option<(Lsn, Hlc, Hlc)>, Error> {
-    let nothing = |chain| Lsn::new(plan.first(chain).value() - 1);
-    let upto = match chain {
-        Chain::Main => Upto { events: nothing(Chain::Events), ..plan.all() },
-        Chain::Events => Upto { main: nothing(Chain::Main), ..plan.all() },
-    };
-    let (mut reading, mut before) = (plan.read(upto, None).await?, Hlc::default());
-    while let Some((_, frames)) = reading.next(host).await? {
-        for frame in frames {
-            if is_so(&frame) {
-                return Ok(Some((frame.lsn, frame.hlc, before)));
-            }
-            before = frame.hlc;
-        }
-    }
-    Ok(None)
 }
 
 /// Makes a data directory of what was found. It appears whole, when every object has been read and was good, or not at
@@ -353,7 +353,11 @@ pub async fn restore_as(
     };
     let (send, receive) = mpsc::channel(IN_FLIGHT_MAX);
     let into = into.to_owned();
+    #[cfg(feature = "planted-bugs")]
+    let carried = crate::probe::carried();
     let written = spawn_blocking(move || {
+        #[cfg(feature = "planted-bugs")]
+        let _on = crate::probe::Switched::again(carried);
         let feed = Rc::new(RefCell::new(Feed { receive, ready: None }));
         let of = |chain: Chain| {
             let feed = Rc::clone(&feed);
@@ -419,7 +423,7 @@ pub async fn trial(
     host: &dyn Host,
 ) -> Result<Done, Error> {
     let plan = Plan::of(repository, catalogue, id)?;
-    let found = found(&plan, plan.all(), plan.backup().main.stamp, Vec::new());
+    let found = Found::all(&plan);
     let done = restore_into(repository, catalogue, &found, "a trial".into(), scratch, host).await?;
     let restored = Directory::open(scratch, None, host.wall()).map_err(|error| Error::Source(error.into()))?;
     let mut logs = Chain::ALL.map(|chain| restored.frames(chain, plan.first(chain)));

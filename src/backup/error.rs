@@ -67,6 +67,14 @@ pub enum Error {
         #[source]
         error: object_store::Error,
     },
+    /// A key or passphrase cannot be read.
+    #[error("{from}: {why}")]
+    Secret {
+        /// From where.
+        from: String,
+        /// Why.
+        why: String,
+    },
     /// The repository is encrypted, and no key was given.
     #[error("the repository is encrypted: give its passphrase or key file")]
     NoKey,
@@ -149,11 +157,38 @@ pub enum Error {
         /// Which.
         id: BackupId,
     },
+    /// A backup whose mark was taken back is being deleted.
+    #[error("backup {id} is wanted again, but another prune has begun to delete it: look whether it is still there")]
+    Going {
+        /// Which.
+        id: BackupId,
+    },
+    /// Another peer archives as the same node.
+    #[error(
+        "another peer archives as node {node} into this repository (as {holder}; heard of it {silent_ms} ms ago): two peers of one \
+         identity are two histories under one name; stop one of them"
+    )]
+    Claimed {
+        /// Which node.
+        node: crate::types::NodeId,
+        /// The name of the other's life.
+        holder: String,
+        /// For how long it has been silent, in milliseconds.
+        silent_ms: u64,
+    },
     /// The backup took longer than the repository holds open what is being written.
     #[error("the backup took more than {days} days: what it builds on may be gone; start again")]
     TooLong {
         /// The bound.
         days: u64,
+    },
+    /// Several histories hold what was asked for, and not the same.
+    #[error("{target} is in several histories of this log, and not the same in each: name one by --backup: {backups}")]
+    Ambiguous {
+        /// What was asked for.
+        target: String,
+        /// The newest backup of each.
+        backups: String,
     },
     /// The moment that was asked for cannot be had.
     #[error(transparent)]
@@ -172,6 +207,14 @@ pub enum Error {
 impl Error {
     pub(super) fn damaged(name: &str, what: impl Into<String>) -> Self {
         Self::Damaged { name: name.into(), what: what.into() }
+    }
+
+    /// Whether events expired while they were read: another look at the log finds what is left.
+    #[must_use]
+    pub fn is_expired(&self) -> bool {
+        let removed =
+            |cause: &Cause| matches!(cause.downcast_ref(), Some(crate::recovery::SourceError::Removed { .. }));
+        matches!(self, Self::Source(cause) if removed(cause))
     }
 
     /// The object that it is about, if it is about one.

@@ -1,13 +1,57 @@
 //! Where a repository is: a directory, or a bucket of a cloud's store. Credentials come from the environment and are in
 //! no message.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 
 use super::error::Error;
+use super::private;
+
+/// Where a repository is.
+#[derive(Clone, Debug)]
+pub struct Location {
+    /// Its store.
+    pub store: Arc<dyn ObjectStore>,
+    /// The directory, if it is one.
+    pub dir: Option<PathBuf>,
+}
+
+impl From<Arc<dyn ObjectStore>> for Location {
+    /// A store of which nothing else is known.
+    fn from(store: Arc<dyn ObjectStore>) -> Self {
+        Self { store, dir: None }
+    }
+}
+
+/// Refuses a repository in the data directory that it is for: what takes the one takes the other.
+///
+/// # Errors
+/// [`Error::Location`].
+pub fn check_outside(url: &str, data: &Path) -> Result<(), Error> {
+    let path = match url.split_once("://") {
+        None => Path::new(url),
+        Some(("file", path)) => Path::new(path),
+        Some(_) => return Ok(()),
+    };
+    let inside = data.canonicalize().is_ok_and(|data| resolved(path).is_some_and(|path| path.starts_with(data)));
+    if !inside {
+        return Ok(());
+    }
+    let why = format!("it is within the data directory {}: what takes the one takes the other", data.display());
+    Err(Error::Location { url: url.into(), why })
+}
+
+/// Where a path leads, also if its end is not there yet.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    let here = |path: &Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
+    path.ancestors().find_map(|there| {
+        let rest = path.strip_prefix(there).ok()?;
+        Some(here(there).canonicalize().ok()?.join(rest))
+    })
+}
 
 /// Schemes of clouds, and the feature that each needs.
 const CLOUDS: [(&str, &str); 4] = [("s3", "s3"), ("gs", "gcs"), ("az", "azure"), ("azure", "azure")];
@@ -17,14 +61,14 @@ const CLOUDS: [(&str, &str); 4] = [("s3", "s3"), ("gs", "gcs"), ("az", "azure"),
 ///
 /// # Errors
 /// [`Error::Location`]: there is no such directory, the URL is none, or this build has no such store.
-pub fn locate(url: &str, make: bool) -> Result<Arc<dyn ObjectStore>, Error> {
+pub fn locate(url: &str, make: bool) -> Result<Location, Error> {
     let bad = |why: String| Error::Location { url: url.into(), why };
     match url.split_once("://") {
         None => local(Path::new(url), make).map_err(bad),
         Some(("file", path)) if path.starts_with('/') => local(Path::new(path), make).map_err(bad),
         Some(("file", _)) => Err(bad("a file URL has an absolute path: file:///srv/backups".into())),
         Some((scheme, rest)) => match CLOUDS.iter().find(|(known, _)| *known == scheme) {
-            Some((_, feature)) => cloud(feature, rest).map_err(bad),
+            Some((_, feature)) => cloud(feature, rest).map(Location::from).map_err(bad),
             None => Err(bad(format!("{scheme:?} is not known: a path, file, s3, gs or az"))),
         },
     }
@@ -32,15 +76,15 @@ pub fn locate(url: &str, make: bool) -> Result<Arc<dyn ObjectStore>, Error> {
 
 /// A directory. What was written is on the medium when it is answered, with its directory entry: `object_store` does
 /// not do that by itself.
-fn local(path: &Path, make: bool) -> Result<Arc<dyn ObjectStore>, String> {
+fn local(path: &Path, make: bool) -> Result<Location, String> {
     if make {
-        std::fs::create_dir_all(path).map_err(|error| format!("cannot make the directory: {error}"))?;
+        private::make(path).map_err(|error| format!("cannot make the directory: {error}"))?;
     } else if !path.is_dir() {
         return Err("there is no such directory".into());
     }
     let path = path.canonicalize().map_err(|error| error.to_string())?;
-    let store = LocalFileSystem::new_with_prefix(path).map_err(|error| error.to_string())?;
-    Ok(Arc::new(store.with_fsync(true)))
+    let store = LocalFileSystem::new_with_prefix(&path).map_err(|error| error.to_string())?;
+    Ok(Location { store: Arc::new(store.with_fsync(true)), dir: Some(path) })
 }
 
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
@@ -109,6 +153,18 @@ fn not_built(feature: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_repository_in_the_data_directory_is_refused() {
+        let home = tempfile::TempDir::new().unwrap();
+        let data = home.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let check = |url: &str| check_outside(url, &data).map_err(|error| error.to_string());
+        let inside = data.join("log/../repo");
+        assert!(check(data.to_str().unwrap()).is_err() && check(&format!("file://{}", inside.display())).is_err());
+        assert_eq!(check(home.path().join("repo").to_str().unwrap()), Ok(()));
+        assert_eq!([check("s3://bucket/x"), check("repo")], [Ok(()), Ok(())]);
+    }
 
     #[test]
     fn a_location_that_cannot_be_is_refused_in_words() {

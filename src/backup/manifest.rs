@@ -72,6 +72,17 @@ pub struct BackupMetadata {
     pub finished: WallTime,
     /// What it took.
     pub statistics: Statistics,
+    /// It is a range of a live archive: no rule of retention counts it, and it is kept as long as nothing replaces it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub archive: bool,
+    /// Ranges of the archive that it holds the records of, so that they are not needed beside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<BackupId>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_false(is: &bool) -> bool {
+    !*is
 }
 
 /// Which backup is continued, and what its manifest was: a chain shows when one of its links was exchanged.

@@ -22,6 +22,7 @@
 //! # Format
 #![doc = include_str!("FORMAT.md")]
 
+mod archive;
 mod batch;
 mod catalogue;
 mod cipher;
@@ -29,16 +30,19 @@ mod codec;
 mod create;
 mod directory;
 mod error;
+mod find;
 mod host;
 mod id;
 mod location;
 mod manifest;
 mod object;
+mod private;
 mod prune;
 mod repository;
 mod restore;
 mod retention;
 mod sealed;
+mod secret;
 mod source;
 pub mod standby;
 mod store;
@@ -46,20 +50,24 @@ mod store;
 mod tests;
 mod verify;
 
+pub use archive::{Archive, Archiving, Behind, Covered, FANOUT, LINKS_MAX, Ticked, draw_holder};
 pub use catalogue::{Catalogue, nodes, the_node};
 pub use cipher::{Secret, Stretch};
 pub use codec::BackupCompression;
 pub use create::{Created, create};
-pub use directory::{Directory, Done, Found, find, restore_as, restore_into, trial};
+pub use directory::{Directory, Done, Grown, restore_as, restore_into, trial};
 pub use error::{Cause, Error};
+pub use find::{Found, beyond, find, find_in};
 pub use host::{Host, Phase, Progress};
 pub use id::{BackupId, BackupIdError};
-pub use location::locate;
+pub use location::{Location, check_outside, locate};
 pub use manifest::{BackupMetadata, BackupType, ChainName, Mark, ObjectEntry, Parent, Run, Statistics};
+pub use private::LeftOver;
 pub use prune::{Fate, Pruned, Pruning};
 pub use repository::Repository;
 pub use restore::{Plan, Reading, Restored};
 pub use retention::Retention;
+pub use secret::PASSPHRASE;
 pub use source::{Cut, Source, Span};
 pub use store::Capabilities;
 pub use verify::{Level, Verified, verify};

@@ -8,19 +8,29 @@
 //! **Against a backup that is being made at the same time**: it writes its intent, which names its parent, and then
 //! looks for marks; whoever marks writes the mark and then looks for intents. One of the two sees the other, whoever is
 //! first, and before its manifest the backup looks again.
+//!
+//! **Against another prune**: whoever deletes says so (`deleting/`) and then looks whether the mark is there still; whoever takes
+//! a mark back removes it and then looks whether a deletion has begun. Again one of the two sees the other: a backup that was
+//! taken back is there, or it is told that it is going.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::catalogue::Catalogue;
+use bytes::Bytes;
+
+use super::catalogue::{Catalogue, id_of};
 use super::create::{DAY_MICROS, PENDING_DAYS, age};
 use super::error::Error;
 use super::host::{Host, Phase, Progress};
 use super::id::BackupId;
 use super::manifest::BackupMetadata;
-use super::repository::{Repository, Tomb, data_folder, intent_name, manifest_name, tomb_name};
+use super::private::LeftOver;
+use super::repository::{Repository, Tomb, data_folder, deleting_name, intent_name, manifest_name, tomb_name};
 use super::retention::{Candidate, Kept, Retention, close};
 use crate::types::{NodeId, WallTime};
+
+/// The longest mark.
+const TOMB_MAX: u64 = 64 << 10;
 
 /// What is done with a backup, and why.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -58,6 +68,8 @@ pub struct Pruning {
     node: NodeId,
     /// Each backup, oldest first.
     pub fates: BTreeMap<BackupId, Fate>,
+    /// Files that killed processes left and that no list of the store shows; they are removed.
+    pub left_over: Vec<LeftOver>,
 }
 
 /// What prune has done.
@@ -73,33 +85,54 @@ pub struct Pruned {
     pub objects: u64,
     /// Bytes of these.
     pub bytes: u64,
+    /// Files removed that killed processes had left.
+    pub left_over: u64,
+    /// Backups that another prune has marked, or takes back, at the same time: they were left to it.
+    pub contended: u64,
 }
 
 impl Pruning {
-    /// What would be done. Changes nothing.
+    /// What would be done. Changes nothing. A backup that is given up goes whatever the rules say, also if its manifest cannot be
+    /// read.
     ///
     /// # Errors
-    /// [`Error::EmptyPolicy`]; and any fault of the catalogue: what a manifest that cannot be read continues is not
-    /// known, so nothing is removed.
-    pub fn plan(mut catalogue: Catalogue, policy: Retention, grace: Duration, now: WallTime) -> Result<Self, Error> {
-        let candidates = candidates(&mut catalogue)?;
-        let mut kept = policy.judge(&candidates, now)?;
-        keep_for_intents(&catalogue, &candidates, &mut kept, now);
+    /// [`Error::EmptyPolicy`]; and any fault of the catalogue that is not of a backup given up, or marked: what a manifest that
+    /// cannot be read continues is not known, so nothing is removed.
+    pub fn plan(
+        mut catalogue: Catalogue,
+        policy: Retention,
+        given_up: &BTreeSet<BackupId>,
+        grace: Duration,
+        now: WallTime,
+    ) -> Result<Self, Error> {
+        let damaged: Vec<BackupId> = catalogue
+            .faults
+            .iter()
+            .filter_map(|fault| id_of(fault.object()?))
+            .filter(|id| given_up.contains(id))
+            .collect();
+        let candidates = candidates(&mut catalogue, given_up)?;
+        let left: Vec<Candidate> = candidates.iter().filter(|backup| !given_up.contains(&backup.id)).copied().collect();
+        let mut kept = policy.judge(&left, now)?;
+        keep_for_intents(&catalogue, &left, &mut kept, now);
         let grace = u64::try_from(grace.as_micros()).unwrap_or(u64::MAX);
         let mut fates = BTreeMap::new();
-        for backup in &candidates {
-            let tomb = catalogue.tombs.get(&backup.id);
-            let fate = match (kept.remove(&backup.id), tomb) {
+        for id in candidates.iter().map(|backup| backup.id).chain(damaged) {
+            let tomb = catalogue.tombs.get(&id);
+            let fate = match (kept.remove(&id), tomb) {
                 (Some(why), tomb) => Fate::Keep { why: why.into_iter().collect(), unmark: tomb.is_some() },
                 (None, None) => Fate::Mark,
                 (None, Some(tomb)) if age(tomb.marked, now) < grace => Fate::Wait { marked: tomb.marked },
                 (None, Some(tomb)) => Fate::Delete { marked: tomb.marked },
             };
-            fates.insert(backup.id, fate);
+            fates.insert(id, fate);
         }
         for (id, tomb) in &catalogue.tombs {
-            // Its manifest is gone: a deletion that was broken off.
-            fates.entry(*id).or_insert(Fate::Delete { marked: tomb.marked });
+            // Its manifest is gone, or cannot be read: a deletion that was broken off, or a backup that was given up.
+            let due = age(tomb.marked, now) >= grace
+                || !catalogue.faults.iter().any(|fault| fault.object().and_then(id_of) == Some(*id));
+            let marked = tomb.marked;
+            fates.entry(*id).or_insert(if due { Fate::Delete { marked } } else { Fate::Wait { marked } });
         }
         for (id, intent) in &catalogue.intents {
             if catalogue.backups.contains_key(id) {
@@ -109,7 +142,30 @@ impl Pruning {
                 fates.entry(*id).or_insert(Fate::Sweep { begun: intent.begun });
             }
         }
-        Ok(Self { node: catalogue.node, fates })
+        Ok(Self { node: catalogue.node, fates, left_over: Vec::new() })
+    }
+
+    /// What would be done with ranges of the archive that others stand for, and with what was left of deletions and writers. All
+    /// other backups stay as they are, marked or not.
+    ///
+    /// # Errors
+    /// As [`Self::plan`].
+    pub(super) fn of_archive(catalogue: Catalogue, grace: Duration, now: WallTime) -> Result<Self, Error> {
+        let ranges: BTreeSet<BackupId> =
+            catalogue.backups().filter(|backup| backup.archive).map(|backup| backup.id).collect();
+        let all = Retention { last: u32::MAX, ..Retention::default() };
+        let mut plan = Self::plan(catalogue, all, &BTreeSet::new(), grace, now)?;
+        plan.fates.retain(|id, fate| ranges.contains(id) || !matches!(fate, Fate::Keep { .. }));
+        Ok(plan)
+    }
+
+    /// Looks also for what killed processes left in a local repository and nobody has touched for as long as `grace`.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn with_left_over(mut self, repository: &Repository, grace: Duration, now: WallTime) -> Result<Self, Error> {
+        self.left_over = repository.store.left_over(now.as_secs().saturating_sub(grace.as_secs()))?;
+        Ok(self)
     }
 
     /// Does it.
@@ -121,22 +177,23 @@ impl Pruning {
         let now = host.wall();
         for (id, fate) in &self.fates {
             match fate {
-                Fate::Mark => {
-                    repository
-                        .write(&tomb_name(self.node, *id), &Tomb { id: *id, node: self.node, marked: now })
-                        .await?;
-                    pruned.marked += 1;
-                }
+                Fate::Mark => match self.mark(repository, *id, now).await? {
+                    true => pruned.marked += 1,
+                    false => pruned.contended += 1,
+                },
                 Fate::Keep { unmark: true, .. } => {
                     repository.store.remove(&tomb_name(self.node, *id)).await?;
+                    let deleting = deleting_name(self.node, *id);
+                    if repository.store.find(&deleting, TOMB_MAX).await?.is_some() {
+                        return Err(Error::Going { id: *id });
+                    }
                     pruned.unmarked += 1;
                 }
                 Fate::Sweep { .. } => {
                     // The mark first: until the last object is gone it says what happens here.
-                    repository
-                        .write(&tomb_name(self.node, *id), &Tomb { id: *id, node: self.node, marked: now })
-                        .await?;
-                    self.delete(repository, *id, &mut pruned, host).await?;
+                    if self.mark(repository, *id, now).await? {
+                        self.delete(repository, *id, &mut pruned, host).await?;
+                    }
                 }
                 Fate::Keep { .. } | Fate::Wait { .. } | Fate::Delete { .. } => {}
             }
@@ -147,7 +204,26 @@ impl Pruning {
         for id in still_due {
             self.delete(repository, id, &mut pruned, host).await?;
         }
+        for LeftOver { path, .. } in &self.left_over {
+            match std::fs::remove_file(path) {
+                Ok(()) => pruned.left_over += 1,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let error = object_store::Error::Generic { store: "directory", source: error.into() };
+                    return Err(Error::Store { what: "remove", name: path.display().to_string(), error });
+                }
+            }
+        }
         Ok(pruned)
+    }
+
+    /// Marks a backup; false if another prune has done so at the same time.
+    async fn mark(&self, repository: &Repository, id: BackupId, marked: WallTime) -> Result<bool, Error> {
+        match repository.write(&tomb_name(self.node, id), &Tomb { id, node: self.node, marked }).await {
+            Ok(_) => Ok(true),
+            Err(Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Of what is due, what nothing that is there now needs; children before what they continue.
@@ -161,12 +237,13 @@ impl Pruning {
             return Ok(Vec::new());
         }
         let mut catalogue = Catalogue::read(repository, self.node).await?;
-        let candidates = candidates(&mut catalogue)?;
+        let candidates = candidates(&mut catalogue, &due.iter().copied().collect())?;
         let stays = candidates.iter().filter(|backup| !due.contains(&backup.id) || !catalogue.is_marked(backup.id));
         let mut kept: Kept = stays.map(|backup| (backup.id, ["stays".to_owned()].into())).collect();
         keep_for_intents(&catalogue, &candidates, &mut kept, now);
         close(&candidates, &mut kept);
-        let mut free: Vec<BackupId> = due.iter().copied().filter(|id| !kept.contains_key(id)).collect();
+        let marked = |id: &BackupId| catalogue.is_marked(*id);
+        let mut free: Vec<BackupId> = due.iter().copied().filter(|id| !kept.contains_key(id) && marked(id)).collect();
         let depth = |id: BackupId| {
             let mut at = candidates.iter().find(|backup| backup.id == id);
             let mut depth = 0_usize;
@@ -187,6 +264,14 @@ impl Pruning {
         pruned: &mut Pruned,
         host: &dyn Host,
     ) -> Result<(), Error> {
+        // Whoever takes the mark back at the same time sees this, or its mark is not there any more.
+        let (deleting, tomb) = (deleting_name(self.node, id), tomb_name(self.node, id));
+        repository.store.make(&deleting, Bytes::new()).await?;
+        if repository.store.find(&tomb, TOMB_MAX).await?.is_none() {
+            repository.store.remove(&deleting).await?;
+            pruned.contended += 1;
+            return Ok(());
+        }
         repository.store.remove(&manifest_name(self.node, id)).await?;
         for object in repository.store.list(&data_folder(self.node, id)).await? {
             repository.store.remove(&object.name).await?;
@@ -201,7 +286,8 @@ impl Pruning {
             });
         }
         repository.store.remove(&intent_name(self.node, id)).await?;
-        repository.store.remove(&tomb_name(self.node, id)).await?;
+        repository.store.remove(&deleting).await?;
+        repository.store.remove(&tomb).await?;
         pruned.deleted += 1;
         Ok(())
     }
@@ -219,14 +305,27 @@ fn keep_for_intents(catalogue: &Catalogue, candidates: &[Candidate], kept: &mut 
 }
 
 /// What there is to be judged. What a manifest that cannot be read continues is not known: then nothing is.
-fn candidates(catalogue: &mut Catalogue) -> Result<Vec<Candidate>, Error> {
-    if let Some(fault) = catalogue.faults.pop() {
+fn candidates(catalogue: &mut Catalogue, given_up: &BTreeSet<BackupId>) -> Result<Vec<Candidate>, Error> {
+    if let Some(fault) = catalogue.take_blocking(given_up) {
         return Err(fault);
     }
+    // Whoever stands for others does so only while its own chain is whole and stays.
+    let stands = |backup: &&BackupMetadata| {
+        let whole = catalogue.chain(backup.id);
+        whole.is_ok_and(|chain| chain.iter().all(|link| !catalogue.is_marked(link.id) && !given_up.contains(&link.id)))
+    };
+    let replaced: BTreeMap<BackupId, BackupId> = catalogue
+        .backups()
+        .filter(|backup| !backup.replaces.is_empty())
+        .filter(stands)
+        .flat_map(|backup| backup.replaces.iter().map(|replaced| (*replaced, backup.id)))
+        .collect();
     let candidate = |backup: &BackupMetadata| Candidate {
         id: backup.id,
         parent: backup.parent.as_ref().map(|parent| parent.id),
         at: backup.finished,
+        archive: backup.archive,
+        replaced_by: replaced.get(&backup.id).copied(),
     };
     Ok(catalogue.backups().map(candidate).collect())
 }

@@ -1,21 +1,22 @@
 //! A repository: who may write what where. `FORMAT.md` has the names.
 
-use std::fmt;
-use std::sync::Arc;
-
-use object_store::ObjectStore;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 use super::cipher::{Key, Lock, Secret, Stretch, hex};
 use super::error::Error;
 use super::host::Host;
 use super::id::BackupId;
+use super::location::Location;
 use super::manifest::{BackupMetadata, BackupType, Parent};
 use super::sealed::{self, LEN_MAX};
 use super::store::{Capabilities, Store, probe};
 use crate::types::{NodeId, WallTime};
 
 const REPOSITORY: &str = "repo.json";
+/// Its second copy, and the ending of those of locks: what is there only once takes everything with it.
+const REPOSITORY_COPY: &str = "repo.copy.json";
 /// The longest small file: all but manifests.
 const SMALL_MAX: u64 = 64 << 10;
 
@@ -27,6 +28,16 @@ pub struct Repository {
     at: String,
     description: Description,
     pub(super) key: Option<Key>,
+    /// Files that are there twice, and of which one is missing or damaged.
+    hurt: Vec<Twice>,
+}
+
+/// One of the files that are there twice.
+#[derive(Clone, Debug)]
+struct Twice {
+    name: String,
+    missing: bool,
+    what: String,
 }
 
 /// What `repo.json` says.
@@ -71,75 +82,113 @@ impl fmt::Debug for Repository {
 }
 
 impl Repository {
-    /// Opens the repository in this store.
+    /// Opens the repository at this place. Of the files that are there twice one is enough: [`Self::hurt`] says what is wrong
+    /// with the other.
     ///
     /// # Errors
     /// [`Error::NoRepository`] if there is none; [`Error::WrongKey`] if it is encrypted for somebody else,
     /// [`Error::NotEncrypted`] if a secret was given for nothing. Without a
     /// secret an encrypted repository opens too: it can be listed and its checksums verified.
-    pub async fn open(inner: Arc<dyn ObjectStore>, at: &str, secret: Option<&Secret>) -> Result<Self, Error> {
+    pub async fn open(location: impl Into<Location>, at: &str, secret: Option<&Secret>) -> Result<Self, Error> {
         let unknown = Capabilities { create: false, swap: false, list: false };
-        let mut store = Store::new(inner, unknown);
-        let Some(bytes) = store.find(REPOSITORY, SMALL_MAX).await? else {
+        let mut store = Store::new(location.into(), unknown);
+        let mut hurt = Vec::new();
+        let described = twice::<Description>(&store, [REPOSITORY, REPOSITORY_COPY], &mut hurt).await?;
+        let Some(description) = described else {
             // Making another one over what is there would lose it.
             let Some(left) = store.folders("backups").await?.into_iter().next() else {
                 return Err(Error::NoRepository { at: at.into() });
             };
             return Err(Error::Missing { name: REPOSITORY.into(), needed_by: format!("backups/{left} is there") });
         };
-        let description: Description = sealed::open(REPOSITORY, &bytes, None)?;
         store.capabilities = description.capabilities;
-        let mut repository = Self { store, at: at.into(), description, key: None };
+        let mut repository = Self { store, at: at.into(), description, key: None, hurt };
         repository.id_bytes().ok_or_else(|| Error::damaged(REPOSITORY, "its id is not 32 hexadecimal digits"))?;
-        match secret {
+        let lock = repository.lock().await?;
+        match (secret, lock) {
             // Who expects its data to be encrypted is not to learn that it was not.
-            Some(_) if !repository.is_encrypted() => return Err(Error::NotEncrypted { at: at.into() }),
-            Some(secret) => repository.key = Some(repository.unlock(secret).await?),
-            None => {}
+            (Some(_), None) => return Err(Error::NotEncrypted { at: at.into() }),
+            (Some(secret), Some(lock)) => repository.key = Some(repository.unlock(&lock, secret)?),
+            (None, _) => {}
+        }
+        for hurt in &repository.hurt {
+            tracing::warn!(file = %hurt.name, what = %hurt.what, "one of two copies in the repository is not whole; the other is used");
         }
         Ok(repository)
     }
 
-    /// Opens the repository in this store, made if there is none: what the store can do is found out, and with a secret
-    /// it is encrypted for good.
+    /// Opens the repository at this place, made if there is none: what the store can do is found out, and with a secret
+    /// it is encrypted for good. A second copy that is missing is made.
     ///
     /// # Errors
     /// As [`Self::open`], and what the store refuses.
     pub async fn open_or_make(
-        inner: Arc<dyn ObjectStore>,
+        location: impl Into<Location>,
         at: &str,
         secret: Option<&Secret>,
         stretch: Stretch,
         host: &dyn Host,
     ) -> Result<Self, Error> {
-        match Self::open(Arc::clone(&inner), at, secret).await {
+        let location = location.into();
+        match Self::open(location.clone(), at, secret).await {
             Err(Error::NoRepository { .. }) => {}
-            opened => return opened,
+            Err(error) => return Err(error),
+            Ok(opened) => return opened.mended().await,
         }
         let mut id = [0; 16];
         host.random(&mut id);
         let id = hex(&id);
-        let capabilities = probe(&inner, &id).await?;
-        let store = Store::new(Arc::clone(&inner), capabilities);
+        let capabilities = probe(&location, &id).await?;
+        let store = Store::new(location.clone(), capabilities);
         let mut description = Description { id, capabilities, created: host.wall(), key: None };
         if let Some(secret) = secret {
-            // The lock first: once the repository is there, it can be opened.
+            // The lock first, twice: once the repository is there, it can be opened.
             let key = Key::draw(host);
             let lock = Lock::new(&key, secret, stretch, &description.id, host)?;
-            store.make(&format!("keys/{}.json", key.id()), sealed::seal(&lock, None).into()).await?;
+            for name in lock_names(&key.id()) {
+                store.make(&name, sealed::seal(&lock, None).into()).await?;
+            }
             description.key = Some(key.id());
         }
         match store.make(REPOSITORY, sealed::seal(&description, None).into()).await {
             // Somebody else made it at the same time: theirs counts.
-            Ok(()) | Err(Error::Conflict { .. }) => Self::open(inner, at, secret).await,
+            Ok(()) | Err(Error::Conflict { .. }) => Self::open(location, at, secret).await?.mended().await,
             Err(error) => Err(error),
         }
     }
 
-    async fn unlock(&self, secret: &Secret) -> Result<Key, Error> {
-        let name = self.lock_name();
-        let bytes = self.store.read(&name, SMALL_MAX, "the repository is encrypted with this key").await?;
-        let lock: Lock = sealed::open(&name, &bytes, None)?;
+    /// Makes the copies that are missing. What is damaged is left for people: nothing is overwritten.
+    async fn mended(mut self) -> Result<Self, Error> {
+        for missing in self.hurt.extract_if(.., |twice| twice.missing).collect::<Vec<_>>() {
+            let other = other_copy(&missing.name);
+            let bytes = self.store.read(&other, SMALL_MAX, "it is the copy that is left").await?;
+            self.store.make(&missing.name, bytes).await?;
+        }
+        Ok(self)
+    }
+
+    /// What is wrong with the files that are there twice: the repository lives on the other copy.
+    #[must_use]
+    pub fn hurt(&self) -> Vec<Error> {
+        let error = |Twice { name, missing, what }: &Twice| match missing {
+            true => Error::Missing { name: name.clone(), needed_by: what.clone() },
+            false => Error::Damaged { name: name.clone(), what: what.clone() },
+        };
+        self.hurt.iter().map(error).collect()
+    }
+
+    /// The lock of an encrypted repository.
+    async fn lock(&mut self) -> Result<Option<Lock>, Error> {
+        let Some(key) = &self.description.key else { return Ok(None) };
+        let [name, copy] = lock_names(key);
+        match twice(&self.store, [&name, &copy], &mut self.hurt).await? {
+            Some(lock) => Ok(Some(lock)),
+            None => Err(Error::Missing { name, needed_by: "the repository is encrypted with this key".into() }),
+        }
+    }
+
+    fn unlock(&self, lock: &Lock, secret: &Secret) -> Result<Key, Error> {
+        let [name, _] = lock_names(self.description.key.as_deref().unwrap_or_default());
         let key = lock.open(secret, &self.description.id).map_err(|what| Error::damaged(&name, what))?;
         let key = key.ok_or_else(|| Error::WrongKey { name: name.clone() })?;
         if Some(key.id()) == self.description.key {
@@ -147,10 +196,6 @@ impl Repository {
         } else {
             Err(Error::damaged(&name, "it locks another key"))
         }
-    }
-
-    fn lock_name(&self) -> String {
-        format!("keys/{}.json", self.description.key.as_deref().unwrap_or_default())
     }
 
     /// What its store can do.
@@ -189,16 +234,6 @@ impl Repository {
             .map(u128::to_be_bytes)
     }
 
-    /// Whether the lock of an encrypted repository is as it was written.
-    pub(super) async fn check_lock(&self) -> Result<(), Error> {
-        if !self.is_encrypted() {
-            return Ok(());
-        }
-        let name = self.lock_name();
-        let bytes = self.store.read(&name, SMALL_MAX, "the repository is encrypted with this key").await?;
-        sealed::open::<Lock>(&name, &bytes, None).map(drop)
-    }
-
     /// Writes one of the small files.
     pub(super) async fn write(&self, name: &str, says: &impl Serialize) -> Result<blake3::Hash, Error> {
         let bytes = sealed::seal(says, self.key.as_ref());
@@ -208,7 +243,7 @@ impl Repository {
     }
 
     /// Reads one of the small files; none if it is not there.
-    pub(super) async fn small<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
+    pub(super) async fn small<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
         let Some(bytes) = self.store.find(name, SMALL_MAX).await? else { return Ok(None) };
         sealed::open(name, &bytes, self.key.as_ref()).map(Some)
     }
@@ -239,6 +274,62 @@ impl Repository {
     }
 }
 
+/// Reads a file that is there twice: the first if it is whole, else the copy. What is wrong with either is noted.
+async fn twice<T: DeserializeOwned + Eq>(
+    store: &Store,
+    names: [&str; 2],
+    hurt: &mut Vec<Twice>,
+) -> Result<Option<T>, Error> {
+    let mut whole: Option<T> = None;
+    let (mut noted, mut damage) = (Vec::new(), None);
+    for name in names {
+        let found = match store.find(name, SMALL_MAX).await {
+            Ok(None) => Ok(None),
+            Ok(Some(bytes)) => sealed::open::<T>(name, &bytes, None).map(Some),
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(Some(found)) if whole.as_ref().is_none_or(|whole| *whole == found) => whole = Some(found),
+            Ok(Some(_)) => {
+                noted.push(Twice { name: name.into(), missing: false, what: "it is not the same as its copy".into() });
+            }
+            Ok(None) => {
+                let what = format!("{} is its copy", other_copy(name));
+                noted.push(Twice { name: name.into(), missing: true, what });
+            }
+            Err(error @ (Error::Damaged { .. } | Error::FutureFormat { .. })) => {
+                let what = match &error {
+                    Error::Damaged { what, .. } => what.clone(),
+                    other => other.to_string(),
+                };
+                noted.push(Twice { name: name.into(), missing: false, what });
+                damage = damage.or(Some(error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match (whole, damage) {
+        (Some(whole), _) => {
+            hurt.append(&mut noted);
+            Ok(Some(whole))
+        }
+        (None, Some(error)) => Err(error),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The names of a lock and of its copy.
+fn lock_names(key: &str) -> [String; 2] {
+    [format!("keys/{key}.json"), format!("keys/{key}.copy.json")]
+}
+
+fn other_copy(name: &str) -> String {
+    match name.strip_suffix(".copy.json") {
+        Some(first) => format!("{first}.json"),
+        None => format!("{}.copy.json", name.trim_end_matches(".json")),
+    }
+}
+
 /// The name of a backup's manifest.
 pub(super) fn manifest_name(node: NodeId, id: BackupId) -> String {
     format!("backups/{node}/{id}.json")
@@ -257,4 +348,19 @@ pub(super) fn intent_name(node: NodeId, id: BackupId) -> String {
 /// The name of a backup's mark of deletion.
 pub(super) fn tomb_name(node: NodeId, id: BackupId) -> String {
     format!("tombs/{node}/{id}.json")
+}
+
+/// The name of the word that a backup's deletion has begun.
+pub(super) fn deleting_name(node: NodeId, id: BackupId) -> String {
+    format!("deleting/{node}/{id}.json")
+}
+
+/// The folder of the words by which a peer says that it archives its node.
+pub(super) fn beats_folder(node: NodeId) -> String {
+    format!("archive/{node}")
+}
+
+/// One of these words.
+pub(super) fn beat_name(node: NodeId, id: BackupId) -> String {
+    format!("archive/{node}/{id}.json")
 }

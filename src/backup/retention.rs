@@ -4,6 +4,8 @@
 //! one, by the calendar in UTC. What a kept backup continues is kept with it. Backups dated in the future are kept and
 //! stand outside the rules: with a wrong clock, or ill will, they would push out the others (restic's documentation,
 //! "Security considerations in append-only mode").
+//!
+//! Ranges of a live archive stand outside the rules too: there are thousands, and each is kept until another one replaces it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,6 +38,10 @@ pub(super) struct Candidate {
     pub(super) parent: Option<BackupId>,
     /// When it was finished.
     pub(super) at: WallTime,
+    /// It is a range of a live archive.
+    pub(super) archive: bool,
+    /// And this one stands for it.
+    pub(super) replaced_by: Option<BackupId>,
 }
 
 /// For each backup that is kept, why.
@@ -56,6 +62,10 @@ impl Retention {
         for backup in backups {
             if is_future(backup.at, now) {
                 keep(backup.id, "dated in the future".into());
+            } else if backup.archive {
+                if backup.replaced_by.is_none() {
+                    keep(backup.id, "archive".into());
+                }
             } else {
                 past.push(backup);
             }
@@ -147,7 +157,13 @@ mod tests {
     }
 
     fn full(secs: u64) -> Candidate {
-        Candidate { id: BackupId::new(at(secs), [0; 10]), parent: None, at: at(secs) }
+        Candidate {
+            id: BackupId::new(at(secs), [0; 10]),
+            parent: None,
+            at: at(secs),
+            archive: false,
+            replaced_by: None,
+        }
     }
 
     fn ages(kept: &Kept, backups: &[Candidate]) -> Vec<u64> {

@@ -19,45 +19,64 @@ pub(super) fn seal(what: &impl Serialize, key: Option<&Key>) -> Vec<u8> {
     let body = text(&says);
     let mac = key.map(|key| key.mac(body.as_bytes()).to_hex().to_string());
     let mac = json!(mac);
-    let whole = json!({ "blake3": sum(&mac, &body), "format": FORMAT, "mac": mac, "says": says });
+    let whole = json!({ "blake3": sum(&text(&mac), &body), "format": FORMAT, "mac": mac, "says": says });
     (text(&whole) + "\n").into_bytes()
 }
 
-/// What such a file says.
+/// What such a file says. Its checksum, and with a key its mark, are looked at before anything of it is parsed: what others can
+/// write costs no memory but its bytes.
 ///
 /// # Errors
 /// With the name of the file, if one byte is not as it was written. Without a key the mark is not looked at.
 pub(super) fn open<T: DeserializeOwned>(name: &str, bytes: &[u8], key: Option<&Key>) -> Result<T, Error> {
-    let bad = |what: String| Error::damaged(name, what);
-    let whole: Value = serde_json::from_slice(bytes).map_err(|error| bad(format!("not JSON: {error}")))?;
-    let found = whole["format"].as_u64().and_then(|found| u32::try_from(found).ok());
-    let (body, mac) = (text(&whole["says"]), whole["mac"].as_str());
-    if whole["blake3"] != sum(&whole["mac"], &body) || (text(&whole) + "\n").as_bytes() != bytes {
-        return Err(bad("its checksum is not that of what it says".into()));
+    let bad = |what: &str| Error::damaged(name, what);
+    let spelling = || bad("its checksum is not that of what it says");
+    let whole = Whole::of(bytes).ok_or_else(spelling)?;
+    if whole.format > FORMAT {
+        return Err(Error::FutureFormat { name: name.into(), found: whole.format, known: FORMAT });
     }
-    match found {
-        Some(FORMAT) => {}
-        Some(found) if found > FORMAT => {
-            return Err(Error::FutureFormat { name: name.into(), found, known: FORMAT });
-        }
-        _ => return Err(bad("it has no version of the format".into())),
-    }
-    if whole.as_object().is_none_or(|whole| whole.len() != 4 || !whole.contains_key("mac")) {
-        return Err(bad("it holds something else than it should".into()));
+    if whole.format != FORMAT || sum(whole.mac, whole.says) != whole.blake3 {
+        return Err(spelling());
     }
     if let Some(key) = key {
-        let right = key.mac(body.as_bytes());
-        let found = mac.and_then(|mac| blake3::Hash::from_hex(mac).ok());
-        if found != Some(right) {
-            return Err(bad("it was not written by a holder of the repository's key".into()));
+        let right = key.mac(whole.says.as_bytes());
+        let found = whole.mac.trim_matches('"');
+        if blake3::Hash::from_hex(found).ok() != Some(right) {
+            return Err(bad("it was not written by a holder of the repository's key"));
         }
     }
-    serde_json::from_value(whole["says"].clone()).map_err(|error| bad(error.to_string()))
+    let says: Value = serde_json::from_str(whole.says).map_err(|error| bad(&format!("not JSON: {error}")))?;
+    if text(&says) != whole.says {
+        return Err(spelling());
+    }
+    serde_json::from_value(says).map_err(|error| bad(&error.to_string()))
+}
+
+/// The parts of a file, which stand at fixed places in the one spelling that there is.
+struct Whole<'a> {
+    blake3: &'a str,
+    format: u32,
+    /// As it is spelled.
+    mac: &'a str,
+    says: &'a str,
+}
+
+impl<'a> Whole<'a> {
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        let rest = std::str::from_utf8(bytes).ok()?.strip_prefix("{\"blake3\":\"")?.strip_suffix("}\n")?;
+        let (blake3, rest) = rest.split_once("\",\"format\":")?;
+        let (format, rest) = rest.split_once(",\"mac\":")?;
+        let (mac, says) = rest.split_once(",\"says\":")?;
+        let parsed: u32 = format.parse().ok()?;
+        let hex = |text: &str| text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let marked = mac == "null" || mac.strip_prefix('"').and_then(|mac| mac.strip_suffix('"')).is_some_and(hex);
+        (hex(blake3) && marked && parsed.to_string() == format).then_some(Self { blake3, format: parsed, mac, says })
+    }
 }
 
 /// The checksum of all that a file says.
-fn sum(mac: &Value, body: &str) -> String {
-    blake3::hash(format!("{}\n{body}", text(mac)).as_bytes()).to_hex().to_string()
+fn sum(mac: &str, body: &str) -> String {
+    blake3::hash(format!("{mac}\n{body}").as_bytes()).to_hex().to_string()
 }
 
 /// Keys come in order, since the values of this library are sorted maps: a test holds that.
@@ -90,6 +109,16 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(open::<Value>("it", &bytes[..len], None).is_err());
         }
+    }
+
+    /// What it says is no JSON at all: whoever reads it with a key must not have tried.
+    #[test]
+    fn what_no_holder_of_the_key_wrote_is_not_parsed() {
+        let body = "[[[[[[";
+        let forged = format!("{{\"blake3\":\"{}\",\"format\":1,\"mac\":null,\"says\":{body}}}\n", sum("null", body));
+        let refused = |key: Option<&Key>| open::<Value>("it", forged.as_bytes(), key).unwrap_err().to_string();
+        assert!(refused(Some(&Key::from_bytes([1; 32]))).contains("holder"));
+        assert!(refused(None).contains("not JSON"));
     }
 
     #[test]

@@ -37,6 +37,14 @@ pub struct Span {
     pub bytes: u64,
 }
 
+impl Span {
+    /// How many records are there.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.last.value().saturating_add(1).saturating_sub(self.first.value())
+    }
+}
+
 impl Cut {
     /// One of the chains.
     #[must_use]

@@ -7,6 +7,8 @@
 //!   and compared.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,9 +18,14 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOpt
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
+use super::location::Location;
+use super::private::{self, LeftOver};
 
 /// How often a create is tried that was answered "it exists" by a store that has nothing.
 const RACES_MAX: u32 = 4;
+
+/// How often an object is read of which the store gives less than it says.
+const READS_MAX: u32 = 3;
 
 /// What a store can do, as the probe found when the repository was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +43,8 @@ pub struct Capabilities {
 #[derive(Clone, Debug)]
 pub(super) struct Store {
     inner: Arc<dyn ObjectStore>,
+    /// The directory, if it is one.
+    dir: Option<PathBuf>,
     pub(super) capabilities: Capabilities,
 }
 
@@ -47,28 +56,33 @@ pub(super) struct Listed {
 }
 
 impl Store {
-    pub(super) fn new(inner: Arc<dyn ObjectStore>, capabilities: Capabilities) -> Self {
-        Self { inner, capabilities }
+    pub(super) fn new(location: Location, capabilities: Capabilities) -> Self {
+        Self { inner: location.store, dir: location.dir, capabilities }
     }
 
-    /// The object; none if it is not there. Longer than `max` is refused before it is read.
+    /// The object; none if it is not there. Longer than `max` is refused before it is read. A body that ends too soon is read again
+    /// before it is taken for damage.
     pub(super) async fn find(&self, name: &str, max: u64) -> Result<Option<Bytes>, Error> {
         let fail = |error| Error::Store { what: "read", name: name.into(), error };
-        let got = match self.inner.get(&Path::from(name)).await {
-            Ok(got) => got,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(fail(error)),
-        };
-        let len = got.meta.size;
-        if len > max {
-            return Err(Error::damaged(name, format!("it is {len} bytes long, {max} are the most")));
+        let mut short = None;
+        for _ in 0..READS_MAX {
+            let got = match self.inner.get(&Path::from(name)).await {
+                Ok(got) => got,
+                Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(fail(error)),
+            };
+            let len = got.meta.size;
+            if len > max {
+                return Err(Error::damaged(name, format!("it is {len} bytes long, {max} are the most")));
+            }
+            match got.bytes().await {
+                Ok(bytes) if bytes.len() as u64 == len => return Ok(Some(bytes)),
+                Ok(bytes) => short = Some(format!("the store gave {} of {len} bytes", bytes.len())),
+                Err(object_store::Error::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(fail(error)),
+            }
         }
-        match got.bytes().await {
-            Ok(bytes) if bytes.len() as u64 == len => Ok(Some(bytes)),
-            Ok(bytes) => Err(Error::damaged(name, format!("the store gave {} of {len} bytes", bytes.len()))),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(fail(error)),
-        }
+        Err(Error::damaged(name, short.unwrap_or_default()))
     }
 
     /// The object, which must be there.
@@ -82,15 +96,14 @@ impl Store {
         if !self.capabilities.create {
             return self.make_unconditionally(name, bytes).await;
         }
-        let max = u64::MAX;
         for _ in 0..RACES_MAX {
             match self.put(name, bytes.clone(), PutMode::Create).await {
                 Ok(()) => return Ok(()),
                 // Also after a failure of which nobody knows what it did: the answer may have been lost, not the
                 // object.
-                Err(error) => match (self.find(name, max).await, raced(&error)) {
-                    (Ok(Some(there)), _) if there == bytes => return Ok(()),
-                    (Ok(Some(_)), _) => return Err(Error::Conflict { name: name.into() }),
+                Err(error) => match (self.compare(name, &bytes).await, raced(&error)) {
+                    (Ok(Some(true)), _) => return Ok(()),
+                    (Ok(Some(false)), _) => return Err(Error::Conflict { name: name.into() }),
                     (Ok(None), true) => {}
                     _ => return Err(Error::Store { what: "write", name: name.into(), error }),
                 },
@@ -100,22 +113,45 @@ impl Store {
     }
 
     async fn make_unconditionally(&self, name: &str, bytes: Bytes) -> Result<(), Error> {
-        match self.find(name, u64::MAX).await? {
-            Some(there) if there == bytes => return Ok(()),
-            Some(_) => return Err(Error::Conflict { name: name.into() }),
+        match self.compare(name, &bytes).await? {
+            Some(true) => return Ok(()),
+            Some(false) => return Err(Error::Conflict { name: name.into() }),
             None => {}
         }
         let put = self.put(name, bytes.clone(), PutMode::Overwrite).await;
-        match (self.find(name, u64::MAX).await, put) {
-            (Ok(Some(there)), _) if there == bytes => Ok(()),
+        match (self.compare(name, &bytes).await, put) {
+            (Ok(Some(true)), _) => Ok(()),
             (_, Err(error)) => Err(Error::Store { what: "write", name: name.into(), error }),
             (Err(error), _) => Err(error),
             (Ok(_), Ok(())) => Err(Error::Conflict { name: name.into() }),
         }
     }
 
+    /// Whether the object is there, and if so, whether it is this one. What is longer is another one, and is not read.
+    async fn compare(&self, name: &str, bytes: &Bytes) -> Result<Option<bool>, Error> {
+        match self.find(name, bytes.len() as u64).await {
+            Ok(there) => Ok(there.map(|there| there == bytes)),
+            Err(Error::Damaged { .. }) => Ok(Some(false)),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn put(&self, name: &str, bytes: Bytes, mode: PutMode) -> Result<(), object_store::Error> {
-        self.inner.put_opts(&Path::from(name), bytes.into(), PutOptions::from(mode)).await.map(drop)
+        let failed = |error: io::Error| object_store::Error::Generic { store: "directory", source: error.into() };
+        if let Some(dir) = &self.dir {
+            private::prepare(dir, name).map_err(failed)?;
+        }
+        self.inner.put_opts(&Path::from(name), bytes.into(), PutOptions::from(mode)).await?;
+        self.dir.as_ref().map_or(Ok(()), |dir| private::close(dir, name).map_err(failed))
+    }
+
+    /// What killed processes left and no list shows, and nobody has touched since this second.
+    pub(super) fn left_over(&self, before_secs: u64) -> Result<Vec<LeftOver>, Error> {
+        let Some(dir) = &self.dir else { return Ok(Vec::new()) };
+        private::left_over(dir, before_secs).map_err(|error| {
+            let (name, source) = (dir.display().to_string(), error.into());
+            Error::Store { what: "list", name, error: object_store::Error::Generic { store: "directory", source } }
+        })
     }
 
     /// Everything whose name begins with this folder, in order of name.
@@ -157,28 +193,30 @@ fn raced(error: &object_store::Error) -> bool {
 }
 
 /// Finds out what a store can do, by trying it on objects named after `luck` below `probe/`, which are removed again.
-pub(super) async fn probe(inner: &Arc<dyn ObjectStore>, luck: &str) -> Result<Capabilities, Error> {
+pub(super) async fn probe(location: &Location, luck: &str) -> Result<Capabilities, Error> {
+    let unknown = Capabilities { create: false, swap: false, list: false };
+    let store = Store::new(location.clone(), unknown);
     let name = format!("probe/{luck}");
     let path = Path::from(name.as_str());
     let fail = |what| {
         let name = name.clone();
         move |error| Error::Store { what, name, error }
     };
-    let put = |text: &'static str, mode| inner.put_opts(&path, text.into(), PutOptions::from(mode));
+    let put = |text: &'static str, mode| store.put(&name, Bytes::from_static(text.as_bytes()), mode);
     let made = match put("one", PutMode::Create).await {
-        Ok(_) => true,
+        Ok(()) => true,
         Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => false,
         Err(error) => return Err(fail("write")(error)),
     };
     let second = if made { Some(put("two", PutMode::Create).await) } else { None };
     // Refused, and the first is there still: only that is honoured.
     let refused = matches!(second, Some(Err(_)));
-    let create = refused && inner.get(&path).await.map_err(fail("read"))?.bytes().await.map_err(fail("read"))? == "one";
+    let create = refused && store.find(&name, 16).await?.is_some_and(|there| there == "one");
     put("three", PutMode::Overwrite).await.map_err(fail("write"))?;
     let stale = UpdateVersion { e_tag: Some("\"0123456789abcdef0123456789abcdef\"".into()), version: None };
     let swap = matches!(put("four", PutMode::Update(stale)).await, Err(object_store::Error::Precondition { .. }));
-    let list =
-        inner.list(Some(&Path::from("probe"))).any(async |meta| meta.is_ok_and(|meta| meta.location == path)).await;
-    inner.delete(&path).await.map_err(fail("remove"))?;
+    let list = store.inner.list(Some(&Path::from("probe")));
+    let list = list.any(async |meta| meta.is_ok_and(|meta| meta.location == path)).await;
+    store.remove(&name).await?;
     Ok(Capabilities { create, swap, list })
 }

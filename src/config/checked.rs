@@ -44,7 +44,28 @@ pub struct Config {
     pub streams: events::Config,
     /// The log on the disk.
     pub wal: wal::Config,
+    /// Where the log is shipped to while the peer runs.
+    pub archive: Archive,
     values: Values,
+}
+
+/// Where the log is shipped to while the peer runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archive {
+    /// The repository; empty: nowhere.
+    pub repository: String,
+    /// How often.
+    pub every: Duration,
+    /// So many bytes do not wait for that.
+    pub bytes: u64,
+    /// How ranges are compressed: a codec's name.
+    pub compression: String,
+    /// The file of the repository's key.
+    pub key_file: Option<PathBuf>,
+    /// The file of its passphrase.
+    pub passphrase_file: Option<PathBuf>,
+    /// How long a range is kept that another one stands for.
+    pub grace: Duration,
 }
 
 /// Who this peer is, and where it keeps its data.
@@ -152,6 +173,7 @@ impl TryFrom<Values> for Config {
             documents: values.documents()?,
             audit: audit::Config { interval: Duration::from_secs(values.size("documents.audit-s", 5, 86_400)?) },
             streams: values.streams()?,
+            archive: values.archive()?,
             wal: wal::Config { segment_bytes: values.number::<u32>("wal.segment-bytes", 64 << 10, 1 << 30)?.into() },
             values,
         })
@@ -357,6 +379,26 @@ impl Values {
         })
     }
 
+    fn archive(&self) -> Result<Archive, Error> {
+        let file = |key| Some(PathBuf::from(self.text(key))).filter(|path| !path.as_os_str().is_empty());
+        let archive = Archive {
+            repository: self.text("archive.repository").to_owned(),
+            every: self.span("archive.every", Duration::from_millis(200), Duration::from_secs(3_600))?,
+            bytes: self.size("archive.bytes", 4_096, 1 << 40)?,
+            compression: self.check("archive.compression", |text| match text {
+                "none" | "lz4" | "zstd" | "gzip" => Ok(text.to_owned()),
+                _ => Err("expected none, lz4, zstd or gzip"),
+            })?,
+            key_file: file("archive.key-file"),
+            passphrase_file: file("archive.passphrase-file"),
+            grace: self.span("archive.grace", Duration::from_secs(1), Duration::from_secs(30 * 86_400))?,
+        };
+        if archive.key_file.is_some() && archive.passphrase_file.is_some() {
+            return Err(self.relation("archive.key-file", "not together with", "archive.passphrase-file"));
+        }
+        Ok(archive)
+    }
+
     /// What differs from `base` for some streams.
     fn retention_of(&self, base: Retention) -> Result<Vec<(String, Retention)>, Error> {
         const KEY: &str = "streams.retention-for";
@@ -425,6 +467,16 @@ impl Values {
         check(self.text(key)).map_err(|why| self.refused(key, why))
     }
 
+    /// A number with its unit.
+    fn span(&self, key: &'static str, min: Duration, max: Duration) -> Result<Duration, Error> {
+        let span =
+            self.check(key, |text| span(text).ok_or("expected a number with its unit: ms, s, m, h or d, such as 10s"))?;
+        if (min..=max).contains(&span) {
+            return Ok(span);
+        }
+        Err(self.refused(key, &format!("expected {min:?} to {} s", max.as_secs())))
+    }
+
     fn label(&self, key: &'static str) -> Result<String, Error> {
         self.check(key, |text| {
             if text.len() > LABEL_MAX {
@@ -488,6 +540,22 @@ impl Values {
         let entry = self.entry(key);
         Error::Value { origin: entry.origin.clone(), key, value: entry.value.shown(), why: why.into() }
     }
+}
+
+/// A time that passes, from a number and its unit.
+#[must_use]
+pub fn span(text: &str) -> Option<Duration> {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let count: u64 = text[..text.len() - unit.len()].parse().ok()?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    count.checked_mul(millis).map(Duration::from_millis)
 }
 
 /// A multiaddr from itself or from `host:port`.

@@ -71,6 +71,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("documents", "How much of the documents is kept in memory."),
     ("streams", "How long events are kept, and how much of them in memory."),
     ("wal", "The log on the disk."),
+    ("archive", "What is new of the log is shipped to a repository of backups while the peer runs."),
     ("log", "What is logged, and how."),
 ];
 
@@ -344,6 +345,38 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Number,
         "16777216",
         "A file of the log is closed before it grows beyond this. A start reads one into memory. 65536 to 1073741824.",
+    ),
+    key(
+        "archive.repository",
+        Kind::Text,
+        r#""""#,
+        "A directory or the bucket of a cloud's store, as `backup create --repo` takes it. Empty: no archive.",
+    ),
+    key("archive.every", Kind::Text, r#""10s""#, "How often: a number with ms, s, m or h. 200ms to 1h."),
+    key(
+        "archive.bytes",
+        Kind::Number,
+        "8388608",
+        "So many bytes that are not shipped yet do not wait for that. 4096 to 1099511627776.",
+    ),
+    key("archive.compression", Kind::Text, r#""zstd""#, "none, lz4, zstd or gzip."),
+    key(
+        "archive.key-file",
+        Kind::Text,
+        r#""""#,
+        "A file of 32 random bytes or more that encrypts the repository. Keep a copy elsewhere.",
+    ),
+    key(
+        "archive.passphrase-file",
+        Kind::Text,
+        r#""""#,
+        "Or a file that holds its passphrase; OXIGDAL_HA_PASSPHRASE may hold the passphrase itself.",
+    ),
+    key(
+        "archive.grace",
+        Kind::Text,
+        r#""1h""#,
+        "How long a range is kept that another one stands for: longer than a restore takes. 1s to 30d.",
     ),
     key("log.format", Kind::Text, r#""auto""#, "text, json, or auto: text on a terminal, JSON otherwise."),
     key("log.level", Kind::Text, r#""info""#, "error, warn, info, debug, trace, or directives by module."),

@@ -50,6 +50,14 @@ pub enum StartError {
         #[source]
         error: io::Error,
     },
+    /// The archive cannot be kept, and waiting would not mend it.
+    #[error("cannot archive into {repository}: {why}")]
+    Archive {
+        /// The repository.
+        repository: String,
+        /// Why.
+        why: String,
+    },
     /// The mesh did not let this peer in.
     #[error("cannot join: {0}")]
     Join(#[from] JoinError),
@@ -138,7 +146,10 @@ impl From<StartError> for Error {
             StartError::Join(JoinError::Unreachable { .. } | JoinError::Network(_)) => ErrorKind::Network,
             StartError::Join(JoinError::Admission(AdmissionError::File(_))) => ErrorKind::Damaged,
             StartError::Join(_) | StartError::NoInvite { .. } => ErrorKind::NotAdmitted,
-            StartError::Address { .. } | StartError::Meta(_) | StartError::Record { .. } => ErrorKind::Config,
+            StartError::Address { .. }
+            | StartError::Meta(_)
+            | StartError::Record { .. }
+            | StartError::Archive { .. } => ErrorKind::Config,
             _ => ErrorKind::Disk,
         };
         Self::new(kind, error)

@@ -12,6 +12,7 @@
 
 pub mod admission;
 mod aftermath;
+mod archive;
 mod clock;
 pub mod disk;
 mod failure;
@@ -32,6 +33,7 @@ pub mod switch;
 mod turn;
 mod workers;
 
+pub use archive::{ArchiveState, ArchiveStatus};
 pub use clock::Clock;
 pub use failure::StartError;
 pub use http::TokenError;

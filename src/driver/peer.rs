@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
 
 use super::admission::{Admission, Papers};
+use super::archive::{self, ArchiveStatus};
 use super::clock::Clock;
 use super::network::{LinkStatus, NetworkView, NotLinked, Totals};
 use super::recorder::{Fate, Recording};
@@ -127,6 +128,9 @@ pub struct Host {
     /// What is recorded of it, if that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recording: Option<Recording>,
+    /// How its archive stands, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveStatus>,
 }
 
 /// Events, from the moment of subscribing.
@@ -273,6 +277,21 @@ impl Peer {
         // An error means that the loop has gone, which is the same.
         let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
         self.link.facts.stop.get().cloned().unwrap_or_else(|| Stop::Failed("its loop panicked".into()))
+    }
+}
+
+impl Peer {
+    /// How its archive stands, if it has one.
+    #[must_use]
+    pub fn archive(&self) -> Option<ArchiveStatus> {
+        self.link.facts.archive.get().map(|archive| archive.told())
+    }
+
+    /// After it has stopped: waits until its archive holds what was written last, or could not be made to.
+    pub async fn archived(&self) -> Option<ArchiveStatus> {
+        let archive = self.link.facts.archive.get()?;
+        archive.ended().await;
+        Some(archive.told())
     }
 }
 
@@ -453,6 +472,7 @@ pub(super) struct Facts {
     network: OnceLock<NetworkView>,
     stop: OnceLock<Stop>,
     recording: OnceLock<Arc<Fate>>,
+    archive: OnceLock<Arc<archive::Shared>>,
     listen: RwLock<Vec<Address>>,
     turns: AtomicU64,
     lag_max_us: AtomicU64,
@@ -470,7 +490,7 @@ impl Facts {
     ) -> Self {
         let (turns, lag_max_us, turn_max_us) = Default::default();
         let (network, stop, listen) = (OnceLock::new(), OnceLock::new(), RwLock::default());
-        let recording = OnceLock::new();
+        let (recording, archive) = (OnceLock::new(), OnceLock::new());
         Self {
             admission,
             clock,
@@ -481,6 +501,7 @@ impl Facts {
             network,
             stop,
             recording,
+            archive,
             listen,
             turns,
             lag_max_us,
@@ -503,6 +524,11 @@ impl Facts {
     /// It is recorded: once.
     pub(super) fn set_recording(&self, fate: Arc<Fate>) {
         let _ = self.recording.set(fate);
+    }
+
+    /// It is archived: once.
+    pub(super) fn set_archive(&self, archive: Arc<archive::Shared>) {
+        let _ = self.archive.set(archive);
     }
 
     pub(super) fn links(&self) -> Links {
@@ -539,6 +565,7 @@ impl Facts {
             task_max_us: micros(self.workers.longest()),
             task_panics: self.workers.panics(),
             recording: self.recording.get().map(|fate| fate.told()),
+            archive: self.archive.get().map(|archive| archive.told()),
         }
     }
 }

@@ -17,6 +17,7 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use super::admission::Admission;
 use super::aftermath::Aftermath;
+use super::archive;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::failure::StartError;
@@ -97,6 +98,10 @@ impl Peer {
         let (stop, stopping) = watch::channel(false);
         phase.send_replace(Phase::Ready);
         tokio::spawn(aftermath.watch(link.clone()));
+        if !config.archive.repository.is_empty() {
+            let mesh = admission.cluster().to_string();
+            facts.set_archive(archive::start(&config.archive, &dir, mesh, &clock, phase.subscribe())?);
+        }
         let turn = Turn {
             node,
             clock,

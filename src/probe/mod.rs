@@ -16,10 +16,14 @@
 mod bugs;
 mod marks;
 
+#[cfg(feature = "planted-bugs")]
+pub use bugs::Switched;
+#[cfg(all(feature = "planted-bugs", feature = "net"))]
+pub(crate) use bugs::carried;
+#[cfg(feature = "planted-bugs")]
+pub(crate) use bugs::is_on;
 pub(crate) use bugs::place;
 pub use bugs::{BUGS, Bug};
-#[cfg(feature = "planted-bugs")]
-pub(crate) use bugs::{Switched, is_on};
 pub use marks::{Coverage, Kind, MARKS, Mark};
 pub(crate) use marks::{hit, mark};
 

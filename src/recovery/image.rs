@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Beginning, LOG_DIR, NODE_FILE, Upto};
 use crate::node::{Own, Restored};
+use crate::probe::planted;
 use crate::replication::Trim;
 use crate::types::{Chain, Hlc, HlcClock, Lsn, NodeId, SegmentId, TimelineId, WallTime};
 use crate::wal::{self, Appended, End, Frame, Writer};
@@ -255,7 +256,8 @@ impl Making {
         };
         (restored.timeline, restored.fork) = (line.number, line.fork);
         let later = Some(self.begins.as_trim()).filter(|_| !plan.later.is_empty()).map(Own::Trim);
-        for own in later.into_iter().chain([Own::Restored(restored)]) {
+        let restored = Some(restored).filter(|_| !planted!("backup/actor-kept"));
+        for own in later.into_iter().chain(restored.map(Own::Restored)) {
             let (kind, payload) = own.encode();
             let lsn = self.main.next_lsn();
             let refused = |error: wal::Error| ImageError::Record { chain: Chain::Main, lsn, why: error.to_string() };

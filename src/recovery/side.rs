@@ -58,23 +58,23 @@ pub fn lost(source: &Source, survey: &Survey, located: &Located) -> Result<Lost,
             if frame.lsn <= located.upto.of(chain) {
                 continue;
             }
-            lost.count(source, &frame, &mut touched)?;
+            lost.count(&frame, source.own(&frame)?, &mut touched);
         }
     }
-    lost.documents_touched = touched.len();
-    lost.documents = touched.into_iter().take(NAMED_MAX).collect();
+    lost.name(touched);
     let then = source.beginning(Some(located.upto.main))?;
     lost.expired_upto = (begins.lsn > then.lsn).then(|| Lsn::new(begins.lsn.value() - 1));
     Ok(lost)
 }
 
 impl Lost {
-    fn count(&mut self, source: &Source, frame: &wal::Frame, touched: &mut BTreeSet<DocId>) -> Result<(), SourceError> {
+    /// One record more, which says this.
+    pub(crate) fn count(&mut self, frame: &wal::Frame, own: Own, touched: &mut BTreeSet<DocId>) {
         self.records += 1;
         let mark = Mark { lsn: frame.lsn, at: frame.hlc };
         self.from = Some(self.from.filter(|from| from.at < mark.at).unwrap_or(mark));
         self.to = Some(self.to.filter(|to| to.at > mark.at).unwrap_or(mark));
-        match source.own(frame)? {
+        match own {
             Own::Entry(record) if record.log.topic == Topic::EVENTS => self.batches += 1,
             Own::Entry(record) => {
                 self.changes += 1;
@@ -82,7 +82,12 @@ impl Lost {
             }
             _ => {}
         }
-        Ok(())
+    }
+
+    /// The documents that were touched by what was counted.
+    pub(crate) fn name(&mut self, touched: BTreeSet<DocId>) {
+        self.documents_touched = touched.len();
+        self.documents = touched.into_iter().take(NAMED_MAX).collect();
     }
 }
 

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -17,6 +19,9 @@ use crate::wal;
 
 /// How often a last write that looks torn is read again while its file grows.
 const LOOKS_MAX: usize = 16;
+
+/// Files of the events' chain that are held open at most: 4 GiB of segments as they are by default.
+const HELD_MAX: usize = 256;
 
 /// Why a log could not be read. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +92,7 @@ pub struct Source {
     segments: BTreeMap<SegmentId, u64>,
     node: NodeId,
     store: u64,
+    held: Arc<BTreeMap<SegmentId, fs::File>>,
 }
 
 impl Source {
@@ -104,12 +110,21 @@ impl Source {
             let head = read(&path, 4096)?;
             let told = wal::owner(*segment, &head).map_err(|error| SourceError::Log { dir: log.clone(), error });
             match told {
-                Ok(Some((node, store))) => return Ok(Self { dir: log, segments, node, store }),
+                Ok(Some((node, store))) => return Ok(Self { dir: log, segments, node, store, held: Arc::default() }),
                 Ok(None) => {}
                 Err(error) => damage = damage.or(Some(error)),
             }
         }
         Err(damage.unwrap_or_else(|| SourceError::NoLog { dir: dir.to_owned() }))
+    }
+
+    /// Holds the oldest files of the events' chain open, so that they are read to their end though their peer removes them
+    /// meanwhile. One that is gone already, or that the system does not open, is told of when it is read.
+    pub fn hold_events(&mut self) {
+        let events = self.segments.keys().filter(|segment| segment.chain() == Chain::Events).take(HELD_MAX);
+        let open =
+            |segment: &SegmentId| Some((*segment, fs::File::open(self.dir.join(wal::file_name(*segment))).ok()?));
+        self.held = Arc::new(events.filter_map(open).collect());
     }
 
     /// The directory of the segments.
@@ -167,6 +182,7 @@ impl Source {
         let of = |segment: &SegmentId| *segment > after && segment.chain() == after.next().chain();
         Frames {
             dir: self.dir.clone(),
+            held: Arc::clone(&self.held),
             rest: self.segments.keys().copied().filter(of).collect(),
             scanner: match until {
                 Some(last) => scanner.until(last),
@@ -233,6 +249,7 @@ pub fn line_of(dir: &Path) -> Result<Option<TimelineId>, SourceError> {
 #[derive(Debug)]
 pub struct Frames {
     dir: PathBuf,
+    held: Arc<BTreeMap<SegmentId, fs::File>>,
     rest: VecDeque<SegmentId>,
     scanner: wal::Scanner,
     until: Option<Lsn>,
@@ -266,7 +283,10 @@ impl Frames {
         let last = self.rest.is_empty();
         let mut looks = 0;
         loop {
-            let bytes = read(&path, u64::MAX)?;
+            let bytes = match self.held.get(&segment) {
+                Some(file) => read_held(file, &path)?,
+                None => read(&path, u64::MAX)?,
+            };
             let len = bytes.len() as u64;
             let mut scanner = self.scanner.clone();
             let frames = match scanner.segment(segment, &bytes) {
@@ -336,6 +356,16 @@ fn list(dir: &Path) -> Result<BTreeMap<SegmentId, u64>, SourceError> {
         }
     }
     if segments.is_empty() { Err(SourceError::NoLog { dir: dir.to_owned() }) } else { Ok(segments) }
+}
+
+/// All of a file that is open, from its beginning.
+fn read_held(file: &fs::File, path: &Path) -> Result<Bytes, SourceError> {
+    let all = || {
+        let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes.into())
+    };
+    all().map_err(|error| SourceError::Io { what: "read", path: path.to_owned(), error })
 }
 
 fn read(path: &Path, most: u64) -> Result<Bytes, SourceError> {

@@ -80,7 +80,13 @@ impl fmt::Display for Target {
         match self {
             Self::Latest => f.write_str("latest"),
             Self::Time(at) => Stamp(*at).fmt(f),
-            Self::Ago(ago) => write!(f, "{}ms ago", ago.as_millis()),
+            Self::Ago(ago) => {
+                let millis = ago.as_millis();
+                let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+                let unit_name = units.into_iter().find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit));
+                let (unit, name) = unit_name.unwrap_or((1, "ms"));
+                write!(f, "{}{name} ago", millis / unit)
+            }
             Self::Lsn(lsn) => write!(f, "lsn:{lsn}"),
             Self::Point(name) => write!(f, "point:{name}"),
             Self::Backup(id) => write!(f, "backup:{id}"),
@@ -103,17 +109,10 @@ impl fmt::Display for Stamp {
 /// A number and a unit.
 fn ago(text: &str) -> Option<Duration> {
     let text = text.strip_suffix(" ago").unwrap_or(text);
-    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
-    let count: u64 = text[..text.len() - unit.len()].parse().ok()?;
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" | "min" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    count.checked_mul(millis).map(Duration::from_millis)
+    match text.strip_suffix("min") {
+        Some(count) => crate::config::span(&format!("{count}m")),
+        None => crate::config::span(text),
+    }
 }
 
 /// RFC 3339, to the microsecond; a zone must be there.
@@ -418,6 +417,8 @@ mod tests {
         assert_eq!(parsed("point:noon"), Ok(Target::Point("noon".into())));
         assert_eq!([parsed("10m"), parsed("10m ago")], [600, 600].map(|s| Ok(Target::Ago(Duration::from_secs(s)))));
         assert_eq!(parsed("1500ms"), Ok(Target::Ago(Duration::from_millis(1_500))));
+        let said = ["2h", "90m", "1d", "61s", "1500ms", "0s"].map(|text| parsed(text).unwrap().to_string());
+        assert_eq!(said, ["2h ago", "90m ago", "1d ago", "61s ago", "1500ms ago", "0ms ago"]);
         let time = |micros| Ok(Target::Time(at(micros)));
         assert_eq!(parsed("2000-02-29T00:00:00.123Z"), time(951_782_400_123_000));
         assert_eq!(parsed("2026-11-23T04:41:01+02:00"), time(1_795_401_661_000_000));

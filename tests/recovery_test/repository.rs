@@ -1,5 +1,6 @@
 //! Backups of a real node's log, in real stores: a directory, and the S3 servers of others where they are installed.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -21,7 +22,7 @@ use tempfile::TempDir;
 use super::{Docs, Life, Luck, ME, START, bounded, look, state_at};
 
 /// A clock that is set.
-struct Clock(AtomicU64);
+pub(super) struct Clock(pub(super) AtomicU64);
 
 impl Host for Clock {
     fn wall(&self) -> WallTime {
@@ -55,7 +56,7 @@ impl Drop for Server {
 
 fn local() -> Shop {
     let dir = TempDir::new().unwrap();
-    let store = backup::locate(dir.path().join("repo").to_str().unwrap(), true).unwrap();
+    let store = backup::locate(dir.path().join("repo").to_str().unwrap(), true).unwrap().store;
     Shop { name: "directory", store, honest: true, _server: None, _dir: dir }
 }
 
@@ -129,7 +130,7 @@ fn rclone() -> Option<Shop> {
 }
 
 /// What a node that boots from a directory holds.
-fn held(dir: &Path, now: WallTime) -> (Docs, u64) {
+pub(super) fn held(dir: &Path, now: WallTime) -> (Docs, u64) {
     let source = Source::open(dir).unwrap();
     let survey = Survey::of(&source).unwrap();
     assert_eq!(survey.damage, []);
@@ -215,7 +216,14 @@ async fn pruned(repository: &Repository, clock: &Clock) {
     let policy = Retention { last: 1, ..Retention::default() };
     let grace = Duration::from_secs(3_600);
     for (marked, deleted) in [(4, 0), (0, 0), (0, 4)] {
-        let plan = Pruning::plan(Catalogue::read(repository, ME).await.unwrap(), policy, grace, clock.wall()).unwrap();
+        let plan = Pruning::plan(
+            Catalogue::read(repository, ME).await.unwrap(),
+            policy,
+            &BTreeSet::new(),
+            grace,
+            clock.wall(),
+        );
+        let plan = plan.unwrap();
         let done = plan.run(repository, clock).await.unwrap();
         assert_eq!((done.marked, done.deleted), (marked, deleted));
         clock.0.fetch_add(2_000_000_000, Ordering::Relaxed);

@@ -1,5 +1,7 @@
 //! Every byte and every object of a small repository.
 
+use std::collections::BTreeSet;
+
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 
@@ -42,6 +44,8 @@ fn complains_at(bench: &Bench, levels: &[Level], name: &str, what: &str) {
         }
     }
     match bench.restore(None, None) {
+        // It is there twice: the other copy serves.
+        Ok(_) if name.starts_with("repo.") || name.starts_with("keys/") => {}
         Ok(_) => panic!("{name}, {what}: it was restored"),
         Err(error) => assert!(named(&error), "{name}, {what}: {error}"),
     }
@@ -73,7 +77,9 @@ fn each_missing_object_is_found_by_verify_and_by_restore() {
         let (bench, log) = small(secret);
         for (name, bytes) in objects(&bench) {
             block_on(bench.store.delete(&Path::from(name.as_str()))).unwrap();
-            complains(&bench, &name, "missing");
+            if !name.starts_with("repo.") && !name.starts_with("keys/") {
+                complains(&bench, &name, "missing");
+            }
             put(&bench, &name, bytes);
         }
         assert_eq!(bench.restore(None, None).unwrap(), log.expected(log.upto()));
@@ -111,6 +117,84 @@ fn nothing_is_pruned_where_a_manifest_cannot_be_read() {
     bench.create(&log, BackupType::Full);
     let (name, bytes) = objects(&bench).into_iter().find(|(name, _)| name.starts_with("backups/")).unwrap();
     put(&bench, &name, bytes.slice(1..));
-    let plan = Pruning::plan(bench.catalogue(), Retention { last: 1, ..Retention::default() }, DAY, WallTime::EPOCH);
+    let policy = Retention { last: 1, ..Retention::default() };
+    let plan = Pruning::plan(bench.catalogue(), policy, &BTreeSet::new(), DAY, WallTime::EPOCH);
     assert_eq!(plan.unwrap_err().object(), Some(name.as_str()));
+}
+
+/// A backup that cannot be mended is given up, and everything goes on without it.
+#[test]
+fn what_is_damaged_is_not_in_the_way_of_what_is_whole_if_that_is_wanted() {
+    let (bench, mut log) = small(None);
+    log.grow(1, 1);
+    bench.create(&log, BackupType::Full);
+    log.grow(1, 1);
+    let last = bench.create(&log, BackupType::Incremental);
+    let damaged: Vec<_> = objects(&bench).into_iter().filter(|(name, _)| name.starts_with("backups/")).collect();
+    for (name, bytes) in &damaged[1..2] {
+        put(&bench, name, bytes.slice(1..));
+    }
+    let (name, _) = &damaged[1];
+    let hidden = name.split(['/', '.']).nth(2).unwrap().parse::<BackupId>().unwrap();
+    assert_eq!(bench.restore(None, None).unwrap_err().object(), Some(name.as_str()));
+    assert_eq!(bench.restore(Some(last.id), None).unwrap(), log.expected(log.upto()), "a named one");
+    let mut catalogue = bench.catalogue();
+    assert_eq!(catalogue.accept_damage().iter().map(Error::object).collect::<Vec<_>>(), [Some(name.as_str())]);
+    assert_eq!(catalogue.newest_or_fault(WallTime::EPOCH).unwrap(), last.id);
+
+    let policy = Retention { last: 1, ..Retention::default() };
+    let now = || super::super::Host::wall(&bench.host);
+    let prune = |given_up: &[BackupId]| {
+        let given_up = given_up.iter().copied().collect();
+        let plan = Pruning::plan(bench.catalogue(), policy, &given_up, DAY, now()).unwrap();
+        block_on(plan.run(&bench.open(), &bench.host)).unwrap()
+    };
+    assert_eq!(prune(&[hidden]).marked, 2, "the one before it too: no rule keeps that");
+    assert_eq!(prune(&[]).deleted, 0, "grace is not over, and nothing is in the way");
+    bench.later(DAY);
+    assert_eq!(prune(&[]).deleted, 2);
+    assert_eq!(bench.restore(None, None).unwrap(), log.expected(log.upto()));
+    assert!(bench.faults(Level::Content).unwrap().is_empty());
+}
+
+#[test]
+fn what_is_there_twice_serves_though_one_is_damaged_and_it_is_told() {
+    let (bench, log) = small(Some(Secret::KeyFile(vec![1; 40])));
+    let twice: Vec<_> = objects(&bench).into_iter().filter(|(name, _)| !name.contains("/0000")).collect();
+    let twice: Vec<_> =
+        twice.into_iter().filter(|(name, _)| name.starts_with("repo") || name.starts_with("keys")).collect();
+    assert_eq!(twice.len(), 4, "{twice:?}");
+    for (name, bytes) in &twice {
+        put(&bench, name, bytes.slice(1..));
+        assert_eq!(bench.restore(None, None).unwrap(), log.expected(log.upto()));
+        let faults = bench.faults(Level::List).unwrap();
+        assert_eq!(faults.iter().map(Error::object).collect::<Vec<_>>(), [Some(name.as_str())]);
+        block_on(bench.store.delete(&Path::from(name.as_str()))).unwrap();
+        assert_eq!(bench.restore(None, None).unwrap(), log.expected(log.upto()));
+        assert_eq!(bench.faults(Level::List).unwrap().len(), 0, "who writes to it has made the copy again");
+        let again = objects(&bench).into_iter().find(|(there, _)| there == name);
+        assert_eq!(again.as_ref(), Some(&(name.clone(), bytes.clone())));
+    }
+    // Another repository's, whole in itself, does not pass.
+    let (other, _) = small(None);
+    let (_, theirs) = objects(&other).into_iter().find(|(name, _)| name == "repo.json").unwrap();
+    put(&bench, "repo.copy.json", theirs);
+    assert!(bench.faults(Level::List).unwrap()[0].to_string().contains("not the same as its copy"));
+    for (name, bytes) in &twice[2..] {
+        put(&bench, name, bytes.slice(1..));
+    }
+    assert!(matches!(bench.try_open(), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn a_mark_that_is_about_another_backup_is_a_fault() {
+    let (bench, _) = small(None);
+    let ids: Vec<BackupId> = bench.catalogue().backups().map(|backup| backup.id).collect();
+    bench.later(DAY);
+    let tomb = super::super::repository::Tomb { id: ids[0], node: NODE, marked: WallTime::EPOCH };
+    let name = super::super::repository::tomb_name(NODE, ids[1]);
+    block_on(bench.open().write(&name, &tomb)).unwrap();
+    assert!(!bench.catalogue().is_marked(ids[1]));
+    assert_eq!(bench.catalogue().faults()[0].object(), Some(name.as_str()));
+    assert!(bench.restore(None, None).is_ok(), "marks say nothing of what can be had");
 }

@@ -97,7 +97,7 @@ impl ObjectStore for Mortal {
 }
 
 /// The bench behind a store that dies after so many operations.
-fn mortal(bench: &Bench, operations: u64, unheard: bool, liar: bool) -> (Bench, Arc<AtomicU64>) {
+pub(super) fn mortal(bench: &Bench, operations: u64, unheard: bool, liar: bool) -> (Bench, Arc<AtomicU64>) {
     let left = Arc::new(AtomicU64::new(operations));
     let store = Mortal { inner: Arc::clone(&bench.store), left: Arc::clone(&left), unheard, liar };
     let host = Fixed::new(operations.wrapping_mul(2).wrapping_add(1_000_000));

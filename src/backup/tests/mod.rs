@@ -4,7 +4,9 @@
 mod damage;
 mod ends;
 mod laws;
+mod prunes;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -159,7 +161,7 @@ impl Bench {
     }
 
     fn plan_prune(&self, policy: Retention) -> Pruning {
-        Pruning::plan(self.catalogue(), policy, DAY, super::Host::wall(&self.host)).unwrap()
+        Pruning::plan(self.catalogue(), policy, &BTreeSet::new(), DAY, super::Host::wall(&self.host)).unwrap()
     }
 
     fn prune(&self, policy: Retention) -> Pruned {

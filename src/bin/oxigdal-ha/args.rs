@@ -157,6 +157,9 @@ pub(crate) struct Run {
     /// clients write
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) record: Option<PathBuf>,
+    /// Ship what is new of the log to this repository of backups, every ten seconds: a path, or a URL; see `backup`
+    #[arg(long, value_name = "URL", value_hint = ValueHint::DirPath)]
+    pub(crate) archive: Option<String>,
     /// Stop when standard input ends, as it does when whoever started this peer has gone
     #[arg(long)]
     pub(crate) stop_with_stdin: bool,

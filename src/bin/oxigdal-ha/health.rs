@@ -30,6 +30,7 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
              This is told until the next start",
         );
     }
+    archive(status, &mut trouble);
     papers(&status["admission"], &mut trouble);
     timelines(&status["admission"]["timeline"], &mut trouble);
     let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
@@ -71,6 +72,30 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
     quarantined(status, &mut trouble);
     differing(status, &mut trouble);
     troubles
+}
+
+/// An archive that is behind says how far, and why.
+fn archive(status: &Value, trouble: &mut impl FnMut(String, &str)) {
+    let Some(archive) = status.pointer("/host/archive").filter(|archive| archive.is_object()) else { return };
+    let number = |key: &str| archive[key].as_u64();
+    let repository = text(archive, "repository");
+    let lag = number("lag_ms")
+        .map_or_else(|| "nothing of the log is in it yet".into(), |lag| format!("{} behind", millis(lag)));
+    match (text(archive, "state"), archive["last_error"].as_str()) {
+        ("refused", Some(why)) => trouble(
+            format!("its archive {repository} takes nothing from it, {lag}: {why}"),
+            "find the other peer with this identity and stop it; this one goes on by itself when that one is silent",
+        ),
+        (_, Some(why)) => trouble(
+            format!("its archive {repository} is {lag}: {why}"),
+            "it is tried again and catches up by itself, without a gap; until then what is new is on this peer and its neighbours only",
+        ),
+        _ if number("lag_ms") > number("every_ms").map(|every| every.saturating_mul(3).max(15_000)) => trouble(
+            format!("its archive {repository} is {lag}"),
+            "the store takes less than is written: look at its speed, or lower archive.bytes",
+        ),
+        _ => {}
+    }
 }
 
 fn quarantined(status: &Value, trouble: &mut impl FnMut(String, &str)) {

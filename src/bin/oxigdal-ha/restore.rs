@@ -33,10 +33,12 @@ A moment that cannot be had is refused with what can; nothing is written then.";
 #[command(after_help = AFTER)]
 pub(crate) struct Args {
     /// The data directory, or the directory of a log's segments
-    #[arg(long, value_name = "DIR", default_value = "oxigdal-ha-data", value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "DIR", default_value = "oxigdal-ha-data", value_hint = ValueHint::DirPath, conflicts_with = "repo")]
     pub(crate) data: PathBuf,
     #[command(flatten)]
     pub(crate) place: crate::backup::Place,
+    #[command(flatten)]
+    pub(crate) search: crate::backup::restore::Search,
     /// To when: latest, a time with its zone, how long ago (10m), lsn:N or point:NAME
     #[arg(long, value_name = "TARGET")]
     pub(crate) at: Target,
@@ -92,9 +94,9 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
         crate::timeline::check(arguments)?;
     }
     if arguments.place.repo.is_some() {
-        let Args { place, at, exclusive, into, dry_run, .. } = arguments;
+        let Args { place, search, at, exclusive, into, dry_run, .. } = arguments;
         let into = into.as_deref().filter(|_| !dry_run);
-        let restore = crate::backup::restore::run(place, at, *exclusive, into, output);
+        let restore = crate::backup::restore::run(place, search, at, *exclusive, into, output);
         return crate::backup::runtime()?.block_on(restore);
     }
     let now = Clock::start().now().wall;
@@ -190,7 +192,7 @@ fn tell(report: &Report, output: Output) -> Result {
     ))
 }
 
-fn beyond_of(beyond: &Lost, at: WallTime) -> String {
+pub(crate) fn beyond_of(beyond: &Lost, at: WallTime) -> String {
     let (Some(from), Some(to)) = (beyond.from, beyond.to) else {
         return "nothing: this is all that the log holds".to_owned();
     };

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::args::Target;
 use crate::client::Client;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::output::{Output, Tone};
 
 const AFTER: &str = "\
@@ -46,6 +46,11 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
     };
     let asked = json!({ "prefix": prefix, "at": at, "exclusive": exclusive, "dry_run": dry_run });
     let answer: Value = client.send("POST", "/v1/revert", &[], &asked)?;
+    if answer["steps"].as_array().is_none_or(Vec::is_empty) && answer["same"] == 0 {
+        // Who mistypes a prefix must not take it for done.
+        let none = format!("no document's id begins with {prefix:?}, then or now: nothing was changed");
+        return Err(Failure::new(none).kind(Some("not_found")).hint("`oxigdal-ha doc list` shows what there is"));
+    }
     if output.json {
         return output.value(&answer);
     }

@@ -65,6 +65,7 @@ fn flags(arguments: &Run) -> Result<Flags> {
         ("--data-dir", "node.data-dir", arguments.data_dir.as_ref().map(|dir| dir.display().to_string())),
         ("--record", "node.record", arguments.record.as_ref().map(|file| file.display().to_string())),
         ("--api", "api.listen", arguments.api.clone()),
+        ("--archive", "archive.repository", arguments.archive.clone()),
         ("--log-level", "log.level", arguments.log_level.clone()),
     ] {
         flags = value.into_iter().fold(flags, |flags, value| flags.set(flag, key, value));
@@ -157,11 +158,15 @@ async fn serve(config: Config, stop_with_stdin: bool, output: Output) -> Result 
                 stop = peer.clone().shutdown(GOODBYE_MAX) => stop,
                 why = told.next() => {
                     tracing::warn!(why, "stopping without a goodbye");
-                    peer.halt().await
+                    peer.clone().halt().await
                 }
             }
         }
     };
+    if let Some(archive) = peer.archived().await.filter(|archive| archive.failures > 0) {
+        let why = archive.last_error.unwrap_or_default();
+        tracing::warn!(repository = %archive.repository, %why, "what was written last is not in the archive");
+    }
     match stop {
         Stop::Failed(why) => Err(Failure::new(format_args!("the peer could not go on: {why}"))),
         _ => {

@@ -12,6 +12,9 @@ use super::{Place, failed};
 use crate::failure::{Failure, Result};
 use crate::output::{Output, Tone, bytes, millis};
 
+/// How often the log is looked at anew of which something expired while it was backed up.
+const LOOKS_MAX: u32 = 16;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// All that the log holds
@@ -40,12 +43,22 @@ pub(crate) async fn run(place: &Place, arguments: &Args, output: Output) -> Resu
     let ear = Ear::new(output);
     // Only says which mesh it was; a directory without a key is backed up too.
     let mesh = Admission::open(&arguments.data).ok().flatten().map(|admission| admission.cluster().to_string());
-    let directory = Directory::open(&arguments.data, mesh, ear.wall()).map_err(Failure::new)?;
-    let repository = place.open_or_make(&ear).await?;
+    let mut directory = Directory::open(&arguments.data, mesh, ear.wall()).map_err(Failure::new)?;
+    let repository = place.open_or_make(&arguments.data, &ear).await?;
     if !repository.capabilities().create {
         tracing::warn!("the store does not honour create-if-absent: one process at a time may back this node up");
     }
-    let created = backup::create(&repository, &directory, kind, arguments.compression, &ear).await;
+    let mut looks = 1;
+    let created = loop {
+        match backup::create(&repository, &directory, kind, arguments.compression, &ear).await {
+            // Events expired while they were read; what is stored of the rest is taken over.
+            Err(error) if error.is_expired() && looks < LOOKS_MAX => {
+                looks += 1;
+                directory.renew(ear.wall()).map_err(Failure::new)?;
+            }
+            created => break created,
+        }
+    };
     ear.done();
     let Created { metadata, promoted } = created.map_err(failed)?;
     if output.json {

@@ -8,11 +8,12 @@ pub(crate) mod restore;
 mod show;
 mod verify;
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueHint};
-use oxigdal_ha::backup::{self, Catalogue, Error, Repository, Secret, Stretch, locate, the_node};
+use oxigdal_ha::backup::{self, Catalogue, Error, Repository, Secret, Stretch, check_outside, locate, the_node};
 use oxigdal_ha::types::NodeId;
 
 use crate::failure::{Failure, Result};
@@ -111,15 +112,18 @@ impl Place {
     pub(crate) async fn open(&self) -> Result<Repository> {
         let url = self.url()?;
         let secret = self.key.secret()?;
-        Repository::open(locate(url, false).map_err(failed)?, url, secret.as_ref()).await.map_err(failed)
+        let opened = Repository::open(locate(url, false).map_err(failed)?, url, secret.as_ref()).await;
+        opened.inspect(|repository| warn(&repository.hurt())).map_err(failed)
     }
 
-    /// The repository, made if it is not there.
-    async fn open_or_make(&self, ear: &Ear) -> Result<Repository> {
+    /// The repository for backups of this data directory, made if it is not there.
+    async fn open_or_make(&self, data: &Path, ear: &Ear) -> Result<Repository> {
         let url = self.url()?;
         let secret = self.key.secret()?;
-        let store = locate(url, true).map_err(failed)?;
-        Repository::open_or_make(store, url, secret.as_ref(), Stretch::default(), ear).await.map_err(failed)
+        check_outside(url, data).map_err(failed)?;
+        let location = locate(url, true).map_err(failed)?;
+        let opened = Repository::open_or_make(location, url, secret.as_ref(), Stretch::default(), ear).await;
+        opened.inspect(|repository| warn(&repository.hurt())).map_err(failed)
     }
 
     /// What there is of the node that is meant.
@@ -131,26 +135,19 @@ impl Place {
 
 impl KeyArgs {
     fn secret(&self) -> Result<Option<Secret>> {
-        let read = |path: &PathBuf| std::fs::read(path).map_err(|error| Failure::file("read", path, &error));
-        if let Some(path) = &self.key_file {
-            return Ok(Some(Secret::KeyFile(read(path)?)));
-        }
-        let words = match &self.passphrase_file {
-            Some(path) => String::from_utf8(read(path)?)
-                .map_err(|_| Failure::usage(format_args!("{} is no text", path.display())))?,
-            None => match std::env::var("OXIGDAL_HA_PASSPHRASE") {
-                Ok(words) => words,
-                Err(_) => return Ok(None),
-            },
-        };
-        let words = words.trim_end_matches(['\r', '\n']);
-        if words.is_empty() {
-            // Who meant to encrypt must not get what is not encrypted: a file that is empty is mostly one that was not filled.
-            return Err(Failure::usage(
-                "the passphrase is empty: give one, or leave the option and OXIGDAL_HA_PASSPHRASE away",
-            ));
-        }
-        Ok(Some(Secret::Passphrase(words.to_owned())))
+        let secret = Secret::given(self.key_file.as_deref(), self.passphrase_file.as_deref());
+        secret.map_err(|error| match error {
+            Error::Secret { .. } => Failure::usage(error),
+            error => failed(error),
+        })
+    }
+}
+
+/// Says on standard error what is damaged and not in the way.
+fn warn(damage: &[Error]) {
+    for error in damage {
+        // Who does not read it does not want it.
+        let _ = writeln!(std::io::stderr(), "warning: {error}");
     }
 }
 
@@ -161,9 +158,10 @@ pub(crate) fn failed(error: Error) -> Failure {
     match error {
         Error::NoRepository { .. } => failure.hint("`oxigdal-ha backup create --repo URL` makes one"),
         Error::Missing { .. } | Error::Damaged { .. } | Error::Gap { .. } => failure.hint(
-            "`oxigdal-ha backup verify` says what is whole; `restore --at backup:ID` takes one that is. A backup that cannot be \
-             mended is given up by removing backups/NODE/ID.json and data/NODE/ID; then a `backup create --full` stands alone",
+            "`oxigdal-ha backup verify` says what is whole; `restore --backup ID` looks in one that is, `restore --accept-damage` in \
+             all that are. A backup that cannot be mended is given up by `backup prune --give-up ID`; a `backup create --full` stands alone",
         ),
+        Error::Going { .. } => failure.hint("`oxigdal-ha backup list` and `backup verify` say whether it is"),
         Error::NoKey => failure.hint("--passphrase-file, OXIGDAL_HA_PASSPHRASE or --key-file"),
         Error::ManyNodes { .. } => failure.hint("--node NODE"),
         _ => failure,
@@ -176,8 +174,8 @@ fn kind(error: &Error) -> &'static str {
         Error::Missing { .. } => "missing",
         Error::Damaged { .. } | Error::Gap { .. } | Error::Chain { .. } => "damaged",
         Error::NoKey | Error::WrongKey { .. } => "key",
-        Error::Target(_) | Error::OutOfRange { .. } | Error::NoBackup { .. } => "unreachable",
-        Error::Conflict { .. } | Error::Marked { .. } => "conflict",
+        Error::Target(_) | Error::OutOfRange { .. } | Error::NoBackup { .. } | Error::Ambiguous { .. } => "unreachable",
+        Error::Conflict { .. } | Error::Marked { .. } | Error::Going { .. } => "conflict",
         Error::Store { .. } => "store",
         _ => "failed",
     }

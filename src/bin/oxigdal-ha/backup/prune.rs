@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oxigdal_ha::backup::{Fate, Host as _, Pruned, Pruning, Retention};
+use oxigdal_ha::backup::{BackupId, Fate, Host as _, Pruned, Pruning, Retention};
 use serde_json::json;
 
 use super::progress::Ear;
@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// How long a marked backup is kept before it is deleted, such as 24h or 7d: longer than any backup takes
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = crate::args::seconds)]
     grace: u64,
+    /// Give this backup up, whatever the rules say and though its manifest cannot be read; may be given several times
+    #[arg(long, value_name = "ID")]
+    give_up: Vec<BackupId>,
     /// Do it; without this it is only said
     #[arg(long)]
     yes: bool,
@@ -46,13 +49,15 @@ pub(crate) async fn run(place: &Place, arguments: &Args, output: Output) -> Resu
         weekly: arguments.keep_weekly,
         monthly: arguments.keep_monthly,
     };
-    let plan = Pruning::plan(catalogue, policy, Duration::from_secs(arguments.grace), ear.wall()).map_err(failed)?;
+    let (grace, given_up) = (Duration::from_secs(arguments.grace), arguments.give_up.iter().copied().collect());
+    let plan = Pruning::plan(catalogue, policy, &given_up, grace, ear.wall());
+    let plan = plan.and_then(|plan| plan.with_left_over(&repository, grace, ear.wall())).map_err(failed)?;
     let pruned = if arguments.yes { Some(plan.run(&repository, &ear).await.map_err(failed)?) } else { None };
     ear.done();
     if output.json {
         let fates: Vec<_> = plan.fates.iter().map(|(id, fate)| json!({ "id": id, "fate": fate })).collect();
         return output
-            .value(&json!({ "dry_run": pruned.is_none(), "policy": policy, "backups": fates, "pruned": pruned }));
+            .value(&json!({ "dry_run": pruned.is_none(), "policy": policy, "backups": fates, "left_over": plan.left_over, "pruned": pruned }));
     }
     let mut table = output.table(&["id", "", "why"]);
     for (id, fate) in &plan.fates {
@@ -60,12 +65,21 @@ pub(crate) async fn run(place: &Place, arguments: &Args, output: Output) -> Resu
         table.add_row(vec![cell(Tone::Bold, id), what, cell(Tone::Dim, why)]);
     }
     output.rows(&table)?;
+    for file in &plan.left_over {
+        output.line(format_args!("{}, {}: a killed backup left it", file.path.display(), bytes(file.len)))?;
+    }
     match pruned {
         None => output.line("a dry run: give --yes to do it"),
-        Some(Pruned { marked, unmarked, deleted, objects, bytes: freed }) => output.line(format_args!(
-            "{marked} marked, {unmarked} unmarked, {deleted} deleted: {objects} objects, {}",
-            bytes(freed)
-        )),
+        Some(Pruned { marked, unmarked, deleted, objects, bytes: freed, left_over, contended }) => {
+            output.line(format_args!(
+                "{marked} marked, {unmarked} unmarked, {deleted} deleted: {objects} objects, {}; {left_over} files of killed backups removed",
+                bytes(freed)
+            ))?;
+            match contended {
+                0 => Ok(()),
+                n => output.line(format_args!("{n} were left to another prune that runs at the same time")),
+            }
+        }
     }
 }
 

@@ -2,19 +2,33 @@
 
 use std::path::Path;
 
-use oxigdal_ha::backup::{self, Done, Found};
+use clap::Args;
+use oxigdal_ha::backup::{self, Done, Error, Found};
 use oxigdal_ha::recovery::target::{Stamp, Target};
 use serde_json::json;
 
 use super::progress::Ear;
-use super::{Place, failed};
+use super::{Place, chosen, failed, warn};
 use crate::failure::Result;
 use crate::output::{Output, Tone, bytes, millis};
 use crate::recoveries::Stopwatch;
 
+/// Where in a repository it is looked.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Repository")]
+pub(crate) struct Search {
+    /// Look only in this backup and what it continues; the beginning of its id will do
+    #[arg(long, value_name = "ID", requires = "repo")]
+    backup: Option<String>,
+    /// Look in all backups that are whole, though others are damaged; what is damaged is told
+    #[arg(long, requires = "repo", conflicts_with = "backup")]
+    accept_damage: bool,
+}
+
 /// Restores the moment into the directory; without one it is only looked for.
 pub(crate) async fn run(
     place: &Place,
+    search: &Search,
     target: &Target,
     exclusive: bool,
     into: Option<&Path>,
@@ -24,8 +38,21 @@ pub(crate) async fn run(
     let repository = place.open().await?;
     let mut catalogue = place.catalogue(&repository).await?;
     let ear = Ear::new(output);
-    let found = backup::find(&repository, &mut catalogue, target, exclusive, &ear).await.map_err(failed)?;
+    let damage = if search.accept_damage { catalogue.accept_damage() } else { Vec::new() };
+    warn(&damage);
+    let found = match search.backup.as_deref() {
+        Some(id) => {
+            let id = chosen(&catalogue, Some(id), &ear)?;
+            backup::find_in(&repository, &catalogue, id, target, exclusive, &ear).await
+        }
+        None => backup::find(&repository, &mut catalogue, target, exclusive, &ear).await,
+    };
+    let found = found.map_err(failed)?;
     watch.lap("find");
+    let beyond = match into {
+        Some(_) => None,
+        None => Some(backup::beyond(&repository, &catalogue, &found, &ear).await.map_err(failed)?),
+    };
     let done = match into {
         None => None,
         Some(into) => {
@@ -45,16 +72,23 @@ pub(crate) async fn run(
     if output.json {
         return output.value(&json!({
             "from": repository.at(), "node": catalogue.node, "target": target.to_string(), "exclusive": exclusive,
-            "found": found, "into": into, "done": done, "ms": ear.elapsed_ms(),
+            "found": found, "beyond": beyond, "into": into, "done": done, "ms": ear.elapsed_ms(),
+            "damage": damage.iter().map(Error::to_string).collect::<Vec<_>>(),
         }));
     }
     let row = |label: &str, text: String| {
         output.line(format_args!("{}{text}", output.paint(Tone::Dim, format_args!("{label:<8}"))))
     };
-    let Found { backup, links, upto, at, .. } = found;
+    let Found { backup, links, upto, at, older_history, .. } = found;
     let links = if links > 1 { format!(", with {} that it continues", links - 1) } else { String::new() };
     row("from", format!("{}, backup {backup}{links}, node {}", repository.at(), catalogue.node))?;
     row("to", format!("lsn:{} of {}, events up to {}", upto.main, Stamp(at.wall), upto.events))?;
+    if older_history {
+        row("", "this is not of the newest history: the log was replaced or put back since".into())?;
+    }
+    if let Some(beyond) = beyond {
+        row("beyond", crate::restore::beyond_of(&beyond, at.wall))?;
+    }
     match (done, into) {
         (Some(Done { read, written }), Some(into)) => row(
             "into",

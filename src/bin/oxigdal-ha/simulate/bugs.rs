@@ -64,8 +64,11 @@ struct Small {
 
 pub(crate) fn run(args: &Args, output: Output) -> Result<ExitCode> {
     let named = |id: &String| Bug::find(id).ok_or_else(|| Failure::usage(format_args!("no bug {id} is planted")));
-    let bugs: Vec<&Bug> =
-        if args.ids.is_empty() { BUGS.iter().collect() } else { args.ids.iter().map(named).collect::<Result<_>>()? };
+    let bugs: Vec<&Bug> = if args.ids.is_empty() {
+        BUGS.iter().filter(|bug| !bug.scenarios.is_empty()).collect()
+    } else {
+        args.ids.iter().map(named).collect::<Result<_>>()?
+    };
     let work = bugs.into_iter().map(|bug| Ok((bug, wanted(bug, &args.scenarios)?))).collect::<Result<Vec<_>>>()?;
     let within = args.minimize.then_some(args.time);
     let hunts = each(&work, args.jobs, |(bug, scenarios)| {

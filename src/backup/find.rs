@@ -1,0 +1,268 @@
+//! Where in a repository a moment is, and what lies behind it.
+//!
+//! A time is looked for in the first backup that has seen the log at that time. A record or a point is looked for in the newest
+//! history; if that does not hold it, in the others, and taken where all that hold it mean the same record. Nothing is ever
+//! taken in the place of what was asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::catalogue::Catalogue;
+use super::error::Error;
+use super::host::Host;
+use super::id::BackupId;
+use super::repository::Repository;
+use super::restore::Plan;
+use crate::node::{Own, Point};
+use crate::probe::planted;
+use crate::recovery::Upto;
+use crate::recovery::side::Lost;
+use crate::recovery::target::{Bound, Mark, Restorable, Target, TargetError, Unreachable};
+use crate::replication::Trim;
+use crate::types::{Chain, Hlc, Lsn, WallTime};
+use crate::wal::Frame;
+
+/// What is restored, and how it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// The backup that it is read from, with what it continues.
+    pub backup: BackupId,
+    /// How many backups that is.
+    pub links: usize,
+    /// Up to where both chains are taken.
+    pub upto: Upto,
+    /// When the last record of the main chain became part of the log.
+    pub at: Hlc,
+    /// It is not in the newest history: the log was replaced or put back since.
+    pub older_history: bool,
+    #[serde(skip)]
+    pub(super) later: Vec<Trim>,
+}
+
+impl Found {
+    /// All that a backup holds.
+    pub(super) fn all(plan: &Plan<'_>) -> Self {
+        Self::of(plan, plan.all(), plan.backup().main.stamp, Vec::new())
+    }
+
+    fn of(plan: &Plan<'_>, upto: Upto, at: Hlc, later: Vec<Trim>) -> Self {
+        Self { backup: plan.backup().id, links: plan.links().len(), upto, at, older_history: false, later }
+    }
+}
+
+/// What the main chain of a backup says that recovery must know.
+#[derive(Default)]
+struct Told {
+    oldest: Option<Mark>,
+    newest: Option<Mark>,
+    points: Vec<Point>,
+    trims: Vec<(Lsn, Trim)>,
+}
+
+/// Finds the moment: in the backup that is named, else where it is to be looked for.
+///
+/// # Errors
+/// [`Error::Target`] with what is restorable, if the moment cannot be had; [`Error::Ambiguous`]; what is damaged on the way
+/// there. Damage elsewhere is an error too, unless a backup is named or the damage was [accepted](Catalogue::accept_damage): it
+/// may hide a newer one.
+pub async fn find(
+    repository: &Repository,
+    catalogue: &mut Catalogue,
+    target: &Target,
+    exclusive: bool,
+    host: &dyn Host,
+) -> Result<Found, Error> {
+    if let Target::Backup(id) = target {
+        let id = id.parse::<BackupId>().map_err(|_| Error::NoBackup { wanted: id.clone() })?;
+        return Ok(Found::all(&Plan::of(repository, catalogue, id)?));
+    }
+    let newest = catalogue.newest_or_fault(host.wall())?;
+    // Of a log that was replaced or put back another one was there at that time: the first backup that has seen it then.
+    let at = match target {
+        Target::Time(at) => Some(*at),
+        Target::Ago(ago) => Some(before(host.wall(), *ago)),
+        _ => None,
+    };
+    let id = at.and_then(|at| catalogue.first_seen_since(at, host.wall())).unwrap_or(newest);
+    match find_in(repository, catalogue, id, target, exclusive, host).await {
+        Err(Error::Target(error)) if is_elsewhere(target, &error) => {
+            let older = find_older(repository, catalogue, target, exclusive, host).await?;
+            older.ok_or(Error::Target(error))
+        }
+        found => found,
+    }
+}
+
+/// Whether another history may hold it.
+fn is_elsewhere(target: &Target, error: &TargetError) -> bool {
+    let named = matches!(target, Target::Lsn(_) | Target::Point(_));
+    let not_there = matches!(
+        error.why,
+        Unreachable::BeforeOldest { .. } | Unreachable::AfterNewest { .. } | Unreachable::UnknownPoint { .. }
+    );
+    named && not_there
+}
+
+/// A record or point in the histories before the newest: there, if all that hold it mean the same record.
+async fn find_older(
+    repository: &Repository,
+    catalogue: &Catalogue,
+    target: &Target,
+    exclusive: bool,
+    host: &dyn Host,
+) -> Result<Option<Found>, Error> {
+    let mut held: BTreeMap<(Hlc, Lsn), Found> = BTreeMap::new();
+    for id in catalogue.tips(host.wall()).into_iter().skip(1) {
+        let backup = &catalogue.backups[&id].metadata;
+        if matches!(target, Target::Lsn(lsn) if *lsn > backup.main.last) {
+            continue;
+        }
+        match find_in(repository, catalogue, id, target, exclusive, host).await {
+            Ok(found) => _ = held.entry((found.at, found.upto.main)).or_insert(found),
+            Err(Error::Target(error)) if is_elsewhere(target, &error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if held.len() > 1 {
+        let backups: Vec<String> = held.values().map(|found| found.backup.to_string()).collect();
+        return Err(Error::Ambiguous { target: target.to_string(), backups: backups.join(", ") });
+    }
+    Ok(held.into_values().next().map(|found| Found { older_history: true, ..found }))
+}
+
+/// Finds the moment in a backup and what it continues, and nowhere else.
+///
+/// # Errors
+/// As [`find`].
+pub async fn find_in(
+    repository: &Repository,
+    catalogue: &Catalogue,
+    id: BackupId,
+    target: &Target,
+    exclusive: bool,
+    host: &dyn Host,
+) -> Result<Found, Error> {
+    let plan = Plan::of(repository, catalogue, id)?;
+    if *target == Target::Latest && !exclusive {
+        return Ok(Found::all(&plan));
+    }
+    let told = told(&plan, host).await?;
+    let ids = plan.links().iter().map(|link| format!("backup:{}", link.id)).collect();
+    // At the very time of the look more may have come after it.
+    let known_until = WallTime::from_micros(plan.backup().started.as_micros().saturating_sub(1));
+    let Told { oldest, newest, points, trims } = told;
+    let restorable = Restorable { oldest, newest, known_until, points, ids };
+    let bound = restorable.bound(target, exclusive, host.wall())?;
+    let (at, inclusive) = match bound {
+        Bound::Everything => return Ok(Found::all(&plan)),
+        Bound::Stamp { at, inclusive } => (at, inclusive),
+        Bound::Lsn { lsn, inclusive } => {
+            let first = first(&plan, Chain::Main, host, |frame| frame.lsn == lsn).await?;
+            (first.map_or_else(Hlc::default, |(_, at, _)| at), inclusive)
+        }
+    };
+    let by_wall = planted!("backup/moment-by-wall-clock");
+    let beyond = |frame: &Frame| match by_wall {
+        true => frame.hlc.wall > at.wall || (!inclusive && frame.hlc.wall == at.wall),
+        false => frame.hlc > at || (!inclusive && frame.hlc == at),
+    };
+    let mut upto = plan.all();
+    let main = first(&plan, Chain::Main, host, &beyond).await?;
+    let one = if planted!("backup/boundary-included") { 0 } else { 1 };
+    let before =
+        |found: &Option<(Lsn, Hlc, Hlc)>, all: Lsn| found.as_ref().map_or(all, |(lsn, ..)| Lsn::new(lsn.value() - one));
+    upto.main = before(&main, upto.main);
+    if upto.main == Lsn::ZERO {
+        return Err(restorable.refuse(Unreachable::BeforeOldest { target: target.to_string() }).into());
+    }
+    // The first link that reaches so far: events that had expired when later ones were made are there still.
+    let link =
+        plan.links().iter().find(|link| link.main.last >= upto.main && (main.is_none() || link.started > at.wall));
+    let plan = Plan::of(repository, catalogue, link.map_or_else(|| plan.backup().id, |link| link.id))?;
+    let events = match planted!("backup/events-not-cut") {
+        true => None,
+        false => first(&plan, Chain::Events, host, &beyond).await?,
+    };
+    upto.events = before(&events, plan.all().events);
+    let (first, last) = (plan.first(Chain::Events).value(), plan.backup().main.last);
+    upto.events = upto.events.max(Lsn::new(first - 1));
+    let later = trims.into_iter().filter(|(lsn, _)| *lsn > upto.main && *lsn <= last).map(|(_, trim)| trim).collect();
+    let at = main.map_or_else(|| plan.backup().main.stamp, |(_, _, before)| before);
+    Ok(Found::of(&plan, upto, at, later))
+}
+
+/// So long before.
+fn before(now: WallTime, ago: std::time::Duration) -> WallTime {
+    WallTime::from_micros(now.as_micros().saturating_sub(u64::try_from(ago.as_micros()).unwrap_or(u64::MAX)))
+}
+
+/// Reads the main chain for points, trims and its ends.
+async fn told(plan: &Plan<'_>, host: &dyn Host) -> Result<Told, Error> {
+    let mut told = Told::default();
+    let only_main = Upto { events: Lsn::new(plan.first(Chain::Events).value() - 1), ..plan.all() };
+    let mut reading = plan.read(only_main, None).await?;
+    while let Some((_, frames)) = reading.next(host).await? {
+        for frame in frames {
+            let mark = Mark { lsn: frame.lsn, at: frame.hlc };
+            told.oldest = told.oldest.or(Some(mark));
+            told.newest = Some(mark);
+            match Own::decode(frame.kind, &frame.payload).map_err(|why| Error::Source(why.into()))? {
+                Own::Point { name } => told.points.push(Point { name, lsn: frame.lsn, at: frame.hlc }),
+                Own::Trim(trim) => told.trims.push((frame.lsn, trim)),
+                _ => {}
+            }
+        }
+    }
+    Ok(told)
+}
+
+/// The first record of a chain that is so: its number, its stamp and the stamp of the one before.
+async fn first(
+    plan: &Plan<'_>,
+    chain: Chain,
+    host: &dyn Host,
+    is_so: impl Fn(&Frame) -> bool,
+) -> Result<Option<(Lsn, Hlc, Hlc)>, Error> {
+    let nothing = |chain| Lsn::new(plan.first(chain).value() - 1);
+    let upto = match chain {
+        Chain::Main => Upto { events: nothing(Chain::Events), ..plan.all() },
+        Chain::Events => Upto { main: nothing(Chain::Main), ..plan.all() },
+    };
+    let (mut reading, mut before) = (plan.read(upto, None).await?, Hlc::default());
+    while let Some((_, frames)) = reading.next(host).await? {
+        for frame in frames {
+            if is_so(&frame) {
+                return Ok(Some((frame.lsn, frame.hlc, before)));
+            }
+            before = frame.hlc;
+        }
+    }
+    Ok(None)
+}
+
+/// What the history of a backup holds behind a moment of it: what a return to there would lose, if nobody else had it.
+///
+/// # Errors
+/// What is damaged.
+pub async fn beyond(
+    repository: &Repository,
+    catalogue: &Catalogue,
+    found: &Found,
+    host: &dyn Host,
+) -> Result<Lost, Error> {
+    let holds =
+        |tip: &BackupId| catalogue.chain(*tip).is_ok_and(|chain| chain.iter().any(|link| link.id == found.backup));
+    let tip = catalogue.tips(host.wall()).into_iter().find(holds).unwrap_or(found.backup);
+    let plan = Plan::of(repository, catalogue, tip)?;
+    let (mut lost, mut touched) = (Lost::default(), BTreeSet::new());
+    let mut reading = plan.read(plan.all(), None).await?;
+    while let Some((chain, frames)) = reading.next(host).await? {
+        for frame in frames.into_iter().filter(|frame| frame.lsn > found.upto.of(chain)) {
+            let own = Own::decode(frame.kind, &frame.payload).map_err(|why| Error::Source(why.into()))?;
+            lost.count(&frame, own, &mut touched);
+        }
+    }
+    lost.name(touched);
+    Ok(lost)
+}

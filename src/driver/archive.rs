@@ -1,0 +1,362 @@
+//! The live archive of a running peer: a thread of its own, which reads the log's files as any other process might.
+//!
+//! The loop knows nothing of it and never waits for it. A repository that is away is tried again, less and less often up to once a
+//! minute; what came meanwhile is shipped when it is back, since each range begins where the last one that is there ends. When the
+//! peer has stopped, what is left is shipped within [`FLUSH_MAX`].
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::clock::Clock;
+use super::failure::StartError;
+use super::peer::Phase;
+use crate::backup::{
+    Archive, Archiving, BackupCompression, Behind, Covered, Error, Host, Repository, Secret, Stretch, Ticked,
+    check_outside, draw_holder, locate,
+};
+use crate::config;
+use crate::types::WallTime;
+
+/// How long the last range may take when the peer has stopped.
+pub(super) const FLUSH_MAX: Duration = Duration::from_secs(10);
+/// A repository that is away is tried again at least so often.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// One range may take so long: a store that does not answer is one that is away. A first one, of the whole log, has no such bound.
+const RANGE_MAX: Duration = Duration::from_secs(300);
+/// How often it is looked whether so much has come that it is not waited any longer.
+const GLANCE: Duration = Duration::from_secs(1);
+/// Lives before this one whose words in the repository are known to be of this directory.
+const LIVES_MAX: usize = 64;
+/// The file of these, in the data directory.
+const LIVES: &str = "archive-lives";
+
+/// What an archive does just now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ArchiveState {
+    /// It has not reached the repository yet.
+    #[default]
+    Starting,
+    /// What the log held at the last look is in the repository.
+    Current,
+    /// The repository cannot be reached, or refuses: it is tried again.
+    Retrying,
+    /// Another peer archives as this node: nothing is written until that one is gone.
+    Refused,
+    /// The peer has stopped.
+    Stopped,
+}
+
+/// How a peer's archive stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ArchiveStatus {
+    /// Where it is.
+    pub repository: String,
+    /// What it does.
+    pub state: ArchiveState,
+    /// What of the log is in the repository, and up to when that is all that the log held.
+    pub covered: Option<Covered>,
+    /// For how long that has not been known to be so, in milliseconds: what would be lost with this peer just now, at most. It stays
+    /// small also while nothing is written.
+    pub lag_ms: Option<u64>,
+    /// The longest that was since the start.
+    pub lag_worst_ms: u64,
+    /// What is known to be missing in the repository.
+    pub behind: Behind,
+    /// When the repository last took something.
+    pub last_contact: Option<WallTime>,
+    /// Backups in the chain that would be restored.
+    pub links: usize,
+    /// Ranges shipped since the start.
+    pub ranges: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Attempts in a row that failed.
+    pub failures: u64,
+    /// Why the last one did.
+    pub last_error: Option<String>,
+    /// How often it ships, in milliseconds.
+    pub every_ms: u64,
+}
+
+/// What the thread tells.
+#[derive(Debug)]
+pub(super) struct Shared {
+    status: Mutex<ArchiveStatus>,
+    clock: Clock,
+    ended: watch::Receiver<bool>,
+}
+
+impl Shared {
+    pub(super) fn told(&self) -> ArchiveStatus {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let now = self.clock.now().wall.as_millis();
+        status.lag_ms = status.covered.map(|covered| now.saturating_sub(covered.until.as_millis()));
+        status.lag_worst_ms = status.lag_worst_ms.max(status.lag_ms.unwrap_or_default());
+        status
+    }
+
+    fn change(&self, change: impl FnOnce(&mut ArchiveStatus)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Waits until what was left at the end is shipped, or could not be.
+    pub(super) async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        // An error means that the thread is gone, which is the same.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+}
+
+/// The clock and the luck of this process.
+pub(super) struct Here(pub(super) Clock);
+
+impl Host for Here {
+    fn wall(&self) -> WallTime {
+        self.0.now().wall
+    }
+
+    fn random(&self, bytes: &mut [u8]) {
+        getrandom::fill(bytes).expect("a system without entropy cannot name or encrypt anything");
+    }
+}
+
+/// Starts it.
+///
+/// # Errors
+/// [`StartError::Archive`] for what will not be better later: the location, the key, the data directory. A repository that is away
+/// is none.
+pub(super) fn start(
+    settings: &config::Archive,
+    dir: &Path,
+    mesh: String,
+    clock: &Clock,
+    phase: watch::Receiver<Phase>,
+) -> Result<Arc<Shared>, StartError> {
+    let url = settings.repository.clone();
+    let refuse = |why: String| StartError::Archive { repository: url.clone(), why };
+    let told = |error: Error| refuse(error.to_string());
+    check_outside(&url, dir).map_err(told)?;
+    let secret = Secret::given(settings.key_file.as_deref(), settings.passphrase_file.as_deref()).map_err(told)?;
+    let codec: BackupCompression = settings.compression.parse().map_err(refuse)?;
+    if url.contains("://") {
+        // What is no location is said now; a directory may be on a disk that is not there yet.
+        locate(&url, false)
+            .or_else(|error| if url.starts_with("file:") { locate(&url, true) } else { Err(error) })
+            .map_err(told)?;
+    }
+    let here = Here(clock.clone());
+    let holder = draw_holder(&here);
+    let before = lives(dir, &holder).map_err(|error| refuse(format!("{LIVES} in the data directory: {error}")))?;
+    let how = Archiving {
+        dir: dir.to_owned(),
+        mesh: Some(mesh),
+        every_micros: u64::try_from(settings.every.as_micros()).unwrap_or(u64::MAX),
+        codec,
+        grace_micros: u64::try_from(settings.grace.as_micros()).unwrap_or(u64::MAX),
+        holder,
+        before,
+    };
+    let (ends, ended) = watch::channel(false);
+    let every_ms = how.every_micros / 1_000;
+    let status = ArchiveStatus { repository: url.clone(), every_ms, ..ArchiveStatus::default() };
+    let shared = Arc::new(Shared { status: Mutex::new(status), clock: clock.clone(), ended });
+    let work = Work {
+        url: url.clone(),
+        secret,
+        how,
+        bytes: settings.bytes,
+        every: settings.every,
+        here,
+        phase,
+        shared: Arc::clone(&shared),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| refuse(format!("cannot start a thread: {error}")))?;
+    let thread = std::thread::Builder::new().name("archive".into());
+    let spawned = thread.spawn(move || {
+        runtime.block_on(work.run());
+        // Nobody may wait for it any more.
+        ends.send_replace(true);
+    });
+    spawned.map_err(|error| refuse(format!("cannot start a thread: {error}")))?;
+    Ok(shared)
+}
+
+/// The names of the lives before, and this one written down with them before anybody else hears of it.
+fn lives(dir: &Path, holder: &str) -> std::io::Result<Vec<String>> {
+    let path = dir.join(LIVES);
+    let before = match fs::read_to_string(&path) {
+        Ok(text) => text.lines().map(str::to_owned).collect::<Vec<_>>(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let before = before[before.len().saturating_sub(LIVES_MAX - 1)..].to_vec();
+    let fresh = path.with_extension("new");
+    let mut file = fs::File::create(&fresh)?;
+    before.iter().map(String::as_str).chain([holder]).try_for_each(|life| writeln!(file, "{life}"))?;
+    file.sync_all()?;
+    fs::rename(&fresh, &path)?;
+    fs::File::open(dir)?.sync_all()?;
+    Ok(before)
+}
+
+/// What the thread works with.
+struct Work {
+    url: String,
+    secret: Option<Secret>,
+    how: Archiving,
+    bytes: u64,
+    every: Duration,
+    here: Here,
+    phase: watch::Receiver<Phase>,
+    shared: Arc<Shared>,
+}
+
+impl Work {
+    async fn run(mut self) {
+        let mut archive = None;
+        let mut failures = 0_u32;
+        while !self.is_stopped() {
+            let done = timeout(RANGE_MAX, self.step(&mut archive)).await;
+            let done = done.unwrap_or_else(|_| Err(format!("no answer within {} s", RANGE_MAX.as_secs()).into()));
+            let wait = match self.tell(archive.as_ref(), done) {
+                true => {
+                    failures = 0;
+                    self.every
+                }
+                false => {
+                    failures += 1;
+                    let doubled = self.every.saturating_mul(1 << failures.min(10));
+                    doubled.min(RETRY_MAX.max(self.every))
+                }
+            };
+            self.wait(wait, archive.as_mut(), failures == 0).await;
+        }
+        if let Some(archive) = &mut archive {
+            let ended = timeout(FLUSH_MAX, archive.end(&self.here)).await;
+            let done = ended.unwrap_or_else(|_| Err(Error::Source("the repository did not answer in time".into())));
+            if let Err(error) = &done {
+                tracing::warn!(%error, repository = %self.url, "what came last is not in the archive");
+            }
+            self.tell(Some(archive), done.map_err(Into::into));
+        }
+        self.shared.change(|status| status.state = ArchiveState::Stopped);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.phase.has_changed().is_err() || *self.phase.borrow() == Phase::Stopped
+    }
+
+    async fn step(&self, archive: &mut Option<Archive>) -> Result<Ticked, Failed> {
+        let archive = match archive {
+            Some(archive) => archive,
+            None => {
+                let location = locate(&self.url, true)?;
+                let stretch = Stretch::default();
+                let repository =
+                    Repository::open_or_make(location, &self.url, self.secret.as_ref(), stretch, &self.here).await?;
+                archive.insert(Archive::begin(repository, self.how.clone(), &self.here)?)
+            }
+        };
+        Ok(archive.tick(&self.here).await?)
+    }
+
+    /// Keeps what came of it; whether it was well.
+    fn tell(&self, archive: Option<&Archive>, done: Result<Ticked, Failed>) -> bool {
+        let good = done.is_ok();
+        self.shared.change(|status| {
+            let lag =
+                status.covered.map(|covered| self.here.wall().as_millis().saturating_sub(covered.until.as_millis()));
+            status.lag_worst_ms = status.lag_worst_ms.max(lag.unwrap_or_default());
+            if let Some(archive) = archive {
+                status.covered = archive.covered();
+                status.behind = archive.behind();
+                status.last_contact = archive.last_contact();
+                status.links = archive.links();
+            }
+            match done {
+                Ok(ticked) => {
+                    if status.failures > 0 {
+                        tracing::info!(repository = %self.url, "the archive goes on");
+                    }
+                    (status.state, status.failures, status.last_error) = (ArchiveState::Current, 0, None);
+                    if let Ticked::Shipped(range) = ticked {
+                        status.ranges += 1;
+                        status.bytes += range.statistics.stored_bytes;
+                    }
+                }
+                Err(Failed { why, refused }) => {
+                    if status.last_error.as_ref() != Some(&why) {
+                        tracing::warn!(repository = %self.url, %why, "the archive cannot go on; it is tried again");
+                    }
+                    status.state = if refused { ArchiveState::Refused } else { ArchiveState::Retrying };
+                    status.failures += 1;
+                    status.last_error = Some(why);
+                }
+            }
+        });
+        good
+    }
+
+    /// Waits so long, or until much has come, or until the peer has stopped.
+    async fn wait(&mut self, wait: Duration, mut archive: Option<&mut Archive>, good: bool) {
+        let until = Instant::now() + wait;
+        while Instant::now() < until {
+            let glance = until.min(Instant::now() + GLANCE);
+            let stopped = self.phase.wait_for(|phase| *phase == Phase::Stopped);
+            if timeout(glance - Instant::now(), stopped).await.is_ok() {
+                return;
+            }
+            if let Some(archive) = archive.as_deref_mut().filter(|_| wait > GLANCE) {
+                let Ok(behind) = archive.look(&self.here) else { continue };
+                self.shared.change(|status| status.behind = behind);
+                if good && behind.bytes >= self.bytes {
+                    return;
+                }
+            }
+        }
+        sleep_until(until).await;
+    }
+}
+
+/// Why a step failed.
+struct Failed {
+    why: String,
+    refused: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { why: error.to_string(), refused: matches!(error, Error::Claimed { .. }) }
+    }
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Self {
+        Self { why, refused: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn former_lives_are_known_and_few_are_kept() {
+        let dir = tempfile::TempDir::new().unwrap();
+        assert_eq!(lives(dir.path(), "a").unwrap(), Vec::<String>::new());
+        assert_eq!(lives(dir.path(), "b").unwrap(), ["a"]);
+        (0..200).for_each(|n| drop(lives(dir.path(), &n.to_string()).unwrap()));
+        let kept = lives(dir.path(), "c").unwrap();
+        assert_eq!((kept.len(), kept.last().map(String::as_str)), (LIVES_MAX - 1, Some("199")));
+    }
+}
