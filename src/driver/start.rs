@@ -27,6 +27,7 @@ use super::peer::{ASKS_MAX, EVENTS_MAX, Facts, Link, Peer, Phase};
 use super::recorder::Recorder;
 use super::remembered::Remembered;
 use super::routes::Routes;
+use super::schedule;
 use super::turn::{Open, Turn};
 use super::workers::{self, Workers};
 use crate::config::Config;
@@ -90,8 +91,9 @@ impl Peer {
         facts.set_network(network.view());
         let (stop, stopping) = watch::channel(false);
         phase.send_replace(Phase::Ready);
+        let mesh = admission.cluster().to_string();
+        facts.set_schedules(schedule::start(&config.schedules, dir.clone(), mesh.clone(), &clock, phase.subscribe())?);
         if !config.archive.repository.is_empty() {
-            let mesh = admission.cluster().to_string();
             facts.set_archive(archive::start(&config.archive, &dir, mesh, &clock, phase.subscribe())?);
         }
         let turn = Turn {

@@ -196,7 +196,7 @@ impl Story {
         }
         let known_until = catalogue.newest(self.bench.clock.wall()).unwrap().started.as_micros();
         let (first, states) = (self.bench.life.model[0].at, &self.bench.life.model);
-        let end = known_until.min(states.last().unwrap().at);
+        let end = (known_until - 1).min(states.last().unwrap().at);
         let edges = states.iter().map(|state| state.at).filter(|at| *at <= end).step_by(5);
         let luck: Vec<u64> = (0..4).map(|_| first + self.luck.below((end - first).max(1))).collect();
         for at in edges.chain(luck).collect::<BTreeSet<u64>>() {
@@ -204,7 +204,11 @@ impl Story {
             let Ok((docs, events, _)) = back else { return broken("B4", format!("{at}: {back:?}")) };
             let state = state_at(&self.bench.life.model, at, false).unwrap();
             if docs != state.docs {
-                return broken("B3", format!("documents at {at}"));
+                let near = self.bench.life.model.iter().filter(|near| near.docs == docs).map(|near| near.at);
+                return broken(
+                    "B3",
+                    format!("documents at {at}: those of {:?}, not of {}", near.collect::<Vec<_>>(), state.at),
+                );
             }
             if events != state.events {
                 return broken("B2", format!("{events} events at {at}, the log had {}", state.events));
