@@ -37,9 +37,9 @@ use crate::types::{NodeId, WallTime};
 
 /// Ranges of one size that are replaced by one.
 pub const FANOUT: usize = 8;
-/// Sizes are told apart by this factor, from the smallest on.
+/// Sizes are told apart by this factor, from the smallest on: were that larger, small ranges would be shipped again with large ones.
 const SIZE_STEP: u64 = 8;
-const SIZE_FIRST: u64 = 64 << 10;
+const SIZE_FIRST: u64 = 256;
 /// Ranges that hold more than this together are not shipped again: that would hold up what is new.
 const MERGE_BYTES_MAX: u64 = 64 << 20;
 /// The longest chain; then what came since the full backup is shipped as one, or all of it.

@@ -202,8 +202,8 @@ impl Catalogue {
             .find(|backup| self.chain(backup.id).is_ok_and(|chain| chain.iter().all(|link| !self.is_marked(link.id))))
     }
 
-    /// The newest backup, of whatever store: the one that was begun last. One that is dated in the future counts only
-    /// where there is no other: its writer's clock was wrong.
+    /// The newest backup, of whatever store: the last one by name, since names are drawn in the order in which backups follow each
+    /// other. One that is dated in the future counts only where there is no other: its writer's clock was wrong.
     #[must_use]
     pub fn newest(&self, now: WallTime) -> Option<&BackupMetadata> {
         let mut past = self.usable().filter(|backup| !is_future(backup.finished, now));
@@ -211,7 +211,7 @@ impl Catalogue {
     }
 
     /// Those that may be restored from: of a repository whose damage was accepted only what is whole.
-    fn usable(&self) -> impl DoubleEndedIterator<Item = &BackupMetadata> {
+    pub(super) fn usable(&self) -> impl DoubleEndedIterator<Item = &BackupMetadata> {
         self.backups().filter(|backup| !self.accepted || self.chain(backup.id).is_ok())
     }
 

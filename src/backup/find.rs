@@ -12,6 +12,7 @@ use super::catalogue::Catalogue;
 use super::error::Error;
 use super::host::Host;
 use super::id::BackupId;
+use super::manifest::BackupMetadata;
 use super::repository::Repository;
 use super::restore::Plan;
 use crate::node::{Own, Point};
@@ -84,7 +85,10 @@ pub async fn find(
         Target::Ago(ago) => Some(before(host.wall(), *ago)),
         _ => None,
     };
-    let id = at.and_then(|at| catalogue.first_seen_since(at, host.wall())).unwrap_or(newest);
+    let id = match at.and_then(|at| Some((at, catalogue.first_seen_since(at, host.wall())?))) {
+        Some((at, seen)) => later_seen(repository, catalogue, seen, at, host).await?,
+        None => newest,
+    };
     match find_in(repository, catalogue, id, target, exclusive, host).await {
         Err(Error::Target(error)) if is_elsewhere(target, &error) => {
             let older = find_older(repository, catalogue, target, exclusive, host).await?;
@@ -92,6 +96,28 @@ pub async fn find(
         }
         found => found,
     }
+}
+
+/// A clock that was set back gives stamps before a look to what came after it. So of a time behind the last stamp that a backup has
+/// the next one of the same history is asked, whose stamps go beyond it.
+async fn later_seen(
+    repository: &Repository,
+    catalogue: &Catalogue,
+    seen: BackupId,
+    at: WallTime,
+    host: &dyn Host,
+) -> Result<BackupId, Error> {
+    let first = &catalogue.backups[&seen].metadata;
+    if first.stamp().wall > at {
+        return Ok(seen);
+    }
+    let fits = |next: &&BackupMetadata| next.store == first.store && next.stamp().wall > at;
+    let next = catalogue.usable().filter(fits).min_by_key(|next| (next.stamp(), next.id));
+    let Some(next) = next.filter(|next| next.main.last >= first.main.last) else { return Ok(seen) };
+    let plan = Plan::of(repository, catalogue, next.id)?;
+    let known = self::first(&plan, Chain::Main, host, |frame| frame.lsn == first.main.last).await?;
+    // Of a log that was put back the same place holds another record.
+    Ok(if known.is_some_and(|(_, stamp, _)| stamp == first.main.stamp) { next.id } else { seen })
 }
 
 /// Whether another history may hold it.
@@ -149,8 +175,9 @@ pub async fn find_in(
     }
     let told = told(&plan, host).await?;
     let ids = plan.links().iter().map(|link| format!("backup:{}", link.id)).collect();
-    // At the very time of the look more may have come after it.
-    let known_until = WallTime::from_micros(plan.backup().started.as_micros().saturating_sub(1));
+    // At the very time of the look, or of the last stamp, more may have come after it.
+    let known = plan.backup().started.max(plan.backup().stamp().wall);
+    let known_until = WallTime::from_micros(known.as_micros().saturating_sub(1));
     let Told { oldest, newest, points, trims } = told;
     let restorable = Restorable { oldest, newest, known_until, points, ids };
     let bound = restorable.bound(target, exclusive, host.wall())?;
@@ -176,9 +203,9 @@ pub async fn find_in(
     if upto.main == Lsn::ZERO {
         return Err(restorable.refuse(Unreachable::BeforeOldest { target: target.to_string() }).into());
     }
-    // The first link that reaches so far: events that had expired when later ones were made are there still.
-    let link =
-        plan.links().iter().find(|link| link.main.last >= upto.main && (main.is_none() || link.started > at.wall));
+    // The first link that reaches so far, by the log's own stamps: events that had expired when later ones were made are there still.
+    let reaches = |link: &&&BackupMetadata| link.main.last >= upto.main && (main.is_none() || link.stamp() > at);
+    let link = plan.links().iter().find(reaches);
     let plan = Plan::of(repository, catalogue, link.map_or_else(|| plan.backup().id, |link| link.id))?;
     let events = match planted!("backup/events-not-cut") {
         true => None,

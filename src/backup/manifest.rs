@@ -216,6 +216,12 @@ impl BackupMetadata {
         }
     }
 
+    /// The last stamp of both chains: the log gives out none below it any more, whatever a clock says.
+    #[must_use]
+    pub fn stamp(&self) -> Hlc {
+        self.main.stamp.max(self.events.stamp)
+    }
+
     /// Whether it holds together in itself: what a manifest says is checked before it is believed.
     ///
     /// # Errors

@@ -162,6 +162,8 @@ impl Repository {
         for missing in self.hurt.extract_if(.., |twice| twice.missing).collect::<Vec<_>>() {
             let other = other_copy(&missing.name);
             let bytes = self.store.read(&other, SMALL_MAX, "it is the copy that is left").await?;
+            // What the store gives now may not be what it gave before.
+            sealed::open::<serde_json::Value>(&other, &bytes, None)?;
             self.store.make(&missing.name, bytes).await?;
         }
         Ok(self)

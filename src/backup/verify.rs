@@ -21,6 +21,24 @@ pub enum Level {
     Content,
 }
 
+impl Level {
+    /// By its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::List, Self::Checksums, Self::Content].into_iter().find(|level| level.name() == name)
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Checksums => "checksums",
+            Self::Content => "content",
+        }
+    }
+}
+
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Verified {

@@ -46,6 +46,8 @@ pub struct Config {
     pub wal: wal::Config,
     /// Where the log is shipped to while the peer runs.
     pub archive: Archive,
+    /// Backups that the peer takes by itself, each a line of text.
+    pub schedules: Vec<String>,
     values: Values,
 }
 
@@ -140,6 +142,9 @@ const ADDRESSES_MAX: usize = 16;
 /// Most prefixes of streams with a retention of their own.
 const RETENTIONS_MAX: usize = 256;
 
+/// Most schedules of backups.
+const SCHEDULES_MAX: usize = 32;
+
 /// Most addresses that are dialled elsewhere.
 const DIAL_VIA_MAX: usize = 256;
 
@@ -174,6 +179,7 @@ impl TryFrom<Values> for Config {
             audit: audit::Config { interval: Duration::from_secs(values.size("documents.audit-s", 5, 86_400)?) },
             streams: values.streams()?,
             archive: values.archive()?,
+            schedules: values.schedules()?,
             wal: wal::Config { segment_bytes: values.number::<u32>("wal.segment-bytes", 64 << 10, 1 << 30)?.into() },
             values,
         })
@@ -397,6 +403,18 @@ impl Values {
             return Err(self.relation("archive.key-file", "not together with", "archive.passphrase-file"));
         }
         Ok(archive)
+    }
+
+    /// What each says is checked where backups are known.
+    fn schedules(&self) -> Result<Vec<String>, Error> {
+        const KEY: &str = "backup.schedule";
+        let texts = self.texts(KEY);
+        if texts.len() > SCHEDULES_MAX {
+            return Err(
+                self.refused(KEY, &format!("{} schedules, at most {SCHEDULES_MAX} are looked after", texts.len()))
+            );
+        }
+        Ok(texts.to_vec())
     }
 
     /// What differs from `base` for some streams.

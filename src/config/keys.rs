@@ -72,6 +72,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("streams", "How long events are kept, and how much of them in memory."),
     ("wal", "The log on the disk."),
     ("archive", "What is new of the log is shipped to a repository of backups while the peer runs."),
+    ("backup", "Backups that the peer takes by itself."),
     ("log", "What is logged, and how."),
 ];
 
@@ -377,6 +378,12 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Text,
         r#""1h""#,
         "How long a range is kept that another one stands for: longer than a restore takes. 1s to 30d.",
+    ),
+    key(
+        "backup.schedule",
+        Kind::Texts,
+        "[]",
+        "Backups that the peer takes by itself: \"nightly kind=full at=03:00 repository=/srv/backups keep-daily=7\"; see `backup schedule`.",
     ),
     key("log.format", Kind::Text, r#""auto""#, "text, json, or auto: text on a terminal, JSON otherwise."),
     key("log.level", Kind::Text, r#""info""#, "error, warn, info, debug, trace, or directives by module."),

@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::network::{LinkStatus, NetworkView, NotLinked, Totals};
 use super::recorder::{Fate, Recording};
 use super::revert::{Revert, Reverted};
+use super::schedule::{self, Schedules};
 use super::workers;
 use crate::config::{Cluster, Terms};
 use crate::documents::{self, Edit};
@@ -131,6 +132,9 @@ pub struct Host {
     /// How its archive stands, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub archive: Option<ArchiveStatus>,
+    /// The backups that it takes by schedule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backups: Option<Schedules>,
 }
 
 /// Events, from the moment of subscribing.
@@ -473,6 +477,7 @@ pub(super) struct Facts {
     stop: OnceLock<Stop>,
     recording: OnceLock<Arc<Fate>>,
     archive: OnceLock<Arc<archive::Shared>>,
+    schedules: OnceLock<Arc<schedule::Shared>>,
     listen: RwLock<Vec<Address>>,
     turns: AtomicU64,
     lag_max_us: AtomicU64,
@@ -490,7 +495,7 @@ impl Facts {
     ) -> Self {
         let (turns, lag_max_us, turn_max_us) = Default::default();
         let (network, stop, listen) = (OnceLock::new(), OnceLock::new(), RwLock::default());
-        let (recording, archive) = (OnceLock::new(), OnceLock::new());
+        let (recording, archive, schedules) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         Self {
             admission,
             clock,
@@ -502,6 +507,7 @@ impl Facts {
             stop,
             recording,
             archive,
+            schedules,
             listen,
             turns,
             lag_max_us,
@@ -529,6 +535,11 @@ impl Facts {
     /// It is archived: once.
     pub(super) fn set_archive(&self, archive: Arc<archive::Shared>) {
         let _ = self.archive.set(archive);
+    }
+
+    /// Backups are taken by schedule: once.
+    pub(super) fn set_schedules(&self, schedules: Arc<schedule::Shared>) {
+        let _ = self.schedules.set(schedules);
     }
 
     pub(super) fn links(&self) -> Links {
@@ -566,6 +577,11 @@ impl Facts {
             task_panics: self.workers.panics(),
             recording: self.recording.get().map(|fate| fate.told()),
             archive: self.archive.get().map(|archive| archive.told()),
+            backups: self
+                .schedules
+                .get()
+                .map(|schedules| schedules.told())
+                .filter(|told| *told != Schedules::default()),
         }
     }
 }

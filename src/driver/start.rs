@@ -29,6 +29,7 @@ use super::peer::{ASKS_MAX, EVENTS_MAX, Facts, Link, Peer, Phase};
 use super::recorder::Recorder;
 use super::remembered::Remembered;
 use super::routes::Routes;
+use super::schedule;
 use super::switch;
 use super::turn::{Open, Turn};
 use super::workers::{self, Workers};
@@ -98,8 +99,9 @@ impl Peer {
         let (stop, stopping) = watch::channel(false);
         phase.send_replace(Phase::Ready);
         tokio::spawn(aftermath.watch(link.clone()));
+        let mesh = admission.cluster().to_string();
+        facts.set_schedules(schedule::start(&config.schedules, dir.clone(), mesh.clone(), &clock, phase.subscribe())?);
         if !config.archive.repository.is_empty() {
-            let mesh = admission.cluster().to_string();
             facts.set_archive(archive::start(&config.archive, &dir, mesh, &clock, phase.subscribe())?);
         }
         let turn = Turn {

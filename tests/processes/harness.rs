@@ -178,6 +178,12 @@ impl Peer {
         status["members"].as_array().unwrap().iter().filter(|member| member["state"] == state).count()
     }
 
+    /// Waits until it has ended by itself.
+    pub(crate) fn ended(mut self) {
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {}", self.log());
+    }
+
     /// Ends it at once, as a power cut would end the process.
     pub(crate) fn kill(mut self) -> Place {
         self.child.kill().unwrap();

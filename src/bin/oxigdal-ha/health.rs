@@ -31,6 +31,7 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
         );
     }
     archive(status, &mut trouble);
+    backups(status, &mut trouble);
     papers(&status["admission"], &mut trouble);
     timelines(&status["admission"]["timeline"], &mut trouble);
     let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
@@ -72,6 +73,23 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
     quarantined(status, &mut trouble);
     differing(status, &mut trouble);
     troubles
+}
+
+/// Backups that were not taken as they should be.
+fn backups(status: &Value, trouble: &mut impl FnMut(String, &str)) {
+    let Some(backups) = status.pointer("/host/backups") else { return };
+    if let Some(why) = backups["error"].as_str() {
+        trouble(format!("schedules of backups: {why}"), "mend the file; until then nothing of it is taken");
+    }
+    for one in backups["schedules"].as_array().into_iter().flatten() {
+        if let Some(why) = one.pointer("/last/error").and_then(Value::as_str) {
+            let name = text(one, "name");
+            trouble(
+                format!("the backup {name} failed: {why}"),
+                "it is tried again every five minutes; `oxigdal-ha backup schedule list --last 9` shows what came before",
+            );
+        }
+    }
 }
 
 /// An archive that is behind says how far, and why.

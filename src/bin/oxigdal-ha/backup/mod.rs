@@ -5,6 +5,7 @@ mod list;
 pub(crate) mod progress;
 mod prune;
 pub(crate) mod restore;
+mod schedule;
 mod show;
 mod verify;
 
@@ -79,6 +80,8 @@ enum Command {
     Verify(verify::Args),
     /// Remove what no rule keeps; without --yes only say what that would be
     Prune(prune::Args),
+    /// When the running peer takes backups by itself
+    Schedule(schedule::Args),
 }
 
 pub(crate) fn run(arguments: Args, output: Output) -> Result<ExitCode> {
@@ -91,6 +94,7 @@ pub(crate) fn run(arguments: Args, output: Output) -> Result<ExitCode> {
             Command::Show(arguments) => show::run(&place, &arguments, output).await,
             Command::Verify(arguments) => return verify::run(&place, &arguments, output).await,
             Command::Prune(arguments) => prune::run(&place, &arguments, output).await,
+            Command::Schedule(arguments) => schedule::run(&place, &arguments, output),
         }
         .map(|()| ExitCode::SUCCESS)
     })

@@ -1,0 +1,268 @@
+//! Backups that a running peer takes by schedule: a thread of its own, one backup at a time.
+//!
+//! The schedules of the configuration and those of the data directory's file are looked after alike; the file is read again from time
+//! to time, so that what the command line sets holds without a restart. What came of each run is written down before the next begins.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::archive::Here;
+use super::clock::Clock;
+use super::failure::StartError;
+use super::peer::Phase;
+use crate::backup::{
+    BackupMetadata, Catalogue, Directory, Error, Host as _, Outcome, Pruning, Repository, Retention, Schedule, Secret,
+    Stretch, check_outside, create, locate, verify,
+};
+use crate::types::WallTime;
+
+/// How often it is looked whether something is due, and what the file says.
+const GLANCE: Duration = Duration::from_secs(2);
+/// How often the log is looked at anew of which something expired while it was backed up.
+const LOOKS_MAX: u32 = 16;
+
+/// A schedule, and how it stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScheduleStatus {
+    /// Its name.
+    pub name: String,
+    /// All that it says.
+    pub says: String,
+    /// Whether it is from the configuration; else from the data directory.
+    pub configured: bool,
+    /// Whether it runs now.
+    pub running: bool,
+    /// What came of it last.
+    pub last: Option<Outcome>,
+}
+
+/// What the thread tells.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Schedules {
+    /// Each of them.
+    pub schedules: Vec<ScheduleStatus>,
+    /// Why those of the data directory, or what came of runs, cannot be read or written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Shared(Mutex<Schedules>);
+
+impl Shared {
+    pub(super) fn told(&self) -> Schedules {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Schedules) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Starts it.
+///
+/// # Errors
+/// [`StartError::Archive`]: a schedule of the configuration cannot be run.
+pub(super) fn start(
+    texts: &[String],
+    dir: PathBuf,
+    mesh: String,
+    clock: &Clock,
+    phase: watch::Receiver<Phase>,
+) -> Result<Arc<Shared>, StartError> {
+    let refuse = |repository: String, why: String| StartError::Archive { repository, why };
+    let configured = texts.iter().map(|text| text.parse::<Schedule>()).collect::<Result<Vec<_>, _>>();
+    let configured = configured.map_err(|why| refuse("`backup.schedule`".into(), why))?;
+    for schedule in &configured {
+        let outside = check_outside(&schedule.repository, &dir);
+        outside.map_err(|error| refuse(schedule.repository.clone(), error.to_string()))?;
+    }
+    let shared = Arc::new(Shared::default());
+    let here = Here(clock.clone());
+    let since = here.wall();
+    let work = Work { configured, dir, mesh, here, since, phase, shared: Arc::clone(&shared) };
+    let failed = |error: std::io::Error| refuse("`backup.schedule`".into(), format!("cannot start a thread: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let spawned = std::thread::Builder::new().name("backups".into()).spawn(move || runtime.block_on(work.run()));
+    spawned.map_err(failed)?;
+    Ok(shared)
+}
+
+/// What the thread works with.
+struct Work {
+    configured: Vec<Schedule>,
+    dir: PathBuf,
+    mesh: String,
+    here: Here,
+    since: WallTime,
+    phase: watch::Receiver<Phase>,
+    shared: Arc<Shared>,
+}
+
+impl Work {
+    async fn run(mut self) {
+        loop {
+            for schedule in self.look() {
+                let last = self.shared.change(|told| {
+                    let status = told.schedules.iter_mut().find(|status| status.name == schedule.name)?;
+                    status.running = true;
+                    status.last.clone()
+                });
+                let run = attempt(&schedule, &self.dir, &self.mesh, last.as_ref(), &self.here);
+                // What is broken off is taken over by the next run.
+                let Some(outcome) = until_stopped(&mut self.phase, run).await else { return };
+                match outcome.error.as_deref() {
+                    Some(why) => {
+                        tracing::warn!(schedule = %schedule.name, why, "a backup was not taken as it should be")
+                    }
+                    None => tracing::info!(schedule = %schedule.name, records = outcome.records, "a backup was taken"),
+                }
+                if let Err(error) = outcome.keep(&self.dir) {
+                    tracing::warn!(%error, "what came of a backup cannot be written down");
+                }
+                self.shared.change(|told| {
+                    let found = told.schedules.iter_mut().find(|status| status.name == schedule.name);
+                    found.into_iter().for_each(|status| (status.running, status.last) = (false, Some(outcome.clone())));
+                });
+            }
+            if until_stopped(&mut self.phase, tokio::time::sleep(GLANCE)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Reads the file again, and gives what is due.
+    fn look(&self) -> Vec<Schedule> {
+        let (stored, mut error) = match Schedule::read(&self.dir) {
+            Ok(stored) => (stored, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        let outcomes = Outcome::read(&self.dir).unwrap_or_else(|why| {
+            error = Some(why.to_string());
+            Vec::new()
+        });
+        let now = self.here.wall();
+        // Runs of many peers are spread by what differs between them: since when each runs.
+        let luck = self.since.as_micros();
+        let all = self.configured.iter().map(|one| (one, true)).chain(stored.iter().map(|one| (one, false)));
+        let (mut due, mut schedules) = (Vec::new(), Vec::<ScheduleStatus>::new());
+        for (schedule, configured) in all {
+            if schedules.iter().any(|known| known.name == schedule.name) {
+                // What the configuration says wins.
+                continue;
+            }
+            let last = outcomes.iter().rfind(|outcome| outcome.schedule == schedule.name).cloned();
+            if schedule.is_due(last.as_ref(), self.since, luck, now) {
+                due.push(schedule.clone());
+            }
+            let (name, says) = (schedule.name.clone(), schedule.to_string());
+            schedules.push(ScheduleStatus { name, says, configured, running: false, last });
+        }
+        self.shared.change(|told| *told = Schedules { schedules, error });
+        due
+    }
+}
+
+/// What the work gives, unless the peer stops before.
+async fn until_stopped<T>(phase: &mut watch::Receiver<Phase>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        // An error means that the loop is gone, which is the same.
+        _ = phase.wait_for(|phase| *phase == Phase::Stopped) => None,
+        done = work => Some(done),
+    }
+}
+
+/// One run, and what came of it.
+async fn attempt(
+    schedule: &Schedule,
+    dir: &std::path::Path,
+    mesh: &str,
+    last: Option<&Outcome>,
+    here: &Here,
+) -> Outcome {
+    let mut outcome = Outcome {
+        schedule: schedule.name.clone(),
+        started: here.wall(),
+        finished: here.wall(),
+        ok: false,
+        error: None,
+        backup: None,
+        kind: None,
+        records: 0,
+        stored_bytes: 0,
+        upto: None,
+        rpo_ms: None,
+        pruned: (0, 0),
+        verified: 0,
+    };
+    let done = run(schedule, dir, mesh, &mut outcome, here).await;
+    outcome.error = done.err().map(|error| error.to_string());
+    outcome.ok = outcome.error.is_none();
+    outcome.finished = here.wall();
+    let before = last.filter(|last| last.ok).map(|last| last.started);
+    outcome.rpo_ms = before.map(|before| outcome.started.as_millis().saturating_sub(before.as_millis()));
+    outcome
+}
+
+async fn run(
+    schedule: &Schedule,
+    dir: &std::path::Path,
+    mesh: &str,
+    outcome: &mut Outcome,
+    here: &Here,
+) -> Result<(), Error> {
+    check_outside(&schedule.repository, dir)?;
+    let secret = Secret::given(schedule.key_file.as_deref(), schedule.passphrase_file.as_deref())?;
+    let location = locate(&schedule.repository, true)?;
+    let url = &schedule.repository;
+    let repository = Repository::open_or_make(location, url, secret.as_ref(), Stretch::default(), here).await?;
+    let metadata = back_up(schedule, dir, mesh, &repository, here).await?;
+    outcome.backup = Some(metadata.id);
+    outcome.kind = Some(metadata.kind);
+    outcome.records = metadata.statistics.records;
+    outcome.stored_bytes = metadata.statistics.stored_bytes;
+    outcome.upto = Some((metadata.main.last.value(), metadata.events.last.value()));
+    if schedule.keep != Retention::default() {
+        let catalogue = Catalogue::read(&repository, metadata.node).await?;
+        let plan =
+            Pruning::plan(catalogue, schedule.keep, &std::collections::BTreeSet::new(), schedule.grace, here.wall())?;
+        let plan = plan.with_left_over(&repository, schedule.grace, here.wall())?;
+        let pruned = plan.run(&repository, here).await?;
+        outcome.pruned = (pruned.marked, pruned.deleted);
+    }
+    if let Some(level) = schedule.verify {
+        let catalogue = Catalogue::read(&repository, metadata.node).await?;
+        let verified = verify(&repository, catalogue, None, level, here).await?;
+        outcome.verified = verified.objects;
+        if let Some(fault) = verified.faults.into_iter().next() {
+            return Err(fault);
+        }
+    }
+    Ok(())
+}
+
+async fn back_up(
+    schedule: &Schedule,
+    dir: &std::path::Path,
+    mesh: &str,
+    repository: &Repository,
+    here: &Here,
+) -> Result<BackupMetadata, Error> {
+    let unreadable = |error: crate::recovery::SourceError| Error::Source(error.into());
+    let mut directory = Directory::open(dir, Some(mesh.to_owned()), here.wall()).map_err(unreadable)?;
+    let mut looks = 1;
+    loop {
+        match create(repository, &directory, schedule.kind, schedule.codec, here).await {
+            Err(error) if error.is_expired() && looks < LOOKS_MAX => {
+                looks += 1;
+                directory.renew(here.wall()).map_err(unreadable)?;
+            }
+            created => return created.map(|created| created.metadata),
+        }
+    }
+}
