@@ -11,7 +11,7 @@ use super::image::{ImageError, Plan, Written, write};
 use super::*;
 use crate::node::{Own, Restored};
 use crate::replication::Record;
-use crate::types::{Actor, Boot, Digest, Hlc, Mint, NodeId, Seq, Topic, WallTime};
+use crate::types::{Actor, Boot, Digest, Hlc, Mint, NodeId, Seq, TimelineId, Topic, WallTime};
 use crate::wal::{self, Frame};
 
 const ME: NodeId = NodeId::from_u128(7);
