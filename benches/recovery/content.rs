@@ -14,8 +14,19 @@ use serde_json::{Value, json};
 
 /// Writers at the same time; more than the log needs to fill its groups.
 const WRITERS: u64 = 128;
-/// Edits of a document after it was made.
-const EDITS: u64 = 20;
+/// How documents are.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    /// Changes of each, the one that made it among them.
+    pub(crate) changes: u64,
+    /// Corners of each.
+    pub(crate) corners: u64,
+}
+
+/// Small ones that are edited often.
+pub(crate) const EDITED: Shape = Shape { changes: 20, corners: 12 };
+/// Large ones that are imported and corrected.
+pub(crate) const IMPORTED: Shape = Shape { changes: 4, corners: 100 };
 /// Events of one append.
 const EVENTS: u64 = 64;
 
@@ -43,7 +54,7 @@ pub(crate) async fn fill(peer: &Arc<Peer>, data: &Path, bytes: u64, from: u64) -
         if size(data) - begun < streams {
             each(peer, &next, 512, |peer, n| async move { append(&peer, n).await }).await;
         } else {
-            each(peer, &next, 8_192, |peer, n| async move { edit(&peer, n).await }).await;
+            each(peer, &next, 2_048, |peer, n| async move { edit(&peer, n, IMPORTED).await }).await;
         }
     }
     next.load(Ordering::Relaxed)
@@ -93,30 +104,30 @@ async fn append(peer: &Peer, n: u64) {
 }
 
 /// One change: of every run of them, the first makes a feature and the others set one of its properties.
-pub(crate) async fn edit(peer: &Peer, n: u64) {
+pub(crate) async fn edit(peer: &Peer, n: u64, shape: Shape) {
     let lane = n % WRITERS;
     let turn = n / WRITERS;
-    let doc: DocId = format!("layers/buildings/{lane}-{}", turn / EDITS).parse().unwrap();
-    let edit = if turn.is_multiple_of(EDITS) { feature(n) } else { property(n) };
+    let doc: DocId = format!("layers/buildings/{lane}-{}", turn / shape.changes).parse().unwrap();
+    let edit = if turn.is_multiple_of(shape.changes) { feature(n, shape.corners) } else { property(n) };
     let edits = vec![edit];
     loop {
         match peer.edit(doc.clone(), edits.clone()).await {
             Ok(_) => return,
             Err(error) if error.to_string().contains("busy") => tokio::time::sleep(Duration::from_millis(1)).await,
-            Err(_) if !turn.is_multiple_of(EDITS) => {
-                let _ = peer.edit(doc.clone(), vec![feature(n)]).await;
+            Err(_) if !turn.is_multiple_of(shape.changes) => {
+                let _ = peer.edit(doc.clone(), vec![feature(n, shape.corners)]).await;
             }
             Err(error) => panic!("{error}"),
         }
     }
 }
 
-fn feature(n: u64) -> Edit {
+fn feature(n: u64, corners: u64) -> Edit {
     let coordinate = |at: u64| {
-        let bits = noise(n * 100 + at);
+        let bits = noise(n * 128 + at);
         json!([7.0 + (bits % 1_000_000) as f64 / 1e7, 46.0 + (bits / 1_000_000 % 1_000_000) as f64 / 1e7])
     };
-    let mut ring: Vec<Value> = (0..12).map(coordinate).collect();
+    let mut ring: Vec<Value> = (0..corners).map(coordinate).collect();
     ring.push(ring[0].clone());
     let value = json!({
         "type": "Feature",

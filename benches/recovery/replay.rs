@@ -9,7 +9,7 @@ use oxigdal_ha::node::{Command, Outcome};
 use oxigdal_ha::recovery::{LOG_DIR, Source, Survey};
 use tokio::runtime::Runtime;
 
-use crate::content::{each, edit, size};
+use crate::content::{EDITED, each, edit, size};
 use crate::{Plan, median, peer};
 
 pub(crate) fn run(runtime: &Runtime, plan: Plan) {
@@ -18,7 +18,7 @@ pub(crate) fn run(runtime: &Runtime, plan: Plan) {
     runtime.block_on(async {
         let peer = Arc::new(peer(dir.path()).await);
         let next = Arc::new(AtomicU64::new(0));
-        each(&peer, &next, plan.changes, |peer, n| async move { edit(&peer, n).await }).await;
+        each(&peer, &next, plan.changes, |peer, n| async move { edit(&peer, n, EDITED).await }).await;
         drop(Arc::into_inner(peer).unwrap().halt().await);
     });
     let (made, bytes) = (began.elapsed().as_secs_f64(), size(dir.path()));

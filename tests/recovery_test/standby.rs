@@ -98,7 +98,7 @@ fn a_standby_takes_only_what_is_new_and_becomes_what_a_restore_gives() {
         let records = next["applied"]["records"].as_u64().unwrap();
         assert!((1..20).contains(&records) && next["rpo_ms"].is_u64(), "{next}");
         let read = |answer: &Value| answer["applied"]["stored_bytes"].as_u64().unwrap();
-        // A differential has all since the full one.
+        // A differential one holds what is here too, and is compared with it.
         assert!(kind == "--differential" || read(&next) < read(&first), "only what is new is read: {next}");
         assert_eq!(shop.done("standby st --repo repo")["applied"]["records"], 0, "once");
     }

@@ -260,9 +260,8 @@ pub(crate) fn begin(arguments: &restore::Args, output: Output) -> Result {
     row("statement", timeline.to_string())?;
     row(
         "now",
-        format!(
-            "start this peer. Each other one: stop it, `oxigdal-ha timeline adopt`, start it; until then it is refused"
-        ),
+        "start this peer. Each other one: stop it, `oxigdal-ha timeline adopt`, start it; until then it is refused"
+            .into(),
     )
 }
 

@@ -29,7 +29,7 @@ impl Admission {
             attempt,
             revoked: state.revoked.digest(),
             terms: state.terms(),
-            timeline: state.timeline.clone(),
+            timeline: state.timeline.clone().map(Box::new),
         }
     }
 

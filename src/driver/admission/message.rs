@@ -31,7 +31,7 @@ pub(crate) struct Hello {
     /// Of the configuration: peers that do not agree are not linked.
     pub(crate) terms: Terms,
     /// Which history of the mesh the sender is on; none for the first. Those of different ones are not linked.
-    pub(crate) timeline: Option<Timeline>,
+    pub(crate) timeline: Option<Box<Timeline>>,
 }
 
 /// Let me in: I hold an invite.

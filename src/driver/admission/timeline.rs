@@ -279,7 +279,7 @@ impl Admission {
 
     /// Whether a member is on our timeline. What it shows was checked with its ticket.
     pub(crate) fn compare_timelines(&self, hello: &Hello) -> Result<(), Refusal> {
-        between(self.state().timeline.as_ref(), hello.timeline.as_ref())
+        between(self.state().timeline.as_ref(), hello.timeline.as_deref())
     }
 
     /// Remembers a timeline that a member is on, if this peer is not, and it is no earlier one.

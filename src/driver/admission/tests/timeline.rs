@@ -51,7 +51,7 @@ fn only_the_root_of_the_mesh_begins_a_timeline() {
     for forged in open_forged(&good) {
         assert_eq!(forged.verify(cluster), Err(Refusal::ForgedTimeline), "{forged:?}");
         let (_dir, member) = founder.member();
-        let shown = Hello { timeline: Some(forged.clone()), ..hello(&member) };
+        let shown = Hello { timeline: Some(Box::new(forged.clone())), ..hello(&member) };
         let key = member.key().public();
         assert_eq!(founder.admission.check(&shown, key), Err(Refusal::ForgedTimeline));
         forged.write(founder.dir.path()).unwrap();

@@ -307,7 +307,7 @@ async fn strangers_reach_nothing_and_are_shown_out_in_time() {
         }
     }
     // A request that is too long, and one that is garbage.
-    for bytes in [&b"\xff\xff\xff\xff"[..], b"\x03\0\0\0\x02\xff\xff"] {
+    for bytes in [&b"\xff\xff\xff\xff"[..], b"\x03\0\0\0\x03\xff\xff"] {
         let (dir, admission) = stranger();
         let mut attacker = Attacker::dial_as(&victim, dir, admission).await;
         let mut stream = attacker.admit_stream().await;
