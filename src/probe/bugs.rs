@@ -54,7 +54,7 @@ pub const BUGS: &[Bug] = &[
         &["B1"],
         STORED,
     ),
-    bug("backup/marks-not-looked-at", "A backup continues what is being deleted.", &["B1", "B6"], STORED),
+    bug("backup/marks-not-looked-at", "A backup continues what is being deleted.", &["B1", "B6", "B8"], STORED),
     bug("backup/missing-passed-over", "What is missing is not told.", &["B7"], STORED),
     bug("backup/moment-by-wall-clock", "Records of one microsecond are taken for one.", &["B12"], STORED),
     bug(

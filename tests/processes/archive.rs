@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::harness::{Peer, Place, wait_for};
 
-/// How often the peer is killed; `OXIGDAL_HA_KILLS` says otherwise, for a measurement.
+/// How often the peer is killed. `OXIGDAL_HA_KILLS=60 OXIGDAL_HA_EVERY=10s cargo test --test processes archive:: -- --nocapture` measures.
 const KILLS: u64 = 3;
 const WRITERS: usize = 3;
 
@@ -80,6 +80,7 @@ fn quantile(sorted: &[u64], hundredths: usize) -> f64 {
 fn what_a_killed_peer_had_before_the_last_look_of_its_archive_is_restored() {
     let kills = std::env::var("OXIGDAL_HA_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
     let every = std::env::var("OXIGDAL_HA_EVERY").unwrap_or_else(|_| "1s".into());
+    let window = 2 * u64::try_from(oxigdal_ha::config::span(&every).unwrap().as_millis()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let repository = dir.path().join("repository");
     let repository = repository.to_str().unwrap();
@@ -99,7 +100,7 @@ fn what_a_killed_peer_had_before_the_last_look_of_its_archive_is_restored() {
                 wait_for("something is archived", || covered(peer).is_some());
             }
             // Another moment of the archive's period each round.
-            thread::sleep(Duration::from_millis(1_500 + round * 739 % 2_000));
+            thread::sleep(Duration::from_millis(1_500 + round * 739 % window));
             let status = std::process::Command::new("kill").args(["-9", &peer.pid().to_string()]).status().unwrap();
             assert!(status.success());
             killed = micros();

@@ -445,7 +445,7 @@ fn a_repository_that_an_earlier_version_wrote_is_restored() {
         let secret = backup::Secret::KeyFile(vec![9; 32]);
         let location = backup::locate(copy.to_str().unwrap(), false).unwrap();
         let repository = Repository::open(location, "golden", Some(&secret)).await.unwrap();
-        let clock = Clock(AtomicU64::new(START + 1_000_000_000_000));
+        let clock = Clock(AtomicU64::new(START + 100_000_000_000));
         let mut catalogue = Catalogue::read(&repository, ME).await.unwrap();
         let found = backup::find(&repository, &mut catalogue, &Target::Latest, false, &clock).await.unwrap();
         let into = home.path().join("back");
