@@ -79,6 +79,7 @@ scenarios! {
     overlay_mesh_1000 "overlay-mesh-1000" 1;
     overlay_mesh_30 "overlay-mesh-30" 1;
     power_loss "power-loss" 2;
+    relay_dies "relay-dies" 2;
     replica_paused "replica-paused" 2;
     rolled_back "rolled-back" 2;
     rolling_restart "rolling-restart" 2;

@@ -36,6 +36,7 @@
 //!
 //! It leaves links to the overlay, admission and signatures to the driver: an admitted member is believed, within bounds.
 
+mod blocks;
 mod config;
 mod doubt;
 mod event;

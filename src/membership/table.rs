@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::blocks::Blocks;
 use super::ring::Ring;
 use super::{Accusers, Described, Grounds, Member, State, Update};
 use crate::machine::Rng;
@@ -263,7 +264,7 @@ impl Entry {
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     index: BTreeMap<NodeId, Slot>,
-    entries: Vec<Entry>,
+    entries: Blocks,
     free: Vec<Slot>,
     sums: [u64; 64],
     total: u64,
@@ -290,10 +291,12 @@ impl Table {
         me.counted_alive = true;
         let mut sums = [0; 64];
         sums[usize::from(me.bucket)] = me.sum;
+        let (mut entries, total) = (Blocks::default(), me.sum);
+        entries.push(me);
         Self {
             index: BTreeMap::from([(id, Slot::ME)]),
-            total: me.sum,
-            entries: vec![me],
+            total,
+            entries,
             free: Vec::new(),
             sums,
             alive: 1,
@@ -329,7 +332,9 @@ impl Table {
 
     /// It spoke for itself.
     pub(super) fn heard(&mut self, slot: Slot) {
-        self.entries[slot.index()].spoken_for = 0;
+        if self.entry(slot).spoken_for > 0 {
+            self.entries[slot.index()].spoken_for = 0;
+        }
     }
 
     /// Whom to probe in this step of all: the member so many places ahead on the circle of ids. Members with equal views
@@ -491,6 +496,21 @@ impl Table {
             Place::Undead => Some(&mut self.undead),
             Place::Dead | Place::Aside => None,
         }
+    }
+
+    /// The same view as this member has it; most of it is shared until either changes.
+    #[cfg(test)]
+    pub(super) fn seen_by(&self, id: NodeId) -> Self {
+        let mut table = self.clone();
+        let slot = table.index[&id];
+        let (mine, its) = (table.entry(Slot::ME).clone(), table.entry(slot).clone());
+        table.index.insert(mine.member.id, slot);
+        table.index.insert(id, Slot::ME);
+        table.entries[Slot::ME.index()] = Entry { place: mine.place, ..its.clone() };
+        if slot != Slot::ME {
+            table.entries[slot.index()] = Entry { place: its.place, ..mine };
+        }
+        table
     }
 
     /// Recomputes what is kept up to date step by step.

@@ -18,6 +18,7 @@
 //! lacks them, by silence. Nothing that is sent could tell that from the truth but the member's signature over how far it holds
 //! its logs, which would cost 64 bytes in each line of 11. Where everybody exchanges with everybody nobody stands between.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::log::Log;
@@ -83,6 +84,7 @@ impl Replication {
     ) {
         self.replicas.set_members(cx.now().mono, members);
         let known = self.replicas.iter().count();
+        self.direct = direct;
         let relayed = std::mem::replace(&mut self.relays, !direct && known <= REPLICAS_MAX);
         if self.relays && !relayed {
             self.report_soon(cx);
@@ -115,7 +117,7 @@ impl Replication {
 
     /// A neighbour holds exactly what we hold.
     pub(super) fn confirm_all(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
-        for at in 0..self.logs.len() {
+        for at in self.in_question(peer) {
             let durable = self.logs.get(at).durable();
             self.confirm(cx, peer, at, durable);
         }
@@ -143,11 +145,13 @@ impl Replication {
     /// Tells neighbours what changed, as far as each link's allowance goes.
     pub(super) fn on_report(&mut self, cx: &mut Cx<'_, Self>) {
         let (me, now) = (self.actor.node, cx.now().mono);
-        for at in 0..self.logs.len() {
+        for at in self.in_question(me) {
             self.raise_own(at, now);
         }
+        let digest = self.logs.digest();
         if let Some(row) = self.replicas.row_mut(me) {
             (row.as_of, row.compared) = (now, true);
+            row.note_all(&self.logs, digest);
         }
         self.reporting = false;
         let peers: Vec<NodeId> = self.peers.keys().copied().collect();
@@ -166,11 +170,10 @@ impl Replication {
     fn report_to(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) -> bool {
         let Some(peer) = self.peers.get_mut(&to) else { return false };
         peer.told.allowance = (peer.told.allowance + FLOOR).min(SAVED_MAX);
-        let next = peer.told.next;
-        let me = self.actor.node;
+        let (next, upto, me) = (peer.told.next, &peer.told.upto, self.actor.node);
         let news = |(id, row): &(NodeId, &Row)| {
-            let told = self.peers[&to].told.upto.get(id).copied().unwrap_or_default();
-            *id != to && row.compared && row.stamp > told && (*id == me || self.relays)
+            let told = || upto.get(id).copied().unwrap_or_default();
+            *id != to && row.compared && (*id == me || self.relays) && row.stamp > told()
         };
         let mut rows: Vec<NodeId> = self.replicas.iter().filter(news).map(|(id, _)| id).collect();
         let split = rows.partition_point(|id| Some(*id) < next);
@@ -229,6 +232,7 @@ impl Replication {
         if digest != self.logs.digest() {
             return;
         }
+        let members: BTreeSet<Short> = members.iter().copied().collect();
         let named = |(id, row): &(NodeId, &Row)| self.hears_of(from, *id) && members.contains(&row.name);
         let named: Vec<NodeId> = self.replicas.iter().filter(named).map(|(id, _)| id).collect();
         for member in named {
@@ -249,7 +253,7 @@ impl Replication {
 
     /// A neighbour says that this member holds all that is held here.
     fn raise_to_ours(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, member: NodeId) {
-        for at in 0..self.logs.len() {
+        for at in self.in_question(member) {
             let log = self.logs.get(at);
             let Some(chain) = log.chain_at(log.durable()) else { continue };
             let held = log.durable() > 0;
@@ -262,12 +266,17 @@ impl Replication {
         }
     }
 
+    /// The logs that this member may not hold as far as they are held here.
+    fn in_question(&self, member: NodeId) -> Vec<usize> {
+        self.replicas.row(member).map_or_else(Vec::new, |row| row.in_question(&self.logs))
+    }
+
     /// A neighbour has just said that this member holds what is held here: it need not be told so, unless there is more to tell.
     fn knows_of(&mut self, neighbor: NodeId, member: NodeId) {
         let (Some(row), Some(peer)) = (self.replicas.row(member), self.peers.get_mut(&neighbor)) else { return };
         let told = peer.told.upto.get(&member).copied().unwrap_or_default();
         let no_more = |(at, cell): (usize, super::replicas::Cell)| cell.seq <= self.logs.get(at).durable();
-        if told < row.stamp && row.since(told).all(no_more) {
+        if told < row.stamp && (row.has_no_more() || row.since(told).all(no_more)) {
             peer.told.upto.insert(member, row.stamp);
         }
     }

@@ -67,8 +67,10 @@ pub(super) struct Log {
     pub(super) awaits: bool,
     /// How far it was held when: at most one a second, and fewer of what is long ago.
     marks: VecDeque<(Time, u64)>,
-    /// When the first and the last entry came that was not backlog, in this life of ours.
+    /// When the first and the last entry came in this life of ours.
     pub(super) live: Option<(Time, Time)>,
+    /// Who announced it first while nothing of it was here, and when.
+    pub(super) announced: Option<(NodeId, Time)>,
 }
 
 impl Log {
@@ -94,6 +96,7 @@ impl Log {
             awaits: false,
             marks: VecDeque::new(),
             live: None,
+            announced: None,
         }
     }
 
@@ -263,11 +266,33 @@ pub(super) struct Logs {
     sum: u64,
     shares: Vec<u64>,
     dirty: BTreeSet<usize>,
+    /// How often the durable end of some log has changed, and which log did so last at which of these changes.
+    changes: u64,
+    changed: BTreeMap<u64, usize>,
+    changed_at: Vec<u64>,
 }
 
 impl Logs {
     pub(super) fn len(&self) -> usize {
         self.list.len()
+    }
+
+    /// The durable end of this log has changed.
+    fn touch(&mut self, at: usize) {
+        self.dirty.insert(at);
+        self.changes += 1;
+        self.changed.remove(&std::mem::replace(&mut self.changed_at[at], self.changes));
+        self.changed.insert(self.changes, at);
+    }
+
+    /// How often the durable end of some log has changed.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The logs whose durable end has changed after this change.
+    pub(super) fn changed_since(&self, change: u64) -> impl Iterator<Item = usize> + '_ {
+        self.changed.range(change + 1..).map(|(_, at)| *at)
     }
 
     #[cfg(test)]
@@ -319,6 +344,7 @@ impl Logs {
         *self.of_node.entry(id.actor.node).or_default() += 1;
         self.list.push(log);
         self.shares.push(0);
+        self.changed_at.push(0);
         at
     }
 
@@ -385,7 +411,7 @@ impl Logs {
         self.cached.push_back(at);
         self.cached_bytes += entry.weight();
         self.entries += 1;
-        self.dirty.insert(at);
+        self.touch(at);
         while self.cached_bytes > cache_bytes {
             let oldest = self.cached.pop_front().expect("bytes belong to entries");
             let entry = self.list[oldest].tail.pop_front().expect("each log's cache is as old as its turns");
@@ -400,7 +426,7 @@ impl Logs {
         let chain = entry.link(log.tip());
         log.slots.push(Slot { position, chain });
         self.entries += 1;
-        self.dirty.insert(at);
+        self.touch(at);
     }
 
     /// Keeps a run that is ahead of a gap. Says whether there was room.
@@ -466,7 +492,7 @@ impl Logs {
         if self.list[at].tail.len() > self.list[at].slots.len() {
             self.uncache(at);
         }
-        self.dirty.insert(at);
+        self.touch(at);
     }
 
     /// Drops what is cached of a log whose end has changed: a cache ends with the last entry.
@@ -474,7 +500,7 @@ impl Logs {
         let tail = std::mem::take(&mut self.list[at].tail);
         self.cached_bytes -= tail.iter().map(Entry::weight).sum::<usize>();
         self.cached.retain(|cached| *cached != at);
-        self.dirty.insert(at);
+        self.touch(at);
     }
 
     /// Gives up what waits behind a gap that nobody can close.

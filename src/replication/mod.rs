@@ -127,6 +127,8 @@ pub struct Replication {
     replicas: replicas::Replicas,
     /// Whether it is told of others, too.
     relays: bool,
+    /// Everybody exchanges entries with everybody.
+    direct: bool,
     /// The timers that tell what changed and that look at lag are armed.
     reporting: bool,
     looking: bool,
@@ -191,6 +193,7 @@ impl Replication {
             behind: BTreeMap::new(),
             replicas: replicas::Replicas::default(),
             relays: false,
+            direct: false,
             reporting: false,
             looking: false,
             rates: Rates::default(),

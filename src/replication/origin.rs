@@ -122,12 +122,10 @@ impl Replication {
         if seq == Seq::new(self.logs.get(at).base()).next() {
             self.on_first_entry(cx, at);
             if !backlog {
-                self.begin_tree(cx.now().mono, at);
+                self.begin_tree(cx, at);
             }
         }
-        if !backlog {
-            self.logs.get_mut(at).lives(cx.now().mono);
-        }
+        self.logs.get_mut(at).lives(cx.now().mono);
         self.report_soon(cx);
         self.on_own_copy(cx, at);
         match wait {

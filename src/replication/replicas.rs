@@ -53,6 +53,10 @@ pub(super) struct Row {
     cells: BTreeMap<usize, Cell>,
     /// The digest of all that was held here when it was last found to hold all of that; none since its cells have changed.
     all_of: Option<Digest>,
+    /// It was found to hold all logs as they stood here after this change, but for the unsure ones.
+    covered: u64,
+    /// Logs whose cells have risen since, and those of which it holds more than was held here.
+    unsure: BTreeSet<usize>,
     /// Of its newest cell.
     pub(super) stamp: u64,
     /// As of when this is known, on our clock.
@@ -80,10 +84,23 @@ impl Row {
         cell.is_some_and(|cell| log.chain_at(cell.seq).map(Short::of) == Some(cell.chain))
     }
 
+    /// The logs that it may not hold as far as they are held here, in order of their places: of all others it is known to.
+    pub(super) fn in_question(&self, logs: &Logs) -> Vec<usize> {
+        let mut places: Vec<usize> = logs.changed_since(self.covered).chain(self.unsure.iter().copied()).collect();
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// Whether it holds all of this log that is held here.
+    pub(super) fn holds_all(&self, at: usize, log: &Log) -> bool {
+        log.durable() == 0 || self.holds(at, log, log.durable())
+    }
+
     /// Whether the member holds all that is held here.
     pub(super) fn covers(&self, logs: &Logs, member: NodeId) -> bool {
-        let holds = |(at, log): (usize, &Log)| log.durable() == 0 || self.holds(at, log, log.durable());
-        logs.by_id().all(|(at, log)| log.id.actor.node == member || holds((at, log)))
+        let holds = |at: &usize| logs.get(*at).id.actor.node == member || self.holds_all(*at, logs.get(*at));
+        self.in_question(logs).iter().all(holds)
     }
 
     /// Whether it was found to hold all that is held here, which has this digest, and its own logs too as far.
@@ -91,10 +108,31 @@ impl Row {
         self.all_of == Some(digest)
     }
 
+    /// Whether it is known to hold what was held here when that was last looked at, and to hold no more.
+    pub(super) fn has_no_more(&self) -> bool {
+        self.all_of.is_some() && self.unsure.is_empty()
+    }
+
     /// Looks whether it holds all that is held here, which has this digest.
     pub(super) fn note_all(&mut self, logs: &Logs, digest: Digest) {
-        let holds = |(at, log): (usize, &Log)| log.durable() == 0 || self.holds(at, log, log.durable());
-        self.all_of = logs.by_id().all(holds).then_some(digest);
+        let all = self.in_question(logs).into_iter().all(|at| self.holds_all(at, logs.get(at)));
+        self.all_of = all.then_some(digest);
+        if all {
+            self.covered = logs.changes();
+            let cells = &self.cells;
+            self.unsure.retain(|at| cells.get(at).is_some_and(|cell| cell.seq > logs.get(*at).durable()));
+        }
+    }
+
+    /// Nothing is known of this log any more. Says whether something was.
+    fn forget(&mut self, at: usize) -> bool {
+        self.all_of = None;
+        let known = self.cells.remove(&at).is_some();
+        if known {
+            self.covered = 0;
+            self.unsure.remove(&at);
+        }
+        known
     }
 
     /// The cells that changed after this change, with their logs.
@@ -185,7 +223,7 @@ impl Replicas {
         }
         self.stamp += 1;
         row.cells.insert(at, Cell { seq, chain, stamp: self.stamp, from });
-        row.all_of = None;
+        (row.all_of, _) = (None, row.unsure.insert(at));
         row.stamp = self.stamp;
         (row.replicated_at, row.compared) = (Some(now), true);
         true
@@ -195,8 +233,7 @@ impl Replicas {
     pub(super) fn doubt(&mut self, member: NodeId, at: usize, log: &Log) {
         let Some(row) = self.rows.get_mut(&member) else { return };
         if row.cell(at).is_some_and(|cell| cell.from != member && !row.holds(at, log, cell.seq)) {
-            row.cells.remove(&at);
-            row.all_of = None;
+            row.forget(at);
             self.cells -= 1;
             self.unheld.remove(&(at, member));
         }
@@ -222,8 +259,7 @@ impl Replicas {
     /// Our branch of this log ended: what others hold of it was of another one.
     pub(super) fn part(&mut self, at: usize) {
         for row in self.rows.values_mut() {
-            self.cells -= usize::from(row.cells.remove(&at).is_some());
-            row.all_of = None;
+            self.cells -= usize::from(row.forget(at));
         }
         let gone: Vec<NodeId> = self.unheld_of(at).collect();
         gone.into_iter().for_each(|member| _ = self.unheld.remove(&(at, member)));
@@ -239,7 +275,8 @@ impl Replicas {
         let fresh = row.present && row.compared && !paused && now.since(row.as_of) <= STALE;
         let at = if fresh { row.as_of } else { now };
         let mut lag = Lag::default();
-        for (index, log) in logs.by_id() {
+        for index in row.in_question(logs) {
+            let log = logs.get(index);
             // Nobody fetches what expired everywhere; a member is no replica of itself.
             let theirs = row.seq(index).max(log.base());
             let ours = if fresh { log.held_at(at).min(log.offered()) } else { log.offered() };
@@ -265,6 +302,8 @@ impl Row {
             since: now,
             cells: BTreeMap::new(),
             all_of: None,
+            covered: 0,
+            unsure: BTreeSet::new(),
             stamp: 0,
             as_of: now,
             compared: false,

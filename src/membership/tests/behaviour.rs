@@ -245,3 +245,53 @@ fn a_thousand_members_are_quiet_quick_and_see_a_crash() {
         assert!(median(first) < Duration::from_millis(7_000));
     }
 }
+
+/// The most memory that this process ever had, in MiB.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    most.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1_024
+}
+
+/// A ring, so that it is connected, and five more at random: each has twelve links on average.
+fn beside(n: usize) -> impl Fn(usize) -> Vec<usize> {
+    let drawn = move |a: usize, nth: u64| {
+        usize::try_from(xxhash_rust::xxh3::xxh3_64_with_seed(&a.to_le_bytes(), nth)).unwrap() % n
+    };
+    move |a| [(a + 1) % n].into_iter().chain((0..5).map(|nth| drawn(a, nth))).filter(|b| *b != a).collect()
+}
+
+/// So many agree, look after each other for some periods, and all hear of what one of them says of itself.
+fn hear_of_a_change(n: usize) {
+    let begin = cpu();
+    let mut mesh = Mesh::agreed(1, n, &beside(n));
+    let (formed, held) = (cpu() - begin, memory());
+    let begin = cpu();
+    mesh.run(secs(5));
+    let quiet = cpu() - begin;
+    mesh.set_meta(7, "another name");
+    let subject = mesh.machine_of(7).view().members().find(|member| member.meta.name == "another name").unwrap().id;
+    let knows = |mesh: &Mesh, node| mesh.machine_of(node).view().member(subject).unwrap().meta.name == "another name";
+    let took = mesh.run_until(secs(20), |mesh| mesh.up().all(|node| knows(mesh, node)));
+    println!(
+        "n={n}: begun in {formed:.0} s with {held} MiB; five quiet seconds took {quiet:.0} s of a core; all hear of a change \
+         after {took:?}; {} MiB at most",
+        memory()
+    );
+    let digest = mesh.machine_of(0).table.digest();
+    let alike = |node| mesh.machine_of(node).table.digest() == digest;
+    assert!(took.is_some() && mesh.up().all(alike) && mesh.counts.suspicions == 0 && mesh.counts.faults.is_empty());
+    assert!(mesh.up().all(|node| mesh.machine_of(node).view().present_len() == n));
+    mesh.machine_of(n / 2).table.check();
+}
+
+#[test]
+fn two_hundred_members_that_share_a_table_hear_of_a_change() {
+    hear_of_a_change(200);
+}
+
+#[test]
+#[ignore = "takes minutes and gigabytes"]
+fn ten_thousand_members_hear_of_a_change() {
+    hear_of_a_change(10_000);
+}

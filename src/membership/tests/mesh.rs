@@ -178,6 +178,30 @@ impl Mesh {
         mesh
     }
 
+    /// Very many that agree from the start, on one table that they share until it changes; each has links to `beside` it.
+    pub(super) fn agreed(seed: u8, n: usize, beside: &dyn Fn(usize) -> Vec<usize>) -> Self {
+        let mut mesh = Self::new(seed, Config::default());
+        mesh.measure = false;
+        for node in 0..n {
+            mesh.add(node);
+        }
+        let row = |node: &Node| node.machine.table.me().update(mesh.now, true, Duration::ZERO);
+        let rows: Vec<_> = mesh.nodes.iter().map(row).collect();
+        let (mut first, mut rng) = (mesh.machine(0, 1), Rng::fork(&[seed; 32], "agreed"));
+        let now = Now { mono: mesh.now, wall: WallTime::EPOCH };
+        for rows in rows.chunks(400) {
+            let rows = Message::State { rows: Updates(rows.to_vec()), ask: false };
+            first.on_message(&mut Cx::new(now, &mut rng, &mut Vec::new()), id(1), rows);
+        }
+        for node in 0..n {
+            mesh.nodes[node].machine.table = first.table.seen_by(id(node));
+        }
+        for a in 0..n {
+            beside(a).into_iter().for_each(|b| mesh.link(a, b));
+        }
+        mesh
+    }
+
     pub(super) fn add(&mut self, node: usize) {
         assert_eq!(node, self.nodes.len());
         let seed = self.rng.bits();

@@ -1,6 +1,7 @@
 //! Who knows how far whom: lag of every member at every other, over stars, trees and meshes.
 
 use super::mesh::{MS, World, full, star, tree, web};
+use super::spreading::{Steps, put_back};
 use super::*;
 use crate::types::Boot;
 
@@ -175,4 +176,37 @@ fn what_came_after_the_last_word_is_not_held_against_a_member_whose_word_is_fres
     replicas.set_members(time(90), [(node(4), Boot::new(1), true)].into_iter());
     let joined = replicas.lag(&logs, node(4), time(100), false).unwrap();
     assert_eq!((joined.changes, joined.lag_ms), (11, 10_000));
+}
+
+/// Logs are passed over that a member is known to hold: no other ones are.
+fn nothing_is_passed_over(world: &World) {
+    for (id, host) in &world.hosts {
+        let (logs, replicas) = (&host.machine.logs, &host.machine.replicas);
+        for (member, row) in replicas.iter() {
+            let looked_at = row.in_question(logs);
+            let passed_over = logs.by_id().filter(|(at, _)| !looked_at.contains(at));
+            for (at, log) in passed_over {
+                assert!(row.holds_all(at, log), "{:?} of {member:?} at {id:?}", log.id);
+            }
+        }
+    }
+}
+
+#[test]
+fn who_is_not_in_question_holds_all_whatever_happens_to_disks_and_links() {
+    let law: fn(Steps) -> bool = |steps| {
+        let mut world = World::new(8, &web(6, 3), Config { batch_size: 16, ..Config::default() });
+        world.introduce(false);
+        for some in steps.chunks(5) {
+            put_back(&mut world, some);
+            nothing_is_passed_over(&world);
+            world.introduce(false);
+            for _ in 0..4 {
+                world.run(700);
+                nothing_is_passed_over(&world);
+            }
+        }
+        true
+    };
+    quickcheck::QuickCheck::new().tests(25).quickcheck(law);
 }

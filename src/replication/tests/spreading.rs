@@ -292,7 +292,7 @@ fn agrees_after(edges: &[(u8, u8)], steps: &[(u8, u8, u8)]) -> bool {
     world.statistics().faults == 0
 }
 
-type Steps = Vec<(u8, u8, u8)>;
+pub(super) type Steps = Vec<(u8, u8, u8)>;
 
 /// A whole mesh for each case: fewer cases than of a plain function.
 fn for_some(law: fn(Vec<(u8, u8)>, Steps) -> bool) {
@@ -316,7 +316,7 @@ fn a_tree_agrees_after_any_schedule() {
 
 /// Disks are put back to earlier images, also of hosts that are cut off from some, so that both branches of a log find
 /// takers.
-fn put_back(world: &mut World, steps: &[(u8, u8, u8)]) {
+pub(super) fn put_back(world: &mut World, steps: &[(u8, u8, u8)]) {
     let edges: Vec<_> = world.edges.iter().copied().collect();
     let nodes: Vec<NodeId> = world.hosts.keys().copied().collect();
     let mut images: BTreeMap<NodeId, usize> = BTreeMap::new();
