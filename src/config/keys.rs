@@ -71,6 +71,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("documents", "How much of the documents is kept in memory."),
     ("streams", "How long events are kept, and how much of them in memory."),
     ("wal", "The log on the disk."),
+    (
+        "snapshots",
+        "What the log says so far, in a file beside it, so that a start need not read all of it. Taken when the first of three is reached.",
+    ),
     ("log", "What is logged, and how."),
 ];
 
@@ -345,6 +349,21 @@ pub(super) const KEYS: &[Key] = &[
         "16777216",
         "A file of the log is closed before it grows beyond this. A start reads one into memory. 65536 to 1073741824.",
     ),
+    key(
+        "snapshots.every-s",
+        Kind::Number,
+        "3600",
+        "One is taken after so long, if there is anything worth it. 1 to 31536000.",
+    ),
+    key(
+        "snapshots.bytes",
+        Kind::Number,
+        "67108864",
+        "Or when the log has grown by so many bytes. 1024 to 1099511627776.",
+    ),
+    key("snapshots.records", Kind::Number, "200000", "Or by so many records. 1 to 1099511627776."),
+    key("snapshots.keep", Kind::Number, "2", "How many are kept; at 0 none are taken. 0 to 100."),
+    key("snapshots.codec", Kind::Text, r#""zstd""#, "How they are compressed: none, lz4, zstd or gzip."),
     key("log.format", Kind::Text, r#""auto""#, "text, json, or auto: text on a terminal, JSON otherwise."),
     key("log.level", Kind::Text, r#""info""#, "error, warn, info, debug, trace, or directives by module."),
 ];

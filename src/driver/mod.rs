@@ -20,6 +20,7 @@ mod keeper;
 mod log;
 pub mod network;
 mod notify;
+mod packing;
 mod peer;
 mod recorder;
 mod remembered;

@@ -14,6 +14,7 @@
 mod boot;
 mod edge;
 mod hosted;
+mod life;
 mod points;
 mod quarantine;
 mod record;
@@ -23,6 +24,7 @@ mod replicas;
 mod replicate;
 mod route;
 mod shared;
+mod snapshot;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -35,7 +37,8 @@ pub use quarantine::{Quarantine, Suspect};
 pub use record::{Own, Restored};
 pub use replicas::{ReplicaNode, Replicas, ReplicationSettings, ReplicationStatistics};
 pub use replicate::{Copies, Paused};
-pub use status::{MemberStatus, PolicyStatus, Restoring, Status};
+pub use snapshot::{Pack, SnapshotFile, SnapshotState, Taken, Untaken, id_of, look};
+pub use status::{MemberStatus, PolicyStatus, Restoring, SnapshotsStatus, Status};
 
 use std::sync::Arc;
 
@@ -89,6 +92,9 @@ pub struct Config {
     pub audit: audit::Config,
     /// Of the log.
     pub wal: wal::Config,
+    /// Of snapshots of it.
+    #[serde(default)]
+    pub snapshots: wal::SnapshotConfig,
 }
 
 /// Timers that are due at one moment at most, each member having a few: more arm each other for at once, and would for ever.
@@ -115,6 +121,7 @@ pub struct Node {
     /// From what the log was restored, if it ever was.
     put_back: Option<Restored>,
     points: Points,
+    snapshots: snapshot::Snapshots,
     membership: Membership,
     overlay: Overlay,
     replication: Replication,
@@ -151,6 +158,7 @@ impl Node {
             Input::Persisted { id, result } => self.on_persisted(now, id, result),
             Input::IoDone { id, result } => self.on_io_done(now, id, result),
             Input::TaskDone { id, done } => self.on_task_done(now, id, done),
+            Input::Packed { id, bytes } => self.on_packed(now, id, bytes),
             Input::Policies { held } => {
                 self.shared.step(now, |cx| self.overlay.on_policies(cx, held, self.membership.view()));
             }
@@ -279,6 +287,9 @@ impl Node {
     fn on_persisted(&mut self, now: Now, id: PersistId, result: Result<(), DiskFault>) {
         let result = if planted!("node/failed-write-ignored") { Ok(()) } else { result };
         let (wait, position) = self.shared.persisted(id, result.is_ok());
+        if let Wait::Snapshot(wait) = wait {
+            return self.on_snapshot(now, wait, result.map(|()| None));
+        }
         if let Err(fault) = &result {
             self.on_unwritten(now, fault);
         }
@@ -288,7 +299,7 @@ impl Node {
                 self.shared.step(now, |cx| self.replication.on_persisted(cx, wait, result));
             }
             Wait::Events(_) => unreachable!("streams write nothing of their own"),
-            Wait::Reopen => unreachable!("it is not a write"),
+            Wait::Reopen | Wait::Snapshot(_) => unreachable!("it is not a write of the log"),
             Wait::Point(id, point) => self.on_point(id, point, result),
             Wait::Node => {}
         }
@@ -306,6 +317,7 @@ impl Node {
                 self.shared.step(now, |cx| self.events.on_read(cx, wait, result));
             }
             Wait::Reopen => self.on_reopened(now, result),
+            Wait::Snapshot(wait) => self.on_snapshot(now, wait, result.map(Some)),
             Wait::Node | Wait::Point(..) => {}
         }
     }
@@ -343,6 +355,11 @@ impl Node {
                 Err(refused) => Err(refused.into()),
             },
             Command::Points => Ok(Outcome::Points(self.points.all())),
+            Command::Snapshot => match self.ask_snapshot(now, id) {
+                Ok(()) => return,
+                Err(error) => Err(error),
+            },
+            Command::Snapshots => Ok(Outcome::Snapshots(self.snapshots.all())),
             Command::Leave => {
                 self.leaving = true;
                 self.shared.step(now, |cx| self.membership.leave(cx));
@@ -381,6 +398,7 @@ impl Node {
                 }
                 Timer::Events(timer) => self.shared.step(now, |cx| self.events.on_timer(cx, timer)),
                 Timer::Reopen => self.reopen(now),
+                Timer::Snapshot => self.look_at_snapshots(now),
             }
             self.route(now);
         }

@@ -147,6 +147,7 @@ impl Host {
                 Some(Input::Persisted { id, result: Ok(()) })
             }
             Effect::Io { id, op } => Some(Input::IoDone { id, result: self.io(op) }),
+            Effect::Pack { id, pack } => Some(Input::Packed { id, bytes: pack.run() }),
             Effect::Task { id, task } => Some(Input::TaskDone { id, done: self.engine.run(task) }),
             Effect::Reply { result, .. } => {
                 self.reply = Some(result);

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::files::Tail;
 use super::*;
 use crate::node::IoOutcome;
-use crate::types::{Chain, DiskFault, DiskFaultKind};
+use crate::types::{Chain, DiskFault, DiskFaultKind, Family};
 
 const ONE: SegmentId = SegmentId::new(1);
 const TWO: SegmentId = SegmentId::new(2);
@@ -237,7 +237,7 @@ fn a_failed_sync_answers_nothing_as_done_and_is_not_tried_again() {
     let dir = TempDir::new().unwrap();
     let (mut worker, queue, tally, answers) = worker(dir.path());
     // The null device takes every write and knows no sync.
-    worker.tails.insert(Chain::Main, tail_on("/dev/null", dir.path()));
+    worker.tails.insert(Family::Log(Chain::Main), tail_on("/dev/null", dir.path()));
     for request in [persist(1, ONE, 0, b"a"), persist(2, ONE, 1, b"b"), persist(3, TWO, 0, b"c")] {
         queue.push(request).unwrap();
     }
@@ -254,7 +254,7 @@ fn a_failed_sync_answers_nothing_as_done_and_is_not_tried_again() {
 fn a_failed_sync_is_not_forgotten_by_reopening() {
     let dir = TempDir::new().unwrap();
     let (mut worker, queue, _, answers) = worker(dir.path());
-    worker.tails.insert(Chain::Main, tail_on("/dev/null", dir.path()));
+    worker.tails.insert(Family::Log(Chain::Main), tail_on("/dev/null", dir.path()));
     queue.push(persist(1, ONE, 0, b"a")).unwrap();
     queue.push(io(1, Io::Reopen { ends: [(ONE, 0), (SegmentId::new(1 << 63 | 1), 0)], room: 0 })).unwrap();
     queue.close();
@@ -267,7 +267,7 @@ fn a_failed_sync_is_not_forgotten_by_reopening() {
 fn a_full_device_is_told_from_other_failures() {
     let dir = TempDir::new().unwrap();
     let (mut worker, queue, _, answers) = worker(dir.path());
-    worker.tails.insert(Chain::Main, tail_on("/dev/full", dir.path()));
+    worker.tails.insert(Family::Log(Chain::Main), tail_on("/dev/full", dir.path()));
     queue.push(persist(1, ONE, 0, b"a")).unwrap();
     queue.push(persist(2, ONE, 1, b"b")).unwrap();
     queue.close();
