@@ -121,7 +121,7 @@ pub const BUGS: &[Bug] = &[
     bug(
         "node/snapshot-bad-one-ends-the-boot",
         "A snapshot that is not of the log ends the start.",
-        &["U4", "U12"],
+        &["U3"],
         &["snapshots"],
     ),
     bug("node/snapshot-checksums-unlooked", "A damaged snapshot is taken for a good one.", &["U12"], &["snapshots"]),

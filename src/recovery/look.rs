@@ -14,11 +14,11 @@ use super::target::Mark;
 use crate::documents::{self, Engine, Listed};
 use crate::membership::Meta;
 use crate::node::{
-    Boot, BootError, Command, CommandError, Config, Effect, Identity, Input, Io, IoOutcome, Node, Outcome, Progress,
+    Boot, BootError, BootReport, Command, CommandError, Config, Effect, Identity, Input, Io, IoOutcome, Node, Outcome, Progress,
     Setup,
 };
 use crate::types::{
-    Chain, ClusterId, CommandId, Digest, DiskFault, DiskFaultKind, DocId, Hlc, Lsn, Now, SegmentId, Time,
+    Chain, ClusterId, CommandId, Digest, DiskFault, DiskFaultKind, DocId, Hlc, Lsn, Now, SegmentId, Time, WallTime,
 };
 use crate::wal::{self, End, Writer};
 
@@ -69,24 +69,44 @@ impl Look {
             meta: Meta::default(),
             config: Config::default(),
         };
+        Ok(Self::on(files, setup, at.wall)?.0)
+    }
+
+    /// The log in these files, as a start at this time finds it; and what that start tells. Nothing is written but to memory.
+    ///
+    /// # Errors
+    /// Why there is no node.
+    pub fn on(
+        files: BTreeMap<SegmentId, Vec<u8>>,
+        mut setup: Setup,
+        wall: WallTime,
+    ) -> Result<(Self, BootReport), BootError> {
+        // Nobody will start from it.
+        setup.config.snapshots.keep = 0;
         let engine = Engine::new(setup.config.documents.limits);
-        let mut host = Host { files, engine, reply: None, now: Now { mono: Time::ZERO, wall: at.wall } };
+        let mut host = Host { files, engine, reply: None, now: Now { mono: Time::ZERO, wall } };
         let mut boot = Box::new(Boot::start(setup));
         let mut inputs = VecDeque::new();
-        let node = loop {
+        let (node, report) = loop {
             while let Some(effect) = boot.poll_effect() {
                 inputs.extend(host.perform(effect));
             }
             let input = inputs.pop_front().expect("a boot waits for what it asked for");
             match boot.handle(host.now, input) {
                 Progress::Booting(more) => boot = more,
-                Progress::Ready(node, _) => break node,
-                Progress::Refused(error) => return Err(error.into()),
+                Progress::Ready(node, report) => break (node, report),
+                Progress::Refused(error) => return Err(error),
             }
         };
         let mut look = Self { node, host, next: 0 };
         look.settle(inputs);
-        Ok(look)
+        Ok((look, report))
+    }
+
+    /// The node.
+    #[must_use]
+    pub const fn node(&self) -> &Node {
+        &self.node
     }
 
     /// Equal on two nodes if and only if they hold the same changes of the same documents.

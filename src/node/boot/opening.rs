@@ -6,7 +6,7 @@ use crate::node::edge::{Io, IoOutcome};
 use crate::node::replay::{Main, Refused};
 use crate::node::snapshot::{Base, Snapshots, Taken};
 use crate::probe::{planted, reachable};
-use crate::types::{DiskFault, Family, Now, SegmentId};
+use crate::types::{DiskFault, Family, Now, Position, SegmentId};
 use crate::wal;
 
 /// The files that there are.
@@ -65,6 +65,9 @@ impl Boot {
         };
         let base = match base {
             Ok(base) => base,
+            Err(why) if planted!("node/snapshot-bad-one-ends-the-boot") => {
+                return Err(Refused { position: Position { segment: number, offset: 0, len: 0 }, why }.into());
+            }
             Err(why) => {
                 self.found.files.refused.push((number, why));
                 return self.open_next(now);
@@ -82,9 +85,6 @@ impl Boot {
     /// The log could not be read as it is. If that was behind a snapshot, it is read without that one.
     pub(super) fn without_snapshot(&mut self, now: Now, error: BootError) -> Result<(), BootError> {
         let Some((number, _)) = self.found.files.base.take() else { return Err(error) };
-        if planted!("node/snapshot-bad-one-ends-the-boot") {
-            return Err(error);
-        }
         reachable!("node/snapshot-log-read-without-it");
         let mut files = std::mem::take(&mut self.found.files);
         files.refused.push((number, error.to_string()));

@@ -165,6 +165,16 @@ impl Disk {
             .collect()
     }
 
+    /// What a start would find of these files.
+    pub(super) fn copy(&self, wanted: impl Fn(SegmentId) -> bool) -> BTreeMap<SegmentId, Vec<u8>> {
+        self.files.iter().filter(|(file, _)| wanted(**file)).map(|(file, bytes)| (*file, bytes.clone())).collect()
+    }
+
+    /// The operator removes all snapshots, so that the next start reads the whole log.
+    pub(super) fn remove_snapshots(&mut self) {
+        self.files.retain(|file, _| file.family() != Family::Snapshot);
+    }
+
     /// The files in order, with their lengths.
     pub(super) fn list(&self) -> Vec<(SegmentId, u64)> {
         self.files.iter().map(|(segment, bytes)| (*segment, bytes.len() as u64)).collect()
