@@ -11,6 +11,7 @@
 //! **Invariants.** The node never decides what a protocol decides. A send that depends on the disk leaves only after its
 //! `Persisted` has come. Nothing that a peer sends can panic it. Its state is a function of its inputs and its seed.
 
+mod alone;
 mod boot;
 mod edge;
 mod hosted;
@@ -30,6 +31,7 @@ mod status;
 mod tests;
 mod timers;
 
+pub use alone::Alone;
 pub use boot::{Boot, BootError, BootReport, Progress};
 pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome};
 pub use points::{POINTS_MAX, Point, PointError};
@@ -37,7 +39,7 @@ pub use quarantine::{Quarantine, Suspect};
 pub use record::{Own, Restored};
 pub use replicas::{ReplicaNode, Replicas, ReplicationSettings, ReplicationStatistics};
 pub use replicate::{Copies, Paused};
-pub use snapshot::{Pack, SnapshotFile, SnapshotState, Taken, Untaken, id_of, look};
+pub use snapshot::{Pack, SnapshotFile, SnapshotState, Taken, Untaken, id_of_snapshot, look_at_snapshot};
 pub use status::{MemberStatus, PolicyStatus, Restoring, SnapshotsStatus, Status};
 
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::take::Taking;
-use super::{Base, Taken, Untaken, id_of};
+use super::{Base, Taken, Untaken, id_of_snapshot};
 use crate::types::{CommandId, Family, Lsn, SegmentId, Time};
 use crate::wal;
 
@@ -98,7 +98,7 @@ impl Snapshots {
 }
 
 pub(super) fn status(number: SegmentId, state: SnapshotState) -> SnapshotFile {
-    SnapshotFile { id: id_of(number), file: wal::file_name(number), state }
+    SnapshotFile { id: id_of_snapshot(number), file: wal::file_name(number), state }
 }
 
 impl Base {

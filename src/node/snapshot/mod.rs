@@ -40,7 +40,7 @@ pub(super) use kept::Snapshots;
 pub use kept::{SnapshotFile, SnapshotState};
 pub(super) use take::Wait;
 
-use crate::types::{Checksum, Hlc, Lsn, Position, SegmentId, WallTime};
+use crate::types::{Checksum, Hlc, Lsn, NodeId, Position, SegmentId, WallTime};
 use crate::wal;
 
 /// A record of the main chain, by which its log is known again.
@@ -92,22 +92,26 @@ pub struct Untaken {
     pub why: String,
 }
 
-/// A snapshot's file, by its number without what sets it apart from segments.
+/// The number of a snapshot's file as people read it: without what sets it apart from segments.
 #[must_use]
-pub const fn id_of(number: SegmentId) -> u64 {
+pub const fn id_of_snapshot(number: SegmentId) -> u64 {
     number.value() & !crate::types::Family::SNAPSHOTS.value()
 }
 
-/// Reads a snapshot of a log with these segments, for whoever looks at a directory.
+/// Reads a snapshot of a log with these segments, for whoever looks at a directory. `read` gives the bytes at a place of the log.
 ///
 /// # Errors
-/// Why a start would not take it, as far as can be told without reading the log.
-pub fn look(
-    node: crate::types::NodeId,
+/// Why a start would not take it, in words.
+pub fn look_at_snapshot(
+    node: NodeId,
     number: SegmentId,
     bytes: &[u8],
     segments: &[(SegmentId, u64)],
-) -> Result<Taken, Untaken> {
-    let read = Base::read(node, number, bytes, segments);
-    read.map(|base| base.taken).map_err(|why| Untaken { file: wal::file_name(number), why })
+    read: impl FnOnce(Position) -> Result<Vec<u8>, String>,
+) -> Result<Taken, String> {
+    let mut base = Base::read(node, number, bytes, segments)?;
+    let frame = wal::read_back(base.store, base.position(), &read(base.position())?.into());
+    base.follows(&frame.map_err(|error| error.to_string())?)?;
+    base.check()?;
+    Ok(base.taken)
 }

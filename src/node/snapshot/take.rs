@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::file::{self, End, Kind, Pack, Seed};
 use super::kept::status;
-use super::{SnapshotFile, SnapshotState, Taken, Untaken, id_of};
+use super::{SnapshotFile, SnapshotState, Taken, Untaken, id_of_snapshot};
 use crate::node::edge::{CommandError, Effect, Event, Io, IoOutcome, Outcome};
 use crate::node::timers::Timer;
 use crate::node::{Node, hosted};
@@ -280,7 +280,7 @@ impl Node {
         for id in std::mem::take(&mut self.snapshots.waiting) {
             self.shared.effects.push_back(Effect::Reply { id, result: Ok(Outcome::Snapshot(told.clone())) });
         }
-        self.tell_snapshot(Event::SnapshotTaken { id: id_of(number), taken });
+        self.tell_snapshot(Event::SnapshotTaken { id: id_of_snapshot(number), taken });
         self.look_at_snapshots(now);
     }
 
@@ -307,7 +307,7 @@ impl Node {
                 self.shared.effects.push_back(Effect::Reply { id, result: Err(error) });
             }
         }
-        self.tell_snapshot(Event::SnapshotFailed { id: id_of(number), why: why.into() });
+        self.tell_snapshot(Event::SnapshotFailed { id: id_of_snapshot(number), why: why.into() });
     }
 
     fn remove_snapshot(&mut self, number: SegmentId) {

@@ -154,7 +154,7 @@ fn any_damage_of_the_newest_falls_back_to_the_one_before_it_and_then_to_the_log(
         files.get_mut(&newest).unwrap()[at] ^= 1 << (at % 8);
         let mut again = start(&files, 60);
         let report = again.report.clone().unwrap();
-        assert_eq!(report.snapshot.as_ref().map(|it| it.id), Some(id_of(older)), "byte {at}: {report:?}");
+        assert_eq!(report.snapshot.as_ref().map(|it| it.id), Some(id_of_snapshot(older)), "byte {at}: {report:?}");
         assert_eq!(report.untaken.len(), 1);
         assert!(again.told.iter().any(|it| matches!(it, Event::SnapshotRefused { .. })));
         if at % 5 == 0 {
@@ -168,7 +168,11 @@ fn any_damage_of_the_newest_falls_back_to_the_one_before_it_and_then_to_the_log(
     for end in (0..len).step_by(5) {
         let mut files = host.files.clone();
         files.get_mut(&newest).unwrap().truncate(end);
-        assert_eq!(start(&files, 60).report.unwrap().snapshot.map(|it| it.id), Some(id_of(older)), "{end} bytes");
+        assert_eq!(
+            start(&files, 60).report.unwrap().snapshot.map(|it| it.id),
+            Some(id_of_snapshot(older)),
+            "{end} bytes"
+        );
     }
 }
 
@@ -183,7 +187,7 @@ fn what_is_bad_goes_with_the_next_one_and_never_a_good_one_before_that() {
     let third = snapshot(&mut again, 1, 61);
     assert_eq!(snapshots_of(&again.files).len(), 2);
     assert_eq!(snapshots_of(&again.files)[0], older);
-    assert_eq!(id_of(snapshots_of(&again.files)[1]), third.id);
+    assert_eq!(id_of_snapshot(snapshots_of(&again.files)[1]), third.id);
     // At every moment there was one that a start takes.
     for files in again.history.iter().filter(|files| !files.is_empty()) {
         assert!(start(files, 60).report.unwrap().snapshot.is_some());

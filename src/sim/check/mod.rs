@@ -40,8 +40,8 @@ mod r4;
 mod s1;
 mod set;
 mod u1;
-mod u4;
 mod u12;
+mod u4;
 mod u5;
 
 pub(super) use set::Checks;

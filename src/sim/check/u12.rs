@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{Check, Sight, Verdict};
 use crate::membership::Meta;
-use crate::node::{BootError, BootReport, Event, Identity, Setup};
-use crate::recovery::Look;
+use crate::node::{Alone, BootError, BootReport, Event, Identity, Setup};
 use crate::replication;
 use crate::types::{ClusterId, Family, SegmentId, Topic, WallTime};
 
@@ -78,12 +77,12 @@ impl Check for SnapshotsTellTheLog {
 
 /// What can be seen of a node that starts from these files.
 fn seen(files: BTreeMap<SegmentId, Vec<u8>>, setup: Setup) -> Result<[String; 4], BootError> {
-    let (mut look, report) = Look::on(files, setup, WallTime::from_micros(0))?;
-    let values = match look.documents("") {
+    let (mut alone, report) = Alone::on(files, setup, WallTime::from_micros(0))?;
+    let values = match alone.documents("") {
         Ok(values) => format!("{values:?}"),
         Err(error) => error.to_string(),
     };
-    let node = look.node();
+    let node = alone.node();
     let heads: Vec<_> = node.documents().docs().map(|(doc, state)| (doc, state.heads.clone())).collect();
     Ok([
         format!("{:?} {:?}", report.boot, report.actor),
