@@ -124,7 +124,6 @@ pub const BUGS: &[Bug] = &[
         &["U3"],
         &["snapshots"],
     ),
-    bug("node/snapshot-checksums-unlooked", "A damaged snapshot is taken for a good one.", &["U12"], &["snapshots"]),
     bug(
         "node/snapshot-goes-up-to-its-end",
         "A snapshot says that it goes up to what became durable while it was written.",

@@ -18,6 +18,7 @@ mod look;
 pub mod revert;
 #[cfg(feature = "net")]
 pub mod side;
+#[cfg(feature = "net")]
 pub mod snapshots;
 #[cfg(feature = "net")]
 mod source;
