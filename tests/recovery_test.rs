@@ -6,6 +6,8 @@
 mod commands;
 #[path = "recovery_test/repository.rs"]
 mod repository;
+#[path = "recovery_test/snapshots.rs"]
+mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;

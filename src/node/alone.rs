@@ -77,6 +77,12 @@ impl Alone {
         &self.node
     }
 
+    /// The files, as they are by now.
+    #[must_use]
+    pub const fn files(&self) -> &BTreeMap<SegmentId, Vec<u8>> {
+        &self.host.files
+    }
+
     /// The documents with this prefix and their contents, in order.
     ///
     /// # Errors
@@ -105,7 +111,7 @@ impl Alone {
         self.next += 1;
         self.host.reply = None;
         self.settle(VecDeque::from([Input::Command { id: CommandId::new(self.next), command }]));
-        Ok(self.host.reply.take().expect("a node alone answers at once")?)
+        self.host.reply.take().expect("a node alone answers at once")
     }
 
     fn settle(&mut self, mut inputs: VecDeque<Input>) {

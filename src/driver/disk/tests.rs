@@ -275,6 +275,24 @@ fn a_full_device_is_told_from_other_failures() {
     assert_eq!(outcomes(&answers), [(1, Some(DiskFaultKind::Full)), (2, Some(DiskFaultKind::Poisoned))]);
 }
 
+#[test]
+fn a_snapshot_that_cannot_be_written_does_the_log_no_harm() {
+    let dir = TempDir::new().unwrap();
+    let (mut worker, queue, tally, answers) = worker(dir.path());
+    let snapshot = SegmentId::new(1 << 62 | 1);
+    worker.tails.insert(Family::Snapshot, tail_on("/dev/full", dir.path()));
+    worker.tails.get_mut(&Family::Snapshot).unwrap().segment = snapshot;
+    let (before, behind) = (persist(1, ONE, 0, b"a"), persist(3, ONE, 1, b"b"));
+    for request in [before, persist(2, snapshot, 0, b"s"), behind] {
+        queue.push(request).unwrap();
+    }
+    queue.close();
+    worker.run();
+    assert_eq!(outcomes(&answers), [(1, None), (2, Some(DiskFaultKind::Full)), (3, None)]);
+    assert!(!tally.lock().unwrap().stats().poisoned);
+    assert_eq!(fs::read(dir.path().join(crate::wal::file_name(ONE))).unwrap(), b"ab");
+}
+
 /// A file system of one megabyte, unmounted at the end.
 struct Small(TempDir);
 
