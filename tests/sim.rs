@@ -96,6 +96,7 @@ scenarios! {
     small_rollback "small-rollback" 2;
     small_streams "small-streams" 2;
     small_turns "small-turns" 2;
+    snapshots "snapshots" 3;
     star_hub_dies "star-hub-dies" 2;
     star_hub_gone "star-hub-gone" 2;
     streams_crash "streams-crash" 2;

@@ -48,6 +48,8 @@ pub struct Config {
     pub archive: Archive,
     /// Backups that the peer takes by itself, each a line of text.
     pub schedules: Vec<String>,
+    /// Snapshots of what it says.
+    pub snapshots: wal::SnapshotConfig,
     values: Values,
 }
 
@@ -181,6 +183,7 @@ impl TryFrom<Values> for Config {
             archive: values.archive()?,
             schedules: values.schedules()?,
             wal: wal::Config { segment_bytes: values.number::<u32>("wal.segment-bytes", 64 << 10, 1 << 30)?.into() },
+            snapshots: values.snapshots()?,
             values,
         })
     }
@@ -246,6 +249,17 @@ impl Values {
                 _ => Err("expected auto, text or json"),
             })?,
             level: self.text("log.level").to_owned(),
+        })
+    }
+
+    fn snapshots(&self) -> Result<wal::SnapshotConfig, Error> {
+        Ok(wal::SnapshotConfig {
+            every: Duration::from_secs(self.size("snapshots.every-s", 1, 31_536_000)?),
+            bytes: self.size("snapshots.bytes", 1 << 10, 1 << 40)?,
+            records: self.size("snapshots.records", 1, 1 << 40)?,
+            keep: self.number::<u32>("snapshots.keep", 0, 100)? as usize,
+            codec: self
+                .check("snapshots.codec", |text| text.parse().map_err(|_| "expected none, lz4, zstd or gzip"))?,
         })
     }
 

@@ -73,6 +73,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("wal", "The log on the disk."),
     ("archive", "What is new of the log is shipped to a repository of backups while the peer runs."),
     ("backup", "Backups that the peer takes by itself."),
+    (
+        "snapshots",
+        "What the log says so far, in a file beside it, so that a start need not read all of it. Taken when the first of three is reached.",
+    ),
     ("log", "What is logged, and how."),
 ];
 
@@ -385,6 +389,21 @@ pub(super) const KEYS: &[Key] = &[
         "[]",
         "Backups that the peer takes by itself: \"nightly kind=full at=03:00 repository=/srv/backups keep-daily=7\"; see `backup schedule`.",
     ),
+    key(
+        "snapshots.every-s",
+        Kind::Number,
+        "3600",
+        "One is taken after so long, if there is anything worth it. 1 to 31536000.",
+    ),
+    key(
+        "snapshots.bytes",
+        Kind::Number,
+        "67108864",
+        "Or when the log has grown by so many bytes. 1024 to 1099511627776.",
+    ),
+    key("snapshots.records", Kind::Number, "200000", "Or by so many records. 1 to 1099511627776."),
+    key("snapshots.keep", Kind::Number, "2", "How many are kept; at 0 none are taken. 0 to 100."),
+    key("snapshots.codec", Kind::Text, r#""zstd""#, "How they are compressed: none, lz4, zstd or gzip."),
     key("log.format", Kind::Text, r#""auto""#, "text, json, or auto: text on a terminal, JSON otherwise."),
     key("log.level", Kind::Text, r#""info""#, "error, warn, info, debug, trace, or directives by module."),
 ];

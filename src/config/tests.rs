@@ -180,6 +180,7 @@ fn the_defaults_are_those_of_the_rooms() {
     assert_eq!(config.replication, replication::Config::default());
     assert_eq!(config.documents, documents::Config::default());
     assert_eq!(config.wal, wal::Config::default());
+    assert_eq!(config.snapshots, wal::SnapshotConfig::default());
 }
 
 #[test]

@@ -428,6 +428,11 @@ impl Documents {
         if let Some(work) = self.work.get_mut(doc) {
             (work.busy, work.rebuilding) = (Busy::Idle, false);
         }
+        self.index(doc, state);
+    }
+
+    /// Takes over a document's state.
+    pub(super) fn index(&mut self, doc: &DocId, state: DocState) {
         let exists = state.exists;
         let new = term(doc, &state);
         self.trie.set(doc, new);

@@ -19,7 +19,7 @@ pub(super) struct Indexed {
     /// Why it is not in memory: all of its changes are needed, and some were folded.
     pub(super) needs_all: bool,
     /// How many places are of changes that stand at another one too.
-    spares: usize,
+    pub(super) spares: usize,
     /// Entries that it needs got other names, and come again under them. It is not given up until it is sure that all have
     /// come; while some are held under their new names since before, that is not known until the next start.
     pub(super) cut: bool,

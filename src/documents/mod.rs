@@ -15,6 +15,7 @@
 //! Left to others: durability and spreading (`replication`), threads (the driver).
 
 mod change;
+mod checkpoint;
 mod config;
 mod delivery;
 mod edits;
@@ -35,6 +36,7 @@ mod vocabulary;
 
 #[cfg(test)]
 pub(crate) use change::tamper::tampered;
+pub use checkpoint::Kept;
 pub use config::{Config, Limits};
 pub use engine::Engine;
 pub use index::Documents;

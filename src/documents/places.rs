@@ -85,6 +85,40 @@ impl Places {
         self.lists.iter().filter(|list| list.last > 0).map(|list| (list.log, Seq::new(list.last)))
     }
 
+    /// As it is kept: of each log the distances of its places.
+    pub(super) fn packed(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        self.lists.iter().filter(|list| list.last > 0).map(|list| (list.log, list.distances.as_slice()))
+    }
+
+    /// Takes back the places in a log as they were kept.
+    ///
+    /// # Errors
+    /// Why these bytes are none, in words.
+    pub(super) fn unpack(&mut self, log: u32, distances: Vec<u8>) -> Result<(), &'static str> {
+        let Err(at) = self.lists.binary_search_by_key(&log, |list| list.log) else {
+            return Err("they are there twice");
+        };
+        let (mut last, mut distance, mut shift, mut count) = (0_u64, 0_u64, 0_u32, 0);
+        for byte in &distances {
+            let part = u64::from(byte & 0x7f);
+            if shift > 63 || part << shift >> shift != part {
+                return Err("a distance is too long");
+            }
+            distance |= part << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                last = last.checked_add(distance).filter(|_| distance > 0).ok_or("a distance is 0, or too long")?;
+                (distance, shift, count) = (0, 0, count + 1);
+            }
+        }
+        if shift > 0 || count == 0 {
+            return Err("they end in the middle of a distance");
+        }
+        self.lists.insert(at, List { log, last, distances });
+        self.count += count;
+        Ok(())
+    }
+
     /// All places, log by log, in each log's order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, Seq)> {
         self.lists.iter().flat_map(|list| list.iter().map(|seq| (list.log, Seq::new(seq))))
@@ -151,6 +185,25 @@ mod tests {
         model.retain(|(log, seq)| *log != 1 || *seq < from);
         let known = model.iter().all(|(log, seq)| places.contains(*log, *seq)) && !places.contains(1, from);
         whole && any == cut && known && places.iter().collect::<BTreeSet<_>>() == model && places.len() == model.len()
+    }
+
+    quickcheck::quickcheck! {
+        fn places_taken_back_are_the_places_that_were(noted: Vec<(u8, u32)>) -> bool {
+            let (mut places, mut again) = (Places::default(), Places::default());
+            noted.iter().for_each(|(log, seq)| places.note(u32::from(log % 4), Seq::new(u64::from(*seq) + 1)));
+            for (log, distances) in places.packed() {
+                again.unpack(log, distances.to_vec()).unwrap();
+            }
+            again.len() == places.len() && again.iter().eq(places.iter())
+        }
+
+        fn what_is_no_list_of_places_is_refused_or_read_as_one(bytes: Vec<u8>) -> bool {
+            let mut places = Places::default();
+            match places.unpack(0, bytes.clone()) {
+                Ok(()) => places.iter().count() == places.len() && places.unpack(0, bytes).is_err(),
+                Err(_) => places.len() == 0,
+            }
+        }
     }
 
     #[test]

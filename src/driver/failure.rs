@@ -203,7 +203,7 @@ impl From<CommandError> for Error {
             CommandError::PauseSelf | CommandError::Point(PointError::Name { .. }) => ErrorKind::Invalid,
             CommandError::Point(PointError::Exists { .. }) => ErrorKind::Exists,
             CommandError::Point(_) => ErrorKind::TooLarge,
-            CommandError::Disk(_) => ErrorKind::Disk,
+            CommandError::Disk(_) | CommandError::Snapshot { .. } => ErrorKind::Disk,
         };
         Self::new(kind, error)
     }

@@ -22,6 +22,7 @@ mod keeper;
 mod log;
 pub mod network;
 mod notify;
+mod packing;
 mod peer;
 mod recorder;
 mod remembered;

@@ -22,6 +22,13 @@ pub(super) fn log(event: &Event) {
             tracing::error!(%fault, until, "the log takes no more writes: edits are refused");
         }
         Event::Writable => tracing::info!("there is room on the disk again: edits are taken"),
+        Event::SnapshotTaken { id, taken } => {
+            tracing::info!(id, lsn = %taken.lsn, bytes = taken.bytes, documents = taken.documents, "a snapshot is taken");
+        }
+        Event::SnapshotFailed { id, why } => tracing::warn!(id, %why, "no snapshot was taken; it is tried again"),
+        Event::SnapshotRefused { file, why } => {
+            tracing::warn!(%file, %why, "the start did not take this snapshot; the log has all of it");
+        }
         Event::Minted { actor, why } => tracing::warn!(mint = %actor.mint, %why, "this peer writes as a new actor"),
     }
 }

@@ -25,6 +25,7 @@ use super::http::{Interface, Token};
 use super::keeper::Keeper;
 use super::log::Log;
 use super::network::Network;
+use super::packing::Packing;
 use super::peer::{ASKS_MAX, EVENTS_MAX, Facts, Link, Peer, Phase};
 use super::recorder::Recorder;
 use super::remembered::Remembered;
@@ -36,7 +37,7 @@ use super::workers::{self, Workers};
 use crate::backup::standby::STANDBY_FILE;
 use crate::config::Config;
 use crate::membership::Meta;
-use crate::node::{self, Boot, BootReport, Identity, Input, Node, Progress, Setup};
+use crate::node::{self, Boot, BootReport, Identity, Input, Node, Progress, Setup, SnapshotFile, SnapshotState};
 use crate::recording::Header;
 use crate::recovery::LOG_DIR;
 use crate::types::NodeId;
@@ -109,6 +110,7 @@ impl Peer {
             clock,
             log,
             workers,
+            packing: Packing::start().map_err(StartError::Workers)?,
             network,
             heard,
             asks: asked,
@@ -184,6 +186,7 @@ fn setup(config: &Config, admission: &Admission) -> Result<Setup, StartError> {
             events: config.streams.clone(),
             audit: config.audit.clone(),
             wal: config.wal.clone(),
+            snapshots: config.snapshots.clone(),
         },
     })
 }
@@ -235,6 +238,9 @@ fn boot(setup: Setup, clock: &Clock, mut log: Log, mut recorder: Recorder) -> Re
 fn tell(report: &BootReport) {
     let BootReport { boot, actor, segments, records, .. } = report;
     tracing::info!(%boot, mint = %actor.mint, segments, records, "the log is read");
+    if let Some(SnapshotFile { file, state: SnapshotState::Good(taken), .. }) = &report.snapshot {
+        tracing::info!(%file, lsn = %taken.lsn, records, "the start went on from a snapshot, with the records behind it");
+    }
     if let Some(cut) = &report.cut {
         tracing::warn!(%cut, "a damaged last write was cut off; this peer writes as a new actor");
     }

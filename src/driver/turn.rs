@@ -18,6 +18,7 @@ use super::keeper::Keeper;
 use super::log::Log;
 use super::network::{NetworkEvent, NetworkHandle};
 use super::notify;
+use super::packing::Packing;
 use super::peer::{Ask, Facts, Phase, Stop};
 use super::recorder::Recorder;
 use super::remembered::Remembered;
@@ -50,6 +51,7 @@ pub(super) struct Turn {
     pub(super) clock: Clock,
     pub(super) log: Log,
     pub(super) workers: Workers,
+    pub(super) packing: Packing,
     pub(super) network: NetworkHandle,
     pub(super) heard: mpsc::Receiver<NetworkEvent>,
     pub(super) asks: mpsc::Receiver<Ask>,
@@ -103,6 +105,7 @@ impl Turn {
                 () = &mut wake => self.turn(Input::Wake),
                 Some(ask) = self.asks.recv(), if self.log.keeps_up() => self.on_ask(ask),
                 Some((id, done)) = self.workers.next() => self.turn(Input::TaskDone { id, done }),
+                Some((id, bytes)) = self.packing.next() => self.turn(Input::Packed { id, bytes }),
                 heard = self.heard.recv() => match heard {
                     Some(event) => self.on_network(event),
                     None => return Stop::Failed("the network has ended".into()),
@@ -232,6 +235,7 @@ impl Turn {
             }
             Effect::Io { id, op } => self.log.submit(Request::Io { id, op }),
             Effect::Task { id, task } => self.workers.give(id, task),
+            Effect::Pack { id, pack } => self.packing.give(id, pack),
             Effect::Dial { peer, addresses } => self.network.dial(peer, self.routes.via(addresses)),
             Effect::Close { peer, why } => self.network.close(peer, why),
             Effect::KeepPolicy { from, policy } => self.keeper.offer(from, policy),

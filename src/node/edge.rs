@@ -9,6 +9,7 @@ use super::points::{Point, PointError};
 use super::quarantine::Quarantine;
 use super::replicas::{Replicas, ReplicationStatistics};
 use super::replicate::{Copies, Paused};
+use super::snapshot::{Pack, SnapshotFile, Taken};
 use super::status::Status;
 use crate::overlay::SignedPolicy;
 use crate::types::{
@@ -71,6 +72,13 @@ pub enum Input {
         /// Its result.
         done: documents::Done,
     },
+    /// A worker has compressed a piece of a snapshot.
+    Packed {
+        /// Which task.
+        id: TaskId,
+        /// What [`Pack::run`](super::Pack::run) gave.
+        bytes: Bytes,
+    },
     /// The host says which policies were set for the mesh: those that it has checked and keeps. At the start, and whenever that
     /// changes.
     Policies {
@@ -99,7 +107,8 @@ pub enum Effect {
         frame: Bytes,
     },
     /// Write these bytes at this offset of this segment, which is its end, creating the file at offset 0; then sync.
-    /// One sync may serve many writes. After a failure every later write fails as [`Poisoned`](crate::types::DiskFaultKind::Poisoned).
+    /// One sync may serve many writes. After a failure every later write fails as [`Poisoned`](crate::types::DiskFaultKind::Poisoned);
+    /// but a write of a [snapshot](crate::types::Family::Snapshot) that fails fails alone, since the log can do without it.
     Persist {
         /// Names the write in the answer.
         id: PersistId,
@@ -123,6 +132,13 @@ pub enum Effect {
         id: TaskId,
         /// What to do.
         task: documents::Task,
+    },
+    /// Have a worker [run](super::Pack::run) this, in any order with tasks. Answered by `Packed`.
+    Pack {
+        /// Names it in the answer.
+        id: TaskId,
+        /// What to compress.
+        pack: Pack,
     },
     /// Make a link to this peer, unless there is one. Answered by `Linked` or `DialFailed`.
     Dial {
@@ -244,6 +260,10 @@ pub enum Command {
     },
     /// Which restore points there are. Answered by [`Outcome::Points`].
     Points,
+    /// Take a snapshot now. Answered by [`Outcome::Snapshot`] once it is whole and durable.
+    Snapshot,
+    /// Which snapshots there are. Answered by [`Outcome::Snapshots`].
+    Snapshots,
     /// Say goodbye to the mesh. Answered by [`Outcome::Left`] when the goodbye was sent.
     Leave,
 }
@@ -284,6 +304,10 @@ pub enum Outcome {
     Point(Point),
     /// The restore points, in order of the log.
     Points(Vec<Point>),
+    /// The snapshot is whole and durable here.
+    Snapshot(SnapshotFile),
+    /// The snapshots, oldest first.
+    Snapshots(Vec<SnapshotFile>),
     /// The mesh was told goodbye.
     Left,
 }
@@ -337,6 +361,12 @@ pub enum CommandError {
     /// A restore point was not made.
     #[error(transparent)]
     Point(#[from] PointError),
+    /// A snapshot was not taken. The log holds all that it would have said.
+    #[error("no snapshot was taken: {why}")]
+    Snapshot {
+        /// Why.
+        why: String,
+    },
     /// A node was asked to pause itself.
     #[error("a peer cannot pause itself")]
     PauseSelf,
@@ -383,6 +413,27 @@ pub enum Event {
     },
     /// There is room on the disk again, and edits are taken.
     Writable,
+    /// A snapshot is whole and durable.
+    SnapshotTaken {
+        /// Its number.
+        id: u64,
+        /// What it knows.
+        taken: Taken,
+    },
+    /// One was begun and came to nothing; it is tried again.
+    SnapshotFailed {
+        /// Its number.
+        id: u64,
+        /// Why.
+        why: Arc<str>,
+    },
+    /// The start did not take one that is there, and went on with an older one, or the whole log.
+    SnapshotRefused {
+        /// The file.
+        file: String,
+        /// Why.
+        why: String,
+    },
     /// The node writes as a new actor from now on.
     Minted {
         /// The actor.

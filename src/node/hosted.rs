@@ -27,6 +27,8 @@ pub(super) enum Wait {
     Node,
     /// The log is opened anew after the disk was full.
     Reopen,
+    /// A snapshot.
+    Snapshot(super::snapshot::Wait),
 }
 
 /// A machine that the node hosts.

@@ -11,9 +11,11 @@
 //! **Invariants.** The node never decides what a protocol decides. A send that depends on the disk leaves only after its
 //! `Persisted` has come. Nothing that a peer sends can panic it. Its state is a function of its inputs and its seed.
 
+mod alone;
 mod boot;
 mod edge;
 mod hosted;
+mod life;
 mod points;
 mod quarantine;
 mod record;
@@ -23,11 +25,13 @@ mod replicas;
 mod replicate;
 mod route;
 mod shared;
+mod snapshot;
 mod status;
 #[cfg(test)]
 mod tests;
 mod timers;
 
+pub use alone::Alone;
 pub use boot::{Boot, BootError, BootReport, Progress};
 pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome};
 pub use points::{POINTS_MAX, Point, PointError};
@@ -35,7 +39,8 @@ pub use quarantine::{Quarantine, Suspect};
 pub use record::{Own, Restored};
 pub use replicas::{ReplicaNode, Replicas, ReplicationSettings, ReplicationStatistics};
 pub use replicate::{Copies, Paused};
-pub use status::{MemberStatus, PolicyStatus, Restoring, Status};
+pub use snapshot::{Pack, SnapshotFile, SnapshotState, Taken, Untaken, id_of_snapshot, look_at_snapshot};
+pub use status::{MemberStatus, PolicyStatus, Restoring, SnapshotsStatus, Status};
 
 use std::sync::Arc;
 
@@ -89,6 +94,9 @@ pub struct Config {
     pub audit: audit::Config,
     /// Of the log.
     pub wal: wal::Config,
+    /// Of snapshots of it.
+    #[serde(default)]
+    pub snapshots: wal::SnapshotConfig,
 }
 
 /// Timers that are due at one moment at most, each member having a few: more arm each other for at once, and would for ever.
@@ -115,6 +123,7 @@ pub struct Node {
     /// From what the log was restored, if it ever was.
     put_back: Option<Restored>,
     points: Points,
+    snapshots: snapshot::Snapshots,
     membership: Membership,
     overlay: Overlay,
     replication: Replication,
@@ -151,6 +160,7 @@ impl Node {
             Input::Persisted { id, result } => self.on_persisted(now, id, result),
             Input::IoDone { id, result } => self.on_io_done(now, id, result),
             Input::TaskDone { id, done } => self.on_task_done(now, id, done),
+            Input::Packed { id, bytes } => self.on_packed(now, id, bytes),
             Input::Policies { held } => {
                 self.shared.step(now, |cx| self.overlay.on_policies(cx, held, self.membership.view()));
             }
@@ -279,6 +289,9 @@ impl Node {
     fn on_persisted(&mut self, now: Now, id: PersistId, result: Result<(), DiskFault>) {
         let result = if planted!("node/failed-write-ignored") { Ok(()) } else { result };
         let (wait, position) = self.shared.persisted(id, result.is_ok());
+        if let Wait::Snapshot(wait) = wait {
+            return self.on_snapshot(now, wait, result.map(|()| None));
+        }
         if let Err(fault) = &result {
             self.on_unwritten(now, fault);
         }
@@ -288,7 +301,7 @@ impl Node {
                 self.shared.step(now, |cx| self.replication.on_persisted(cx, wait, result));
             }
             Wait::Events(_) => unreachable!("streams write nothing of their own"),
-            Wait::Reopen => unreachable!("it is not a write"),
+            Wait::Reopen | Wait::Snapshot(_) => unreachable!("it is not a write of the log"),
             Wait::Point(id, point) => self.on_point(id, point, result),
             Wait::Node => {}
         }
@@ -306,6 +319,7 @@ impl Node {
                 self.shared.step(now, |cx| self.events.on_read(cx, wait, result));
             }
             Wait::Reopen => self.on_reopened(now, result),
+            Wait::Snapshot(wait) => self.on_snapshot(now, wait, result.map(Some)),
             Wait::Node | Wait::Point(..) => {}
         }
     }
@@ -343,6 +357,11 @@ impl Node {
                 Err(refused) => Err(refused.into()),
             },
             Command::Points => Ok(Outcome::Points(self.points.all())),
+            Command::Snapshot => match self.ask_snapshot(now, id) {
+                Ok(()) => return,
+                Err(error) => Err(error),
+            },
+            Command::Snapshots => Ok(Outcome::Snapshots(self.snapshots.all())),
             Command::Leave => {
                 self.leaving = true;
                 self.shared.step(now, |cx| self.membership.leave(cx));
@@ -381,6 +400,7 @@ impl Node {
                 }
                 Timer::Events(timer) => self.shared.step(now, |cx| self.events.on_timer(cx, timer)),
                 Timer::Reopen => self.reopen(now),
+                Timer::Snapshot => self.look_at_snapshots(now),
             }
             self.route(now);
         }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bincode::{Decode, Encode};
 use serde::Serialize;
 
 use super::Node;
@@ -20,7 +21,7 @@ pub const POINTS_MAX: usize = 4_096;
 const NAME_MAX: usize = 64;
 
 /// A named moment of the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Point {
     /// Its name.
     pub name: String,

@@ -46,7 +46,7 @@ pub enum Own {
 }
 
 /// From what a log was put back, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct Restored {
     /// From where: a directory, or a repository and a backup's id.
     pub from: String,

@@ -5,56 +5,52 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::points::Point;
-use super::record::{Own, Restored};
+use bytes::Bytes;
+
+use super::life::Life;
+use super::record::Own;
+use super::snapshot::{Base, Missing};
 use super::{Config, wal};
 use crate::documents::Documents;
 use crate::events::{Events, Stamp};
-use crate::replication::{self, Branch, Line, Record, Replication, Trim};
-use crate::types::{Actor, Boot, Chain, Digest, LogId, Lsn, Position, SegmentId, Seq};
+use crate::replication::{self, Branch, Line, Record, Replication};
+use crate::types::{Actor, Chain, LogId, Lsn, Position, SegmentId, Seq};
 
 /// What the main chain says, apart from the machines' states.
 #[derive(Debug, Default)]
 pub(super) struct Main {
-    pub(super) boot: Option<Boot>,
-    /// As whom the node writes, if anything behind the last recovery says so.
-    pub(super) actor: Option<Actor>,
-    /// From what the log was put back last.
-    pub(super) restored: Option<Restored>,
-    /// Whether nobody has lived on the log since.
-    pub(super) unlived: bool,
+    pub(super) life: Life,
     entries: VecDeque<(Record, Position)>,
-    /// Branches of logs of the events' chain, each with the first record there that was written after it.
-    branches: Vec<(Branch, Lsn)>,
-    /// Where the events' chain begins, and up to where its logs are not held.
-    start: Option<(SegmentId, Lsn)>,
-    trimmed: BTreeMap<LogId, (Seq, Digest)>,
-    pauses: Vec<replication::Pause>,
-    /// To where somebody may want to come back, in order.
-    pub(super) points: Vec<Point>,
+    /// What was read of it before, and is not read again.
+    base: Option<Base>,
 }
 
 impl Main {
+    /// What a snapshot says comes first.
+    pub(super) fn behind(base: Base) -> Self {
+        Self { life: base.life.clone(), entries: VecDeque::new(), base: Some(base) }
+    }
+
+    pub(super) fn base_mut(&mut self) -> Option<&mut Base> {
+        self.base.as_mut()
+    }
+
     /// Takes the next record.
     ///
     /// # Errors
     /// What does not belong here, in words.
     pub(super) fn record(&mut self, frame: &wal::Frame, own: Own) -> Result<(), String> {
-        match own {
-            Own::Booted { boot } => (self.boot, self.unlived) = (Some(boot), false),
-            Own::Minted { actor } => self.actor = Some(actor),
-            // What its actor wrote behind this point lives on elsewhere.
-            Own::Restored(restored) => (self.actor, self.restored, self.unlived) = (None, Some(restored), true),
-            Own::Entry(record) => self.entries.push_back((record, frame.position)),
-            Own::Branch(branch) => branch.replay(&mut self.entries),
-            Own::Pause(pause) => self.pauses.push(pause),
-            Own::Point { name } => self.points.push(Point { name, lsn: frame.lsn, at: frame.hlc }),
-            Own::EventsBranch { branch, before } => self.branches.push((branch, before)),
-            Own::Trim(Trim { first, next, lines }) if first.chain() == Chain::Events => {
-                self.start = Some((first, next));
-                self.trimmed.extend(lines.into_iter().map(|line| (line.log, (line.last, line.chain))));
+        match &own {
+            Own::Entry(_) => {}
+            Own::Branch(_) if self.base.is_some() => {
+                return Err("entries got other names after it was taken".to_owned());
             }
-            other @ (Own::Trim(_) | Own::Skip(_)) => return Err(format!("{other:?} does not stand in this chain")),
+            Own::Branch(branch) => branch.replay(&mut self.entries),
+            _ => {}
+        }
+        match own {
+            Own::Entry(record) => self.entries.push_back((record, frame.position)),
+            own => self.life.record(own, frame.lsn, frame.hlc)?,
         }
         Ok(())
     }
@@ -62,28 +58,42 @@ impl Main {
     /// The state as far as it is now, and what reads the other chain. `store` is the main chain's.
     pub(super) fn replay(&mut self, actor: Actor, config: &Config, store: Option<u64>) -> Result<Replay, Refused> {
         let mut replication = Replication::new(actor, config.replication.clone());
-        self.pauses.drain(..).for_each(|pause| replication.restore_pause(pause));
+        for peer in &self.life.paused {
+            replication.restore_pause(replication::Pause { peer: *peer, paused: true });
+        }
         let mut documents = Documents::new(actor, config.documents.clone());
+        let missing = match self.base.take() {
+            None => Vec::new(),
+            Some(base) => base.restore(&mut replication, &mut documents)?,
+        };
+        let mut late = VecDeque::new();
         // Popped one by one, so that bodies are held once.
         while let Some((record, position)) = self.entries.pop_front() {
             replication.restore(&record, position).map_err(|why| Refused { position, why: why.to_string() })?;
-            documents.restore(record.log, record.seq, record.body);
+            let Record { log, seq, body, .. } = record;
+            if missing.is_empty() {
+                documents.restore(log, seq, body);
+            } else {
+                late.push_back((log, seq, body));
+            }
         }
         let mut events = Events::new(config.events.clone());
-        for (log, (last, chain)) in std::mem::take(&mut self.trimmed) {
-            replication.restore_base(&Line { log, last, chain }, true);
-            events.skip(log, Seq::ZERO, last);
+        for (log, (last, chain)) in &self.life.trimmed {
+            replication.restore_base(&Line { log: *log, last: *last, chain: *chain }, true);
+            events.skip(*log, Seq::ZERO, *last);
         }
-        let (first, next) = self.start.unwrap_or((Chain::Events.origin().next(), Lsn::ZERO.next()));
+        let (first, next) = self.life.start.unwrap_or((Chain::Events.origin().next(), Lsn::ZERO.next()));
         Ok(Replay {
             replication,
             documents,
             events,
             first,
             scanner: wal::Scanner::at(actor.node, first, next, store),
-            branches: std::mem::take(&mut self.branches),
+            branches: self.life.branches.clone(),
             held: BTreeMap::new(),
             starts: BTreeMap::new(),
+            missing: Missing::of(missing),
+            late,
         })
     }
 }
@@ -109,6 +119,10 @@ pub(super) struct Replay {
     branches: Vec<(Branch, Lsn)>,
     /// Entries under their new names that others come before.
     held: BTreeMap<(LogId, Seq), (Record, Position)>,
+    /// Entries that stand before the snapshot and that no document of it has.
+    missing: Missing,
+    /// Of those that follow: documents get them behind those.
+    late: VecDeque<(LogId, Seq, Bytes)>,
 }
 
 impl Replay {
@@ -153,6 +167,24 @@ impl Replay {
         self.replication.restore(record, position).map_err(refuse)?;
         let Record { log, seq, hlc, .. } = *record;
         self.events.restore(Stamp { log, seq, hlc, position }, &record.body);
+        Ok(())
+    }
+
+    /// Where to read what is missing next: a segment, from which byte, and how many.
+    pub(super) fn wants(&self) -> Option<(SegmentId, u64, u64)> {
+        self.missing.next()
+    }
+
+    /// What was wanted. When nothing is missing any more, documents get all of it in order.
+    ///
+    /// # Errors
+    /// What stands there is not what the snapshot says.
+    pub(super) fn got(&mut self, store: u64, bytes: &Bytes) -> Result<(), Refused> {
+        self.missing.take(store, bytes, &self.replication)?;
+        if self.missing.next().is_none() {
+            let found = self.missing.found();
+            found.chain(self.late.drain(..)).for_each(|(log, seq, body)| self.documents.restore(log, seq, body));
+        }
         Ok(())
     }
 

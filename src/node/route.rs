@@ -54,9 +54,13 @@ impl Node {
             Event::Events(event) => self.on_events_event(now, event),
             Event::Audit(event) => self.on_audit_event(now, event),
             // The node's own: told, heard by no machine.
-            event @ (Event::BadFrame { .. } | Event::ReadOnly { .. } | Event::Writable | Event::Minted { .. }) => {
-                self.tell(event)
-            }
+            event @ (Event::BadFrame { .. }
+            | Event::ReadOnly { .. }
+            | Event::Writable
+            | Event::SnapshotTaken { .. }
+            | Event::SnapshotFailed { .. }
+            | Event::SnapshotRefused { .. }
+            | Event::Minted { .. }) => self.tell(event),
         }
     }
 
@@ -151,6 +155,7 @@ impl Node {
             E::PauseFailed { token, fault } => self.on_paused(token, Err(fault)),
             E::GaveWay { log, from, .. } => {
                 self.shared.step(now, |cx| self.documents.give_way(cx, log, from));
+                self.redo_snapshot(now);
             }
             E::Recalled { log, seq, result } => {
                 // Between the two of them: what it says was told when it was delivered.

@@ -2,17 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
+
 use crate::machine::{Cx, Op, Rng};
 use crate::replication;
 use crate::types::{
-    Chain, DiskFault, DiskFaultKind, Hlc, HlcClock, IoId, Lane, Lsn, Now, PersistId, Position, SegmentId, TaskId, Topic,
+    Chain, Checksum, DiskFault, DiskFaultKind, Hlc, HlcClock, IoId, Lane, Lsn, Now, PersistId, Position, SegmentId,
+    TaskId, Topic,
 };
 use crate::wal;
 use crate::wire;
 
 use super::edge::{Effect, Event, Io, IoOutcome};
 use super::hosted::{Hosted, Wait};
+use super::life::Life;
 use super::record::Own;
+use super::snapshot::{self, Mark, Pack};
 use super::timers::Timers;
 
 /// The generators of one node, forked by name.
@@ -57,8 +62,17 @@ pub(super) struct Counts {
 struct InFlight {
     id: PersistId,
     wait: Wait,
-    lsn: Lsn,
     position: Position,
+    /// Which record it is; none is a piece of a snapshot.
+    record: Option<Record>,
+}
+
+/// What becomes known when a record is durable.
+#[derive(Debug)]
+struct Record {
+    mark: Mark,
+    /// What it says, unless it is an entry.
+    says: Option<Own>,
 }
 
 /// The ends of both chains.
@@ -98,13 +112,21 @@ pub(super) struct Shared {
     next_persist: PersistId,
     next_io: IoId,
     next_task: TaskId,
+    /// What the main chain says of the node, the last record of it, and how many bytes became durable in this life: all that
+    /// is durable.
+    pub(super) life: Life,
+    pub(super) mark: Mark,
+    pub(super) written: u64,
     /// A write failed: what is said of later ones counts no more, since they would stand behind a hole.
     broken: bool,
 }
 
 impl Shared {
-    pub(super) fn new(rngs: Rngs, logs: Logs, next_io: IoId, packing: wire::Packing) -> Self {
+    pub(super) fn new(rngs: Rngs, logs: Logs, next_io: IoId, packing: wire::Packing, life: Life) -> Self {
         Self {
+            life,
+            mark: Mark::default(),
+            written: 0,
             effects: VecDeque::new(),
             events: VecDeque::new(),
             timers: Timers::default(),
@@ -187,6 +209,7 @@ impl Shared {
 
     fn frame(&mut self, chain: Chain, now: Now, record: &Own, wait: impl FnOnce(Lsn, Hlc) -> Wait) {
         let (kind, payload) = record.encode();
+        let sum = Checksum::of(&payload);
         let hlc = self.logs.clock.tick(now.wall);
         let appended = self.logs.of(chain).append(kind, hlc, &payload).expect("machines bound what they want kept");
         let wal::Appended { segment, offset, lsn, position, bytes } = appended;
@@ -194,7 +217,9 @@ impl Shared {
             self.logs.starts.insert(segment, lsn);
         }
         self.next_persist = self.next_persist.next();
-        self.persists.push_back(InFlight { id: self.next_persist, wait: wait(lsn, hlc), lsn, position });
+        let says = (chain == Chain::Main && !matches!(record, Own::Entry(_))).then(|| record.clone());
+        let record = Some(Record { mark: Mark::at(position, lsn, hlc, sum), says });
+        self.persists.push_back(InFlight { id: self.next_persist, wait: wait(lsn, hlc), position, record });
         self.effects.push_back(Effect::Persist { id: self.next_persist, segment, offset, bytes });
     }
 
@@ -203,11 +228,49 @@ impl Shared {
     pub(super) fn persisted(&mut self, id: PersistId, durable: bool) -> (Wait, Position) {
         let first = self.persists.pop_front().expect("the host answers only what was asked");
         assert_eq!(first.id, id, "the disk answers writes in their order");
+        let Some(Record { mark, says }) = first.record else { return (first.wait, first.position) };
         self.broken |= !durable;
         if !self.broken {
-            self.logs.of(first.position.segment.chain()).on_persisted(first.lsn, first.position);
+            let chain = first.position.segment.chain();
+            self.logs.of(chain).on_persisted(mark.lsn, first.position);
+            if let Some(own) = says {
+                self.life.record(own, mark.lsn, mark.hlc).expect("the node writes what belongs there");
+            }
+            if chain == Chain::Main {
+                self.written += u64::from(first.position.len);
+                self.mark = mark;
+            }
         }
         (first.wait, first.position)
+    }
+
+    /// Appends a piece to a snapshot.
+    pub(super) fn put(&mut self, number: SegmentId, offset: u64, bytes: Bytes) {
+        self.next_persist = self.next_persist.next();
+        let (wait, position) =
+            (Wait::Snapshot(snapshot::Wait::Wrote(number)), Position { segment: number, offset, len: 0 });
+        self.persists.push_back(InFlight { id: self.next_persist, wait, position, record: None });
+        self.effects.push_back(Effect::Persist { id: self.next_persist, segment: number, offset, bytes });
+    }
+
+    /// Has a worker compress a piece of a snapshot.
+    pub(super) fn pack(&mut self, pack: Pack) -> TaskId {
+        self.next_task = self.next_task.next();
+        self.tasks.insert(self.next_task);
+        self.effects.push_back(Effect::Pack { id: self.next_task, pack });
+        self.next_task
+    }
+
+    /// Asks for an operation on files.
+    pub(super) fn io(&mut self, op: Io, wait: Wait) {
+        self.next_io = self.next_io.next();
+        self.reads.insert(self.next_io, (wait, Position { segment: SegmentId::ZERO, offset: 0, len: 0 }));
+        self.effects.push_back(Effect::Io { id: self.next_io, op });
+    }
+
+    /// Whose log it is, apart from all others that a node may have had.
+    pub(super) fn store(&self) -> u64 {
+        self.logs.main.store()
     }
 
     /// Asks the host to take writes again that it refuses for want of room; not before it has refused all that there were. Says

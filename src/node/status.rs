@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Node, ReplicaNode, Restored, Suspect};
+use super::{Node, ReplicaNode, Restored, SnapshotFile, Suspect, Untaken};
 use crate::audit::Findings;
 use crate::documents::Usage;
 use crate::membership::{Grounds, Member, Meta, State};
@@ -72,6 +72,21 @@ pub struct Status {
     pub log_cut: Option<String>,
     /// From what the log was restored, the last time that it was.
     pub log_restored: Option<Restored>,
+    /// Snapshots of what the log says.
+    pub snapshots: SnapshotsStatus,
+}
+
+/// Snapshots of a node's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SnapshotsStatus {
+    /// From which this life began, if from any: what stands before it in the log was not read.
+    pub start: Option<SnapshotFile>,
+    /// Those that it did not take, and why.
+    pub refused: Vec<Untaken>,
+    /// The newest that is known to be whole.
+    pub newest: Option<SnapshotFile>,
+    /// Whether one is being taken.
+    pub taking: bool,
 }
 
 /// How far a node is with putting its documents together after a start. Reads and edits of those that are left wait.
@@ -171,6 +186,12 @@ impl Node {
                 .map(|left| Restoring { done: self.restored.saturating_sub(left), of: self.restored }),
             log_cut: self.cut.clone(),
             log_restored: self.put_back.clone(),
+            snapshots: SnapshotsStatus {
+                start: self.snapshots.start.clone(),
+                refused: self.snapshots.untaken.clone(),
+                newest: self.snapshots.newest(),
+                taking: self.snapshots.is_taking(),
+            },
         }
     }
 

@@ -16,6 +16,8 @@ pub(super) enum Timer {
     Audit(audit::Timer),
     /// The disk was full: is there room again?
     Reopen,
+    /// Is a snapshot due?
+    Snapshot,
 }
 
 /// The table. Timers due at the same time fire in the order of their names.

@@ -134,6 +134,25 @@ pub const BUGS: &[Bug] = &[
     bug("node/gap-untold", "Readers are not told of what a log does not hold any more.", &["S1"], &["small-streams"]),
     bug("node/room-is-not-looked-for", "A disk that was full stays as good as full.", &["U5"], &["full-disk"]),
     bug(
+        "node/snapshot-bad-one-ends-the-boot",
+        "A snapshot that is not of the log ends the start.",
+        &["U3"],
+        &["snapshots"],
+    ),
+    bug(
+        "node/snapshot-goes-up-to-its-end",
+        "A snapshot says that it goes up to what became durable while it was written.",
+        &["U1", "U12"],
+        &["snapshots"],
+    ),
+    bug("node/snapshot-last-change-dropped", "A start from a snapshot drops a change.", &["U12"], &["snapshots"]),
+    bug(
+        "node/snapshot-old-ones-removed-first",
+        "Older snapshots are removed before the new one is durable.",
+        &["U12"],
+        &["snapshots"],
+    ),
+    bug(
         "overlay/former-linger-for-ever",
         "Who was a neighbour is held for one for ever.",
         &["G2", "O7", "O3", "O2"],

@@ -18,7 +18,7 @@ pub struct Mark {
     digest: u64,
 }
 
-const KINDS: [&str; 9] = ["send", "persist", "io", "task", "dial", "close", "keep-policy", "reply", "notify"];
+const KINDS: [&str; 10] = ["send", "persist", "io", "task", "dial", "close", "keep-policy", "reply", "notify", "pack"];
 
 impl Mark {
     /// That of an effect.
@@ -50,6 +50,7 @@ impl Mark {
             Effect::KeepPolicy { .. } => sum.other(effect, 6),
             Effect::Reply { .. } => sum.other(effect, 7),
             Effect::Notify(_) => sum.other(effect, 8),
+            Effect::Pack { .. } => sum.other(effect, 9),
         };
         Self { kind, digest: sum.0.digest() }
     }
@@ -82,6 +83,13 @@ pub(super) fn of_done(done: &Done) -> u64 {
         }
         other => sum.print(other),
     }
+    sum.0.digest()
+}
+
+/// That of a piece of a snapshot.
+pub(super) fn of_packed(bytes: &[u8]) -> u64 {
+    let mut sum = Sum::new();
+    sum.bytes(bytes);
     sum.0.digest()
 }
 

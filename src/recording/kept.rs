@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bincode::{Decode, Encode};
+use bytes::Bytes;
 
 use super::Mark;
 use crate::documents;
@@ -63,6 +64,7 @@ pub enum Kept {
     TaskDone { id: TaskId, done: u64 },
     Policies { held: Vec<SignedPolicy> },
     Command { id: CommandId, command: String },
+    Packed { id: TaskId, done: u64 },
 }
 
 impl Kept {
@@ -87,6 +89,7 @@ impl Kept {
                 Err(fault) => Self::IoFailed { id: *id, fault: json(fault) },
             },
             Input::TaskDone { id, done } => Self::TaskDone { id: *id, done: super::digest::of_done(done) },
+            Input::Packed { id, bytes } => Self::Packed { id: *id, done: super::digest::of_packed(bytes) },
             Input::Policies { held } => Self::Policies { held: held.clone() },
             Input::Command { id, command } => Self::Command { id: *id, command: json(command) },
         }
@@ -102,10 +105,11 @@ impl Kept {
         }
     }
 
-    /// The input again; `done` gives a worker's result.
+    /// The input again; `done` gives a worker's result, `packed` that of a piece of a snapshot.
     pub(super) fn input<E: From<serde_json::Error>>(
         self,
         done: impl FnOnce(TaskId, u64) -> Result<documents::Done, E>,
+        packed: impl FnOnce(TaskId, u64) -> Result<Bytes, E>,
     ) -> Result<Input, E> {
         let fault = |text: &str| serde_json::from_str::<DiskFault>(text);
         Ok(match self {
@@ -126,6 +130,7 @@ impl Kept {
             Self::Reopened { id } => Input::IoDone { id, result: Ok(IoOutcome::Reopened) },
             Self::IoFailed { id, fault: text } => Input::IoDone { id, result: Err(fault(&text)?) },
             Self::TaskDone { id, done: digest } => Input::TaskDone { id, done: done(id, digest)? },
+            Self::Packed { id, done: digest } => Input::Packed { id, bytes: packed(id, digest)? },
             Self::Policies { held } => Input::Policies { held },
             Self::Command { id, command } => Input::Command { id, command: serde_json::from_str::<Command>(&command)? },
         })

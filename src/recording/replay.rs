@@ -7,7 +7,9 @@ use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::digest::of_done;
+use bytes::Bytes;
+
+use super::digest::{of_done, of_packed};
 use super::format::build;
 use super::kept::short;
 use super::{Entry, Header, Mark, ReadError, Reader};
@@ -134,6 +136,7 @@ struct Again {
     engines: Vec<Engine>,
     /// What workers have done and the node was not told yet.
     done: BTreeMap<TaskId, Done>,
+    packed: BTreeMap<TaskId, Bytes>,
     inputs: u64,
     effects: u64,
     tasks: u64,
@@ -150,6 +153,7 @@ impl Again {
             engines: (0..workers).map(|_| Engine::new(limits)).collect(),
             life: Life::Boot(Box::new(Boot::start(setup))),
             done: BTreeMap::new(),
+            packed: BTreeMap::new(),
             inputs: 0,
             effects: 0,
             tasks: 0,
@@ -173,11 +177,22 @@ impl Again {
             ReplayError::Differs { difference: Box::new(difference), build: build.to_owned() }
         };
         if let Some(kept) = entry.input {
-            let input = kept.input(|id, recorded| match self.done.remove(&id) {
-                Some(done) if of_done(&done) == recorded => Ok(done),
-                Some(done) => Err(differs(self, format!("a result {recorded:016x}"), short(&done))),
-                None => Err(differs(self, format!("a result {recorded:016x}"), "no such task".to_owned())),
-            })?;
+            let result = |recorded: u64| format!("a result {recorded:016x}");
+            let none = || "no such task".to_owned();
+            let (mut done, mut packed) = (std::mem::take(&mut self.done), std::mem::take(&mut self.packed));
+            let input = kept.input(
+                |id, recorded| match done.remove(&id) {
+                    Some(done) if of_done(&done) == recorded => Ok(done),
+                    Some(done) => Err(differs(self, result(recorded), short(&done))),
+                    None => Err(differs(self, result(recorded), none())),
+                },
+                |id, recorded| match packed.remove(&id) {
+                    Some(bytes) if of_packed(&bytes) == recorded => Ok(bytes),
+                    Some(bytes) => Err(differs(self, result(recorded), result(of_packed(&bytes)))),
+                    None => Err(differs(self, result(recorded), none())),
+                },
+            )?;
+            (self.done, self.packed) = (done, packed);
             self.handle(now, input, &says)?;
         }
         let mut recorded = entry.effects.into_iter();
@@ -189,7 +204,10 @@ impl Again {
                 None => return Err(differs(self, "no more".to_owned(), format!("{mark}: {}", short(&effect)))),
             }
             self.effects += 1;
-            if let Effect::Task { id, task } = effect {
+            if let Effect::Pack { id, pack } = effect {
+                self.packed.insert(id, pack.run());
+                self.tasks += 1;
+            } else if let Effect::Task { id, task } = effect {
                 let engine = task.worker(self.engines.len());
                 let engine = &mut self.engines[engine];
                 let done = catch_unwind(AssertUnwindSafe(|| engine.run(task)));

@@ -1,29 +1,17 @@
 //! What a log held at a moment: a node that is booted from frames in memory and answers questions, and of which nobody hears.
 //!
-//! It is the same node that a start would give, so that nothing is read here in another way than there. It writes to memory, has
-//! no neighbours, and its clock stands. The log up to the moment must fit into memory.
+//! See [`Alone`]. The log up to the moment must fit into memory.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use serde_json::Value;
 
 use super::source::{Source, SourceError};
 use super::survey::{Located, Survey};
-use super::target::Mark;
-use crate::documents::{self, Engine, Listed};
 use crate::membership::Meta;
-use crate::node::{
-    Boot, BootError, Command, CommandError, Config, Effect, Identity, Input, Io, IoOutcome, Node, Outcome, Progress,
-    Setup,
-};
-use crate::types::{
-    Chain, ClusterId, CommandId, Digest, DiskFault, DiskFaultKind, DocId, Hlc, Lsn, Now, SegmentId, Time,
-};
+use crate::node::{Alone, BootError, Command, CommandError, Config, Identity, Outcome, Setup};
+use crate::types::{Chain, ClusterId, Digest, DocId, Hlc, Lsn, SegmentId};
 use crate::wal::{self, End, Writer};
-
-/// Documents asked for at once.
-const PAGE: usize = 1_000;
 
 /// Why nothing can be seen.
 #[derive(Debug, thiserror::Error)]
@@ -41,18 +29,9 @@ pub enum LookError {
 }
 
 /// A log at a moment.
+#[derive(Debug)]
 pub struct Look {
-    node: Box<Node>,
-    host: Host,
-    next: u64,
-}
-
-/// Performs every effect at once.
-struct Host {
-    files: BTreeMap<SegmentId, Vec<u8>>,
-    engine: Engine,
-    reply: Option<Result<Outcome, CommandError>>,
-    now: Now,
+    alone: Alone,
 }
 
 impl Look {
@@ -62,37 +41,20 @@ impl Look {
     /// [`LookError`]: it cannot be read, or a node would not boot from it.
     pub fn at(source: &Source, survey: &Survey, located: &Located) -> Result<Self, LookError> {
         let files = gather(source, survey, located)?;
-        let Mark { at, .. } = located.last;
         let setup = Setup {
             identity: Identity { node: source.node(), cluster: ClusterId::from_bytes([0; 32]) },
             seed: [0; 32],
             meta: Meta::default(),
             config: Config::default(),
         };
-        let engine = Engine::new(setup.config.documents.limits);
-        let mut host = Host { files, engine, reply: None, now: Now { mono: Time::ZERO, wall: at.wall } };
-        let mut boot = Box::new(Boot::start(setup));
-        let mut inputs = VecDeque::new();
-        let node = loop {
-            while let Some(effect) = boot.poll_effect() {
-                inputs.extend(host.perform(effect));
-            }
-            let input = inputs.pop_front().expect("a boot waits for what it asked for");
-            match boot.handle(host.now, input) {
-                Progress::Booting(more) => boot = more,
-                Progress::Ready(node, _) => break node,
-                Progress::Refused(error) => return Err(error.into()),
-            }
-        };
-        let mut look = Self { node, host, next: 0 };
-        look.settle(inputs);
-        Ok(look)
+        let (alone, _) = Alone::on(files, setup, located.last.at.wall)?;
+        Ok(Self { alone })
     }
 
     /// Equal on two nodes if and only if they hold the same changes of the same documents.
     #[must_use]
     pub fn content(&self) -> Digest {
-        self.node.documents().content()
+        self.alone.node().documents().content()
     }
 
     /// The documents with this prefix and their contents, in order.
@@ -100,19 +62,7 @@ impl Look {
     /// # Errors
     /// When one of them cannot be read.
     pub fn documents(&mut self, prefix: &str) -> Result<BTreeMap<DocId, Value>, LookError> {
-        let mut found = BTreeMap::new();
-        loop {
-            let after = found.last_key_value().map(|(doc, _): (&DocId, &Value)| doc.clone());
-            let command = documents::Command::Scan { prefix: prefix.into(), after, limit: PAGE, values: true };
-            let outcome = self.ask(Command::Documents(command))?;
-            let Outcome::Documents(documents::Outcome::Page { docs, more }) = outcome else {
-                unreachable!("a scan was answered by {outcome:?}");
-            };
-            found.extend(docs.into_iter().filter_map(|Listed { doc, value, .. }| value.map(|value| (doc, value))));
-            if !more {
-                return Ok(found);
-            }
-        }
+        Ok(self.alone.documents(prefix)?)
     }
 
     /// Asks the node. An edit would be made in memory alone.
@@ -120,67 +70,7 @@ impl Look {
     /// # Errors
     /// The node's own.
     pub fn ask(&mut self, command: Command) -> Result<Outcome, LookError> {
-        self.next += 1;
-        self.host.reply = None;
-        self.settle(VecDeque::from([Input::Command { id: CommandId::new(self.next), command }]));
-        Ok(self.host.reply.take().expect("a node alone answers at once")?)
-    }
-
-    fn settle(&mut self, mut inputs: VecDeque<Input>) {
-        loop {
-            while let Some(effect) = self.node.poll_effect() {
-                inputs.extend(self.host.perform(effect));
-            }
-            match inputs.pop_front() {
-                Some(input) => self.node.handle(self.host.now, input),
-                None => return,
-            }
-        }
-    }
-}
-
-impl Host {
-    fn perform(&mut self, effect: Effect) -> Option<Input> {
-        match effect {
-            Effect::Persist { id, segment, bytes, .. } => {
-                self.files.entry(segment).or_default().extend_from_slice(&bytes);
-                Some(Input::Persisted { id, result: Ok(()) })
-            }
-            Effect::Io { id, op } => Some(Input::IoDone { id, result: self.io(op) }),
-            Effect::Task { id, task } => Some(Input::TaskDone { id, done: self.engine.run(task) }),
-            Effect::Reply { result, .. } => {
-                self.reply = Some(result);
-                None
-            }
-            Effect::Send { .. }
-            | Effect::Dial { .. }
-            | Effect::Close { .. }
-            | Effect::KeepPolicy { .. }
-            | Effect::Notify(_) => None,
-        }
-    }
-
-    fn io(&mut self, op: Io) -> Result<IoOutcome, DiskFault> {
-        let missing = || DiskFault {
-            kind: DiskFaultKind::Missing,
-            what: "read the log in memory".into(),
-            why: "there is no such place".into(),
-        };
-        match op {
-            Io::List => Ok(IoOutcome::Listed(self.files.iter().map(|(id, bytes)| (*id, bytes.len() as u64)).collect())),
-            Io::Read { segment, offset, len } => {
-                let (from, len) = (usize::try_from(offset).ok(), usize::try_from(len).ok());
-                let range = from.zip(len).and_then(|(from, len)| Some(from..from.checked_add(len)?));
-                let bytes = range.and_then(|range| self.files.get(&segment)?.get(range));
-                bytes.map(|bytes| IoOutcome::Read(Bytes::copy_from_slice(bytes))).ok_or_else(missing)
-            }
-            Io::Truncate { segment, .. } => {
-                self.files.remove(&segment);
-                Ok(IoOutcome::Truncated)
-            }
-            // Nothing is refused here, so nobody asks.
-            Io::Reopen { .. } => Err(missing()),
-        }
+        Ok(self.alone.ask(command)?)
     }
 }
 

@@ -28,6 +28,8 @@ pub mod revert;
 #[cfg(feature = "net")]
 pub mod side;
 #[cfg(feature = "net")]
+pub mod snapshots;
+#[cfg(feature = "net")]
 mod source;
 #[cfg(feature = "net")]
 mod survey;

@@ -422,9 +422,13 @@ impl Logs {
 
     /// Takes back an entry that was durable when the process began. Bodies stay on disk.
     pub(super) fn restore(&mut self, at: usize, entry: &Entry, position: Position) {
-        let log = &mut self.list[at];
-        let chain = entry.link(log.tip());
-        log.slots.push(Slot { position, chain });
+        let chain = entry.link(self.list[at].tip());
+        self.take_back(at, Slot { position, chain });
+    }
+
+    /// The same of one of which it is known where it stands and how the chain goes on.
+    pub(super) fn take_back(&mut self, at: usize, slot: Slot) {
+        self.list[at].slots.push(slot);
         self.entries += 1;
         self.touch(at);
     }

@@ -34,6 +34,7 @@
 //! bytes (`wire`, `wal`), links (the driver).
 
 mod branch;
+mod checkpoint;
 mod config;
 mod copies;
 mod give;
@@ -62,6 +63,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+pub use checkpoint::Slots;
 pub use config::{Config, LagWarn, Retry};
 pub use knowledge::REPLICAS_MAX;
 pub use message::{
@@ -92,7 +94,7 @@ pub struct Replication {
     hearsay: hearsay::Hearsay,
     peers: BTreeMap<NodeId, Peer>,
     clock: HlcClock,
-    /// The highest stamps in the log as restored: ours, and of all.
+    /// The highest stamps of what is durable: ours, and of all.
     restored: (Hlc, Hlc),
     statistics: Statistics,
     /// More of our log was found elsewhere: nothing is originated until a new actor is minted.

@@ -116,6 +116,10 @@ impl Replication {
         let at = self.logs.find(log).expect("a log lives as long as the process");
         self.durable_at = cx.now().mono;
         let entry = self.logs.settle(at, seq, position, self.config.cache_bytes);
+        self.restored.1 = self.restored.1.max(entry.hlc);
+        if log.actor.node == self.actor.node {
+            self.restored.0 = self.restored.0.max(entry.hlc);
+        }
         let weight = entry.weight();
         let backlog = matches!(wait, Wait::Taken { backlog: true, .. });
         self.logs.get_mut(at).mark(cx.now().mono);

@@ -1,7 +1,7 @@
 //! What handling an input costs a peer, in nanoseconds of one core: integers from measurements of the node in release.
 
 use crate::documents::{Engine, Task};
-use crate::node::Input;
+use crate::node::{Input, Pack};
 
 /// A step of the node that touches little.
 const STEP_NS: u64 = 4_000;
@@ -9,6 +9,9 @@ const STEP_NS: u64 = 4_000;
 const COMMAND_NS: u64 = 10_000;
 /// Reading a segment at boot, per KiB.
 const SCAN_NS_KIB: u64 = 1_000;
+
+/// Compressing a piece of a snapshot, per KiB.
+const PACK_NS_KIB: u64 = 3_000;
 
 /// What this input costs.
 pub(super) fn of_input(input: &Input) -> u64 {
@@ -20,6 +23,11 @@ pub(super) fn of_input(input: &Input) -> u64 {
         }
         _ => STEP_NS,
     }
+}
+
+/// What compressing a piece of a snapshot costs its worker.
+pub(super) fn of_pack(pack: &Pack) -> u64 {
+    STEP_NS + pack.len() as u64 / 1_024 * PACK_NS_KIB
 }
 
 /// What this task costs its worker.

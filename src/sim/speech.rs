@@ -197,6 +197,9 @@ impl<'a> Speech<'a> {
             Effect::Task { task, .. } => {
                 Some((Weight::Routine, format!("gives its engine work: {}", self.plain(&format!("{task:?}")))))
             }
+            Effect::Pack { pack, .. } => {
+                Some((Weight::Routine, format!("has a piece of a snapshot compressed: {pack:?}")))
+            }
             Effect::Dial { peer, .. } => Some((Weight::Routine, format!("dials {}", self.who(*peer)))),
             Effect::Reply { result: Ok(_), .. } => Some((Weight::Routine, "answers its client".to_owned())),
             Effect::KeepPolicy { .. } => None,

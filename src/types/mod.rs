@@ -16,7 +16,7 @@ pub use checksum::{Checksum, Digest, digest64};
 pub use counter::{Boot, CommandId, Incarnation, IoId, Lsn, PersistId, SegmentId, Seq, TaskId};
 pub use hlc::{Hlc, HlcClock, HlcDrift};
 pub use id::{Actor, Address, ClusterId, DocId, IdError, LogId, Mint, NodeId, Topic};
-pub use place::{Chain, DiskFault, DiskFaultKind, Lane, Position};
+pub use place::{Chain, DiskFault, DiskFaultKind, Family, Lane, Position};
 pub use time::{Now, Time, WallTime};
 pub use timeline::TimelineId;
 pub use vector::{Range, VersionVector};

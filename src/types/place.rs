@@ -28,8 +28,27 @@ pub enum Chain {
     Events,
 }
 
+/// What a file beside the others in the log's directory is: a segment of one of the chains, or a snapshot of what they say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// A segment of a chain.
+    Log(Chain),
+    /// A snapshot. It can be lost: the log says all that it says.
+    Snapshot,
+}
+
 /// What a segment's number has set if it is of the events' chain.
 const EVENTS: u64 = 1 << 63;
+/// What the number of a snapshot has set.
+const SNAPSHOT: u64 = 1 << 62;
+
+impl Family {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Log(Chain::Main), Self::Log(Chain::Events), Self::Snapshot];
+
+    /// The number before the first snapshot's.
+    pub const SNAPSHOTS: SegmentId = SegmentId::new(SNAPSHOT);
+}
 
 impl Chain {
     /// Both.
@@ -50,6 +69,12 @@ impl SegmentId {
     #[must_use]
     pub const fn chain(self) -> Chain {
         if self.value() & EVENTS == 0 { Chain::Main } else { Chain::Events }
+    }
+
+    /// What the file of this number is.
+    #[must_use]
+    pub const fn family(self) -> Family {
+        if self.value() & (EVENTS | SNAPSHOT) == SNAPSHOT { Family::Snapshot } else { Family::Log(self.chain()) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The log as bytes: what a node writes before it speaks, and how it is read back. No IO: bytes in, bytes out.
 //!
 //! It owns the format of segment files, the numbering of records and the judgement about damage. When to sync is the
-//! driver's, what a record means is the node's.
+//! driver's, what a record means is the node's. How bytes are compressed is here too, for whoever keeps some.
 //!
 //! Invariants:
 //! - **LSNs are dense from 1.** A gap, a repetition or a missing segment is refused by name.
@@ -18,22 +18,26 @@
 //! # Format
 #![doc = include_str!("FORMAT.md")]
 
+mod codec;
 mod error;
 mod frame;
 mod header;
 mod scan;
 mod search;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+pub use codec::{Codec, Packed, Packer};
 pub use error::{Cut, Damage, Error, Place};
 pub use frame::{Frame, RECORD_MAX};
 pub use header::owner;
 pub use scan::{End, Scanned, Scanner};
-pub use writer::{Appended, Writer};
+pub use snapshot::SnapshotConfig;
+pub use writer::{Appended, Writer, read_back};
 
-use crate::types::SegmentId;
+use crate::types::{Family, SegmentId};
 
 /// The log's settings.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -52,10 +56,22 @@ impl Default for Config {
 /// How file names of segments end.
 pub const SUFFIX: &str = ".wal";
 
+/// How file names of snapshots end.
+pub const SNAPSHOT_SUFFIX: &str = ".snap";
+
 /// The name of a segment's file: sixteen hexadecimal digits, so that names sort as numbers do: the chains one after the other.
+/// Snapshots are named the same way and end otherwise.
 #[must_use]
 pub fn file_name(segment: SegmentId) -> String {
-    format!("{:016x}{SUFFIX}", segment.value())
+    let suffix = if segment.family() == Family::Snapshot { SNAPSHOT_SUFFIX } else { SUFFIX };
+    format!("{:016x}{suffix}", segment.value())
+}
+
+/// The snapshot with this file name, if it is one.
+#[must_use]
+pub fn snapshot_of(name: &str) -> Option<SegmentId> {
+    let snapshot = SegmentId::new(u64::from_str_radix(name.strip_suffix(SNAPSHOT_SUFFIX)?, 16).ok()?);
+    (snapshot > Family::SNAPSHOTS && file_name(snapshot) == name).then_some(snapshot)
 }
 
 /// The segment with this file name, if it is one.

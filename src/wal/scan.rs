@@ -47,6 +47,8 @@ pub struct Scanner {
     damage: Option<Cut>,
     /// What stands behind this record is not looked at.
     until: Option<Lsn>,
+    /// The first segment says itself with which record it begins: those before it are not read.
+    joins: bool,
 }
 
 impl Scanner {
@@ -61,7 +63,13 @@ impl Scanner {
     #[must_use]
     pub fn at(node: NodeId, first: SegmentId, next: Lsn, store: Option<u64>) -> Self {
         let end = End { node, store, next, segment: first, offset: 0, cut: None, last_hlc: Hlc::default() };
-        Self { end, expected: first, damage: None, until: None }
+        Self { end, expected: first, damage: None, until: None, joins: false }
+    }
+
+    /// Nothing read so far of a log of this store that is read from this segment on: of those before it is known what they say.
+    #[must_use]
+    pub fn join(node: NodeId, segment: SegmentId, store: u64) -> Self {
+        Self { joins: true, ..Self::at(node, segment, Lsn::ZERO, Some(store)) }
     }
 
     /// Looks at nothing behind this record, be it damaged or whole: for whoever wants the log as it was then. A log that ends
@@ -101,6 +109,9 @@ impl Scanner {
             self.on_segment_behind(segment, bytes, false)?;
             return Ok(Vec::new());
         }
+        if std::mem::take(&mut self.joins) {
+            self.end.next = header.first;
+        }
         if header.first != self.end.next {
             return Err(self.misplaced(Place { segment, offset: 48 }, header.first));
         }
@@ -111,7 +122,7 @@ impl Scanner {
     /// The end of the log.
     #[must_use]
     pub fn finish(self) -> Scanned {
-        let Self { mut end, expected, damage, until: _ } = self;
+        let Self { mut end, expected, damage, .. } = self;
         if let Some(cut) = damage.as_ref().filter(|_| !planted!("wal/goes-on-over-a-cut")) {
             (end.segment, end.offset, end.cut) = (expected, 0, Some(cut.at));
         }

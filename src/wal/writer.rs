@@ -119,6 +119,12 @@ impl Writer {
         (self.next, self.segment, self.length, self.cut) = (next, segment, length, cut);
     }
 
+    /// Whose log it is, drawn when it was begun.
+    #[must_use]
+    pub const fn store(&self) -> u64 {
+        self.store
+    }
+
     /// The number of the next record.
     #[must_use]
     pub fn next_lsn(&self) -> Lsn {
@@ -130,22 +136,28 @@ impl Writer {
     /// # Errors
     /// [`Error::Unreadable`] with the place, when they are not an intact record of this store.
     pub fn decode(&self, position: Position, bytes: &Bytes) -> Result<Frame, Error> {
-        let at = Place { segment: position.segment, offset: position.offset };
-        let unreadable = |what| Error::Unreadable { at, what };
-        let (need, have) = (u64::from(position.len), bytes.len() as u64);
-        match frame::read(bytes, 0, self.mask()) {
-            frame::Read::Frame(head) if head.frame_len() as u64 == need => {
-                Ok(Frame::of(&head, position, bytes.slice(HEAD..HEAD + head.len)))
-            }
-            frame::Read::Frame(head) => Err(unreadable(Damage::Short { need, have: head.frame_len() as u64 })),
-            frame::Read::Unknown => Err(Error::FutureRecord { at, lsn: Lsn::ZERO }),
-            frame::Read::Damaged(what) => {
-                Err(unreadable(if have < need { Damage::Short { need, have } } else { what }))
-            }
-        }
+        read_back(self.store, position, bytes)
     }
 
     fn mask(&self) -> Mask {
         Mask::of(self.store)
+    }
+}
+
+/// Reads one record of this store back from the bytes that stand at `position`.
+///
+/// # Errors
+/// [`Error::Unreadable`] with the place, when they are not an intact record of this store.
+pub fn read_back(store: u64, position: Position, bytes: &Bytes) -> Result<Frame, Error> {
+    let at = Place { segment: position.segment, offset: position.offset };
+    let unreadable = |what| Error::Unreadable { at, what };
+    let (need, have) = (u64::from(position.len), bytes.len() as u64);
+    match frame::read(bytes, 0, Mask::of(store)) {
+        frame::Read::Frame(head) if head.frame_len() as u64 == need => {
+            Ok(Frame::of(&head, position, bytes.slice(HEAD..HEAD + head.len)))
+        }
+        frame::Read::Frame(head) => Err(unreadable(Damage::Short { need, have: head.frame_len() as u64 })),
+        frame::Read::Unknown => Err(Error::FutureRecord { at, lsn: Lsn::ZERO }),
+        frame::Read::Damaged(what) => Err(unreadable(if have < need { Damage::Short { need, have } } else { what })),
     }
 }

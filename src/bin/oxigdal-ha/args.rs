@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Quarantine(crate::quarantine::Args),
     /// Name this moment in a peer's log, or list the names
     RestorePoint(crate::restore_point::Args),
+    /// Take snapshots of what a peer's log says, or list them
+    Snapshot(crate::snapshot::Args),
     /// Take backups, list, verify and prune them
     Backup(Box<crate::backup::Args>),
     /// Put a log as it was into a directory of its own

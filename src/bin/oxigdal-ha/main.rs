@@ -32,6 +32,7 @@ mod restore_point;
 mod revert;
 mod run;
 mod simulate;
+mod snapshot;
 mod standby;
 mod stream;
 mod timeline;
@@ -89,6 +90,7 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::Overlay(arguments) => overlay::overlay(&arguments, output),
         Command::Quarantine(arguments) => quarantine::quarantine(arguments, output),
         Command::RestorePoint(arguments) => restore_point::run(&arguments, output),
+        Command::Snapshot(arguments) => snapshot::run(&arguments, output),
         Command::Backup(arguments) => return backup::run(*arguments, output),
         Command::Restore(arguments) => restore::run(&arguments, output),
         Command::Rebuild(arguments) => rebuild::run(&arguments, output),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::OpenError;
-use crate::types::{Chain, DiskFault, DiskFaultKind, PersistId, SegmentId};
+use crate::types::{DiskFault, DiskFaultKind, Family, PersistId, SegmentId};
 use crate::wal;
 
 /// Segments kept open for reading.
@@ -58,8 +58,8 @@ impl Files {
             move |error| OpenError::Io { what: "sync", path, error }
         };
         let segments = self.segments().map_err(fail(&self.dir))?;
-        let last = |chain| segments.keys().rfind(|segment| segment.chain() == chain);
-        for segment in Chain::ALL.into_iter().filter_map(last) {
+        let last = |family| segments.keys().rfind(|segment| segment.family() == family);
+        for segment in Family::ALL.into_iter().filter_map(last) {
             let path = self.path(*segment);
             File::open(&path).and_then(|file| sync_and_forget(&file)).map_err(fail(&path))?;
         }
@@ -77,7 +77,7 @@ impl Files {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            match wal::segment_of(&name) {
+            match wal::segment_of(&name).or_else(|| wal::snapshot_of(&name)) {
                 Some(segment) => segments.insert(segment, fs::metadata(entry.path())?.len()),
                 // A copy or a renamed segment must not be passed over in silence.
                 None if name.ends_with(wal::SUFFIX) => {
@@ -138,7 +138,7 @@ impl Files {
 
     /// The segment's chain ends there: what is behind it is removed, durably.
     pub(super) fn end_at(&mut self, segment: SegmentId, len: u64) -> Result<(), DiskFault> {
-        let behind = self.list()?.into_iter().filter(|(there, _)| there.chain() == segment.chain());
+        let behind = self.list()?.into_iter().filter(|(there, _)| there.family() == segment.family());
         // The last first, so that no gap is ever left.
         for (there, length) in behind.rev() {
             if there > segment || (there == segment && len == 0) {

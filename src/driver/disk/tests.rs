@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::files::Tail;
 use super::*;
 use crate::node::IoOutcome;
-use crate::types::{Chain, DiskFault, DiskFaultKind};
+use crate::types::{Chain, DiskFault, DiskFaultKind, Family};
 
 const ONE: SegmentId = SegmentId::new(1);
 const TWO: SegmentId = SegmentId::new(2);
@@ -237,7 +237,7 @@ fn a_failed_sync_answers_nothing_as_done_and_is_not_tried_again() {
     let dir = TempDir::new().unwrap();
     let (mut worker, queue, tally, answers) = worker(dir.path());
     // The null device takes every write and knows no sync.
-    worker.tails.insert(Chain::Main, tail_on("/dev/null", dir.path()));
+    worker.tails.insert(Family::Log(Chain::Main), tail_on("/dev/null", dir.path()));
     for request in [persist(1, ONE, 0, b"a"), persist(2, ONE, 1, b"b"), persist(3, TWO, 0, b"c")] {
         queue.push(request).unwrap();
     }
@@ -254,7 +254,7 @@ fn a_failed_sync_answers_nothing_as_done_and_is_not_tried_again() {
 fn a_failed_sync_is_not_forgotten_by_reopening() {
     let dir = TempDir::new().unwrap();
     let (mut worker, queue, _, answers) = worker(dir.path());
-    worker.tails.insert(Chain::Main, tail_on("/dev/null", dir.path()));
+    worker.tails.insert(Family::Log(Chain::Main), tail_on("/dev/null", dir.path()));
     queue.push(persist(1, ONE, 0, b"a")).unwrap();
     queue.push(io(1, Io::Reopen { ends: [(ONE, 0), (SegmentId::new(1 << 63 | 1), 0)], room: 0 })).unwrap();
     queue.close();
@@ -267,12 +267,30 @@ fn a_failed_sync_is_not_forgotten_by_reopening() {
 fn a_full_device_is_told_from_other_failures() {
     let dir = TempDir::new().unwrap();
     let (mut worker, queue, _, answers) = worker(dir.path());
-    worker.tails.insert(Chain::Main, tail_on("/dev/full", dir.path()));
+    worker.tails.insert(Family::Log(Chain::Main), tail_on("/dev/full", dir.path()));
     queue.push(persist(1, ONE, 0, b"a")).unwrap();
     queue.push(persist(2, ONE, 1, b"b")).unwrap();
     queue.close();
     worker.run();
     assert_eq!(outcomes(&answers), [(1, Some(DiskFaultKind::Full)), (2, Some(DiskFaultKind::Poisoned))]);
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_written_does_the_log_no_harm() {
+    let dir = TempDir::new().unwrap();
+    let (mut worker, queue, tally, answers) = worker(dir.path());
+    let snapshot = SegmentId::new(1 << 62 | 1);
+    worker.tails.insert(Family::Snapshot, tail_on("/dev/full", dir.path()));
+    worker.tails.get_mut(&Family::Snapshot).unwrap().segment = snapshot;
+    let (before, behind) = (persist(1, ONE, 0, b"a"), persist(3, ONE, 1, b"b"));
+    for request in [before, persist(2, snapshot, 0, b"s"), behind] {
+        queue.push(request).unwrap();
+    }
+    queue.close();
+    worker.run();
+    assert_eq!(outcomes(&answers), [(1, None), (2, Some(DiskFaultKind::Full)), (3, None)]);
+    assert!(!tally.lock().unwrap().stats().poisoned);
+    assert_eq!(fs::read(dir.path().join(crate::wal::file_name(ONE))).unwrap(), b"ab");
 }
 
 /// A file system of one megabyte, unmounted at the end.

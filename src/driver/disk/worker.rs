@@ -11,22 +11,22 @@ use super::files::{Files, Tail};
 use super::queue::Queue;
 use super::stats::Tally;
 use crate::node::{Input, Io, IoOutcome};
-use crate::types::{Chain, DiskFault, DiskFaultKind, PersistId, SegmentId};
+use crate::types::{Chain, DiskFault, DiskFaultKind, Family, PersistId, SegmentId};
 
 pub(super) struct Worker<F> {
     pub(super) files: Files,
-    /// The segment of each chain that is written.
-    pub(super) tails: BTreeMap<Chain, Tail>,
+    /// The file of each family that is written.
+    pub(super) tails: BTreeMap<Family, Tail>,
     queue: Arc<Queue>,
     tally: Arc<Mutex<Tally>>,
     answer: F,
     /// Queued behind each other in one segment and not written yet.
     run: Vec<(PersistId, Bytes)>,
-    run_of: Chain,
-    /// Chains that have writes which no sync has covered.
-    dirty: BTreeSet<Chain>,
-    /// Written and not synced yet: id and length.
-    unsynced: Vec<(PersistId, usize)>,
+    run_of: Family,
+    /// Families that have writes which no sync has covered.
+    dirty: BTreeSet<Family>,
+    /// Written and not synced yet: id, length and where to.
+    unsynced: Vec<(PersistId, usize, Family)>,
     /// Why no write is taken any more.
     poison: Option<DiskFault>,
     /// It was a write that found no room, and all before it is durable: what is behind can be taken back.
@@ -51,7 +51,7 @@ impl<F: Fn(Input)> Worker<F> {
             tally,
             answer,
             run: Vec::new(),
-            run_of: Chain::Main,
+            run_of: Family::Log(Chain::Main),
             dirty: BTreeSet::new(),
             unsynced: Vec::new(),
             poison: None,
@@ -86,9 +86,9 @@ impl<F: Fn(Input)> Worker<F> {
     }
 
     fn on_persist(&mut self, id: PersistId, segment: SegmentId, offset: u64, bytes: Bytes) {
-        if self.run_of != segment.chain() {
+        if self.run_of != segment.family() {
             self.write();
-            self.run_of = segment.chain();
+            self.run_of = segment.family();
         }
         if self.poison.is_none() && !self.follows(segment, offset) {
             self.write();
@@ -105,7 +105,7 @@ impl<F: Fn(Input)> Worker<F> {
     /// Whether a write there goes on where the last one ended.
     fn follows(&self, segment: SegmentId, offset: u64) -> bool {
         let run: u64 = self.run.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        self.tails.get(&segment.chain()).is_some_and(|tail| (tail.segment, tail.len + run) == (segment, offset))
+        self.tails.get(&segment.family()).is_some_and(|tail| (tail.segment, tail.len + run) == (segment, offset))
     }
 
     /// Opens or makes the segment to write to. What was written before is durable first: a segment that is there says
@@ -115,8 +115,8 @@ impl<F: Fn(Input)> Worker<F> {
         match &self.poison {
             Some(fault) => Err(poisoned(fault)),
             None => {
-                self.tails.remove(&segment.chain());
-                self.tails.insert(segment.chain(), self.files.tail(segment, offset)?);
+                self.tails.remove(&segment.family());
+                self.tails.insert(segment.family(), self.files.tail(segment, offset)?);
                 Ok(())
             }
         }
@@ -129,10 +129,10 @@ impl<F: Fn(Input)> Worker<F> {
         self.dirty.insert(self.run_of);
         let done = tail.check(tail.len).map_err(|fault| (0, fault)).and_then(|()| tail.append(&run));
         let whole = done.as_ref().map_or_else(|(whole, _)| *whole, |()| run.len());
-        self.unsynced.extend(run[..whole].iter().map(|(id, bytes)| (*id, bytes.len())));
+        self.unsynced.extend(run[..whole].iter().map(|(id, bytes)| (*id, bytes.len(), self.run_of)));
         if let Err((whole, fault)) = done {
-            self.fail(run[whole].0, fault);
-            let fault = self.poison.as_ref().expect("a failed write has poisoned");
+            self.fail(run[whole].0, fault.clone());
+            let fault = self.poison.as_ref().unwrap_or(&fault);
             run[whole + 1..].iter().for_each(|(id, _)| self.refuse(*id, fault));
         }
     }
@@ -144,16 +144,20 @@ impl<F: Fn(Input)> Worker<F> {
             return;
         }
         let began = Instant::now();
-        let mut tails = self.tails.iter_mut().filter(|(chain, _)| dirty.contains(chain));
-        let result = tails.try_for_each(|(_, tail)| self.files.sync(tail));
+        let is_log = |family: &Family| *family != Family::Snapshot;
+        let mut logs = self.tails.iter_mut().filter(|(family, _)| is_log(family) && dirty.contains(family));
+        let result = logs.try_for_each(|(_, tail)| self.files.sync(tail));
         let took = began.elapsed();
+        let snapshot = dirty.contains(&Family::Snapshot).then(|| self.tails.get_mut(&Family::Snapshot)).flatten();
+        let snapshot = snapshot.map_or(Ok(()), |tail| self.files.sync(tail));
         let unsynced = std::mem::take(&mut self.unsynced);
         let mut tally = self.tally();
         tally.synced(took);
         match &result {
             Ok(()) => {
-                tally.writes += unsynced.len() as u64;
-                tally.bytes += unsynced.iter().map(|(_, bytes)| *bytes as u64).sum::<u64>();
+                let logs = || unsynced.iter().filter(|(.., family)| is_log(family));
+                tally.writes += logs().count() as u64;
+                tally.bytes += logs().map(|(_, bytes, _)| *bytes as u64).sum::<u64>();
             }
             Err(_) => tally.poisoned = true,
         }
@@ -167,7 +171,10 @@ impl<F: Fn(Input)> Worker<F> {
             self.poison = Some(fault.clone());
             self.full = false;
         }
-        unsynced.into_iter().for_each(|(id, _)| (self.answer)(Input::Persisted { id, result: result.clone() }));
+        for (id, _, family) in unsynced {
+            let result = if is_log(&family) { result.clone() } else { snapshot.clone() };
+            (self.answer)(Input::Persisted { id, result });
+        }
     }
 
     /// A write was not done. What came before it still is, if it can be; nothing after it will be.
@@ -181,6 +188,10 @@ impl<F: Fn(Input)> Worker<F> {
         }
         if let Some(earlier) = &self.poison {
             return self.refuse(id, earlier);
+        }
+        if self.run_of == Family::Snapshot {
+            // The log can do without it, and goes on.
+            return (self.answer)(Input::Persisted { id, result: Err(fault) });
         }
         self.tally().poisoned = true;
         self.full = fault.kind == DiskFaultKind::Full;
@@ -223,8 +234,8 @@ impl<F: Fn(Input)> Worker<F> {
                 if let Some(fault) = self.poison.as_ref().filter(|_| !expired) {
                     return Err(poisoned(fault));
                 }
-                if self.tails.get(&segment.chain()).is_some_and(|tail| tail.segment == segment) {
-                    self.tails.remove(&segment.chain());
+                if self.tails.get(&segment.family()).is_some_and(|tail| tail.segment == segment) {
+                    self.tails.remove(&segment.family());
                 }
                 self.files.truncate(segment, len).map(|()| IoOutcome::Truncated)
             }

@@ -29,6 +29,7 @@
 //! | `GET`, `POST /v1/issuers`, `POST /v1/issuers/request` | who signs tickets, and becoming one who does |
 //! | `GET`, `PUT /v1/overlay` | which overlay the mesh has; setting it for all peers |
 //! | `GET /v1/restore-points`, `POST ../NAME` | named moments of this peer's log; a new one |
+//! | `GET`, `POST /v1/snapshots` | snapshots of what this peer's log says; take one now |
 //! | `POST /v1/revert` | bring documents back to how they were; 422 `unreachable` if that moment cannot be had |
 //! | `POST /v1/ticket` | have this peer's ticket renewed, or get one for an invite |
 //!
@@ -48,6 +49,7 @@ mod quarantine;
 mod replication;
 mod reply;
 mod revert;
+mod snapshots;
 mod state;
 mod streams;
 #[cfg(test)]
@@ -124,6 +126,7 @@ impl Interface {
             .route("/v1/peers/{who}/resume", post(replication::resume))
             .route("/v1/quarantine/release", post(quarantine::release))
             .route("/v1/restore-points/{name}", post(points::make))
+            .route("/v1/snapshots", post(snapshots::take))
             .route("/v1/revert", post(revert::run))
             .route_layer(from_fn_with_state(self.clone(), guard::token_always));
         let reads = Router::new()
@@ -144,6 +147,7 @@ impl Interface {
             .route("/v1/overlay", get(overlay::show))
             .route("/v1/quarantine", get(quarantine::list))
             .route("/v1/restore-points", get(points::list))
+            .route("/v1/snapshots", get(snapshots::list))
             .route_layer(from_fn_with_state(self.clone(), guard::token_for_changes));
         let watch = Router::new()
             .route("/v1/watch", get(watch::watch))

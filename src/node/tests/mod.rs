@@ -5,6 +5,7 @@ mod fuzz;
 mod points;
 mod quarantine;
 mod restored;
+mod snapshots;
 mod streams;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,7 +14,7 @@ use serde_json::json;
 
 use super::*;
 use crate::documents::{self, Edit, Engine, Limits};
-use crate::types::{ClusterId, DiskFaultKind, DocId, SegmentId, WallTime};
+use crate::types::{ClusterId, DiskFaultKind, DocId, Family, SegmentId, WallTime};
 
 /// A host that performs every effect at once, and keeps what goes to others.
 struct Host {
@@ -25,6 +26,8 @@ struct Host {
     /// The files as they stood before each effect.
     history: Vec<BTreeMap<SegmentId, Vec<u8>>>,
     full: bool,
+    /// There is room for the log, and for nothing else.
+    no_room: bool,
     /// Whether workers take no task, and those that wait.
     held: bool,
     tasks: VecDeque<(TaskId, documents::Task)>,
@@ -70,6 +73,7 @@ impl Host {
             files,
             history: Vec::new(),
             full: false,
+            no_room: false,
             held: false,
             tasks: VecDeque::new(),
             engine: Engine::new(Limits::default()),
@@ -121,7 +125,9 @@ impl Host {
         self.history.push(self.files.clone());
         match effect {
             Effect::Send { to, lane, frame } => self.outgoing.push_back((to, lane, frame)),
-            Effect::Persist { id, .. } if self.full => {
+            Effect::Persist { id, segment, .. }
+                if self.full || (self.no_room && segment.family() == Family::Snapshot) =>
+            {
                 let fault = DiskFault { kind: DiskFaultKind::Full, what: "append".into(), why: "no space".into() };
                 return Some(Input::Persisted { id, result: Err(fault) });
             }
@@ -139,7 +145,14 @@ impl Host {
                 let result = if self.full { Err(fault) } else { Ok(IoOutcome::Reopened) };
                 return Some(Input::IoDone { id, result });
             }
+            Effect::Io { id, op: Io::Truncate { segment, len: 0 } }
+                if segment.family() == Family::Snapshot && !self.files.contains_key(&segment) =>
+            {
+                let fault = DiskFault { kind: DiskFaultKind::Missing, what: "remove".into(), why: "no file".into() };
+                return Some(Input::IoDone { id, result: Err(fault) });
+            }
             Effect::Io { id, op } => return Some(Input::IoDone { id, result: Ok(self.io(op)) }),
+            Effect::Pack { id, pack } => return Some(Input::Packed { id, bytes: pack.run() }),
             Effect::Task { id, task } if self.held => self.tasks.push_back((id, task)),
             Effect::Task { id, task } => return Some(Input::TaskDone { id, done: self.engine.run(task) }),
             Effect::Dial { .. } => {}

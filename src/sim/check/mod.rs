@@ -40,6 +40,7 @@ mod r4;
 mod s1;
 mod set;
 mod u1;
+mod u12;
 mod u4;
 mod u5;
 
@@ -158,6 +159,8 @@ pub(super) trait Check {
     fn on_damaged(&mut self, who: u32) {
         self.on_wiped(who);
     }
+    /// A machine's snapshots were removed, so that its next start reads the whole log.
+    fn on_snapshots_removed(&mut self, _who: u32) {}
     /// A machine was replaced by an empty one of another identity: told after [`on_wiped`](Self::on_wiped).
     fn on_replaced(&mut self, _who: u32) {}
     /// A second has passed.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::luck::Stream;
-use crate::types::{Chain, DiskFault, DiskFaultKind, PersistId, SegmentId};
+use crate::types::{DiskFault, DiskFaultKind, Family, PersistId, SegmentId};
 
 /// A disk writes sectors whole or not at all.
 const SECTOR: u64 = 512;
@@ -89,7 +89,7 @@ impl Disk {
         bytes: &Bytes,
     ) -> Result<(), String> {
         let len = bytes.len() as u64;
-        let result = self.admit(len);
+        let result = self.admit(segment.family(), len);
         if result.is_ok() {
             let end = self.len(segment).unwrap_or(0);
             if end != offset {
@@ -102,12 +102,15 @@ impl Disk {
         Ok(())
     }
 
-    fn admit(&mut self, len: u64) -> Result<(), DiskFault> {
+    fn admit(&mut self, family: Family, len: u64) -> Result<(), DiskFault> {
         if self.poisoned {
             return Err(fault(DiskFaultKind::Poisoned, "write", "an earlier write failed"));
         }
         if self.capacity.is_some_and(|capacity| self.used() + len > capacity) {
-            (self.poisoned, self.full) = (true, true);
+            // The log can do without a snapshot, and goes on.
+            if family != Family::Snapshot {
+                (self.poisoned, self.full) = (true, true);
+            }
             return Err(fault(DiskFaultKind::Full, "write", "No space left on device (os error 28)"));
         }
         Ok(())
@@ -122,7 +125,7 @@ impl Disk {
             return Err(fault(DiskFaultKind::Full, "write", "No space left on device (os error 28)"));
         }
         for (segment, len) in ends {
-            let behind = |there: &SegmentId| there.chain() == segment.chain() && *there > segment;
+            let behind = |there: &SegmentId| there.family() == segment.family() && *there > segment;
             self.files.retain(|there, _| !behind(there));
             if let Some(bytes) = self.files.get_mut(&segment) {
                 bytes.truncate(usize::try_from(len).unwrap_or(usize::MAX));
@@ -160,6 +163,16 @@ impl Disk {
                 (write.id, write.result)
             })
             .collect()
+    }
+
+    /// What a start would find of these files.
+    pub(super) fn copy(&self, wanted: impl Fn(SegmentId) -> bool) -> BTreeMap<SegmentId, Vec<u8>> {
+        self.files.iter().filter(|(file, _)| wanted(**file)).map(|(file, bytes)| (*file, bytes.clone())).collect()
+    }
+
+    /// The operator removes all snapshots, so that the next start reads the whole log.
+    pub(super) fn remove_snapshots(&mut self) {
+        self.files.retain(|file, _| file.family() != Family::Snapshot);
     }
 
     /// The files in order, with their lengths.
@@ -217,11 +230,12 @@ impl Disk {
                 self.cut_after(&open, left, torn, 1, luck.bits(entity, base + 1));
             }
             (Stop::PowerLoss, model) => {
-                // The chains are different files: what is left of one says nothing of the other.
-                let (main, events): (Vec<_>, Vec<_>) =
-                    open.into_iter().partition(|write| write.segment.chain() == Chain::Main);
-                self.lose_power(&main, model, torn_ppm, luck, entity, base);
-                self.lose_power(&events, model, torn_ppm, luck, entity, base | 1 << 19);
+                // The families are different files: what is left of one says nothing of the others.
+                for (family, part) in Family::ALL.into_iter().zip([0, 1 << 19, 1 << 18]) {
+                    let of: Vec<Write> =
+                        open.iter().filter(|write| write.segment.family() == family).cloned().collect();
+                    self.lose_power(&of, model, torn_ppm, luck, entity, base | part);
+                }
             }
         }
         let changed = self.uncover();

@@ -239,10 +239,10 @@ fn config_of(table: &str, says: &toml::Table, mesh: &Topology) -> Result<node::C
     }
     let text = says.to_string();
     let read = config::parse(Some((Path::new("[config]"), &text)), [], &config::Flags::new());
-    let config::Config { membership, overlay, replication, documents, audit, streams, wal, .. } =
+    let config::Config { membership, overlay, replication, documents, audit, streams, wal, snapshots, .. } =
         read.map_err(|error| place::renamed(table, &text, &error.to_string()))?;
     let policy = mesh.overlay();
-    Ok(node::Config { membership, policy, overlay, replication, documents, events: streams, audit, wal })
+    Ok(node::Config { membership, policy, overlay, replication, documents, events: streams, audit, wal, snapshots })
 }
 
 /// The whole configuration of each peer that has settings of its own.

@@ -110,6 +110,8 @@ impl World<'_> {
             let host = self.host(place);
             if (host.damaged || host.disk.has_astray()) && host.node().is_some() {
                 self.shut_down(place);
+                self.host(place).disk.remove_snapshots();
+                self.checks.on_snapshots_removed(place);
                 self.start(place);
             }
         }

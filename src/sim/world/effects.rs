@@ -179,6 +179,11 @@ impl World<'_> {
                 }
             }
             Effect::Task { id, task } => self.work(place, at, id, task),
+            Effect::Pack { id, pack } => {
+                let took = cost::of_pack(&pack) * self.host(place).slowness();
+                let input = Input::Packed { id, bytes: pack.run() };
+                self.later(place, at + took, input);
+            }
             Effect::Dial { peer, addresses } => {
                 let heard = |to: &u32| {
                     let address = self.mesh.hosts[*to as usize].address;

@@ -1,11 +1,14 @@
 //! From a directory of log segments to a node that may speak.
 //!
-//! [`Boot`] reads the log through the same effects as the node, in this order: list the segments, read each of the main
-//! chain, then each of the events' chain that still counts, write down that a new life begins, shorten segments whose last
+//! [`Boot`] reads the log through the same effects as the node, in this order: list the files, read the newest snapshot that is
+//! good (`opening`), read each segment of the main chain, or with a snapshot those from its record on and what it lacks, then
+//! each segment of the events' chain that still counts, write down that a new life begins, shorten segments whose last
 //! write is damaged, remove those that do not count any more. Only when that record is durable is there a
 //! [`Node`], so no two lives share a boot number. A log that was cut, that was restored, or that is new, also gets a new actor:
 //! what the lost bytes said may live on elsewhere under the old one. The actor is durable before the damage goes away: a crash in between
 //! must not leave a log that looks whole and goes on as the old actor.
+
+mod opening;
 
 use std::fmt;
 
@@ -17,6 +20,7 @@ use super::points::Points;
 use super::record::Own;
 use super::replay::{Main, Refused, Replay};
 use super::shared::{Logs, Rngs, Shared};
+use super::snapshot::{SnapshotFile, Untaken};
 use super::{Node, Setup};
 use crate::audit::Audit;
 use crate::membership::{Membership, MetaError};
@@ -40,6 +44,10 @@ pub struct BootReport {
     pub segments: usize,
     /// Records read.
     pub records: u64,
+    /// The snapshot that the start went on from, if there was a good one: what stands before it was not read.
+    pub snapshot: Option<SnapshotFile>,
+    /// Snapshots that were not taken, the newest first, and why.
+    pub untaken: Vec<Untaken>,
     /// The damaged last write that was cut off, if there was one. Nobody can tell it from a torn one, so it is reported.
     pub cut: Option<wal::Cut>,
 }
@@ -84,9 +92,21 @@ pub enum Progress {
 #[derive(Debug)]
 enum Stage {
     Listing,
-    Reading { rest: Vec<(SegmentId, u64)> },
-    Beginning { left: usize },
-    Cutting { rest: Vec<(SegmentId, u64)> },
+    /// A snapshot is read.
+    Opening(SegmentId),
+    Reading {
+        rest: Vec<(SegmentId, u64)>,
+    },
+    /// What a snapshot lacks is read; the segments come after it.
+    Gathering {
+        rest: Vec<(SegmentId, u64)>,
+    },
+    Beginning {
+        left: usize,
+    },
+    Cutting {
+        rest: Vec<(SegmentId, u64)>,
+    },
     Begun,
 }
 
@@ -112,6 +132,7 @@ impl fmt::Debug for Boot {
 /// What was read so far.
 #[derive(Debug, Default)]
 struct Found {
+    files: opening::Files,
     main: Main,
     /// Of the main chain, while it is read.
     scanner: Option<wal::Scanner>,
@@ -140,14 +161,13 @@ impl Boot {
     #[must_use]
     pub fn start(setup: Setup) -> Self {
         let next_io = IoId::ZERO.next();
-        let scanner = Some(wal::Scanner::new(setup.identity.node));
         Self {
             rngs: Rngs::fork(&setup.seed),
             setup,
             stage: Stage::Listing,
             effects: vec![Effect::Io { id: next_io, op: Io::List }],
             next_io,
-            found: Found { scanner, ..Found::default() },
+            found: Found::default(),
         }
     }
 
@@ -172,10 +192,26 @@ impl Boot {
     }
 
     fn on_io(&mut self, now: Now, result: Result<IoOutcome, DiskFault>) -> Result<(), BootError> {
-        match (std::mem::replace(&mut self.stage, Stage::Listing), result?) {
-            (Stage::Listing, IoOutcome::Listed(mut segments)) => {
-                segments.reverse();
-                self.read_next(now, segments)
+        match self.on_read(now, result) {
+            Err(error) if self.found.shared.is_none() => self.without_snapshot(now, error),
+            result => result,
+        }
+    }
+
+    fn on_read(&mut self, now: Now, result: Result<IoOutcome, DiskFault>) -> Result<(), BootError> {
+        let stage = std::mem::replace(&mut self.stage, Stage::Listing);
+        if let Stage::Opening(number) = stage {
+            return self.on_snapshot(now, number, result);
+        }
+        match (stage, result?) {
+            (Stage::Listing, IoOutcome::Listed(files)) => {
+                self.found.files = opening::Files::of(files);
+                self.open_next(now)
+            }
+            (Stage::Gathering { rest }, IoOutcome::Read(bytes)) => {
+                let store = self.found.scanned.as_ref().and_then(|main| main.end.store).unwrap_or_default();
+                self.found.replay.as_mut().expect("the main chain was read").got(store, &bytes)?;
+                self.read_next(now, rest)
             }
             (Stage::Reading { mut rest }, IoOutcome::Read(bytes)) => {
                 let (segment, _) = rest.pop().expect("a read is in flight for the last of the rest");
@@ -198,6 +234,11 @@ impl Boot {
                 return Err(BootError::LostMain);
             }
             self.end_main()?;
+        }
+        if let Some((segment, offset, len)) = self.found.replay.as_ref().and_then(Replay::wants) {
+            self.ask(Io::Read { segment, offset, len });
+            self.stage = Stage::Gathering { rest };
+            return Ok(());
         }
         if let Some(replay) = &self.found.replay {
             while let Some((segment, _)) = rest.pop_if(|(segment, _)| *segment < replay.first) {
@@ -226,6 +267,9 @@ impl Boot {
         } else {
             let scanner = found.scanner.as_mut().expect("it ends when the replay begins");
             for frame in scanner.segment(segment, bytes)? {
+                if !found.main.is_behind(&frame)? {
+                    continue;
+                }
                 let refuse = |why: String| BootError::Record { position: frame.position, why };
                 let own = Own::decode(frame.kind, &frame.payload).map_err(refuse)?;
                 found.main.record(&frame, own).map_err(refuse)?;
@@ -239,7 +283,8 @@ impl Boot {
     fn end_main(&mut self) -> Result<(), BootError> {
         let Some(scanner) = self.found.scanner.take() else { return Ok(()) };
         let scanned = scanner.finish();
-        let actor = self.found.main.actor.filter(|_| scanned.cut.is_none());
+        self.found.main.check()?;
+        let actor = self.found.main.life.actor.filter(|_| scanned.cut.is_none());
         let actor = actor.unwrap_or_else(|| self.drawn());
         self.found.actor = Some(actor);
         self.found.replay = Some(self.found.main.replay(actor, &self.setup.config, scanned.end.store)?);
@@ -267,9 +312,15 @@ impl Boot {
         let writer = |end| wal::Writer::new(self.setup.config.wal.clone(), end, store);
         let clock = HlcClock::resume(main.end.last_hlc.max(events.end.last_hlc));
         let logs = Logs { main: writer(main.end), events: writer(events.end), starts, clock };
-        let mut shared = Shared::new(self.rngs.clone(), logs, self.next_io, self.setup.config.replication.packing);
+        let mut shared = Shared::new(
+            self.rngs.clone(),
+            logs,
+            self.next_io,
+            self.setup.config.replication.packing,
+            self.found.main.life.clone(),
+        );
         let actor = self.found.actor.expect("the main chain was read");
-        if self.found.main.actor != Some(actor) {
+        if self.found.main.life.actor != Some(actor) {
             shared.append(now, &Own::Minted { actor }, Wait::Node);
         }
         if events.cut.is_some() {
@@ -277,12 +328,12 @@ impl Boot {
             shared.append_to(Chain::Events, now, &Own::Minted { actor }, Wait::Node);
         }
         // A store that was wiped forgot its boots, but its neighbours did not: the wall clock puts it above them.
-        let boot = self.found.main.boot.map_or_else(|| BootNumber::new(now.wall.as_secs()), BootNumber::next);
-        let boot = if planted!("node/boot-not-raised") { self.found.main.boot.unwrap_or(boot) } else { boot };
+        let boot = self.found.main.life.boot.map_or_else(|| BootNumber::new(now.wall.as_secs()), BootNumber::next);
+        let boot = if planted!("node/boot-not-raised") { self.found.main.life.boot.unwrap_or(boot) } else { boot };
         // What was cut may be the number of a life that spoke; there is at most one, since each begins with a sync.
         let boot = if main.cut.is_some() { boot.next() } else { boot };
         // A log that was put back forgot the boots that came after, but its neighbours did not.
-        let boot = if self.found.main.unlived { boot.max(BootNumber::new(now.wall.as_secs())) } else { boot };
+        let boot = if self.found.main.life.unlived { boot.max(BootNumber::new(now.wall.as_secs())) } else { boot };
         self.found.boot = Some(boot);
         shared.append(now, &Own::Booted { boot }, Wait::Node);
         let left = shared.effects.len();
@@ -337,12 +388,16 @@ impl Boot {
         else {
             unreachable!("begin has set them all");
         };
+        let first = found.records == 0 && found.files.base.is_none();
+        let snapshots = found.files.snapshots(setup.config.snapshots.clone());
         let report = BootReport {
             boot,
             actor,
-            first: found.records == 0,
+            first,
             segments: found.segments,
             records: found.records,
+            snapshot: snapshots.start.clone(),
+            untaken: snapshots.untaken.clone(),
             cut: found.cut,
         };
         let me = setup.identity.node;
@@ -361,8 +416,9 @@ impl Boot {
             reopening: super::reopen::Reopening::new(setup.config.wal.segment_bytes),
             restored: documents.view().restoring(),
             cut: report.cut.as_ref().map(ToString::to_string),
-            put_back: found.main.restored,
-            points: Points::of(found.main.points),
+            put_back: found.main.life.restored,
+            points: Points::of(found.main.life.points),
+            snapshots,
             membership: Membership::new(me, boot, setup.meta, setup.config.membership)?,
             overlay: Overlay::new(me, setup.config.policy, setup.config.overlay),
             replication,
@@ -374,7 +430,7 @@ impl Boot {
         };
         if let Some(cut) = &report.cut {
             node.shared.effects.push_back(Effect::Notify(Event::Minted { actor, why: cut.to_string().into() }));
-        } else if found.main.unlived
+        } else if found.main.life.unlived
             && let Some(restored) = &node.put_back
         {
             let why = format!("the log was restored from {} ({})", restored.from, restored.why).into();
@@ -392,6 +448,7 @@ impl Node {
         self.shared.step(now, |cx| self.documents.start(cx));
         self.shared.step(now, |cx| self.events.start(cx));
         self.shared.step(now, |cx| self.audit.start(cx));
+        self.begin_snapshots(now);
         self.route(now);
     }
 }

@@ -1,0 +1,174 @@
+//! A node alone, over files in memory: what a start finds of a log, and answers to questions. Nobody hears of it.
+//!
+//! It is the same node that a start would give, so that nothing is read here in another way than there. It writes to memory, has
+//! no neighbours, and its clock stands. The log must fit into memory.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::{
+    Boot, BootError, BootReport, Command, CommandError, Effect, Input, Io, IoOutcome, Node, Outcome, Progress, Setup,
+};
+use crate::documents::{self, Engine, Listed};
+use crate::types::{CommandId, DiskFault, DiskFaultKind, DocId, Now, SegmentId, Time, WallTime};
+
+/// Documents asked for at once.
+const PAGE: usize = 1_000;
+
+/// A node over files in memory.
+pub struct Alone {
+    node: Box<Node>,
+    host: Host,
+    next: u64,
+}
+
+impl fmt::Debug for Alone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Alone").field("node", &self.node.identity).finish_non_exhaustive()
+    }
+}
+
+/// Performs every effect at once.
+struct Host {
+    files: BTreeMap<SegmentId, Vec<u8>>,
+    engine: Engine,
+    reply: Option<Result<Outcome, CommandError>>,
+    now: Now,
+}
+
+impl Alone {
+    /// The log in these files, as a start at this time finds it; and what that start tells. Nothing is written but to memory.
+    ///
+    /// # Errors
+    /// Why there is no node.
+    pub fn on(
+        files: BTreeMap<SegmentId, Vec<u8>>,
+        mut setup: Setup,
+        wall: WallTime,
+    ) -> Result<(Self, BootReport), BootError> {
+        // Nobody will start from it.
+        setup.config.snapshots.keep = 0;
+        let engine = Engine::new(setup.config.documents.limits);
+        let mut host = Host { files, engine, reply: None, now: Now { mono: Time::ZERO, wall } };
+        let mut boot = Box::new(Boot::start(setup));
+        let mut inputs = VecDeque::new();
+        let (node, report) = loop {
+            while let Some(effect) = boot.poll_effect() {
+                inputs.extend(host.perform(effect));
+            }
+            let input = inputs.pop_front().expect("a boot waits for what it asked for");
+            match boot.handle(host.now, input) {
+                Progress::Booting(more) => boot = more,
+                Progress::Ready(node, report) => break (node, report),
+                Progress::Refused(error) => return Err(error),
+            }
+        };
+        let mut alone = Self { node, host, next: 0 };
+        alone.settle(inputs);
+        Ok((alone, report))
+    }
+
+    /// The node.
+    #[must_use]
+    pub const fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The files, as they are by now.
+    #[must_use]
+    pub const fn files(&self) -> &BTreeMap<SegmentId, Vec<u8>> {
+        &self.host.files
+    }
+
+    /// The documents with this prefix and their contents, in order.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub fn documents(&mut self, prefix: &str) -> Result<BTreeMap<DocId, Value>, CommandError> {
+        let mut found = BTreeMap::new();
+        loop {
+            let after = found.last_key_value().map(|(doc, _): (&DocId, &Value)| doc.clone());
+            let command = documents::Command::Scan { prefix: prefix.into(), after, limit: PAGE, values: true };
+            let outcome = self.ask(Command::Documents(command))?;
+            let Outcome::Documents(documents::Outcome::Page { docs, more }) = outcome else {
+                unreachable!("a scan was answered by {outcome:?}");
+            };
+            found.extend(docs.into_iter().filter_map(|Listed { doc, value, .. }| value.map(|value| (doc, value))));
+            if !more {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Asks the node. An edit would be made in memory alone.
+    ///
+    /// # Errors
+    /// The node's own.
+    pub fn ask(&mut self, command: Command) -> Result<Outcome, CommandError> {
+        self.next += 1;
+        self.host.reply = None;
+        self.settle(VecDeque::from([Input::Command { id: CommandId::new(self.next), command }]));
+        self.host.reply.take().expect("a node alone answers at once")
+    }
+
+    fn settle(&mut self, mut inputs: VecDeque<Input>) {
+        loop {
+            while let Some(effect) = self.node.poll_effect() {
+                inputs.extend(self.host.perform(effect));
+            }
+            match inputs.pop_front() {
+                Some(input) => self.node.handle(self.host.now, input),
+                None => return,
+            }
+        }
+    }
+}
+
+impl Host {
+    fn perform(&mut self, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Persist { id, segment, bytes, .. } => {
+                self.files.entry(segment).or_default().extend_from_slice(&bytes);
+                Some(Input::Persisted { id, result: Ok(()) })
+            }
+            Effect::Io { id, op } => Some(Input::IoDone { id, result: self.io(op) }),
+            Effect::Pack { id, pack } => Some(Input::Packed { id, bytes: pack.run() }),
+            Effect::Task { id, task } => Some(Input::TaskDone { id, done: self.engine.run(task) }),
+            Effect::Reply { result, .. } => {
+                self.reply = Some(result);
+                None
+            }
+            Effect::Send { .. }
+            | Effect::Dial { .. }
+            | Effect::Close { .. }
+            | Effect::KeepPolicy { .. }
+            | Effect::Notify(_) => None,
+        }
+    }
+
+    fn io(&mut self, op: Io) -> Result<IoOutcome, DiskFault> {
+        let missing = || DiskFault {
+            kind: DiskFaultKind::Missing,
+            what: "read the log in memory".into(),
+            why: "there is no such place".into(),
+        };
+        match op {
+            Io::List => Ok(IoOutcome::Listed(self.files.iter().map(|(id, bytes)| (*id, bytes.len() as u64)).collect())),
+            Io::Read { segment, offset, len } => {
+                let (from, len) = (usize::try_from(offset).ok(), usize::try_from(len).ok());
+                let range = from.zip(len).and_then(|(from, len)| Some(from..from.checked_add(len)?));
+                let bytes = range.and_then(|range| self.files.get(&segment)?.get(range));
+                bytes.map(|bytes| IoOutcome::Read(Bytes::copy_from_slice(bytes))).ok_or_else(missing)
+            }
+            Io::Truncate { segment, .. } => {
+                self.files.remove(&segment);
+                Ok(IoOutcome::Truncated)
+            }
+            // Nothing is refused here, so nobody asks.
+            Io::Reopen { .. } => Err(missing()),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The snapshots beside a log, looked at as files: which of them a start would take.
+
+use std::fs;
+use std::io::{self, Read as _, Seek as _};
+use std::path::Path;
+
+use super::source::{Source, SourceError};
+use crate::node::{self, SnapshotFile, SnapshotState};
+use crate::types::{Position, SegmentId};
+use crate::wal;
+
+/// All snapshots beside a log, oldest first.
+///
+/// # Errors
+/// When the directory cannot be read; a snapshot that cannot is told as refused.
+pub fn beside(source: &Source) -> Result<Vec<SnapshotFile>, SourceError> {
+    let dir = source.dir();
+    let fail = |error| SourceError::Io { what: "list", path: dir.to_owned(), error };
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir).map_err(fail)? {
+        let name = entry.map_err(fail)?.file_name();
+        numbers.extend(wal::snapshot_of(&name.to_string_lossy()));
+    }
+    numbers.sort_unstable();
+    let segments: Vec<(SegmentId, u64)> = source.segments().iter().map(|(segment, len)| (*segment, *len)).collect();
+    let look = |number: SegmentId| {
+        let file = wal::file_name(number);
+        let read = |position: Position| read_at(dir, position).map_err(|error| error.to_string());
+        let bytes = fs::read(dir.join(&file)).map_err(|error| error.to_string());
+        let looked = bytes.and_then(|bytes| node::look_at_snapshot(source.node(), number, &bytes, &segments, read));
+        let state = looked.map_or_else(SnapshotState::Refused, SnapshotState::Good);
+        SnapshotFile { id: node::id_of_snapshot(number), file, state }
+    };
+    Ok(numbers.into_iter().map(look).collect())
+}
+
+fn read_at(dir: &Path, position: Position) -> io::Result<Vec<u8>> {
+    let mut file = fs::File::open(dir.join(wal::file_name(position.segment)))?;
+    file.seek(io::SeekFrom::Start(position.offset))?;
+    let mut bytes = Vec::new();
+    file.take(u64::from(position.len)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
