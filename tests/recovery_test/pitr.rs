@@ -1,5 +1,7 @@
 //! The manager for embedders: each setting has its effect, and a moment that cannot be had is an error with a type.
 
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "an embedder asks by the system's clock")]
+
 use oxigdal_ha::recovery::pitr::PitrManager;
 use oxigdal_ha::recovery::target::Unreachable;
 use oxigdal_ha::recovery::{
