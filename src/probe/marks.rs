@@ -95,8 +95,6 @@ pub const MARKS: &[Mark] = &[
     sometimes("replication/run-held-behind-a-gap"),
     always("replication/sent-is-durable"),
     sometimes("replication/stalled-log-gets-another-source"),
-    sometimes("replication/tree-begins-as-another"),
-    sometimes("replication/way-shortened"),
     always("wal/records-are-numbered-above-what-is-durable"),
     sometimes("wal/segment-begun"),
     sometimes("wal/torn-among-later-writes"),

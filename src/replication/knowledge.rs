@@ -84,7 +84,6 @@ impl Replication {
     ) {
         self.replicas.set_members(cx.now().mono, members);
         let known = self.replicas.iter().count();
-        self.direct = direct;
         let relayed = std::mem::replace(&mut self.relays, !direct && known <= REPLICAS_MAX);
         if self.relays && !relayed {
             self.report_soon(cx);

@@ -67,10 +67,6 @@ pub(super) struct Log {
     pub(super) awaits: bool,
     /// How far it was held when: at most one a second, and fewer of what is long ago.
     marks: VecDeque<(Time, u64)>,
-    /// When the first and the last entry came in this life of ours.
-    pub(super) live: Option<(Time, Time)>,
-    /// Who announced it first while nothing of it was here, and when.
-    pub(super) announced: Option<(NodeId, Time)>,
 }
 
 impl Log {
@@ -95,8 +91,6 @@ impl Log {
             lost: None,
             awaits: false,
             marks: VecDeque::new(),
-            live: None,
-            announced: None,
         }
     }
 
@@ -116,11 +110,6 @@ impl Log {
             self.marks = marks.filter(|(at, _)| keep(*at)).map(|(_, mark)| mark).collect();
         }
         self.marks.push_back((now, durable));
-    }
-
-    /// A new entry came just now.
-    pub(super) fn lives(&mut self, now: Time) {
-        self.live = Some((self.live.map_or(now, |(first, _)| first), now));
     }
 
     /// How far it was held at that time, at least. What came within a second after a mark counts from the next one on.

@@ -54,7 +54,6 @@ mod take;
 #[cfg(test)]
 mod tests;
 mod together;
-mod tree;
 mod trim;
 mod view;
 mod vocabulary;
@@ -129,8 +128,6 @@ pub struct Replication {
     replicas: replicas::Replicas,
     /// Whether it is told of others, too.
     relays: bool,
-    /// Everybody exchanges entries with everybody.
-    direct: bool,
     /// The timers that tell what changed and that look at lag are armed.
     reporting: bool,
     looking: bool,
@@ -195,7 +192,6 @@ impl Replication {
             behind: BTreeMap::new(),
             replicas: replicas::Replicas::default(),
             relays: false,
-            direct: false,
             reporting: false,
             looking: false,
             rates: Rates::default(),

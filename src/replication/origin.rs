@@ -121,15 +121,10 @@ impl Replication {
             self.restored.0 = self.restored.0.max(entry.hlc);
         }
         let weight = entry.weight();
-        let backlog = matches!(wait, Wait::Taken { backlog: true, .. });
         self.logs.get_mut(at).mark(cx.now().mono);
         if seq == Seq::new(self.logs.get(at).base()).next() {
             self.on_first_entry(cx, at);
-            if !backlog {
-                self.begin_tree(cx, at);
-            }
         }
-        self.logs.get_mut(at).lives(cx.now().mono);
         self.report_soon(cx);
         self.on_own_copy(cx, at);
         match wait {
@@ -146,7 +141,7 @@ impl Replication {
                 cx.emit(Event::Delivered { log, seq, hlc: entry.hlc, body: entry.body });
             }
         }
-        self.spread(cx, at, weight, backlog);
+        self.spread(cx, at, weight, matches!(wait, Wait::Taken { backlog: true, .. }));
         self.flush_acks(cx);
         self.move_on(cx);
     }

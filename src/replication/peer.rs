@@ -219,40 +219,6 @@ impl Peer {
         }
     }
 
-    /// Whether the link is part of the tree of this log, whichever way it comes.
-    pub(super) fn is_branch(&self, at: usize, log: &Log) -> bool {
-        let edge = self.edge(at);
-        let pushes = match edge.mode {
-            Mode::Grafted => true,
-            Mode::Eager | Mode::Unset => self.heard && !edge.quiet,
-            Mode::Lazy => false,
-        };
-        pushes || log.parent == Some(self.id)
-    }
-
-    /// The link is no part of the tree of this log as it begins, if nothing was said of that yet: here nothing is pushed, and
-    /// nothing there.
-    pub(super) fn spare(&mut self, at: usize, log: &Log) {
-        if self.heard && self.edge(at).mode == Mode::Unset && !self.is_origin(log) && log.parent != Some(self.id) {
-            let edge = self.edge_mut(at);
-            (edge.mode, edge.quiet) = (Mode::Lazy, true);
-        }
-    }
-
-    /// It has another parent: new entries are announced, unless it asked for them.
-    pub(super) fn lull(&mut self, at: usize) {
-        let edge = self.edge_mut(at);
-        if edge.mode != Mode::Grafted {
-            edge.mode = Mode::Lazy;
-        }
-    }
-
-    /// Whether the peer is to be told of the entries up to this one, and neither holds them nor was told.
-    pub(super) fn is_unaware(&self, at: usize, log: &Log, last: u64) -> bool {
-        let edge = self.edge(at);
-        self.is_lazy(at, log) && edge.known.max(edge.told) < last
-    }
-
     /// Whether new entries of this log are announced.
     pub(super) fn is_lazy(&self, at: usize, log: &Log) -> bool {
         self.edge(at).mode == Mode::Lazy && !self.is_origin(log)

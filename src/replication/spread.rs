@@ -72,14 +72,12 @@ impl Replication {
         for at in std::mem::take(&mut self.unannounced) {
             let log = self.logs.get(at);
             let last = log.offered();
-            let unaware = |(_, peer): &(&NodeId, &super::Peer)| peer.is_unaware(at, log, last);
+            let unaware = |(_, peer): &(&NodeId, &super::Peer)| peer.is_lazy(at, log) && peer.edge(at).known < last;
             let mut peers: Vec<NodeId> = self.peers.iter().filter(unaware).map(|(id, _)| *id).collect();
             cx.rng().shuffle(&mut peers);
-            for id in peers.into_iter().take(self.config.announce_fanout) {
-                let Some(peer) = self.peers.get_mut(&id) else { continue };
-                let have = Have { log: peer.log_name(&self.logs, at), last: Seq::new(last) };
-                peer.edge_mut(at).told = last;
-                lines.entry(id).or_default().push(have);
+            for peer in peers.into_iter().take(self.config.announce_fanout) {
+                let log = self.peers[&peer].log_name(&self.logs, at);
+                lines.entry(peer).or_default().push(Have { log, last: Seq::new(last) });
             }
         }
         for (peer, lines) in lines {

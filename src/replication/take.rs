@@ -172,18 +172,10 @@ impl Replication {
     fn choose_parent(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, at: usize, taken: Taken) {
         let log = self.logs.get_mut(at);
         let parent = *log.parent.get_or_insert(from);
-        if let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.edge(at).pruned_at.is_none()) {
-            peer.edge_mut(at).quiet = false; // It was not asked to stop, and does not hold back by itself.
-        }
         if taken.new > 0 {
-            let log = self.logs.get_mut(at);
             log.source = Some(from);
-            if log.accepted() == log.base() + taken.new {
-                return self.shorten(cx, from, at);
-            }
             return self.race(cx, at, taken.new);
         }
-        let log = self.logs.get_mut(at);
         if parent != from {
             return self.prune(cx, from, at);
         }
@@ -215,7 +207,7 @@ impl Replication {
         }
     }
 
-    pub(super) fn prune(&mut self, cx: &mut Cx<'_, Self>, whom: NodeId, at: usize) {
+    fn prune(&mut self, cx: &mut Cx<'_, Self>, whom: NodeId, at: usize) {
         let (now, log) = (cx.now().mono, self.logs.get(at).id);
         let Some(peer) = self.peers.get_mut(&whom) else { return };
         let rto = peer.rto();
@@ -275,13 +267,7 @@ impl Replication {
     pub(super) fn on_have(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, lines: &[Have]) {
         for have in lines {
             match self.resolve(have.log, (from, cx.now().mono), None) {
-                Ok(Some(at)) => {
-                    let log = self.logs.get_mut(at);
-                    if log.accepted() == 0 {
-                        log.announced.get_or_insert((from, cx.now().mono));
-                    }
-                    self.on_ahead(cx, from, at, have.last);
-                }
+                Ok(Some(at)) => self.on_ahead(cx, from, at, have.last),
                 Ok(None) => {}
                 Err(why) => return self.fault(cx, from, why),
             }

@@ -1,9 +1,8 @@
 //! Trees over a partial mesh: what they cost, and that they follow the mesh.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use super::mesh::{MS, World, full, web};
+use super::mesh::{MS, World, web};
 use super::spreading::bill;
 use super::*;
 
@@ -99,47 +98,4 @@ fn trees_follow_when_links_become_faster_and_slower() {
         duplicates * 100.0
     );
     assert!(fresh <= 1.2 && before.0 > 1.3 && after <= 1.2 && duplicates <= 0.03);
-}
-
-/// A new entry of this node: after how many milliseconds it is everywhere.
-fn takes(world: &mut World, id: NodeId) -> u128 {
-    world.originate(id, 100);
-    world.run(2); // It is durable, and nowhere else.
-    let took = world.settle(Duration::from_secs(5)).as_millis();
-    world.run(1_200);
-    took
-}
-
-#[test]
-fn a_new_log_begins_with_the_tree_of_another_and_costs_two_duplicates_a_link_of_its_origin() {
-    for (name, edges) in [("partial mesh", web(50, 8)), ("sparse mesh", web(30, 4)), ("full mesh", full(12))] {
-        let fresh = || {
-            let mut world = World::new(1, &edges, Config::default());
-            world.run(200);
-            world
-        };
-        let mut world = fresh();
-        let nodes: Vec<NodeId> = world.hosts.keys().copied().collect();
-        // The longest of all first entries, of all second ones, and of floods.
-        let (mut floods, mut seconds, mut longest) = (0, 0, [0; 3]);
-        for (nth, id) in nodes.iter().enumerate() {
-            let (before, mut flood) = (world.statistics().duplicates, fresh());
-            let first = takes(&mut world, *id);
-            let duplicates = world.statistics().duplicates - before;
-            let links = world.edges.iter().filter(|(a, b)| a == id || b == id).count() as u64;
-            assert!(nth == 0 || duplicates <= 2 * (links - 1), "{name}: {duplicates} duplicates at {links} links");
-            let took = [first, takes(&mut world, *id), takes(&mut flood, *id)];
-            seconds += world.statistics().duplicates - before - duplicates;
-            longest = std::array::from_fn(|at| longest[at].max(took[at]));
-            floods += flood.statistics().duplicates;
-        }
-        let duplicates = world.statistics().duplicates;
-        println!(
-            "{name}: {duplicates} duplicates, {seconds} of second entries; floods {floods}; in {longest:?} ms at most"
-        );
-        assert_eq!(world.statistics().wants, 0, "{name}");
-        assert!(duplicates * 3 < floods, "{name}");
-        assert!(longest[0] <= 150, "{name}: nobody is passed by, who would ask for it after 200 ms");
-        assert!(longest[1] <= longest[2] + 15, "{name}: then the ways are those of a flood");
-    }
 }
