@@ -10,6 +10,8 @@ mod commands;
 mod faults;
 #[path = "recovery_test/repository.rs"]
 mod repository;
+#[path = "recovery_test/schedules.rs"]
+mod schedules;
 #[path = "recovery_test/store.rs"]
 mod store;
 
