@@ -197,21 +197,7 @@ async fn attempt(
     last: Option<&Outcome>,
     here: &Here,
 ) -> Outcome {
-    let mut outcome = Outcome {
-        schedule: schedule.name.clone(),
-        started: here.wall(),
-        finished: here.wall(),
-        ok: false,
-        error: None,
-        backup: None,
-        kind: None,
-        records: 0,
-        stored_bytes: 0,
-        upto: None,
-        rpo_ms: None,
-        pruned: (0, 0),
-        verified: 0,
-    };
+    let mut outcome = Outcome::begun(&schedule.name, here.wall());
     let done = run(schedule, dir, mesh, &mut outcome, here).await;
     outcome.error = done.err().map(|error| error.to_string());
     outcome.ok = outcome.error.is_none();
