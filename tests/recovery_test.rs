@@ -14,6 +14,8 @@ mod kills;
 mod pitr;
 #[path = "recovery_test/repository.rs"]
 mod repository;
+#[path = "recovery_test/schedules.rs"]
+mod schedules;
 #[path = "recovery_test/snapshots.rs"]
 mod snapshots;
 #[path = "recovery_test/standby.rs"]

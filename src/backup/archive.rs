@@ -421,7 +421,9 @@ fn choose<'a>(catalogue: &'a Catalogue, log: &Directory) -> Result<Choice<'a>, E
 fn merged(sizes: &[u64]) -> usize {
     let level = |size: u64| (size.max(SIZE_FIRST) / SIZE_FIRST).ilog(SIZE_STEP);
     let mut merged = 0;
-    for up_to in 0..=u64::MAX.ilog(SIZE_STEP) {
+    // Larger ones wait until the last is as large as they: else they would be shipped again with it.
+    let smallest = sizes.last().map_or(0, |size| level(*size));
+    for up_to in smallest..=u64::MAX.ilog(SIZE_STEP) {
         let fit = sizes.iter().rev().take_while(|size| level(**size) <= up_to).count();
         // Those that are merged already count as one.
         let count = fit - merged + usize::from(merged > 0);

@@ -184,6 +184,26 @@ impl Schedule {
 }
 
 impl Outcome {
+    /// Of a run that begins, of which nothing is known yet.
+    #[must_use]
+    pub fn begun(schedule: &str, at: WallTime) -> Self {
+        Self {
+            schedule: schedule.to_owned(),
+            started: at,
+            finished: at,
+            ok: false,
+            error: None,
+            backup: None,
+            kind: None,
+            records: 0,
+            stored_bytes: 0,
+            upto: None,
+            rpo_ms: None,
+            pruned: (0, 0),
+            verified: 0,
+        }
+    }
+
     /// What is kept of a data directory's runs, oldest first. A line that is not whole was being written when its peer was killed.
     ///
     /// # Errors
@@ -385,21 +405,7 @@ mod tests {
     }
 
     fn outcome(started: u64, ok: bool) -> Outcome {
-        Outcome {
-            schedule: "x".into(),
-            started: at(started),
-            finished: at(started + 1),
-            ok,
-            error: None,
-            backup: None,
-            kind: None,
-            records: 0,
-            stored_bytes: 0,
-            upto: None,
-            rpo_ms: None,
-            pruned: (0, 0),
-            verified: 0,
-        }
+        Outcome { finished: at(started + 1), ok, ..Outcome::begun("x", at(started)) }
     }
 
     #[test]

@@ -129,18 +129,11 @@ impl Host for Here {
     }
 }
 
-/// Starts it.
+/// Whether it can be kept; its key and its codec.
 ///
 /// # Errors
-/// [`StartError::Archive`] for what will not be better later: the location, the key, the data directory. A repository that is away
-/// is none.
-pub(super) fn start(
-    settings: &config::Archive,
-    dir: &Path,
-    mesh: String,
-    clock: &Clock,
-    phase: watch::Receiver<Phase>,
-) -> Result<Arc<Shared>, StartError> {
+/// As [`start`].
+pub(super) fn check(settings: &config::Archive, dir: &Path) -> Result<(Option<Secret>, BackupCompression), StartError> {
     let url = settings.repository.clone();
     let refuse = |why: String| StartError::Archive { repository: url.clone(), why };
     let told = |error: Error| refuse(error.to_string());
@@ -153,6 +146,24 @@ pub(super) fn start(
             .or_else(|error| if url.starts_with("file:") { locate(&url, true) } else { Err(error) })
             .map_err(told)?;
     }
+    Ok((secret, codec))
+}
+
+/// Starts it.
+///
+/// # Errors
+/// [`StartError::Archive`] for what will not be better later: the location, the key, the data directory. A repository that is away
+/// is none.
+pub(super) fn start(
+    settings: &config::Archive,
+    dir: &Path,
+    mesh: String,
+    clock: &Clock,
+    phase: watch::Receiver<Phase>,
+) -> Result<Arc<Shared>, StartError> {
+    let (secret, codec) = check(settings, dir)?;
+    let url = settings.repository.clone();
+    let refuse = |why: String| StartError::Archive { repository: url.clone(), why };
     let here = Here(clock.clone());
     let holder = draw_holder(&here);
     let before = lives(dir, &holder).map_err(|error| refuse(format!("{LIVES} in the data directory: {error}")))?;

@@ -64,6 +64,21 @@ impl Shared {
     }
 }
 
+/// The schedules of the configuration.
+///
+/// # Errors
+/// [`StartError::Archive`]: one of them cannot be run.
+pub(super) fn check(texts: &[String], dir: &std::path::Path) -> Result<Vec<Schedule>, StartError> {
+    let refuse = |repository: String, why: String| StartError::Archive { repository, why };
+    let configured = texts.iter().map(|text| text.parse::<Schedule>()).collect::<Result<Vec<_>, _>>();
+    let configured = configured.map_err(|why| refuse("`backup.schedule`".into(), why))?;
+    for schedule in &configured {
+        let outside = check_outside(&schedule.repository, dir);
+        outside.map_err(|error| refuse(schedule.repository.clone(), error.to_string()))?;
+    }
+    Ok(configured)
+}
+
 /// Starts it.
 ///
 /// # Errors
@@ -75,18 +90,15 @@ pub(super) fn start(
     clock: &Clock,
     phase: watch::Receiver<Phase>,
 ) -> Result<Arc<Shared>, StartError> {
-    let refuse = |repository: String, why: String| StartError::Archive { repository, why };
-    let configured = texts.iter().map(|text| text.parse::<Schedule>()).collect::<Result<Vec<_>, _>>();
-    let configured = configured.map_err(|why| refuse("`backup.schedule`".into(), why))?;
-    for schedule in &configured {
-        let outside = check_outside(&schedule.repository, &dir);
-        outside.map_err(|error| refuse(schedule.repository.clone(), error.to_string()))?;
-    }
+    let configured = check(texts, &dir)?;
     let shared = Arc::new(Shared::default());
     let here = Here(clock.clone());
     let since = here.wall();
     let work = Work { configured, dir, mesh, here, since, phase, shared: Arc::clone(&shared) };
-    let failed = |error: std::io::Error| refuse("`backup.schedule`".into(), format!("cannot start a thread: {error}"));
+    let failed = |error: std::io::Error| StartError::Archive {
+        repository: "`backup.schedule`".into(),
+        why: format!("cannot start a thread: {error}"),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let spawned = std::thread::Builder::new().name("backups".into()).spawn(move || runtime.block_on(work.run()));
     spawned.map_err(failed)?;
@@ -185,21 +197,7 @@ async fn attempt(
     last: Option<&Outcome>,
     here: &Here,
 ) -> Outcome {
-    let mut outcome = Outcome {
-        schedule: schedule.name.clone(),
-        started: here.wall(),
-        finished: here.wall(),
-        ok: false,
-        error: None,
-        backup: None,
-        kind: None,
-        records: 0,
-        stored_bytes: 0,
-        upto: None,
-        rpo_ms: None,
-        pruned: (0, 0),
-        verified: 0,
-    };
+    let mut outcome = Outcome::begun(&schedule.name, here.wall());
     let done = run(schedule, dir, mesh, &mut outcome, here).await;
     outcome.error = done.err().map(|error| error.to_string());
     outcome.ok = outcome.error.is_none();

@@ -60,6 +60,7 @@ impl Peer {
             let dir = dir.clone();
             blocking(move || open(&dir)).await??
         };
+        check_copies(&config, &dir)?;
         let routes = Routes::of(&config.network)?;
         routes.check()?;
         let bound = match config.api.listen {
@@ -100,11 +101,7 @@ impl Peer {
         let (stop, stopping) = watch::channel(false);
         phase.send_replace(Phase::Ready);
         tokio::spawn(aftermath.watch(link.clone()));
-        let mesh = admission.cluster().to_string();
-        facts.set_schedules(schedule::start(&config.schedules, dir.clone(), mesh.clone(), &clock, phase.subscribe())?);
-        if !config.archive.repository.is_empty() {
-            facts.set_archive(archive::start(&config.archive, &dir, mesh, &clock, phase.subscribe())?);
-        }
+        keep_copies(&config, &dir, &facts, &phase)?;
         let turn = Turn {
             node,
             clock,
@@ -127,6 +124,26 @@ impl Peer {
         tokio::spawn(turn.run());
         Ok(Self::new(link, stop))
     }
+}
+
+/// Whether what is to be shipped elsewhere can be; before anything runs.
+fn check_copies(config: &Config, dir: &Path) -> Result<(), StartError> {
+    schedule::check(&config.schedules, dir)?;
+    if !config.archive.repository.is_empty() {
+        archive::check(&config.archive, dir)?;
+    }
+    Ok(())
+}
+
+/// Backups by schedule and the archive, each on a thread of its own.
+fn keep_copies(config: &Config, dir: &Path, facts: &Facts, phase: &watch::Sender<Phase>) -> Result<(), StartError> {
+    let (mesh, clock) = (facts.admission.cluster().to_string(), &facts.clock);
+    let dir = dir.to_owned();
+    facts.set_schedules(schedule::start(&config.schedules, dir.clone(), mesh.clone(), clock, phase.subscribe())?);
+    if !config.archive.repository.is_empty() {
+        facts.set_archive(archive::start(&config.archive, &dir, mesh, clock, phase.subscribe())?);
+    }
+    Ok(())
 }
 
 /// Takes the directory for this process alone.

@@ -189,10 +189,8 @@ impl Story {
         let latest = self.restore(catalogue, &Target::Latest).await;
         let Ok((docs, events, upto)) = latest else { return broken("B4", format!("{latest:?}")) };
         let at = |state: &(Docs, u64)| model.iter().rposition(|known| known == state);
-        if let Some(last) = &self.last {
-            if at(&(docs, events)) < at(last) {
-                return broken("B8", "the newest that was said to be made is not the newest that there is");
-            }
+        if self.last.as_ref().is_some_and(|last| at(&(docs, events)) < at(last)) {
+            return broken("B8", "the newest that was said to be made is not the newest that there is");
         }
         let known_until = catalogue.newest(self.bench.clock.wall()).unwrap().started.as_micros();
         let (first, states) = (self.bench.life.model[0].at, &self.bench.life.model);
