@@ -105,3 +105,55 @@ impl Documents {
         Ok(all)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents::Config;
+    use crate::types::{Actor, Mint, NodeId, Topic};
+
+    fn log() -> LogId {
+        LogId { actor: Actor { node: NodeId::from_u128(1), mint: Mint::new(2) }, topic: Topic::DOCUMENTS }
+    }
+
+    fn kept() -> Kept {
+        Kept {
+            doc: DocId::parse("a/b").unwrap(),
+            heads: vec![[7; 32]],
+            exists: true,
+            changes: 2,
+            bytes: 300,
+            folded: false,
+            spares: 0,
+            places: vec![(log(), vec![1, 4])],
+        }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let bytes = bincode::encode_to_vec(kept(), bincode::config::standard()).unwrap();
+        let id = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let golden = [b"\x03a/b\x01", &[7; 32][..], &[1, 2, 251, 44, 1, 0, 0, 1], &id, &[2, 0, 2, 1, 4]].concat();
+        assert_eq!(bytes, golden);
+    }
+
+    #[test]
+    fn a_document_taken_back_is_the_one_that_was_and_is_not_in_memory() {
+        let mut documents = Documents::new(log().actor, Config::default());
+        assert_eq!(documents.restore_kept(kept()), Ok(vec![(log(), Seq::new(1)), (log(), Seq::new(5))]));
+        assert_eq!(documents.kept(None, 9, 9_999), (vec![kept()], None));
+        assert_eq!((documents.view().count(), documents.view().memory().documents), (1, 0));
+        assert!(documents.restore_kept(kept()).unwrap_err().contains("twice"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_document_is_refused() {
+        let refused = |kept: Kept| Documents::new(log().actor, Config::default()).restore_kept(kept).unwrap_err();
+        assert!(refused(Kept { heads: Vec::new(), ..kept() }).contains("no heads"));
+        assert!(refused(Kept { heads: vec![[7; 32]; 2], ..kept() }).contains("in order"));
+        assert!(refused(Kept { changes: 3, ..kept() }).contains("3 changes at 2 places"));
+        assert!(refused(Kept { spares: 9, ..kept() }).contains("spare"));
+        assert!(refused(Kept { places: vec![(log(), vec![0x80])], ..kept() }).contains("places in"));
+        assert!(refused(Kept { places: vec![(log(), vec![1]), (log(), vec![1])], ..kept() }).contains("twice"));
+    }
+}

@@ -62,7 +62,6 @@ pub const MARKS: &[Mark] = &[
     sometimes("node/boots-from-a-damaged-end"),
     sometimes("node/new-actor"),
     sometimes("node/read-only"),
-    sometimes("node/snapshot-begun-anew"),
     sometimes("node/snapshot-log-read-without-it"),
     sometimes("node/snapshot-refused-at-start"),
     sometimes("node/snapshot-start-from-one"),

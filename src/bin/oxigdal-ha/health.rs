@@ -32,13 +32,7 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
     }
     archive(status, &mut trouble);
     backups(status, &mut trouble);
-    let refused = status.pointer("/snapshots/refused").and_then(Value::as_array);
-    for one in refused.into_iter().flatten() {
-        trouble(
-            format!("its start did not take the snapshot {}: {}", text(one, "file"), text(one, "why")),
-            "nothing is lost: the log says all of it. Look at the disk if it was damaged; it goes with the next snapshot",
-        );
-    }
+    snapshots(status, &mut trouble);
     papers(&status["admission"], &mut trouble);
     timelines(&status["admission"]["timeline"], &mut trouble);
     let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
@@ -80,6 +74,16 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
     quarantined(status, &mut trouble);
     differing(status, &mut trouble);
     troubles
+}
+
+fn snapshots(status: &Value, trouble: &mut impl FnMut(String, &str)) {
+    let refused = status.pointer("/snapshots/refused").and_then(Value::as_array);
+    for one in refused.into_iter().flatten() {
+        trouble(
+            format!("its start did not take the snapshot {}: {}", text(one, "file"), text(one, "why")),
+            "nothing is lost: the log says all of it. Look at the disk if it was damaged; it goes with the next snapshot",
+        );
+    }
 }
 
 /// Backups that were not taken as they should be.

@@ -280,8 +280,8 @@ fn a_snapshot_that_cannot_be_written_does_the_log_no_harm() {
     let dir = TempDir::new().unwrap();
     let (mut worker, queue, tally, answers) = worker(dir.path());
     let snapshot = SegmentId::new(1 << 62 | 1);
-    worker.tails.insert(Family::Snapshot, tail_on("/dev/full", dir.path()));
-    worker.tails.get_mut(&Family::Snapshot).unwrap().segment = snapshot;
+    let path = dir.path().join(crate::wal::file_name(snapshot));
+    worker.tails.insert(Family::Snapshot, Tail { segment: snapshot, path, ..tail_on("/dev/full", dir.path()) });
     let (before, behind) = (persist(1, ONE, 0, b"a"), persist(3, ONE, 1, b"b"));
     for request in [before, persist(2, snapshot, 0, b"s"), behind] {
         queue.push(request).unwrap();

@@ -27,7 +27,7 @@ use crate::membership::{Membership, MetaError};
 use crate::overlay::Overlay;
 use crate::probe::{planted, sometimes};
 use crate::types::{
-    Actor, Boot as BootNumber, Chain, DiskFault, HlcClock, IoId, Mint, Now, PersistId, Position, SegmentId,
+    Actor, Boot as BootNumber, Chain, DiskFault, HlcClock, IoId, Lsn, Mint, Now, PersistId, Position, SegmentId,
 };
 use crate::wal;
 
@@ -229,8 +229,8 @@ impl Boot {
     /// Reads the last of `rest`, or ends the scan. Segments come chain by chain.
     fn read_next(&mut self, now: Now, mut rest: Vec<(SegmentId, u64)>) -> Result<(), BootError> {
         if rest.last().is_none_or(|(segment, _)| segment.chain() == Chain::Events) {
-            let first = self.found.scanner.is_some();
-            if first && self.found.records == 0 && rest.iter().any(|(_, len)| *len > 0) {
+            let none = self.found.scanner.as_ref().is_some_and(|main| main.next_lsn() == Lsn::ZERO.next());
+            if none && rest.iter().any(|(_, len)| *len > 0) {
                 return Err(BootError::LostMain);
             }
             self.end_main()?;

@@ -245,3 +245,41 @@ impl End {
         (self.chunks, self.documents, self.entries, self.sum)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes_of_header_and_chunk() {
+        let (header, seed) = header(NodeId::from_u128(1), 2, SegmentId::new(1 << 62 | 3));
+        let id = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let store_number = [2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 64];
+        let plain = [b"OXHASNP\n", &[1, 0, 0, 0, 0, 0, 0, 0][..], &id, &store_number, &[0; 12]].concat();
+        assert_eq!(header, [&plain[..], &Checksum::of(&plain).value().to_le_bytes()].concat());
+        let pack = Pack { seed, kind: Kind::Logs, codec: Codec::None, number: 5, plain: vec![9, 8] };
+        let head = [2, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0];
+        let head = [&head[..], &Checksum::of(&[9, 8]).value().to_le_bytes()].concat();
+        let sum = Checksum::of(&plain[16..48]).and(&head).value().to_le_bytes();
+        assert_eq!(pack.run(), [&sum[..], &head, &[9, 8]].concat());
+    }
+
+    quickcheck::quickcheck! {
+        fn bytes_that_are_no_snapshot_are_refused(bytes: Vec<u8>, codec: u8) -> bool {
+            let (node, number) = (NodeId::from_u128(1), SegmentId::new(1 << 62 | 3));
+            let (mut file, seed) = header(node, 2, number);
+            let codec = Codec::ALL[usize::from(codec % 4)];
+            for kind in [Kind::Documents, Kind::Logs, Kind::End] {
+                // Well framed, and no values.
+                let mut file = file.clone();
+                let pack = Pack { seed, kind, codec, number: 0, plain: [&[255][..], &bytes].concat() };
+                file.extend_from_slice(&pack.run());
+                if read(node, number, &file).is_ok() {
+                    return false;
+                }
+            }
+            file.extend_from_slice(&bytes);
+            read(node, number, &file).is_err() && read(node, number, &bytes).is_err()
+        }
+    }
+}

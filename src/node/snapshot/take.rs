@@ -287,7 +287,6 @@ impl Node {
     /// Entries of the main chain moved to another log: what was copied of them is not true any more.
     pub(in crate::node) fn redo_snapshot(&mut self, now: Now) {
         if self.snapshots.is_taking() {
-            reachable!("node/snapshot-begun-anew");
             self.abandon_snapshot(now, Duration::ZERO, "entries got other names meanwhile");
         }
     }
