@@ -1,5 +1,6 @@
 //! Who knows how far whom: lag of every member at every other, over stars, trees and meshes.
 
+use super::super::message::Short;
 use super::mesh::{MS, World, full, star, tree, web};
 use super::spreading::{Steps, put_back};
 use super::*;
@@ -209,4 +210,24 @@ fn who_is_not_in_question_holds_all_whatever_happens_to_disks_and_links() {
         true
     };
     quickcheck::QuickCheck::new().tests(25).quickcheck(law);
+}
+
+#[test]
+fn who_is_said_to_hold_more_than_is_held_here_is_in_question_again() {
+    let mut world = World::new(9, &full(2), Config::default());
+    world.introduce(true);
+    world.originate(node(1), 100);
+    world.run(10_000);
+    let now = Time::from_nanos(world.now);
+    let machine = &mut world.hosts.get_mut(&node(1)).unwrap().machine;
+    let at = machine.logs.find(LogId { actor: actor(1, 1), topic: Topic::DOCUMENTS }).unwrap();
+    let digest = machine.logs.digest();
+    machine.replicas.row_mut(node(2)).unwrap().note_all(&machine.logs, digest);
+    let in_question = |machine: &Replication| machine.replicas.row(node(2)).unwrap().in_question(&machine.logs);
+    assert!(in_question(machine).is_empty());
+    assert!(machine.replicas.raise(node(2), at, (9, Short::of(digest)), node(2), now, true));
+    assert_eq!(in_question(machine), [at]);
+    machine.replicas.part(at);
+    assert_eq!(in_question(machine), [at], "nothing is known of it any more");
+    nothing_is_passed_over(&world);
 }
