@@ -27,7 +27,7 @@ const SWEEP: &[(&str, u64)] = &[
     ("small-rollback", 3),
     ("small-streams", 3),
     ("small-turns", 3),
-    ("snapshots", 2),
+    ("snapshots", 3),
 ];
 
 #[test]
