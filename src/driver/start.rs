@@ -31,6 +31,7 @@ use super::recorder::Recorder;
 use super::remembered::Remembered;
 use super::routes::Routes;
 use super::schedule;
+use super::scrub;
 use super::switch;
 use super::turn::{Open, Turn};
 use super::workers::{self, Workers};
@@ -102,6 +103,7 @@ impl Peer {
         phase.send_replace(Phase::Ready);
         tokio::spawn(aftermath.watch(link.clone()));
         keep_copies(&config, &dir, &facts, &phase)?;
+        scrub::start(&dir, &report, phase.subscribe())?.into_iter().for_each(|scrub| facts.set_scrub(scrub));
         let turn = Turn {
             node,
             clock,
