@@ -85,7 +85,7 @@ pub(super) fn start(
     let segments = report.unread.iter().copied().chain([(last.next(), 0)]).collect();
     let work = Work { dir: dir.join(LOG_DIR), segments, upto: taken.lsn, phase, told };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(StartError::Workers)?;
-    let thread = std::thread::Builder::new().name("scrub".into());
+    let thread = std::thread::Builder::new().name("mesh-scrub".into());
     thread.spawn(move || runtime.block_on(work.run())).map_err(StartError::Workers)?;
     Ok(Some(status))
 }

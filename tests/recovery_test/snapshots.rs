@@ -14,7 +14,7 @@ use oxigdal_ha::types::{ClusterId, DocId, Family, NodeId, SegmentId, WallTime};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{LOG_DIR, Luck, bounded, config, doc, until};
+use super::{LOG_DIR, LocateError, Luck, Past, Target, Unreachable, bounded, config, doc, lived, until};
 
 type Files = BTreeMap<SegmentId, Vec<u8>>;
 
@@ -131,4 +131,45 @@ fn a_start_from_a_snapshot_reads_the_rest_afterwards_and_says_what_is_damaged() 
         assert_eq!(peer.get(doc(0)).await.expect("it is served"), json!({ "n": 1 }));
         peer.halt().await;
     });
+}
+
+#[test]
+fn a_snapshot_is_a_moment_to_go_back_to() {
+    let dir = TempDir::new().expect("a directory");
+    let mut life = lived(dir.path(), 80, &mut Luck(23));
+    let (mut taken, mut luck) = (Vec::new(), Luck(24));
+    for _ in 0..2 {
+        // Events behind the last record of the main chain are later than it.
+        life.put(&doc(0), json!({ "n": life.wall }));
+        let Outcome::Snapshot(file) = life.ask(Command::Snapshot) else { panic!("no snapshot") };
+        let SnapshotState::Good(good) = file.state else { panic!("{file:?}") };
+        let state = life.model.last().expect("it lives").clone();
+        taken.push((file.id, good, state));
+        life.wall += 7_000_000;
+        (0..20).for_each(|_| life.live(&mut luck));
+    }
+    let target = |id: &str| format!("snapshot:{id}").parse::<Target>().expect("it is a target");
+    let mut past = Past::of(dir.path(), life.wall + 1_000_000);
+    for (id, good, state) in &taken {
+        let located = past.locate(&target(&id.to_string()), false).expect("it is there");
+        assert_eq!((located.last.lsn, located.last.at, located.upto.main), (good.lsn, good.at, good.lsn));
+        assert_eq!(past.seen(located), (state.docs.clone(), state.events), "snapshot {id}");
+        let before = past.locate(&target(&id.to_string()), true).expect("it is there");
+        assert_eq!(before.upto.main.value() + 1, good.lsn.value(), "without the last record");
+    }
+    let refused = |past: &Past, id: &str| match past.locate(&target(id), false) {
+        Err(LocateError::Target(refused)) => refused,
+        other => panic!("{other:?}"),
+    };
+    let unknown = refused(&past, "99");
+    assert!(matches!(unknown.why, Unreachable::UnknownSnapshot { .. }), "{unknown}");
+    for (id, good, _) in &taken {
+        assert!(unknown.to_string().contains(&format!("snapshot:{id} (lsn:{})", good.lsn)), "{unknown}");
+    }
+    let (id, good, _) = &taken[0];
+    let files = oxigdal_ha::recovery::snapshots::beside(&past.source).expect("it is read");
+    flip(&past.source.dir().join(&files[0].file), usize::try_from(good.bytes - 30).expect("it is small"));
+    let bad = refused(&past, &id.to_string());
+    assert!(matches!(bad.why, Unreachable::BadSnapshot { .. }), "{bad}");
+    assert!(!bad.restorable.to_string().contains(&format!("snapshot:{id} ")), "{bad}");
 }
