@@ -77,7 +77,9 @@ pub(super) fn start(
     report: &BootReport,
     phase: watch::Receiver<Phase>,
 ) -> Result<Option<watch::Receiver<ScrubStatus>>, StartError> {
-    let Some(SnapshotFile { state: SnapshotState::Good(taken), .. }) = &report.snapshot else { return Ok(None) };
+    let Some(SnapshotFile { state: SnapshotState::Good(taken), .. }) = report.snapshot.as_deref() else {
+        return Ok(None);
+    };
     let Some((last, _)) = report.unread.last() else { return Ok(None) };
     let of_bytes = report.unread.iter().map(|(_, len)| len).sum();
     let (told, status) = watch::channel(ScrubStatus { of_bytes, ..ScrubStatus::default() });

@@ -45,7 +45,7 @@ pub struct BootReport {
     /// Records read.
     pub records: u64,
     /// The snapshot that the start went on from, if there was a good one: what stands before it was not read.
-    pub snapshot: Option<SnapshotFile>,
+    pub snapshot: Option<Box<SnapshotFile>>,
     /// Segments of the main chain that were not read for that, in order, with their lengths in bytes.
     pub unread: Vec<(SegmentId, u64)>,
     /// Snapshots that were not taken, the newest first, and why.
@@ -400,7 +400,7 @@ impl Boot {
             first,
             segments: found.segments,
             records: found.records,
-            snapshot: snapshots.start.clone(),
+            snapshot: snapshots.start.clone().map(Box::new),
             unread: found.unread,
             untaken: snapshots.untaken.clone(),
             cut: found.cut,
