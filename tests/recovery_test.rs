@@ -198,6 +198,7 @@ fn perform(log: &Path, engine: &mut Engine, reply: &mut Option<Outcome>, effect:
         }
         Effect::Io { id, op } => Some(Input::IoDone { id, result: Ok(io(log, op)) }),
         Effect::Task { id, task } => Some(Input::TaskDone { id, done: engine.run(task) }),
+        Effect::Pack { id, pack } => Some(Input::Packed { id, bytes: pack.run() }),
         Effect::Reply { result, .. } => {
             *reply = Some(result.unwrap());
             None
@@ -209,7 +210,7 @@ fn perform(log: &Path, engine: &mut Engine, reply: &mut Option<Outcome>, effect:
 fn io(log: &Path, op: Io) -> IoOutcome {
     match op {
         Io::List => {
-            let segment = |name: String| wal::segment_of(&name).unwrap();
+            let segment = |name: String| wal::segment_of(&name).or_else(|| wal::snapshot_of(&name)).unwrap();
             let entries = fs::read_dir(log).unwrap().map(Result::unwrap);
             let listed: BTreeMap<_, _> = entries
                 .map(|entry| (segment(entry.file_name().into_string().unwrap()), entry.metadata().unwrap().len()))

@@ -19,6 +19,7 @@ use super::network::{LinkStatus, NetworkView, NotLinked, Totals};
 use super::recorder::{Fate, Recording};
 use super::revert::{Revert, Reverted};
 use super::schedule::{self, Schedules};
+use super::scrub::ScrubStatus;
 use super::workers;
 use crate::config::{Cluster, Terms};
 use crate::documents::{self, Edit};
@@ -135,6 +136,9 @@ pub struct Host {
     /// The backups that it takes by schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backups: Option<Schedules>,
+    /// How its log stands before the snapshot that its start went on from, if it did not read that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scrub: Option<ScrubStatus>,
 }
 
 /// Events, from the moment of subscribing.
@@ -478,6 +482,7 @@ pub(super) struct Facts {
     recording: OnceLock<Arc<Fate>>,
     archive: OnceLock<Arc<archive::Shared>>,
     schedules: OnceLock<Arc<schedule::Shared>>,
+    scrub: OnceLock<watch::Receiver<ScrubStatus>>,
     listen: RwLock<Vec<Address>>,
     turns: AtomicU64,
     lag_max_us: AtomicU64,
@@ -495,7 +500,7 @@ impl Facts {
     ) -> Self {
         let (turns, lag_max_us, turn_max_us) = Default::default();
         let (network, stop, listen) = (OnceLock::new(), OnceLock::new(), RwLock::default());
-        let (recording, archive, schedules) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let (recording, archive, schedules, scrub) = Default::default();
         Self {
             admission,
             clock,
@@ -508,6 +513,7 @@ impl Facts {
             recording,
             archive,
             schedules,
+            scrub,
             listen,
             turns,
             lag_max_us,
@@ -540,6 +546,11 @@ impl Facts {
     /// Backups are taken by schedule: once.
     pub(super) fn set_schedules(&self, schedules: Arc<schedule::Shared>) {
         let _ = self.schedules.set(schedules);
+    }
+
+    /// What its start did not read is read: once.
+    pub(super) fn set_scrub(&self, scrub: watch::Receiver<ScrubStatus>) {
+        let _ = self.scrub.set(scrub);
     }
 
     pub(super) fn links(&self) -> Links {
@@ -582,6 +593,7 @@ impl Facts {
                 .get()
                 .map(|schedules| schedules.told())
                 .filter(|told| *told != Schedules::default()),
+            scrub: self.scrub.get().map(|scrub| scrub.borrow().clone()),
         }
     }
 }

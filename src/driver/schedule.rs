@@ -181,7 +181,7 @@ impl Work {
 }
 
 /// What the work gives, unless the peer stops before.
-async fn until_stopped<T>(phase: &mut watch::Receiver<Phase>, work: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn until_stopped<T>(phase: &mut watch::Receiver<Phase>, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         // An error means that the loop is gone, which is the same.
         _ = phase.wait_for(|phase| *phase == Phase::Stopped) => None,

@@ -31,6 +31,7 @@ use super::recorder::Recorder;
 use super::remembered::Remembered;
 use super::routes::Routes;
 use super::schedule;
+use super::scrub;
 use super::switch;
 use super::turn::{Open, Turn};
 use super::workers::{self, Workers};
@@ -70,9 +71,6 @@ impl Peer {
         let admission = routes.admit(&dir, config.cluster.terms()).await?;
         switch::mark_first(&dir, admission.node(), admission.timeline_id(), clock.now().wall)?;
         let api = bound.as_ref().map(|(_, address)| *address);
-        if let Some(address) = api.filter(|address| !address.ip().is_loopback()) {
-            tracing::warn!(%address, "the HTTP interface is within reach of other machines, and is not encrypted");
-        }
         let workers = Workers::start(workers::threads(), &config.documents).map_err(StartError::Workers)?;
         let facts =
             Facts::new(admission.clone(), clock.clone(), api, dir.clone(), workers.counters(), config.cluster.clone());
@@ -101,7 +99,7 @@ impl Peer {
         let (stop, stopping) = watch::channel(false);
         phase.send_replace(Phase::Ready);
         tokio::spawn(aftermath.watch(link.clone()));
-        keep_copies(&config, &dir, &facts, &phase)?;
+        look_after(&config, &dir, &report, &facts, &phase)?;
         let turn = Turn {
             node,
             clock,
@@ -135,10 +133,17 @@ fn check_copies(config: &Config, dir: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Backups by schedule and the archive, each on a thread of its own.
-fn keep_copies(config: &Config, dir: &Path, facts: &Facts, phase: &watch::Sender<Phase>) -> Result<(), StartError> {
+/// Backups by schedule, the archive, and what of the log the start left out, each on a thread of its own.
+fn look_after(
+    config: &Config,
+    dir: &Path,
+    report: &BootReport,
+    facts: &Facts,
+    phase: &watch::Sender<Phase>,
+) -> Result<(), StartError> {
     let (mesh, clock) = (facts.admission.cluster().to_string(), &facts.clock);
     let dir = dir.to_owned();
+    scrub::start(&dir, report, phase.subscribe())?.into_iter().for_each(|scrub| facts.set_scrub(scrub));
     facts.set_schedules(schedule::start(&config.schedules, dir.clone(), mesh.clone(), clock, phase.subscribe())?);
     if !config.archive.repository.is_empty() {
         facts.set_archive(archive::start(&config.archive, &dir, mesh, clock, phase.subscribe())?);
@@ -171,6 +176,9 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
     let bound = async {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "the HTTP interface is within reach of other machines, and is not encrypted");
+        }
         Ok((listener, address))
     };
     bound.await.map_err(|error| StartError::Api { address, error })
@@ -255,7 +263,7 @@ fn boot(setup: Setup, clock: &Clock, mut log: Log, mut recorder: Recorder) -> Re
 fn tell(report: &BootReport) {
     let BootReport { boot, actor, segments, records, .. } = report;
     tracing::info!(%boot, mint = %actor.mint, segments, records, "the log is read");
-    if let Some(SnapshotFile { file, state: SnapshotState::Good(taken), .. }) = &report.snapshot {
+    if let Some(SnapshotFile { file, state: SnapshotState::Good(taken), .. }) = report.snapshot.as_deref() {
         tracing::info!(%file, lsn = %taken.lsn, records, "the start went on from a snapshot, with the records behind it");
     }
     if let Some(cut) = &report.cut {

@@ -1,12 +1,14 @@
-//! The snapshots beside a log, looked at as files: which of them a start would take.
+//! The snapshots beside a log, looked at as files: which of them a start would take, and which moments they are of.
 
 use std::fs;
 use std::io::{self, Read as _, Seek as _};
 use std::path::Path;
 
 use super::source::{Source, SourceError};
+use super::survey::LocateError;
+use super::target::{Restorable, Target, Unreachable};
 use crate::node::{self, SnapshotFile, SnapshotState};
-use crate::types::{Position, SegmentId};
+use crate::types::{Lsn, Position, SegmentId};
 use crate::wal;
 
 /// All snapshots beside a log, oldest first.
@@ -32,6 +34,26 @@ pub fn beside(source: &Source) -> Result<Vec<SnapshotFile>, SourceError> {
         SnapshotFile { id: node::id_of_snapshot(number), file, state }
     };
     Ok(numbers.into_iter().map(look).collect())
+}
+
+/// The last record that a snapshot goes up to. Good ones are among the restorable from now on.
+pub(super) fn end_of(source: &Source, id: &str, restorable: &mut Restorable) -> Result<Lsn, LocateError> {
+    let mut found = None;
+    for file in beside(source)? {
+        if let SnapshotState::Good(taken) = &file.state {
+            restorable.ids.push(format!("{} (lsn:{})", Target::Snapshot(file.id.to_string()), taken.lsn));
+        }
+        if file.id.to_string() == id {
+            found = Some(file.state);
+        }
+    }
+    let target = Target::Snapshot(id.to_owned()).to_string();
+    let why = match found {
+        Some(SnapshotState::Good(taken)) => return Ok(taken.lsn),
+        Some(SnapshotState::Refused(why)) => Unreachable::BadSnapshot { target, why },
+        Some(SnapshotState::Unread) | None => Unreachable::UnknownSnapshot { target },
+    };
+    Err(restorable.refuse(why).into())
 }
 
 fn read_at(dir: &Path, position: Position) -> io::Result<Vec<u8>> {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::source::{Frames, Source, SourceError};
 use super::target::{Bound, Mark, Restorable, Target, TargetError, Unreachable};
-use super::{Beginning, Upto};
+use super::{Beginning, Upto, snapshots};
 use crate::node::{Own, Point, Restored};
 use crate::replication::Trim;
 use crate::types::{Chain, Hlc, Lsn, NodeId, SegmentId, TimelineId, WallTime};
@@ -296,10 +296,14 @@ impl Survey {
         exclusive: bool,
         now: WallTime,
     ) -> Result<Located, LocateError> {
-        let restorable = self.restorable(now);
+        let mut restorable = self.restorable(now);
+        let record = match target {
+            Target::Snapshot(id) => Some(Target::Lsn(snapshots::end_of(source, id, &mut restorable)?)),
+            _ => None,
+        };
         let hurt = |chain: Chain| self.damage.iter().find(|found| found.chain == name(chain) && !found.last_write);
         let damaged = |found: &Finding| Unreachable::Damaged { target: target.to_string(), damage: found.what.clone() };
-        let bound = restorable.bound(target, exclusive, now).map_err(|refused| {
+        let bound = restorable.bound(record.as_ref().unwrap_or(target), exclusive, now).map_err(|refused| {
             let beyond = matches!(refused.why, Unreachable::Nothing | Unreachable::AfterNewest { .. });
             match hurt(Chain::Main).filter(|_| beyond) {
                 Some(found) => restorable.refuse(damaged(found)),

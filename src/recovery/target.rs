@@ -32,7 +32,7 @@ pub enum Target {
     Point(String),
     /// A backup, by its id: only a repository knows it.
     Backup(String),
-    /// A snapshot, by its id.
+    /// A snapshot beside the log, by its id: the moment up to which it goes.
     Snapshot(String),
 }
 
@@ -299,9 +299,29 @@ pub enum Unreachable {
         /// Where they stand.
         lsns: Vec<Lsn>,
     },
-    /// Only a repository, or a snapshot, has it.
+    /// Only a repository has it.
     #[error("{target} is not in this log")]
     Elsewhere {
+        /// What was asked for.
+        target: String,
+    },
+    /// There is no such snapshot beside the log.
+    #[error("there is no {target} beside this log")]
+    UnknownSnapshot {
+        /// What was asked for.
+        target: String,
+    },
+    /// It does not say which moment it is of.
+    #[error("{target} is not good: {why}")]
+    BadSnapshot {
+        /// What was asked for.
+        target: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Repositories hold none.
+    #[error("{target} is not known here: a snapshot is beside its peer's log, and no repository holds it")]
+    NoSnapshots {
         /// What was asked for.
         target: String,
     },
@@ -375,7 +395,9 @@ impl Restorable {
                     _ => Err(Unreachable::Ambiguous { name: name.clone(), lsns: found }),
                 }
             }
-            Target::Backup(_) | Target::Snapshot(_) => Err(Unreachable::Elsewhere { target: said() }),
+            Target::Backup(_) => Err(Unreachable::Elsewhere { target: said() }),
+            // Whoever looks at a log's directory makes a record of it first.
+            Target::Snapshot(_) => Err(Unreachable::NoSnapshots { target: said() }),
         }
     }
 }
@@ -493,6 +515,7 @@ mod tests {
         let twice = why(Target::Point("twice".into()), false);
         assert!(twice.to_string().contains("lsn:6 and lsn:7"), "{twice}");
         assert!(matches!(why(Target::Backup("b".into()), false), U::Elsewhere { .. }));
+        assert!(matches!(why(Target::Snapshot("1".into()), false), U::NoSnapshots { .. }));
         let empty = Restorable::default().bound(&Target::Latest, false, at(1)).unwrap_err();
         assert_eq!(empty.why, U::Nothing);
     }

@@ -193,6 +193,38 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Where it is seen, if it is at a place of the log.
+    #[must_use]
+    pub const fn place(&self) -> Option<Place> {
+        match *self {
+            Self::Corrupt { at, .. }
+            | Self::Unjudged { at, .. }
+            | Self::FutureRecord { at, .. }
+            | Self::LsnGap { at, .. }
+            | Self::LsnRepeated { at, .. }
+            | Self::Unreadable { at, .. } => Some(at),
+            Self::NotALog { segment, .. } => Some(Place { segment, offset: 0 }),
+            Self::FutureVersion { segment, .. } => Some(Place { segment, offset: 8 }),
+            Self::ForeignNode { segment, .. } => Some(Place { segment, offset: 16 }),
+            Self::ForeignStore { segment, .. } => Some(Place { segment, offset: 32 }),
+            Self::Misnamed { segment, .. } => Some(Place { segment, offset: 40 }),
+            Self::MissingSegment { expected, .. } => Some(Place { segment: expected, offset: 0 }),
+            Self::TooLong { .. } => None,
+        }
+    }
+
+    /// Which record should be there, if that is known.
+    #[must_use]
+    pub const fn lsn(&self) -> Option<Lsn> {
+        match *self {
+            Self::Corrupt { lsn, .. } | Self::FutureRecord { lsn, .. } => Some(lsn),
+            Self::LsnGap { expected, .. } | Self::LsnRepeated { expected, .. } => Some(expected),
+            _ => None,
+        }
+    }
+}
+
 /// A damaged last write: from where on the log does not count, and what that loses. Nobody can tell whether it was torn
 /// (then it was never acknowledged) or damaged later (then it was), so it is reported.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -33,6 +33,7 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
     archive(status, &mut trouble);
     backups(status, &mut trouble);
     snapshots(status, &mut trouble);
+    scrubbed(status, &mut trouble);
     papers(&status["admission"], &mut trouble);
     timelines(&status["admission"]["timeline"], &mut trouble);
     let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
@@ -84,6 +85,21 @@ fn snapshots(status: &Value, trouble: &mut impl FnMut(String, &str)) {
             "nothing is lost: the log says all of it. Look at the disk if it was damaged; it goes with the next snapshot",
         );
     }
+}
+
+/// Damage before the snapshot that the start went on from.
+fn scrubbed(status: &Value, trouble: &mut impl FnMut(String, &str)) {
+    let Some(scrub) = status.pointer("/host/scrub") else { return };
+    let damage = scrub["damage"].as_array().map_or(&[][..], Vec::as_slice);
+    let Some(first) = damage.first() else { return };
+    let others = damage.len() as u64 - 1 + scrub["more"].as_u64().unwrap_or_default();
+    let others = if others > 0 { format!(", and in {others} more segments") } else { String::new() };
+    let (file, byte) = (text(first, "file"), first["byte"].as_u64().unwrap_or_default());
+    trouble(
+        format!("its log is damaged at {file}, byte {byte}{others}: {}", text(first, "what")),
+        "it serves from a snapshot, and a start without one would be refused. Neighbours hold the same entries: see that they are in \
+         step (`oxigdal-ha lag`), look at the disk, stop it, save its data directory, then `oxigdal-ha rebuild`",
+    );
 }
 
 /// Backups that were not taken as they should be.
@@ -365,6 +381,19 @@ mod tests {
             warnings(&serde_json::json!({ "members": members, "admission": { "issuers": issuers } })).len()
         };
         assert_eq!([with(1, 1), with(2, 1), with(2, 0), with(5, 2)], [0, 1, 1, 0]);
+    }
+
+    #[test]
+    fn damage_before_the_snapshot_is_told_with_its_place() {
+        let status = |damage: Value| serde_json::json!({ "host": { "scrub": { "damage": damage, "more": 0 } } });
+        assert_eq!(troubles(&status(serde_json::json!([]))), []);
+        let one = serde_json::json!({ "file": "0000000000000002.wal", "byte": 64, "lsn": 7, "what": "a checksum" });
+        let told = troubles(&status(serde_json::json!([one, one])));
+        assert_eq!(
+            told[0].0,
+            "its log is damaged at 0000000000000002.wal, byte 64, and in 1 more segments: a checksum"
+        );
+        assert!(told[0].1.contains("rebuild"), "{told:?}");
     }
 
     #[test]

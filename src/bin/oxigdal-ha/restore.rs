@@ -39,7 +39,7 @@ pub(crate) struct Args {
     pub(crate) place: crate::backup::Place,
     #[command(flatten)]
     pub(crate) search: crate::backup::restore::Search,
-    /// To when: latest, a time with its zone, how long ago (10m), lsn:N or point:NAME
+    /// To when: latest, a time with its zone, how long ago (10m), lsn:N, point:NAME or snapshot:ID (of `snapshot list --data DIR`)
     #[arg(long, value_name = "TARGET")]
     pub(crate) at: Target,
     /// Where to put it: a directory that is not there yet, or is empty

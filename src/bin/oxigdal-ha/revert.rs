@@ -23,7 +23,7 @@ The peer holds its log up to that moment in memory while it looks.";
 pub(crate) struct Args {
     /// Documents whose ids begin with this; \"\" means all
     prefix: String,
-    /// To when: a time with its zone, how long ago (10m), lsn:N or point:NAME, by this peer's log
+    /// To when: a time with its zone, how long ago (10m), lsn:N, point:NAME or snapshot:ID, by this peer's log
     #[arg(long, value_name = "TARGET")]
     at: target::Target,
     /// Leave out what stands at the target itself

@@ -45,7 +45,9 @@ pub struct BootReport {
     /// Records read.
     pub records: u64,
     /// The snapshot that the start went on from, if there was a good one: what stands before it was not read.
-    pub snapshot: Option<SnapshotFile>,
+    pub snapshot: Option<Box<SnapshotFile>>,
+    /// Segments of the main chain that were not read for that, in order, with their lengths in bytes.
+    pub unread: Vec<(SegmentId, u64)>,
     /// Snapshots that were not taken, the newest first, and why.
     pub untaken: Vec<Untaken>,
     /// The damaged last write that was cut off, if there was one. Nobody can tell it from a torn one, so it is reported.
@@ -142,6 +144,8 @@ struct Found {
     replay: Option<Replay>,
     boot: Option<BootNumber>,
     actor: Option<Actor>,
+    /// Segments before the snapshot's record.
+    unread: Vec<(SegmentId, u64)>,
     segments: usize,
     records: u64,
     cut: Option<wal::Cut>,
@@ -396,7 +400,8 @@ impl Boot {
             first,
             segments: found.segments,
             records: found.records,
-            snapshot: snapshots.start.clone(),
+            snapshot: snapshots.start.clone().map(Box::new),
+            unread: found.unread,
             untaken: snapshots.untaken.clone(),
             cut: found.cut,
         };

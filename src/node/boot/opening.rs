@@ -78,8 +78,11 @@ impl Boot {
         self.found.scanner = Some(wal::Scanner::join(node, segment, store));
         self.found.main = Main::behind(base);
         let before = |file: &SegmentId| file.family() == segment.family() && *file < segment;
-        let segments = self.found.files.segments.iter().rev().filter(|(file, _)| !before(file)).copied().collect();
-        self.read_next(now, segments)
+        let (unread, mut rest): (Vec<_>, Vec<_>) =
+            self.found.files.segments.iter().copied().partition(|(file, _)| before(file));
+        self.found.unread = unread;
+        rest.reverse();
+        self.read_next(now, rest)
     }
 
     /// The log could not be read as it is. If that was behind a snapshot, it is read without that one.
