@@ -15,6 +15,7 @@ const SWEEP: &[(&str, u64)] = &[
     ("full-disk", 1),
     ("little-memory", 1),
     ("lost-change", 1),
+    ("mixed-versions", 1),
     ("replica-paused", 1),
     ("small-clocks", 2),
     ("small-copies", 2),

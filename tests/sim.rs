@@ -60,6 +60,7 @@ scenarios! {
     membership_mass_restart "membership-mass-restart" 1;
     membership_stalls "membership-stalls" 1;
     mesh_heal "mesh-heal" 2;
+    mixed_versions "mixed-versions" 2;
     one_way_cut "one-way-cut" 2;
     overlay_unreachable "overlay-unreachable" 1;
     partition_heal "partition-heal" 2;

@@ -247,7 +247,7 @@ impl Node {
     }
 
     fn try_frame(&mut self, now: Now, from: NodeId, lane: Lane, frame: &[u8]) -> Result<(), wire::Error> {
-        let Some(payload) = wire::open(frame, lane)? else { return Ok(()) };
+        let Some(payload) = wire::open(frame, lane)? else { return self.skip(frame) };
         match payload.kind() {
             Kind::Membership => {
                 let message = payload.decode()?;
@@ -269,6 +269,16 @@ impl Node {
                 self.shared.step(now, |cx| self.overlay.on_message(cx, from, message));
             }
         }
+        Ok(())
+    }
+
+    /// A frame that only a newer version knows.
+    fn skip(&mut self, frame: &[u8]) -> Result<(), wire::Error> {
+        if planted!("node/skippable-closes-the-link") {
+            return Err(wire::Error::Kind { found: frame.get(1).copied().unwrap_or_default() });
+        }
+        reachable!("node/frame-of-a-newer-version-skipped");
+        self.shared.counts.frames_skipped += 1;
         Ok(())
     }
 

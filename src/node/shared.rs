@@ -52,6 +52,8 @@ impl Rngs {
 pub(super) struct Counts {
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
+    /// Frames of kinds that only a newer version knows.
+    pub(super) frames_skipped: u64,
     /// Of the sync lane: payloads before compression, and the frames that carried them.
     pub(super) sync_raw: u64,
     pub(super) sync_sent: u64,

@@ -56,6 +56,8 @@ pub struct Status {
     pub bytes_sent: u64,
     /// Bytes of frames received since the start.
     pub bytes_received: u64,
+    /// Frames since the start of kinds that only a newer version knows: skipped, as they ask for.
+    pub frames_skipped: u64,
     /// The replicas whose lag has passed a threshold.
     pub lagging: Vec<ReplicaNode>,
     /// The replicas that are paused here.
@@ -172,6 +174,7 @@ impl Node {
             entries: replication.entries(),
             bytes_sent: self.shared.counts.bytes_sent,
             bytes_received: self.shared.counts.bytes_received,
+            frames_skipped: self.shared.counts.frames_skipped,
             lagging: self.replicas(now).replicas.into_iter().filter(|replica| replica.lagging).collect(),
             paused: replication.paused().iter().copied().collect(),
             paused_by: replication.paused_by().iter().copied().collect(),

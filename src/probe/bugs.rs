@@ -132,7 +132,19 @@ pub const BUGS: &[Bug] = &[
     bug("node/failed-write-ignored", "A write that failed is taken for durable.", &["U1"], &["full-disk"]),
     bug("node/finding-not-mended", "What an audit finds is told, and not built again.", &["C2"], &["lost-change"]),
     bug("node/gap-untold", "Readers are not told of what a log does not hold any more.", &["S1"], &["small-streams"]),
+    bug(
+        "node/newer-record-passed-over",
+        "A record that only a newer version knows is passed over.",
+        &["U11"],
+        &["mixed-versions"],
+    ),
     bug("node/room-is-not-looked-for", "A disk that was full stays as good as full.", &["U5"], &["full-disk"]),
+    bug(
+        "node/skippable-closes-the-link",
+        "A frame that asks to be skipped by who does not know it closes the link.",
+        &["G5"],
+        &["mixed-versions"],
+    ),
     bug(
         "node/snapshot-bad-one-ends-the-boot",
         "A snapshot that is not of the log ends the start.",

@@ -31,14 +31,19 @@ pub(super) fn garbled(luck: Stream, way: u64, at: u64, ppm: u64, frame: Bytes) -
     bytes.into()
 }
 
-/// A frame that only the next minor version of the wire knows, now and then: its kind says that others are to skip it.
+/// A frame that only the next version knows, now and then, as [`wire`](crate::wire) lets it send: of a kind that asks to be skipped,
+/// and behind that whatever it likes.
 pub(super) fn unknown(luck: Stream, way: u64, at: u64, ppm: u64, beside: &Bytes) -> Option<Bytes> {
-    /// The first kind that nobody has yet, skippable.
-    const NEXT_KIND: u8 = 0x80 | 0x7f;
+    /// The first kind that nobody has yet, skippable, and how many there are.
+    const NEXT_KINDS: (u8, u64) = (0x85, 0x7b);
+    const CODINGS: u64 = 4;
     let counter = digest64(beside).value() ^ at;
+    let draw = |n: u64, bound: u64| luck.below(way, counter.wrapping_add(n), bound);
     luck.chance(way, counter, ppm).then(|| {
-        let payload = luck.bits(way, counter.wrapping_add(1)).to_be_bytes();
-        [&[crate::wire::VERSION, NEXT_KIND, 0][..], &payload[..]].concat().into()
+        let byte = |drawn: u64| u8::try_from(drawn).expect("below 256");
+        let head = [crate::wire::VERSION, NEXT_KINDS.0 + byte(draw(1, NEXT_KINDS.1)), byte(draw(2, CODINGS))];
+        let payload = luck.bits(way, counter.wrapping_add(3)).to_be_bytes().repeat(usize::from(byte(draw(4, 16))));
+        [&head[..], &payload].concat().into()
     })
 }
 

@@ -10,6 +10,7 @@ use crate::documents::{Engine, Limits};
 use crate::node::{Boot, Input, IoOutcome, Node};
 use crate::overlay::Policies;
 use crate::types::{CommandId, DiskFault, IoId, NodeId};
+use crate::wire;
 
 /// What runs there.
 #[derive(Debug)]
@@ -86,6 +87,9 @@ pub(super) struct Host {
     pub(super) address: u32,
     /// How often the machine was replaced by one of another identity.
     pub(super) identity: u32,
+    /// The next version is installed, and besides how many of a million frames that one sends another that only its like knows.
+    pub(super) is_next: bool,
+    pub(super) next_frames: u64,
     /// Its engine loses one of the next changes, as this item of the plan says.
     pub(super) loses_change: Option<usize>,
     pub(super) next_command: u64,
@@ -132,6 +136,8 @@ impl Host {
             damaged: false,
             address: 0,
             identity: 0,
+            is_next: false,
+            next_frames: 0,
             loses_change: None,
             next_command: 0,
             asked: BTreeMap::new(),
@@ -174,9 +180,14 @@ impl Host {
         self.worst(0, |fault| if let Fault::Garble { ppm, .. } = fault { *ppm } else { 0 })
     }
 
-    /// Besides how many of a million frames it sends one of the next version.
+    /// Besides how many of a million frames its version is to send one that only its like knows.
     pub(super) fn next_version(&self) -> u64 {
         self.worst(0, |fault| if let Fault::NextVersion { ppm, .. } = fault { *ppm } else { 0 })
+    }
+
+    /// The version that it says of itself.
+    pub(super) fn protocol(&self) -> u16 {
+        u16::from(wire::VERSION) + u16::from(self.is_next)
     }
 
     /// How many of a million reads give back another bit.

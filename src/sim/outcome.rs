@@ -35,6 +35,8 @@ pub struct Figures {
     pub spared: u64,
     /// Logs that were refused since a fault had damaged them.
     pub refused: u64,
+    /// Logs that were refused since a newer version had written into them.
+    pub refused_newer: u64,
     /// Edits asked of running peers.
     pub edits: u64,
     /// Edits that the plan had for peers that were down.

@@ -11,6 +11,12 @@
 //! The transport adds its own length prefix and encryption; this room sees whole frames. Lengths and ratios are checked
 //! before anything is allocated, so a frame can cost at most its lane's limit.
 //!
+//! **What a next version may send** to a peer that says an older one of itself (`Meta::protocol`): whatever that one knows, and
+//! frames of kinds of its own that have the high bit. All of such a frame behind its kind is the next version's: coding and payload are
+//! not looked at, only its length. It is skipped and counted, and the link stays. Nothing else: another layout, a kind without the
+//! high bit, another coding, a field more behind a message that is known, or a variant more within it is refused, and the link is closed.
+//! A byte that nobody reads is a byte in which two peers may differ unseen, so messages do not grow: what is new is of a new kind.
+//!
 //! **Invariant:** no input makes [`open`] or [`Payload::decode`] panic, allocate more than the lane allows, or accept a
 //! frame that has bytes left over.
 

@@ -2,6 +2,7 @@
 //! Faults, delays and many nodes are the simulator's.
 
 mod fuzz;
+mod newer;
 mod points;
 mod quarantine;
 mod restored;

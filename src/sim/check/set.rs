@@ -1,7 +1,7 @@
 //! All invariants of a run together, and the list of their ids.
 
 use super::{Check, Sight, Verdict, Violation};
-use super::{a1, c1, c2, c3, c5, c6, c7, c14, g3, g4, j1, r1, r2, r3, r4, s1, u1, u4, u5, u12};
+use super::{a1, c1, c2, c3, c5, c6, c7, c14, g3, g4, g5, j1, r1, r2, r3, r4, s1, u1, u4, u5, u11, u12};
 use super::{m1, m2, m3, m4, m5, m7, m9, m10, m12, m13, m14, o1, o2, o3, o5, o6, o7};
 use crate::documents::{Listed, Stamp};
 use crate::events::{Appended, Page};
@@ -32,6 +32,10 @@ const ALL: &[(&str, &str)] = &[
     ("G2", "nothing panics"),
     ("G3", "queues are bounded"),
     ("G4", "no peer handles more inputs a second than it ever needs"),
+    (
+        "G5",
+        "nobody but a garbling peer sends what another must refuse, and in the end all know who is of which version",
+    ),
     (
         "J1",
         "of what a live peer's log holds Automerge alone makes what it serves, and merges that of all peers to the same in any order",
@@ -67,6 +71,7 @@ const ALL: &[(&str, &str)] = &[
     ("U3", "a peer whose disk is undamaged boots from it"),
     ("U4", "no entry is unreadable, but for a branch that gives way"),
     ("U5", "whose disk was full and has room takes edits again"),
+    ("U11", "a log that a newer version wrote into is refused by name, and nothing of it is changed"),
     ("U12", "a start from a snapshot is the start from the whole log, and who took one starts from one"),
 ];
 
@@ -95,6 +100,7 @@ impl Checks {
             Box::new(c14::StampsRise::default()),
             Box::new(g3::BoundedQueues),
             Box::new(g4::BoundedWork),
+            Box::new(g5::VersionsMix),
             Box::new(j1::AutomergeAgrees::default()),
             Box::new(m1::OnlyClimbs::new(peers)),
             Box::new(m2::OnlyItself::new(peers)),
@@ -121,6 +127,7 @@ impl Checks {
             Box::new(u1::Recoverable::new(peers)),
             Box::new(u4::ReadBack::default()),
             Box::new(u5::RoomIsUsed),
+            Box::new(u11::NewerLogsAreRefused),
             Box::new(u12::SnapshotsTellTheLog::default()),
         ];
         let checks = all.into_iter().filter(|check| !except.iter().any(|id| id == check.id())).collect();
@@ -258,6 +265,23 @@ impl Checks {
     /// U3: nothing damaged this disk, so its log must be usable.
     pub(in crate::sim) fn on_refused(&self, sight: &Sight<'_>, who: u32, error: &BootError) -> Result<(), Violation> {
         self.own("U3", format!("{} refuses its log: {error}", sight.name(who)))
+    }
+
+    /// U11: a newer version wrote into this log, so this one must refuse it for that, and change nothing.
+    pub(in crate::sim) fn on_refused_newer(
+        &self,
+        sight: &Sight<'_>,
+        who: u32,
+        error: &BootError,
+    ) -> Result<(), Violation> {
+        let name = sight.name(who);
+        if !sight.hosts[who as usize].disk.is_as_left() {
+            return self.own("U11", format!("{name} refuses what a newer version wrote, and has changed it"));
+        }
+        if matches!(error, BootError::Record { why, .. } if why.ends_with("a newer version wrote this log")) {
+            return Ok(());
+        }
+        self.own("U11", format!("{name} refuses what a newer version wrote, for another reason: {error}"))
     }
 
     fn own(&self, check: &'static str, what: String) -> Result<(), Violation> {

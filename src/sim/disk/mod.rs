@@ -6,6 +6,7 @@
 //! boundaries. Taken from the fault models of TigerBeetle's VOPR and of turmoil-fs; torn sectors as ALICE (OSDI 2014) found.
 
 mod damage;
+mod newer;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -60,6 +61,8 @@ pub(super) struct Disk {
     /// How the next write goes astray, and those that did.
     misplace: Option<Option<u64>>,
     astray: Vec<damage::Astray>,
+    /// What a process of the next version left.
+    newer: Option<newer::Newer>,
 }
 
 #[derive(Clone, Debug)]

@@ -119,8 +119,14 @@ pub(in crate::sim) enum Fault {
     Garble { peer: u32, ppm: u64 },
     /// Of the next changes that its engine is to apply it loses one, and says nothing.
     LoseChange { peer: u32 },
-    /// Besides so many of a million frames it sends one that only the next minor version of the wire knows.
-    NextVersion { peer: u32, ppm: u64 },
+    /// The peer is started again as the next version, and at the end as this one. Besides so many of a million frames it sends one that
+    /// only its like knows; it may end with a record in its log that only its like reads.
+    NextVersion {
+        peer: u32,
+        ppm: u64,
+        #[serde(default)]
+        writes: bool,
+    },
 }
 
 impl Fault {

@@ -137,7 +137,7 @@ fn of_node(kind: Kind, peer: u32, says: Says, draw: Draw) -> Option<Fault> {
         Kind::Leave => Fault::Leave { peer },
         Kind::Garble => Fault::Garble { peer, ppm: ppm(100, 20_000) },
         Kind::LoseChange => Fault::LoseChange { peer },
-        Kind::NextVersion => Fault::NextVersion { peer, ppm: ppm(10_000, 500_000) },
+        Kind::NextVersion => Fault::NextVersion { peer, ppm: ppm(10_000, 500_000), writes: draw.bits(1) & 1 == 1 },
         _ => return None,
     })
 }

@@ -106,7 +106,7 @@ kinds! {
     Hold "hold" Conduct "an operator pauses a peer as a replica";
     Garble "garble" Conduct "a peer sends frames that say something else than it meant";
     LoseChange "lose-change" Conduct "a peer's merge engine loses a change, and says nothing";
-    NextVersion "next-version" Conduct "a peer speaks the next minor version: also frames that others are to skip";
+    NextVersion "next-version" Conduct "a peer is started again as the next version, which sends frames and writes records of its own, and then as this one";
 }
 
 /// Every kind of fault.

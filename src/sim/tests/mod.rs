@@ -5,6 +5,7 @@ mod faults;
 mod guests;
 mod links;
 mod swarm;
+mod versions;
 
 use std::time::Duration;
 

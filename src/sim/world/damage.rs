@@ -12,7 +12,7 @@ use crate::node::BootError;
 use crate::types::{DiskFault, DiskFaultKind};
 
 /// From a log that is refused to a new disk, or to the next try.
-const REPAIR_NS: u64 = 2 * SECOND;
+pub(super) const REPAIR_NS: u64 = 2 * SECOND;
 
 impl World<'_> {
     /// Whether what this disk holds may be destroyed. If not, the item does not happen.
@@ -79,6 +79,9 @@ impl World<'_> {
         let host = self.host(place);
         // A write may have failed before the fault was over.
         if !host.damaged && !fails && !host.disk.is_poisoned() {
+            if host.disk.has_newer() {
+                return self.refused_newer(place, error);
+            }
             let verdict = self.checks.on_refused(&Sight::new(&self.mesh, self.scenario), place, error);
             return self.judge(verdict);
         }

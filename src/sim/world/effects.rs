@@ -40,6 +40,7 @@ impl World<'_> {
             priority: node.priority,
             observer: node.role == crate::topology::Role::Observer,
             addresses: vec![address],
+            protocol: self.mesh.hosts[place as usize].protocol(),
             ..membership::Meta::default()
         };
         let host = &mut self.mesh.hosts[place as usize];
@@ -48,6 +49,9 @@ impl World<'_> {
         }
         host.forget(now);
         (host.down_by, host.down_since) = (None, None);
+        if host.is_next {
+            host.disk.take_newer();
+        }
         let setup = Setup {
             identity: Identity { node: host.id, cluster: ClusterId::from_bytes([7; 32]) },
             seed: self.luck.seed(&format!("node {place} epoch {}", host.epoch)),
@@ -147,7 +151,8 @@ impl World<'_> {
             Effect::Send { to, lane, frame } => {
                 let Some(to) = self.place_of(to) else { return };
                 self.spread.on_frame(&self.mesh, self.scenario, place, to, &frame);
-                if self.mesh.hosts[place as usize].wrongs.is_empty() {
+                let host = &self.mesh.hosts[place as usize];
+                if host.wrongs.is_empty() && !host.is_next {
                     self.send(place, to, lane, frame, at);
                 } else {
                     self.missend(place, to, lane, frame, at);

@@ -50,8 +50,8 @@ impl World<'_> {
             | Fault::RefuseDials { peer }
             | Fault::HangDials { peer }
             | Fault::Nat { peer }
-            | Fault::Garble { peer, .. }
-            | Fault::NextVersion { peer, .. } => self.wrong(item, peer),
+            | Fault::Garble { peer, .. } => self.wrong(item, peer),
+            Fault::NextVersion { peer, .. } => self.upgrade(item, peer),
             Fault::Cut { .. }
             | Fault::Split { .. }
             | Fault::Ring { .. }
@@ -138,6 +138,7 @@ impl World<'_> {
             Fault::Hold { .. } => self.release(item),
             Fault::ClockStep { peer, by_us } => self.host(peer).clock.step(-by_us),
             Fault::LoseChange { peer } => self.host(peer).loses_change = None,
+            Fault::NextVersion { peer, writes, .. } => self.downgrade(peer, writes),
             Fault::WallDrift { peer, .. }
             | Fault::WallFreeze { peer }
             | Fault::ClockDrift { peer, .. }
@@ -151,7 +152,7 @@ impl World<'_> {
     }
 
     /// What lasts is wrong with this peer from now on.
-    fn wrong(&mut self, item: usize, peer: u32) {
+    pub(super) fn wrong(&mut self, item: usize, peer: u32) {
         let fault = self.mesh.plan.items[item].fault.clone();
         self.host(peer).wrongs.push((item, fault));
     }

@@ -16,6 +16,7 @@ mod replay;
 mod stops;
 mod streams;
 mod verify;
+mod versions;
 mod wrongs;
 
 use std::collections::{BTreeMap, BTreeSet};

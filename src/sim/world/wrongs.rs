@@ -17,7 +17,8 @@ impl World<'_> {
         let meant = frame.clone();
         let host = &self.mesh.hosts[place as usize];
         let frame = garbled(self.draws.garble, way, at, host.garble(), frame);
-        let more = unknown(self.draws.version, way, at, host.next_version(), &meant);
+        let often = if host.is_next { host.next_frames } else { 0 };
+        let more = unknown(self.draws.version, way, at, often, &meant);
         if frame != meant {
             self.acted_at(place, |fault| matches!(fault, Fault::Garble { .. }));
         }
