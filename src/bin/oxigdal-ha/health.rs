@@ -82,7 +82,8 @@ fn snapshots(status: &Value, trouble: &mut impl FnMut(String, &str)) {
     for one in refused.into_iter().flatten() {
         trouble(
             format!("its start did not take the snapshot {}: {}", text(one, "file"), text(one, "why")),
-            "nothing is lost: the log says all of it. Look at the disk if it was damaged; it goes with the next snapshot",
+            "the log itself was read instead, and says all that is in it. If the snapshot was damaged, look at the disk; it is told until \
+             the next start",
         );
     }
 }

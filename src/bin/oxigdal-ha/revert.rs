@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
     if answer["steps"].as_array().is_none_or(Vec::is_empty) && answer["same"] == 0 {
         // Who mistypes a prefix must not take it for done.
         let none = format!("no document's id begins with {prefix:?}, then or now: nothing was changed");
-        return Err(Failure::new(none).kind(Some("not_found")).hint("`oxigdal-ha doc list` shows what there is"));
+        return Err(Failure::new(none).kind(Some("not_found")).hint("`oxigdal-ha doc ls` shows what there is"));
     }
     if output.json {
         return output.value(&answer);

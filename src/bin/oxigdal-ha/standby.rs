@@ -26,7 +26,7 @@ const AFTER: &str = "\
   oxigdal-ha standby DIR --repo URL --follow        go on until told to stop; it may be killed at any moment
   oxigdal-ha standby DIR --activate                 make DIR a peer's data directory, which `oxigdal-ha run` starts from
 
-Only what is new is read from the repository. To take a lost peer's place DIR needs that peer's identity.key and ticket, then or
+Only what is new is read from the repository. To take a lost peer's place DIR needs that peer's identity.key, ticket and (if it had one) timeline, then or
 later; where those are lost too, `oxigdal-ha rebuild --join` restores under new ones. What the peer wrote after the newest backup is not
 in it (the RPO that is told); its neighbours have that.";
 
@@ -237,5 +237,5 @@ fn tell_activated(activated: &Value, ms: u64, output: Output) -> Result {
     if activated["has_papers"] == true {
         return output.line("oxigdal-ha run starts it");
     }
-    output.line("put the peer's identity.key and ticket into it; then oxigdal-ha run starts it")
+    output.line("put the peer's identity.key and ticket into it, and timeline if it had that file; then oxigdal-ha run starts it")
 }

@@ -98,7 +98,14 @@ impl Base {
     /// When it ends before the snapshot.
     pub(in crate::node) fn check(&self) -> Result<(), String> {
         let lsn = self.end.mark.lsn;
-        if self.met { Ok(()) } else { Err(format!("the log ends before record {lsn}, up to which it goes")) }
+        if self.met {
+            Ok(())
+        } else {
+            Err(format!(
+                "the log ends before record {lsn}, up to which it goes: the log was put back or cut since, and what stood behind its end is gone \
+                 from this disk"
+            ))
+        }
     }
 
     /// Gives it to the machines. What is left: entries before it that no document of it has, and where they stand.

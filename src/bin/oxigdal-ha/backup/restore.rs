@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
-use oxigdal_ha::backup::{self, Done, Error, Found};
+use oxigdal_ha::backup::{self, Catalogue, Done, Error, Found, Repository};
 use oxigdal_ha::recovery::target::{Stamp, Target};
 use serde_json::json;
 
@@ -25,6 +25,26 @@ pub(crate) struct Search {
     accept_damage: bool,
 }
 
+impl Search {
+    async fn find(
+        &self,
+        repository: &Repository,
+        catalogue: &mut Catalogue,
+        target: &Target,
+        exclusive: bool,
+        ear: &Ear,
+    ) -> Result<Found> {
+        let found = match self.backup.as_deref() {
+            Some(id) => {
+                let id = chosen(catalogue, Some(id), ear)?;
+                backup::find_in(repository, catalogue, id, target, exclusive, ear).await
+            }
+            None => backup::find(repository, catalogue, target, exclusive, ear).await,
+        };
+        found.map_err(failed)
+    }
+}
+
 /// Restores the moment into the directory; without one it is only looked for.
 pub(crate) async fn run(
     place: &Place,
@@ -40,14 +60,7 @@ pub(crate) async fn run(
     let ear = Ear::new(output);
     let damage = if search.accept_damage { catalogue.accept_damage() } else { Vec::new() };
     warn(&damage);
-    let found = match search.backup.as_deref() {
-        Some(id) => {
-            let id = chosen(&catalogue, Some(id), &ear)?;
-            backup::find_in(&repository, &catalogue, id, target, exclusive, &ear).await
-        }
-        None => backup::find(&repository, &mut catalogue, target, exclusive, &ear).await,
-    };
-    let found = found.map_err(failed)?;
+    let found = search.find(&repository, &mut catalogue, target, exclusive, &ear).await?;
     watch.lap("find");
     let beyond = match into {
         Some(_) => None,
@@ -89,20 +102,22 @@ pub(crate) async fn run(
     if let Some(beyond) = beyond {
         row("beyond", crate::restore::beyond_of(&beyond, at.wall))?;
     }
-    match (done, into) {
-        (Some(Done { read, written }), Some(into)) => row(
-            "into",
-            format!(
-                "{}: {} records, {} in {} segments, out of {} in {} objects; took {}",
-                into.display(),
-                written.records,
-                bytes(written.bytes),
-                written.segments,
-                bytes(read.stored_bytes),
-                read.objects,
-                millis(ear.elapsed_ms())
-            ),
-        ),
-        _ => row("into", "nothing: a dry run".into()),
-    }
+    let into = match (done, into) {
+        (Some(done), Some(into)) => written(&done, into, &ear),
+        _ => "nothing: a dry run".into(),
+    };
+    row("into", into)
+}
+
+fn written(Done { read, written }: &Done, into: &Path, ear: &Ear) -> String {
+    format!(
+        "{}: {} records, {} in {} segments, out of {} in {} objects; took {}",
+        into.display(),
+        written.records,
+        bytes(written.bytes),
+        written.segments,
+        bytes(read.stored_bytes),
+        read.objects,
+        millis(ear.elapsed_ms())
+    )
 }
