@@ -3,6 +3,9 @@
 //! The new log is made whole inside the directory (`next`). Then a file, `switch`, says what is going to happen, and it happens:
 //! the old log moves to a directory beside this one, the new one to its place, the timeline's statement is written, the file goes. A
 //! peer does not start while the file is there; whoever is killed is called again, and goes on. Keys, ticket and settings stay.
+//!
+//! A log that holds nothing is not kept: that is one whose directory could be listed, and has nothing in it but its lock. The log's
+//! own lock moves with it, so `switch.lock` keeps two commands apart all the while.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::admission::{FileError, Timeline, vault};
-use super::disk::{Lock, OpenError};
+use super::disk::{self, Lock, OpenError};
 use super::identity::NodeKey;
 use crate::node::Restored;
 use crate::recovery::image::{self, ImageError, Line, Plan, Written};
@@ -22,6 +25,7 @@ use crate::wal::{self, Frame};
 const JOURNAL: &str = "switch";
 const JOURNAL_MAX: usize = 16 << 10;
 const NEXT: &str = "next";
+const LOCK: &str = "switch.lock";
 
 /// Why a directory did not get another log. It has the old one, unless it is said that the switch is to be finished.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,17 @@ pub enum SwitchError {
         #[source]
         error: io::Error,
     },
+    /// The log cannot move: its directory, or the one that it is in, is a mount point.
+    #[error(
+        "{} cannot be moved to {}, which is another file system: mount the volume one level above the data directory, so that the log \
+         and where it is kept are on one file system; nothing was moved", log.display(), aside.display()
+    )]
+    OtherFileSystem {
+        /// The log.
+        log: PathBuf,
+        /// Where it was to be kept.
+        aside: PathBuf,
+    },
     /// The new log could not be made.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -62,7 +77,7 @@ struct Journal {
 pub struct Switch {
     dir: PathBuf,
     finished: Option<Finished>,
-    _lock: Lock,
+    _locks: [Lock; 2],
 }
 
 /// A switch that was broken off and is done now.
@@ -85,18 +100,19 @@ impl Switch {
     /// [`SwitchError`].
     pub fn begin(dir: &Path) -> Result<Self, SwitchError> {
         vault::make_dir(dir)?;
+        let whole = Lock::of(dir, LOCK)?;
         let log = dir.join(LOG_DIR);
         if is_unfinished(dir) && !log.exists() && dir.join(NEXT).join(LOG_DIR).exists() {
             // Between its two moves: the log that is to come is locked where it is.
-            return Self::locked(dir, &dir.join(NEXT).join(LOG_DIR));
+            return Self::locked(dir, whole, &dir.join(NEXT).join(LOG_DIR));
         }
         vault::make_dir(&log)?;
-        Self::locked(dir, &log)
+        Self::locked(dir, whole, &log)
     }
 
-    fn locked(dir: &Path, log: &Path) -> Result<Self, SwitchError> {
-        let lock = Lock::take(log)?;
-        let mut switch = Self { dir: dir.to_owned(), finished: None, _lock: lock };
+    fn locked(dir: &Path, whole: Lock, log: &Path) -> Result<Self, SwitchError> {
+        let locks = [whole, Lock::take(log)?];
+        let mut switch = Self { dir: dir.to_owned(), finished: None, _locks: locks };
         switch.finished = switch.go_on()?;
         let next = switch.next();
         if next.exists() {
@@ -109,6 +125,15 @@ impl Switch {
     #[must_use]
     pub const fn finished(&self) -> Option<&Finished> {
         self.finished.as_ref()
+    }
+
+    /// Whether the directory's log holds no record: a new one, or one that was lost.
+    ///
+    /// # Errors
+    /// [`SwitchError`] when it cannot be listed.
+    pub fn has_no_log(&self) -> Result<bool, SwitchError> {
+        let log = self.dir.join(LOG_DIR);
+        has_segments(&log).map(|has| !has).map_err(|error| fail("list", &log, error))
     }
 
     /// Where the image is to be made whose log comes into force.
@@ -132,8 +157,7 @@ impl Switch {
     /// [`SwitchError`]. Once the switch was begun, [`begin`](Self::begin) finishes it.
     pub fn commit(self, aside: &Path, timeline: Option<&Timeline>) -> Result<Option<PathBuf>, SwitchError> {
         let journal = Journal { aside: absolute(aside)?, timeline: timeline.map(ToString::to_string) };
-        let bytes = serde_json::to_vec(&journal).expect("a path and a text have a form in JSON");
-        vault::write(&self.dir.join(JOURNAL), &bytes)?;
+        self.say(&journal)?;
         Ok(self.go_on()?.and_then(|finished| finished.aside))
     }
 
@@ -146,12 +170,12 @@ impl Switch {
         let timeline: Option<Timeline> =
             journal.timeline.map(|text| text.parse()).transpose().map_err(|error| damaged(format!("{error}")))?;
         let (log, next) = (self.dir.join(LOG_DIR), self.dir.join(NEXT));
-        let (coming, kept) = (next.join(LOG_DIR), journal.aside.join(LOG_DIR));
+        let (coming, mut aside) = (next.join(LOG_DIR), journal.aside);
         if coming.exists() {
-            if has_segments(&log) {
-                self.put_aside(&log, &journal.aside)?;
-            } else if log.exists() {
-                fs::remove_dir_all(&log).map_err(|error| fail("remove", &log, error))?;
+            match holds_anything(&log).map_err(|error| fail("list", &log, error))? {
+                Some(true) => aside = self.put_aside(&log, aside, timeline.as_ref())?,
+                Some(false) => remove_empty(&log)?,
+                None => {}
             }
             fs::rename(&coming, &log).map_err(|error| fail("move", &coming, error))?;
             sync(&next)?;
@@ -164,26 +188,69 @@ impl Switch {
         if next.exists() {
             fs::remove_dir_all(&next).map_err(|error| fail("remove", &next, error))?;
         }
-        Ok(Some(Finished { aside: Some(journal.aside).filter(|_| kept.exists()) }))
+        let kept = aside.join(LOG_DIR).exists();
+        Ok(Some(Finished { aside: Some(aside).filter(|_| kept) }))
     }
 
-    /// Moves the old log, with its owner's name and its timeline, so that it can be looked at and restored from there.
-    fn put_aside(&self, log: &Path, aside: &Path) -> Result<(), SwitchError> {
+    /// Moves the old log, with its owner's name and its timeline, so that it can be looked at and restored from there. Gives where it
+    /// is: inside the directory, where that is a mount point.
+    fn put_aside(&self, log: &Path, aside: PathBuf, timeline: Option<&Timeline>) -> Result<PathBuf, SwitchError> {
+        let Err(error) = self.move_to(log, &aside)? else { return Ok(aside) };
+        let mut error = fail("move the log to", &aside, error);
+        if is_mount(&error) {
+            give_up(&aside);
+            let inside = self.dir.join(aside.file_name().unwrap_or_else(|| "old".as_ref()));
+            let inside = if inside.exists() { beside(&inside, "old") } else { inside };
+            self.say(&Journal { aside: inside.clone(), timeline: timeline.map(ToString::to_string) })?;
+            match self.move_to(log, &inside)? {
+                Ok(()) => return Ok(inside),
+                Err(again) => error = fail("move the log to", &inside, again),
+            }
+            give_up(&inside);
+        }
+        // Nothing has moved: it is as if nobody had begun.
+        vault::remove(&self.dir.join(JOURNAL))?;
+        match is_mount(&error) {
+            true => Err(SwitchError::OtherFileSystem { log: log.to_owned(), aside }),
+            false => Err(error),
+        }
+    }
+
+    /// What the system says of the move itself is inside.
+    fn move_to(&self, log: &Path, aside: &Path) -> Result<io::Result<()>, SwitchError> {
         vault::make_dir(aside)?;
         for name in [NODE_FILE, super::admission::TIMELINE_FILE] {
             if let Some(bytes) = vault::read(&self.dir.join(name), JOURNAL_MAX)? {
                 vault::write(&aside.join(name), &bytes)?;
             }
         }
-        let kept = aside.join(LOG_DIR);
-        if let Err(error) = fs::rename(log, &kept) {
-            // Nothing has moved: it is as if nobody had begun.
-            vault::remove(&self.dir.join(JOURNAL))?;
-            return Err(fail("move the log to", &kept, error));
+        if let Err(error) = fs::rename(log, aside.join(LOG_DIR)) {
+            return Ok(Err(error));
         }
         sync(aside)?;
-        sync(&self.dir)
+        sync(&self.dir)?;
+        Ok(Ok(()))
     }
+
+    fn say(&self, journal: &Journal) -> Result<(), SwitchError> {
+        let bytes = serde_json::to_vec(journal).expect("a path and a text have a form in JSON");
+        Ok(vault::write(&self.dir.join(JOURNAL), &bytes)?)
+    }
+}
+
+/// Takes away what was made for a log that does not come.
+fn give_up(aside: &Path) {
+    // What is left over is a directory with copies of two small files.
+    for name in [NODE_FILE, super::admission::TIMELINE_FILE] {
+        let _ = fs::remove_file(aside.join(name));
+    }
+    let _ = fs::remove_dir(aside);
+}
+
+/// Whether a move was refused since something is a mount point: the directory (`EXDEV`), or the log itself (`EBUSY`).
+fn is_mount(error: &SwitchError) -> bool {
+    use io::ErrorKind::{CrossesDevices, ResourceBusy};
+    matches!(error, SwitchError::Io { error, .. } if matches!(error.kind(), CrossesDevices | ResourceBusy))
 }
 
 /// Where what a directory holds is kept when it gets another log: `DIR.NAME` beside it, with a number behind if that is taken.
@@ -215,7 +282,7 @@ fn empty_image(to: &Path, node: NodeId, line: TimelineId, why: &str, now: WallTi
 /// [`SwitchError`]; the log is empty still.
 pub(super) fn mark_first(dir: &Path, node: NodeId, line: TimelineId, now: WallTime) -> Result<(), SwitchError> {
     let log = dir.join(LOG_DIR);
-    if line == TimelineId::FIRST || has_segments(&log) {
+    if line == TimelineId::FIRST || has_segments(&log).map_err(|error| fail("list", &log, error))? {
         return Ok(());
     }
     let next = dir.join(NEXT);
@@ -249,9 +316,36 @@ pub fn copy_papers(from: &Path, to: &Path) -> Result<(), FileError> {
     NodeKey::copy(from, to)
 }
 
-pub(super) fn has_segments(log: &Path) -> bool {
-    let is_segment = |file: fs::DirEntry| file.path().extension().is_some_and(|end| end == "wal");
-    fs::read_dir(log).is_ok_and(|files| files.flatten().any(is_segment))
+/// Whether there is anything of a log. One that cannot be listed is not one that is empty.
+fn has_segments(log: &Path) -> io::Result<bool> {
+    Ok(any(log, |file| file.path().extension().is_some_and(|end| end == "wal"))?.unwrap_or(false))
+}
+
+/// Whether the directory of a log holds more than its lock; nothing if there is none.
+fn holds_anything(log: &Path) -> io::Result<Option<bool>> {
+    any(log, |file| file.file_name() != disk::LOCK_FILE)
+}
+
+fn any(dir: &Path, is: impl Fn(&fs::DirEntry) -> bool) -> io::Result<Option<bool>> {
+    let files = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        files => files?,
+    };
+    for file in files {
+        if is(&file?) {
+            return Ok(Some(true));
+        }
+    }
+    Ok(Some(false))
+}
+
+/// Removes the directory of a log that has nothing in it but its lock. The system refuses if somebody has put something there since.
+fn remove_empty(log: &Path) -> Result<(), SwitchError> {
+    match fs::remove_file(log.join(disk::LOCK_FILE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail("remove the lock of", log, error)),
+        _ => {}
+    }
+    fs::remove_dir(log).map_err(|error| fail("remove", log, error))
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, SwitchError> {
@@ -338,5 +432,70 @@ mod tests {
         assert_eq!(beside(&dir, "old"), aside);
         vault::make_dir(&aside).unwrap();
         assert_eq!(beside(&dir, "old"), home.path().join("data.old.2"));
+    }
+
+    #[test]
+    fn a_log_of_which_nobody_knows_what_it_holds_is_never_deleted() {
+        let home = tempfile::tempdir().unwrap();
+        let (dir, aside) = made(home.path());
+        let log = dir.join(LOG_DIR);
+        // What is left of one, without a segment.
+        for file in fs::read_dir(&log).unwrap().flatten() {
+            if file.path().extension().is_some_and(|end| end == "wal") {
+                fs::rename(file.path(), log.join("left")).unwrap();
+            }
+        }
+        journal(&dir, &aside);
+        let begun = Switch::begin(&dir).unwrap();
+        assert_eq!(begun.finished(), Some(&Finished { aside: Some(aside.clone()) }));
+        assert!(aside.join(LOG_DIR).join("left").exists());
+        assert_eq!(line_of(&dir).unwrap(), Some(NEW));
+        // One that cannot be listed is not one without segments.
+        fs::write(home.path().join("file"), b"").unwrap();
+        assert!(has_segments(&home.path().join("file")).is_err());
+        assert!(!has_segments(&home.path().join("none")).unwrap());
+    }
+
+    #[test]
+    fn between_its_moves_a_switch_is_of_one_command_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let (dir, aside) = made(home.path());
+        let held = Switch::begin(&dir).unwrap();
+        held.make_empty(NODE, NEW, "the new one", WallTime::EPOCH).unwrap();
+        journal(&dir, &aside);
+        // As it is between the moves: the log's own lock went aside with it.
+        vault::make_dir(&aside).unwrap();
+        fs::rename(dir.join(LOG_DIR), aside.join(LOG_DIR)).unwrap();
+        for _ in 0..2 {
+            let other = Switch::begin(&dir).unwrap_err();
+            assert!(matches!(other, SwitchError::Directory(OpenError::Locked { .. })), "{other}");
+            // And behind the second one.
+            let _ = fs::rename(dir.join(NEXT).join(LOG_DIR), dir.join(LOG_DIR));
+        }
+        drop(held);
+        assert!(Switch::begin(&dir).unwrap().finished().is_some());
+    }
+
+    /// Another file system than that of temporary files, where there is one.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn where_the_directory_is_a_mount_point_the_old_log_stays_inside() {
+        use std::os::unix::fs::MetadataExt as _;
+        let home = tempfile::tempdir().unwrap();
+        let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+            println!("skipped: there is no other file system");
+            return;
+        };
+        if fs::metadata(other.path()).unwrap().dev() == fs::metadata(home.path()).unwrap().dev() {
+            println!("skipped: there is no other file system");
+            return;
+        }
+        let (dir, _) = made(home.path());
+        let switch = Switch::begin(&dir).unwrap();
+        switch.make_empty(NODE, NEW, "the new one", WallTime::EPOCH).unwrap();
+        let aside = switch.commit(&other.path().join("data.old"), None).unwrap().unwrap();
+        assert_eq!(aside, dir.join("data.old"));
+        assert_eq!(lines(&dir, &aside), [Some(NEW), Some(OLD)]);
+        assert_eq!(fs::read_dir(other.path()).unwrap().count(), 0, "nothing is left there");
     }
 }

@@ -49,6 +49,24 @@ fn timelines(peer: &Peer) -> Value {
     peer.ask(&["status"]).pointer("/network/not_linked/0/timelines").cloned().unwrap_or_default()
 }
 
+/// A directory that was lost, and of which key and ticket alone were saved, does not come back on the old timeline.
+fn lost_with_its_timeline(b: &Place, repo: &Path, statement: &str) {
+    let saved = b.data.with_file_name("b-saved");
+    std::fs::create_dir(&saved).unwrap();
+    for name in ["identity.key", "ticket"] {
+        std::fs::copy(b.data.join(name), saved.join(name)).unwrap();
+    }
+    for more in [&[][..], &["--accept-older"][..]] {
+        let rebuild = [&["rebuild", "--data-dir", text(&saved), "--repo", text(repo)], more].concat();
+        let (code, why) = refused(&rebuild);
+        assert!(code == "other_timeline" && why.contains("is of timeline 1"), "{code}: {why}");
+    }
+    let from_mesh = ["rebuild", "--data-dir", text(&saved), "--from-mesh"];
+    assert_eq!(refused(&from_mesh).0, "unknown_timeline");
+    done(&["timeline", "adopt", "--data-dir", text(&saved), "--statement", statement]);
+    done(&from_mesh);
+}
+
 #[test]
 fn a_ruined_mesh_goes_back_to_one_peers_past_and_nothing_of_the_old_timeline_returns() {
     let dir = tempfile::tempdir().unwrap();
@@ -107,6 +125,7 @@ fn a_ruined_mesh_goes_back_to_one_peers_past_and_nothing_of_the_old_timeline_ret
     assert_eq!(again.0, "nothing_heard");
     let rebuild = refused(&["rebuild", "--data-dir", text(&b.data), "--repo", text(&repo)]);
     assert_eq!(rebuild.0, "other_timeline", "{rebuild:?}");
+    lost_with_its_timeline(&b, &repo, begun["statement"].as_str().unwrap());
     let b = b.start(None);
     wait_for("it gets the new timeline", || holds(&b, &["good", "new"]));
     put(&b, "from-b");

@@ -33,10 +33,12 @@ The peer must be stopped. What is in DIR/log is moved to DIR.lost; key, ticket a
 neighbours give it what came after the backup.
 
   the log is lost or damaged          oxigdal-ha rebuild --data-dir DIR --repo URL
-  the directory is lost, and          put identity.key and ticket into DIR (and issuer.key, issuer.cert, root.key, if it had them),
-  its keys were saved                 then the same
+  the directory is lost, and          put identity.key and ticket into DIR (and timeline, issuer.key, issuer.cert, root.key, if it had
+  its keys were saved                 them), then the same
   all is lost                         oxigdal-ha rebuild --data-dir DIR --repo URL --node OLD --join INVITE: the data under a new identity
   there is no backup                  oxigdal-ha rebuild --data-dir DIR --from-mesh
+  that, and the mesh is on a later    oxigdal-ha timeline adopt --data-dir DIR --statement TEXT, which begins empty on that one
+  timeline, whose file is lost too
 
 Killed at any moment, it is called again. Then: oxigdal-ha run --data-dir DIR";
 
@@ -51,6 +53,9 @@ pub(crate) struct Args {
     /// Take no backup: begin empty, and get everything from the neighbours
     #[arg(long, conflicts_with = "repo")]
     from_mesh: bool,
+    /// With --from-mesh, where the directory was lost and holds no `timeline` file: this mesh never began another timeline
+    #[arg(long, requires = "from_mesh")]
+    first_timeline: bool,
     /// Take an older backup where the newest is damaged, and say which were passed over
     #[arg(long)]
     accept_older: bool,
@@ -113,7 +118,7 @@ async fn rebuild(arguments: &Args, watch: &mut Stopwatch, output: Output) -> Res
     if !arguments.from_mesh && arguments.place.repo.is_none() {
         return Err(Failure::usage("it is not said out of what to rebuild").hint("--repo URL, or --from-mesh"));
     }
-    let admission = identity(arguments).await?;
+    let (admission, joined) = identity(arguments).await?;
     let switch = Switch::begin(dir).map_err(busy)?;
     watch.lap("identity");
     if let Some(Finished { aside }) = switch.finished() {
@@ -122,6 +127,9 @@ async fn rebuild(arguments: &Args, watch: &mut Stopwatch, output: Output) -> Res
         return Ok(json!({ "node": admission.node(), "from": from, "aside": aside }));
     }
     let mut rebuilt = if arguments.from_mesh {
+        if !joined && !arguments.first_timeline {
+            knows_its_timeline(&admission, &switch)?;
+        }
         let (now, why) = (Clock::start().now().wall, "to be filled by the mesh");
         switch.make_empty(admission.node(), admission.timeline_id(), why, now).map_err(Failure::new)?;
         watch.from("nothing");
@@ -136,12 +144,25 @@ async fn rebuild(arguments: &Args, watch: &mut Stopwatch, output: Output) -> Res
     Ok(rebuilt)
 }
 
-/// Who the peer is: as its keys say, or whom the invite makes it.
-async fn identity(arguments: &Args) -> Result<Admission> {
+/// A directory that was lost has lost its timeline too: without one it would begin on the first, and get from whoever is on that still
+/// what the others have undone. Where a log is, it and the papers have been together all along.
+fn knows_its_timeline(admission: &Admission, switch: &Switch) -> Result {
+    if admission.timeline().is_some() || !switch.has_no_log().map_err(Failure::new)? {
+        return Ok(());
+    }
+    let why = "the directory holds no log and no `timeline` file, so nobody knows which timeline of the mesh it was on";
+    Err(Failure::new(why).kind(Some("unknown_timeline")).hint(
+        "`oxigdal-ha timeline show` at another peer tells which one the mesh is on. If it prints a statement, `oxigdal-ha timeline \
+         adopt --statement TEXT` here begins empty on that one; if it is the first, give --first-timeline",
+    ))
+}
+
+/// Who the peer is: as its keys say, or whom the invite makes it, just now.
+async fn identity(arguments: &Args) -> Result<(Admission, bool)> {
     let dir = &arguments.data_dir;
     Admission::mend_node(dir).map_err(Failure::usage)?;
     if let Some(admission) = Admission::inspect(dir).map_err(Failure::usage)? {
-        return Ok(admission);
+        return Ok((admission, false));
     }
     let Some(text) = &arguments.join else {
         let why = format_args!("{} holds no key and ticket, so it is nobody's directory", dir.display());
@@ -161,7 +182,7 @@ async fn identity(arguments: &Args) -> Result<Admission> {
     let joined = join(dir, &invite, settings.cluster.terms(), JOIN_MAX).await;
     let joined = joined.map_err(|error| Failure::new(format_args!("cannot join: {error}")))?;
     remember_issuer(dir, &joined, &invite, Clock::start().now().wall);
-    Ok(joined)
+    Ok((joined, true))
 }
 
 async fn out_of_backup(
@@ -176,6 +197,7 @@ async fn out_of_backup(
     let own = backup::nodes(&repository).await.map_err(failed)?.contains(&admission.node()).then(|| admission.node());
     let node = the_node(&repository, arguments.place.node.or(own)).await.map_err(failed)?;
     let catalogue = Catalogue::read(&repository, node).await.map_err(failed)?;
+    no_later_timeline(&repository, &catalogue, admission).await?;
     watch.lap("find");
     let ear = Ear::new(output);
     let mut passed_over = Vec::new();
@@ -220,6 +242,29 @@ async fn out_of_backup(
         true => "`backup list` shows whose backups there are; --node names one; --from-mesh needs none".to_owned(),
         false => format!("{}; --from-mesh needs none", each.join("; ")),
     }))
+}
+
+/// The papers may be older than what the mesh has done since. Its later timeline is never passed over: what is older is undone.
+async fn no_later_timeline(repository: &Repository, own: &Catalogue, admission: &Admission) -> Result {
+    let (here, mesh) = (admission.timeline_id(), admission.cluster().to_string());
+    let later = |catalogue: &Catalogue| {
+        let ours = |backup: &&backup::BackupMetadata| backup.mesh.as_ref().is_none_or(|of| *of == mesh);
+        let lines = catalogue.backups().filter(ours).map(|backup| (backup.timeline, backup.id, backup.node));
+        lines.max().filter(|(line, ..)| *line > here.number)
+    };
+    let mut found = later(own);
+    for node in backup::nodes(repository).await.map_err(failed)? {
+        if found.is_none() && node != own.node {
+            found = later(&Catalogue::read(repository, node).await.map_err(failed)?);
+        }
+    }
+    let Some((line, id, node)) = found else { return Ok(()) };
+    let why =
+        format_args!("backup {id} of node {node} is of timeline {line}, and this peer's papers are of timeline {here}");
+    Err(Failure::new(why).kind(Some("other_timeline")).hint(
+        "the mesh went over to a later timeline, and what is older is undone: `oxigdal-ha timeline show` at a peer of it prints its \
+         statement; `oxigdal-ha timeline adopt --statement TEXT` here, then rebuild again",
+    ))
 }
 
 fn failed_of(fault: &Error) -> Failure {

@@ -289,12 +289,15 @@ impl Admission {
             let state = self.state();
             let known = || state.timeline.iter().chain(&state.heard);
             let newest = known().map(|known| known.id().number).max().unwrap_or_default();
-            if known().any(|known| known == shown) || shown.id().number < newest || state.heard.len() >= HEARD_MAX {
+            if known().any(|known| known == shown) || shown.id().number < newest {
                 return Ok(());
             }
             state.heard.clone()
         };
         heard.retain(|known| known.id().number == shown.id().number);
+        if heard.len() >= HEARD_MAX {
+            return Ok(());
+        }
         heard.push(shown.clone());
         vault::write(&self.path(HEARD_FILE), &encode(&heard))?;
         let here = self.timeline_id();

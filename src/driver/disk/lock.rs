@@ -7,7 +7,7 @@ use std::path::Path;
 use super::OpenError;
 
 /// The file that is locked; it holds the process id of who locks it, for people.
-const NAME: &str = "lock";
+pub(in crate::driver) const LOCK_FILE: &str = "lock";
 
 /// The lock, held as long as this lives. The system takes it back when the process dies, however it dies.
 #[derive(Debug)]
@@ -15,7 +15,12 @@ pub(in crate::driver) struct Lock(File);
 
 impl Lock {
     pub(in crate::driver) fn take(dir: &Path) -> Result<Self, OpenError> {
-        let path = dir.join(NAME);
+        Self::of(dir, LOCK_FILE)
+    }
+
+    /// Another lock than that of the log in it, of this name.
+    pub(in crate::driver) fn of(dir: &Path, name: &str) -> Result<Self, OpenError> {
+        let path = dir.join(name);
         let fail = |what, error| OpenError::Io { what, path: path.clone(), error };
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = open.map_err(|error| fail("open", error))?;

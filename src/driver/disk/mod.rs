@@ -34,7 +34,7 @@ use crate::node::{Input, Io};
 use crate::types::{IoId, PersistId, SegmentId};
 
 use files::Files;
-pub(super) use lock::Lock;
+pub(super) use lock::{LOCK_FILE, Lock};
 use queue::Queue;
 pub use queue::{BYTES_MAX, QUEUE_MAX, SubmitError};
 pub use stats::Stats;

@@ -148,8 +148,6 @@ impl<F: Fn(Input)> Worker<F> {
         let mut logs = self.tails.iter_mut().filter(|(family, _)| is_log(family) && dirty.contains(family));
         let result = logs.try_for_each(|(_, tail)| self.files.sync(tail));
         let took = began.elapsed();
-        let snapshot = dirty.contains(&Family::Snapshot).then(|| self.tails.get_mut(&Family::Snapshot)).flatten();
-        let snapshot = snapshot.map_or(Ok(()), |tail| self.files.sync(tail));
         let unsynced = std::mem::take(&mut self.unsynced);
         let mut tally = self.tally();
         tally.synced(took);
@@ -171,10 +169,20 @@ impl<F: Fn(Input)> Worker<F> {
             self.poison = Some(fault.clone());
             self.full = false;
         }
+        // Answers keep the order of the writes. The log's that came before the snapshot's do not wait for its sync.
+        let mut snapshot = None;
         for (id, _, family) in unsynced {
-            let result = if is_log(&family) { result.clone() } else { snapshot.clone() };
+            let result = match is_log(&family) {
+                true => result.clone(),
+                false => snapshot.get_or_insert_with(|| self.sync_snapshot(&dirty)).clone(),
+            };
             (self.answer)(Input::Persisted { id, result });
         }
+    }
+
+    fn sync_snapshot(&mut self, dirty: &BTreeSet<Family>) -> Result<(), DiskFault> {
+        let tail = dirty.contains(&Family::Snapshot).then(|| self.tails.get_mut(&Family::Snapshot)).flatten();
+        tail.map_or(Ok(()), |tail| self.files.sync(tail))
     }
 
     /// A write was not done. What came before it still is, if it can be; nothing after it will be.

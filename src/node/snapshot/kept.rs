@@ -51,6 +51,8 @@ pub(in crate::node) struct Snapshots {
     /// When the next is due by time, and before when none is begun.
     pub(super) due_at: Time,
     pub(super) not_before: Time,
+    /// How often in a row there was no room for one.
+    pub(super) no_room: u32,
 }
 
 impl Snapshots {

@@ -23,8 +23,10 @@ const BYTES: usize = 256 << 10;
 const ENTRIES: usize = 8_192;
 /// How often it is looked whether a snapshot is due, at most and at least.
 const LOOK: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
-/// How long after one that failed none is begun.
+/// How long after one that failed none is begun; twice as long each time that there is no room, this often at most (about an hour):
+/// what is written of it takes room that the log needs.
 const RETRY: Duration = Duration::from_secs(60);
+const DOUBLED_MAX: u32 = 6;
 /// Clients that wait for a snapshot at most.
 const WAITING_MAX: usize = 64;
 
@@ -95,9 +97,20 @@ impl Node {
 
     /// Looks whether one is due, and when to look again.
     pub(in crate::node) fn look_at_snapshots(&mut self, now: Now) {
+        if let Some(fault) = &self.read_only {
+            // Nothing is begun until it takes writes again, which may be never.
+            for id in std::mem::take(&mut self.snapshots.asked) {
+                self.shared.effects.push_back(Effect::Reply { id, result: Err(CommandError::Disk(fault.clone())) });
+            }
+        }
         let config = &self.snapshots.config;
-        if config.keep > 0 {
-            self.shared.timers.arm(Timer::Snapshot, now.mono + (config.every / 8).clamp(LOOK.0, LOOK.1));
+        // Who asked is not forgotten, whatever it has to wait for.
+        let pause = match self.snapshots.asked.is_empty() {
+            true => (config.keep > 0).then(|| (config.every / 8).clamp(LOOK.0, LOOK.1)),
+            false => Some(LOOK.0),
+        };
+        if let Some(pause) = pause {
+            self.shared.timers.arm(Timer::Snapshot, now.mono + pause);
         }
         let snapshots = &self.snapshots;
         let (lsn, bytes) = (self.shared.mark.lsn, self.shared.written);
@@ -124,10 +137,6 @@ impl Node {
         }
         self.snapshots.asked.push(id);
         self.look_at_snapshots(now);
-        if self.snapshots.config.keep == 0 {
-            // Nobody else looks.
-            self.shared.timers.arm(Timer::Snapshot, now.mono + LOOK.0);
-        }
         Ok(())
     }
 
@@ -232,7 +241,12 @@ impl Node {
             (Wait::Removed(_), Err(_)) => {}
             (Wait::Wrote(number) | Wait::Listed(number), _) if taking != Some(number) => {}
             (Wait::Wrote(_) | Wait::Listed(_), Err(fault)) => {
-                self.abandon_snapshot(now, RETRY, &fault.to_string());
+                let mut pause = RETRY;
+                if fault.kind == DiskFaultKind::Full {
+                    pause *= 1 << self.snapshots.no_room.min(DOUBLED_MAX);
+                    self.snapshots.no_room = self.snapshots.no_room.saturating_add(1);
+                }
+                self.abandon_snapshot(now, pause, &fault.to_string());
             }
             (Wait::Listed(_), Ok(Some(IoOutcome::Listed(files)))) => self.mark_snapshot(now, &files),
             (Wait::Wrote(_) | Wait::Listed(_), Ok(_)) => self.snapshot_step(now),
@@ -273,6 +287,7 @@ impl Node {
         self.snapshots.files.insert(number, SnapshotState::Good(taken));
         self.snapshots.upto = (taken.lsn, self.shared.written);
         self.snapshots.due_at = now.mono + self.snapshots.config.every;
+        self.snapshots.no_room = 0;
         for number in self.snapshots.surplus() {
             self.remove_snapshot(number);
         }
@@ -300,6 +315,7 @@ impl Node {
         let waiting = std::mem::take(&mut self.snapshots.waiting);
         if pause.is_zero() {
             self.snapshots.asked.extend(waiting);
+            self.shared.timers.arm(Timer::Snapshot, now.mono + LOOK.0);
         } else {
             for id in waiting {
                 let error = CommandError::Snapshot { why: why.to_owned() };

@@ -266,3 +266,56 @@ fn every_codec_gives_the_same_start() {
         assert_eq!(seen(&mut with, 61), seen(&mut alone, 61), "{codec}");
     }
 }
+
+#[test]
+fn a_client_is_answered_however_long_a_snapshot_has_to_wait_and_where_none_are_taken_by_themselves() {
+    let snapshots = wal::SnapshotConfig { keep: 0, ..config().snapshots };
+    let config = Config { snapshots, ..config() };
+    let mut host = Host::with(1, Files::new(), 1, config.clone());
+    (1..=3).for_each(|n| act(&mut host, n, 4));
+    let mut host = Host::begun(1, host.files, 20, config);
+    // While documents are put together none is begun.
+    host.held = true;
+    host.settle(20);
+    let asked = CommandId::new(9);
+    host.handle(21, Input::Command { id: asked, command: Command::Snapshot });
+    host.settle(21);
+    for at in 22..40 {
+        host.handle(at, Input::Wake);
+        host.settle(at);
+    }
+    assert!(!host.replies.contains_key(&asked));
+    host.held = false;
+    while let Some((id, task)) = host.tasks.pop_front() {
+        let done = host.engine.run(task);
+        host.handle(40, Input::TaskDone { id, done });
+        host.settle(40);
+    }
+    for at in 41..50 {
+        host.handle(at, Input::Wake);
+        host.settle(at);
+    }
+    assert!(matches!(host.replies.remove(&asked), Some(Ok(Outcome::Snapshot(_)))));
+}
+
+#[test]
+fn a_disk_that_stays_full_is_tried_less_and_less_often() {
+    let snapshots = wal::SnapshotConfig { records: 1, ..config().snapshots };
+    let mut host = Host::with(1, Files::new(), 1, Config { snapshots, ..config() });
+    host.no_room = true;
+    (1..=9).for_each(|n| act(&mut host, n, 4));
+    let tries = |host: &mut Host| host.told.iter().filter(|it| matches!(it, Event::SnapshotFailed { .. })).count();
+    // Three hours.
+    for at in (20..10_820).step_by(6) {
+        host.handle(at, Input::Wake);
+        host.settle(at);
+    }
+    let failed = tries(&mut host);
+    assert!((5..=10).contains(&failed), "{failed}");
+    host.no_room = false;
+    for at in (10_820..14_500).step_by(6) {
+        host.handle(at, Input::Wake);
+        host.settle(at);
+    }
+    assert!(!snapshots_of(&host.files).is_empty(), "and it is tried still");
+}

@@ -102,7 +102,11 @@ fn two_timelines_of_one_number_are_refused_on_both_sides() {
         old.hear_of_timeline(shown).unwrap();
     }
     assert_eq!(Admission::open(dir.path()).unwrap().unwrap().heard_timelines(), [one, two.clone()]);
-    // A later one that came of one of them ends the question.
+    // A later one that came of one of them ends the question, however many there were.
+    for _ in 0..9 {
+        old.hear_of_timeline(&begun(&founder, TimelineId::FIRST)).unwrap();
+    }
+    assert_eq!(old.heard_timelines().len(), 4, "of one number not all are remembered");
     let later = begun(&founder, two.id());
     old.hear_of_timeline(&later).unwrap();
     assert_eq!(old.heard_timelines(), [later]);
