@@ -4,6 +4,8 @@
 
 #[path = "recovery_test/archive.rs"]
 mod archive;
+#[path = "recovery_test/claims.rs"]
+mod claims;
 #[path = "recovery_test/commands.rs"]
 mod commands;
 #[path = "recovery_test/faults.rs"]

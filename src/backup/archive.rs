@@ -9,20 +9,19 @@
 //! they are marked and deleted when the grace period is over (the log-structured merge tree of O'Neil et al., 1996, with ranges
 //! for levels). So a record is shipped a few times, and a chain of `n` ranges is some `8 log8 n` long.
 //!
-//! **One peer a node.** Two logs of one identity would both be wrong. Whoever archives leaves a word (`archive/NODE/`) that it is
-//! there, again and again under new names, and looks for those of others before each range: who finds its own word gone and
-//! another's there, or another's that was first, stops. Only the word of its own former life, known by the name that its data
-//! directory keeps, is taken over at once; that of a peer that is silent, after three times as long as it promised.
+//! **One peer a node**: `claim.rs`.
 //!
 //! **What is known.** [`Covered::until`] is the time up to which all that the log held is in the repository. It goes on also while
 //! nothing is written, so that an idle archive looks different from one that is stuck.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::{Catalogue, Listed};
 use super::cipher::hex;
+use super::claim::Claim;
 use super::codec::BackupCompression;
 use super::create::{self, Order};
 use super::directory::Directory;
@@ -31,9 +30,9 @@ use super::host::Host;
 use super::id::BackupId;
 use super::manifest::{BackupMetadata, BackupType};
 use super::prune::{Pruned, Pruning};
-use super::repository::{Repository, beat_name, beats_folder};
+use super::repository::Repository;
 use crate::recovery::Upto;
-use crate::types::{NodeId, WallTime};
+use crate::types::WallTime;
 
 /// Ranges of one size that are replaced by one.
 pub const FANOUT: usize = 8;
@@ -46,10 +45,6 @@ const MERGE_BYTES_MAX: u64 = 64 << 20;
 pub const LINKS_MAX: usize = 128;
 /// Most ranges that one stands for.
 const REPLACES_MAX: usize = 4_096;
-/// A word that the peer is there is left so often at least, in microseconds.
-const BEAT_MICROS: u64 = 10_000_000;
-/// After so many times of what was promised a silent peer is taken for gone.
-const SILENT_TIMES: u64 = 3;
 /// What replaced ranges leave is removed, and what others did to the repository looked at, so often, in microseconds.
 const TIDY_MICROS: u64 = 600_000_000;
 
@@ -68,24 +63,10 @@ pub struct Archiving {
     pub grace_micros: u64,
     /// The name of this life: drawn anew at each start.
     pub holder: String,
-    /// The names of lives before, of this very data directory.
+    /// The names of lives before, of this data directory or of one that it was copied from.
     pub before: Vec<String>,
-}
-
-/// That a peer archives: its word.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Beat {
-    pub(super) id: BackupId,
-    pub(super) node: NodeId,
-    /// Which life of which data directory.
-    pub(super) holder: String,
-    /// The log's store.
-    pub(super) store: String,
-    /// The next word comes within so many microseconds.
-    pub(super) within: u64,
-    /// What the log held up to then is in the repository.
-    pub(super) covered: Option<Covered>,
+    /// Those of them that have ended for certain: their words are not waited for.
+    pub ended: Vec<String>,
 }
 
 /// What of the log is in the repository.
@@ -135,12 +116,10 @@ pub struct Archive {
     catalogue: Option<Catalogue>,
     /// The range that was shipped last.
     tip: Option<BackupId>,
-    covered: Option<Covered>,
+    claim: Claim,
     behind: Behind,
-    /// Its own last word, and when it was left.
-    said: Option<(BackupId, WallTime)>,
-    /// Somebody else's word, and since when it has been the last.
-    heard: Option<(BackupId, WallTime)>,
+    /// Backups that another branch of the log left: it was put back.
+    others: BTreeSet<BackupId>,
     tidied: Option<WallTime>,
 }
 
@@ -156,14 +135,15 @@ impl Archive {
         let log = Directory::open(&how.dir, how.mesh.clone(), host.wall());
         let log = log.map_err(|error| Error::Source(error.into()))?;
         let behind = Behind { records: log.known().main.last.value(), bytes: 0 };
-        let (catalogue, tip, covered, said, heard, tidied) = Default::default();
-        Ok(Self { repository, how, log, catalogue, tip, covered, behind, said, heard, tidied })
+        let claim = Claim::new(log.known().node, log.known().store, &how);
+        let (catalogue, tip, others, tidied) = Default::default();
+        Ok(Self { repository, how, log, catalogue, tip, claim, behind, others, tidied })
     }
 
     /// What of the log is in the repository.
     #[must_use]
     pub const fn covered(&self) -> Option<Covered> {
-        self.covered
+        self.claim.covered
     }
 
     /// What is known of the log and not in the repository.
@@ -175,7 +155,7 @@ impl Archive {
     /// When the repository last took a word of it.
     #[must_use]
     pub fn last_contact(&self) -> Option<WallTime> {
-        self.said.map(|(_, at)| at)
+        self.claim.last_contact()
     }
 
     /// Backups in the chain that would be restored.
@@ -207,6 +187,7 @@ impl Archive {
         if ticked.is_err() {
             // Others may have done something to the repository.
             self.catalogue = None;
+            self.others.clear();
         }
         ticked
     }
@@ -214,120 +195,43 @@ impl Archive {
     async fn ship(&mut self, host: &dyn Host) -> Result<Ticked, Error> {
         let cut = self.log.known().clone();
         let ends = (cut.main.last.value(), cut.events.last.value());
-        let shipped = self.covered.is_some_and(|covered| (covered.main, covered.events) == ends);
+        let shipped = self.covered().is_some_and(|covered| (covered.main, covered.events) == ends);
         if shipped {
             self.cover(cut.seen, ends);
-            if self.said.is_none_or(|(_, at)| create::age(at, host.wall()) >= self.beat_every()) {
-                self.claim(host).await?;
-                self.say(host).await?;
-            }
+            self.claim.keep(&self.repository, host).await?;
             self.tidy(host).await?;
             return Ok(Ticked::Idle);
         }
-        self.claim(host).await?;
-        if self.said.is_none() {
-            self.say(host).await?;
-        }
-        let catalogue = match self.catalogue.take() {
+        self.claim.look(&self.repository, host).await?;
+        self.claim.keep(&self.repository, host).await?;
+        // If this is broken off, what it has written by then is not in it: then it is read again.
+        let mut catalogue = match self.catalogue.take() {
             Some(catalogue) => catalogue,
             None => Catalogue::read(&self.repository, cut.node).await?,
         };
-        let catalogue = self.catalogue.insert(catalogue);
-        let Choice { base, kind, replaces } = choose(catalogue, &self.log)?;
+        let Choice { base, kind, replaces } = choose(&catalogue, &self.log, &mut self.others)?;
         if let Some(base) = base.filter(|base| (base.main.last.value(), base.events.last.value()) == ends) {
             // A former life had shipped all of it.
             self.tip = Some(base.id);
             self.cover(cut.seen, ends);
+            self.catalogue = Some(catalogue);
             return Ok(Ticked::Idle);
         }
-        let order = Order { kind, codec: self.how.codec, base, archive: true, replaces };
+        let order = Order { kind, codec: self.how.codec, base, archive: Some(&mut self.claim), replaces };
         let (metadata, blake3) =
-            create::write(&self.repository, catalogue, &self.log, cut.clone(), order, host).await?;
+            create::write(&self.repository, &catalogue, &self.log, cut.clone(), order, host).await?;
         self.tip = Some(metadata.id);
         catalogue.backups.insert(metadata.id, Listed { metadata: metadata.clone(), blake3 });
+        self.catalogue = Some(catalogue);
         self.cover(cut.seen, ends);
-        if self.said.is_none_or(|(_, at)| create::age(at, host.wall()) >= self.beat_every()) {
-            self.say(host).await?;
-        }
+        self.claim.keep(&self.repository, host).await?;
         self.tidy(host).await?;
         Ok(Ticked::Shipped(Box::new(metadata)))
     }
 
     fn cover(&mut self, until: WallTime, (main, events): (u64, u64)) {
-        self.covered = Some(Covered { until, main, events });
+        self.claim.covered = Some(Covered { until, main, events });
         self.behind = Behind::default();
-    }
-
-    fn beat_every(&self) -> u64 {
-        self.how.every_micros.max(BEAT_MICROS)
-    }
-
-    /// Looks whether this peer is the one that archives its node.
-    async fn claim(&mut self, host: &dyn Host) -> Result<(), Error> {
-        let node = self.log.known().node;
-        let mine = self.said.map(|(id, _)| id);
-        let listed = super::catalogue::ids(&self.repository, &beats_folder(node)).await?;
-        let still_there = mine.is_some_and(|mine| listed.iter().any(|(id, _)| *id == mine));
-        let mut other: Option<(String, Beat)> = None;
-        for (id, name) in listed.into_iter().filter(|(id, _)| Some(*id) != mine) {
-            let Some(beat) = self.repository.small::<Beat>(&name).await? else { continue };
-            if beat.holder == self.how.holder || self.how.before.contains(&beat.holder) {
-                // Left by this peer, or by the one that ran here before it.
-                self.repository.store.remove(&name).await?;
-            } else if other.as_ref().is_none_or(|(_, known)| known.id < id) {
-                other = Some((name, beat));
-            }
-        }
-        let Some((name, beat)) = other else {
-            self.heard = None;
-            if mine.is_some() && !still_there {
-                // Somebody took it away: it is said again.
-                self.said = None;
-            }
-            return Ok(());
-        };
-        if still_there && mine.is_some_and(|mine| mine < beat.id) {
-            // It was here first: the other one stops when it sees that.
-            return Ok(());
-        }
-        if let Some((mine, _)) = self.said.take() {
-            self.repository.store.remove(&beat_name(node, mine)).await?;
-        }
-        let since = match self.heard {
-            Some((heard, since)) if heard == beat.id => since,
-            _ => host.wall(),
-        };
-        self.heard = Some((beat.id, since));
-        let silent = create::age(since, host.wall());
-        if silent < beat.within.saturating_mul(SILENT_TIMES) {
-            self.catalogue = None;
-            return Err(Error::Claimed { node, holder: beat.holder, silent_ms: silent / 1_000 });
-        }
-        tracing::warn!(holder = %beat.holder, "the peer that archived as this node is silent: this one takes over");
-        self.repository.store.remove(&name).await?;
-        self.heard = None;
-        Ok(())
-    }
-
-    /// Leaves a word that it is there.
-    async fn say(&mut self, host: &dyn Host) -> Result<(), Error> {
-        let (mut luck, now, node) = ([0_u8; 10], host.wall(), self.log.known().node);
-        host.random(&mut luck);
-        let id = BackupId::new(now, luck);
-        let beat = Beat {
-            id,
-            node,
-            holder: self.how.holder.clone(),
-            store: create::store_name(self.log.known().store),
-            within: self.beat_every() + self.how.every_micros,
-            covered: self.covered,
-        };
-        self.repository.write(&beat_name(node, id), &beat).await?;
-        let before = self.said.replace((id, now));
-        if let Some((before, _)) = before {
-            self.repository.store.remove(&beat_name(node, before)).await?;
-        }
-        Ok(())
     }
 
     /// From time to time: removes what replaced ranges leave, and looks what others did to the repository.
@@ -359,9 +263,7 @@ impl Archive {
     /// As [`Self::tick`].
     pub async fn end(&mut self, host: &dyn Host) -> Result<Ticked, Error> {
         let ticked = self.tick(host).await?;
-        if let Some((mine, _)) = self.said.take() {
-            self.repository.store.remove(&beat_name(self.log.known().node, mine)).await?;
-        }
+        self.claim.give_up(&self.repository).await?;
         Ok(ticked)
     }
 }
@@ -381,19 +283,36 @@ struct Choice<'a> {
     replaces: Vec<BackupId>,
 }
 
-/// What the next range continues, and what it stands for.
-fn choose<'a>(catalogue: &'a Catalogue, log: &Directory) -> Result<Choice<'a>, Error> {
-    let full = |replaces| Choice { base: None, kind: BackupType::Full, replaces };
+/// What of the repository holds most of this branch of the log. A log that was put back left others, which may hold more.
+fn continued<'a>(
+    catalogue: &'a Catalogue,
+    log: &Directory,
+    full: bool,
+    others: &mut BTreeSet<BackupId>,
+) -> Result<Option<&'a BackupMetadata>, Error> {
     let cut = log.known();
-    let Some(base) = catalogue.base(&create::store_name(cut.store), false) else { return Ok(full(Vec::new())) };
-    if create::differs(base, log, cut)?.is_some() {
-        // Of another branch nothing stands for anything.
-        return Ok(full(Vec::new()));
+    for base in catalogue.bases(&create::store_name(cut.store), full) {
+        if others.contains(&base.id) {
+            continue;
+        }
+        if create::differs(base, log, cut)?.is_none() {
+            return Ok(Some(base));
+        }
+        // One that has seen more than this look may be of this branch still.
+        if crate::types::Chain::ALL.iter().all(|chain| base.run(*chain).last <= cut.span(*chain).last) {
+            others.insert(base.id);
+        }
     }
+    Ok(None)
+}
+
+/// What the next range continues, and what it stands for. Of another branch nothing stands for anything.
+fn choose<'a>(catalogue: &'a Catalogue, log: &Directory, others: &mut BTreeSet<BackupId>) -> Result<Choice<'a>, Error> {
+    let full = |replaces| Choice { base: None, kind: BackupType::Full, replaces };
+    let Some(base) = continued(catalogue, log, false, others)? else { return Ok(full(Vec::new())) };
     let mut chain = catalogue.chain(base.id)?;
     let mut replaces = Vec::new();
-    let newest = catalogue.base(&create::store_name(cut.store), true).filter(|full| full.id > chain[0].id);
-    if let Some(full) = newest.filter(|full| create::differs(full, log, cut).is_ok_and(|why| why.is_none())) {
+    if let Some(full) = continued(catalogue, log, true, others)?.filter(|full| full.id > chain[0].id) {
         // Somebody has taken a full one since: with what came behind it, it stands for all ranges before.
         replaces.extend(chain.iter().filter(|link| link.archive).map(|link| link.id));
         chain = vec![full];
@@ -438,7 +357,7 @@ fn merged(sizes: &[u64]) -> usize {
 
 /// These, and what they stand for that is still there.
 fn known(catalogue: &Catalogue, replaces: Vec<BackupId>) -> Vec<BackupId> {
-    let mut all = std::collections::BTreeSet::new();
+    let mut all = BTreeSet::new();
     let mut open = replaces;
     while let Some(id) = open.pop() {
         let Some(listed) = catalogue.backups.get(&id) else { continue };

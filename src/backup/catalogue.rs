@@ -193,13 +193,13 @@ impl Catalogue {
         Ok(chain)
     }
 
-    /// The backup that holds most of this store's log and whose chain is whole and not marked; with `full`, a full one.
-    pub(super) fn base(&self, store: &str, full: bool) -> Option<&BackupMetadata> {
+    /// The backups of this store's log whose chains are whole and not marked, those first that hold most; with `full`, full ones.
+    pub(super) fn bases(&self, store: &str, full: bool) -> impl Iterator<Item = &BackupMetadata> + use<'_> {
         let mut fit: Vec<&BackupMetadata> = self.backups().filter(|backup| backup.store == store).collect();
         fit.retain(|backup| !full || backup.kind == BackupType::Full);
         fit.sort_by_key(|backup| std::cmp::Reverse((backup.main.last, backup.events.last, backup.id)));
         fit.into_iter()
-            .find(|backup| self.chain(backup.id).is_ok_and(|chain| chain.iter().all(|link| !self.is_marked(link.id))))
+            .filter(|backup| self.chain(backup.id).is_ok_and(|chain| chain.iter().all(|link| !self.is_marked(link.id))))
     }
 
     /// The newest backup, of whatever store: the last one by name, since names are drawn in the order in which backups follow each

@@ -6,6 +6,7 @@ use futures::stream::FuturesOrdered;
 
 use super::batch;
 use super::catalogue::Catalogue;
+use super::claim::Claim;
 use super::codec::BackupCompression;
 use super::error::{Cause, Error};
 use super::host::{Host, Phase, Progress};
@@ -59,7 +60,7 @@ pub async fn create(
     let catalogue = Catalogue::read(repository, cut.node).await?;
     let (base, promoted) = choose(&catalogue, source, &cut, kind)?;
     let kind = if promoted.is_some() { BackupType::Full } else { kind };
-    let order = Order { kind, codec, base, archive: false, replaces: Vec::new() };
+    let order = Order { kind, codec, base, archive: None, replaces: Vec::new() };
     let (metadata, _) = write(repository, &catalogue, source, cut, order, host).await?;
     Ok(Created { metadata, promoted })
 }
@@ -70,8 +71,8 @@ pub(super) struct Order<'a> {
     pub(super) codec: BackupCompression,
     /// What it continues: must be of this log, and be continued by it.
     pub(super) base: Option<&'a BackupMetadata>,
-    /// It is a range of a live archive.
-    pub(super) archive: bool,
+    /// It is a range of a live archive, whose claim must hold until it is there.
+    pub(super) archive: Option<&'a mut Claim>,
     /// Ranges of the archive that are not needed beside it.
     pub(super) replaces: Vec<BackupId>,
 }
@@ -86,11 +87,11 @@ pub(super) async fn write(
     host: &dyn Host,
 ) -> Result<(BackupMetadata, blake3::Hash), Error> {
     let intent = intend(catalogue, &cut, &order, host);
-    let mut writing = Writing::begin(repository, catalogue, source, cut, intent, host).await?;
+    let mut writing = Writing::begin(repository, catalogue, source, cut, (intent, order.archive), host).await?;
     for chain in Chain::ALL {
         writing.store_chain(chain).await?;
     }
-    writing.commit(order.archive, order.replaces).await
+    writing.commit(order.replaces).await
 }
 
 type Base<'a> = Option<&'a BackupMetadata>;
@@ -106,18 +107,17 @@ fn choose<'a>(
         return Ok((None, None));
     }
     let store = store_name(cut.store);
-    let Some(base) = catalogue.base(&store, kind == BackupType::Differential) else {
-        let why = if catalogue.backups().any(|backup| backup.store != store) {
-            "the log is of another store than what was backed up so far"
-        } else {
-            "there is no backup yet that it could continue"
-        };
-        return Ok((None, Some(why.into())));
-    };
-    if let Some(why) = differs(base, source, cut)? {
-        return Ok((None, Some(format!("the log does not continue backup {}: {why}", base.id))));
+    let mut why = None;
+    for base in catalogue.bases(&store, kind == BackupType::Differential) {
+        // A log that was put back left backups that it does not continue, and continues older ones.
+        let Some(differs) = differs(base, source, cut)? else { return Ok((Some(base), None)) };
+        why = why.or_else(|| Some(format!("the log does not continue backup {}: {differs}", base.id)));
     }
-    Ok((Some(base), None))
+    let none = match catalogue.backups().any(|backup| backup.store != store) {
+        true => "the log is of another store than what was backed up so far",
+        false => "there is no backup yet that it could continue",
+    };
+    Ok((None, why.or_else(|| Some(none.into()))))
 }
 
 /// Whether the log is not the one that the backup was made of, and why: it lost its end, or was put back, and went on
@@ -196,6 +196,7 @@ fn intend(catalogue: &Catalogue, cut: &Cut, order: &Order<'_>, host: &dyn Host) 
         codec: order.codec,
         first,
         begun,
+        archive: order.archive.is_some(),
     }
 }
 
@@ -206,6 +207,7 @@ struct Writing<'a> {
     host: &'a dyn Host,
     cut: Cut,
     intent: Intent,
+    claim: Option<&'a mut Claim>,
     /// All that it continues.
     parents: Vec<BackupId>,
     maker: Maker,
@@ -227,7 +229,7 @@ impl<'a> Writing<'a> {
         catalogue: &Catalogue,
         source: &'a dyn Source,
         cut: Cut,
-        intent: Intent,
+        (intent, claim): (Intent, Option<&'a mut Claim>),
         host: &'a dyn Host,
     ) -> Result<Self, Error> {
         let parents = match &intent.parent {
@@ -256,6 +258,7 @@ impl<'a> Writing<'a> {
             },
             cut,
             intent,
+            claim,
         };
         let earlier: Vec<&Intent> =
             catalogue.intents.values().filter(|earlier| writing.may_resume(catalogue, earlier)).collect();
@@ -294,6 +297,8 @@ impl<'a> Writing<'a> {
                 continue;
             }
             let Some(bytes) = self.repository.store.find(&object.name, OBJECT_MAX).await? else { continue };
+            self.host.progress(&self.progress);
+            self.keep_claim().await?;
             let Some((entry, records)) = self.read_back(&object.name, &bytes, owner, &sums) else { continue };
             let chain = usize::from(Chain::from(entry.chain) == Chain::Events);
             if entry.first == next[chain] && entry.last <= self.cut.span(Chain::ALL[chain]).last {
@@ -356,6 +361,14 @@ impl<'a> Writing<'a> {
         Some((entry, records))
     }
 
+    /// A range that takes long is of a peer that is there all the while.
+    async fn keep_claim(&mut self) -> Result<(), Error> {
+        match &mut self.claim {
+            Some(claim) => claim.keep(self.repository, self.host).await,
+            None => Ok(()),
+        }
+    }
+
     fn enter(&mut self, entry: ObjectEntry) {
         self.statistics.records += entry.last.value() - entry.first.value() + 1;
         self.statistics.plain_bytes += entry.plain;
@@ -382,6 +395,7 @@ impl<'a> Writing<'a> {
                     while in_flight.len() >= IN_FLIGHT_MAX {
                         if let Some(entry) = in_flight.try_next().await? {
                             self.enter(entry);
+                            self.keep_claim().await?;
                         }
                     }
                     in_flight.extend(self.finish_object(in_flight.len())?);
@@ -399,6 +413,7 @@ impl<'a> Writing<'a> {
         in_flight.extend(self.finish_object(in_flight.len())?);
         while let Some(entry) = in_flight.try_next().await? {
             self.enter(entry);
+            self.keep_claim().await?;
         }
         let oldest = self.cut.span(chain).first;
         if oldest <= end {
@@ -442,7 +457,7 @@ impl<'a> Writing<'a> {
     }
 
     /// Looks whether everything is there and needed, and makes the backup by writing its manifest.
-    async fn commit(mut self, archive: bool, replaces: Vec<BackupId>) -> Result<(BackupMetadata, blake3::Hash), Error> {
+    async fn commit(mut self, replaces: Vec<BackupId>) -> Result<(BackupMetadata, blake3::Hash), Error> {
         let Intent { id, node, kind, .. } = self.intent;
         let listed = self.repository.store.lengths(&data_folder(node, id)).await?;
         for object in self.objects.iter().filter(|_| !planted!("backup/manifest-without-objects")) {
@@ -454,6 +469,9 @@ impl<'a> Writing<'a> {
             return Err(Error::TooLong { days: PENDING_DAYS / 2 });
         }
         let [main, events] = Chain::ALL.map(|chain| self.run(chain));
+        if let Some(claim) = &mut self.claim {
+            claim.look(self.repository, self.host).await?;
+        }
         let metadata = BackupMetadata {
             id,
             kind,
@@ -472,7 +490,7 @@ impl<'a> Writing<'a> {
             started: self.cut.seen,
             finished,
             statistics: self.statistics.clone(),
-            archive,
+            archive: self.intent.archive,
             replaces,
         };
         metadata.check().map_err(|what| Error::Source(what.into()))?;

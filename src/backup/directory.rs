@@ -179,7 +179,7 @@ impl Directory {
     /// The events up to the main chain's end, and as far as they go if nothing of the main chain can stand before them.
     fn advance_events(&mut self, main: &End, grown: &mut Grown) -> Result<Option<End>, SourceError> {
         let from = self.ends[1].clone();
-        let (mut before, mut newest) = (None, None);
+        let (mut before, mut newest, mut ahead) = (None, None, None);
         let mut known = !self.knows_events();
         let mut more = Grown::default();
         for frame in self.frames_from(Chain::Events) {
@@ -196,6 +196,8 @@ impl Directory {
             if frame.hlc <= main.at {
                 before = Some(frame.clone());
                 *grown = grown.with(std::mem::take(&mut more));
+            } else {
+                ahead = ahead.or(Some(frame.hlc.wall));
             }
             newest = Some(frame);
         }
@@ -203,10 +205,11 @@ impl Directory {
             return Ok(None);
         }
         // A running peer may have written to the main chain meanwhile, and what it wrote there may be about these events.
-        let ahead = newest.as_ref().is_some_and(|newest: &Frame| newest.hlc > main.at);
-        self.held_back = ahead && !main.is_still(&self.dir, &self.index)?;
-        if !self.held_back {
-            (before, *grown) = (newest, grown.with(more));
+        self.held_back = ahead.is_some() && !main.is_still(&self.dir, &self.index)?;
+        match ahead.filter(|_| self.held_back) {
+            // What this look does not hold it does not claim to have seen.
+            Some(ahead) => self.cut.seen = self.cut.seen.min(ahead),
+            None => (before, *grown) = (newest, grown.with(more)),
         }
         Ok(Some(before.as_ref().map_or(from, End::of)))
     }

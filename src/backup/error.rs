@@ -176,6 +176,20 @@ pub enum Error {
         /// For how long it has been silent, in milliseconds.
         silent_ms: u64,
     },
+    /// A former life of this data directory, or of what it was copied from, archived as the same node, and it is not known that it
+    /// has ended.
+    #[error(
+        "a former life of this data directory archived as node {node} (as {holder}): if it stays silent, this one goes on in \
+         {wait_ms} ms; if it does not, the directory is a copy of one that is in use: stop one of them"
+    )]
+    FormerLife {
+        /// Which node.
+        node: crate::types::NodeId,
+        /// The name of that life.
+        holder: String,
+        /// How much longer it is waited for, in milliseconds.
+        wait_ms: u64,
+    },
     /// The backup took longer than the repository holds open what is being written.
     #[error("the backup took more than {days} days: what it builds on may be gone; start again")]
     TooLong {

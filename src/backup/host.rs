@@ -8,6 +8,11 @@ pub trait Host: Send + Sync {
     /// The wall clock.
     fn wall(&self) -> WallTime;
 
+    /// Time since some moment, by a clock that nobody sets, in microseconds. Where there is none, the wall clock.
+    fn mono(&self) -> u64 {
+        self.wall().as_micros()
+    }
+
     /// Fills the bytes with luck that nobody can guess.
     fn random(&self, bytes: &mut [u8]);
 

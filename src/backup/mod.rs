@@ -26,6 +26,7 @@ mod archive;
 mod batch;
 mod catalogue;
 mod cipher;
+mod claim;
 mod codec;
 mod create;
 mod directory;

@@ -64,6 +64,9 @@ pub(super) struct Intent {
     /// The first record of each chain that it holds: what is resumed must begin with the same.
     pub(super) first: [u64; 2],
     pub(super) begun: WallTime,
+    /// A live archive writes it: nobody else goes on with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) archive: bool,
 }
 
 /// That a backup is to be deleted, and since when.

@@ -6,19 +6,22 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::clock::Clock;
 use super::failure::StartError;
 use super::peer::Phase;
 use crate::backup::{
-    Archive, Archiving, BackupCompression, Behind, Covered, Error, Host, Repository, Secret, Stretch, Ticked,
+    Archive, Archiving, BackupCompression, Behind, Covered, Error, Host, Progress, Repository, Secret, Stretch, Ticked,
     check_outside, draw_holder, locate,
 };
 use crate::config;
@@ -28,8 +31,9 @@ use crate::types::WallTime;
 pub(super) const FLUSH_MAX: Duration = Duration::from_secs(10);
 /// A repository that is away is tried again at least so often.
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// One range may take so long: a store that does not answer is one that is away. A first one, of the whole log, has no such bound.
-const RANGE_MAX: Duration = Duration::from_secs(300);
+/// A range may go so long without getting on by one object: a store that does not answer is one that is away. How long it takes in
+/// all has no bound: a first one holds the whole log.
+const STUCK_MAX: Duration = Duration::from_secs(300);
 /// How often it is looked whether so much has come that it is not waited any longer.
 const GLANCE: Duration = Duration::from_secs(1);
 /// Lives before this one whose words in the repository are known to be of this directory.
@@ -117,11 +121,29 @@ impl Shared {
 }
 
 /// The clock and the luck of this process.
-pub(super) struct Here(pub(super) Clock);
+pub(super) struct Here {
+    clock: Clock,
+    /// How often it was heard that something gets on.
+    steps: AtomicU64,
+}
+
+impl Here {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, steps: AtomicU64::new(0) }
+    }
+}
 
 impl Host for Here {
     fn wall(&self) -> WallTime {
-        self.0.now().wall
+        self.clock.now().wall
+    }
+
+    fn mono(&self) -> u64 {
+        self.clock.now().mono.as_nanos() / 1_000
+    }
+
+    fn progress(&self, _: &Progress) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
     }
 
     fn random(&self, bytes: &mut [u8]) {
@@ -164,9 +186,9 @@ pub(super) fn start(
     let (secret, codec) = check(settings, dir)?;
     let url = settings.repository.clone();
     let refuse = |why: String| StartError::Archive { repository: url.clone(), why };
-    let here = Here(clock.clone());
+    let here = Here::new(clock.clone());
     let holder = draw_holder(&here);
-    let before = lives(dir, &holder).map_err(|error| refuse(format!("{LIVES} in the data directory: {error}")))?;
+    let lives = lives(dir, &holder).map_err(|error| refuse(format!("{LIVES} in the data directory: {error}")))?;
     let how = Archiving {
         dir: dir.to_owned(),
         mesh: Some(mesh),
@@ -174,7 +196,8 @@ pub(super) fn start(
         codec,
         grace_micros: u64::try_from(settings.grace.as_micros()).unwrap_or(u64::MAX),
         holder,
-        before,
+        before: lives.before,
+        ended: lives.ended,
     };
     let (ends, ended) = watch::channel(false);
     let every_ms = how.every_micros / 1_000;
@@ -202,22 +225,48 @@ pub(super) fn start(
     Ok(shared)
 }
 
+/// The names of lives before this one.
+#[derive(Debug, Default, PartialEq)]
+struct Lives {
+    before: Vec<String>,
+    /// Those of this very directory since this machine was started. They have ended, since one process at a time has the directory.
+    ended: Vec<String>,
+}
+
 /// The names of the lives before, and this one written down with them before anybody else hears of it.
-fn lives(dir: &Path, holder: &str) -> std::io::Result<Vec<String>> {
+fn lives(dir: &Path, holder: &str) -> std::io::Result<Lives> {
     let path = dir.join(LIVES);
-    let before = match fs::read_to_string(&path) {
-        Ok(text) => text.lines().map(str::to_owned).collect::<Vec<_>>(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error),
     };
-    let before = before[before.len().saturating_sub(LIVES_MAX - 1)..].to_vec();
+    let place = place(dir)?;
+    let known: Vec<&str> = text.lines().collect();
+    let known = &known[known.len().saturating_sub(LIVES_MAX - 1)..];
+    let mut lives = Lives::default();
+    for (life, at) in known.iter().map(|line| line.split_once(' ').unwrap_or((line, ""))) {
+        lives.before.push(life.to_owned());
+        if place.as_deref() == Some(at) {
+            lives.ended.push(life.to_owned());
+        }
+    }
     let fresh = path.with_extension("new");
     let mut file = fs::File::create(&fresh)?;
-    before.iter().map(String::as_str).chain([holder]).try_for_each(|life| writeln!(file, "{life}"))?;
+    let mine = format!("{holder} {}", place.unwrap_or_default());
+    known.iter().copied().chain([mine.trim_end()]).try_for_each(|life| writeln!(file, "{life}"))?;
     file.sync_all()?;
     fs::rename(&fresh, &path)?;
     fs::File::open(dir)?.sync_all()?;
-    Ok(before)
+    Ok(lives)
+}
+
+/// By which this directory is told from every copy of it: the kernel's name for it, and for its own run. None where it has none for
+/// that.
+fn place(dir: &Path) -> std::io::Result<Option<String>> {
+    let about = fs::metadata(dir)?;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    Ok(boot.map(|boot| format!("{}/{}/{}", boot.trim(), about.dev(), about.ino())))
 }
 
 /// What the thread works with.
@@ -237,8 +286,7 @@ impl Work {
         let mut archive = None;
         let mut failures = 0_u32;
         while !self.is_stopped() {
-            let done = timeout(RANGE_MAX, self.step(&mut archive)).await;
-            let done = done.unwrap_or_else(|_| Err(format!("no answer within {} s", RANGE_MAX.as_secs()).into()));
+            let done = self.step_while_it_gets_on(&mut archive).await;
             let wait = match self.tell(archive.as_ref(), done) {
                 true => {
                     failures = 0;
@@ -265,6 +313,28 @@ impl Work {
 
     fn is_stopped(&self) -> bool {
         self.phase.has_changed().is_err() || *self.phase.borrow() == Phase::Stopped
+    }
+
+    /// A step, unless it gets nowhere. When the peer has stopped, it gets as long as what is left at the end.
+    async fn step_while_it_gets_on(&self, archive: &mut Option<Archive>) -> Result<Ticked, Failed> {
+        let mut phase = self.phase.clone();
+        let stopped = async move {
+            // An error means that the peer is gone, which is the same.
+            let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
+            sleep(FLUSH_MAX).await;
+        };
+        let (mut step, mut stopped) = (pin!(self.step(archive)), pin!(stopped));
+        loop {
+            let steps = self.here.steps.load(Ordering::Relaxed);
+            tokio::select! {
+                biased;
+                done = &mut step => return done,
+                () = &mut stopped => return Err("the peer has stopped".to_owned().into()),
+                () = sleep(STUCK_MAX) => if self.here.steps.load(Ordering::Relaxed) == steps {
+                    return Err(format!("it has not got on for {} s", STUCK_MAX.as_secs()).into());
+                },
+            }
+        }
     }
 
     async fn step(&self, archive: &mut Option<Archive>) -> Result<Ticked, Failed> {
@@ -364,10 +434,19 @@ mod tests {
     #[test]
     fn former_lives_are_known_and_few_are_kept() {
         let dir = tempfile::TempDir::new().unwrap();
-        assert_eq!(lives(dir.path(), "a").unwrap(), Vec::<String>::new());
-        assert_eq!(lives(dir.path(), "b").unwrap(), ["a"]);
+        assert_eq!(lives(dir.path(), "a").unwrap(), Lives::default());
+        let second = lives(dir.path(), "b").unwrap();
+        assert_eq!(second.before, ["a"]);
+        // A copy does not take them for ended: the original may live.
+        let copy = tempfile::TempDir::new().unwrap();
+        fs::copy(dir.path().join(LIVES), copy.path().join(LIVES)).unwrap();
+        let copied = lives(copy.path(), "c").unwrap();
+        assert_eq!((copied.before, copied.ended), (vec!["a".into(), "b".into()], Vec::<String>::new()));
+        if place(dir.path()).unwrap().is_some() {
+            assert_eq!(second.ended, ["a"]);
+        }
         (0..200).for_each(|n| drop(lives(dir.path(), &n.to_string()).unwrap()));
-        let kept = lives(dir.path(), "c").unwrap();
+        let kept = lives(dir.path(), "c").unwrap().before;
         assert_eq!((kept.len(), kept.last().map(String::as_str)), (LIVES_MAX - 1, Some("199")));
     }
 }

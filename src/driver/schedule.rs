@@ -92,7 +92,7 @@ pub(super) fn start(
 ) -> Result<Arc<Shared>, StartError> {
     let configured = check(texts, &dir)?;
     let shared = Arc::new(Shared::default());
-    let here = Here(clock.clone());
+    let here = Here::new(clock.clone());
     let since = here.wall();
     let work = Work { configured, dir, mesh, here, since, phase, shared: Arc::clone(&shared) };
     let failed = |error: std::io::Error| StartError::Archive {

@@ -18,7 +18,7 @@ use super::repository::{Clock, held};
 use super::store::Faulty;
 use super::{Docs, Life, Luck, ME, START, bounded};
 
-const SECOND: u64 = 1_000_000;
+pub(super) const SECOND: u64 = 1_000_000;
 const GRACE: u64 = 30 * SECOND;
 
 /// A data directory with its life, and a repository.
@@ -72,18 +72,23 @@ impl Bench {
         store: &Faulty,
         dir: &Path,
         holder: &str,
-        before: &[&str],
+        ended: &[&str],
     ) -> Result<Archive, Error> {
-        let how = Archiving {
+        Archive::begin(self.open(store).await?, self.how(dir, holder, &[], ended), &self.clock)
+    }
+
+    pub(super) fn how(&self, dir: &Path, holder: &str, before: &[&str], ended: &[&str]) -> Archiving {
+        let lives = |lives: &[&str]| lives.iter().map(|&life| life.to_owned()).collect();
+        Archiving {
             dir: dir.to_owned(),
             mesh: None,
             every_micros: SECOND,
             codec: BackupCompression::Zstd,
             grace_micros: GRACE,
             holder: holder.into(),
-            before: before.iter().map(|&life| life.to_owned()).collect(),
-        };
-        Archive::begin(self.open(store).await?, how, &self.clock)
+            before: lives(before),
+            ended: lives(ended),
+        }
     }
 
     pub(super) async fn catalogue(&self) -> Catalogue {
@@ -231,7 +236,7 @@ fn two_of_one_identity_are_not_mixed() {
         let mut mine = bench.archive(&bench.data(), "mine", &[]).await.unwrap();
         let mut theirs = bench.archive(&copy, "theirs", &[]).await.unwrap();
         let refused = |error: Error| assert!(matches!(error, Error::Claimed { .. }), "{error}");
-        mine.tick(&bench.clock).await.unwrap();
+        let Ticked::Shipped(shared) = mine.tick(&bench.clock).await.unwrap() else { panic!("it is the first") };
         for _ in 0..30 {
             bench.live(1);
             other_life.live(&mut bench.luck);
@@ -240,14 +245,14 @@ fn two_of_one_identity_are_not_mixed() {
             refused(theirs.tick(&bench.clock).await.unwrap_err());
         }
         assert_eq!(bench.restored("back").await, bench.lived(), "theirs is nowhere in it");
-        // The first one dies. The other waits until that is sure, and then begins a history of its own.
+        // The first one dies. The other waits until that is sure, and then a history of its own branches off.
         drop(mine);
         refused(theirs.tick(&bench.clock).await.unwrap_err());
         bench.later(60 * SECOND);
         let Ticked::Shipped(range) = theirs.tick(&bench.clock).await.unwrap() else { panic!("it holds other things") };
-        assert_eq!(range.kind, BackupType::Full);
+        assert_eq!(range.parent.map(|parent| parent.id), Some(shared.id), "it continues what both have in common");
         bench.is_good("two histories").await;
-        // A copy of a directory that thinks that it is the one before takes over at once; whoever was there finds out.
+        // The one that ran in this very directory before has ended for certain: it is not waited for. Whoever was there finds out.
         let mut copied = bench.archive(&bench.data(), "copied", &["mine", "theirs"]).await.unwrap();
         copied.tick(&bench.clock).await.unwrap();
         other_life.live(&mut bench.luck);
