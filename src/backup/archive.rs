@@ -193,6 +193,8 @@ impl Archive {
     }
 
     async fn ship(&mut self, host: &dyn Host) -> Result<Ticked, Error> {
+        // What is written beside a repository that is gone is lost, and looks like an archive.
+        self.repository.is_still_there().await?;
         let cut = self.log.known().clone();
         let ends = (cut.main.last.value(), cut.events.last.value());
         let shipped = self.covered().is_some_and(|covered| (covered.main, covered.events) == ends);

@@ -242,6 +242,11 @@ impl Pruning {
         let mut kept: Kept = stays.map(|backup| (backup.id, ["stays".to_owned()].into())).collect();
         keep_for_intents(&catalogue, &candidates, &mut kept, now);
         close(&candidates, &mut kept);
+        // What is kept is all that will be left: it has to be there before anything else goes.
+        for backup in catalogue.backups().filter(|backup| kept.contains_key(&backup.id)) {
+            let listed = repository.store.lengths(&data_folder(backup.node, backup.id)).await?;
+            backup.objects.iter().try_for_each(|object| object.check_listed(&listed, backup.id))?;
+        }
         let marked = |id: &BackupId| catalogue.is_marked(*id);
         let mut free: Vec<BackupId> = due.iter().copied().filter(|id| !kept.contains_key(id) && marked(id)).collect();
         let depth = |id: BackupId| {

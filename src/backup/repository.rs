@@ -120,6 +120,16 @@ impl Repository {
         Ok(repository)
     }
 
+    /// Whether it is still what was opened: a store may be unmounted, or emptied, under whoever has it open.
+    ///
+    /// # Errors
+    /// [`Error::NoRepository`] if it is not, and what the store refuses.
+    pub(super) async fn is_still_there(&self) -> Result<(), Error> {
+        let described = twice::<Description>(&self.store, [REPOSITORY, REPOSITORY_COPY], &mut Vec::new()).await?;
+        let same = described.is_some_and(|described| described.id == self.description.id);
+        same.then_some(()).ok_or_else(|| Error::NoRepository { at: self.at.clone() })
+    }
+
     /// Opens the repository at this place, made if there is none: what the store can do is found out, and with a secret
     /// it is encrypted for good. A second copy that is missing is made.
     ///

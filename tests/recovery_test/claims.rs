@@ -1,7 +1,9 @@
 //! Who archives a node, and what becomes of a range that was broken off, or of a log that was put back.
 
 use futures::poll;
-use object_store::{ObjectStoreExt as _, PutPayload};
+use futures::TryStreamExt as _;
+use object_store::path::Path;
+use object_store::{ObjectStore as _, ObjectStoreExt as _, PutPayload};
 use oxigdal_ha::backup::{self, Archive, BackupCompression, BackupType, Error, Host as _, Ticked};
 use oxigdal_ha::recovery::LOG_DIR;
 
@@ -231,5 +233,35 @@ fn nobody_goes_on_with_what_an_archive_is_writing() {
         assert_ne!(made.metadata.id, range.id);
         assert!(range.archive && !made.metadata.archive);
         bench.is_good("both").await;
+    });
+}
+
+/// A share that was unmounted, or a directory that somebody removed: what is written there then is no backup of anything.
+#[test]
+fn nothing_is_shipped_beside_a_repository_that_is_gone() {
+    bounded(async {
+        let mut bench = Bench::new(61);
+        bench.live(6);
+        let mut archive = bench.archive(&bench.data(), "a", &[]).await.unwrap();
+        archive.tick(&bench.clock).await.unwrap();
+        let named = ["repo.json", "repo.copy.json"].map(Path::from);
+        let mut kept = Vec::new();
+        for name in &named {
+            kept.push(bench.inner.get(name).await.unwrap().bytes().await.unwrap());
+            bench.inner.delete(name).await.unwrap();
+        }
+        let before: Vec<_> = bench.inner.list(None).try_collect().await.unwrap();
+        bench.live(6);
+        bench.later(60 * SECOND);
+        let refused = archive.tick(&bench.clock).await;
+        assert!(matches!(refused, Err(Error::NoRepository { .. })), "{refused:?}");
+        let after: Vec<_> = bench.inner.list(None).try_collect().await.unwrap();
+        assert_eq!(before, after);
+        for (name, bytes) in named.iter().zip(kept) {
+            bench.inner.put(name, bytes.into()).await.unwrap();
+        }
+        let ticked = archive.tick(&bench.clock).await.unwrap();
+        assert!(matches!(ticked, Ticked::Shipped(_)), "{ticked:?}");
+        assert_eq!(bench.restored("back").await, bench.lived());
     });
 }

@@ -66,3 +66,37 @@ fn commands_answer_in_json_and_their_exit_codes_say_how_it_went() {
     let faults = verified["faults"].to_string();
     assert!(code == 1 && faults.contains(object), "{code}: {faults}");
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "grace is counted by the clock of the machine")]
+fn nothing_is_pruned_while_what_would_be_left_is_damaged() {
+    let home = TempDir::new().unwrap();
+    let log = home.path().join("data").join(LOG_DIR);
+    std::fs::create_dir_all(&log).unwrap();
+    let (mut life, mut luck) = (Life::begin(&log, START, Vec::new()), Luck(32));
+    let run = |arguments: &str| run(&arguments.split(' ').collect::<Vec<_>>(), home.path());
+    let mut backups = Vec::new();
+    for _ in 0..2 {
+        (0..10).for_each(|_| life.live(&mut luck));
+        let (code, answer, said) = run("backup create --full --repo repo --data data");
+        assert_eq!(code, 0, "{said}");
+        backups.push(answer["backup"].clone());
+    }
+    let object = backups[1]["objects"][0]["key"].as_str().unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(home.path().join("repo").join(object)).unwrap();
+    file.set_len(100).unwrap();
+    let prune = "backup prune --repo repo --keep-last 1 --grace 1s --yes";
+    assert_eq!(run(prune).1["pruned"]["marked"], 1);
+    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    let (code, _, said) = run(prune);
+    assert!(code == 1 && said.contains(object), "{code}: {said}");
+    let first = backups[0]["id"].as_str().unwrap();
+    let (code, _, said) = run(&format!("restore --repo repo --backup {first} --at latest --into back"));
+    assert_eq!(code, 0, "{said}");
+    // Given up, it keeps nothing from being done, and is no reason to delete the other.
+    let second = backups[1]["id"].as_str().unwrap();
+    let (code, _, said) = run(&format!("{prune} --give-up {second}"));
+    assert_eq!(code, 0, "{said}");
+    let (_, listed, _) = run("backup list --repo repo");
+    assert_eq!(listed["backups"][0]["id"], first);
+}
