@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use object_store::memory::InMemory;
 use oxigdal_ha::backup::{
@@ -38,7 +38,7 @@ impl Bench {
         std::fs::create_dir_all(&log).unwrap();
         let (life, inner) = (Life::begin(&log, START, Vec::new()), Arc::new(InMemory::new()));
         let store = Faulty::over(Arc::clone(&inner), seed);
-        Self { home, life, luck: Luck(seed), clock: Clock(AtomicU64::new(START)), inner, store }
+        Self { home, life, luck: Luck(seed), clock: Clock::at(START), inner, store }
     }
 
     pub(super) fn data(&self) -> PathBuf {
@@ -383,7 +383,7 @@ fn a_restore_that_ends_at_any_operation_leaves_nothing() {
 #[test]
 fn a_repository_whose_making_ends_at_any_operation_can_be_made() {
     bounded(async {
-        let clock = Clock(AtomicU64::new(START));
+        let clock = Clock::at(START);
         for unheard in [false, true] {
             for operations in 0.. {
                 let inner = Arc::new(InMemory::new());
@@ -450,7 +450,7 @@ fn a_repository_that_an_earlier_version_wrote_is_restored() {
         let secret = backup::Secret::KeyFile(vec![9; 32]);
         let location = backup::locate(copy.to_str().unwrap(), false).unwrap();
         let repository = Repository::open(location, "golden", Some(&secret)).await.unwrap();
-        let clock = Clock(AtomicU64::new(START + 100_000_000_000));
+        let clock = Clock::at(START + 100_000_000_000);
         let mut catalogue = Catalogue::read(&repository, ME).await.unwrap();
         let found = backup::find(&repository, &mut catalogue, &Target::Latest, false, &clock).await.unwrap();
         let into = home.path().join("back");

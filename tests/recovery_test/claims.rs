@@ -1,7 +1,7 @@
 //! Who archives a node, and what becomes of a range that was broken off, or of a log that was put back.
 
-use futures::poll;
 use futures::TryStreamExt as _;
+use futures::poll;
 use object_store::path::Path;
 use object_store::{ObjectStore as _, ObjectStoreExt as _, PutPayload};
 use oxigdal_ha::backup::{self, Archive, BackupCompression, BackupType, Error, Host as _, Ticked};
@@ -116,7 +116,7 @@ fn who_lost_its_claim_while_it_wrote_makes_no_backup() {
 /// A clock that shows what the bench's shows now, for what is under way while that one goes on.
 fn backup_clock(bench: &Bench) -> super::repository::Clock {
     let now = bench.clock.0.load(std::sync::atomic::Ordering::Relaxed);
-    super::repository::Clock(now.into())
+    super::repository::Clock::at(now)
 }
 
 /// A copy of a data directory knows the names of its original's lives.

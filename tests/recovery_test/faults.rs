@@ -324,7 +324,7 @@ fn a_store_that_fails_in_every_way_costs_no_backup_that_was_made() {
 #[test]
 fn planted_bugs_of_backups_are_killed() {
     use oxigdal_ha::probe::{BUGS, Switched};
-    let most = seeds("OXIGDAL_HA_BUG_SEEDS", 20);
+    let most = seeds("OXIGDAL_HA_BUG_SEEDS", 60);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut survived = Vec::new();
     for bug in BUGS.iter().filter(|bug| bug.room() == "backup") {

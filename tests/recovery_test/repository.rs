@@ -5,8 +5,8 @@ use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command as Process, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use object_store::ObjectStore;
@@ -21,8 +21,14 @@ use tempfile::TempDir;
 
 use super::{Docs, Life, Luck, ME, START, bounded, look, state_at};
 
-/// A clock that is set.
-pub(super) struct Clock(pub(super) AtomicU64);
+/// A clock that is set, and luck that follows from when it was set first: a story is told again by its seed.
+pub(super) struct Clock(pub(super) AtomicU64, Mutex<Luck>);
+
+impl Clock {
+    pub(super) fn at(wall: u64) -> Self {
+        Self(AtomicU64::new(wall), Mutex::new(Luck(wall)))
+    }
+}
 
 impl Host for Clock {
     fn wall(&self) -> WallTime {
@@ -30,7 +36,8 @@ impl Host for Clock {
     }
 
     fn random(&self, bytes: &mut [u8]) {
-        getrandom::fill(bytes).unwrap();
+        let mut luck = self.1.lock().unwrap();
+        bytes.fill_with(|| u8::try_from(luck.below(256)).unwrap());
     }
 }
 
@@ -150,7 +157,7 @@ async fn story(shop: Shop, secret: Option<Secret>) {
     let log = home.path().join(LOG_DIR);
     std::fs::create_dir_all(&log).unwrap();
     let (mut life, mut luck) = (Life::begin(&log, START, Vec::new()), Luck(21));
-    let clock = Clock(AtomicU64::new(START));
+    let clock = Clock::at(START);
     let repository = open(&shop, secret.as_ref(), &clock).await;
     assert_eq!(repository.capabilities().create, shop.honest, "{}", shop.name);
     let mut whole = Vec::new();
