@@ -186,8 +186,11 @@ impl World<'_> {
         self.check_astray(place);
         let now = self.mesh.now;
         let host = self.host(place);
-        host.disk.start_sync();
-        host.disk.finish_sync();
+        // One that runs already serves what was written before it began, and no more.
+        while host.disk.open_writes() > 0 {
+            host.disk.start_sync();
+            host.disk.finish_sync();
+        }
         let changed = host.disk.uncover();
         host.life = Life::Off;
         host.forget(now);
