@@ -180,6 +180,7 @@ fn written_until_killed(calls: &str, nth: usize, data: &Path, acknowledged: &mut
         let traced = fs::read_to_string(format!("/proc/{0}/task/{0}/children", peer.id())).unwrap();
         Process::new("kill").args(["-KILL", traced.trim()]).status().unwrap();
     }
-    peer.wait().unwrap();
+    let status = peer.wait().unwrap();
+    assert_eq!(status.code(), None, "killed, and not failed: call {nth} of {calls}");
     killed
 }
