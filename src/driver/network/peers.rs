@@ -58,6 +58,8 @@ struct Entry {
     active: Option<ConnectionId>,
     /// The link that was told, and the peer's life that it is with.
     link: Option<(Arc<Linked>, Boot)>,
+    /// The life whose link one end has closed, and why: until all of it has ended, no further connection takes its place.
+    closing: Option<(Boot, Arc<str>)>,
 }
 
 /// What to do about a connection whose ends have let each other in.
@@ -69,6 +71,8 @@ pub(super) enum Verdict {
     Duplicate,
     /// Its node id is in use by another transport key.
     Taken,
+    /// The link to its node is being closed: this end of it, which came later, is closed as well.
+    Closing(Arc<str>),
 }
 
 /// What to do about a connection whose lanes are open.
@@ -130,6 +134,23 @@ impl Peers {
         known.map(|known| known.connection).collect()
     }
 
+    /// One end closes the link to this life of a node, or to whichever lives: the connections that must end for it to be gone.
+    /// The other of two dials at once, let in only now, would otherwise take the link over at one end, which would never be
+    /// told that it was gone.
+    pub(super) fn close(&mut self, node: NodeId, life: Option<Boot>, why: &Arc<str>) -> Vec<ConnectionId> {
+        let Some(entry) = self.entries.get_mut(&node) else { return Vec::new() };
+        let latest = entry.connections.iter().map(|known| known.rank.boot).max();
+        let Some(life) = life.or(latest) else { return Vec::new() };
+        entry.closing = Some((life, Arc::clone(why)));
+        entry.connections.iter().filter(|known| known.rank.boot <= life).map(|known| known.connection).collect()
+    }
+
+    /// The life of the peer at the other end.
+    pub(super) fn life_of(&self, connection: ConnectionId) -> Option<Boot> {
+        let entry = self.entries.get(self.by_connection.get(&connection)?)?;
+        entry.connections.iter().find(|known| known.connection == connection).map(|known| known.rank.boot)
+    }
+
     pub(super) fn nodes(&self) -> impl Iterator<Item = NodeId> {
         self.entries.keys().copied()
     }
@@ -145,9 +166,15 @@ impl Peers {
             connections: Vec::new(),
             active: None,
             link: None,
+            closing: None,
         });
         if entry.peer_id != peer_id {
             return Verdict::Taken;
+        }
+        if let Some((boot, why)) = &entry.closing
+            && rank.boot <= *boot
+        {
+            return Verdict::Closing(Arc::clone(why));
         }
         // Better ones that are still opening count too: the other end sees them as well.
         let mut rivals = entry.connections.iter().filter(|known| known.stage != Stage::Retired);
@@ -318,6 +345,26 @@ mod tests {
         peers.admitted(connection(2), NODE, peer_id, rank(2, false, 1));
         assert!(matches!(peers.ended(connection(1)), Some((NODE, Ending::LifeOver { next: None }))));
         assert!(matches!(peers.open(connection(2)), Some((NODE, Opening::First))));
+    }
+
+    #[test]
+    fn a_link_that_is_being_closed_is_not_taken_over_by_the_other_of_two_dials() {
+        let (mut peers, peer_id) = (Peers::default(), peer());
+        peers.admitted(connection(1), NODE, peer_id, rank(1, false, 1));
+        peers.open(connection(1));
+        peers.set_linked(connection(1), linked(peer_id));
+        let why: Arc<str> = "enough".into();
+        assert_eq!(peers.close(NODE, None, &why), vec![connection(1)]);
+        let better = peers.admitted(connection(2), NODE, peer_id, rank(1, true, 1));
+        assert_eq!(better, Verdict::Closing(why));
+        assert!(matches!(peers.ended(connection(1)), Some((NODE, Ending::Last { was_linked: true }))));
+        let proceed = Verdict::Proceed { superseded: vec![] };
+        assert_eq!(peers.admitted(connection(3), NODE, peer_id, rank(1, true, 2)), proceed, "closed is not for ever");
+        peers.close(NODE, None, &"again".into());
+        let later = peers.admitted(connection(4), NODE, peer_id, rank(2, true, 1));
+        assert_eq!(later, Verdict::Proceed { superseded: vec![connection(3)] }, "the next life's link is another");
+        assert_eq!(peers.life_of(connection(4)), Some(Boot::new(2)));
+        assert_eq!(peers.close(NODE, Some(Boot::new(1)), &"late".into()), vec![connection(3)]);
     }
 
     fn linked(peer_id: PeerId) -> Arc<Linked> {

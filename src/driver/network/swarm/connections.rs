@@ -19,7 +19,7 @@ use super::super::session::End;
 use super::super::trouble::{Attempt, Troubles, Whom};
 use super::{Handle, Hub, Out};
 use crate::driver::admission::{Member, Refusal};
-use crate::types::NodeId;
+use crate::types::{Boot, NodeId};
 
 /// That one end did not let the other in, and who the other showed itself to be.
 #[derive(Clone, Copy)]
@@ -69,6 +69,7 @@ impl Hub {
                 self.shared.counters.duplicates.fetch_add(1, Ordering::Relaxed);
                 self.command(connection, Command::Retire);
             }
+            Verdict::Closing(why) => self.command(connection, Command::Close(why)),
             Verdict::Taken => {
                 tracing::warn!(%node, %peer_id, "a second peer shows a ticket for a node that is connected");
                 self.command(connection, Command::Close("this node id is connected already".into()));
@@ -133,7 +134,12 @@ impl Hub {
         let now = Instant::now();
         let failed = self.book.failed(connection, &why, hopeless, now);
         self.tell_failed(failed);
-        match self.peers.ended(connection) {
+        let life = self.peers.life_of(connection);
+        let ending = self.peers.ended(connection);
+        if let (End::Goodbye(_), Some(life), Some((node, _))) = (&end, life, &ending) {
+            self.close_rest(*node, life, &why);
+        }
+        match ending {
             None | Some((_, Ending::OthersLeft)) => {}
             Some((node, Ending::CloseRetired(retired))) => {
                 self.ending.insert(node, Arc::clone(&why));
@@ -157,6 +163,18 @@ impl Hub {
                 let failed = self.book.lost(node, &why, was_linked, hopeless, now);
                 self.tell_failed(failed);
             }
+        }
+    }
+
+    /// The peer has closed the link: what is left of it, the other of two dials, ends here too. For the peer it is gone, and
+    /// what is told at one end must be told at the other.
+    fn close_rest(&mut self, node: NodeId, life: Boot, why: &Arc<str>) {
+        let rest = self.peers.close(node, Some(life), why);
+        if !rest.is_empty() {
+            self.ending.insert(node, Arc::clone(why));
+        }
+        for connection in rest {
+            self.command(connection, Command::Close(Arc::clone(why)));
         }
     }
 

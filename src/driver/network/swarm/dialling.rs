@@ -59,7 +59,7 @@ impl Hub {
     pub(super) fn on_wishes(&mut self) {
         let wishes = std::mem::take(&mut *self.shared.wishes.lock().expect("nobody panics while holding it"));
         for (node, why) in wishes.closes {
-            for connection in self.peers.connections_of(node) {
+            for connection in self.peers.close(node, None, &why) {
                 self.command(connection, Command::Close(Arc::clone(&why)));
             }
         }
