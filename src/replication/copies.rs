@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::message::{Held, Hold, LINES_MAX, Message, Name};
+use super::replicas::{ACTIVE_WITHIN, STALE};
 use super::together::Together;
 use super::{Ack, Event, Replication, ReplicationState, Timer};
 use crate::machine::Cx;
@@ -184,12 +185,20 @@ impl Replication {
             Ack::All => {
                 let now = cx.now().mono;
                 let mut others = self.replicas.iter().filter(|(id, _)| *id != self.actor.node);
-                let active =
-                    |id| self.view().known(id, now).is_some_and(|known| known.state == ReplicationState::Active);
-                let lacks = others.any(|(id, _)| members.binary_search(&id).is_err() && active(id));
+                let lacks = others.any(|(id, _)| members.binary_search(&id).is_err() && self.is_wanted(id, now));
                 !members.is_empty() && !lacks
             }
         }
+    }
+
+    /// Whether `all` waits for this member. Who lags is left out, and who was not heard of for minutes; who is far away and was
+    /// said to lag a while ago may hold it all by now, and is being asked.
+    fn is_wanted(&self, member: NodeId, now: Time) -> bool {
+        self.view().known(member, now).is_some_and(|known| match known.state {
+            ReplicationState::Active => true,
+            ReplicationState::CatchingUp => (ACTIVE_WITHIN..STALE).contains(&now.since(known.as_of)),
+            ReplicationState::Initializing | ReplicationState::Paused | ReplicationState::Failed => false,
+        })
     }
 
     /// Asks those around who holds this log, if their own acknowledgements cannot be enough.

@@ -386,7 +386,8 @@ impl Replication {
                 reachable!("replication/replica-lags");
                 cx.emit(Event::Lagging { member, lag });
             } else if planted!("replication/lag-never-ends") {
-            } else if calm && row.lagging.is_some_and(|since| row.as_of > since) {
+            } else if calm && row.lagging.is_some_and(|since| row.as_of > since || open.changes == 0) {
+                // By knowledge that is newer, or since it is known to hold all there is, whenever that was told.
                 row.lagging = None;
                 cx.emit(Event::CaughtUp { member });
             }
