@@ -37,6 +37,7 @@ mod id;
 mod location;
 mod manifest;
 mod object;
+mod pending;
 mod private;
 mod prune;
 mod repository;

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::clock::Clock;
 use super::failure::StartError;
+use super::life;
 use super::peer::Phase;
 use crate::backup::{
     Archive, Archiving, BackupCompression, Behind, Covered, Error, Host, Progress, Repository, Secret, Stretch, Ticked,
@@ -144,6 +145,14 @@ impl Host for Here {
 
     fn progress(&self, _: &Progress) {
         self.steps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn life(&self) -> String {
+        life::name().to_owned()
+    }
+
+    fn has_ended(&self, life: &str) -> bool {
+        life::has_ended(life)
     }
 
     fn random(&self, bytes: &mut [u8]) {

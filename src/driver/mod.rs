@@ -19,6 +19,7 @@ mod failure;
 mod http;
 pub mod identity;
 mod keeper;
+pub mod life;
 mod log;
 pub mod network;
 mod notify;
