@@ -68,9 +68,9 @@ pub use manifest::{BackupMetadata, BackupType, ChainName, Mark, ObjectEntry, Par
 pub use private::LeftOver;
 pub use prune::{Fate, Pruned, Pruning};
 pub use repository::Repository;
-pub use restore::{Plan, Reading, Restored};
+pub use restore::{LeftOut, Plan, Reading, Restored};
 pub use retention::Retention;
-pub use schedule::{Outcome, RESULTS_MAX, SCHEDULES_MAX, Schedule, When};
+pub use schedule::{EVERY_MIN, Outcome, RESULTS_MAX, SCHEDULES_MAX, Schedule, When};
 pub use secret::PASSPHRASE;
 pub use source::{Cut, Source, Span};
 pub use store::Capabilities;
