@@ -56,7 +56,8 @@ fn begun(process: u32) -> io::Result<Option<String>> {
     begun.map(|begun| Some(begun.to_owned())).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 

@@ -16,6 +16,7 @@ mod archive;
 mod clock;
 pub mod disk;
 mod failure;
+mod filling;
 mod http;
 pub mod identity;
 mod keeper;
