@@ -7,7 +7,8 @@
 //! **Chains stay short without work of their own.** Mostly a range continues the one before. When the last ranges of one size are
 //! [`FANOUT`], the next one begins where they begin and stands for them: what it holds of theirs is read from the log again, and
 //! they are marked and deleted when the grace period is over (the log-structured merge tree of O'Neil et al., 1996, with ranges
-//! for levels). So a record is shipped a few times, and a chain of `n` ranges is some `8 log8 n` long.
+//! for levels). So a record is shipped a few times, and a chain of `n` ranges is some `8 log8 n` long. A range with events that have
+//! expired in the log since is not merged and never replaced: nothing else holds them any more.
 //!
 //! **One peer a node**: `claim.rs`.
 //!
@@ -319,11 +320,15 @@ fn choose<'a>(catalogue: &'a Catalogue, log: &Directory, others: &mut BTreeSet<B
         replaces.extend(chain.iter().filter(|link| link.archive).map(|link| link.id));
         chain = vec![full];
     }
-    let ranges = chain.iter().rev().take_while(|link| link.archive && link.parent.is_some()).count();
+    // Events that have expired since cannot be read from the log again: what holds them stays.
+    let in_log = |link: &BackupMetadata| link.events.count() == 0 || link.events.first >= log.known().events.first;
+    replaces.retain(|id| in_log(&catalogue.backups[id].metadata));
+    let may_merge = |link: &&&BackupMetadata| link.archive && link.parent.is_some() && in_log(link);
+    let ranges = chain.iter().rev().take_while(may_merge).count();
     let stored = |link: &&BackupMetadata| link.statistics.stored_bytes;
     let (kind, parent) = if chain.len() >= LINKS_MAX {
         let since: u64 = chain[1..].iter().map(stored).sum();
-        replaces.extend(chain.iter().filter(|link| link.archive).map(|link| link.id));
+        replaces.extend(chain.iter().filter(|link| link.archive && in_log(link)).map(|link| link.id));
         if since > stored(&chain[0]) {
             return Ok(full(known(catalogue, replaces)));
         }

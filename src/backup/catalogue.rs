@@ -22,6 +22,8 @@ pub struct Catalogue {
     pub(super) faults: Vec<Error>,
     /// What is damaged was told, and is not to be in the way.
     accepted: bool,
+    /// Objects that were found damaged since: what stands before them is whole still.
+    pub(super) damaged: BTreeSet<String>,
 }
 
 /// A backup whose manifest is whole.
@@ -79,6 +81,7 @@ impl Catalogue {
             strays: BTreeSet::new(),
             faults: Vec::new(),
             accepted: false,
+            damaged: BTreeSet::new(),
         };
         let folders = repository.store.folders(&format!("data/{node}")).await?;
         for (id, name) in ids(repository, &format!("pending/{node}")).await? {
@@ -236,6 +239,19 @@ impl Catalogue {
     pub fn accept_damage(&mut self) -> Vec<Error> {
         self.accepted = true;
         std::mem::take(&mut self.faults)
+    }
+
+    /// Whether damage was accepted, and this is some of an object that was not known before: then another search goes around it. What
+    /// the object holds, and what comes behind it in its chain, is looked for in other backups, and else left out.
+    pub fn goes_around(&mut self, error: &Error) -> bool {
+        let damaged = matches!(
+            error,
+            Error::Missing { .. } | Error::Damaged { .. } | Error::Gap { .. } | Error::FutureFormat { .. }
+        );
+        let Some(name) = error.object().filter(|_| self.accepted && damaged) else { return false };
+        let is_object = |backup: &BackupMetadata| backup.objects.iter().any(|object| object.key == name);
+        let known = id_of(name).and_then(|id| self.backups.get(&id)).is_some_and(|listed| is_object(&listed.metadata));
+        known && self.damaged.insert(name.to_owned())
     }
 
     /// A fault that keeps from knowing which backups there are and what they continue. One of a backup that is to be deleted

@@ -13,7 +13,8 @@ use super::host::{Host, Phase, Progress};
 use super::id::BackupId;
 use super::manifest::{BackupMetadata, BackupType, Mark, ObjectEntry, Parent, Run, Statistics};
 use super::object::{self, Made, Maker, OBJECT_MAX, Owner};
-use super::repository::{Intent, Repository, data_folder, intent_name, manifest_name, tomb_name};
+use super::pending::{self, Writer};
+use super::repository::{Intent, Repository, data_folder, intent_name, manifest_name, takings_folder, tomb_name};
 use super::retention::is_future;
 use super::source::{Cut, Source};
 use crate::probe::planted;
@@ -197,6 +198,7 @@ fn intend(catalogue: &Catalogue, cut: &Cut, order: &Order<'_>, host: &dyn Host) 
         first,
         begun,
         archive: order.archive.is_some(),
+        holder: host.life(),
     }
 }
 
@@ -260,26 +262,53 @@ impl<'a> Writing<'a> {
             intent,
             claim,
         };
+        let name = intent_name(writing.intent.node, writing.intent.id);
         let earlier: Vec<&Intent> =
             catalogue.intents.values().filter(|earlier| writing.may_resume(catalogue, earlier)).collect();
+        let mut said = false;
         for earlier in earlier.into_iter().rev() {
-            if writing.resume(earlier).await? {
+            if writing.take_over(earlier, &mut said).await? && writing.resume(earlier).await? {
+                if said {
+                    repository.store.remove(&name).await?;
+                }
                 writing.intent = earlier.clone();
                 return Ok(writing);
             }
         }
-        let name = intent_name(writing.intent.node, writing.intent.id);
-        repository.write(&name, &writing.intent).await?;
+        if !said {
+            repository.write(&name, &writing.intent).await?;
+        }
         // Now whoever deletes sees that the parents are needed; who marked them before is seen here.
         writing.check_marks().await?;
         Ok(writing)
     }
 
+    /// Whether it is this life's to go on with, if need be from now on. Where only the store can tell, it is asked by its own clock: the
+    /// intent of this one is stored for that.
+    async fn take_over(&self, earlier: &Intent, said: &mut bool) -> Result<bool, Error> {
+        let (repository, mine) = (self.repository, &self.intent);
+        let number = match pending::writer(repository, earlier, self.host).await? {
+            Writer::Over(None) => return Ok(true),
+            Writer::Over(Some(number)) => number,
+            Writer::Unknown(number) => {
+                if !*said {
+                    repository.write(&intent_name(mine.node, mine.id), mine).await?;
+                    *said = true;
+                }
+                if !pending::is_silent(repository, earlier, mine).await? {
+                    return Ok(false);
+                }
+                number
+            }
+        };
+        pending::take(repository, earlier, number, self.host).await
+    }
+
     fn may_resume(&self, catalogue: &Catalogue, earlier: &Intent) -> bool {
         let mine = &self.intent;
         // The beginning of the events' chain moves on: what is not there any more is not taken over.
-        let same = Intent { id: mine.id, begun: mine.begun, first: mine.first, ..earlier.clone() } == *mine
-            && earlier.first[0] == mine.first[0];
+        let (id, begun, first, holder) = (mine.id, mine.begun, mine.first, mine.holder.clone());
+        let same = Intent { id, begun, first, holder, ..earlier.clone() } == *mine && earlier.first[0] == mine.first[0];
         let young = age(earlier.begun, mine.begun) < PENDING_DAYS / 4 * DAY_MICROS;
         same && young && !catalogue.backups.contains_key(&earlier.id) && !catalogue.is_marked(earlier.id)
     }
@@ -496,7 +525,7 @@ impl<'a> Writing<'a> {
         metadata.check().map_err(|what| Error::Source(what.into()))?;
         let blake3 = self.repository.write(&manifest_name(node, id), &metadata).await?;
         // There is a backup now; the intent is in nobody's way.
-        if let Err(error) = self.repository.store.remove(&intent_name(node, id)).await {
+        if let Err(error) = pending::forget(self.repository, &intent_name(node, id), &takings_folder(node, id)).await {
             tracing::warn!(%error, "the backup is there, its intent could not be removed");
         }
         Ok((metadata, blake3))

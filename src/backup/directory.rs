@@ -426,7 +426,7 @@ pub async fn trial(
     host: &dyn Host,
 ) -> Result<Done, Error> {
     let plan = Plan::of(repository, catalogue, id)?;
-    let found = Found::all(&plan);
+    let found = Found::all(&plan, plan.backup().main.stamp);
     let done = restore_into(repository, catalogue, &found, "a trial".into(), scratch, host).await?;
     let restored = Directory::open(scratch, None, host.wall()).map_err(|error| Error::Source(error.into()))?;
     let mut logs = Chain::ALL.map(|chain| restored.frames(chain, plan.first(chain)));

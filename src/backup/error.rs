@@ -231,6 +231,17 @@ impl Error {
         matches!(self, Self::Source(cause) if removed(cause))
     }
 
+    /// Whether the log itself is damaged, or lost: trying again does not mend it.
+    #[must_use]
+    pub fn is_log_damaged(&self) -> bool {
+        use crate::recovery::SourceError as S;
+        let damaged = |cause: &Cause| {
+            let error = cause.downcast_ref();
+            matches!(error, Some(S::Log { .. } | S::Record { .. } | S::LostMain { .. } | S::Misnamed { .. }))
+        };
+        matches!(self, Self::Source(cause) if damaged(cause))
+    }
+
     /// The object that it is about, if it is about one.
     #[must_use]
     pub fn object(&self) -> Option<&str> {

@@ -14,7 +14,7 @@ use super::host::Host;
 use super::id::BackupId;
 use super::manifest::BackupMetadata;
 use super::repository::Repository;
-use super::restore::Plan;
+use super::restore::{LeftOut, Plan};
 use crate::node::{Own, Point};
 use crate::probe::planted;
 use crate::recovery::Upto;
@@ -37,18 +37,25 @@ pub struct Found {
     pub at: Hlc,
     /// It is not in the newest history: the log was replaced or put back since.
     pub older_history: bool,
+    /// What is not restored since it is damaged, though it may be before the moment.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     #[serde(skip)]
     pub(super) later: Vec<Trim>,
 }
 
 impl Found {
     /// All that a backup holds.
-    pub(super) fn all(plan: &Plan<'_>) -> Self {
-        Self::of(plan, plan.all(), plan.backup().main.stamp, Vec::new())
+    pub(super) fn all(plan: &Plan<'_>, at: Hlc) -> Self {
+        Self::of(plan, plan.all(), at, Vec::new())
     }
 
     fn of(plan: &Plan<'_>, upto: Upto, at: Hlc, later: Vec<Trim>) -> Self {
-        Self { backup: plan.backup().id, links: plan.links().len(), upto, at, older_history: false, later }
+        // Of events some that cannot be had may be before the moment; records of the main chain come behind it.
+        let events = plan.left_out(Chain::Events).filter(|_| upto.events == plan.all().events);
+        let left_out = events.into_iter().collect();
+        let (backup, links) = (plan.backup().id, plan.links().len());
+        Self { backup, links, upto, at, older_history: false, left_out, later }
     }
 }
 
@@ -76,7 +83,7 @@ pub async fn find(
 ) -> Result<Found, Error> {
     if let Target::Backup(id) = target {
         let id = id.parse::<BackupId>().map_err(|_| Error::NoBackup { wanted: id.clone() })?;
-        return Ok(Found::all(&Plan::of(repository, catalogue, id)?));
+        return find_in(repository, catalogue, id, &Target::Latest, false, host).await;
     }
     let newest = catalogue.newest_or_fault(host.wall())?;
     // Of a log that was replaced or put back another one was there at that time: the first backup that has seen it then.
@@ -89,6 +96,9 @@ pub async fn find(
         Some((at, seen)) => later_seen(repository, catalogue, seen, at, host).await?,
         None => newest,
     };
+    if !catalogue.damaged.is_empty() {
+        return find_around(repository, catalogue, id, at, (target, exclusive), host).await;
+    }
     match find_in(repository, catalogue, id, target, exclusive, host).await {
         Err(Error::Target(error)) if is_elsewhere(target, &error) => {
             let older = find_older(repository, catalogue, target, exclusive, host).await?;
@@ -118,6 +128,48 @@ async fn later_seen(
     let known = self::first(&plan, Chain::Main, host, |frame| frame.lsn == first.main.last).await?;
     // Of a log that was put back the same place holds another record.
     Ok(if known.is_some_and(|(_, stamp, _)| stamp == first.main.stamp) { next.id } else { seen })
+}
+
+/// Where something is damaged, the moment is looked for in every backup of the same log, those first that should hold it or that hold
+/// most. Of the newest as much is taken as is whole.
+async fn find_around(
+    repository: &Repository,
+    catalogue: &Catalogue,
+    id: BackupId,
+    at: Option<WallTime>,
+    (target, exclusive): (&Target, bool),
+    host: &dyn Host,
+) -> Result<Found, Error> {
+    let first = &catalogue.backups[&id].metadata;
+    let mut fit = Vec::new();
+    for backup in catalogue.usable().filter(|backup| backup.store == first.store) {
+        let all = Plan::of(repository, catalogue, backup.id)?.all();
+        match at {
+            Some(at) if backup.started > at => fit.push(((backup.started.as_micros(), 0), backup.id)),
+            Some(_) => {}
+            None => fit.push(((u64::MAX - all.main.value(), u64::MAX - all.events.value()), backup.id)),
+        }
+    }
+    fit.sort_by_key(|(key, backup)| (*key, *backup != id, std::cmp::Reverse(*backup)));
+    let mut refused = None;
+    for (_, backup) in fit {
+        match find_in(repository, catalogue, backup, target, exclusive, host).await {
+            Err(Error::Target(error)) => refused = refused.or(Some(error)),
+            Ok(mut found) if *target == Target::Latest => {
+                let less = |chain: &Chain| found.upto.of(*chain) < first.run(*chain).last;
+                let left_out = |chain: Chain| LeftOut {
+                    chain: chain.into(),
+                    first: found.upto.of(chain).next(),
+                    last: first.run(chain).last,
+                };
+                found.left_out = Chain::ALL.into_iter().filter(less).map(left_out).collect();
+                return Ok(found);
+            }
+            found => return found,
+        }
+    }
+    let wanted = || format!("of node {} that holds {target} and is whole up to there", catalogue.node);
+    Err(refused.map_or_else(|| Error::NoBackup { wanted: wanted() }, Error::Target))
 }
 
 /// Whether another history may hold it.
@@ -170,19 +222,24 @@ pub async fn find_in(
     host: &dyn Host,
 ) -> Result<Found, Error> {
     let plan = Plan::of(repository, catalogue, id)?;
-    if *target == Target::Latest && !exclusive {
-        return Ok(Found::all(&plan));
+    let cut = plan.left_out(Chain::Main).is_some();
+    if *target == Target::Latest && !exclusive && !cut {
+        return Ok(Found::all(&plan, plan.backup().main.stamp));
     }
     let told = told(&plan, host).await?;
     let ids = plan.links().iter().map(|link| format!("backup:{}", link.id)).collect();
     // At the very time of the look, or of the last stamp, more may have come after it.
-    let known = plan.backup().started.max(plan.backup().stamp().wall);
+    let known = match told.newest.filter(|_| cut) {
+        Some(newest) => newest.at.wall,
+        None => plan.backup().started.max(plan.backup().stamp().wall),
+    };
     let known_until = WallTime::from_micros(known.as_micros().saturating_sub(1));
     let Told { oldest, newest, points, trims } = told;
+    let end = newest.map_or(plan.backup().main.stamp, |newest| newest.at);
     let restorable = Restorable { oldest, newest, known_until, points, ids };
     let bound = restorable.bound(target, exclusive, host.wall())?;
     let (at, inclusive) = match bound {
-        Bound::Everything => return Ok(Found::all(&plan)),
+        Bound::Everything => return Ok(Found::all(&plan, end)),
         Bound::Stamp { at, inclusive } => (at, inclusive),
         Bound::Lsn { lsn, inclusive } => {
             let first = first(&plan, Chain::Main, host, |frame| frame.lsn == lsn).await?;
@@ -215,7 +272,7 @@ pub async fn find_in(
     let (first, last) = (plan.first(Chain::Events).value(), plan.backup().main.last);
     upto.events = upto.events.max(Lsn::new(first - 1));
     let later = trims.into_iter().filter(|(lsn, _)| *lsn > upto.main && *lsn <= last).map(|(_, trim)| trim).collect();
-    let at = main.map_or_else(|| plan.backup().main.stamp, |(_, _, before)| before);
+    let at = main.map_or_else(|| if cut { end } else { plan.backup().main.stamp }, |(_, _, before)| before);
     Ok(Found::of(&plan, upto, at, later))
 }
 

@@ -16,6 +16,12 @@ pub trait Host: Send + Sync {
     /// Fills the bytes with luck that nobody can guess.
     fn random(&self, bytes: &mut [u8]);
 
+    /// The name of this life: of the process, by luck that no other process has had.
+    fn life(&self) -> String;
+
+    /// Whether the process of that life has ended for certain. Where that is not known, it has not.
+    fn has_ended(&self, life: &str) -> bool;
+
     /// Hears how far it is. Must not block.
     fn progress(&self, progress: &Progress) {
         let _ = progress;
@@ -61,11 +67,15 @@ pub(super) mod tests {
     pub(in crate::backup) struct Fixed {
         pub(in crate::backup) micros: AtomicU64,
         seed: Mutex<u64>,
+        pub(in crate::backup) life: &'static str,
+        /// Lives that have ended for certain.
+        pub(in crate::backup) ended: Vec<&'static str>,
     }
 
     impl Fixed {
         pub(in crate::backup) fn new(seed: u64) -> Self {
-            Self { micros: AtomicU64::new(1_800_000_000_000_000), seed: Mutex::new(seed) }
+            let micros = AtomicU64::new(1_800_000_000_000_000);
+            Self { micros, seed: Mutex::new(seed), life: "a life", ended: Vec::new() }
         }
     }
 
@@ -78,6 +88,14 @@ pub(super) mod tests {
             let mut seed = self.seed.lock().unwrap();
             *seed += 1;
             blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(bytes);
+        }
+
+        fn life(&self) -> String {
+            self.life.into()
+        }
+
+        fn has_ended(&self, life: &str) -> bool {
+            self.ended.contains(&life)
         }
     }
 }

@@ -24,8 +24,11 @@ use super::error::Error;
 use super::host::{Host, Phase, Progress};
 use super::id::BackupId;
 use super::manifest::BackupMetadata;
+use super::pending;
 use super::private::LeftOver;
-use super::repository::{Repository, Tomb, data_folder, deleting_name, intent_name, manifest_name, tomb_name};
+use super::repository::{
+    Repository, Tomb, data_folder, deleting_name, intent_name, manifest_name, takings_folder, tomb_name,
+};
 use super::retention::{Candidate, Kept, Retention, close};
 use crate::types::{NodeId, WallTime};
 
@@ -290,7 +293,7 @@ impl Pruning {
                 records: 0,
             });
         }
-        repository.store.remove(&intent_name(self.node, id)).await?;
+        pending::forget(repository, &intent_name(self.node, id), &takings_folder(self.node, id)).await?;
         repository.store.remove(&deleting).await?;
         repository.store.remove(&tomb).await?;
         pruned.deleted += 1;

@@ -67,6 +67,9 @@ pub(super) struct Intent {
     /// A live archive writes it: nobody else goes on with it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) archive: bool,
+    /// The life that writes it.
+    #[serde(default)]
+    pub(super) holder: String,
 }
 
 /// That a backup is to be deleted, and since when.
@@ -358,6 +361,11 @@ pub(super) fn data_folder(node: NodeId, id: BackupId) -> String {
 /// The name of a backup's intent.
 pub(super) fn intent_name(node: NodeId, id: BackupId) -> String {
     format!("pending/{node}/{id}.json")
+}
+
+/// The folder of the words by which others went on with it.
+pub(super) fn takings_folder(node: NodeId, id: BackupId) -> String {
+    format!("pending/{node}/{id}")
 }
 
 /// The name of a backup's mark of deletion.

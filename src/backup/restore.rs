@@ -7,7 +7,7 @@ use super::catalogue::Catalogue;
 use super::error::Error;
 use super::host::{Host, Phase, Progress};
 use super::id::BackupId;
-use super::manifest::{BackupMetadata, ObjectEntry};
+use super::manifest::{BackupMetadata, ChainName, ObjectEntry};
 use super::object::{self, OBJECT_MAX, Owner};
 use super::repository::{Repository, data_folder, manifest_name};
 use crate::recovery::Upto;
@@ -19,6 +19,19 @@ use crate::wal::Frame;
 pub struct Plan<'a> {
     repository: &'a Repository,
     chain: Vec<&'a BackupMetadata>,
+    /// What of it can be had: up to what is known to be damaged.
+    ends: [Lsn; 2],
+}
+
+/// Records that are left out, since an object that holds them, or some before them, is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LeftOut {
+    /// Which chain.
+    pub chain: ChainName,
+    /// The first.
+    pub first: Lsn,
+    /// The last that the backup names.
+    pub last: Lsn,
 }
 
 /// What was restored.
@@ -43,7 +56,17 @@ impl<'a> Plan<'a> {
         if repository.is_encrypted() && repository.key.is_none() {
             return Err(Error::NoKey);
         }
-        Ok(Self { repository, chain: catalogue.chain(id)? })
+        let chain = catalogue.chain(id)?;
+        let mut plan = Self { repository, chain, ends: [Lsn::ZERO; 2] };
+        plan.ends = Chain::ALL.map(|chain| {
+            let (first, last) = (plan.first(chain), plan.backup().run(chain).last);
+            let of_it =
+                plan.chain.iter().flat_map(|backup| &backup.objects).filter(|it| Chain::from(it.chain) == chain);
+            let damaged = of_it.filter(|it| it.last >= first && catalogue.damaged.contains(&it.key));
+            let ends = damaged.map(|it| it.first.max(first)).min();
+            ends.map_or(last, |behind| Lsn::new(behind.value() - 1))
+        });
+        Ok(plan)
     }
 
     /// The backup itself.
@@ -64,10 +87,18 @@ impl<'a> Plan<'a> {
         self.backup().run(chain).oldest
     }
 
-    /// All that the backup holds.
+    /// All that the backup holds and can be had.
     #[must_use]
     pub fn all(&self) -> Upto {
-        Upto { main: self.backup().main.last, events: self.backup().events.last }
+        let [main, events] = self.ends;
+        Upto { main, events }
+    }
+
+    /// What of a chain cannot be had, since something is known to be damaged.
+    #[must_use]
+    pub fn left_out(&self, chain: Chain) -> Option<LeftOut> {
+        let (end, last) = (self.all().of(chain), self.backup().run(chain).last);
+        (end < last).then(|| LeftOut { chain: chain.into(), first: end.next(), last })
     }
 
     /// Begins to read the records of the main chain, then those of the events' chain, each from the first that the
@@ -99,7 +130,7 @@ impl<'a> Plan<'a> {
     fn check_range(&self, upto: Upto) -> Result<(), Error> {
         for (chain, wanted) in [(Chain::Main, upto.main), (Chain::Events, upto.events)] {
             let run = self.backup().run(chain);
-            let (first, last) = (run.oldest, run.last);
+            let (first, last) = (run.oldest, self.all().of(chain));
             // One before the first is nothing at all.
             if wanted > last || wanted.next() < first {
                 return Err(Error::OutOfRange { chain, wanted, id: self.backup().id, first, last });
@@ -112,7 +143,8 @@ impl<'a> Plan<'a> {
     async fn check_listed(&self) -> Result<(), Error> {
         for backup in &self.chain {
             let listed = self.repository.store.lengths(&data_folder(backup.node, backup.id)).await?;
-            backup.objects.iter().try_for_each(|object| object.check_listed(&listed, backup.id))?;
+            let wanted = backup.objects.iter().filter(|object| object.first <= self.all().of(object.chain.into()));
+            wanted.into_iter().try_for_each(|object| object.check_listed(&listed, backup.id))?;
         }
         Ok(())
     }

@@ -24,7 +24,9 @@ use crate::types::WallTime;
 pub const SCHEDULES_MAX: usize = 32;
 /// Results that are kept; twice as many may be in the file for a while.
 pub const RESULTS_MAX: usize = 1_000;
-/// Runs that failed are tried again after so long.
+/// The shortest time between two runs. For less there are archives.
+pub const EVERY_MIN: Duration = Duration::from_secs(60);
+/// Runs that failed are tried again after so long at most.
 const RETRY_MICROS: u64 = 300_000_000;
 /// No run comes later than this for spreading's sake.
 const JITTER_MICROS_MAX: u64 = 300_000_000;
@@ -144,6 +146,42 @@ impl Schedule {
             return true;
         }
         self.when.due(last.started, now).is_some_and(|due| self.is_spread(due, luck, now))
+    }
+
+    /// After how long a run that failed is tried again.
+    #[must_use]
+    pub fn retry(&self) -> Duration {
+        let most = Duration::from_micros(RETRY_MICROS);
+        match self.when {
+            When::Every(every) => every.min(most),
+            When::At { .. } => most,
+        }
+    }
+
+    /// The first of its places that is a path from nowhere in particular: a peer's own directory may be another at each start.
+    #[must_use]
+    pub fn relative(&self) -> Option<String> {
+        let repository = Some(self.repository.as_str()).filter(|url| !url.contains("://")).map(Path::new);
+        let places = [repository, self.key_file.as_deref(), self.passphrase_file.as_deref()];
+        places.into_iter().flatten().find(|place| place.is_relative()).map(|place| place.display().to_string())
+    }
+
+    /// The same with paths as they are from here.
+    ///
+    /// # Errors
+    /// What the system refuses, and a path that does not fit in a line of words.
+    pub fn made_absolute(mut self) -> Result<Self, String> {
+        let from_here = |path: &Path| std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()));
+        if !self.repository.contains("://") {
+            self.repository = from_here(Path::new(&self.repository))?.display().to_string();
+        }
+        for file in [&mut self.key_file, &mut self.passphrase_file] {
+            *file = file.as_deref().map(from_here).transpose()?;
+        }
+        match self.to_string().parse::<Self>() {
+            Ok(read) if read == self => Ok(self),
+            _ => Err(format!("{self:?}: a path with blanks in it cannot be written down in a schedule")),
+        }
     }
 
     fn is_spread(&self, due: WallTime, luck: u64, now: WallTime) -> bool {
@@ -366,8 +404,12 @@ impl FromStr for Schedule {
                         _ => return Err(bad("full, incremental or differential")),
                     }
                 }
-                "every" if time()? >= Duration::from_secs(1) => when = Some(When::Every(time()?)),
-                "every" => return Err(bad("a second at least")),
+                "every" if time()? >= EVERY_MIN => when = Some(When::Every(time()?)),
+                "every" => {
+                    return Err(bad(
+                        "a minute at least; what is to be saved sooner is for a live archive: `archive.repository`",
+                    ));
+                }
                 "at" => when = Some(at(value).ok_or_else(|| bad("HH:MM in UTC, or days before it: fri,sun/03:00"))?),
                 "repository" => repository = Some(value.to_owned()),
                 "compression" => schedule.codec = value.parse()?,
@@ -396,6 +438,20 @@ impl FromStr for Schedule {
 mod tests {
     use super::*;
 
+    #[test]
+    fn paths_are_made_absolute_and_failed_runs_come_again_within_their_period() {
+        let schedule: Schedule = "x every=2m repository=y key-file=k".parse().unwrap();
+        assert_eq!((schedule.relative().as_deref(), schedule.retry()), (Some("y"), Duration::from_secs(120)));
+        let made = schedule.made_absolute().unwrap();
+        assert!(made.relative().is_none() && made.repository.ends_with("/y"), "{made}");
+        let url: Schedule = "x at=03:00 repository=s3://b/y".parse().unwrap();
+        assert_eq!((url.relative(), url.retry()), (None, Duration::from_secs(300)));
+        assert_eq!(url.clone().made_absolute(), Ok(url));
+        let mut blank: Schedule = "x at=03:00 repository=/y".parse().unwrap();
+        blank.repository = "/a b".into();
+        assert!(blank.made_absolute().unwrap_err().contains("blanks"));
+    }
+
     /// 2026-11-25T12:00:00Z, a Wednesday.
     const NOON: u64 = 1_795_608_000_000_000;
     const HOUR: u64 = 3_600_000_000;
@@ -421,7 +477,7 @@ mod tests {
         let why = |text: &str| text.parse::<Schedule>().unwrap_err();
         assert!(why("").contains("name") && why("kind=full").contains("name"));
         assert!(why("x every=1h").contains("repository") && why("x repository=y").contains("every=6h"));
-        assert!(why("x every=0s repository=y").contains("a second") && why("x at=24:00").contains("HH:MM"));
+        assert!(why("x every=59s repository=y").contains("a minute") && why("x at=24:00").contains("HH:MM"));
         assert!(why("x at=fry/03:00").contains("HH:MM") && why("x keep-last=many").contains("a number"));
         assert!(why("x when=now").contains("not known") && why("a/b every=1h").contains("letters"));
     }

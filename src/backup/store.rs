@@ -53,6 +53,8 @@ pub(super) struct Store {
 pub(super) struct Listed {
     pub(super) name: String,
     pub(super) len: u64,
+    /// When it was stored, by the clock of the store, in microseconds since 1970.
+    pub(super) stored: u64,
 }
 
 impl Store {
@@ -157,7 +159,11 @@ impl Store {
     /// Everything whose name begins with this folder, in order of name.
     pub(super) async fn list(&self, folder: &str) -> Result<Vec<Listed>, Error> {
         let listed = self.inner.list(Some(&Path::from(folder)));
-        let named = listed.map_ok(|ObjectMeta { location, size, .. }| Listed { name: location.into(), len: size });
+        let named = listed.map_ok(|ObjectMeta { location, size, last_modified, .. }| Listed {
+            name: location.into(),
+            len: size,
+            stored: u64::try_from(last_modified.timestamp_micros()).unwrap_or_default(),
+        });
         let listed: Result<Vec<Listed>, _> = named.try_collect().await;
         let mut listed = listed.map_err(|error| Error::Store { what: "list", name: folder.into(), error })?;
         listed.sort_by(|a, b| a.name.cmp(&b.name));

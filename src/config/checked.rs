@@ -254,7 +254,7 @@ impl Values {
 
     fn snapshots(&self) -> Result<wal::SnapshotConfig, Error> {
         Ok(wal::SnapshotConfig {
-            every: Duration::from_secs(self.size("snapshots.every-s", 1, 31_536_000)?),
+            every: self.span("snapshots.every", Duration::from_secs(1), Duration::from_secs(31_536_000))?,
             bytes: self.size("snapshots.bytes", 1 << 10, 1 << 40)?,
             records: self.size("snapshots.records", 1, 1 << 40)?,
             keep: self.number::<u32>("snapshots.keep", 0, 100)? as usize,

@@ -390,10 +390,10 @@ pub(super) const KEYS: &[Key] = &[
         "Backups that the peer takes by itself: \"nightly kind=full at=03:00 repository=/srv/backups keep-daily=7\"; see `backup schedule`.",
     ),
     key(
-        "snapshots.every-s",
-        Kind::Number,
-        "3600",
-        "One is taken after so long, if there is anything worth it. 1 to 31536000.",
+        "snapshots.every",
+        Kind::Text,
+        r#""1h""#,
+        "One is taken after so long, if there is anything worth it: a number with s, m, h or d. 1s to 365d.",
     ),
     key(
         "snapshots.bytes",

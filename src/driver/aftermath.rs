@@ -1,7 +1,7 @@
 //! The first life behind a recovery adds to its figures: how long until the peer served, and until it had caught up.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::peer::{Link, Phase};
@@ -16,6 +16,13 @@ const LOOK_MAX: Duration = Duration::from_hours(24);
 
 const SERVING: &str = "run: serving";
 const CAUGHT_UP: &str = "run: caught up";
+
+/// Whether the directory's last recovery succeeded, and no peer has caught up with the others since.
+pub(super) fn is_awaited(dir: &Path) -> bool {
+    let entries = history::read(dir).unwrap_or_default();
+    let recovery = entries.iter().rposition(|entry| !entry.what.starts_with("run") && entry.error.is_none());
+    recovery.is_some_and(|at| entries[at..].iter().all(|entry| entry.what != CAUGHT_UP))
+}
 
 /// Where, and since when.
 #[derive(Debug)]

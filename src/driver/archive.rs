@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::clock::Clock;
 use super::failure::StartError;
+use super::life;
 use super::peer::Phase;
 use crate::backup::{
     Archive, Archiving, BackupCompression, Behind, Covered, Error, Host, Progress, Repository, Secret, Stretch, Ticked,
@@ -55,6 +56,8 @@ pub enum ArchiveState {
     Retrying,
     /// Another peer archives as this node: nothing is written until that one is gone.
     Refused,
+    /// The log is damaged: what stands behind that is never archived, however long it is waited.
+    LogDamaged,
     /// The peer has stopped.
     Stopped,
 }
@@ -144,6 +147,14 @@ impl Host for Here {
 
     fn progress(&self, _: &Progress) {
         self.steps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn life(&self) -> String {
+        life::name().to_owned()
+    }
+
+    fn has_ended(&self, life: &str) -> bool {
+        life::has_ended(life)
     }
 
     fn random(&self, bytes: &mut [u8]) {
@@ -308,7 +319,11 @@ impl Work {
             }
             self.tell(Some(archive), done.map_err(Into::into));
         }
-        self.shared.change(|status| status.state = ArchiveState::Stopped);
+        self.shared.change(|status| {
+            if status.state != ArchiveState::LogDamaged {
+                status.state = ArchiveState::Stopped;
+            }
+        });
     }
 
     fn is_stopped(&self) -> bool {
@@ -375,11 +390,15 @@ impl Work {
                         status.bytes += range.statistics.stored_bytes;
                     }
                 }
-                Err(Failed { why, refused }) => {
+                Err(Failed { why, state }) => {
                     if status.last_error.as_ref() != Some(&why) {
-                        tracing::warn!(repository = %self.url, %why, "the archive cannot go on; it is tried again");
+                        let hope = match state {
+                            ArchiveState::LogDamaged => "the archive cannot go on, and will not: the log is damaged",
+                            _ => "the archive cannot go on; it is tried again",
+                        };
+                        tracing::warn!(repository = %self.url, %why, "{hope}");
                     }
-                    status.state = if refused { ArchiveState::Refused } else { ArchiveState::Retrying };
+                    status.state = state;
                     status.failures += 1;
                     status.last_error = Some(why);
                 }
@@ -412,18 +431,23 @@ impl Work {
 /// Why a step failed.
 struct Failed {
     why: String,
-    refused: bool,
+    state: ArchiveState,
 }
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self { why: error.to_string(), refused: matches!(error, Error::Claimed { .. }) }
+        let state = match error {
+            Error::Claimed { .. } => ArchiveState::Refused,
+            _ if error.is_log_damaged() => ArchiveState::LogDamaged,
+            _ => ArchiveState::Retrying,
+        };
+        Self { why: error.to_string(), state }
     }
 }
 
 impl From<String> for Failed {
     fn from(why: String) -> Self {
-        Self { why, refused: false }
+        Self { why, state: ArchiveState::Retrying }
     }
 }
 

@@ -67,6 +67,15 @@ pub enum StartError {
         /// The data directory.
         dir: PathBuf,
     },
+    /// The directory of the log cannot be listed, so nobody knows whether it holds one.
+    #[error("cannot list {}: {error}", dir.display())]
+    List {
+        /// The directory.
+        dir: PathBuf,
+        /// The system's words.
+        #[source]
+        error: io::Error,
+    },
     /// The log is of a mesh, and what says of which is gone.
     #[error("{} holds the log of a peer, and its ticket is gone: put `ticket` back, or join with an invite", dir.display())]
     TicketGone {
@@ -74,10 +83,12 @@ pub enum StartError {
         dir: PathBuf,
     },
     /// Another log was being put into the directory, and that was broken off.
-    #[error("{}: a recovery was broken off before its log was in place", dir.display())]
+    #[error("{}: a recovery was broken off before its log was in place: `{command}`", dir.display())]
     Unfinished {
         /// The data directory.
         dir: PathBuf,
+        /// The command that was broken off.
+        command: String,
     },
     /// The directory follows a repository and is nobody's yet.
     #[error("{} is a standby, and follows a repository", dir.display())]
@@ -131,8 +142,9 @@ pub enum StartError {
 impl From<StartError> for Error {
     fn from(error: StartError) -> Self {
         let kind = match &error {
-            StartError::Directory(OpenError::Locked { .. }) => ErrorKind::InUse,
-            StartError::Directory(_) => ErrorKind::Disk,
+            StartError::Directory(OpenError::Locked { .. })
+            | StartError::Switch(SwitchError::Directory(OpenError::Locked { .. })) => ErrorKind::InUse,
+            StartError::Directory(_) | StartError::List { .. } => ErrorKind::Disk,
             StartError::Api { error, .. } if error.kind() == io::ErrorKind::AddrInUse => ErrorKind::InUse,
             StartError::Network(NetworkError::Listen { taken: true, .. }) => ErrorKind::InUse,
             StartError::Api { .. } | StartError::Network(_) => ErrorKind::Network,

@@ -58,13 +58,6 @@ impl NodeKey {
         vault::write(&path, format!("{node}\n").as_bytes())
     }
 
-    /// Copies an identity to another directory, the key last.
-    pub(super) fn copy(from: &Path, to: &Path) -> Result<(), FileError> {
-        let Some(key) = Self::open(from)? else { return Ok(()) };
-        vault::write(&to.join(NODE_FILE), format!("{}\n", key.node).as_bytes())?;
-        vault::write(&to.join(KEY_FILE), &key.secret.to_bytes())
-    }
-
     /// The node id.
     #[must_use]
     pub const fn node(&self) -> NodeId {

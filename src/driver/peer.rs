@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -139,6 +139,8 @@ pub struct Host {
     /// How its log stands before the snapshot that its start went on from, if it did not read that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scrub: Option<ScrubStatus>,
+    /// It began with nothing, or out of a recovery, and does not have all yet that its neighbours hold.
+    pub filling: bool,
 }
 
 /// Events, from the moment of subscribing.
@@ -483,6 +485,7 @@ pub(super) struct Facts {
     archive: OnceLock<Arc<archive::Shared>>,
     schedules: OnceLock<Arc<schedule::Shared>>,
     scrub: OnceLock<watch::Receiver<ScrubStatus>>,
+    filling: AtomicBool,
     listen: RwLock<Vec<Address>>,
     turns: AtomicU64,
     lag_max_us: AtomicU64,
@@ -500,7 +503,7 @@ impl Facts {
     ) -> Self {
         let (turns, lag_max_us, turn_max_us) = Default::default();
         let (network, stop, listen) = (OnceLock::new(), OnceLock::new(), RwLock::default());
-        let (recording, archive, schedules, scrub) = Default::default();
+        let (recording, archive, schedules, scrub, filling) = Default::default();
         Self {
             admission,
             clock,
@@ -514,6 +517,7 @@ impl Facts {
             archive,
             schedules,
             scrub,
+            filling,
             listen,
             turns,
             lag_max_us,
@@ -551,6 +555,16 @@ impl Facts {
     /// What its start did not read is read: once.
     pub(super) fn set_scrub(&self, scrub: watch::Receiver<ScrubStatus>) {
         let _ = self.scrub.set(scrub);
+    }
+
+    /// It begins with less than its neighbours may hold.
+    pub(super) fn set_filling(&self) {
+        self.filling.store(true, Ordering::Relaxed);
+    }
+
+    /// It has what they hold.
+    pub(super) fn set_filled(&self) {
+        self.filling.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn links(&self) -> Links {
@@ -594,6 +608,7 @@ impl Facts {
                 .map(|schedules| schedules.told())
                 .filter(|told| *told != Schedules::default()),
             scrub: self.scrub.get().map(|scrub| scrub.borrow().clone()),
+            filling: self.filling.load(Ordering::Relaxed),
         }
     }
 }

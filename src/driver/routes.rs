@@ -10,6 +10,7 @@ use super::admission::{Admission, Invite};
 use super::failure::StartError;
 use super::network::{NetworkSetup, are_free, join};
 use super::remembered::Remembered;
+use super::switch;
 use crate::config::{self, Terms};
 use crate::recovery::LOG_DIR;
 use crate::types::{Address, Boot, WallTime};
@@ -61,6 +62,11 @@ impl Routes {
         })
     }
 
+    /// Whether it is configured with whom to meet.
+    pub(super) fn knows_somebody(&self) -> bool {
+        !self.bootstrap.is_empty()
+    }
+
     /// Whether the ports to listen on are free: asked before anything is done that cannot be done again, such as redeeming
     /// an invite.
     pub(super) fn check(&self) -> Result<(), StartError> {
@@ -73,7 +79,7 @@ impl Routes {
         match self.invites.first() {
             Some(invite) => Ok(join(dir, invite, terms, JOIN_MAX).await?),
             None if self.bootstrap.is_empty() => {
-                if Admission::open(dir)?.is_none() && has_log(dir) {
+                if Admission::open(dir)?.is_none() && has_log(dir)? {
                     return Err(StartError::TicketGone { dir: dir.to_owned() });
                 }
                 Ok(Admission::open_or_mint(dir)?)
@@ -153,9 +159,9 @@ fn multiaddr(key: &'static str, address: &Address) -> Result<Multiaddr, StartErr
 }
 
 /// Whether there is a segment of a log: then this directory belonged to a mesh, whatever became of its ticket.
-fn has_log(dir: &Path) -> bool {
-    let is_segment = |file: std::fs::DirEntry| file.path().extension().is_some_and(|end| end == "wal");
-    std::fs::read_dir(dir.join(LOG_DIR)).is_ok_and(|files| files.flatten().any(is_segment))
+fn has_log(dir: &Path) -> Result<bool, StartError> {
+    let dir = dir.join(LOG_DIR);
+    switch::has_segments(&dir).map_err(|error| StartError::List { dir, error })
 }
 
 #[cfg(test)]
@@ -176,6 +182,15 @@ mod tests {
         assert_eq!(dial(&format!("/ip4/192.0.2.1/tcp/1{who}")), format!("/ip4/127.0.0.1/tcp/2{who}"));
         assert_eq!(dial("/ip4/192.0.2.1/tcp/1"), "/ip4/127.0.0.1/tcp/2");
         assert_eq!(dial("/ip4/192.0.2.1/tcp/3"), "/ip4/192.0.2.1/tcp/3");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_listed_is_not_taken_for_none() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!has_log(dir.path()).unwrap());
+        std::fs::write(dir.path().join(LOG_DIR), b"").unwrap();
+        let refused = has_log(dir.path()).unwrap_err();
+        assert!(matches!(refused, StartError::List { .. }) && refused.to_string().contains("cannot list"), "{refused}");
     }
 
     #[test]

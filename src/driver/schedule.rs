@@ -35,6 +35,8 @@ pub struct ScheduleStatus {
     pub says: String,
     /// Whether it is from the configuration; else from the data directory.
     pub configured: bool,
+    /// After how long a run that failed is tried again, in milliseconds.
+    pub retry_ms: u64,
     /// Whether it runs now.
     pub running: bool,
     /// What came of it last.
@@ -73,10 +75,17 @@ pub(super) fn check(texts: &[String], dir: &std::path::Path) -> Result<Vec<Sched
     let configured = texts.iter().map(|text| text.parse::<Schedule>()).collect::<Result<Vec<_>, _>>();
     let configured = configured.map_err(|why| refuse("`backup.schedule`".into(), why))?;
     for schedule in &configured {
+        not_relative(schedule).map_err(|why| refuse(schedule.repository.clone(), why))?;
         let outside = check_outside(&schedule.repository, dir);
         outside.map_err(|error| refuse(schedule.repository.clone(), error.to_string()))?;
     }
     Ok(configured)
+}
+
+/// Where a peer is started from may differ from one start to the next.
+fn not_relative(schedule: &Schedule) -> Result<(), String> {
+    let said = |path| format!("the schedule {} names {path:?}: give the path from the root on", schedule.name);
+    schedule.relative().map_or(Ok(()), |path| Err(said(path)))
 }
 
 /// Starts it.
@@ -173,7 +182,8 @@ impl Work {
                 due.push(schedule.clone());
             }
             let (name, says) = (schedule.name.clone(), schedule.to_string());
-            schedules.push(ScheduleStatus { name, says, configured, running: false, last });
+            let retry_ms = u64::try_from(schedule.retry().as_millis()).unwrap_or(u64::MAX);
+            schedules.push(ScheduleStatus { name, says, configured, retry_ms, running: false, last });
         }
         self.shared.change(|told| *told = Schedules { schedules, error });
         due
@@ -214,6 +224,9 @@ async fn run(
     outcome: &mut Outcome,
     here: &Here,
 ) -> Result<(), Error> {
+    if let Err(why) = not_relative(schedule) {
+        return Err(Error::Location { url: schedule.repository.clone(), why });
+    }
     check_outside(&schedule.repository, dir)?;
     let secret = Secret::given(schedule.key_file.as_deref(), schedule.passphrase_file.as_deref())?;
     let location = locate(&schedule.repository, true)?;

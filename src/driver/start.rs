@@ -21,6 +21,7 @@ use super::archive;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::failure::StartError;
+use super::filling;
 use super::http::{Interface, Token};
 use super::keeper::Keeper;
 use super::log::Log;
@@ -93,6 +94,12 @@ impl Peer {
         tell(&report);
         check_line(&node, &admission)?;
         let (told, heard) = mpsc::channel(HEARD_MAX);
+        let knows_somebody = routes.knows_somebody() || !remembered.peers().is_empty();
+        let fills = (dir.clone(), node.status(clock.now()).entries);
+        if blocking(move || filling::begins(&fills.0, fills.1, knows_somebody)).await? {
+            facts.set_filling();
+            tokio::spawn(filling::watch(link.clone()));
+        }
         let setup = routes.setup(admission.clone(), report.boot, config.cluster.terms(), &remembered);
         let network = Network::start(setup, told)?;
         facts.set_network(network.view());
@@ -153,12 +160,13 @@ fn look_after(
 
 /// Takes the directory for this process alone.
 fn open(dir: &Path) -> Result<(Log, Token), StartError> {
+    // Before the log is made or touched: the one that is to come may not be in place.
+    if let Some(command) = switch::unfinished(dir)? {
+        return Err(StartError::Unfinished { dir: dir.to_owned(), command });
+    }
     let (answer, answers) = mpsc::unbounded_channel();
     // Bounded by what the disk takes in (`disk::QUEUE_MAX`). An error means that the loop is gone, and with it who asked.
     let disk = Disk::open(&dir.join(LOG_DIR), move |input: Input| drop(answer.send(input)))?;
-    if switch::is_unfinished(dir) {
-        return Err(StartError::Unfinished { dir: dir.to_owned() });
-    }
     if dir.join(STANDBY_FILE).exists() {
         return Err(StartError::Standby { dir: dir.to_owned() });
     }

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 
 use super::admission::{FileError, Timeline, vault};
 use super::disk::{self, Lock, OpenError};
-use super::identity::NodeKey;
 use crate::node::Restored;
 use crate::recovery::image::{self, ImageError, Line, Plan, Written};
 use crate::recovery::{LOG_DIR, NODE_FILE, SourceError, Upto};
@@ -59,6 +58,14 @@ pub enum SwitchError {
         /// Where it was to be kept.
         aside: PathBuf,
     },
+    /// Another command was broken off while it put another log into the directory.
+    #[error("{}: a recovery was broken off before its log was in place: `{command}`", dir.display())]
+    Unfinished {
+        /// The data directory.
+        dir: PathBuf,
+        /// The command, as it was called.
+        command: String,
+    },
     /// The new log could not be made.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -70,12 +77,25 @@ pub enum SwitchError {
 struct Journal {
     aside: PathBuf,
     timeline: Option<String>,
+    /// Which command does it.
+    by: Call,
+}
+
+/// A command that puts another log into a directory. When it is broken off, only the same command finishes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// Its name.
+    pub name: String,
+    /// All of it, to be called again.
+    pub line: String,
 }
 
 /// A data directory that nobody else works on, and that has no switch under way.
 #[derive(Debug)]
 pub struct Switch {
     dir: PathBuf,
+    by: Call,
     finished: Option<Finished>,
     _locks: [Lock; 2],
 }
@@ -85,6 +105,27 @@ pub struct Switch {
 pub struct Finished {
     /// Where what the directory held is, if it held anything.
     pub aside: Option<PathBuf>,
+    /// The call that had begun it.
+    pub by: Call,
+}
+
+/// The command that was broken off when it had begun to put another log into this directory. Nothing is changed.
+///
+/// # Errors
+/// [`SwitchError::Directory`] if it is at it; what cannot be read.
+pub fn unfinished(dir: &Path) -> Result<Option<String>, SwitchError> {
+    if !is_unfinished(dir) {
+        return Ok(None);
+    }
+    let _held = Lock::of(dir, LOCK)?;
+    Ok(journal(dir)?.map(|journal| journal.by.line))
+}
+
+fn journal(dir: &Path) -> Result<Option<Journal>, SwitchError> {
+    let path = dir.join(JOURNAL);
+    let Some(bytes) = vault::read(&path, JOURNAL_MAX)? else { return Ok(None) };
+    let journal = serde_json::from_slice(&bytes).map_err(|error| FileError::content(&path, error.to_string()))?;
+    Ok(Some(journal))
 }
 
 /// Whether a switch was begun in this directory and not finished.
@@ -94,25 +135,30 @@ pub fn is_unfinished(dir: &Path) -> bool {
 }
 
 impl Switch {
-    /// Takes the directory for this process alone, made if it is not there, and finishes what was broken off.
+    /// Takes the directory for this process alone, made if it is not there, and finishes what a call of the same command had begun.
     ///
     /// # Errors
-    /// [`SwitchError`].
-    pub fn begin(dir: &Path) -> Result<Self, SwitchError> {
+    /// [`SwitchError`]; [`SwitchError::Unfinished`] if another command was broken off, which is to be called again.
+    pub fn begin(dir: &Path, by: Call) -> Result<Self, SwitchError> {
         vault::make_dir(dir)?;
         let whole = Lock::of(dir, LOCK)?;
+        if let Some(Journal { by: Call { line: command, .. }, .. }) =
+            journal(dir)?.filter(|begun| begun.by.name != by.name)
+        {
+            return Err(SwitchError::Unfinished { dir: dir.to_owned(), command });
+        }
         let log = dir.join(LOG_DIR);
         if is_unfinished(dir) && !log.exists() && dir.join(NEXT).join(LOG_DIR).exists() {
             // Between its two moves: the log that is to come is locked where it is.
-            return Self::locked(dir, whole, &dir.join(NEXT).join(LOG_DIR));
+            return Self::locked(dir, by, whole, &dir.join(NEXT).join(LOG_DIR));
         }
         vault::make_dir(&log)?;
-        Self::locked(dir, whole, &log)
+        Self::locked(dir, by, whole, &log)
     }
 
-    fn locked(dir: &Path, whole: Lock, log: &Path) -> Result<Self, SwitchError> {
+    fn locked(dir: &Path, by: Call, whole: Lock, log: &Path) -> Result<Self, SwitchError> {
         let locks = [whole, Lock::take(log)?];
-        let mut switch = Self { dir: dir.to_owned(), finished: None, _locks: locks };
+        let mut switch = Self { dir: dir.to_owned(), by, finished: None, _locks: locks };
         switch.finished = switch.go_on()?;
         let next = switch.next();
         if next.exists() {
@@ -156,7 +202,8 @@ impl Switch {
     /// # Errors
     /// [`SwitchError`]. Once the switch was begun, [`begin`](Self::begin) finishes it.
     pub fn commit(self, aside: &Path, timeline: Option<&Timeline>) -> Result<Option<PathBuf>, SwitchError> {
-        let journal = Journal { aside: absolute(aside)?, timeline: timeline.map(ToString::to_string) };
+        let (aside, timeline, by) = (absolute(aside)?, timeline.map(ToString::to_string), self.by.clone());
+        let journal = Journal { aside, timeline, by };
         self.say(&journal)?;
         Ok(self.go_on()?.and_then(|finished| finished.aside))
     }
@@ -164,16 +211,15 @@ impl Switch {
     /// Does what the journal says, from wherever it stopped.
     fn go_on(&self) -> Result<Option<Finished>, SwitchError> {
         let path = self.dir.join(JOURNAL);
-        let Some(bytes) = vault::read(&path, JOURNAL_MAX)? else { return Ok(None) };
+        let Some(journal) = journal(&self.dir)? else { return Ok(None) };
         let damaged = |error: String| FileError::content(&path, error);
-        let journal: Journal = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         let timeline: Option<Timeline> =
             journal.timeline.map(|text| text.parse()).transpose().map_err(|error| damaged(format!("{error}")))?;
         let (log, next) = (self.dir.join(LOG_DIR), self.dir.join(NEXT));
         let (coming, mut aside) = (next.join(LOG_DIR), journal.aside);
         if coming.exists() {
             match holds_anything(&log).map_err(|error| fail("list", &log, error))? {
-                Some(true) => aside = self.put_aside(&log, aside, timeline.as_ref())?,
+                Some(true) => aside = self.put_aside(&log, aside, timeline.as_ref(), &journal.by)?,
                 Some(false) => remove_empty(&log)?,
                 None => {}
             }
@@ -189,19 +235,26 @@ impl Switch {
             fs::remove_dir_all(&next).map_err(|error| fail("remove", &next, error))?;
         }
         let kept = aside.join(LOG_DIR).exists();
-        Ok(Some(Finished { aside: Some(aside).filter(|_| kept) }))
+        Ok(Some(Finished { aside: Some(aside).filter(|_| kept), by: journal.by }))
     }
 
     /// Moves the old log, with its owner's name and its timeline, so that it can be looked at and restored from there. Gives where it
     /// is: inside the directory, where that is a mount point.
-    fn put_aside(&self, log: &Path, aside: PathBuf, timeline: Option<&Timeline>) -> Result<PathBuf, SwitchError> {
+    fn put_aside(
+        &self,
+        log: &Path,
+        aside: PathBuf,
+        timeline: Option<&Timeline>,
+        by: &Call,
+    ) -> Result<PathBuf, SwitchError> {
         let Err(error) = self.move_to(log, &aside)? else { return Ok(aside) };
         let mut error = fail("move the log to", &aside, error);
         if is_mount(&error) {
             give_up(&aside);
             let inside = self.dir.join(aside.file_name().unwrap_or_else(|| "old".as_ref()));
             let inside = if inside.exists() { beside(&inside, "old") } else { inside };
-            self.say(&Journal { aside: inside.clone(), timeline: timeline.map(ToString::to_string) })?;
+            let (timeline, by) = (timeline.map(ToString::to_string), by.clone());
+            self.say(&Journal { aside: inside.clone(), timeline, by })?;
             match self.move_to(log, &inside)? {
                 Ok(()) => return Ok(inside),
                 Err(again) => error = fail("move the log to", &inside, again),
@@ -301,23 +354,8 @@ pub(super) fn mark_first(dir: &Path, node: NodeId, line: TimelineId, now: WallTi
     fs::remove_dir_all(&next).map_err(|error| fail("remove", &next, error))
 }
 
-/// Copies what makes a directory its peer's: keys, papers, and what it knows of others.
-///
-/// # Errors
-/// [`FileError`].
-pub fn copy_papers(from: &Path, to: &Path) -> Result<(), FileError> {
-    vault::make_dir(to)?;
-    for name in super::admission::PAPERS {
-        if let Some(bytes) = vault::read(&from.join(name), 8 << 20)? {
-            vault::write(&to.join(name), &bytes)?;
-        }
-    }
-    // The key last: without it, the rest is nobody's.
-    NodeKey::copy(from, to)
-}
-
 /// Whether there is anything of a log. One that cannot be listed is not one that is empty.
-fn has_segments(log: &Path) -> io::Result<bool> {
+pub(super) fn has_segments(log: &Path) -> io::Result<bool> {
     Ok(any(log, |file| file.path().extension().is_some_and(|end| end == "wal"))?.unwrap_or(false))
 }
 
@@ -372,16 +410,20 @@ mod tests {
     /// A directory whose log is of one timeline, and where the image of another is made and not in force yet.
     fn made(home: &Path) -> (PathBuf, PathBuf) {
         let (dir, aside) = (home.join("data"), home.join("data.old"));
-        let begun = Switch::begin(&dir).unwrap();
+        let begun = Switch::begin(&dir, call("rebuild")).unwrap();
         begun.make_empty(NODE, OLD, "the old one", WallTime::EPOCH).unwrap();
         assert_eq!(begun.commit(&aside, None).unwrap(), None, "there was nothing to keep");
-        let begun = Switch::begin(&dir).unwrap();
+        let begun = Switch::begin(&dir, call("rebuild")).unwrap();
         begun.make_empty(NODE, NEW, "the new one", WallTime::EPOCH).unwrap();
         (dir, aside)
     }
 
+    fn call(name: &str) -> Call {
+        Call { name: name.into(), line: format!("oxigdal-ha {name} --data-dir data") }
+    }
+
     fn journal(dir: &Path, aside: &Path) {
-        let journal = Journal { aside: aside.to_owned(), timeline: None };
+        let journal = Journal { aside: aside.to_owned(), timeline: None, by: call("rebuild") };
         vault::write(&dir.join(JOURNAL), &serde_json::to_vec(&journal).unwrap()).unwrap();
     }
 
@@ -403,20 +445,44 @@ mod tests {
             if moves > 1 {
                 fs::rename(dir.join(NEXT).join(LOG_DIR), dir.join(LOG_DIR)).unwrap();
             }
-            let switch = Switch::begin(&dir).unwrap();
-            assert_eq!(switch.finished(), Some(&Finished { aside: Some(aside.clone()) }), "{moves}");
+            let switch = Switch::begin(&dir, call("rebuild")).unwrap();
+            assert_eq!(
+                switch.finished(),
+                Some(&Finished { aside: Some(aside.clone()), by: call("rebuild") }),
+                "{moves}"
+            );
             assert_eq!(lines(&dir, &aside), [Some(NEW), Some(OLD)], "{moves}");
             assert!(!is_unfinished(&dir) && !dir.join(NEXT).exists());
             drop(switch);
-            assert_eq!(Switch::begin(&dir).unwrap().finished(), None);
+            assert_eq!(Switch::begin(&dir, call("rebuild")).unwrap().finished(), None);
         }
+    }
+
+    #[test]
+    fn a_switch_that_was_broken_off_names_its_command_and_no_other_finishes_it() {
+        let home = tempfile::tempdir().unwrap();
+        let (dir, aside) = made(home.path());
+        assert_eq!(unfinished(&dir).unwrap(), None);
+        journal(&dir, &aside);
+        let refused = Switch::begin(&dir, call("timeline adopt")).unwrap_err();
+        let SwitchError::Unfinished { command, .. } = &refused else { panic!("{refused}") };
+        assert_eq!(*command, call("rebuild").line);
+        assert!(refused.to_string().contains("`oxigdal-ha rebuild --data-dir data`"), "{refused}");
+        assert_eq!(unfinished(&dir).unwrap().as_ref(), Some(command));
+        assert!(dir.join(NEXT).exists() && !aside.exists(), "nothing was done");
+        // Not while the command is at it.
+        let held = Lock::of(&dir, LOCK).unwrap();
+        assert!(matches!(unfinished(&dir), Err(SwitchError::Directory(OpenError::Locked { .. }))));
+        drop(held);
+        assert!(Switch::begin(&dir, call("rebuild")).unwrap().finished().is_some());
+        assert_eq!(unfinished(&dir).unwrap(), None);
     }
 
     #[test]
     fn an_image_that_was_never_put_in_force_is_nothing() {
         let home = tempfile::tempdir().unwrap();
         let (dir, aside) = made(home.path());
-        assert_eq!(Switch::begin(&dir).unwrap().finished(), None);
+        assert_eq!(Switch::begin(&dir, call("rebuild")).unwrap().finished(), None);
         assert!(!dir.join(NEXT).exists());
         assert_eq!(lines(&dir, &aside), [Some(OLD), None]);
     }
@@ -425,8 +491,8 @@ mod tests {
     fn one_at_a_time_works_on_a_directory_and_nothing_kept_is_written_over() {
         let home = tempfile::tempdir().unwrap();
         let (dir, aside) = made(home.path());
-        let held = Switch::begin(&dir).unwrap();
-        let other = Switch::begin(&dir).unwrap_err();
+        let held = Switch::begin(&dir, call("rebuild")).unwrap();
+        let other = Switch::begin(&dir, call("rebuild")).unwrap_err();
         assert!(matches!(other, SwitchError::Directory(OpenError::Locked { .. })), "{other}");
         drop(held);
         assert_eq!(beside(&dir, "old"), aside);
@@ -446,8 +512,8 @@ mod tests {
             }
         }
         journal(&dir, &aside);
-        let begun = Switch::begin(&dir).unwrap();
-        assert_eq!(begun.finished(), Some(&Finished { aside: Some(aside.clone()) }));
+        let begun = Switch::begin(&dir, call("rebuild")).unwrap();
+        assert_eq!(begun.finished(), Some(&Finished { aside: Some(aside.clone()), by: call("rebuild") }));
         assert!(aside.join(LOG_DIR).join("left").exists());
         assert_eq!(line_of(&dir).unwrap(), Some(NEW));
         // One that cannot be listed is not one without segments.
@@ -460,20 +526,20 @@ mod tests {
     fn between_its_moves_a_switch_is_of_one_command_alone() {
         let home = tempfile::tempdir().unwrap();
         let (dir, aside) = made(home.path());
-        let held = Switch::begin(&dir).unwrap();
+        let held = Switch::begin(&dir, call("rebuild")).unwrap();
         held.make_empty(NODE, NEW, "the new one", WallTime::EPOCH).unwrap();
         journal(&dir, &aside);
         // As it is between the moves: the log's own lock went aside with it.
         vault::make_dir(&aside).unwrap();
         fs::rename(dir.join(LOG_DIR), aside.join(LOG_DIR)).unwrap();
         for _ in 0..2 {
-            let other = Switch::begin(&dir).unwrap_err();
+            let other = Switch::begin(&dir, call("rebuild")).unwrap_err();
             assert!(matches!(other, SwitchError::Directory(OpenError::Locked { .. })), "{other}");
             // And behind the second one.
             let _ = fs::rename(dir.join(NEXT).join(LOG_DIR), dir.join(LOG_DIR));
         }
         drop(held);
-        assert!(Switch::begin(&dir).unwrap().finished().is_some());
+        assert!(Switch::begin(&dir, call("rebuild")).unwrap().finished().is_some());
     }
 
     /// Another file system than that of temporary files, where there is one.
@@ -491,7 +557,7 @@ mod tests {
             return;
         }
         let (dir, _) = made(home.path());
-        let switch = Switch::begin(&dir).unwrap();
+        let switch = Switch::begin(&dir, call("rebuild")).unwrap();
         switch.make_empty(NODE, NEW, "the new one", WallTime::EPOCH).unwrap();
         let aside = switch.commit(&other.path().join("data.old"), None).unwrap().unwrap();
         assert_eq!(aside, dir.join("data.old"));

@@ -40,7 +40,7 @@ pub use record::{Own, Restored};
 pub use replicas::{ReplicaNode, Replicas, ReplicationSettings, ReplicationStatistics};
 pub use replicate::{Copies, Paused};
 pub use snapshot::{Pack, SnapshotFile, SnapshotState, Taken, Untaken, id_of_snapshot, look_at_snapshot};
-pub use status::{MemberStatus, PolicyStatus, Restoring, SnapshotsStatus, Status};
+pub use status::{Intake, MemberStatus, PolicyStatus, Restoring, SnapshotsStatus, Status};
 
 use std::sync::Arc;
 

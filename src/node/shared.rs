@@ -228,8 +228,11 @@ impl Shared {
     /// # Panics
     /// When the host answers writes out of order, twice, or never asked for: its mistake.
     pub(super) fn persisted(&mut self, id: PersistId, durable: bool) -> (Wait, Position) {
-        let first = self.persists.pop_front().expect("the host answers only what was asked");
-        assert_eq!(first.id, id, "the disk answers writes in their order");
+        let at = self.persists.iter().position(|write| write.id == id).expect("the host answers only what was asked");
+        // A piece of a snapshot may take its time: what the log writes behind it is answered before.
+        let is_snapshot = |write: &InFlight| matches!(write.wait, Wait::Snapshot(_));
+        assert!(self.persists.iter().take(at).all(is_snapshot), "the disk answers the log's writes in their order");
+        let first = self.persists.remove(at).expect("it was found there");
         let Some(Record { mark, says }) = first.record else { return (first.wait, first.position) };
         self.broken |= !durable;
         if !self.broken {

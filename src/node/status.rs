@@ -72,10 +72,23 @@ pub struct Status {
     pub restoring: Option<Restoring>,
     /// What the log had lost at its end when this life began, in words: where, how much, and why.
     pub log_cut: Option<String>,
+    /// What neighbours told of what they hold, and what of it is missing.
+    pub intake: Intake,
     /// From what the log was restored, the last time that it was.
     pub log_restored: Option<Restored>,
     /// Snapshots of what the log says.
     pub snapshots: SnapshotsStatus,
+}
+
+/// How a node stands to what its neighbours hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Intake {
+    /// Of how many logs somebody holds more.
+    pub behind: usize,
+    /// How many neighbours have told all that they hold since they were linked.
+    pub heard: usize,
+    /// How many have not yet.
+    pub unheard: usize,
 }
 
 /// Snapshots of a node's log.
@@ -172,6 +185,10 @@ impl Node {
             events: self.events.view().events(),
             vector: replication.digest(),
             entries: replication.entries(),
+            intake: {
+                let (heard, unheard) = replication.heard();
+                Intake { behind: replication.behind() + replication.forks().len(), heard, unheard }
+            },
             bytes_sent: self.shared.counts.bytes_sent,
             bytes_received: self.shared.counts.bytes_received,
             frames_skipped: self.shared.counts.frames_skipped,

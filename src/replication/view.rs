@@ -80,6 +80,14 @@ impl View<'_> {
         self.replication.behind.len()
     }
 
+    /// How many neighbours have told all that they hold since the exchange with them began, and how many have not yet.
+    #[must_use]
+    pub fn heard(&self) -> (usize, usize) {
+        let peers = &self.replication.peers;
+        let heard = peers.values().filter(|peer| peer.heard).count();
+        (heard, peers.len() - heard)
+    }
+
     /// The logs of which a neighbour holds another branch, and that is not settled yet: which, where the two part at the
     /// latest, and who holds the other.
     #[must_use]

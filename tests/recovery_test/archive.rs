@@ -12,6 +12,7 @@ use oxigdal_ha::backup::{
 };
 use oxigdal_ha::recovery::target::Target;
 use oxigdal_ha::recovery::{LOG_DIR, Source, Survey};
+use oxigdal_ha::{events, node, wal};
 use tempfile::TempDir;
 
 use super::repository::{Clock, held};
@@ -407,6 +408,45 @@ fn a_repository_whose_making_ends_at_any_operation_can_be_made() {
                 }
             }
         }
+    });
+}
+
+/// What has expired in the log by the time that ranges are merged is had back still: they stay beside what is made of the others.
+#[test]
+fn what_expired_since_it_was_shipped_is_not_merged_away() {
+    bounded(async {
+        let mut bench = Bench::new(9);
+        let retention = events::Retention { count: Some(6), ..Default::default() };
+        let events = events::Config { retention, ..Default::default() };
+        let config = node::Config { events, wal: wal::Config { segment_bytes: 600 }, ..Default::default() };
+        let log = bench.data().join(LOG_DIR);
+        std::fs::remove_dir_all(&log).unwrap();
+        std::fs::create_dir_all(&log).unwrap();
+        bench.life = Life::with(&log, START, Vec::new(), config);
+        let mut archive = bench.archive(&bench.data(), "one", &[]).await.unwrap();
+        let mut shipped = Vec::new();
+        for _ in 0..70 {
+            bench.life.append();
+            bench.live(1);
+            bench.later(SECOND);
+            archive.tick(&bench.clock).await.unwrap();
+            let newest = bench.catalogue().await.newest(bench.clock.wall()).unwrap().clone();
+            shipped.push((bench.clock.wall(), newest.events.last));
+        }
+        for _ in 0..3 {
+            bench.later(GRACE + SECOND);
+            archive.tick(&bench.clock).await.unwrap();
+        }
+        let catalogue = bench.catalogue().await;
+        let mut held = std::collections::BTreeSet::new();
+        for backup in catalogue.backups() {
+            held.extend(backup.events.first.value()..=backup.events.last.value());
+        }
+        let (_, last) = *shipped.last().unwrap();
+        let gone: Vec<u64> = (1..=last.value()).filter(|lsn| !held.contains(lsn)).collect();
+        assert!(gone.is_empty(), "events {gone:?} of {last} were shipped once and are in no backup now");
+        assert!(catalogue.backups().count() < shipped.len(), "what is whole in the log still is merged");
+        bench.is_good("at the end").await;
     });
 }
 

@@ -31,6 +31,14 @@ impl Clock {
 }
 
 impl Host for Clock {
+    fn life(&self) -> String {
+        "the life of a test".into()
+    }
+
+    fn has_ended(&self, _: &str) -> bool {
+        false
+    }
+
     fn wall(&self) -> WallTime {
         WallTime::from_micros(self.0.load(Ordering::Relaxed))
     }

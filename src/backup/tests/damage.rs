@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 
+use super::super::{Found, find};
 use super::*;
+use crate::node::Own;
+use crate::recovery::target::Target;
 
 /// A full backup and one that continues it, small enough to damage each byte of.
 fn small(secret: Option<Secret>) -> (Bench, Log) {
@@ -197,4 +200,77 @@ fn a_mark_that_is_about_another_backup_is_a_fault() {
     assert!(!bench.catalogue().is_marked(ids[1]));
     assert_eq!(bench.catalogue().faults()[0].object(), Some(name.as_str()));
     assert!(bench.restore(None, None).is_ok(), "marks say nothing of what can be had");
+}
+
+/// What is restored where damage is accepted, what is left out, and what was met on the way.
+fn around(bench: &Bench, target: &Target) -> Result<(Found, Vec<Frame>, Vec<Error>), Error> {
+    let repository = bench.open();
+    let mut catalogue = bench.catalogue();
+    let mut damage = catalogue.accept_damage();
+    loop {
+        let done = block_on(async {
+            let found = find(&repository, &mut catalogue, target, false, &bench.host).await?;
+            let plan = Plan::of(&repository, &catalogue, found.backup)?;
+            let (mut reading, mut frames) = (plan.read(found.upto, None).await?, Vec::new());
+            while let Some((_, more)) = reading.next(&bench.host).await? {
+                frames.extend(more);
+            }
+            Ok((found, frames))
+        });
+        match done {
+            Ok((found, frames)) => return Ok((found, frames, damage)),
+            Err(error) if catalogue.goes_around(&error) => damage.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Every object in turn is damaged or missing: as much is restored as is whole, and what is left out is exactly the rest.
+#[test]
+fn around_a_damaged_object_as_much_is_restored_as_is_whole() {
+    let (bench, mut log) = (Bench::new(), Log::of(6, 3));
+    let take = |log: &mut Log, kind| {
+        for frame in &mut log.main {
+            let (kind, payload) = Own::Point { name: frame.lsn.to_string() }.encode();
+            (frame.kind, frame.payload) = (kind, payload.into());
+        }
+        bench.create(log, kind)
+    };
+    take(&mut log, BackupType::Full);
+    for _ in 0..2 {
+        log.grow(2, 1);
+        take(&mut log, BackupType::Incremental);
+    }
+    for (name, bytes) in objects(&bench).into_iter().filter(|(name, _)| name.starts_with("data/")) {
+        for gone in [false, true] {
+            match gone {
+                true => block_on(bench.store.delete(&Path::from(name.as_str()))).unwrap(),
+                false => put(&bench, &name, bytes.slice(1..)),
+            }
+            let (found, frames, damage) = match around(&bench, &Target::Latest) {
+                Ok(done) => done,
+                Err(Error::Target(error)) => {
+                    // The very first of the main chain is gone.
+                    assert!(name.contains("/00000000-"), "{name}: {error}");
+                    continue;
+                }
+                Err(error) => panic!("{name}: {error}"),
+            };
+            assert_eq!(damage.iter().map(Error::object).collect::<Vec<_>>(), [Some(name.as_str())]);
+            assert_eq!(frames, log.expected(found.upto), "{name}");
+            let left: Vec<_> = found.left_out.iter().map(|left| (left.chain.into(), left.first, left.last)).collect();
+            let less = Chain::ALL.into_iter().filter(|chain| found.upto.of(*chain) < log.upto().of(*chain));
+            let less: Vec<_> = less.map(|chain| (chain, found.upto.of(chain).next(), log.upto().of(chain))).collect();
+            assert!(left == less && left.len() == 1, "{name}: {left:?}");
+        }
+        put(&bench, &name, bytes);
+    }
+    // Another backup that holds it all is taken, and nothing is left out.
+    let full = take(&mut log, BackupType::Full);
+    let of_full = |name: &str| name.starts_with("data/") && name.contains(&full.id.to_string());
+    let (name, bytes) = objects(&bench).into_iter().find(|(name, _)| of_full(name)).unwrap();
+    put(&bench, &name, bytes.slice(1..));
+    let (found, frames, _) = around(&bench, &Target::Latest).unwrap();
+    assert!(found.backup < full.id && found.left_out.is_empty(), "{found:?}");
+    assert_eq!(frames, log.expected(log.upto()));
 }

@@ -4,6 +4,7 @@
 mod damage;
 mod ends;
 mod laws;
+mod lives;
 mod prunes;
 
 use std::collections::BTreeSet;

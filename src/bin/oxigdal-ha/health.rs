@@ -23,6 +23,13 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
             "what is not restored yet is answered later; /readyz says when all is",
         );
     }
+    if status.pointer("/host/filling") == Some(&Value::Bool(true)) {
+        let behind = status.pointer("/intake/behind").and_then(Value::as_u64).unwrap_or_default();
+        trouble(
+            format!("it is being filled: its neighbours hold more of {behind} logs"),
+            "what it lacks still is answered as if it were not there; /readyz says when it has all that they held",
+        );
+    }
     if let Some(cut) = status["log_cut"].as_str() {
         trouble(
             format!("its log had lost its end when it started: {cut}"),
@@ -82,8 +89,8 @@ fn snapshots(status: &Value, trouble: &mut impl FnMut(String, &str)) {
     for one in refused.into_iter().flatten() {
         trouble(
             format!("its start did not take the snapshot {}: {}", text(one, "file"), text(one, "why")),
-            "the log itself was read instead, and says all that is in it. If the snapshot was damaged, look at the disk; it is told until \
-             the next start",
+            "the log itself was read instead, and says all that is in it. If the snapshot was damaged, look at the disk. This is told until \
+             the next snapshot is taken, or the next start",
         );
     }
 }
@@ -113,8 +120,11 @@ fn backups(status: &Value, trouble: &mut impl FnMut(String, &str)) {
         if let Some(why) = one.pointer("/last/error").and_then(Value::as_str) {
             let name = text(one, "name");
             trouble(
-                format!("the backup {name} failed: {why}"),
-                "it is tried again every five minutes; `oxigdal-ha backup schedule list --last 9` shows what came before",
+                format!(
+                    "the backup {name} failed: {why}; it is tried again every {}",
+                    millis(one["retry_ms"].as_u64().unwrap_or_default())
+                ),
+                "`oxigdal-ha backup schedule list --last 9` shows what came before",
             );
         }
     }
@@ -131,6 +141,11 @@ fn archive(status: &Value, trouble: &mut impl FnMut(String, &str)) {
         ("refused", Some(why)) => trouble(
             format!("its archive {repository} takes nothing from it, {lag}: {why}"),
             "find the other peer with this identity and stop it; this one goes on by itself when that one is silent",
+        ),
+        ("log_damaged", Some(why)) => trouble(
+            format!("its archive {repository} cannot go on, {lag}: {why}"),
+            "the log is damaged, and what stands behind that is never archived. Neighbours hold the same entries: see that they are in step \
+             (`oxigdal-ha lag`), look at the disk, stop it, save its data directory, then `oxigdal-ha rebuild --repo` with this archive",
         ),
         (_, Some(why)) => trouble(
             format!("its archive {repository} is {lag}: {why}"),

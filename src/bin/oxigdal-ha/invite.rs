@@ -13,18 +13,19 @@ use crate::output::{Output, Tone, cell};
 /// Longest text that is taken for an invite, in bytes.
 const INVITE_MAX: u64 = 16 << 10;
 
-/// An invite, or what stands for one: `@FILE` for what is in a file, `-` for what comes on standard input. It is a secret, and
+/// An invite or another short text, or what stands for it: `@FILE` for what is in a file, `-` for what comes on standard input. It is a secret, and
 /// others on the machine can read the arguments of a process.
-pub(crate) fn given(text: &str) -> Result<String> {
+pub(crate) fn given(text: &str, what: &str) -> Result<String> {
     let read = match text.strip_prefix('@') {
         Some(file) => std::fs::File::open(file).and_then(read_short).map_err(|error| (file, error)),
         None if text == "-" => read_short(std::io::stdin()).map_err(|error| ("standard input", error)),
         None => return Ok(text.to_owned()),
     };
-    let read = read.map_err(|(name, error)| Failure::file("read an invite from", Path::new(name), &error))?;
+    let read =
+        read.map_err(|(name, error)| Failure::file(&format!("read the {what} from"), Path::new(name), &error))?;
     match read.trim() {
-        "" => Err(Failure::usage(format_args!("{text:?} holds no invite"))),
-        invite => Ok(invite.to_owned()),
+        "" => Err(Failure::usage(format_args!("{text:?} holds no {what}"))),
+        given => Ok(given.to_owned()),
     }
 }
 
@@ -145,10 +146,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("invite");
         std::fs::write(&file, "oxha1abc\n").unwrap();
-        assert_eq!(given(&format!("@{}", file.display())).unwrap(), "oxha1abc");
-        assert_eq!(given("oxha1abc").unwrap(), "oxha1abc");
+        assert_eq!(given(&format!("@{}", file.display()), "invite").unwrap(), "oxha1abc");
+        assert_eq!(given("oxha1abc", "invite").unwrap(), "oxha1abc");
         std::fs::write(&file, " \n").unwrap();
-        assert!(given(&format!("@{}", file.display())).unwrap_err().to_string().contains("holds no invite"));
-        assert!(given("@/nowhere/at/all").unwrap_err().to_string().contains("/nowhere/at/all"));
+        assert!(given(&format!("@{}", file.display()), "invite").unwrap_err().to_string().contains("holds no invite"));
+        assert!(given("@/nowhere/at/all", "invite").unwrap_err().to_string().contains("/nowhere/at/all"));
     }
 }

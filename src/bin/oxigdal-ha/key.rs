@@ -24,7 +24,7 @@ pub(crate) fn key(arguments: Key, output: Output) -> Result {
             issuer::move_root(&arguments.data_dir, &to, output)
         }
         Some(KeyCommand::Renew { target, invite }) => {
-            let invite = invite.as_deref().map(given).transpose()?;
+            let invite = invite.as_deref().map(|text| given(text, "invite")).transpose()?;
             renew(&Client::new(&target)?, invite.as_deref(), output)
         }
     }

@@ -18,12 +18,16 @@ use serde_json::{Value, json};
 
 use crate::backup::failed;
 use crate::backup::progress::Ear;
+use crate::backup::restore::{Search, left_out};
 use crate::configuration::environment;
 use crate::failure::{Failure, Result};
 use crate::invite::given;
 use crate::output::{Output, Tone, bytes, millis};
 use crate::recoveries::Stopwatch;
-use crate::timeline::busy;
+use crate::timeline::{busy, called};
+
+/// The phase with which a rebuild has begun: it is known out of what.
+const FOUND: &str = "find";
 
 /// How long the issuer of an invite is tried.
 const JOIN_MAX: Duration = Duration::from_secs(60);
@@ -36,6 +40,7 @@ neighbours give it what came after the backup.
   the directory is lost, and          put identity.key and ticket into DIR (and timeline, issuer.key, issuer.cert, root.key, if it had
   its keys were saved                 them), then the same
   all is lost                         oxigdal-ha rebuild --data-dir DIR --repo URL --node OLD --join INVITE: the data under a new identity
+  the backups are damaged             oxigdal-ha rebuild --data-dir DIR --repo URL --accept-damage: as much as is whole
   there is no backup                  oxigdal-ha rebuild --data-dir DIR --from-mesh
   that, and the mesh is on a later    oxigdal-ha timeline adopt --data-dir DIR --statement TEXT, which begins empty on that one
   timeline, whose file is lost too
@@ -59,6 +64,9 @@ pub(crate) struct Args {
     /// Take an older backup where the newest is damaged, and say which were passed over
     #[arg(long)]
     accept_older: bool,
+    /// Where something is damaged, take as much as is whole, out of whichever backup holds most, and say what is left out
+    #[arg(long, requires = "repo", conflicts_with = "accept_older")]
+    accept_damage: bool,
     /// An invite to its mesh, if the directory holds no key and ticket; @FILE reads it from a file, - from standard input
     #[arg(long, value_name = "INVITE")]
     join: Option<String>,
@@ -73,7 +81,8 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
     let rebuilt = crate::backup::runtime()?.block_on(rebuild(arguments, &mut watch, output));
     let ms = watch.elapsed_ms();
     let seconds = watch.seconds();
-    if arguments.data_dir.is_dir() {
+    // What was refused before anything was begun is none.
+    if arguments.data_dir.is_dir() && (rebuilt.is_ok() || seconds.contains_key(FOUND)) {
         watch.keep(&arguments.data_dir, rebuilt.as_ref().err());
     }
     let mut rebuilt = rebuilt?;
@@ -98,6 +107,13 @@ fn tell(rebuilt: &Value, ms: u64, output: Output) -> Result {
             text("why")
         ))?;
     }
+    for what in rebuilt["left_out"].as_array().into_iter().flatten() {
+        output.line(format_args!(
+            "{} left out: {}",
+            output.paint(Tone::Warn, "~"),
+            what.as_str().unwrap_or_default()
+        ))?;
+    }
     row("node", text("node"))?;
     row("from", text("from"))?;
     if let Some(at) = rebuilt["at"].as_str() {
@@ -119,9 +135,9 @@ async fn rebuild(arguments: &Args, watch: &mut Stopwatch, output: Output) -> Res
         return Err(Failure::usage("it is not said out of what to rebuild").hint("--repo URL, or --from-mesh"));
     }
     let (admission, joined) = identity(arguments).await?;
-    let switch = Switch::begin(dir).map_err(busy)?;
+    let switch = Switch::begin(dir, called("rebuild")).map_err(busy)?;
     watch.lap("identity");
-    if let Some(Finished { aside }) = switch.finished() {
+    if let Some(Finished { aside, .. }) = switch.finished() {
         watch.from("an earlier call that was broken off");
         let from = "an earlier call, whose log was whole: it is in place now";
         return Ok(json!({ "node": admission.node(), "from": from, "aside": aside }));
@@ -130,6 +146,7 @@ async fn rebuild(arguments: &Args, watch: &mut Stopwatch, output: Output) -> Res
         if !joined && !arguments.first_timeline {
             knows_its_timeline(&admission, &switch)?;
         }
+        watch.lap(FOUND);
         let (now, why) = (Clock::start().now().wall, "to be filled by the mesh");
         switch.make_empty(admission.node(), admission.timeline_id(), why, now).map_err(Failure::new)?;
         watch.from("nothing");
@@ -177,7 +194,7 @@ async fn identity(arguments: &Args) -> Result<(Admission, bool)> {
             "with an invite the data comes under a new identity: name a directory that is not there yet, or is empty",
         ));
     }
-    let invite: Invite = given(text)?.trim().parse().map_err(Failure::usage)?;
+    let invite: Invite = given(text, "invite")?.trim().parse().map_err(Failure::usage)?;
     let settings = config::load(arguments.config.as_deref(), environment(), &Flags::new()).map_err(Failure::usage)?;
     let joined = join(dir, &invite, settings.cluster.terms(), JOIN_MAX).await;
     let joined = joined.map_err(|error| Failure::new(format_args!("cannot join: {error}")))?;
@@ -198,8 +215,11 @@ async fn out_of_backup(
     let node = the_node(&repository, arguments.place.node.or(own)).await.map_err(failed)?;
     let catalogue = Catalogue::read(&repository, node).await.map_err(failed)?;
     no_later_timeline(&repository, &catalogue, admission).await?;
-    watch.lap("find");
+    watch.lap(FOUND);
     let ear = Ear::new(output);
+    if arguments.accept_damage {
+        return around_damage(&repository, catalogue, admission, switch, watch, &ear).await;
+    }
     let mut passed_over = Vec::new();
     for fault in catalogue.faults() {
         pass_over(arguments, &catalogue, None, fault.to_string(), failed_of(fault), &mut passed_over)?;
@@ -241,6 +261,45 @@ async fn out_of_backup(
     Err(Failure::new(why).kind(Some("no_backup")).hint(match each.is_empty() {
         true => "`backup list` shows whose backups there are; --node names one; --from-mesh needs none".to_owned(),
         false => format!("{}; --from-mesh needs none", each.join("; ")),
+    }))
+}
+
+/// Out of whichever backup holds most that is whole.
+async fn around_damage(
+    repository: &Repository,
+    mut catalogue: Catalogue,
+    admission: &Admission,
+    switch: &Switch,
+    watch: &mut Stopwatch,
+    ear: &Ear,
+) -> Result<Value> {
+    let newest = catalogue.backups().map(|backup| backup.main.stamp.wall).max();
+    let here = admission.timeline_id();
+    let work = async |catalogue: &Catalogue, found: &backup::Found| {
+        let line = catalogue.backups().find(|backup| backup.id == found.backup).map_or(0, |backup| backup.timeline);
+        if line != here.number {
+            let why = format_args!("backup {} is of timeline {line}, and this peer of {here}", found.backup);
+            return Ok(Err(Failure::new(why).kind(Some("other_timeline"))));
+        }
+        let whose = (admission.node(), Line::Kept(Some(here)));
+        let why = format!("rebuilt from backup:{} at {}", found.backup, Stamp(ear.wall()));
+        let done = backup::restore_as(repository, catalogue, found, whose, why, &switch.next(), ear).await?;
+        Ok(Ok(done.written))
+    };
+    let search = Search::around_damage();
+    let made = search.find_for(repository, &mut catalogue, (&Target::Latest, false), ear, work).await;
+    ear.done();
+    let (found, written, damage) = made?;
+    let written = written?;
+    watch.lap("fetch and write");
+    watch.from(format!("{}, backup {}", repository.at(), found.backup));
+    watch.target(format!("backup:{}", found.backup));
+    watch.wrote(written.records, written.bytes);
+    watch.lost(newest.map(|newest| newest.as_millis().saturating_sub(found.at.wall.as_millis())));
+    Ok(json!({
+        "node": admission.node(), "from": format!("{}, backup {} of node {}", repository.at(), found.backup, catalogue.node),
+        "backup": found.backup, "lsn": found.upto.main, "at": Stamp(found.at.wall).to_string(), "records": written.records,
+        "bytes": written.bytes, "damage": damage.iter().map(Error::to_string).collect::<Vec<_>>(), "left_out": left_out(&found),
     }))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use oxigdal_ha::config::{self, Config, Flags, LogFormat};
 use oxigdal_ha::driver::admission::{Invite, Refusal};
 use oxigdal_ha::driver::network::JoinError;
-use oxigdal_ha::driver::{Peer, StartError, Stop};
+use oxigdal_ha::driver::{ArchiveState, ArchiveStatus, Peer, StartError, Stop};
 use oxigdal_ha::topology::{Policy, Role};
 use oxigdal_ha::{Error, ErrorKind};
 use serde_json::json;
@@ -70,7 +70,7 @@ fn flags(arguments: &Run) -> Result<Flags> {
     ] {
         flags = value.into_iter().fold(flags, |flags, value| flags.set(flag, key, value));
     }
-    let join = arguments.join.iter().map(|entry| given(entry)).collect::<Result<Vec<_>>>()?;
+    let join = arguments.join.iter().map(|entry| given(entry, "invite")).collect::<Result<Vec<_>>>()?;
     for (flag, key, values) in [
         ("--listen", "network.listen", &arguments.listen),
         ("--announce", "network.announce", &arguments.announce),
@@ -163,17 +163,31 @@ async fn serve(config: Config, stop_with_stdin: bool, output: Output) -> Result 
             }
         }
     };
-    if let Some(archive) = peer.archived().await.filter(|archive| archive.failures > 0) {
-        let why = archive.last_error.unwrap_or_default();
-        tracing::warn!(repository = %archive.repository, %why, "what was written last is not in the archive");
+    let archive = peer.archived().await.filter(|archive| archive.failures > 0);
+    if let Some(ArchiveStatus { repository, last_error, .. }) = &archive {
+        let why = last_error.as_deref().unwrap_or_default();
+        tracing::warn!(%repository, why, "what was written last is not in the archive");
     }
-    match stop {
-        Stop::Failed(why) => Err(Failure::new(format_args!("the peer could not go on: {why}"))),
+    match (stop, archive) {
+        (Stop::Failed(why), _) => Err(Failure::new(format_args!("the peer could not go on: {why}"))),
+        (_, Some(archive)) if archive.state == ArchiveState::LogDamaged => Err(unarchived(&archive)),
         _ => {
             tracing::info!("stopped");
             Ok(())
         }
     }
+}
+
+/// It has stopped in order, and what its log holds behind some damage is in no archive and never will be.
+fn unarchived(archive: &ArchiveStatus) -> Failure {
+    let why = archive.last_error.as_deref().unwrap_or_default();
+    Failure::new(format_args!("the peer has stopped in order, but its archive {} is not complete: {why}", archive.repository))
+        .kind(Some("log_damaged"))
+        .hint(format!(
+            "what stands behind the damage is not in the archive and does not come into it. Neighbours hold the same entries: \
+             `oxigdal-ha rebuild --repo {}` takes what is in the archive and has them give the rest; the damaged log is kept aside",
+            archive.repository
+        ))
 }
 
 /// Why it did not start, with what to do where that is known.
@@ -188,7 +202,7 @@ fn refused(error: Error, join: &[String]) -> Failure {
         ),
         ErrorKind::Damaged if matches!(error.cause().downcast_ref(), Some(StartError::Unfinished { .. })) => failure
             .kind(Some("unfinished"))
-            .hint("call the command that was broken off again: it goes on from where it stopped"),
+            .hint("call that command again: it goes on from where it stopped"),
         ErrorKind::Damaged if matches!(error.cause().downcast_ref(), Some(StartError::OtherTimeline { .. })) => failure
             .kind(Some("other_timeline"))
             .hint(

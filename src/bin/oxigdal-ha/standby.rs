@@ -19,7 +19,7 @@ use crate::backup::progress::Ear;
 use crate::failure::{Failure, Result};
 use crate::output::{Output, Tone, bytes, millis};
 use crate::recoveries::Stopwatch;
-use crate::timeline::busy;
+use crate::timeline::{busy, called};
 
 const AFTER: &str = "\
   oxigdal-ha standby DIR --repo URL                 apply what came since the last time, once
@@ -57,7 +57,8 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
         let mut watch = Stopwatch::start("standby", "as far as it was");
         let activated = activate(&arguments.dir, &mut watch);
         let ms = watch.elapsed_ms();
-        if arguments.dir.is_dir() {
+        // What was refused before anything was begun is no recovery.
+        if arguments.dir.is_dir() && (activated.is_ok() || watch.seconds().contains_key("find")) {
             watch.keep(&arguments.dir, activated.as_ref().err());
         }
         return tell_activated(&activated?, ms, output);
@@ -70,7 +71,7 @@ async fn follow(arguments: &Args, output: Output) -> Result {
     if arguments.place.repo.is_none() {
         return Err(Failure::usage("no repository is named").hint("give --repo URL; a path will do"));
     }
-    let switch = Switch::begin(dir).map_err(busy)?;
+    let switch = Switch::begin(dir, called("standby")).map_err(busy)?;
     if switch.finished().is_some() {
         return Err(is_activated(dir));
     }
@@ -185,7 +186,7 @@ fn is_activated(dir: &Path) -> Failure {
 fn activate(dir: &Path, watch: &mut Stopwatch) -> Result<Value> {
     let standby = Standby::read(dir).map_err(refused)?;
     let standby = standby.ok_or_else(|| refused(StandbyError::NotOne { dir: dir.to_owned() }))?;
-    let switch = Switch::begin(dir).map_err(busy)?;
+    let switch = Switch::begin(dir, called("standby --activate")).map_err(busy)?;
     let done = matches!(switch.finished(), Some(Finished { .. })) || !standby.is_own_log(dir).map_err(refused)?;
     Admission::mend_node(dir).map_err(Failure::usage)?;
     let admission = Admission::inspect(dir).map_err(Failure::usage)?;

@@ -8,7 +8,9 @@ use clap::{Subcommand, ValueHint};
 use oxigdal_ha::backup;
 use oxigdal_ha::driver::Clock;
 use oxigdal_ha::driver::admission::{Admission, Moment, RootKey, Timeline};
-use oxigdal_ha::driver::switch::{self, Finished, Switch};
+use oxigdal_ha::driver::disk::OpenError;
+use oxigdal_ha::driver::identity::NodeKey;
+use oxigdal_ha::driver::switch::{self, Call, Finished, Switch};
 use oxigdal_ha::recovery::image::{Line, Written};
 use oxigdal_ha::recovery::side::{self, How};
 use oxigdal_ha::recovery::target::Stamp;
@@ -137,7 +139,7 @@ fn heard(admission: &Admission) -> Result<Timeline> {
 /// The statement that is meant, if it leads on from here.
 fn chosen(admission: &Admission, statement: Option<&str>, other_fork: bool) -> Result<Timeline> {
     let timeline: Timeline = match statement {
-        Some(text) => given(text)?.trim().parse().map_err(Failure::usage)?,
+        Some(text) => given(text, "statement")?.trim().parse().map_err(Failure::usage)?,
         None => heard(admission)?,
     };
     timeline.verify(admission.cluster()).map_err(|error| Failure::new(error).kind(Some("forged")))?;
@@ -160,8 +162,8 @@ fn chosen(admission: &Admission, statement: Option<&str>, other_fork: bool) -> R
 
 fn adopt(dir: &Path, statement: Option<&str>, other_fork: bool, output: Output) -> Result {
     member(dir)?;
-    let switch = Switch::begin(dir).map_err(busy)?;
-    if let Some(Finished { aside }) = switch.finished() {
+    let switch = Switch::begin(dir, called("timeline adopt")).map_err(busy)?;
+    if let Some(Finished { aside, .. }) = switch.finished() {
         return adopted(&member(dir)?, aside.as_deref(), output);
     }
     let mut watch = Stopwatch::start("adopt", "the new timeline");
@@ -191,10 +193,39 @@ fn adopted(admission: &Admission, aside: Option<&Path>, output: Output) -> Resul
     output.line("start it: it gets everything from peers of that timeline")
 }
 
+/// This call, to be repeated if it is broken off. What was used up, as invites are, is left out.
+pub(crate) fn called(name: &str) -> Call {
+    let mut words = vec!["oxigdal-ha".to_owned()];
+    let mut arguments = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    while let Some(word) = arguments.next() {
+        if word == "--join" {
+            arguments.next();
+        } else if !word.starts_with("--join=") {
+            words.push(quoted(&word));
+        }
+    }
+    Call { name: name.to_owned(), line: words.join(" ") }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 pub(crate) fn busy(error: switch::SwitchError) -> Failure {
     let failure = Failure::new(&error);
     match error {
-        switch::SwitchError::Directory(_) => failure.kind(Some("in_use")).hint("stop the peer that runs on it first"),
+        switch::SwitchError::Directory(OpenError::Locked { .. }) => {
+            failure.kind(Some("in_use")).hint("stop the peer that runs on it first")
+        }
+        switch::SwitchError::Unfinished { .. } => failure
+            .kind(Some("unfinished"))
+            .hint("call that command again: it goes on from where it stopped. Then this one, if it is still wanted"),
         _ => failure,
     }
 }
@@ -223,7 +254,8 @@ pub(crate) fn check(arguments: &restore::Args) -> Result<(Admission, RootKey)> {
 /// What became the truth.
 struct Begun {
     timeline: Timeline,
-    written: Written,
+    /// None if an earlier call had written it.
+    written: Option<Written>,
     dir: PathBuf,
     aside: Option<PathBuf>,
 }
@@ -239,7 +271,7 @@ pub(crate) fn begin(arguments: &restore::Args, output: Output) -> Result {
     let Begun { timeline, written, dir, aside } = begun;
     watch.lap("find, write and switch");
     watch.from(arguments.place.repo.clone().unwrap_or_else(|| arguments.data.display().to_string()));
-    watch.wrote(written.records, written.bytes);
+    watch.wrote(written.map_or(0, |written| written.records), written.map_or(0, |written| written.bytes));
     let lost = timeline.began().as_millis().saturating_sub(timeline.moment().at.wall.as_millis());
     watch.lost(Some(lost));
     watch.keep(&dir, None);
@@ -253,23 +285,45 @@ pub(crate) fn begin(arguments: &restore::Args, output: Output) -> Result {
         output.line(format_args!("{}{text}", output.paint(Tone::Dim, format_args!("{label:<10}"))))
     };
     row("timeline", told(&timeline))?;
-    row("into", format!("{}: {} records, {}", dir.display(), written.records, bytes(written.bytes)))?;
+    row(
+        "into",
+        match written {
+            Some(written) => format!("{}: {} records, {}", dir.display(), written.records, bytes(written.bytes)),
+            None => {
+                format!("{}: an earlier call had written it, and was broken off; it is in place now", dir.display())
+            }
+        },
+    )?;
     if let Some(aside) = aside {
         row("aside", format!("{}: all that was there", aside.display()))?;
     }
     row("statement", timeline.to_string())?;
+    let others = "Each other one: stop it, `oxigdal-ha timeline adopt`, start it; until then it is refused";
     row(
         "now",
-        "start this peer. Each other one: stop it, `oxigdal-ha timeline adopt`, start it; until then it is refused"
-            .into(),
+        match &arguments.into {
+            None => format!("start this peer. {others}"),
+            // Two directories of one identity would be two peers of one name.
+            Some(_) => format!(
+                "look at it; nobody's key or ticket is in it. To begin with it: stop the peer, move identity.key, ticket and, if it has \
+             them, issuer.key, issuer.cert, root.key and revoked into it, and start the peer from it. {others}"
+            ),
+        },
     )
 }
 
 /// The data directory goes on, and what it held is put aside.
 fn in_place(arguments: &restore::Args, admission: &Admission, root: &RootKey, output: Output) -> Result<Begun> {
     let dir = &arguments.data;
-    let switch = Switch::begin(dir).map_err(busy)?;
-    if let Some(Finished { aside }) = switch.finished() {
+    let by = called("restore --new-timeline");
+    let switch = Switch::begin(dir, by.clone()).map_err(busy)?;
+    if let Some(Finished { aside, .. }) = switch.finished().filter(|finished| finished.by == by) {
+        let timeline = member(dir)?.timeline();
+        let timeline =
+            timeline.ok_or_else(|| Failure::new("the switch is done, and the directory names no timeline"))?;
+        return Ok(Begun { timeline, written: None, dir: dir.clone(), aside: aside.clone() });
+    }
+    if let Some(Finished { aside, .. }) = switch.finished() {
         let aside = aside.iter().map(|aside| format!("; what was there is in {}", aside.display())).collect::<String>();
         let why = format!("an earlier recovery that was broken off is finished now{aside}");
         return Err(Failure::new(why)
@@ -280,10 +334,10 @@ fn in_place(arguments: &restore::Args, admission: &Admission, root: &RootKey, ou
     let (timeline, written) = make(arguments, admission, root, &switch, output)?;
     let aside = switch::beside(dir, &format!("timeline-{parent}"));
     let aside = switch.commit(&aside, Some(&timeline)).map_err(Failure::new)?;
-    Ok(Begun { timeline, written, dir: dir.clone(), aside })
+    Ok(Begun { timeline, written: Some(written), dir: dir.clone(), aside })
 }
 
-/// A directory of its own, with the peer's papers: it appears whole or not at all.
+/// A directory of its own, without anything by which a peer could start from it: it appears whole or not at all.
 fn beside(
     arguments: &restore::Args,
     admission: &Admission,
@@ -291,7 +345,11 @@ fn beside(
     into: &Path,
     output: Output,
 ) -> Result<Begun> {
-    let taken = fs::read_dir(into).is_ok_and(|mut entries| entries.next().is_some());
+    let taken = match fs::read_dir(into) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(Failure::file("list", into, &error)),
+    };
     let name = into.file_name().filter(|_| !taken).ok_or_else(|| {
         Failure::new(format_args!("{} is not empty: a log is restored into a directory of its own", into.display()))
     })?;
@@ -300,12 +358,12 @@ fn beside(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Failure::file("remove", &making, &error)),
         _ => {}
     }
-    switch::copy_papers(&arguments.data, &making).map_err(Failure::new)?;
-    let switch = Switch::begin(&making).map_err(busy)?;
+    let switch = Switch::begin(&making, called("restore --new-timeline")).map_err(busy)?;
+    NodeKey::mend(&making, admission.node()).map_err(Failure::new)?;
     let (timeline, written) = make(arguments, admission, root, &switch, output)?;
     switch.commit(&switch::beside(&making, "none"), Some(&timeline)).map_err(Failure::new)?;
     fs::rename(&making, into).map_err(|error| Failure::file("move to its place", &making, &error))?;
-    Ok(Begun { timeline, written, dir: into.to_owned(), aside: None })
+    Ok(Begun { timeline, written: Some(written), dir: into.to_owned(), aside: None })
 }
 
 /// Makes the log of the new timeline, from the peer's own log or from a repository.
@@ -340,16 +398,25 @@ fn make(
         let repository = arguments.place.open().await?;
         let mut catalogue = arguments.place.catalogue(&repository).await?;
         let ear = Ear::new(output);
-        let failed = crate::backup::failed;
-        let found = backup::find(&repository, &mut catalogue, &arguments.at, arguments.exclusive, &ear)
-            .await
-            .map_err(failed)?;
-        let timeline = begin(catalogue.node, found.upto.main, found.at)?;
-        let whose = (admission.node(), Line::New(timeline.id()));
         let why = format!("{why}, out of {repo}");
-        let done = backup::restore_as(&repository, &catalogue, &found, whose, why, &switch.next(), &ear).await;
+        let work = async |catalogue: &backup::Catalogue, found: &backup::Found| {
+            let timeline = match begin(catalogue.node, found.upto.main, found.at) {
+                Ok(timeline) => timeline,
+                Err(failure) => return Ok(Err(failure)),
+            };
+            let whose = (admission.node(), Line::New(timeline.id()));
+            let done =
+                backup::restore_as(&repository, catalogue, found, whose, why.clone(), &switch.next(), &ear).await?;
+            Ok(Ok((timeline, done.written)))
+        };
+        let wanted = (&arguments.at, arguments.exclusive);
+        let found = arguments.search.find_for(&repository, &mut catalogue, wanted, &ear, work).await;
         ear.done();
-        Ok((timeline, done.map_err(failed)?.written))
+        let (found, made, _) = found?;
+        for what in crate::backup::restore::left_out(&found) {
+            eprintln!("warning: left out: {what}");
+        }
+        made
     })
 }
 

@@ -92,17 +92,6 @@ const ISSUER_KEY_FILE: &str = "issuer.key";
 const ISSUER_CERT_FILE: &str = "issuer.cert";
 const INVITES_FILE: &str = "invites";
 const OVERLAY_FILE: &str = "overlay";
-/// What a peer's papers are, beside its key: the files that go along when it moves.
-pub(super) const PAPERS: [&str; 8] = [
-    REVOKED_FILE,
-    OVERLAY_FILE,
-    ISSUER_KEY_FILE,
-    ISSUER_CERT_FILE,
-    INVITES_FILE,
-    "peers.json",
-    "api-token",
-    TICKET_FILE,
-];
 const CREDENTIAL_MAX: usize = 4096;
 const REVOKED_MAX: usize = 4 << 20;
 

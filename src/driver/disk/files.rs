@@ -19,6 +19,9 @@ const READERS_MAX: usize = 64;
 /// Small writes are gathered into one system call of at most this many bytes.
 const GATHER_BYTES: usize = 256 << 10;
 
+/// So much stays free beside a snapshot: a segment of the log as it is by default.
+const SNAPSHOT_SPARE: u64 = 16 << 20;
+
 #[derive(Debug)]
 pub(super) struct Files {
     dir: PathBuf,
@@ -134,6 +137,12 @@ impl Files {
         }
         let why = format!("{free} bytes are free, and {bytes} are needed");
         Err(fault("write to", &self.dir, &io::Error::new(io::ErrorKind::StorageFull, why)))
+    }
+
+    /// Whether a snapshot would fit that is as long as the longest there is, and the log beside it for a while.
+    pub(super) fn has_room_for_snapshot(&self) -> Result<(), DiskFault> {
+        let there = self.list()?.into_iter().filter(|(segment, _)| segment.family() == Family::Snapshot);
+        self.has_room(there.map(|(_, len)| len).max().unwrap_or_default() + SNAPSHOT_SPARE)
     }
 
     /// The segment's chain ends there: what is behind it is removed, durably.

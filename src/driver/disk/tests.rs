@@ -293,6 +293,37 @@ fn a_snapshot_that_cannot_be_written_does_the_log_no_harm() {
     assert_eq!(fs::read(dir.path().join(crate::wal::file_name(ONE))).unwrap(), b"ab");
 }
 
+#[test]
+fn what_the_log_writes_behind_a_piece_of_a_snapshot_does_not_wait_for_its_sync() {
+    let dir = TempDir::new().unwrap();
+    let (worker, queue, _, answers) = worker(dir.path());
+    let snapshot = SegmentId::new(1 << 62 | 1);
+    for request in [persist(1, ONE, 0, b"a"), persist(2, snapshot, 0, b"s"), persist(3, ONE, 1, b"b")] {
+        queue.push(request).unwrap();
+    }
+    queue.close();
+    worker.run();
+    assert_eq!(outcomes(&answers), [(1, None), (3, None), (2, None)]);
+}
+
+#[test]
+fn a_snapshot_is_not_begun_where_there_is_no_room_for_it() {
+    let Some(small) = Small::mount() else {
+        println!("skipped: this user may not mount a tmpfs");
+        return;
+    };
+    let (worker, queue, tally, answers) = worker(small.0.path());
+    let snapshot = SegmentId::new(1 << 62 | 1);
+    for request in [persist(1, ONE, 0, b"a"), persist(2, snapshot, 0, b"s"), persist(3, ONE, 1, b"b")] {
+        queue.push(request).unwrap();
+    }
+    queue.close();
+    worker.run();
+    assert_eq!(outcomes(&answers), [(1, None), (2, Some(DiskFaultKind::Full)), (3, None)]);
+    assert!(!small.0.path().join(crate::wal::file_name(snapshot)).exists());
+    assert!(!tally.lock().unwrap().stats().poisoned);
+}
+
 /// A file system of one megabyte, unmounted at the end.
 struct Small(TempDir);
 

@@ -92,7 +92,11 @@ impl<F: Fn(Input)> Worker<F> {
         }
         if self.poison.is_none() && !self.follows(segment, offset) {
             self.write();
-            if let Err(fault) = self.turn_to(segment, offset) {
+            let room = match segment.family() {
+                Family::Snapshot if offset == 0 => self.files.has_room_for_snapshot(),
+                _ => Ok(()),
+            };
+            if let Err(fault) = room.and_then(|()| self.turn_to(segment, offset)) {
                 return self.fail(id, fault);
             }
         }
@@ -169,14 +173,14 @@ impl<F: Fn(Input)> Worker<F> {
             self.poison = Some(fault.clone());
             self.full = false;
         }
-        // Answers keep the order of the writes. The log's that came before the snapshot's do not wait for its sync.
-        let mut snapshot = None;
-        for (id, _, family) in unsynced {
-            let result = match is_log(&family) {
-                true => result.clone(),
-                false => snapshot.get_or_insert_with(|| self.sync_snapshot(&dirty)).clone(),
-            };
-            (self.answer)(Input::Persisted { id, result });
+        // Of each kind in the order of the writes. The log's do not wait for the snapshot's sync.
+        let (log, snapshot): (Vec<_>, Vec<_>) = unsynced.into_iter().partition(|(.., family)| is_log(family));
+        for (id, ..) in log {
+            (self.answer)(Input::Persisted { id, result: result.clone() });
+        }
+        if !snapshot.is_empty() {
+            let result = self.sync_snapshot(&dirty);
+            snapshot.into_iter().for_each(|(id, ..)| (self.answer)(Input::Persisted { id, result: result.clone() }));
         }
     }
 

@@ -288,6 +288,8 @@ impl Node {
         self.snapshots.upto = (taken.lsn, self.shared.written);
         self.snapshots.due_at = now.mono + self.snapshots.config.every;
         self.snapshots.no_room = 0;
+        // What the start could not take is gone with the surplus.
+        self.snapshots.untaken.clear();
         for number in self.snapshots.surplus() {
             self.remove_snapshot(number);
         }

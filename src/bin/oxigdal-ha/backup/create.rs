@@ -8,8 +8,8 @@ use oxigdal_ha::driver::admission::Admission;
 use serde_json::json;
 
 use super::progress::Ear;
-use super::{Place, failed};
-use crate::failure::{Failure, Result};
+use super::{Place, failed, unreadable};
+use crate::failure::Result;
 use crate::output::{Output, Tone, bytes, millis};
 
 /// How often the log is looked at anew of which something expired while it was backed up.
@@ -43,7 +43,7 @@ pub(crate) async fn run(place: &Place, arguments: &Args, output: Output) -> Resu
     let ear = Ear::new(output);
     // Only says which mesh it was; a directory without a key is backed up too.
     let mesh = Admission::open(&arguments.data).ok().flatten().map(|admission| admission.cluster().to_string());
-    let mut directory = Directory::open(&arguments.data, mesh, ear.wall()).map_err(Failure::new)?;
+    let mut directory = Directory::open(&arguments.data, mesh, ear.wall()).map_err(unreadable)?;
     let repository = place.open_or_make(&arguments.data, &ear).await?;
     if !repository.capabilities().create {
         tracing::warn!("the store does not honour create-if-absent: one process at a time may back this node up");
@@ -54,7 +54,7 @@ pub(crate) async fn run(place: &Place, arguments: &Args, output: Output) -> Resu
             // Events expired while they were read; what is stored of the rest is taken over.
             Err(error) if error.is_expired() && looks < LOOKS_MAX => {
                 looks += 1;
-                directory.renew(ear.wall()).map_err(Failure::new)?;
+                directory.renew(ear.wall()).map_err(unreadable)?;
             }
             created => break created,
         }

@@ -1,12 +1,16 @@
 //! `backup list`.
 
-use oxigdal_ha::backup::{Host as _, nodes};
+use oxigdal_ha::backup::{Host as _, Run, nodes};
 use serde_json::json;
 
 use super::progress::Ear;
 use super::{Place, ago, failed};
 use crate::failure::Result;
 use crate::output::{Output, Tone, bytes, cell, number};
+
+fn held(run: &Run) -> String {
+    if run.count() == 0 { "nothing new".into() } else { format!("{}..{}", run.first, run.last) }
+}
 
 pub(crate) async fn run(place: &Place, output: Output) -> Result {
     let repository = place.open().await?;
@@ -37,7 +41,7 @@ pub(crate) async fn run(place: &Place, output: Output) -> Result {
                 cell(Tone::Name, backup.kind),
                 cell(Tone::Dim, backup.finished),
                 number(ago(backup.finished, ear.wall())),
-                number(format_args!("{}..{}", backup.main.first, backup.main.last)),
+                number(held(&backup.main)),
                 number(bytes(backup.statistics.stored_bytes)),
                 state,
                 cell(Tone::Dim, backup.node),

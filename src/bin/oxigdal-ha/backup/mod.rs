@@ -166,10 +166,43 @@ pub(crate) fn failed(error: Error) -> Failure {
              all that are. A backup that cannot be mended is given up by `backup prune --give-up ID`; a `backup create --full` stands alone",
         ),
         Error::Going { .. } => failure.hint("`oxigdal-ha backup list` and `backup verify` say whether it is"),
+        Error::Store { what, ref name, ref error } if is_forbidden(error) => {
+            failure.hint(format!(
+                "this user may not {what} {name} in the repository: look at the owner and the permissions of it and of what it is in, or at \
+                 the rights of the credentials"
+            ))
+        }
+        Error::Store { .. } => failure.hint("the store itself refused, or is away: look whether it is reachable and has room, and try again"),
+        Error::Source(ref cause) if error.is_log_damaged() => {
+            tracing::debug!(%cause, "no backup is taken of a damaged log");
+            failure.kind(Some("log_damaged")).hint(DAMAGED_LOG)
+        }
         Error::NoKey => failure.hint("--passphrase-file, OXIGDAL_HA_PASSPHRASE or --key-file"),
         Error::ManyNodes { .. } => failure.hint("--node NODE"),
         _ => failure,
     }
+}
+
+/// What to do about a log that is damaged in its middle.
+const DAMAGED_LOG: &str = "no backup is taken of a damaged log. Neighbours hold the same entries: stop the peer, then `oxigdal-ha rebuild --repo \
+                           URL` with the last whole backup, or `rebuild --from-mesh`; the damaged log is kept aside, and `oxigdal-ha restore --data \
+                           DIR --at lsn:N` gets what is intact before the damage";
+
+/// A log that cannot be read for a backup.
+pub(crate) fn unreadable(error: oxigdal_ha::recovery::SourceError) -> Failure {
+    failed(Error::Source(error.into()))
+}
+
+fn is_forbidden(error: &object_store::Error) -> bool {
+    use object_store::Error as E;
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(one) = cause {
+        if one.downcast_ref().is_some_and(|io: &std::io::Error| io.kind() == std::io::ErrorKind::PermissionDenied) {
+            return true;
+        }
+        cause = one.source();
+    }
+    matches!(error, E::PermissionDenied { .. } | E::Unauthenticated { .. })
 }
 
 fn kind(error: &Error) -> &'static str {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use oxigdal_ha::backup::{Host, Phase, Progress};
-use oxigdal_ha::driver::Clock;
+use oxigdal_ha::driver::{Clock, life};
 use oxigdal_ha::types::WallTime;
 
 use crate::output::Output;
@@ -74,6 +74,14 @@ impl Host for Ear {
 
     fn random(&self, bytes: &mut [u8]) {
         getrandom::fill(bytes).expect("a system without entropy cannot name or encrypt anything");
+    }
+
+    fn life(&self) -> String {
+        life::name().to_owned()
+    }
+
+    fn has_ended(&self, life: &str) -> bool {
+        life::has_ended(life)
     }
 
     fn progress(&self, progress: &Progress) {

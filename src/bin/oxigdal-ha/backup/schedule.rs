@@ -69,6 +69,7 @@ pub(crate) fn run(place: &Place, arguments: &Args, output: Output) -> Result {
             let repository = place.repo.iter().map(|url| format!("repository={url}"));
             let text: Vec<String> = [name.clone()].into_iter().chain(says.iter().cloned()).chain(repository).collect();
             let schedule: Schedule = text.join(" ").parse().map_err(Failure::usage)?;
+            let schedule = schedule.made_absolute().map_err(Failure::usage)?;
             check_outside(&schedule.repository, dir).map_err(failed)?;
             schedules.retain(|known| known.name != schedule.name);
             if schedules.len() >= SCHEDULES_MAX {

@@ -42,7 +42,15 @@ pub(crate) async fn run(place: &Place, arguments: &Args, output: Output) -> Resu
         },
     )?;
     for (name, run) in [("records", &backup.main), ("events", &backup.events)] {
-        row(name, format!("{} to {} ({}); restores {} to {}", run.first, run.last, run.count(), run.oldest, run.last))?;
+        let held = match run.count() {
+            0 => "nothing new".to_owned(),
+            count => format!("{} to {} ({count})", run.first, run.last),
+        };
+        let restores = match run.last < run.oldest {
+            true => "none".to_owned(),
+            false => format!("{} to {}", run.oldest, run.last),
+        };
+        row(name, format!("{held}; restores {restores}"))?;
     }
     row("as of", backup.main.stamp.wall.to_string())?;
     row("made", format!("{} to {} by version {}", backup.started, backup.finished, backup.tool))?;
