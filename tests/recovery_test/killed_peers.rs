@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::time::Duration;
 
-use oxigdal_ha::node::{SnapshotFile, SnapshotState};
-use oxigdal_ha::recovery::{LOG_DIR, Source, snapshots};
+use oxigdal_ha::recovery::snapshot::{SnapshotFile, SnapshotState, beside};
+use oxigdal_ha::recovery::{LOG_DIR, Source};
 use oxigdal_ha::types::{DocId, Family, SegmentId};
 use oxigdal_ha::wal;
 use rustix::process::{Signal, kill_process};
@@ -313,7 +313,7 @@ fn a_peer_that_is_killed_while_it_takes_a_snapshot_starts_from_a_whole_one() {
     };
     let mut halves = 0;
     let ends = killed_at((&CALLS, stride()), &begin, &[], files, tell, |data, told, said| {
-        let beside = |data: &Path| snapshots::beside(&Source::open(data).unwrap()).unwrap();
+        let beside = |data: &Path| beside(&Source::open(data).unwrap()).unwrap();
         let good = |files: &[SnapshotFile]| -> BTreeMap<u64, bool> {
             files.iter().map(|file| (file.id, matches!(file.state, SnapshotState::Good(_)))).collect()
         };
