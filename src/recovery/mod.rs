@@ -4,6 +4,23 @@
 //! ([`target`]), and how one is made from which a peer can start ([`image`], [`side`]). What a record means is the node's, the bytes are the log's, and where frames come from besides a directory
 //! is the caller's: a repository of backups gives the same frames.
 //!
+//! Who embeds a peer, and wants a moment back or to know how quickly it would start, needs these:
+//!
+//! ```no_run
+//! use oxigdal_ha::recovery::{RecoveryConfig, RecoveryResult, RecoveryTarget, Source, pitr::PitrManager, snapshot, wal};
+//!
+//! # async fn recover() -> Result<(), Box<dyn std::error::Error>> {
+//! let data = "/var/lib/oxigdal/data";
+//! let config = RecoveryConfig { wal_segment_size: wal::Config::default().segment_bytes, ..RecoveryConfig::default() };
+//! let snapshots = snapshot::beside(&Source::open(data.as_ref())?)?;
+//! let good = snapshots.iter().rfind(|file| matches!(file.state, snapshot::SnapshotState::Good(_)));
+//! let target = good.map_or(RecoveryTarget::Latest, |file| RecoveryTarget::Snapshot(file.id));
+//! let result: RecoveryResult = PitrManager::new(config, data).recover(target).await?;
+//! println!("up to record {}, {} records are behind it", result.recovered_to.lsn, result.lost.records);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Invariants:
 //! - **Reading changes nothing and locks nothing.** What stands behind the point that is wanted is not looked at.
 //! - **An image is whole or not there.** It is made beside its place, synced file by file, and renamed.
@@ -28,7 +45,7 @@ pub mod revert;
 #[cfg(feature = "net")]
 pub mod side;
 #[cfg(feature = "net")]
-pub mod snapshots;
+pub mod snapshot;
 #[cfg(feature = "net")]
 mod source;
 #[cfg(feature = "net")]

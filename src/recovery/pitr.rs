@@ -59,6 +59,8 @@ pub enum RecoveryTarget {
     TransactionId(u64),
     /// A named restore point.
     RestorePoint(String),
+    /// The moment of the snapshot with this number, one of those that [`beside`](super::snapshot::beside) finds.
+    Snapshot(u64),
 }
 
 impl RecoveryTarget {
@@ -68,6 +70,7 @@ impl RecoveryTarget {
             Self::Timestamp(at) => Target::Time(wall(*at)),
             Self::TransactionId(id) => Target::Lsn(Lsn::new(*id)),
             Self::RestorePoint(name) => Target::Point(name.clone()),
+            Self::Snapshot(id) => Target::Snapshot(id.to_string()),
         }
     }
 }

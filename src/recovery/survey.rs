@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::source::{Frames, Source, SourceError};
 use super::target::{Bound, Mark, Restorable, Target, TargetError, Unreachable};
-use super::{Beginning, Upto, snapshots};
+use super::{Beginning, Upto, snapshot};
 use crate::node::{Own, Point, Restored};
 use crate::replication::Trim;
 use crate::types::{Chain, Hlc, Lsn, NodeId, SegmentId, TimelineId, WallTime};
@@ -298,7 +298,7 @@ impl Survey {
     ) -> Result<Located, LocateError> {
         let mut restorable = self.restorable(now);
         let record = match target {
-            Target::Snapshot(id) => Some(Target::Lsn(snapshots::end_of(source, id, &mut restorable)?)),
+            Target::Snapshot(id) => Some(Target::Lsn(snapshot::end_of(source, id, &mut restorable)?)),
             _ => None,
         };
         let hurt = |chain: Chain| self.damage.iter().find(|found| found.chain == name(chain) && !found.last_write);

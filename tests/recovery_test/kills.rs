@@ -1,24 +1,23 @@
-//! Real processes, killed with `SIGKILL` as they enter a system call that changes what is on the disk: the first of its kind,
-//! the second, and so on until none is left to be killed at. strace does it, where it is installed.
+//! Real processes, killed with `SIGKILL` at each system call that changes what is on the disk: at the first that any thread of
+//! theirs makes, at the second, and so on until none is left to be killed at. strace does it, where it is installed: it has the
+//! process stopped at each, and so they are counted over all threads, of which strace alone counts each for itself.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write as _};
-use std::net::TcpListener;
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Command as Process, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command as Process, Stdio};
 
 use oxigdal_ha::recovery::target::Target;
-use oxigdal_ha::recovery::{LOG_DIR, Source, Survey};
-use oxigdal_ha::types::{SegmentId, WallTime};
-use oxigdal_ha::wal;
+use oxigdal_ha::recovery::{Source, Survey};
+use oxigdal_ha::types::WallTime;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Docs, Luck, lived, look};
 
 /// System calls that change what is on the disk, by the names of all machines: strace takes those that there are here.
-const CHANGES: [&str; 6] = [
+pub(crate) const CHANGES: [&str; 6] = [
     "write,pwrite64",
     "fsync,fdatasync",
     "?rename,renameat,renameat2",
@@ -26,11 +25,8 @@ const CHANGES: [&str; 6] = [
     "?mkdir,mkdirat,ftruncate",
     "?unlink,unlinkat,?rmdir",
 ];
-/// More calls of one kind than anything here makes in one of its threads.
-const CALLS_MAX: usize = 150;
-
 /// Whether strace is here and may be used.
-fn is_armed() -> bool {
+pub(crate) fn is_armed() -> bool {
     let armed = Process::new("strace").args(["-qq", "-o", "/dev/null", "true"]).output();
     let armed = armed.is_ok_and(|output| output.status.success());
     if !armed {
@@ -41,34 +37,64 @@ fn is_armed() -> bool {
     armed
 }
 
-/// The program, to be killed when a thread of it makes the `nth` of these calls, on this file if one is given.
-fn doomed(calls: &str, nth: usize, on: Option<&Path>, arguments: &[&str]) -> Process {
+/// Runs the program until it has made so many changes; whether it was killed there, or else done before.
+fn killed_at(nth: usize, arguments: &[&str]) -> bool {
+    let calls = CHANGES.join(",");
     let mut process = Process::new("strace");
-    if let Some(file) = on {
-        process.arg("-P").arg(file);
+    process.args(["-f", "-qq", "-e"]).arg(format!("trace={calls}"));
+    process.arg("-e").arg(format!("inject={calls}:signal=STOP"));
+    process.arg(env!("CARGO_BIN_EXE_oxigdal-ha")).args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut process = process.stderr(Stdio::piped()).spawn().unwrap();
+    let (mut changes, mut program, mut told, mut said) = (0, None, false, String::new());
+    for line in BufReader::new(process.stderr.take().unwrap()).lines().map(Result::unwrap) {
+        // What it tells its user changes nothing on the disk.
+        told |= line.contains("write(2, ");
+        let signal = if line.contains("--- SIGSTOP {") {
+            changes += usize::from(!std::mem::take(&mut told));
+            (changes == nth).then_some(Signal::KILL)
+        } else {
+            // One for each thread; those that come too late find nothing that is stopped.
+            line.contains("--- stopped by SIGSTOP ---").then_some(Signal::CONT)
+        };
+        if let Some(signal) = signal {
+            program = program.or_else(|| traced(&process));
+            // It may be gone already.
+            _ = kill_process(program.unwrap(), signal);
+        }
+        said.push_str(&line);
+        said.push('\n');
     }
-    process.args(["-f", "-qq", "-o", "/dev/null", "-e"]).arg(format!("trace={calls}")).arg("-e");
-    process.arg(format!("inject={calls}:signal=KILL:when={nth}"));
-    process.arg(env!("CARGO_BIN_EXE_oxigdal-ha")).args(arguments).stdin(Stdio::null());
-    process
+    let status = process.wait().unwrap();
+    if changes >= nth {
+        // strace may have given up on it before it was over.
+        let state = || fs::read_to_string(format!("/proc/{}/stat", program.unwrap().as_raw_nonzero()));
+        while state().is_ok_and(|state| !state.contains(") Z ")) {
+            std::thread::yield_now();
+        }
+        return true;
+    }
+    assert!(status.success(), "killed or done, and not failed: {said}");
+    false
 }
 
-/// Runs it again and again, killed one call later each time, and has each end looked at; with how many ends there were.
-fn killed_everywhere(arguments: &[&str], mut left: impl FnMut(&str)) -> usize {
-    let mut ends = 0;
-    for calls in CHANGES {
-        for nth in 1..CALLS_MAX {
-            let output = doomed(calls, nth, None, arguments).output().unwrap();
-            let said = format!("call {nth} of {calls}: {}", String::from_utf8_lossy(&output.stderr));
-            left(&said);
-            if output.status.success() {
-                break;
-            }
-            assert_eq!(output.status.code(), None, "killed, and not failed: {said}");
-            ends += 1;
+/// The program that this strace runs.
+pub(crate) fn traced(strace: &Child) -> Option<Pid> {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", strace.id())).ok()?;
+    Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+}
+
+/// Runs it again and again, from where `begin` puts things, killed one change later each time, and has each end looked at; with how
+/// many ends there were.
+fn killed_everywhere(arguments: &[&str], mut begin: impl FnMut(), mut left: impl FnMut(&str)) -> usize {
+    for nth in 1.. {
+        begin();
+        let killed = killed_at(nth, arguments);
+        left(&format!("{} at change {nth}", arguments[0]));
+        if !killed {
+            return nth - 1;
         }
     }
-    ends
+    unreachable!("it makes so many changes and no more")
 }
 
 fn run(arguments: &[&str]) -> String {
@@ -78,12 +104,44 @@ fn run(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// A copy of a directory, in the place of what is there.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    if to.exists() {
+        fs::remove_dir_all(to).unwrap();
+    }
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to)
+        } else {
+            _ = fs::copy(entry.path(), to).unwrap()
+        }
+    }
+}
+
+/// The names of all files below a directory.
+fn files(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
+    let below = |entry: fs::DirEntry| match entry.file_type().unwrap().is_dir() {
+        true => files(&entry.path()),
+        false => vec![entry.path().display().to_string()],
+    };
+    entries.flat_map(below).collect()
+}
+
 /// What a data directory holds.
-fn held(dir: &Path) -> Docs {
+pub(crate) fn held(dir: &Path) -> Docs {
     let source = Source::open(dir).unwrap();
     let survey = Survey::of(&source).unwrap();
     let located = survey.locate(&source, &Target::Latest, false, WallTime::from_micros(u64::MAX)).unwrap();
     look(&source, &survey, &located).0
+}
+
+/// How many backups a repository lists.
+fn listed(repo: &str) -> usize {
+    let listed: Value = serde_json::from_str(&run(&["backup", "list", "--json", "--repo", repo])).unwrap();
+    listed["backups"].as_array().unwrap().len()
 }
 
 #[test]
@@ -93,94 +151,115 @@ fn a_backup_that_is_killed_leaves_what_was_there_and_is_gone_on_with() {
     }
     let home = TempDir::new().unwrap();
     let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
-    let mut life = lived(&home.path().join("data"), 20, &mut Luck(71));
-    let (data, repo, into) = (path("data"), path("repo"), path("into"));
-    run(&["backup", "create", "--full", "--repo", &repo, "--data", &data]);
+    let (data, made, repo) = (path("data"), path("made"), path("repo"));
+    let mut life = lived(Path::new(&data), 20, &mut Luck(71));
+    run(&["backup", "create", "--full", "--repo", &made, "--data", &data]);
     (0..4).for_each(|_| life.live(&mut Luck(72)));
-    let mut backups = 1;
     let create = ["backup", "create", "--full", "--repo", &repo, "--data", &data];
-    let ends = killed_everywhere(&create, |said| {
+    let verify = || run(&["backup", "verify", "--repo", &repo]);
+    let begin = || copy(Path::new(&made), Path::new(&repo));
+    let ends = killed_everywhere(&create, begin, |said| {
         // Read from the repository alone: what is listed is whole.
-        run(&["backup", "verify", "--repo", &repo]);
-        let listed: serde_json::Value =
-            serde_json::from_str(&run(&["backup", "list", "--json", "--repo", &repo])).unwrap();
-        let listed = listed["backups"].as_array().unwrap().len();
-        assert!((backups..=backups + 1).contains(&listed), "{said}: {listed} of {backups}");
-        backups = listed;
+        verify();
+        let backups = listed(&repo);
+        assert!((1..=2).contains(&backups), "{said}: {backups}");
+        run(&create);
+        verify();
+        assert_eq!(listed(&repo), backups + 1, "{said}");
     });
-    assert!(ends > 10, "{ends} ends");
-    run(&create);
-    let restored = killed_everywhere(&["restore", "--repo", &repo, "--at", "latest", "--into", &into], |said| {
-        if Path::new(&into).exists() {
-            assert_eq!(held(Path::new(&into)), held(Path::new(&data)), "{said}");
-            fs::remove_dir_all(&into).unwrap();
-        }
-    });
-    assert!(restored > 10, "{restored} ends");
-    run(&["restore", "--repo", &repo, "--at", "latest", "--into", &into]);
-    assert_eq!(held(Path::new(&into)), held(Path::new(&data)));
+    assert!(ends > 15, "{ends} ends");
 }
 
 #[test]
-fn a_peer_that_is_killed_at_any_write_has_what_it_acknowledged() {
+fn a_restore_that_is_killed_leaves_all_or_nothing_and_is_done_again() {
     if !is_armed() {
         return;
     }
     let home = TempDir::new().unwrap();
-    let data = home.path().join("data");
-    let mut acknowledged = BTreeSet::new();
-    assert!(!written_until_killed(CHANGES[0], 10 * CALLS_MAX, &data, &mut acknowledged));
-    let mut ends = 0;
-    for calls in &CHANGES[..2] {
-        for nth in 1..CALLS_MAX {
-            let killed = written_until_killed(calls, nth, &data, &mut acknowledged);
-            let held: BTreeSet<String> = held(&data).keys().map(ToString::to_string).collect();
-            assert!(held.is_superset(&acknowledged), "call {nth} of {calls}: {:?}", acknowledged.difference(&held));
-            if !killed {
-                break;
+    let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    let (data, repo, into) = (path("data"), path("repo"), path("into"));
+    lived(Path::new(&data), 24, &mut Luck(71));
+    run(&["backup", "create", "--full", "--repo", &repo, "--data", &data]);
+    let whole = held(Path::new(&data));
+    let restore = ["restore", "--repo", &repo, "--at", "latest", "--into", &into];
+    let mut done = 0;
+    let ends = killed_everywhere(
+        &restore,
+        || {},
+        |said| {
+            if Path::new(&into).exists() {
+                done += 1;
+            } else {
+                run(&restore);
             }
-            ends += 1;
-        }
-    }
-    assert!(ends > 8 && acknowledged.len() > 20, "{ends} ends, {} acknowledged", acknowledged.len());
+            assert_eq!(held(Path::new(&into)), whole, "{said}");
+            fs::remove_dir_all(&into).unwrap();
+            assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "{said}: nothing is left beside it");
+        },
+    );
+    assert!(ends > 12 && done < ends, "{ends} ends, {done} of them when it was there");
 }
 
-/// A peer is written to until it is killed, or until all is written.
-#[expect(clippy::disallowed_methods, reason = "a process says nowhere when it is up")]
-fn written_until_killed(calls: &str, nth: usize, data: &Path, acknowledged: &mut BTreeSet<String>) -> bool {
-    let api = format!("127.0.0.1:{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
-    let segment = data.join(LOG_DIR).join(wal::file_name(SegmentId::new(1)));
-    let arguments = ["run", "--data-dir", data.to_str().unwrap(), "--api", &api, "--listen", "/ip4/127.0.0.1/tcp/0"];
-    let mut process = doomed(calls, nth, Some(&segment), &arguments);
-    process.env("OXIGDAL_HA_NETWORK__MDNS", "false").stdout(Stdio::null()).stderr(Stdio::null());
-    let mut peer = process.spawn().unwrap();
-    let (mut tries, mut left) = (0, 12);
-    while left > 0 && peer.try_wait().unwrap().is_none() {
-        tries += 1;
-        assert!(tries < 3_000, "it answers or it ends");
-        let doc = format!("kills/{}", acknowledged.len());
-        let Some(token) = fs::read_to_string(data.join("api-token")).ok() else {
-            std::thread::sleep(Duration::from_millis(10));
-            continue;
-        };
-        let edit = format!("{{\"doc\":\"{doc}\",\"edits\":[{{\"op\":\"put\",\"value\":{{\"n\":1}}}}]}}\n");
-        let request =
-            ureq::post(format!("http://{api}/v1/edits")).header("Authorization", format!("Bearer {}", token.trim()));
-        match request.send(edit.as_bytes()).and_then(|mut answer| answer.body_mut().read_to_string()) {
-            Ok(answer) if answer.contains("\"heads\"") => {
-                acknowledged.insert(doc);
-                left -= 1;
-            }
-            _ => std::thread::sleep(Duration::from_millis(10)),
+#[test]
+fn a_prune_that_is_killed_leaves_only_whole_backups_and_the_next_one_ends_it() {
+    if !is_armed() {
+        return;
+    }
+    let home = TempDir::new().unwrap();
+    let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    let (data, made, repo, into) = (path("data"), path("made"), path("repo"), path("into"));
+    let mut life = lived(Path::new(&data), 20, &mut Luck(73));
+    for _ in 0..3 {
+        (0..3).for_each(|_| life.live(&mut Luck(74)));
+        run(&["backup", "create", "--full", "--repo", &made, "--data", &data]);
+    }
+    fn prune<'a>(repo: &'a str, keep: &'a str) -> Vec<&'a str> {
+        vec!["backup", "prune", "--json", "--repo", repo, "--keep-last", keep, "--grace", "1s"]
+    }
+    let json = |arguments: &[&str]| serde_json::from_str::<Value>(&run(arguments)).unwrap();
+    let listed = |repo: &str| -> Vec<String> {
+        let listed = json(&["backup", "list", "--json", "--repo", repo]);
+        listed["backups"].as_array().unwrap().iter().map(|backup| backup["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let ids = listed(&made);
+    let [first, second, third] = &ids[..] else { panic!("{ids:?}") };
+    // One is marked, and its time has come; the next prune is to mark the second too.
+    run(&[&prune(&made, "2")[..], &["--yes"]].concat());
+    let fate = |plan: &Value, id: &str| {
+        let fates = plan["backups"].as_array().unwrap();
+        fates.iter().find(|fate| fate["id"] == id).map(|fate| fate["fate"]["action"].as_str().unwrap().to_owned())
+    };
+    let due = (0..1_000).any(|_| fate(&json(&prune(&made, "1")), first).as_deref() == Some("delete"));
+    assert!(due, "a second has gone by");
+    let both = [&prune(&repo, "1")[..], &["--yes"]].concat();
+    // What the store had not finished counts for nothing, and goes when it is older than the grace.
+    let unfinished = || files(Path::new(&repo)).into_iter().any(|name| name.contains('#'));
+    let of = |id: &str, what: &str| {
+        let files = files(Path::new(&repo)).into_iter();
+        files.filter(|name| name.contains(id) && name.contains(what) && !name.contains('#')).count()
+    };
+    let mut swept = false;
+    let begin = || copy(Path::new(&made), Path::new(&repo));
+    let ends = killed_everywhere(&both, begin, |said| {
+        // What is listed is whole, and nobody loses the mark by which the rest is found.
+        run(&["backup", "verify", "--repo", &repo]);
+        let left = listed(&repo);
+        assert!(left == ids || left == ids[1..], "{said}: {left:?}");
+        assert!(of(first, "/tombs/") == 1 || of(first, "") == 0, "{said}: {:?}", files(Path::new(&repo)));
+        // With the rule that the first mark is of, so that what is looked at is this one alone.
+        run(&[&prune(&repo, "2")[..], &["--yes"]].concat());
+        assert_eq!((listed(&repo), of(first, "")), (ids[1..].to_vec(), 0), "{said}: {:?}", files(Path::new(&repo)));
+        run(&["backup", "verify", "--repo", &repo]);
+        if unfinished() && !swept {
+            swept = (0..1_000).any(|_| {
+                run(&[&prune(&repo, "2")[..], &["--yes"]].concat());
+                !unfinished()
+            });
+            assert!(swept, "{said}");
         }
-    }
-    let killed = left > 0;
-    if !killed {
-        // Without strace it would live on.
-        let traced = fs::read_to_string(format!("/proc/{0}/task/{0}/children", peer.id())).unwrap();
-        Process::new("kill").args(["-KILL", traced.trim()]).status().unwrap();
-    }
-    let status = peer.wait().unwrap();
-    assert_eq!(status.code(), None, "killed, and not failed: call {nth} of {calls}");
-    killed
+    });
+    assert!(ends > 12 && swept, "{ends} ends");
+    assert!(of(second, "/data/") > 0 && of(third, "/data/") > 0);
+    run(&["restore", "--repo", &repo, "--at", "latest", "--into", &into]);
+    assert_eq!(held(Path::new(&into)), held(Path::new(&data)));
 }

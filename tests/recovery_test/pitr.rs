@@ -60,6 +60,7 @@ fn an_embedder_recovers_a_moment_beside_the_data() {
     for target in [
         RecoveryTarget::TransactionId(9_999),
         RecoveryTarget::RestorePoint("never".into()),
+        RecoveryTarget::Snapshot(9_999),
         RecoveryTarget::Timestamp(std::time::SystemTime::now() + std::time::Duration::from_secs(60)),
         RecoveryTarget::Timestamp(std::time::SystemTime::UNIX_EPOCH),
     ] {

@@ -167,7 +167,7 @@ fn a_snapshot_is_a_moment_to_go_back_to() {
         assert!(unknown.to_string().contains(&format!("snapshot:{id} (lsn:{})", good.lsn)), "{unknown}");
     }
     let (id, good, _) = &taken[0];
-    let files = oxigdal_ha::recovery::snapshots::beside(&past.source).expect("it is read");
+    let files = oxigdal_ha::recovery::snapshot::beside(&past.source).expect("it is read");
     flip(&past.source.dir().join(&files[0].file), usize::try_from(good.bytes - 30).expect("it is small"));
     let bad = refused(&past, &id.to_string());
     assert!(matches!(bad.why, Unreachable::BadSnapshot { .. }), "{bad}");

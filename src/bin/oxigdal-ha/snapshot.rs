@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Subcommand, ValueHint};
 use oxigdal_ha::recovery::target::Stamp;
-use oxigdal_ha::recovery::{Source, snapshots};
+use oxigdal_ha::recovery::{Source, snapshot};
 use oxigdal_ha::types::WallTime;
 use serde_json::Value;
 
@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
             list(&all, output)
         }
         Command::List { data: Some(dir) } => {
-            let found = Source::open(dir).and_then(|source| snapshots::beside(&source)).map_err(Failure::new)?;
+            let found = Source::open(dir).and_then(|source| snapshot::beside(&source)).map_err(Failure::new)?;
             let all: Vec<Value> = found.iter().map(|file| serde_json::to_value(file).expect("it is JSON")).collect();
             list(&all, output)
         }

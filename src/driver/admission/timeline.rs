@@ -209,6 +209,28 @@ pub(super) fn open_forged(good: &Timeline) -> Vec<Timeline> {
     ]
 }
 
+/// The later timelines that a peer remembers when it was shown one more, in order of their names; nothing if that tells it nothing
+/// new. In whatever order it is shown them, and however often, it comes to remember the same: those of the greatest number, the
+/// first [`HEARD_MAX`] of their forks; never its own, and none that is older.
+fn heard_with<T: Clone>(here: TimelineId, heard: &[T], shown: &T, id: impl Fn(&T) -> TimelineId) -> Option<Vec<T>> {
+    let newest = heard.iter().map(|known| id(known).number).fold(here.number, u32::max);
+    let there = id(shown);
+    if there.number < newest || there == here || heard.iter().any(|known| id(known) == there) {
+        return None;
+    }
+    let mut all: Vec<T> = heard.iter().filter(|known| id(known).number == there.number).cloned().collect();
+    all.push(shown.clone());
+    all.sort_by_key(&id);
+    all.truncate(HEARD_MAX);
+    all.iter().any(|known| id(known) == there).then_some(all)
+}
+
+/// The names alone, for those who have no statements at hand.
+#[cfg(test)]
+pub(super) fn names_heard_with(here: TimelineId, heard: &[TimelineId], shown: TimelineId) -> Option<Vec<TimelineId>> {
+    heard_with(here, heard, &shown, |id| *id)
+}
+
 /// What the timelines of two members say of a link between them.
 pub(crate) fn between(here: Option<&Timeline>, there: Option<&Timeline>) -> Result<(), Refusal> {
     let id = |side: Option<&Timeline>| side.map_or(TimelineId::FIRST, Timeline::id);
@@ -285,22 +307,9 @@ impl Admission {
     /// Remembers a timeline that a member is on, if this peer is not, and it is no earlier one.
     pub(crate) fn hear_of_timeline(&self, shown: &Timeline) -> Result<(), FileError> {
         let _turn = self.turn();
-        let mut heard = {
-            let state = self.state();
-            let known = || state.timeline.iter().chain(&state.heard);
-            let newest = known().map(|known| known.id().number).max().unwrap_or_default();
-            if known().any(|known| known == shown) || shown.id().number < newest {
-                return Ok(());
-            }
-            state.heard.clone()
-        };
-        heard.retain(|known| known.id().number == shown.id().number);
-        if heard.len() >= HEARD_MAX {
-            return Ok(());
-        }
-        heard.push(shown.clone());
+        let (here, known) = (self.timeline_id(), self.heard_timelines());
+        let Some(heard) = heard_with(here, &known, shown, Timeline::id) else { return Ok(()) };
         vault::write(&self.path(HEARD_FILE), &encode(&heard))?;
-        let here = self.timeline_id();
         self.state().heard = heard;
         let (there, began, moment) = (shown.id(), shown.began(), shown.moment());
         if there.number > here.number {

@@ -1,6 +1,8 @@
 //! Timelines: who may begin one, and what members of different ones say to each other.
 
-use super::super::timeline::{between, open_forged};
+use quickcheck::{Arbitrary, Gen};
+
+use super::super::timeline::{apart, between, names_heard_with, open_forged};
 use super::*;
 use crate::types::{Hlc, Lsn, TimelineId};
 
@@ -101,7 +103,9 @@ fn two_timelines_of_one_number_are_refused_on_both_sides() {
     for shown in [&one, &two, &one, &two] {
         old.hear_of_timeline(shown).unwrap();
     }
-    assert_eq!(Admission::open(dir.path()).unwrap().unwrap().heard_timelines(), [one, two.clone()]);
+    let mut both = [one, two.clone()];
+    both.sort_by_key(Timeline::id);
+    assert_eq!(Admission::open(dir.path()).unwrap().unwrap().heard_timelines(), both);
     // A later one that came of one of them ends the question, however many there were.
     for _ in 0..9 {
         old.hear_of_timeline(&begun(&founder, TimelineId::FIRST)).unwrap();
@@ -127,4 +131,62 @@ fn who_joins_learns_the_timeline_and_who_brings_another_keeps_the_invite() {
     let joined = issuer.redeem(&ask(&invite, &key), key.public()).unwrap();
     let member = Admission::accept(dir.path(), key, &invite, joined).unwrap();
     assert_eq!(member.timeline(), Some(timeline));
+}
+
+/// A name out of few, so that they meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Name(TimelineId);
+
+impl Arbitrary for Name {
+    fn arbitrary(g: &mut Gen) -> Self {
+        let number = u32::arbitrary(g) % 4;
+        Self(TimelineId { number, fork: if number == 0 { 0 } else { u64::arbitrary(g) % 7 } })
+    }
+}
+
+fn heard_of(here: Name, shown: &[Name]) -> Vec<TimelineId> {
+    let hear = |heard: Vec<_>, shown: &Name| names_heard_with(here.0, &heard, shown.0).unwrap_or(heard);
+    shown.iter().fold(Vec::new(), hear)
+}
+
+quickcheck::quickcheck! {
+    fn there_is_a_link_on_one_timeline_alone_and_both_sides_say_the_same(here: Name, there: Name) -> bool {
+        let (ours, theirs) = (apart(here.0, there.0, None), apart(there.0, here.0, None));
+        ours.is_ok() == (here == there) && ours == theirs.map_err(Refusal::turned)
+    }
+
+    fn a_later_timeline_is_never_forgotten(here: Name, shown: Vec<Name>, after: Vec<Name>) -> bool {
+        let newest = |shown: &[Name]| shown.iter().map(|name| name.0.number).max().unwrap_or_default();
+        let all = [&shown[..], &after[..]].concat();
+        let (heard, more) = (heard_of(here, &shown), heard_of(here, &all));
+        let number = |heard: &[TimelineId]| heard.first().map(|name| name.number);
+        let right = |heard: &[TimelineId], shown: &[Name]| {
+            // Of its own number only others are news.
+            let others = shown.iter().any(|name| name.0.number == here.0.number && *name != here);
+            match newest(shown) {
+                newest if newest > here.0.number => number(heard) == Some(newest),
+                newest if newest == here.0.number && others => number(heard) == Some(newest),
+                _ => heard.is_empty(),
+            }
+        };
+        right(&heard, &shown) && right(&more, &all) && number(&heard) <= number(&more)
+    }
+
+    fn what_is_remembered_is_of_one_number_and_bounded(here: Name, shown: Vec<Name>) -> bool {
+        let heard = heard_of(here, &shown);
+        heard.len() <= 4
+            && heard.is_sorted()
+            && heard.iter().all(|name| name.number == heard[0].number && *name != here.0)
+            && heard.iter().all(|name| shown.iter().any(|shown| shown.0 == *name))
+    }
+
+    fn the_order_of_hearing_does_not_matter(here: Name, shown: Vec<Name>, luck: u64) -> bool {
+        let mut turned = shown.clone();
+        turned.rotate_left(usize::try_from(luck % 16).unwrap().min(shown.len()));
+        let (back, mut sorted): (Vec<Name>, _) = (shown.iter().rev().copied().collect(), shown.clone());
+        sorted.sort_unstable();
+        let twice = [&turned[..], &shown[..]].concat();
+        let heard = heard_of(here, &shown);
+        [turned, back, sorted, twice].iter().all(|other| heard_of(here, other) == heard)
+    }
 }

@@ -1,4 +1,5 @@
-//! The snapshots beside a log, looked at as files: which of them a start would take, and which moments they are of.
+//! The snapshots beside a log, looked at as files: which of them a start would take, and which moments they are of. When a peer takes
+//! one, how it is compressed and how many are kept says [`SnapshotConfig`].
 
 use std::fs;
 use std::io::{self, Read as _, Seek as _};
@@ -7,9 +8,11 @@ use std::path::Path;
 use super::source::{Source, SourceError};
 use super::survey::LocateError;
 use super::target::{Restorable, Target, Unreachable};
-use crate::node::{self, SnapshotFile, SnapshotState};
+use crate::node;
+pub use crate::node::{SnapshotFile, SnapshotState, Taken};
 use crate::types::{Lsn, Position, SegmentId};
 use crate::wal;
+pub use crate::wal::{Codec, SnapshotConfig};
 
 /// All snapshots beside a log, oldest first.
 ///
