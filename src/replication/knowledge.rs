@@ -18,13 +18,13 @@
 //! lacks them, by silence. Nothing that is sent could tell that from the truth but the member's signature over how far it holds
 //! its logs, which would cost 64 bytes in each line of 11. Where everybody exchanges with everybody nobody stands between.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::log::Log;
 use super::message::{Held, Hold, LINES_MAX, MEMBERS_MAX, Message, Short};
 use super::peer::Peer;
-use super::replicas::{ACTIVE_WITHIN, Lag, Row};
+use super::replicas::{ACTIVE_WITHIN, Lag, Replicas, Row};
 use super::{Event, Replication, ReplicationState, Timer};
 use crate::machine::Cx;
 use crate::probe::{planted, reachable};
@@ -58,7 +58,9 @@ pub(super) fn short(member: NodeId, boot: Boot) -> Short {
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// Of each member up to which change.
-    upto: std::collections::BTreeMap<NodeId, u64>,
+    upto: BTreeMap<NodeId, u64>,
+    /// Of every member but itself it was told all up to this change.
+    whole: u64,
     /// With whom to go on.
     next: Option<NodeId>,
     /// Bytes that may be told.
@@ -66,6 +68,20 @@ pub(super) struct Told {
 }
 
 impl Told {
+    /// The members of whom there is something that it was not told, and the row of each. What it was told whole stays so, since
+    /// changes are numbered on.
+    fn untold<'a>(&'a self, to: NodeId, replicas: &'a Replicas) -> impl Iterator<Item = (NodeId, &'a Row)> {
+        let mut upto = self.upto.iter().peekable();
+        let behind = move |(id, row): &(NodeId, &Row)| {
+            if *id == to || row.stamp <= self.whole {
+                return false;
+            }
+            while upto.next_if(|(other, _)| *other < id).is_some() {}
+            row.stamp > upto.peek().filter(|(other, _)| *other == id).map_or(0, |(_, told)| **told)
+        };
+        (replicas.stamp() > self.whole).then(|| replicas.iter().filter(behind)).into_iter().flatten()
+    }
+
     /// Entries of so many bytes crossed the link.
     pub(super) fn earn(&mut self, bytes: usize) {
         let share = i64::try_from(bytes).unwrap_or(i64::MAX) / SHARE;
@@ -169,12 +185,15 @@ impl Replication {
     fn report_to(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) -> bool {
         let Some(peer) = self.peers.get_mut(&to) else { return false };
         peer.told.allowance = (peer.told.allowance + FLOOR).min(SAVED_MAX);
-        let (next, upto, me) = (peer.told.next, &peer.told.upto, self.actor.node);
-        let news = |(id, row): &(NodeId, &Row)| {
-            let told = || upto.get(id).copied().unwrap_or_default();
-            *id != to && row.compared && (*id == me || self.relays) && row.stamp > told()
-        };
-        let mut rows: Vec<NodeId> = self.replicas.iter().filter(news).map(|(id, _)| id).collect();
+        let (next, me, mut whole) = (peer.told.next, self.actor.node, self.replicas.stamp());
+        let mut rows: Vec<NodeId> = Vec::new();
+        for (id, row) in peer.told.untold(to, &self.replicas) {
+            whole = whole.min(row.stamp - 1);
+            if row.compared && (id == me || self.relays) {
+                rows.push(id);
+            }
+        }
+        peer.told.whole = whole;
         let split = rows.partition_point(|id| Some(*id) < next);
         rows.rotate_left(split);
         let (mut held, mut lines) = (Vec::new(), 0);
@@ -202,9 +221,12 @@ impl Replication {
     /// Those who hold what we hold, if that is news to some neighbour: who, which life of it, as of which change.
     fn equals(&mut self) -> Vec<(NodeId, Short, u64)> {
         let (me, digest) = (self.actor.node, self.logs.digest());
+        let whole = self.peers.values().map(|peer| peer.told.whole).min().unwrap_or_default();
         let is_news = |(id, row): &(NodeId, &Row)| {
             let told = |peer: &Peer| peer.told.upto.get(id).is_some_and(|told| row.stamp <= *told);
-            row.compared && (*id == me || self.relays) && !self.peers.values().all(told)
+            // Of whom nothing is known all may have been told, and yet not that.
+            let all_told = || (row.stamp > 0 && row.stamp <= whole) || self.peers.values().all(told);
+            row.compared && (*id == me || self.relays) && !all_told()
         };
         let covers = |(id, row): &(NodeId, &Row)| row.is_known_to_hold(digest) || row.covers(&self.logs, *id);
         let equals = self.replicas.iter().filter(is_news).filter(covers);
@@ -231,9 +253,8 @@ impl Replication {
         if digest != self.logs.digest() {
             return;
         }
-        let members: BTreeSet<Short> = members.iter().copied().collect();
-        let named = |(id, row): &(NodeId, &Row)| self.hears_of(from, *id) && members.contains(&row.name);
-        let named: Vec<NodeId> = self.replicas.iter().filter(named).map(|(id, _)| id).collect();
+        let mut named = self.replicas.named(members);
+        named.retain(|member| self.hears_of(from, *member));
         for member in named {
             if self.replicas.row(member).is_some_and(|row| !row.is_known_to_hold(digest)) {
                 self.raise_to_ours(cx, from, member);
@@ -357,6 +378,7 @@ impl Replication {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         for member in members {
             peer.told.upto.remove(member);
+            peer.told.whole = 0;
         }
         // What was shown may not have been seen.
         if members.contains(&self.actor.node) {
@@ -369,16 +391,19 @@ impl Replication {
     pub(super) fn on_lag(&mut self, cx: &mut Cx<'_, Self>) {
         let (me, now) = (self.actor.node, cx.now().mono);
         cx.arm(Timer::Lag, LOOK);
+        self.logs.digest(); // Each row is held against it.
         let mut doubted = Vec::new();
         for member in self.replicas.ids().into_iter().filter(|member| *member != me) {
             let Some(lag) = self.lag_of(member, now) else { continue };
             let (warn, calm) = (self.config.lag_warn.is_passed(lag, 1), !self.config.lag_warn.is_passed(lag, 2));
             let paused = self.is_paused(member);
-            let open = self.replicas.lag(&self.logs, member, now, true).unwrap_or_default();
-            let Some(row) = self.replicas.row_mut(member) else { continue };
-            if row.present && !paused && open.changes > 0 && now.since(row.as_of) > DOUBT {
+            let is_old = |row: &Row| row.present && !paused && now.since(row.as_of) > DOUBT;
+            if self.replicas.row(member).is_some_and(is_old)
+                && self.replicas.lag(&self.logs, member, now, true).is_some_and(|open| open.changes > 0)
+            {
                 doubted.push(member);
             }
+            let Some(row) = self.replicas.row_mut(member) else { continue };
             // Of a life that nobody has compared with yet nothing is known, and by that all of it would be missing.
             let judged = row.compared || (!paused && now.since(row.as_of) > DOUBT);
             if warn && judged && row.lagging.is_none() {

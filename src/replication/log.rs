@@ -279,6 +279,11 @@ impl Logs {
         self.changes
     }
 
+    /// With which of these changes that of this log changed last.
+    pub(super) fn changed_at(&self, at: usize) -> u64 {
+        self.changed_at[at]
+    }
+
     /// The logs whose durable end has changed after this change.
     pub(super) fn changed_since(&self, change: u64) -> impl Iterator<Item = usize> + '_ {
         self.changed.range(change + 1..).map(|(_, at)| *at)

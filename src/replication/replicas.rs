@@ -84,11 +84,16 @@ impl Row {
         cell.is_some_and(|cell| log.chain_at(cell.seq).map(Short::of) == Some(cell.chain))
     }
 
-    /// The logs that it may not hold as far as they are held here, in order of their places: of all others it is known to.
+    /// The logs that it may not hold as far as they are held here, each once, in no order: of all others it is known to.
+    fn doubtful<'a>(&'a self, logs: &'a Logs) -> impl Iterator<Item = usize> + 'a {
+        let unchanged = |at: &usize| logs.changed_at(*at) <= self.covered;
+        logs.changed_since(self.covered).chain(self.unsure.iter().copied().filter(unchanged))
+    }
+
+    /// The same in order of their places.
     pub(super) fn in_question(&self, logs: &Logs) -> Vec<usize> {
-        let mut places: Vec<usize> = logs.changed_since(self.covered).chain(self.unsure.iter().copied()).collect();
+        let mut places: Vec<usize> = self.doubtful(logs).collect();
         places.sort_unstable();
-        places.dedup();
         places
     }
 
@@ -99,8 +104,7 @@ impl Row {
 
     /// Whether the member holds all that is held here.
     pub(super) fn covers(&self, logs: &Logs, member: NodeId) -> bool {
-        let holds = |at: &usize| logs.get(*at).id.actor.node == member || self.holds_all(*at, logs.get(*at));
-        self.in_question(logs).iter().all(holds)
+        self.doubtful(logs).all(|at| logs.get(at).id.actor.node == member || self.holds_all(at, logs.get(at)))
     }
 
     /// Whether it was found to hold all that is held here, which has this digest, and its own logs too as far.
@@ -115,7 +119,7 @@ impl Row {
 
     /// Looks whether it holds all that is held here, which has this digest.
     pub(super) fn note_all(&mut self, logs: &Logs, digest: Digest) {
-        let all = self.in_question(logs).into_iter().all(|at| self.holds_all(at, logs.get(at)));
+        let all = self.doubtful(logs).all(|at| self.holds_all(at, logs.get(at)));
         self.all_of = all.then_some(digest);
         if all {
             self.covered = logs.changes();
@@ -157,6 +161,8 @@ pub struct Lag {
 #[derive(Debug, Default)]
 pub(super) struct Replicas {
     rows: BTreeMap<NodeId, Row>,
+    /// Who is called what in messages, by name.
+    names: Vec<(Short, NodeId)>,
     stamp: u64,
     cells: usize,
     /// The cells of logs of which nothing is held here.
@@ -170,6 +176,24 @@ impl Replicas {
 
     pub(super) fn row_mut(&mut self, member: NodeId) -> Option<&mut Row> {
         self.rows.get_mut(&member)
+    }
+
+    /// Of the newest change of any row.
+    pub(super) const fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// The members with one of these names, in order.
+    pub(super) fn named(&self, names: &[Short]) -> Vec<NodeId> {
+        let mut members: Vec<NodeId> = Vec::with_capacity(names.len());
+        for name in names {
+            let from = self.names.partition_point(|(other, _)| other < name);
+            let same = self.names[from..].iter().take_while(|(other, _)| other == name);
+            members.extend(same.map(|(_, id)| *id));
+        }
+        members.sort_unstable();
+        members.dedup();
+        members
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (NodeId, &Row)> {
@@ -191,6 +215,9 @@ impl Replicas {
             };
             self.rows.insert(id, row);
         }
+        self.names.clear();
+        self.names.extend(self.rows.iter().map(|(id, row)| (row.name, *id)));
+        self.names.sort_unstable();
         self.cells = self.rows.values().map(|row| row.cells.len()).sum();
         let rows = &self.rows;
         self.unheld.retain(|(at, member)| rows.get(member).is_some_and(|row| row.cells.contains_key(at)));
@@ -275,7 +302,7 @@ impl Replicas {
         let fresh = row.present && row.compared && !paused && now.since(row.as_of) <= STALE;
         let at = if fresh { row.as_of } else { now };
         let mut lag = Lag::default();
-        for index in row.in_question(logs) {
+        for index in row.doubtful(logs) {
             let log = logs.get(index);
             // Nobody fetches what expired everywhere; a member is no replica of itself.
             let theirs = row.seq(index).max(log.base());

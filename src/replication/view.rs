@@ -39,7 +39,13 @@ impl View<'_> {
     /// How far each log is held.
     #[must_use]
     pub fn vector(&self) -> VersionVector {
-        self.replication.logs.by_id().map(|(_, log)| (log.id, Seq::new(log.durable()))).collect()
+        self.logs().collect()
+    }
+
+    /// The logs of which something is held, in order, and how far each is.
+    pub fn logs(&self) -> impl Iterator<Item = (LogId, Seq)> + '_ {
+        let held = self.replication.logs.by_id().map(|(_, log)| (log.id, Seq::new(log.durable())));
+        held.filter(|(_, seq)| *seq > Seq::ZERO)
     }
 
     /// Of all that is held durably, entries and not only how many: equal logs have equal digests.

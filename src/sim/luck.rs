@@ -76,10 +76,9 @@ impl Stream {
         ppm > 0 && self.below(entity, counter, MILLION) < ppm
     }
 
-    /// Whether something that happens every `mean_ns` on average happens within a slot of `slot_ns`.
-    pub(super) fn happens(self, entity: u64, counter: u64, slot_ns: u64, mean_ns: u128) -> bool {
-        let threshold = (u128::from(slot_ns) << 64).checked_div(mean_ns).unwrap_or(0);
-        u128::from(self.bits(entity, counter)) < threshold
+    /// Whether it happens, of what is so probable.
+    pub(super) fn happens(self, entity: u64, counter: u64, probability: Probability) -> bool {
+        u128::from(self.bits(entity, counter)) < probability.0
     }
 
     /// An exponential sample with this mean, cut at about 8.3 means.
@@ -92,6 +91,17 @@ impl Stream {
         let (low, high) = (u64::from(EXPONENTIAL[knot]), u64::from(EXPONENTIAL[knot + 1]));
         let factor = low + (((high - low) * within) >> 32);
         u64::try_from((u128::from(mean) * u128::from(factor)) >> 16).unwrap_or(u64::MAX)
+    }
+}
+
+/// That something happens within a slot of time: in 2^64ths. Worked out once for many slots, since it takes a long division.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probability(u128);
+
+impl Probability {
+    /// Of something that happens every `mean_ns` on average, within a slot of `slot_ns`.
+    pub(super) fn within(slot_ns: u64, mean_ns: u128) -> Self {
+        Self((u128::from(slot_ns) << 64).checked_div(mean_ns).unwrap_or(0))
     }
 }
 
@@ -178,7 +188,8 @@ mod tests {
         let hits = (0..100_000).filter(|n| stream.chance(0, *n, 50_000)).count();
         assert!((4_700..5_300).contains(&hits), "{hits}");
         assert!(!stream.chance(0, 0, 0) && stream.chance(0, 0, MILLION));
-        let events = (0..100_000).filter(|n| stream.happens(1, *n, 1_000, 20_000)).count();
+        let likely = Probability::within(1_000, 20_000);
+        let events = (0..100_000).filter(|n| stream.happens(1, *n, likely)).count();
         assert!((4_700..5_300).contains(&events), "{events}");
     }
 

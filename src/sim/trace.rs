@@ -11,6 +11,9 @@ use xxhash_rust::xxh3::Xxh3;
 /// Events between two checkpoints.
 pub const CHECKPOINT_EVERY: u64 = 4_096;
 
+/// Bytes that are hashed at once.
+const PIECE: usize = 4 << 10;
+
 /// What a run came to, in 128 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TraceHash(pub u128);
@@ -30,13 +33,27 @@ impl serde::Serialize for TraceHash {
 /// Hashes a run while it happens.
 pub(super) struct Trace {
     hasher: Xxh3,
+    /// What it has not been given yet: it likes long pieces better than many short ones.
+    waits: Vec<u8>,
     events: u64,
     checkpoints: Vec<TraceHash>,
 }
 
 impl Trace {
     pub(super) fn new() -> Self {
-        Self { hasher: Xxh3::new(), events: 0, checkpoints: Vec::new() }
+        Self { hasher: Xxh3::new(), waits: Vec::with_capacity(PIECE), events: 0, checkpoints: Vec::new() }
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        if self.waits.len() + bytes.len() > PIECE {
+            self.hasher.update(&self.waits);
+            self.waits.clear();
+        }
+        if bytes.len() > PIECE {
+            self.hasher.update(bytes);
+        } else {
+            self.waits.extend_from_slice(bytes);
+        }
     }
 
     /// An event begins: when, at which node, of which kind.
@@ -49,42 +66,44 @@ impl Trace {
         head[..8].copy_from_slice(&at.to_le_bytes());
         head[8..12].copy_from_slice(&node.to_le_bytes());
         head[12] = kind;
-        self.hasher.update(&head);
+        self.add(&head);
     }
 
     /// A part of the event: a tag that names the part, a number.
     pub(super) fn word(&mut self, tag: u8, word: u64) {
         let mut bytes = [tag; 9];
         bytes[1..].copy_from_slice(&word.to_le_bytes());
-        self.hasher.update(&bytes);
+        self.add(&bytes);
     }
 
     /// A part of the event: bytes, with their length.
     pub(super) fn bytes(&mut self, tag: u8, bytes: &Bytes) {
         self.word(tag, bytes.len() as u64);
-        self.hasher.update(bytes);
+        self.add(bytes);
     }
 
     /// A part of the event: a text, with its length.
     pub(super) fn text(&mut self, tag: u8, text: &str) {
         self.word(tag, text.len() as u64);
-        self.hasher.update(text.as_bytes());
+        self.add(text.as_bytes());
     }
 
     /// A part of the event whose length is always the same, or was told.
     pub(super) fn raw(&mut self, bytes: &[u8]) {
-        self.hasher.update(bytes);
+        self.add(bytes);
     }
 
     /// A part of the event that has no bytes of its own, as it prints: the same in every build.
     pub(super) fn debug(&mut self, tag: u8, value: &dyn fmt::Debug) {
-        self.hasher.update(&[tag]);
-        fmt::write(&mut Sink(&mut self.hasher), format_args!("{value:?}")).expect("a hasher takes everything");
+        self.add(&[tag]);
+        fmt::write(&mut Sink(self), format_args!("{value:?}")).expect("a hasher takes everything");
     }
 
     /// The hash so far.
     pub(super) fn hash(&self) -> TraceHash {
-        TraceHash(self.hasher.digest128())
+        let mut hasher = self.hasher.clone();
+        hasher.update(&self.waits);
+        TraceHash(hasher.digest128())
     }
 
     /// Events so far.
@@ -98,11 +117,11 @@ impl Trace {
     }
 }
 
-struct Sink<'a>(&'a mut Xxh3);
+struct Sink<'a>(&'a mut Trace);
 
 impl fmt::Write for Sink<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.update(text.as_bytes());
+        self.0.add(text.as_bytes());
         Ok(())
     }
 }

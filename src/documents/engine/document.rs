@@ -434,21 +434,22 @@ impl Document {
         let Some(pivot) = open.table.pivot(&hashes, changes / 2) else { return };
         let (head, tail) = self.accepted.split_at(pivot + 1);
         let known = self.base.as_deref();
+        let freed = self.weight(..=pivot) + known.map_or(0, Base::weight);
         let folded = contain(|| {
             let then = Open::build(known, head, BTreeSet::new())?;
             let writers = writers(known, head)?;
             let base = Base::fold(&then.merged, &then.table, known, &hashes[..=pivot], writers);
             let base = base.ok_or("it cannot be folded here")?;
+            if base.weight() * worth > freed {
+                return Err("it is not worth it".to_owned());
+            }
             let open = Open::build(Some(&base), tail, BTreeSet::new())?;
             Ok((base, open))
         });
         let Ok((base, open)) = folded else { return };
-        let freed = self.weight(..=pivot) + known.map_or(0, Base::weight);
-        if base.weight() * worth <= freed {
-            self.accepted.drain(..=pivot);
-            (self.base, self.open, self.fold_at) = (Some(Box::new(base)), Some(Box::new(open)), 0);
-            self.settle();
-        }
+        self.accepted.drain(..=pivot);
+        (self.base, self.open, self.fold_at) = (Some(Box::new(base)), Some(Box::new(open)), 0);
+        self.settle();
     }
 
     /// Takes the state over from the table.

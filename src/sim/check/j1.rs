@@ -5,7 +5,8 @@
 //! Automerge, and what shows is what Automerge shows. Besides the peers' documents each writer's version, as it was after the
 //! writer's last change, is merged too: where all peers hold the same there would be nothing to merge.
 //!
-//! Bounded: so many documents of so many peers. Of a document of which a writer used a number twice, because its disk was put
+//! Bounded: so many documents of so many peers; of those of which all peers hold the same, versions are merged of one, which the
+//! number of entries draws. Of a document of which a writer used a number twice, because its disk was put
 //! back or somebody garbled its entry, Automerge holds one branch only: it is left out. So is whoever refused a change by name
 //! (C7 says when that may be), and the reading of a document in which maps stand at one place, which we read as one map, or
 //! values that we keep whole as bytes.
@@ -102,6 +103,22 @@ impl AutomergeAgrees {
     }
 }
 
+impl AutomergeAgrees {
+    /// The documents that are merged: all of which peers have different versions, and one of the others.
+    fn to_merge(&self) -> impl Iterator<Item = (&DocId, &Vec<Made>)> {
+        let same = self.made.values().filter(|made| made.len() == 1).count();
+        let mut drawn = self.entries.len().checked_rem(same);
+        self.made.iter().filter(move |(_, made)| {
+            if made.len() > 1 {
+                return true;
+            }
+            let at = drawn;
+            drawn = at.and_then(|at| at.checked_sub(1));
+            at == Some(0)
+        })
+    }
+}
+
 impl Check for AutomergeAgrees {
     fn id(&self) -> &'static str {
         "J1"
@@ -149,7 +166,7 @@ impl Check for AutomergeAgrees {
     }
 
     fn on_all_content(&mut self, sight: &Sight<'_>) -> Verdict {
-        for (doc, made) in &self.made {
+        for (doc, made) in self.to_merge() {
             let documents: Vec<&Document> = made.iter().filter_map(|made| made.document.as_ref()).collect();
             let Some(served) = documents.first() else { continue };
             let merged = merged(&documents).map_err(|why| format!("Automerge cannot merge {doc}: {why}"))?;

@@ -3,7 +3,7 @@
 use super::Plan;
 use super::fault::{Fault, Item};
 use super::make::{self, Draw, Says};
-use crate::sim::luck::{Luck, Stream};
+use crate::sim::luck::{Luck, Probability, Stream};
 use crate::sim::scenario::{Kind, Mode, Often, Scenario};
 
 /// One draw a peer and slot, so that neither a peer nor a family less shifts the luck of the rest.
@@ -37,10 +37,10 @@ impl Plan {
             return Err("happens to datagrams only: network.mode".to_owned());
         }
         let (from, to) = (scenario.chaos_at(), scenario.quiet_at());
-        let mean = u128::from(often.every.0) * peers.len() as u128;
+        let likely = Probability::within(SLOT, u128::from(often.every.0) * peers.len() as u128);
         for slot in 0..(to - from) / SLOT {
             for peer in peers.iter().copied() {
-                if !luck.happens(u64::from(peer), slot << 2, SLOT, mean) {
+                if !luck.happens(u64::from(peer), slot << 2, likely) {
                     continue;
                 }
                 let draw = |n, low, high| luck.between(u64::from(peer), slot << 2 | n, low, high);

@@ -7,9 +7,9 @@ use bytes::Bytes;
 
 use super::super::trace::Trace;
 use crate::documents::{self, Arrived, DocState, Done, Orphan};
-use crate::node::{Command, Effect, Event, Input, IoOutcome, Outcome};
-use crate::replication;
+use crate::node::{Command, Effect, Event, Input, Io, IoOutcome, Outcome};
 use crate::types::{DocId, Hlc, LogId, Seq};
+use crate::{events, replication};
 
 /// An input that a node handles.
 pub(super) fn input(trace: &mut Trace, now: u64, place: u32, input: &Input) {
@@ -63,6 +63,12 @@ pub(super) fn effect(trace: &mut Trace, effect: &Effect) {
             trace.word(12, *offset);
             trace.bytes(12, bytes);
         }
+        Effect::Io { id, op: Io::Read { segment, offset, len } } => {
+            trace.word(27, id.value());
+            trace.word(27, segment.value());
+            trace.word(27, *offset);
+            trace.word(27, *len);
+        }
         // Its answer is hashed, and it says everything.
         Effect::Task { id, .. } => trace.word(13, id.value()),
         Effect::Reply {
@@ -77,6 +83,11 @@ pub(super) fn effect(trace: &mut Trace, effect: &Effect) {
             }
         }
         Effect::Notify(Event::Replication(event)) => replicated(trace, event),
+        Effect::Notify(Event::Events(events::Event::Appended { stream, first, events })) => {
+            trace.word(28, u64::from(*events));
+            trace.text(28, stream.as_str());
+            named(trace, first);
+        }
         Effect::Notify(Event::Documents(documents::Event::Changed { doc, heads, exists, origins })) => {
             trace.word(17, u64::from(*exists));
             trace.text(17, doc.as_str());
@@ -167,6 +178,14 @@ fn entry(trace: &mut Trace, log: &LogId, seq: Seq) {
     trace.raw(&actor.to_bytes());
     trace.word(25, u64::from(topic.value()));
     trace.word(25, seq.value());
+}
+
+fn named(trace: &mut Trace, event: &events::Id) {
+    let events::Id { hlc, origin, seq, index } = event;
+    stamped(trace, *hlc);
+    trace.raw(&origin.to_bytes());
+    trace.word(29, seq.value());
+    trace.word(29, u64::from(*index));
 }
 
 fn stamped(trace: &mut Trace, hlc: Hlc) {
