@@ -398,21 +398,22 @@ impl Replication {
             let (warn, calm) = (self.config.lag_warn.is_passed(lag, 1), !self.config.lag_warn.is_passed(lag, 2));
             let paused = self.is_paused(member);
             let is_old = |row: &Row| row.present && !paused && now.since(row.as_of) > DOUBT;
-            if self.replicas.row(member).is_some_and(is_old)
-                && self.replicas.lag(&self.logs, member, now, true).is_some_and(|open| open.changes > 0)
-            {
+            let lacks = || self.replicas.lag(&self.logs, member, now, true).is_none_or(|open| open.changes > 0);
+            let Some(row) = self.replicas.row(member) else { continue };
+            if is_old(row) && lacks() {
                 doubted.push(member);
             }
-            let Some(row) = self.replicas.row_mut(member) else { continue };
+            // By knowledge that is newer, or since it is known to hold all there is, whenever that was told.
+            let recovered = calm && row.lagging.is_some_and(|since| row.as_of > since || !lacks());
             // Of a life that nobody has compared with yet nothing is known, and by that all of it would be missing.
             let judged = row.compared || (!paused && now.since(row.as_of) > DOUBT);
+            let Some(row) = self.replicas.row_mut(member) else { continue };
             if warn && judged && row.lagging.is_none() {
                 row.lagging = Some(now);
                 reachable!("replication/replica-lags");
                 cx.emit(Event::Lagging { member, lag });
             } else if planted!("replication/lag-never-ends") {
-            } else if calm && row.lagging.is_some_and(|since| row.as_of > since || open.changes == 0) {
-                // By knowledge that is newer, or since it is known to hold all there is, whenever that was told.
+            } else if recovered {
                 row.lagging = None;
                 cx.emit(Event::CaughtUp { member });
             }
