@@ -61,11 +61,17 @@ pub(crate) async fn peer(dir: &Path) -> Peer {
 }
 
 fn config(dir: &Path) -> Config {
-    let flags = Flags::new().set("bench", "node.data-dir", dir.to_str().unwrap()).set("bench", "api.listen", "").list(
-        "bench",
-        "network.listen",
-        ["127.0.0.1:0"],
-    );
+    let set = |flags: Flags, (key, value)| flags.set("bench", key, value);
+    // All that is written stays: by default streams hold 256 MiB, and a log would never become as large as is wanted.
+    let flags = [
+        ("node.data-dir", dir.to_str().unwrap()),
+        ("api.listen", ""),
+        ("streams.retention-bytes", "1099511627776"),
+        ("streams.total-bytes", "1099511627776"),
+    ]
+    .into_iter()
+    .fold(Flags::new(), set)
+    .list("bench", "network.listen", ["127.0.0.1:0"]);
     config::parse(None, [], &flags).unwrap()
 }
 
