@@ -57,7 +57,7 @@ pub enum Error {
         name: String,
     },
     /// The store refused.
-    #[error("cannot {what} {name}: {error}")]
+    #[error("cannot {what} {name}: {}", plain(error))]
     Store {
         /// What was tried.
         what: &'static str,
@@ -216,6 +216,14 @@ pub enum Error {
     /// What is restored could not be written.
     #[error("cannot write what is restored: {0}")]
     Sink(#[source] Cause),
+}
+
+/// What a store says, without the name of the library's part that says it.
+fn plain(error: &object_store::Error) -> String {
+    match error {
+        object_store::Error::Generic { source, .. } => source.to_string(),
+        error => error.to_string(),
+    }
 }
 
 impl Error {

@@ -235,7 +235,7 @@ pub async fn find_in(
     };
     let known_until = WallTime::from_micros(known.as_micros().saturating_sub(1));
     let Told { oldest, newest, points, trims } = told;
-    let end = newest.map_or(plan.backup().main.stamp, |newest| newest.at);
+    let end = newest.map_or_else(|| plan.backup().main.stamp, |newest| newest.at);
     let restorable = Restorable { oldest, newest, known_until, points, ids };
     let bound = restorable.bound(target, exclusive, host.wall())?;
     let (at, inclusive) = match bound {

@@ -81,7 +81,7 @@ pub(super) async fn take(
         return Ok(false);
     }
     let name = format!("{}/{number:08}.json", takings_folder(intent.node, intent.id));
-    match repository.write(&name, &Taking { holder: host.life().into() }).await {
+    match repository.write(&name, &Taking { holder: host.life() }).await {
         Ok(_) => Ok(true),
         Err(Error::Conflict { .. }) => Ok(false),
         Err(error) => Err(error),

@@ -25,8 +25,10 @@ pub(super) fn begins(dir: &Path, entries: u64, knows_somebody: bool) -> bool {
 pub(super) async fn watch(link: Link) {
     let mut waiting = Waiting { since: Instant::now() };
     while link.phase() != Phase::Stopped {
-        let Ok(report) = link.report().await else { return };
-        if waiting.is_over(report.node.intake, Instant::now()) {
+        // Its loop may not have begun yet.
+        if let Ok(report) = link.report().await
+            && waiting.is_over(report.node.intake, Instant::now())
+        {
             tracing::info!("it holds what its neighbours hold: it is ready");
             return link.facts.set_filled();
         }

@@ -56,8 +56,8 @@ fn begun(process: u32) -> io::Result<Option<String>> {
     begun.map(|begun| Some(begun.to_owned())).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-#[cfg(test)]
 #[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -88,18 +88,12 @@ impl Peer {
         routes.remember_issuer(&admission, &mut remembered, clock.now().wall);
         let setup = setup(&config, &admission)?;
         let booting = clock.clone();
-        let recorder = recorder(config.node.record.as_deref(), &dir, &setup, &clock)?;
-        recorder.fate().into_iter().for_each(|fate| facts.set_recording(fate));
+        let recorder = recorder(config.node.record.as_deref(), &setup, &facts)?;
         let (node, report, log, recorder) = blocking(move || boot(setup, &booting, log, recorder)).await??;
         tell(&report);
         check_line(&node, &admission)?;
         let (told, heard) = mpsc::channel(HEARD_MAX);
-        let knows_somebody = routes.knows_somebody() || !remembered.peers().is_empty();
-        let fills = (dir.clone(), node.status(clock.now()).entries);
-        if blocking(move || filling::begins(&fills.0, fills.1, knows_somebody)).await? {
-            facts.set_filling();
-            tokio::spawn(filling::watch(link.clone()));
-        }
+        fill(&link, &node, routes.knows_somebody() || !remembered.peers().is_empty()).await?;
         let setup = routes.setup(admission.clone(), report.boot, config.cluster.terms(), &remembered);
         let network = Network::start(setup, told)?;
         facts.set_network(network.view());
@@ -136,6 +130,16 @@ fn check_copies(config: &Config, dir: &Path) -> Result<(), StartError> {
     schedule::check(&config.schedules, dir)?;
     if !config.archive.repository.is_empty() {
         archive::check(&config.archive, dir)?;
+    }
+    Ok(())
+}
+
+/// Whoever begins with nothing, or out of a recovery, is not ready before it has what its neighbours hold.
+async fn fill(link: &Link, node: &Node, knows_somebody: bool) -> Result<(), StartError> {
+    let (dir, entries) = (link.facts.data_dir.clone(), node.status(link.facts.clock.now()).entries);
+    if blocking(move || filling::begins(&dir, entries, knows_somebody)).await? {
+        link.facts.set_filling();
+        tokio::spawn(filling::watch(link.clone()));
     }
     Ok(())
 }
@@ -224,16 +228,19 @@ fn setup(config: &Config, admission: &Admission) -> Result<Setup, StartError> {
     })
 }
 
-fn recorder(path: Option<&Path>, dir: &Path, setup: &Setup, clock: &Clock) -> Result<Recorder, StartError> {
+fn recorder(path: Option<&Path>, setup: &Setup, facts: &Facts) -> Result<Recorder, StartError> {
     let Some(path) = path else { return Ok(Recorder::none()) };
     let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
-    if folder.is_some_and(|folder| dir.join(LOG_DIR).canonicalize().is_ok_and(|log| folder.starts_with(log))) {
+    if folder.is_some_and(|folder| facts.data_dir.join(LOG_DIR).canonicalize().is_ok_and(|log| folder.starts_with(log)))
+    {
         // It would be taken for a part of the log, and the next start refused.
         let error = io::Error::new(io::ErrorKind::InvalidInput, "only the log's own files may be in its directory");
         return Err(StartError::Record { path: path.to_owned(), error });
     }
-    let begun = Recorder::begin(path, &Header::new(setup, workers::threads()), clock.now());
-    begun.map_err(|error| StartError::Record { path: path.to_owned(), error })
+    let begun = Recorder::begin(path, &Header::new(setup, workers::threads()), facts.clock.now());
+    let begun = begun.map_err(|error| StartError::Record { path: path.to_owned(), error })?;
+    begun.fate().into_iter().for_each(|fate| facts.set_recording(fate));
+    Ok(begun)
 }
 
 /// The given name, or one made from the last digits of the id.

@@ -1,10 +1,12 @@
 //! Starts peers as their users do, and talks to them through their own command line.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -178,6 +180,13 @@ impl Peer {
         status["members"].as_array().unwrap().iter().filter(|member| member["state"] == state).count()
     }
 
+    /// Tells it to stop, and gives its exit code and what it wrote.
+    pub(crate) fn told_to_stop(mut self) -> (Option<i32>, String) {
+        assert!(Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap().success());
+        let status = self.child.wait().unwrap();
+        (status.code(), self.log())
+    }
+
     /// Waits until it has ended by itself.
     pub(crate) fn ended(mut self) {
         let status = self.child.wait().unwrap();
@@ -208,8 +217,15 @@ pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// A port that nobody has, and that no other test of this process is given: a peer that is restarted wants its own again.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if GIVEN.lock().unwrap().insert(port) {
+            return port;
+        }
+    }
 }
 
 /// The bytes of a file.

@@ -9,6 +9,7 @@ mod archive;
 mod copies;
 mod durability;
 mod harness;
+mod hostile;
 mod interop;
 mod issuers;
 mod lab;

@@ -9,18 +9,18 @@ use serde_json::Value;
 
 use crate::harness::{Peer, Place, free_port, wait_for};
 
-fn oxigdal(args: &[&str]) -> Output {
+pub(crate) fn oxigdal(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_oxigdal-ha")).args(args).arg("--json").stdin(Stdio::null()).output().unwrap()
 }
 
-fn done(args: &[&str]) -> Value {
+pub(crate) fn done(args: &[&str]) -> Value {
     let output = oxigdal(args);
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// The code of the error, and all that was said.
-fn refused(args: &[&str]) -> (String, String) {
+pub(crate) fn refused(args: &[&str]) -> (String, String) {
     let output = oxigdal(args);
     assert!(!output.status.success(), "{args:?} was not refused");
     let said = String::from_utf8(output.stderr).unwrap();
@@ -29,20 +29,20 @@ fn refused(args: &[&str]) -> (String, String) {
     (error["error"]["code"].as_str().unwrap_or_default().to_owned(), said)
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-fn put(peer: &Peer, doc: &str) {
+pub(crate) fn put(peer: &Peer, doc: &str) {
     let output = peer.run(&["doc", "put", doc, "{\"n\":1}"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn holds(peer: &Peer, docs: &[&str]) -> bool {
+pub(crate) fn holds(peer: &Peer, docs: &[&str]) -> bool {
     String::from_utf8(peer.run(&["doc", "ls"]).stdout).unwrap().lines().eq(docs.iter().copied())
 }
 
-fn founder(dir: &Path) -> Peer {
+pub(crate) fn founder(dir: &Path) -> Peer {
     let listen = format!("/ip4/127.0.0.1/tcp/{}", free_port());
     Place { listen, ..Place::on_loopback(dir, "a") }.start(None)
 }

@@ -58,13 +58,14 @@ fn what_has_been_silent_for_long_is_gone_on_with() {
     let mut bench = Bench::new();
     bench.store = super::super::locate(dir.path().to_str().unwrap(), true).unwrap().store;
     let log = unfinished(&bench, "another");
-    let old = std::time::SystemTime::now() - Duration::from_micros(SILENT_MICROS + 1_000_000);
     let mut open = vec![dir.path().to_owned()];
     while let Some(next) = open.pop() {
         if next.is_dir() {
             open.extend(std::fs::read_dir(next).unwrap().map(|entry| entry.unwrap().path()));
         } else {
-            std::fs::File::options().append(true).open(next).unwrap().set_modified(old).unwrap();
+            let file = std::fs::File::options().append(true).open(next).unwrap();
+            let stored = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(stored - Duration::from_micros(SILENT_MICROS + 1_000_000)).unwrap();
         }
     }
     let made = bench.create(&log, BackupType::Incremental);

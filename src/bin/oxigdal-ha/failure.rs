@@ -108,18 +108,27 @@ impl Failure {
         self.code == Code::NoPeer || self.busy
     }
 
+    /// What to do about it: what was said, or what the system's own words tell.
+    fn advice(&self) -> Option<&str> {
+        let forbidden = self.message.contains("Permission denied").then_some(
+            "this user may not: look at the owner and the permissions of that path and of the directories above it, or run it as the user \
+             whose they are",
+        );
+        self.hint.as_deref().or(forbidden)
+    }
+
     /// Tells it on standard error and gives the exit code.
     pub(crate) fn report(&self, json: bool, red: bool) -> ExitCode {
         if self.quiet {
             return ExitCode::SUCCESS;
         }
         let told = if json {
-            let Self { kind, message, hint, .. } = self;
-            let error = serde_json::json!({ "error": { "code": kind, "message": message, "hint": hint } });
+            let Self { kind, message, .. } = self;
+            let error = serde_json::json!({ "error": { "code": kind, "message": message, "hint": self.advice() } });
             format!("{error}\n")
         } else {
             let label = if red { "\x1b[1;31merror\x1b[0m" } else { "error" };
-            let hint = self.hint.as_ref().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
+            let hint = self.advice().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
             format!("{label}: {}\n{hint}", self.message)
         };
         // Nobody is left to tell when standard error is closed too.

@@ -16,20 +16,7 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
         };
         trouble(format!("it takes no edits: {}: {}", word("what"), word("why")), advice);
     }
-    if let Some(restoring) = status["restoring"].as_object() {
-        let count = |key: &str| restoring.get(key).and_then(Value::as_u64).unwrap_or_default();
-        trouble(
-            format!("it restores documents: {} of {}", count("done"), count("of")),
-            "what is not restored yet is answered later; /readyz says when all is",
-        );
-    }
-    if status.pointer("/host/filling") == Some(&Value::Bool(true)) {
-        let behind = status.pointer("/intake/behind").and_then(Value::as_u64).unwrap_or_default();
-        trouble(
-            format!("it is being filled: its neighbours hold more of {behind} logs"),
-            "what it lacks still is answered as if it were not there; /readyz says when it has all that they held",
-        );
-    }
+    not_all_there(status, &mut trouble);
     if let Some(cut) = status["log_cut"].as_str() {
         trouble(
             format!("its log had lost its end when it started: {cut}"),
@@ -82,6 +69,24 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
     quarantined(status, &mut trouble);
     differing(status, &mut trouble);
     troubles
+}
+
+/// What it does not have yet, and will have.
+fn not_all_there(status: &Value, trouble: &mut impl FnMut(String, &str)) {
+    if let Some(restoring) = status["restoring"].as_object() {
+        let count = |key: &str| restoring.get(key).and_then(Value::as_u64).unwrap_or_default();
+        trouble(
+            format!("it restores documents: {} of {}", count("done"), count("of")),
+            "what is not restored yet is answered later; /readyz says when all is",
+        );
+    }
+    if status.pointer("/host/filling") == Some(&Value::Bool(true)) {
+        let behind = status.pointer("/intake/behind").and_then(Value::as_u64).unwrap_or_default();
+        trouble(
+            format!("it is being filled: its neighbours hold more of {behind} logs"),
+            "what it lacks still is answered as if it were not there; /readyz says when it has all that they held",
+        );
+    }
 }
 
 fn snapshots(status: &Value, trouble: &mut impl FnMut(String, &str)) {

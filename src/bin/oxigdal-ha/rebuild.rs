@@ -343,11 +343,13 @@ fn pass_over(
         let older = catalogue.backups().rev().find(|backup| id.is_none_or(|id| backup.id < id));
         let hint = match older {
             Some(older) => format!(
-                "--accept-older takes an older one: the next is backup:{} of {}; --from-mesh takes none",
+                "--accept-damage takes what is whole, of whichever holds most; --accept-older an older one: the next is backup:{} of {}; --from-mesh takes none",
                 older.id,
                 Stamp(older.started)
             ),
-            None => "there is no older one; --from-mesh takes none and has the neighbours give everything".to_owned(),
+            None => "there is no older one. --accept-damage takes what is whole of it; --from-mesh takes none and has the neighbours give \
+                     everything"
+                .to_owned(),
         };
         return Err(failure.hint(hint));
     }

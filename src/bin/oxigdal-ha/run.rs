@@ -185,8 +185,11 @@ fn unarchived(archive: &ArchiveStatus) -> Failure {
         .kind(Some("log_damaged"))
         .hint(format!(
             "what stands behind the damage is not in the archive and does not come into it. Neighbours hold the same entries: \
-             `oxigdal-ha rebuild --repo {}` takes what is in the archive and has them give the rest; the damaged log is kept aside",
-            archive.repository
+             `oxigdal-ha rebuild {} has them give what is missing; the damaged log is kept aside",
+            match &archive.covered {
+                Some(_) => format!("--repo {}` takes what is in the archive and", archive.repository),
+                None => "--from-mesh`".to_owned(),
+            }
         ))
 }
 
