@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::rules::{Bench, ME, chain, delivered, entry, line, log_of, push, run, sent, told, vector};
+use super::rules::{Bench, ME, chain, delivered, entry, line, log_of, push, root, run, sent, told, vector};
 use super::*;
 use crate::machine::Op;
 use crate::types::{Digest, Hlc, Range, WallTime};
@@ -188,6 +188,48 @@ fn a_branch_of_a_branch_moves_to_a_third_log() {
     // Both are open again.
     bench.take(3, fill(branch(3, 3, 4, true)));
     assert_eq!(bench.machine.view().vector().of(log_of(4)), Seq::new(4));
+}
+
+#[test]
+fn what_stands_in_a_log_that_is_in_dispute_itself_is_not_moved_there_again() {
+    let mut bench = disputed(true);
+    let to = home(&entry(4, 3));
+    let after = |entries: &[Entry]| {
+        let mut logs = Logs::default();
+        let at = logs.intern(to);
+        entries.iter().for_each(|entry| logs.get_mut(at).push_pending(entry.clone()));
+        Short::of(logs.get(at).chain_at(entries.len() as u64).unwrap())
+    };
+    let entries = vec![entry(4, 3), other(40, false)];
+    bench.take(2, push(2, vec![Run { log: Name::Id(to), first: Seq::new(1), before: after(&[]), entries }]));
+    // While the branch is read, another end of the log that it has its beginning in is shown.
+    let mut ops = bench.hear(3, fill(branch(3, 3, 3, true)));
+    let (before, entries) = (after(&[entry(4, 3)]), vec![other(41, true)]);
+    ops.extend(bench.hear(3, fill(Run { log: Name::Id(to), first: Seq::new(2), before, entries })));
+    let ops = bench.settle(ops);
+    let unsettled = told(&ops).into_iter().filter(|event| matches!(event, Event::Unsettled { .. })).count();
+    let branches = writes(&ops).into_iter().filter(|kept| matches!(kept, Kept::Branch(_))).count();
+    assert_eq!((unsettled, branches), (0, 2), "{ops:?}");
+    let vector = bench.machine.view().vector();
+    let moved = [entry(4, 4), other(40, false)].map(|first| vector.of(home(&first)));
+    assert_eq!((vector.of(log_of(4)), vector.of(to), moved), (Seq::new(2), Seq::new(1), [Seq::new(2), Seq::new(1)]));
+}
+
+#[test]
+fn a_log_that_moved_as_a_whole_is_not_in_the_digest() {
+    let mut bench = Bench::with(&[2, 3], Config::default());
+    bench.take(2, push(1, vec![run(4, 1, 5)]));
+    let compared = bench.hear(3, fill(branch(1, 1, 1, true)));
+    bench.settle(compared);
+    let to = home(&entry(4, 1));
+    let vector = bench.machine.view().vector();
+    assert_eq!((vector.of(log_of(4)), vector.of(to)), (Seq::ZERO, Seq::new(5)));
+    // Who never held it has the same.
+    let mut never = Bench::with(&[2], Config::default());
+    let Run { entries, .. } = run(4, 1, 5);
+    never.take(2, push(1, vec![Run { log: Name::Id(to), first: Seq::new(1), before: Short::of(root(to)), entries }]));
+    assert_eq!(never.machine.view().vector().of(to), Seq::new(5));
+    assert_eq!(bench.machine.view().digest(), never.machine.view().digest());
 }
 
 #[test]

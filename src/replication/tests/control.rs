@@ -4,6 +4,7 @@ use std::num::NonZeroU8;
 use std::time::Duration;
 
 use super::mesh::{World, full, star, tree};
+use super::rules::{Bench, sent, vector};
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -236,4 +237,21 @@ fn copies_of_what_many_wrote_are_members_that_hold_all_of_it() {
     assert_eq!(ask(7, &all, members(3)), Ok(whole.clone()));
     assert_eq!(ask(8, &all, members(4)), Err(whole), "the fifth holds one of the two");
     assert_eq!(ask(9, &all[..1], members(4)).map(|members| members.len()), Ok(4));
+}
+
+#[test]
+fn a_paused_replica_that_goes_on_asking_is_told_so_now_and_then() {
+    let mut bench = Bench::with(&[2], Config::default());
+    let ops = bench.run(|machine, cx| machine.pause(cx, node(2), true, 1));
+    bench.sync(&ops);
+    let refusals = |bench: &mut Bench| {
+        let ops = bench.hear(2, vector(&[]));
+        sent(&ops).into_iter().filter(|(to, message)| *to == node(2) && **message == Message::Paused).count()
+    };
+    assert_eq!(refusals(&mut bench), 1);
+    assert_eq!(refusals(&mut bench), 0, "not at once again");
+    bench.millis += 999;
+    assert_eq!(refusals(&mut bench), 0);
+    bench.millis += 1;
+    assert_eq!((refusals(&mut bench), refusals(&mut bench)), (1, 0));
 }

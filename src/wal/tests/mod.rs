@@ -174,6 +174,33 @@ fn file_names_sort_and_are_spelled_one_way() {
 }
 
 #[test]
+fn a_writer_says_whose_store_it_writes() {
+    let (log, writer) = Log::of(200, &vec![vec![1; 50]; 9]);
+    assert_eq!((writer.store(), scan(&log.files).unwrap().1.end.store), (STORE, Some(STORE)));
+}
+
+#[test]
+fn names_of_snapshots_are_spelled_one_way_and_are_no_segments() {
+    let first = Family::SNAPSHOTS.next();
+    let name = file_name(first);
+    assert_eq!((snapshot_of(&name), segment_of(&name)), (Some(first), None), "{name}");
+    assert_eq!(snapshot_of("7fffffffffffffff.snap"), Some(SegmentId::new(u64::MAX >> 1)));
+    // One before the first, those of the chains, and what is not spelled our way.
+    for name in [
+        "4000000000000000.snap",
+        "0000000000000001.snap",
+        "8000000000000001.snap",
+        "4000000000000001.wal",
+        "4000000000000001.SNAP",
+        "+400000000000001.snap",
+        "400000000000000A.snap",
+        "40000000000000001.snap",
+    ] {
+        assert_eq!(snapshot_of(name), None, "{name}");
+    }
+}
+
+#[test]
 fn what_is_not_durable_is_taken_back_and_its_numbers_are_given_again() {
     for segment_bytes in [u64::MAX, 200] {
         let (mut log, mut writer) = Log::of(segment_bytes, &[vec![1; 50], vec![2; 50], vec![3; 50]]);
