@@ -68,18 +68,27 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// The members of whom there is something that it was not told, and the row of each. What it was told whole stays so, since
-    /// changes are numbered on.
-    fn untold<'a>(&'a self, to: NodeId, replicas: &'a Replicas) -> impl Iterator<Item = (NodeId, &'a Row)> {
-        let mut upto = self.upto.iter().peekable();
-        let behind = move |(id, row): &(NodeId, &Row)| {
-            if *id == to || row.stamp <= self.whole {
-                return false;
+    /// The members of whom there is something that it was not told, in order, and the row of each. What it was told whole stays so,
+    /// since changes are numbered on.
+    fn untold<'a>(&mut self, to: NodeId, replicas: &'a Replicas) -> Vec<(NodeId, &'a Row)> {
+        let mut untold = Vec::new();
+        if replicas.stamp() > self.whole {
+            let mut upto = self.upto.iter().peekable();
+            for (id, row) in replicas.iter().filter(|(id, row)| *id != to && row.stamp > self.whole) {
+                while upto.next_if(|(other, _)| **other < id).is_some() {}
+                if row.stamp > upto.peek().filter(|(other, _)| **other == id).map_or(0, |(_, told)| **told) {
+                    untold.push((id, row));
+                }
             }
-            while upto.next_if(|(other, _)| *other < id).is_some() {}
-            row.stamp > upto.peek().filter(|(other, _)| *other == id).map_or(0, |(_, told)| **told)
-        };
-        (replicas.stamp() > self.whole).then(|| replicas.iter().filter(behind)).into_iter().flatten()
+        }
+        self.whole = untold.iter().map(|(_, row)| row.stamp - 1).min().unwrap_or_else(|| replicas.stamp());
+        untold
+    }
+
+    /// It does not know what it was told of a member.
+    fn forget(&mut self, member: NodeId) {
+        self.upto.remove(&member);
+        self.whole = 0;
     }
 
     /// Entries of so many bytes crossed the link.
@@ -185,15 +194,11 @@ impl Replication {
     fn report_to(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) -> bool {
         let Some(peer) = self.peers.get_mut(&to) else { return false };
         peer.told.allowance = (peer.told.allowance + FLOOR).min(SAVED_MAX);
-        let (next, me, mut whole) = (peer.told.next, self.actor.node, self.replicas.stamp());
-        let mut rows: Vec<NodeId> = Vec::new();
-        for (id, row) in peer.told.untold(to, &self.replicas) {
-            whole = whole.min(row.stamp - 1);
-            if row.compared && (id == me || self.relays) {
-                rows.push(id);
-            }
-        }
-        peer.told.whole = whole;
+        let me = self.actor.node;
+        let is_news = |(id, row): &(NodeId, &Row)| row.compared && (*id == me || self.relays);
+        let untold = peer.told.untold(to, &self.replicas);
+        let mut rows: Vec<NodeId> = untold.into_iter().filter(is_news).map(|(id, _)| id).collect();
+        let next = peer.told.next;
         let split = rows.partition_point(|id| Some(*id) < next);
         rows.rotate_left(split);
         let (mut held, mut lines) = (Vec::new(), 0);
@@ -377,8 +382,7 @@ impl Replication {
     pub(super) fn on_tell(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, members: &[NodeId]) {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         for member in members {
-            peer.told.upto.remove(member);
-            peer.told.whole = 0;
+            peer.told.forget(*member);
         }
         // What was shown may not have been seen.
         if members.contains(&self.actor.node) {
@@ -439,6 +443,47 @@ impl Replication {
             Some(_) if u128::from(lag.lag_ms) > ACTIVE_WITHIN.as_millis() => ReplicationState::CatchingUp,
             Some(_) => ReplicationState::Active,
             None => ReplicationState::Initializing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    quickcheck::quickcheck! {
+        fn nothing_untold_is_passed_over(steps: Vec<(u8, u8)>) -> bool {
+            let id = |n: u8| NodeId::from_u128(u128::from(n % 5) + 1);
+            let members = || (0..5).map(|n| (id(n), Boot::new(1), true));
+            let (mut replicas, mut told, to, now) = (Replicas::default(), Told::default(), id(0), Time::ZERO);
+            replicas.set_members(now, members());
+            steps.into_iter().enumerate().all(|(seq, (what, who))| {
+                let member = id(who);
+                match what % 4 {
+                    0 => _ = replicas.raise(member, 0, (seq as u64 + 1, Short::default()), member, now, true),
+                    1 => _ = told.upto.insert(member, replicas.row(member).map_or(0, |row| row.stamp)),
+                    2 => told.forget(member),
+                    // Its row begins anew.
+                    _ => {
+                        replicas.set_members(now, members().filter(|(id, ..)| *id != member));
+                        replicas.set_members(now, members());
+                    }
+                }
+                let upto = |id| told.upto.get(&id).copied().unwrap_or_default();
+                let is_behind = |(id, row): &(NodeId, &Row)| *id != to && row.stamp > upto(*id);
+                let naive: Vec<NodeId> = replicas.iter().filter(is_behind).map(|(id, _)| id).collect();
+                told.untold(to, &replicas).into_iter().map(|(id, _)| id).eq(naive)
+            })
+        }
+
+        fn who_has_a_name_is_found_by_it(boots: Vec<u8>, asked: Vec<u8>) -> bool {
+            let id = |n: usize| NodeId::from_u128(n as u128 + 1);
+            let mut replicas = Replicas::default();
+            let members = boots.iter().enumerate().map(|(n, boot)| (id(n), Boot::new(u64::from(*boot)), true));
+            replicas.set_members(Time::ZERO, members);
+            let names: Vec<Short> = asked.iter().map(|n| short(id(usize::from(*n)), Boot::new(u64::from(*n % 3)))).collect();
+            let naive = replicas.iter().filter(|(_, row)| names.contains(&row.name)).map(|(id, _)| id);
+            naive.eq(replicas.named(&names))
         }
     }
 }
