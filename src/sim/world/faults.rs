@@ -120,8 +120,11 @@ impl World<'_> {
             | Fault::PowerLoss { peer, .. }
             | Fault::Wipe { peer }
             | Fault::Replace { peer }
-            | Fault::RollBack { peer, .. }
             | Fault::Leave { peer } => self.restart(item, peer),
+            Fault::RollBack { peer, .. } => {
+                self.restart(item, peer);
+                self.look_after_pauses(peer);
+            }
             Fault::Pause { peer } => self.go_on(peer),
             // Space returns, and the peer looks for it.
             Fault::FullDisk { peer } => {
@@ -318,6 +321,15 @@ impl World<'_> {
             return;
         }
         self.release(item);
+    }
+
+    /// An image may be of when a replica was paused that was resumed since: the operator looks.
+    fn look_after_pauses(&mut self, place: u32) {
+        let of = |item: &Item| matches!(item.fault, Fault::Hold { peer, .. } if peer == place);
+        let items = self.mesh.plan.items.iter().enumerate().filter(|(_, item)| of(item));
+        for item in items.map(|(at, _)| at).collect::<Vec<_>>() {
+            self.queue.push(self.mesh.now + SECOND, self.cause, Due::Release { item });
+        }
     }
 
     /// The operator pauses a replica, or resumes it. Of a peer that is down it is asked in vain.
