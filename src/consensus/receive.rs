@@ -38,7 +38,10 @@ impl Consensus {
                 message.body,
                 Body::Append { .. } | Body::Heartbeat { .. } | Body::Piece { .. }
             );
-            if leads && (self.founding == Mint::new(0) || message.epoch > self.epoch) {
+            if !leads {
+                return false;
+            }
+            if self.founding == Mint::new(0) || message.epoch > self.epoch {
                 (self.founding, self.epoch) = (message.founding, message.epoch);
             }
         } else if message.founding == self.founding && message.epoch > self.epoch {
