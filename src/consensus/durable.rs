@@ -11,7 +11,7 @@ use crate::types::{NodeId, Time};
 const PROMISES_MAX: usize = 4_096;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Durable {
     /// Writes that were asked for, and those that were answered; they are answered in order.
     asked: u64,

@@ -69,7 +69,10 @@ impl Consensus {
         if matches!(self.office, Office::Leader(_)) {
             return;
         }
-        self.follow(cx, None);
+        if self.leader.is_some() {
+            self.follow(cx, None);
+            self.leaderless_since = self.heard_at;
+        }
         if self.group().is_some_and(|group| group.is_voter(self.me)) {
             self.seek(cx);
         }

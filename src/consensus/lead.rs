@@ -20,7 +20,7 @@ pub(super) const WAITING_MAX: usize = 1_024;
 pub(super) const UNCOMMITTED_MAX: u64 = 2_048;
 
 /// What a leader holds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Lead {
     /// The entry with which it took office.
     pub(super) first: Index,

@@ -91,7 +91,7 @@ use snapshot::Incoming;
 use state::State;
 
 /// One member of a group, or one that is in none yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Consensus {
     config: Config,
     /// This store's name. Its mint is zero until it has one.
@@ -126,7 +126,7 @@ pub struct Consensus {
 }
 
 /// What this member does.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Office {
     /// It follows, or waits for somebody to follow.
     Follower,

@@ -14,7 +14,7 @@ use crate::machine::Cx;
 use crate::types::{Actor, Index};
 
 /// A snapshot that is being received.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Incoming {
     from: Actor,
     last: Mark,

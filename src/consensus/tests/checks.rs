@@ -28,6 +28,8 @@ pub(super) struct Checks {
     /// Of each peer, in this boot: its epoch, term, commit and the end of its log while it leads.
     seen: Vec<(Actor, Epoch, Term, Index, Option<(Term, Index)>)>,
     pub(super) elections: u64,
+    /// A store was damaged on purpose, and may find that out.
+    pub(super) is_damaged: bool,
 }
 
 impl Checks {
@@ -45,6 +47,7 @@ impl Checks {
             durable: vec![Durable::default(); count],
             seen: vec![(nobody, Epoch::ZERO, Term::ZERO, Index::ZERO, None); count],
             elections: 0,
+            is_damaged: false,
         }
     }
 
@@ -125,6 +128,7 @@ impl Checks {
                 let is_fair = matches!(fault, Fault::NoVoter(_) | Fault::Retired(_));
                 assert!(is_fair, "{:?} accuses a correct member: {fault}", machine.me);
             }
+            Event::LostMemory { .. } if self.is_damaged => {}
             Event::LostMemory { .. } => panic!("{:?} lost what it acknowledged", machine.me),
             _ => {}
         }

@@ -52,6 +52,7 @@ enum Happening {
     Arrives { to: usize, from: usize, bytes: Vec<u8> },
     Fires { at: usize, boot: u64, timer: Timer, number: u64 },
     Synced { at: usize, boot: u64 },
+    Closed { at: usize, peer: NodeId },
 }
 
 pub(super) struct World {
@@ -236,7 +237,10 @@ impl World {
     }
 
     fn happens(&mut self, happening: Happening) {
-        let (Happening::Arrives { to: at, .. } | Happening::Fires { at, .. } | Happening::Synced { at, .. }) = happening;
+        let (Happening::Arrives { to: at, .. }
+        | Happening::Fires { at, .. }
+        | Happening::Synced { at, .. }
+        | Happening::Closed { at, .. }) = happening;
         if self.peers[at].paused_until > self.now {
             let after = self.peers[at].paused_until - self.now;
             return self.push(after, happening);
@@ -257,6 +261,7 @@ impl World {
                 }
             }
             Happening::Synced { at, boot } => self.synced(at, boot),
+            Happening::Closed { at, peer } => self.step(at, |machine, cx| machine.on_unlinked(cx, peer)),
         }
     }
 
@@ -290,8 +295,9 @@ impl World {
         peer.paused_until = 0;
         let node = peer.node;
         for other in (0..self.peers.len()).filter(|other| is_seen && *other != at) {
-            if self.peers[other].up && !self.cut.contains(&(at, other)) {
-                self.step(other, |machine, cx| machine.on_unlinked(cx, node));
+            if !self.cut.contains(&(at, other)) {
+                // Behind all that is under way: links keep the order.
+                self.push(self.weather.delay.1 * 1_000, Happening::Closed { at: other, peer: node });
             }
         }
     }
@@ -428,4 +434,44 @@ impl World {
 /// A duration in milliseconds.
 pub(super) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
+}
+
+impl World {
+    /// Decides something without looking at more than the leader.
+    pub(super) fn decide_quickly(&mut self, name: &str) {
+        self.until(5_000, |world| world.leader().is_some());
+        let leader = self.leader().unwrap();
+        let (request, result) = self.propose(leader, name);
+        result.unwrap();
+        self.until(1_000, |world| world.answer(leader, request).is_some());
+    }
+
+    /// Decides something of so many bytes.
+    pub(super) fn decide_long(&mut self, name: &str, len: usize) {
+        self.until(5_000, |world| world.leader().is_some());
+        let leader = self.leader().unwrap();
+        let (number, born) = (u128::from(self.rng.bits()), self.view(leader).commit());
+        let request = RequestId { born, number };
+        let action = Action { name: Name::new(name).unwrap(), expect: Expect::Any, value: Value::new(vec![7; len].into()) };
+        let expires = WallTime::from_micros(u64::MAX);
+        self.step(leader, |machine, cx| machine.propose(cx, Intent { request, expires, action })).unwrap();
+        self.until(1_000, |world| world.answer(leader, request).is_some());
+    }
+}
+
+impl World {
+    /// It starts from what is on its disk, and its host knows that something is missing there.
+    pub(super) fn restart_cut(&mut self, at: usize) {
+        self.peers[at].up = true;
+        let peer = &mut self.peers[at];
+        peer.machine = Consensus::new(peer.node, self.config.clone());
+        for bytes in &peer.disk {
+            let (record, _) = bincode::decode_from_slice(bytes, bincode::config::standard()).unwrap();
+            peer.machine.restore(&record).unwrap();
+        }
+        self.checks.restarted(at);
+        self.checks.wiped(at);
+        self.step(at, |machine, cx| machine.start(cx, true));
+        self.run(20);
+    }
 }
