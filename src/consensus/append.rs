@@ -59,7 +59,8 @@ impl Consensus {
         progress.heard_at = cx.now().mono;
         // The last entry of ours that can be the same as one of its: all of later terms before it are passed over in one round.
         let parted = self.log.last_upto_term(hint.index, hint.term);
-        let parted = parted.unwrap_or_else(|| hint.index.min(Index::new(self.log.base().index.value().saturating_sub(1))));
+        let parted =
+            parted.unwrap_or_else(|| hint.index.min(Index::new(self.log.base().index.value().saturating_sub(1))));
         if progress.reject(rejected, parted) {
             self.feed(cx, from);
         }

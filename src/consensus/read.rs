@@ -45,9 +45,8 @@ impl Consensus {
             return;
         }
         let me = self.me;
-        let round = group.reached(|id| {
-            if id == me { lead.round } else { lead.peers.get(&id).map_or(0, |progress| progress.round) }
-        });
+        let round = group
+            .reached(|id| if id == me { lead.round } else { lead.peers.get(&id).map_or(0, |progress| progress.round) });
         let commit = self.commit;
         lead.reads.iter_mut().for_each(|read| _ = read.index.get_or_insert(commit));
         while let Some(read) = lead.reads.pop_front_if(|read| read.round <= round) {

@@ -34,10 +34,7 @@ impl Consensus {
     /// name: nobody does but who was told it.
     fn is_of_this_generation(&mut self, cx: &mut Cx<'_, Self>, sender: Actor, message: &Message) -> bool {
         if self.group().is_none() {
-            let leads = matches!(
-                message.body,
-                Body::Append { .. } | Body::Heartbeat { .. } | Body::Piece { .. }
-            );
+            let leads = matches!(message.body, Body::Append { .. } | Body::Heartbeat { .. } | Body::Piece { .. });
             if !leads {
                 return false;
             }
@@ -133,7 +130,7 @@ impl Consensus {
             && let Err(fault) = self.has_voice(sender, end.unwrap_or(self.commit))
         {
             // A heartbeat says nothing of its log; the entries that come with it will.
-            if end.is_some() || self.group().is_some_and(|group| group.is_retired(sender)) {
+            if end.is_some() || self.is_retired(sender) {
                 self.fault(cx, sender.node, fault);
             }
             return false;
@@ -158,10 +155,15 @@ impl Consensus {
     /// goes on behind what is committed here.
     pub(super) fn has_voice(&self, sender: Actor, end: Index) -> Result<(), Fault> {
         let Some(group) = self.group() else { return Ok(()) };
-        if group.is_voter(sender) || (end > self.commit && !group.is_retired(sender)) {
-            return Ok(());
+        if self.is_retired(sender) {
+            return Err(Fault::Retired(sender));
         }
-        Err(if group.is_retired(sender) { Fault::Retired(sender) } else { Fault::NoVoter(sender) })
+        if group.is_voter(sender) || end > self.commit { Ok(()) } else { Err(Fault::NoVoter(sender)) }
+    }
+
+    /// Whether it is certain that it was removed: a change that is not may be taken back.
+    fn is_retired(&self, id: Actor) -> bool {
+        self.groups.at(self.commit.value()).is_some_and(|group| group.is_retired(id))
     }
 
     fn on_refused(&mut self, cx: &mut Cx<'_, Self>, sender: Actor, message: &Message, why: Why) {

@@ -235,12 +235,8 @@ mod tests {
         assert_eq!(machine.restore(&append(3)), Err(gap));
         let covered = RestoreError::Covered { first: Index::ZERO, base: Index::ZERO };
         assert_eq!(machine.restore(&append(0)), Err(covered));
-        let vote = |term| Record::Vote {
-            founding: Mint::new(1),
-            epoch: Epoch::new(1),
-            term: Term::new(term),
-            vote: None,
-        };
+        let vote =
+            |term| Record::Vote { founding: Mint::new(1), epoch: Epoch::new(1), term: Term::new(term), vote: None };
         assert_eq!(machine.restore(&vote(5)), Ok(()));
         assert!(matches!(machine.restore(&vote(4)), Err(RestoreError::Term { .. })));
         let broken = Snapshot { state: Blob::new(Bytes::from_static(&[9])).unwrap(), ..Snapshot::default() };

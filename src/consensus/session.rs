@@ -96,7 +96,8 @@ mod tests {
         }
         assert_eq!(sessions.floor(), Index::new(all - SESSIONS_MAX as u64));
         for at in 1..=all {
-            let (known, old) = (sessions.find(request(born(at), at)).is_some(), Index::new(born(at)) < sessions.floor());
+            let (known, old) =
+                (sessions.find(request(born(at), at)).is_some(), Index::new(born(at)) < sessions.floor());
             assert!(known || old, "{at} would be done again");
             assert!(known || at <= all - SESSIONS_MAX as u64);
         }

@@ -113,8 +113,7 @@ impl State {
             return Err(format!("{} bytes are left over", bytes.len() - read));
         }
         let registers: BTreeMap<Name, Register> = written.registers.into_vec().into_iter().collect();
-        let bytes =
-            registers.iter().map(|(name, register)| name.as_str().len() + register.value.bytes().len()).sum();
+        let bytes = registers.iter().map(|(name, register)| name.as_str().len() + register.value.bytes().len()).sum();
         if bytes > REGISTERS_BYTES_MAX {
             return Err(format!("{bytes} bytes of registers, the limit is {REGISTERS_BYTES_MAX}"));
         }
@@ -141,9 +140,8 @@ mod tests {
     #[test]
     fn a_register_is_set_if_it_holds_what_is_expected() {
         let mut state = State::default();
-        let mut apply = |at: u64, expect, value| {
-            state.apply(token(at), &intent(at.into(), 0, "primary", expect, value))
-        };
+        let mut apply =
+            |at: u64, expect, value| state.apply(token(at), &intent(at.into(), 0, "primary", expect, value));
         assert_eq!(apply(1, Expect::Set(token(9)), Some(1)), Applied::Now(Outcome::Differs { holds: None }));
         assert_eq!(apply(2, Expect::Absent, Some(1)), Applied::Now(Outcome::Done));
         assert_eq!(apply(3, Expect::Absent, Some(1)), Applied::Now(Outcome::Differs { holds: Some(token(2)) }));
@@ -167,7 +165,8 @@ mod tests {
     fn there_is_room_for_so_much() {
         let mut state = State::default();
         for n in 0..70 {
-            let outcome = state.apply(token(n + 1), &intent(n.into(), 0, &format!("{n:02}"), Expect::Any, Some(16 << 10)));
+            let outcome =
+                state.apply(token(n + 1), &intent(n.into(), 0, &format!("{n:02}"), Expect::Any, Some(16 << 10)));
             let fits = (n as usize + 1) * ((16 << 10) + 2) <= REGISTERS_BYTES_MAX;
             assert_eq!(outcome, Applied::Now(if fits { Outcome::Done } else { Outcome::Full }), "{n}");
         }

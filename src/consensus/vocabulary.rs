@@ -15,9 +15,7 @@ use crate::types::{Actor, DiskFault, Epoch, Index, Mint, NodeId, Term, WallTime}
 
 /// The place of a decision among all decisions, and its fencing token: whoever acts on a decision shows it, and whoever is acted on
 /// keeps the highest it saw and refuses lower ones. Its order is that of time.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
 pub struct Token {
     /// The generation of the group.
     pub epoch: Epoch,
@@ -48,9 +46,7 @@ pub struct Mark {
 /// The table of outcomes is bounded, so a request says from when it is: one that is older than all that the table remembers
 /// may have been done and forgotten, and is refused. Whoever mints an id takes for `born` the last place that it knows to be
 /// committed: what is asked under the id can only come after it. One that is too low costs a refusal, never a second effect.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
 pub struct RequestId {
     /// Up to where the asking peer knew the log to be committed.
     pub born: Index,

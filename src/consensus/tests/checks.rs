@@ -201,7 +201,11 @@ impl Checks {
     /// R4: all that was ever committed is in the log of who is elected.
     fn is_complete(&self, machine: &Consensus) {
         let Some((last, _)) = self.canon.last_key_value() else { return };
-        assert!(machine.log.last().index >= Index::new(*last), "R4: {last} is committed and not held by {:?}", machine.me);
+        assert!(
+            machine.log.last().index >= Index::new(*last),
+            "R4: {last} is committed and not held by {:?}",
+            machine.me
+        );
         for (index, entry) in &self.canon {
             let held = machine.log.term(Index::new(*index));
             assert!(held.is_none_or(|term| term == entry.term), "R4: another entry at {index}");
@@ -218,7 +222,8 @@ impl Checks {
                 }
                 let least = a.base().index.max(b.base().index);
                 let most = a.last().index.min(b.last().index);
-                let common = (least.value() + 1..=most.value()).rev().map(Index::new).find(|at| a.term(*at) == b.term(*at));
+                let common =
+                    (least.value() + 1..=most.value()).rev().map(Index::new).find(|at| a.term(*at) == b.term(*at));
                 let Some(common) = common else { continue };
                 for at in (least.value() + 1..=common.value()).map(Index::new) {
                     assert_eq!(a.get(at), b.get(at), "R3: at {at}");
@@ -226,7 +231,9 @@ impl Checks {
             }
         }
         for (request, (token, outcome)) in &self.acknowledged {
-            let Some(entry) = self.canon.get(&token.index.value()) else { panic!("{token} was acknowledged and is lost") };
+            let Some(entry) = self.canon.get(&token.index.value()) else {
+                panic!("{token} was acknowledged and is lost")
+            };
             assert!(matches!(&entry.says, Says::Act(intent) if intent.request == *request), "{token} is another one");
             assert_eq!(self.outcomes.get(&token.index.value()), Some(&Applied::Now(*outcome)));
         }

@@ -128,7 +128,7 @@ fn a_log_that_lost_its_end_makes_a_new_member() {
 #[test]
 fn a_store_that_forgot_what_it_acknowledged_is_found_out() {
     let (mut world, leader) = World::led(4, 3);
-    (0..5).for_each(|n| drop(world.decide(&format!("{n}"))));
+    (0..5).for_each(|n| _ = world.decide(&format!("{n}")));
     let at = (leader + 1) % 3;
     world.crash(at, false);
     world.checks.is_damaged = true;

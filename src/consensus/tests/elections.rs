@@ -138,7 +138,9 @@ fn the_office_is_handed_over() {
         let to = world.step(leader, |machine, cx| machine.transfer(cx, None)).unwrap();
         took.push(world.until(1_000, |world| world.leader().is_some_and(|at| at != leader)));
         assert_eq!(world.leader().map(|at| world.id(at)), Some(to));
-        assert!(world.told(leader).iter().any(|event| matches!(event, Event::Resigned { why: Resigned::LaterTerm, .. })));
+        assert!(
+            world.told(leader).iter().any(|event| matches!(event, Event::Resigned { why: Resigned::LaterTerm, .. }))
+        );
         world.decide("after");
     }
     took.sort_unstable();

@@ -84,7 +84,8 @@ impl Whole {
             assert_eq!(*self.committed.entry(index).or_insert(term), term, "R5: two entries at one place");
         }
         if matches!(machine.office, Office::Leader(_)) {
-            let holds = |(index, term): (&Index, &Term)| *term >= machine.term || machine.log.term(*index) == Some(*term);
+            let holds =
+                |(index, term): (&Index, &Term)| *term >= machine.term || machine.log.term(*index) == Some(*term);
             assert!(self.committed.iter().all(holds), "R4: a leader does not hold what is committed");
         }
     }

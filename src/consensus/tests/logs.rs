@@ -31,7 +31,8 @@ fn figure_8() {
     world.until(2_000, |world| {
         others[1..].iter().any(|at| matches!(world.peers[*at].machine.office, Office::Leader(_)))
     });
-    let rival = *others[1..].iter().find(|at| matches!(world.peers[**at].machine.office, Office::Leader(_))).unwrap_or(&rival);
+    let rival =
+        *others[1..].iter().find(|at| matches!(world.peers[**at].machine.office, Office::Leader(_))).unwrap_or(&rival);
     world.crash(rival, false);
     let rival_last = world.view(rival).last();
     assert!(rival_last.term > at.term && rival_last.index == at.index);
@@ -77,6 +78,11 @@ fn only_entries_of_its_own_term_are_counted() {
     let message = Message { founding: Mint::new(7), epoch: Epoch::new(1), term, from: mint, to: me.mint, body };
     world.step(one, |machine, cx| machine.on_message(cx, peer.node, message));
     assert_eq!(world.view(one).commit(), commit, "a majority holds it, and it is of an earlier term");
+    // What was said in the other's name is found out there, or has become true by then.
+    world.checks.is_damaged = true;
+    world.run(300);
+    world.crash(other, true);
+    world.restart(other);
     world.until(1_000, |world| world.view(one).commit() >= first);
     world.heal();
 }
@@ -201,7 +207,8 @@ fn a_slow_follower_gets_a_snapshot() {
             world.weather = Weather { lost: 100, doubled: 100, delay: (500, 10_000), sync: (1_000, 5_000) };
         }
         world.restart(away);
-        world.until(20_000, |world| world.peers[away].told.iter().any(|event| matches!(event, Event::Installed { .. })));
+        world
+            .until(20_000, |world| world.peers[away].told.iter().any(|event| matches!(event, Event::Installed { .. })));
         world.heal();
         let installed = world.view(away).consensus.snapshot.clone();
         assert!(installed.state.bytes().len() > 200 << 10, "{} bytes", installed.state.bytes().len());

@@ -307,8 +307,7 @@ impl World {
         let peer = &mut self.peers[at];
         peer.machine = Consensus::new(peer.node, self.config.clone());
         for bytes in &peer.disk {
-            let (record, _): (Record, usize) =
-                bincode::decode_from_slice(bytes, bincode::config::standard()).unwrap();
+            let (record, _): (Record, usize) = bincode::decode_from_slice(bytes, bincode::config::standard()).unwrap();
             peer.machine.restore(&record).unwrap();
         }
         peer.up = true;
@@ -452,7 +451,8 @@ impl World {
         let leader = self.leader().unwrap();
         let (number, born) = (u128::from(self.rng.bits()), self.view(leader).commit());
         let request = RequestId { born, number };
-        let action = Action { name: Name::new(name).unwrap(), expect: Expect::Any, value: Value::new(vec![7; len].into()) };
+        let action =
+            Action { name: Name::new(name).unwrap(), expect: Expect::Any, value: Value::new(vec![7; len].into()) };
         let expires = WallTime::from_micros(u64::MAX);
         self.step(leader, |machine, cx| machine.propose(cx, Intent { request, expires, action })).unwrap();
         self.until(1_000, |world| world.answer(leader, request).is_some());
