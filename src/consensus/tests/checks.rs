@@ -24,7 +24,10 @@ pub(super) struct Checks {
     outcomes: BTreeMap<u64, Applied>,
     done: BTreeMap<RequestId, Token>,
     acknowledged: BTreeMap<RequestId, (Token, Outcome)>,
-    durable: Vec<Durable>,
+    /// Of every store that ever was: one that was wiped had what it acknowledged before.
+    durable: BTreeMap<Actor, Durable>,
+    /// Which store each peer's disk is.
+    stores: Vec<Mint>,
     /// Of each peer, in this boot: its epoch, term, commit and the end of its log while it leads.
     seen: Vec<(Actor, Epoch, Term, Index, Option<(Term, Index)>)>,
     pub(super) elections: u64,
@@ -44,7 +47,8 @@ impl Checks {
             outcomes: BTreeMap::new(),
             done: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
-            durable: vec![Durable::default(); count],
+            durable: BTreeMap::new(),
+            stores: vec![Mint::new(0); count],
             seen: vec![(nobody, Epoch::ZERO, Term::ZERO, Index::ZERO, None); count],
             elections: 0,
             is_damaged: false,
@@ -64,15 +68,14 @@ impl Checks {
         self.seen[at] = (nobody, Epoch::ZERO, Term::ZERO, Index::ZERO, None);
     }
 
-    pub(super) fn wiped(&mut self, at: usize) {
-        self.durable[at] = Durable::default();
-    }
-
     pub(super) fn on_durable(&mut self, at: usize, record: &Record) {
-        let disk = &mut self.durable[at];
+        if let Record::Named { mint } = record {
+            self.stores[at] = *mint;
+        }
+        let id = Actor { node: NodeId::from_u128(at as u128 + 1), mint: self.stores[at] };
+        let disk = self.durable.entry(id).or_default();
         match record {
-            Record::Named { .. } => *disk = Durable::default(),
-            Record::Vote { .. } => {}
+            Record::Named { .. } | Record::Vote { .. } => {}
             Record::Append { first, entries } => {
                 disk.terms.split_off(&first.value());
                 disk.terms.extend((first.value()..).zip(entries.iter().map(|entry| entry.term)));
@@ -102,7 +105,7 @@ impl Checks {
                 }
             }
             Body::Appended { matched } => {
-                let disk = &self.durable[at];
+                let disk = self.durable.get(&me).cloned().unwrap_or_default();
                 let held = disk.terms.contains_key(&matched.value()) || *matched <= Index::new(disk.covered);
                 assert!(held || matched.value() == 0, "R9: {matched} is acknowledged and not durable at {me:?}");
             }
@@ -190,10 +193,7 @@ impl Checks {
         let Some(term) = machine.log.term(machine.commit).filter(|_| leads && machine.commit > before) else { return };
         let index = machine.commit.value();
         let group = machine.group().expect("it leads");
-        let holds = |voter: Actor| {
-            let at = usize::try_from(u128::from_be_bytes(*voter.node.as_bytes())).expect("small") - 1;
-            self.durable[at].terms.get(&index) == Some(&term)
-        };
+        let holds = |voter| self.durable.get(&voter).is_some_and(|disk| disk.terms.get(&index) == Some(&term));
         assert!(group.majority(holds), "R8: {index} is committed and not durable at a majority");
         assert_eq!(term, machine.term, "R8: what is of an earlier term is counted");
     }

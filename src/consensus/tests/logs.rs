@@ -87,6 +87,34 @@ fn only_entries_of_its_own_term_are_counted() {
     world.heal();
 }
 
+/// What was said in an earlier term is about another log, and another election.
+#[test]
+fn late_answers_count_for_nothing() {
+    let (mut world, leader) = World::led(4, 3);
+    world.run(100);
+    let (from, me, last) = (world.id((leader + 1) % 3), world.id(leader), world.view(leader).last());
+    world.isolate(&[leader]);
+    world.propose(leader, "held here alone").1.unwrap();
+    let late = |world: &mut World, body: Body| {
+        let term = Term::new(world.view(leader).term().value() - 1);
+        let message =
+            Message { founding: Mint::new(7), epoch: Epoch::new(1), term, from: from.mint, to: me.mint, body };
+        world.step(leader, |machine, cx| machine.on_message(cx, from.node, message));
+    };
+    late(&mut world, Body::Appended { matched: last.index.next() });
+    let known = world.view(leader).progress().find(|(id, ..)| *id == from).map(|(_, matched, _)| matched);
+    assert_eq!(known, Some(last.index));
+    world.run(20);
+    assert_eq!(world.view(leader).commit(), last.index);
+    // Nor does a vote of an earlier election elect.
+    world.until(2_000, |world| matches!(world.peers[leader].machine.office, Office::PreCandidate(_)));
+    world.step(leader, |machine, cx| machine.stand(cx, Ballot::Vote));
+    world.run(10);
+    late(&mut world, Body::Voted { granted: true });
+    assert!(matches!(world.peers[leader].machine.office, Office::Candidate { .. }));
+    world.heal();
+}
+
 #[test]
 fn what_was_not_committed_is_taken_back() {
     for seed in 0..10 {

@@ -327,7 +327,6 @@ impl World {
             self.crash(at, true);
         }
         self.peers[at].disk.clear();
-        self.checks.wiped(at);
         self.restart(at);
     }
 
@@ -470,7 +469,6 @@ impl World {
             peer.machine.restore(&record).unwrap();
         }
         self.checks.restarted(at);
-        self.checks.wiped(at);
         self.step(at, |machine, cx| machine.start(cx, true));
         self.run(20);
     }
