@@ -31,6 +31,14 @@ impl Consensus {
         self.feed_all(cx);
     }
 
+    /// That store is lost: nothing that is sent to it will ever be heeded.
+    pub(super) fn stop_feeding(&mut self, member: Actor) {
+        let Office::Leader(lead) = &mut self.office else { return };
+        if let Some(progress) = lead.peers.get_mut(&member) {
+            progress.pace = Pace::Gone;
+        }
+    }
+
     fn feed(&mut self, cx: &mut Cx<'_, Self>, to: Actor) {
         let head = self.head();
         let Office::Leader(lead) = &mut self.office else { return };
@@ -146,12 +154,12 @@ impl Source<'_> {
     /// Sends what this member may get now.
     fn feed(&self, cx: &mut Cx<'_, Consensus>, to: Actor, progress: &mut Progress, config: &Config) {
         let now = cx.now().mono;
-        if !matches!(progress.pace, Pace::Snapshot { .. }) && progress.next <= self.log.base().index {
+        if !matches!(progress.pace, Pace::Snapshot { .. } | Pace::Gone) && progress.next <= self.log.base().index {
             let (last, bytes) = (self.snapshot.last, self.snapshot.encode());
             progress.pace = Pace::Snapshot { last, bytes, upto: 0, sent: None };
         }
         match &mut progress.pace {
-            Pace::Probe { sent: Some(_) } | Pace::Snapshot { sent: Some(_), .. } => {}
+            Pace::Gone | Pace::Probe { sent: Some(_) } | Pace::Snapshot { sent: Some(_), .. } => {}
             Pace::Probe { sent } => {
                 *sent = Some(now);
                 self.send(cx, to, progress.next, config.batch_bytes);

@@ -11,7 +11,7 @@ use super::log::Says;
 use super::vocabulary::{Event, Refusal};
 use super::{Consensus, Office};
 use crate::machine::Cx;
-use crate::types::{Actor, Index};
+use crate::types::{Actor, Index, Time};
 
 /// A change that is in the log and not committed.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +85,7 @@ impl Consensus {
     fn append_group(&mut self, cx: &mut Cx<'_, Self>, group: Group) -> Index {
         // Those that it names get the entry too, and those that it names no more do not.
         let at = self.append(cx, Says::Group(Arc::new(group)));
-        self.meet(cx.now().mono);
+        self.meet(Time::ZERO);
         self.feed_all(cx);
         at
     }
@@ -93,7 +93,8 @@ impl Consensus {
     fn check_ready(&self, cx: &Cx<'_, Self>, id: Actor) -> Result<(), ChangeError> {
         let Office::Leader(lead) = &self.office else { return Ok(()) };
         let behind = self.log.last().index.value().saturating_sub(lead.matched(id).value());
-        if behind > self.config.promote_lag || !self.is_heard(cx, id) {
+        let has_begun = lead.matched(id) > Index::ZERO;
+        if behind > self.config.promote_lag || !has_begun || !self.is_heard(cx, id) {
             return Err(ChangeError::NotReady { behind });
         }
         Ok(())

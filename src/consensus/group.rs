@@ -121,8 +121,8 @@ impl Group {
     pub fn changed(&self, change: Change) -> Result<Self, GroupError> {
         let mut members = self.members.to_vec();
         match change {
-            Change::AddLearner { id, .. } if self.retired.contains(&id) => return Err(GroupError::Retired(id)),
-            Change::AddLearner { id, .. } if self.member(id).is_some() => return Err(GroupError::Member(id)),
+            Change::AddLearner { id, .. } if self.retired.contains(&id) => Err(GroupError::Retired(id)),
+            Change::AddLearner { id, .. } if self.member(id).is_some() => Err(GroupError::Member(id)),
             Change::AddLearner { id, priority } => {
                 members.push(Member { id, voter: false, priority });
                 members.sort_unstable();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::change::Pending;
 use super::log::{Entries, Entry, Says};
 use super::message::Body;
-use super::progress::Progress;
+use super::progress::{Pace, Progress};
 use super::read::Read;
 use super::transfer::Transfer;
 use super::vocabulary::{Answer, Event, Intent, Mark, Refusal, RequestId, Resigned, Timer};
@@ -51,6 +51,7 @@ impl Consensus {
             transfer: None,
         }));
         self.incoming = None;
+        // Whoever elected it was heard.
         self.meet(now);
         cx.disarm(Timer::Election);
         cx.emit(Event::Elected { term: self.term });
@@ -61,14 +62,14 @@ impl Consensus {
         self.on_quorum_due(cx);
     }
 
-    /// Every member but itself has a progress, and nobody else.
-    pub(super) fn meet(&mut self, now: Time) {
+    /// Every member but itself has a progress, and nobody else. Those that are new count as heard at this time.
+    pub(super) fn meet(&mut self, heard_at: Time) {
         let last = self.log.last().index;
         let Some(group) = self.groups.latest().map(|(_, group)| group.clone()) else { return };
         let Office::Leader(lead) = &mut self.office else { return };
         lead.peers.retain(|id, _| group.member(*id).is_some());
         for member in group.members().iter().filter(|member| member.id != self.me) {
-            lead.peers.entry(member.id).or_insert_with(|| Progress::new(last, now));
+            lead.peers.entry(member.id).or_insert_with(|| Progress::new(last, heard_at));
         }
     }
 
@@ -96,7 +97,7 @@ impl Consensus {
         let head = self.head();
         let Office::Leader(lead) = &mut self.office else { return };
         lead.round += 1;
-        for (to, progress) in &lead.peers {
+        for (to, progress) in lead.peers.iter().filter(|(_, progress)| !matches!(progress.pace, Pace::Gone)) {
             let commit = self.commit.min(progress.matched);
             let body = Body::Heartbeat { commit, matched: progress.matched, round: lead.round };
             let (node, message) = head.to(*to, body);

@@ -13,7 +13,7 @@ use crate::types::{Actor, Epoch, Index, Lane, Mint, NodeId, Term};
 /// Longest piece of a snapshot, in bytes.
 pub const PIECE_MAX: usize = 32 << 10;
 /// Longest snapshot, in bytes: more than registers and outcomes can come to.
-pub const SNAPSHOT_MAX: u64 = 4 << 20;
+pub const SNAPSHOT_MAX: usize = 4 << 20;
 /// Terms, epochs and places in frames are below this: so they can always be advanced.
 pub const COUNT_MAX: u64 = 1 << 62;
 

@@ -61,7 +61,7 @@ mod transfer;
 mod view;
 mod vocabulary;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 pub use bounded::{Blob, List};
@@ -89,6 +89,9 @@ use log::Log;
 use message::Head;
 use snapshot::Incoming;
 use state::State;
+
+/// So many events are remembered that are told once.
+const TOLD_MAX: usize = 64;
 
 /// One member of a group, or one that is in none yet.
 #[derive(Clone, Debug)]
@@ -123,6 +126,8 @@ pub struct Consensus {
     incoming: Option<Incoming>,
     /// Why this store takes part in nothing any more.
     halted: Option<Halted>,
+    /// What was told lately and need not be told with every frame that says it again.
+    told: VecDeque<Event>,
 }
 
 /// What this member does.
@@ -184,6 +189,7 @@ impl Consensus {
             election_at: Time::ZERO,
             incoming: None,
             halted: None,
+            told: VecDeque::new(),
         }
     }
 
@@ -271,6 +277,18 @@ impl Consensus {
     fn say(&self, cx: &mut Cx<'_, Self>, to: Actor, body: Body) {
         let (node, message) = self.head().to(to, body);
         cx.send(node, message);
+    }
+
+    /// Tells what every frame of somebody would say again.
+    fn tell_once(&mut self, cx: &mut Cx<'_, Self>, event: Event) {
+        if self.told.contains(&event) {
+            return;
+        }
+        if self.told.len() == TOLD_MAX {
+            self.told.pop_front();
+        }
+        self.told.push_back(event.clone());
+        cx.emit(event);
     }
 
     fn fault(&self, cx: &mut Cx<'_, Self>, peer: NodeId, fault: Fault) {

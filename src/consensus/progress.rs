@@ -43,12 +43,14 @@ pub(super) enum Pace {
         /// When the piece behind was sent.
         sent: Option<Time>,
     },
+    /// Not at all: the store is lost, and its node has another one.
+    Gone,
 }
 
 impl Progress {
     /// Of somebody whose log is not known yet.
-    pub(super) fn new(last: Index, now: Time) -> Self {
-        Self { matched: Index::ZERO, next: last.next(), pace: Pace::Probe { sent: None }, heard_at: now, round: 0 }
+    pub(super) fn new(last: Index, heard_at: Time) -> Self {
+        Self { matched: Index::ZERO, next: last.next(), pace: Pace::Probe { sent: None }, heard_at, round: 0 }
     }
 
     /// It holds the log up to here.
@@ -59,7 +61,7 @@ impl Progress {
             Pace::Probe { .. } => self.pace = Pace::Stream(VecDeque::new()),
             Pace::Stream(inflight) => while inflight.pop_front_if(|(end, _)| *end <= matched).is_some() {},
             Pace::Snapshot { last, .. } if last.index <= matched => self.pace = Pace::Stream(VecDeque::new()),
-            Pace::Snapshot { .. } => {}
+            Pace::Snapshot { .. } | Pace::Gone => {}
         }
     }
 
@@ -69,7 +71,7 @@ impl Progress {
         let is_news = match &self.pace {
             Pace::Probe { .. } => rejected.next() == self.next,
             Pace::Stream(_) => rejected > self.matched,
-            Pace::Snapshot { .. } => false,
+            Pace::Snapshot { .. } | Pace::Gone => false,
         };
         let next = parted.next().min(rejected).max(self.matched.next());
         // A member that rejects what it acknowledged finds that out by itself; asking again would go on for ever.
@@ -88,7 +90,7 @@ impl Progress {
             Pace::Probe { sent } => *sent = sent.filter(|sent| !is_lost(*sent)),
             // It may have lost the pieces that it had, and says how far it is when it gets one.
             Pace::Snapshot { sent, upto, .. } if sent.is_some_and(is_lost) => (*sent, *upto) = (None, 0),
-            Pace::Snapshot { .. } => {}
+            Pace::Snapshot { .. } | Pace::Gone => {}
             Pace::Stream(inflight) => {
                 if inflight.front().is_some_and(|(_, sent)| is_lost(*sent)) {
                     self.next = self.matched.next();

@@ -42,7 +42,7 @@ impl Consensus {
                 (self.founding, self.epoch) = (message.founding, message.epoch);
             }
         } else if message.founding == self.founding && message.epoch > self.epoch {
-            cx.emit(Event::NewerEpoch { peer: sender.node, epoch: message.epoch });
+            self.tell_once(cx, Event::NewerEpoch { peer: sender.node, epoch: message.epoch });
             return false;
         }
         if message.founding != self.founding {
@@ -50,7 +50,7 @@ impl Consensus {
             return false;
         }
         if message.epoch < self.epoch {
-            cx.emit(Event::OldEpoch { peer: sender.node, epoch: message.epoch });
+            self.tell_once(cx, Event::OldEpoch { peer: sender.node, epoch: message.epoch });
             self.say(cx, sender, Body::Refused(Why::OldEpoch));
             return false;
         }
@@ -110,7 +110,7 @@ impl Consensus {
 
     /// Whether an answer is of our term and by a member. One of a later term ends what we do.
     fn knows_reply(&mut self, cx: &mut Cx<'_, Self>, sender: Actor, term: Term) -> bool {
-        if !self.group().is_some_and(|group| group.member(sender).is_some()) {
+        if self.group().is_none_or(|group| group.member(sender).is_none()) {
             return false; // It was removed meanwhile.
         }
         if term > self.term {
@@ -170,14 +170,15 @@ impl Consensus {
         let peer = sender.node;
         match why {
             Why::OldEpoch if message.founding == self.founding && message.epoch > self.epoch => {
-                cx.emit(Event::NewerEpoch { peer, epoch: message.epoch });
+                self.tell_once(cx, Event::NewerEpoch { peer, epoch: message.epoch });
             }
-            Why::NoMember if message.to == self.me.mint => cx.emit(Event::NoMember { peer }),
+            Why::NoMember if message.to == self.me.mint => self.tell_once(cx, Event::NoMember { peer }),
             Why::OtherStore => {
                 let Some(group) = self.group() else { return };
                 let gone = group.at(peer).filter(|id| *id != sender).collect::<Vec<_>>();
                 for member in gone {
-                    cx.emit(Event::Reborn { member, mint: sender.mint });
+                    self.stop_feeding(member);
+                    self.tell_once(cx, Event::Reborn { member, mint: sender.mint });
                 }
             }
             Why::OldEpoch | Why::NoMember => {}

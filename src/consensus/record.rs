@@ -59,7 +59,7 @@ pub struct Snapshot {
     /// Who decides after it.
     pub group: Arc<Group>,
     /// What the decisions came to.
-    pub state: Blob<{ SNAPSHOT_MAX as usize }>,
+    pub state: Blob<SNAPSHOT_MAX>,
 }
 
 impl Default for Snapshot {

@@ -91,13 +91,13 @@ impl Consensus {
         if last.index <= self.commit {
             return self.fault(cx, from.node, Fault::Committed { index: last.index, commit: self.commit });
         }
-        if !self.incoming.as_ref().is_some_and(|it| (it.from, it.last, it.total) == (from, last, total)) {
+        if self.incoming.as_ref().is_none_or(|it| (it.from, it.last, it.total) != (from, last, total)) {
             self.incoming = Some(Incoming { from, last, total, bytes: Vec::new() });
         }
         let Some(incoming) = &mut self.incoming else { return };
         let expected = incoming.bytes.len() as u64;
         let end = offset.saturating_add(bytes.len() as u64);
-        if total == 0 || total > SNAPSHOT_MAX || end > total || (bytes.is_empty() && offset < total) {
+        if total == 0 || total > SNAPSHOT_MAX as u64 || end > total || (bytes.is_empty() && offset < total) {
             self.incoming = None;
             return self.fault(cx, from.node, Fault::Piece { offset, total, expected });
         }

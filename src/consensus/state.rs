@@ -164,10 +164,10 @@ mod tests {
     #[test]
     fn there_is_room_for_so_much() {
         let mut state = State::default();
-        for n in 0..70 {
-            let outcome =
-                state.apply(token(n + 1), &intent(n.into(), 0, &format!("{n:02}"), Expect::Any, Some(16 << 10)));
-            let fits = (n as usize + 1) * ((16 << 10) + 2) <= REGISTERS_BYTES_MAX;
+        for n in 0..70_u8 {
+            let outcome = state
+                .apply(token(u64::from(n) + 1), &intent(n.into(), 0, &format!("{n:02}"), Expect::Any, Some(16 << 10)));
+            let fits = (usize::from(n) + 1) * ((16 << 10) + 2) <= REGISTERS_BYTES_MAX;
             assert_eq!(outcome, Applied::Now(if fits { Outcome::Done } else { Outcome::Full }), "{n}");
         }
         let mut state = State::default();

@@ -83,7 +83,7 @@ fn what_is_not_to_be_changed_is_refused() {
     assert_eq!(change(&mut world, add), Ok(()));
     let at = world.view(leader).last().index;
     assert_eq!(change(&mut world, Change::Remove { id: stranger }), Err(ChangeError::Pending { at }));
-    world.run(500);
+    world.run(50);
     let promoted = change(&mut world, Change::Promote { id: stranger });
     assert!(matches!(promoted, Err(ChangeError::NotReady { .. })), "{promoted:?}");
     // One of three is down: without another one nothing could be decided.

@@ -80,7 +80,7 @@ impl Chaos {
         let up = |at: &usize| self.world.peers[*at].up;
         let leads = |at: &usize| up(at) && matches!(self.world.peers[*at].machine.office, Office::Leader(_));
         let leaders: Vec<_> = (0..self.world.peers.len()).filter(leads).collect();
-        leaders.get(usize::from(n) % leaders.len().max(1)).copied().or(Some(self.at(n)).filter(up))
+        leaders.get(usize::from(n) % leaders.len().max(1)).copied().or_else(|| Some(self.at(n)).filter(up))
     }
 
     fn apply(&mut self, op: &Op) {

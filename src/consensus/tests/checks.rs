@@ -13,6 +13,24 @@ struct Durable {
     terms: BTreeMap<u64, Term>,
 }
 
+/// What a peer was when it was last looked at.
+#[derive(Clone, Copy)]
+struct Seen {
+    id: Actor,
+    epoch: Epoch,
+    term: Term,
+    commit: Index,
+    /// While it leads: in which term, and where its log ends.
+    led: Option<(Term, Index)>,
+}
+
+impl Seen {
+    fn nothing() -> Self {
+        let id = Actor { node: NodeId::from_u128(0), mint: Mint::new(0) };
+        Self { id, epoch: Epoch::ZERO, term: Term::ZERO, commit: Index::ZERO, led: None }
+    }
+}
+
 /// See the module.
 pub(super) struct Checks {
     leaders: BTreeMap<(Epoch, Term), Actor>,
@@ -28,8 +46,8 @@ pub(super) struct Checks {
     durable: BTreeMap<Actor, Durable>,
     /// Which store each peer's disk is.
     stores: Vec<Mint>,
-    /// Of each peer, in this boot: its epoch, term, commit and the end of its log while it leads.
-    seen: Vec<(Actor, Epoch, Term, Index, Option<(Term, Index)>)>,
+    /// Of each peer, in this boot.
+    seen: Vec<Seen>,
     pub(super) elections: u64,
     /// A store was damaged on purpose, and may find that out.
     pub(super) is_damaged: bool,
@@ -37,7 +55,6 @@ pub(super) struct Checks {
 
 impl Checks {
     pub(super) fn new(count: usize) -> Self {
-        let nobody = Actor { node: NodeId::from_u128(0), mint: Mint::new(0) };
         Self {
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
@@ -49,7 +66,7 @@ impl Checks {
             acknowledged: BTreeMap::new(),
             durable: BTreeMap::new(),
             stores: vec![Mint::new(0); count],
-            seen: vec![(nobody, Epoch::ZERO, Term::ZERO, Index::ZERO, None); count],
+            seen: vec![Seen::nothing(); count],
             elections: 0,
             is_damaged: false,
         }
@@ -64,8 +81,7 @@ impl Checks {
     }
 
     pub(super) fn restarted(&mut self, at: usize) {
-        let nobody = Actor { node: NodeId::from_u128(0), mint: Mint::new(0) };
-        self.seen[at] = (nobody, Epoch::ZERO, Term::ZERO, Index::ZERO, None);
+        self.seen[at] = Seen::nothing();
     }
 
     pub(super) fn on_durable(&mut self, at: usize, record: &Record) {
@@ -167,7 +183,7 @@ impl Checks {
 
     pub(super) fn after_step(&mut self, peers: &[Peer], at: usize) {
         let machine = &peers[at].machine;
-        let (id, epoch, term, commit, led) = self.seen[at];
+        let Seen { id, epoch, term, commit, led } = self.seen[at];
         let leads = matches!(machine.office, Office::Leader(_)).then(|| (machine.term, machine.log.last().index));
         if id == machine.me && epoch == machine.epoch {
             assert!(term <= machine.term, "R6: term falls at {id:?}");
@@ -182,7 +198,8 @@ impl Checks {
             self.is_complete(machine);
         }
         assert!(machine.commit <= machine.log.last().index);
-        self.seen[at] = (machine.me, machine.epoch, machine.term, machine.commit, leads);
+        let Consensus { me: id, epoch, term, commit, .. } = *machine;
+        self.seen[at] = Seen { id, epoch, term, commit, led: leads };
     }
 
     fn on_commit(&mut self, machine: &Consensus, before: Index, leads: bool) {

@@ -49,7 +49,7 @@ impl Whole {
     }
 
     fn step(&mut self, at: usize, step: impl FnOnce(&mut Consensus, &mut Cx<'_, Consensus>)) {
-        let (mut rng, mut ops) = (Rng::fork(&[at as u8; 32], "x"), Vec::new());
+        let (mut rng, mut ops) = (Rng::fork(&[1; 32], &at.to_string()), Vec::new());
         step(&mut self.machines[at], &mut Cx::new(Now::default(), &mut rng, &mut ops));
         let me = self.machines[at].me;
         for op in ops {
