@@ -1,6 +1,6 @@
 //! What must hold in every world, whatever happens. The names are those of the room's essay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::state::{Applied, State};
 use super::world::Peer;
@@ -11,6 +11,9 @@ use super::*;
 struct Durable {
     covered: u64,
     terms: BTreeMap<u64, Term>,
+    /// Places where something ever was. What was acknowledged may have been replaced by the same sync: it was held before a later leader
+    /// was followed, as if the acknowledgement had been under way for so long.
+    ever: BTreeSet<u64>,
 }
 
 /// What a peer was when it was last looked at.
@@ -94,6 +97,7 @@ impl Checks {
             Record::Named { .. } | Record::Vote { .. } => {}
             Record::Append { first, entries } => {
                 disk.terms.split_off(&first.value());
+                disk.ever.extend((first.value()..).take(entries.len()));
                 disk.terms.extend((first.value()..).zip(entries.iter().map(|entry| entry.term)));
             }
             Record::Snapshot(snapshot) => {
@@ -121,8 +125,8 @@ impl Checks {
                 }
             }
             Body::Appended { matched } => {
-                let disk = self.durable.get(&me).cloned().unwrap_or_default();
-                let held = disk.terms.contains_key(&matched.value()) || *matched <= Index::new(disk.covered);
+                let was = |disk: &Durable| disk.ever.contains(&matched.value()) || matched.value() <= disk.covered;
+                let held = self.durable.get(&me).is_some_and(was);
                 assert!(held || matched.value() == 0, "R9: {matched} is acknowledged and not durable at {me:?}");
             }
             _ => {}
