@@ -84,12 +84,12 @@ impl Consensus {
         offset: u64,
         bytes: &Bytes,
     ) {
-        if self.log.has(last) && last.index <= self.commit {
-            self.incoming = None;
-            return self.promise(cx, from, Body::Appended { matched: last.index });
-        }
         if last.index <= self.commit {
-            return self.fault(cx, from.node, Fault::Committed { index: last.index, commit: self.commit });
+            // It may come late, and what it ends with may be compacted here.
+            if self.log.term(last.index).is_some_and(|term| term != last.term) {
+                return self.fault(cx, from.node, Fault::Committed { index: last.index, commit: self.commit });
+            }
+            return self.promise(cx, from, Body::Appended { matched: last.index });
         }
         if self.incoming.as_ref().is_none_or(|it| (it.from, it.last, it.total) != (from, last, total)) {
             self.incoming = Some(Incoming { from, last, total, bytes: Vec::new() });

@@ -212,6 +212,9 @@ fn snapshots_that_cannot_be_are_refused() {
     }
     assert!(matches!(piece(3, 0, &[1, 2, 3], next), Some(Fault::Snapshot { .. })));
     assert!(matches!(piece(3, 0, &[1, 2, 3], commit), None | Some(Fault::Committed { .. })));
+    let other = Fault::Committed { index: Index::new(1), commit: Index::new(commit) };
+    assert_eq!(piece(3, 0, &[1, 2, 3], 1), Some(other));
+    assert_eq!(piece(3, 0, &[1, 2, 3], 0), None, "late, and of what is compacted here: that accuses nobody");
     assert_eq!(piece(9, 4, &[1, 2], next), None, "one that comes too early is asked for again");
 }
 
