@@ -145,6 +145,10 @@ fn where_logs_part_is_found_fast() {
     for n in 0..100 {
         world.decide_quickly(&format!("kept {n}"));
     }
+    // Who leads next knows nothing of the others' logs.
+    let first = world.leader().unwrap();
+    world.step(first, |machine, cx| machine.transfer(cx, None)).unwrap();
+    world.until(2_000, |world| world.leader().is_some_and(|at| at != leader && at != first));
     world.run(500);
     let (sent, behind) = (world.sent, world.view(leader).last());
     assert!(behind.index.value() > 150);
@@ -245,6 +249,33 @@ fn a_slow_follower_gets_a_snapshot() {
         world.restart(away);
         world.heal();
     }
+}
+
+/// A follower that falls in the middle of a snapshot begins it anew.
+#[test]
+fn a_snapshot_that_was_broken_off_is_begun_anew() {
+    let mut world = World::founded(3, 3, 3, small());
+    let leader = world.settle();
+    let away = (leader + 1) % 3;
+    world.crash(away, true);
+    for n in 0..80 {
+        world.decide_long(&format!("{}", n % 20), 12 << 10);
+    }
+    for _ in 0..2 {
+        world.restart(away);
+        world.until(5_000, |world| {
+            let sent = |(id, it): (&Actor, &progress::Progress)| {
+                let under_way = matches!(it.pace, progress::Pace::Snapshot { upto, .. } if upto > 64 << 10);
+                *id == world.id(away) && under_way
+            };
+            let Office::Leader(lead) = &world.peers[leader].machine.office else { return false };
+            lead.peers.iter().any(sent)
+        });
+        world.crash(away, false);
+    }
+    world.restart(away);
+    world.until(5_000, |world| world.peers[away].told.iter().any(|event| matches!(event, Event::Installed { .. })));
+    world.heal();
 }
 
 /// A restart reads what it wrote, and the log in memory stays short.
