@@ -10,6 +10,7 @@ pub mod topology;
 pub mod wal;
 pub mod wire;
 
+pub mod consensus;
 pub mod documents;
 pub mod events;
 pub mod membership;

@@ -18,6 +18,7 @@ const TIERS: &[(&str, u8)] = &[
     ("topology", 1),
     ("wal", 1),
     ("wire", 1),
+    ("consensus", 2),
     ("documents", 2),
     ("events", 2),
     ("membership", 2),

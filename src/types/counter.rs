@@ -56,6 +56,12 @@ counter! {
     Boot(u64);
     /// A SWIM member's own counter within one boot; only that member raises it (SWIM, section 4.2).
     Incarnation(u32);
+    /// The generation of the group that decides actions; only a forced recovery raises it. Nothing else is called so.
+    Epoch(u64);
+    /// A term of office in that group (Raft, section 5.1): at most one leader each.
+    Term(u64);
+    /// Position of an entry in the group's log of actions, dense from 1.
+    Index(u64);
     /// Names a write to the log until it is answered.
     PersistId(u64);
     /// Names a read or a change of files until it is answered.

@@ -13,7 +13,7 @@ mod timeline;
 mod vector;
 
 pub use checksum::{Checksum, Digest, digest64};
-pub use counter::{Boot, CommandId, Incarnation, IoId, Lsn, PersistId, SegmentId, Seq, TaskId};
+pub use counter::{Boot, CommandId, Epoch, Incarnation, Index, IoId, Lsn, PersistId, SegmentId, Seq, TaskId, Term};
 pub use hlc::{Hlc, HlcClock, HlcDrift};
 pub use id::{Actor, Address, ClusterId, DocId, IdError, LogId, Mint, NodeId, Topic};
 pub use place::{Chain, DiskFault, DiskFaultKind, Family, Lane, Position};

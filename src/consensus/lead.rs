@@ -1,0 +1,276 @@
+//! The office: taking it, being heard, hearing a majority, appending what is asked for, and giving it up.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::change::Pending;
+use super::log::{Entries, Entry, Says};
+use super::message::Body;
+use super::progress::{Pace, Progress};
+use super::read::Read;
+use super::transfer::Transfer;
+use super::vocabulary::{Answer, Event, Intent, Mark, Refusal, RequestId, Resigned, Timer};
+use super::{Consensus, Halted, Office, Record};
+use crate::machine::Cx;
+use crate::types::{Actor, Index, Time};
+
+/// Requests that may wait for a majority at a time.
+pub(super) const WAITING_MAX: usize = 1_024;
+/// Entries that may be appended and not committed at a time.
+pub(super) const UNCOMMITTED_MAX: u64 = 2_048;
+
+/// What a leader holds.
+#[derive(Clone, Debug)]
+pub(super) struct Lead {
+    /// The entry with which it took office.
+    pub(super) first: Index,
+    /// Up to here what it appended is durable here.
+    pub(super) held: Index,
+    pub(super) peers: BTreeMap<Actor, Progress>,
+    /// The last round of heartbeats.
+    pub(super) round: u64,
+    /// Who waits for which entry, since when.
+    pub(super) waiting: BTreeMap<Index, (RequestId, Time)>,
+    pub(super) reads: VecDeque<Read>,
+    pub(super) change: Option<Pending>,
+    pub(super) transfer: Option<Transfer>,
+}
+
+impl Consensus {
+    /// Leads from now on. Its first entry makes known what is committed of those before.
+    pub(super) fn take_office(&mut self, cx: &mut Cx<'_, Self>) {
+        let (last, now) = (self.log.last().index, cx.now().mono);
+        self.office = Office::Leader(Box::new(Lead {
+            first: last.next(),
+            held: Index::ZERO,
+            peers: BTreeMap::new(),
+            round: 0,
+            waiting: BTreeMap::new(),
+            reads: VecDeque::new(),
+            change: None,
+            transfer: None,
+        }));
+        self.incoming = None;
+        // Whoever elected it was heard.
+        self.meet(now);
+        cx.disarm(Timer::Election);
+        cx.emit(Event::Elected { term: self.term });
+        self.follow(cx, Some(self.me));
+        self.append(cx, Says::Office);
+        self.beat(cx);
+        cx.arm(Timer::Heartbeat, self.config.heartbeat);
+        self.on_quorum_due(cx);
+    }
+
+    /// Every member but itself has a progress, and nobody else. Those that are new count as heard at this time.
+    pub(super) fn meet(&mut self, heard_at: Time) {
+        let last = self.log.last().index;
+        let Some(group) = self.groups.latest().map(|(_, group)| group.clone()) else { return };
+        let Office::Leader(lead) = &mut self.office else { return };
+        lead.peers.retain(|id, _| group.member(*id).is_some());
+        for member in group.members().iter().filter(|member| member.id != self.me) {
+            lead.peers.entry(member.id).or_insert_with(|| Progress::new(last, heard_at));
+        }
+    }
+
+    /// Appends an entry of its own.
+    pub(super) fn append(&mut self, cx: &mut Cx<'_, Self>, says: Says) -> Index {
+        let entries = Entries::new(vec![Entry { term: self.term, says }]).expect("one");
+        let first = self.log.last().index.next();
+        self.replace_tail(first, &entries);
+        self.write(cx, Record::Append { first, entries });
+        self.feed_all(cx);
+        first
+    }
+
+    /// What it wrote is durable up to here.
+    pub(super) fn on_own_durable(&mut self, cx: &mut Cx<'_, Self>, last: Mark) {
+        let Office::Leader(lead) = &mut self.office else { return };
+        if last.term == self.term && last.index > lead.held {
+            lead.held = last.index;
+            self.advance(cx);
+        }
+    }
+
+    /// Lets everybody hear from it, and says what is committed.
+    pub(super) fn beat(&mut self, cx: &mut Cx<'_, Self>) {
+        let head = self.head();
+        let Office::Leader(lead) = &mut self.office else { return };
+        lead.round += 1;
+        for (to, progress) in lead.peers.iter().filter(|(_, progress)| !matches!(progress.pace, Pace::Gone)) {
+            let commit = self.commit.min(progress.matched);
+            let body = Body::Heartbeat { commit, matched: progress.matched, round: lead.round };
+            let (node, message) = head.to(*to, body);
+            cx.send(node, message);
+        }
+    }
+
+    pub(super) fn on_heartbeat_due(&mut self, cx: &mut Cx<'_, Self>) {
+        if !self.keeps_office(cx) {
+            return;
+        }
+        let (now, resend) = (cx.now().mono, self.config.resend);
+        if let Office::Leader(lead) = &mut self.office {
+            lead.peers.values_mut().for_each(|progress| progress.forget_lost(now, resend));
+        }
+        self.mind_the_disk(cx);
+        self.give_up_transfer(cx);
+        self.answer_late(cx);
+        self.beat(cx);
+        self.feed_all(cx);
+        if matches!(self.office, Office::Leader(_)) {
+            cx.arm(Timer::Heartbeat, self.config.heartbeat);
+        }
+    }
+
+    pub(super) fn on_heard(&mut self, cx: &mut Cx<'_, Self>, from: Actor, round: u64) {
+        let Office::Leader(lead) = &mut self.office else { return };
+        let Some(progress) = lead.peers.get_mut(&from) else { return };
+        progress.heard_at = cx.now().mono;
+        progress.round = progress.round.max(round.min(lead.round));
+        self.answer_reads(cx);
+        self.hand_over(cx);
+    }
+
+    /// When a majority, itself included, was last heard.
+    fn quorum_heard_at(&self, now: Time) -> Option<Time> {
+        let (Office::Leader(lead), Some(group)) = (&self.office, self.group()) else { return None };
+        let heard = |id| lead.peers.get(&id).map_or(Time::ZERO, |progress| progress.heard_at);
+        Some(group.reached(|id| if id == self.me { now } else { heard(id) }))
+    }
+
+    /// Looks whether a majority was heard lately, and looks again when that may have ended.
+    pub(super) fn on_quorum_due(&mut self, cx: &mut Cx<'_, Self>) {
+        let now = cx.now().mono;
+        if !self.keeps_office(cx) {
+            return;
+        }
+        let Some(heard_at) = self.quorum_heard_at(now) else { return };
+        cx.arm(Timer::Quorum, self.config.quorum_timeout.saturating_sub(now.since(heard_at)));
+    }
+
+    /// Whether it leads still. A process that was stopped finds out here before it does anything else.
+    pub(super) fn keeps_office(&mut self, cx: &mut Cx<'_, Self>) -> bool {
+        let now = cx.now().mono;
+        let Some(heard_at) = self.quorum_heard_at(now) else { return false };
+        if now.since(heard_at) >= self.config.quorum_timeout {
+            self.resign(cx, Resigned::NoQuorum);
+            self.follow(cx, None);
+            // That there is no quorum is known already: nobody has to wait to be told.
+            self.leaderless_since = now - self.config.leaderless;
+            return false;
+        }
+        true
+    }
+
+    /// Who leads without a disk that answers helps nobody.
+    fn mind_the_disk(&mut self, cx: &mut Cx<'_, Self>) {
+        let Some(since) = self.durable.waits_since() else { return };
+        let waited = cx.now().mono.since(since);
+        if waited >= self.config.disk_dead {
+            self.resign(cx, Resigned::Disk);
+            self.follow(cx, None);
+        } else if waited >= self.config.disk_slow {
+            // Whoever can be chosen is; if nobody can, a slow leader is better than none.
+            let _ = self.transfer(cx, None);
+        }
+    }
+
+    /// Wants an action done. A refusal is certain: nothing of it will happen. Otherwise [`Event::Answered`] comes, once.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why it was not taken on, and where it would be.
+    pub fn propose(&mut self, cx: &mut Cx<'_, Self>, intent: Intent) -> Result<(), Refusal> {
+        self.may_lead(cx)?;
+        if let Some((token, outcome)) = self.state.sessions().find(intent.request) {
+            cx.emit(Event::Answered { request: intent.request, answer: Answer::Decided { token, outcome } });
+            return Ok(());
+        }
+        if cx.now().wall > intent.expires {
+            return Err(Refusal::Expired { expires: intent.expires });
+        }
+        let (floor, last) = (self.state.sessions().floor(), self.log.last().index);
+        if intent.request.born < floor {
+            return Err(Refusal::Forgotten { floor });
+        }
+        if intent.request.born > last {
+            return Err(Refusal::Unborn { born: intent.request.born, last });
+        }
+        let now = cx.now().mono;
+        let pending = self.log.iter_from(self.commit.next()).find_map(|(at, entry)| match &entry.says {
+            Says::Act(other) if other.request == intent.request => Some(at),
+            _ => None,
+        });
+        let Office::Leader(lead) = &mut self.office else { unreachable!("it may lead") };
+        let waiting = lead.waiting.len();
+        if waiting >= WAITING_MAX || last.value() - self.commit.value() >= UNCOMMITTED_MAX {
+            return Err(Refusal::Busy { waiting });
+        }
+        let request = intent.request;
+        let at = pending.unwrap_or_else(|| last.next());
+        lead.waiting.insert(at, (request, now));
+        if pending.is_none() {
+            self.append(cx, Says::Act(Arc::new(intent)));
+        }
+        Ok(())
+    }
+
+    /// Whether something new may be begun here.
+    pub(super) fn may_lead(&mut self, cx: &mut Cx<'_, Self>) -> Result<(), Refusal> {
+        match &self.halted {
+            Some(Halted::Disk(fault)) => return Err(Refusal::Disk(fault.clone())),
+            Some(Halted::LostMemory) => return Err(Refusal::Outsider),
+            None if self.group().is_none() => return Err(Refusal::Outsider),
+            None => {}
+        }
+        let led = matches!(self.office, Office::Leader(_));
+        if led && !self.keeps_office(cx) {
+            return Err(Refusal::NoQuorum);
+        }
+        let (epoch, term) = (self.epoch, self.term);
+        match &self.office {
+            Office::Leader(lead) if lead.transfer.is_none() => Ok(()),
+            Office::Leader(_) => Err(Refusal::NotLeader { leader: None, epoch, term }),
+            _ if self.leader.is_none() && cx.now().mono.since(self.leaderless_since) >= self.config.leaderless => {
+                Err(Refusal::NoQuorum)
+            }
+            _ => Err(Refusal::NotLeader { leader: self.leader.map(|leader| leader.node), epoch, term }),
+        }
+    }
+
+    /// Who waited too long is told that nothing is certain.
+    fn answer_late(&mut self, cx: &mut Cx<'_, Self>) {
+        let (now, patience) = (cx.now().mono, self.config.patience);
+        let Office::Leader(lead) = &mut self.office else { return };
+        lead.waiting.retain(|_, (request, since)| {
+            let is_late = now.since(*since) >= patience;
+            if is_late {
+                cx.emit(Event::Answered { request: *request, answer: Answer::Unknown });
+            }
+            !is_late
+        });
+    }
+
+    /// Gives up the office, if it has it. Whoever waits is told what is certain.
+    pub(super) fn resign(&mut self, cx: &mut Cx<'_, Self>, why: Resigned) {
+        if !matches!(self.office, Office::Leader(_)) {
+            return;
+        }
+        let Office::Leader(lead) = std::mem::replace(&mut self.office, Office::Follower) else { return };
+        cx.disarm(Timer::Heartbeat);
+        cx.disarm(Timer::Quorum);
+        cx.emit(Event::Resigned { term: self.term, why });
+        for (request, _) in lead.waiting.into_values() {
+            cx.emit(Event::Answered { request, answer: Answer::Unknown });
+        }
+        for read in lead.reads {
+            cx.emit(Event::Unreadable { read: read.read });
+        }
+        if let Some(pending) = lead.change {
+            cx.emit(Event::ChangeEnded { change: pending.change, committed: false });
+        }
+        self.leader = None;
+        self.leaderless_since = cx.now().mono;
+        self.arm_election(cx);
+    }
+}

@@ -1,0 +1,187 @@
+//! What arrives: who speaks, of which group, generation and term, and whether it has a voice. Then it is handed on.
+
+use super::message::{Body, Message, Why};
+use super::vocabulary::{Event, Fault};
+use super::{Consensus, Office};
+use crate::machine::Cx;
+use crate::types::{Actor, Index, Mint, NodeId, Term};
+
+impl Consensus {
+    /// A peer speaks. The host has made sure that it is this one.
+    pub fn on_message(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, message: Message) {
+        if self.halted.is_some() {
+            return;
+        }
+        let sender = Actor { node: from, mint: message.from };
+        if from == self.me.node {
+            return;
+        }
+        if let Err(fault) = message.check() {
+            return self.fault(cx, from, fault);
+        }
+        if let Body::Refused(why) = message.body {
+            return self.on_refused(cx, sender, &message, why);
+        }
+        if message.to != self.me.mint {
+            return self.say(cx, sender, Body::Refused(Why::OtherStore));
+        }
+        if self.is_of_this_generation(cx, sender, &message) {
+            self.on_body(cx, sender, message.term, message.body);
+        }
+    }
+
+    /// Whether the frame is of the group and generation that we are of. Whoever is in none takes part in the first that knows its
+    /// name: nobody does but who was told it.
+    fn is_of_this_generation(&mut self, cx: &mut Cx<'_, Self>, sender: Actor, message: &Message) -> bool {
+        if self.group().is_none() {
+            let leads = matches!(message.body, Body::Append { .. } | Body::Heartbeat { .. } | Body::Piece { .. });
+            if !leads {
+                return false;
+            }
+            if self.founding == Mint::new(0) || message.epoch > self.epoch {
+                (self.founding, self.epoch) = (message.founding, message.epoch);
+            }
+        } else if message.founding == self.founding && message.epoch > self.epoch {
+            self.tell_once(cx, Event::NewerEpoch { peer: sender.node, epoch: message.epoch });
+            return false;
+        }
+        if message.founding != self.founding {
+            self.fault(cx, sender.node, Fault::OtherGroup(message.founding));
+            return false;
+        }
+        if message.epoch < self.epoch {
+            self.tell_once(cx, Event::OldEpoch { peer: sender.node, epoch: message.epoch });
+            self.say(cx, sender, Body::Refused(Why::OldEpoch));
+            return false;
+        }
+        true
+    }
+
+    fn on_body(&mut self, cx: &mut Cx<'_, Self>, sender: Actor, term: Term, body: Body) {
+        match body {
+            Body::Ask { last, ballot } => self.on_ask(cx, sender, term, last, ballot),
+            Body::Append { prev, commit, entries } => {
+                let end = prev.index.value() + entries.len() as u64;
+                if self.heed(cx, sender, term, Some(Index::new(end))) {
+                    self.on_append(cx, sender, prev, commit, &entries);
+                }
+            }
+            Body::Heartbeat { commit, matched, round } => {
+                if self.heed(cx, sender, term, None) {
+                    self.on_heartbeat(cx, sender, commit, matched, round);
+                }
+            }
+            Body::Piece { last, total, offset, bytes } => {
+                if self.heed(cx, sender, term, Some(last.index)) {
+                    self.on_piece(cx, sender, last, total, offset, bytes.bytes());
+                }
+            }
+            Body::Succeed => {
+                if self.leader == Some(sender) && term == self.term {
+                    self.on_succeed(cx);
+                }
+            }
+            // A grant of a pre-vote is about a term that nobody is in yet.
+            Body::PreVoted { granted: true } => self.on_pre_voted(cx, sender, term, true),
+            reply => {
+                if self.knows_reply(cx, sender, term) {
+                    self.on_reply(cx, sender, reply);
+                }
+            }
+        }
+    }
+
+    fn on_reply(&mut self, cx: &mut Cx<'_, Self>, sender: Actor, reply: Body) {
+        match reply {
+            Body::PreVoted { granted } => self.on_pre_voted(cx, sender, self.term.next(), granted),
+            Body::Voted { granted } => self.on_voted(cx, sender, granted),
+            Body::Appended { matched } => self.on_appended(cx, sender, matched),
+            Body::Conflict { rejected, hint } => self.on_conflict(cx, sender, rejected, hint),
+            Body::Heard { round } => self.on_heard(cx, sender, round),
+            Body::Pieced { last, upto } => self.on_pieced(cx, sender, last, upto),
+            Body::Ask { .. }
+            | Body::Append { .. }
+            | Body::Heartbeat { .. }
+            | Body::Piece { .. }
+            | Body::Succeed
+            | Body::Refused(_) => {}
+        }
+    }
+
+    /// Whether an answer is of our term and by a member. One of a later term ends what we do.
+    fn knows_reply(&mut self, cx: &mut Cx<'_, Self>, sender: Actor, term: Term) -> bool {
+        if self.group().is_none_or(|group| group.member(sender).is_none()) {
+            return false; // It was removed meanwhile.
+        }
+        if term > self.term {
+            self.enter(cx, term, None);
+        }
+        term == self.term
+    }
+
+    /// Whether the sender leads, and we follow it. Where its log ends tells whether it may know a group that we do not.
+    fn heed(&mut self, cx: &mut Cx<'_, Self>, sender: Actor, term: Term, end: Option<Index>) -> bool {
+        if term < self.term {
+            // It learns from our term that it leads no more.
+            self.say(cx, sender, Body::Heard { round: 0 });
+            return false;
+        }
+        if self.leader != Some(sender)
+            && let Err(fault) = self.has_voice(sender, end.unwrap_or(self.commit))
+        {
+            // A heartbeat says nothing of its log; the entries that come with it will.
+            if end.is_some() || self.is_retired(sender) {
+                self.fault(cx, sender.node, fault);
+            }
+            return false;
+        }
+        let is_second = term == self.term
+            && (matches!(self.office, Office::Leader(_)) || self.leader.is_some_and(|leader| leader != sender));
+        if is_second {
+            let first = self.leader.unwrap_or(self.me);
+            self.fault(cx, sender.node, Fault::TwoLeaders { term, first, second: sender });
+            return false;
+        }
+        if term > self.term {
+            self.enter(cx, term, None);
+        }
+        self.follow(cx, Some(sender));
+        self.heard_at = cx.now().mono;
+        self.arm_election(cx);
+        true
+    }
+
+    /// Whether this member may lead or seek to. By our group it must be a voter; but it may know a later group than we do, if its log
+    /// goes on behind what is committed here.
+    pub(super) fn has_voice(&self, sender: Actor, end: Index) -> Result<(), Fault> {
+        let Some(group) = self.group() else { return Ok(()) };
+        if self.is_retired(sender) {
+            return Err(Fault::Retired(sender));
+        }
+        if group.is_voter(sender) || end > self.commit { Ok(()) } else { Err(Fault::NoVoter(sender)) }
+    }
+
+    /// Whether it is certain that it was removed: a change that is not may be taken back.
+    fn is_retired(&self, id: Actor) -> bool {
+        self.groups.at(self.commit.value()).is_some_and(|group| group.is_retired(id))
+    }
+
+    fn on_refused(&mut self, cx: &mut Cx<'_, Self>, sender: Actor, message: &Message, why: Why) {
+        let peer = sender.node;
+        match why {
+            Why::OldEpoch if message.founding == self.founding && message.epoch > self.epoch => {
+                self.tell_once(cx, Event::NewerEpoch { peer, epoch: message.epoch });
+            }
+            Why::NoMember if message.to == self.me.mint => self.tell_once(cx, Event::NoMember { peer }),
+            Why::OtherStore => {
+                let Some(group) = self.group() else { return };
+                let gone = group.at(peer).filter(|id| *id != sender).collect::<Vec<_>>();
+                for member in gone {
+                    self.stop_feeding(member);
+                    self.tell_once(cx, Event::Reborn { member, mint: sender.mint });
+                }
+            }
+            Why::OldEpoch | Why::NoMember => {}
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Frames that no correct member sends: each is refused by name, changes nothing, and makes nobody panic.
+
+use bytes::Bytes;
+
+use super::world::World;
+use super::*;
+use crate::machine::{Op, Rng, mutate};
+use crate::types::Now;
+
+fn entries(terms: &[u64]) -> Entries {
+    Entries::new(terms.iter().map(|term| Entry { term: Term::new(*term), says: Says::Office }).collect()).unwrap()
+}
+
+fn mark(term: u64, index: u64) -> Mark {
+    Mark { term: Term::new(term), index: Index::new(index) }
+}
+
+/// All that counts.
+fn essence(machine: &Consensus) -> String {
+    let Consensus { founding, epoch, term, vote, log, groups, commit, state, office, leader, .. } = machine;
+    format!("{:?}", (founding, epoch, term, vote, log, groups, commit, state, office, leader))
+}
+
+/// A group of three with a decision or two, its leader, a follower, and a node that is in no group.
+struct Scene {
+    world: World,
+    leader: usize,
+    follower: usize,
+    term: u64,
+    commit: u64,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let mut world = World::founded(1, 4, 3, Config::default());
+        let leader = world.settle();
+        world.decide("a");
+        world.run(200);
+        let (term, commit) = (world.view(leader).term().value(), world.view(leader).commit().value());
+        Self { world, leader, follower: (leader + 1) % 3, term, commit }
+    }
+
+    /// What a peer makes of a frame: what it accuses the sender of. Whatever that is, it is as it was before.
+    fn accused(&mut self, from: usize, to: usize, term: u64, body: Body) -> Option<Fault> {
+        let (mint, me) = (self.world.id(from).mint, self.world.id(to).mint);
+        let message =
+            Message { founding: Mint::new(7), epoch: Epoch::new(1), term: Term::new(term), from: mint, to: me, body };
+        self.told(from, to, message).into_iter().find_map(|event| match event {
+            Event::PeerFault { fault, .. } => Some(fault),
+            _ => None,
+        })
+    }
+
+    fn told(&mut self, from: usize, to: usize, message: Message) -> Vec<Event> {
+        let node = self.world.peers[from].node;
+        let mut machine = self.world.peers[to].machine.clone();
+        let before = essence(&machine);
+        let (mut rng, mut ops) = (Rng::fork(&[1; 32], "x"), Vec::new());
+        machine.on_message(&mut Cx::new(self.world.clock(to), &mut rng, &mut ops), node, message);
+        assert!(!ops.iter().any(|op| matches!(op, Op::Persist(..))), "something was written: {ops:?}");
+        let events: Vec<_> = ops
+            .into_iter()
+            .filter_map(|op| match op {
+                Op::Emit(event) => Some(event),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(essence(&machine), before);
+        events
+    }
+}
+
+#[test]
+fn who_has_no_voice_is_not_heard() {
+    let mut scene = Scene::new();
+    let (stranger, follower, term, commit) = (3, scene.follower, scene.term, scene.commit);
+    let id = scene.world.id(stranger);
+    let frames = [
+        Body::Ask { last: mark(term, commit), ballot: Ballot::Vote },
+        Body::Ask { last: mark(term, commit), ballot: Ballot::Pre },
+        Body::Ask { last: mark(term, commit), ballot: Ballot::Succession },
+        Body::Append { prev: mark(term, commit), commit: Index::new(commit), entries: entries(&[]) },
+        Body::Append { prev: mark(1, 1), commit: Index::new(9), entries: entries(&[1]) },
+        Body::Piece { last: mark(1, 1), total: 1, offset: 0, bytes: Blob::new(Bytes::from_static(&[1])).unwrap() },
+    ];
+    for body in frames {
+        assert_eq!(scene.accused(stranger, follower, term + 5, body.clone()), Some(Fault::NoVoter(id)), "{body:?}");
+    }
+    // What needs no accusation is passed over: nothing of it is heeded.
+    for body in [
+        Body::Heartbeat { commit: Index::ZERO, matched: Index::ZERO, round: 1 },
+        Body::Succeed,
+        Body::Heard { round: 9 },
+        Body::Voted { granted: true },
+        Body::Appended { matched: Index::new(commit) },
+        Body::Refused(Why::NoMember),
+    ] {
+        for to in [follower, scene.leader] {
+            assert_eq!(scene.accused(stranger, to, term + 5, body.clone()), None, "{body:?}");
+        }
+    }
+}
+
+#[test]
+fn impossible_numbers_are_refused() {
+    let mut scene = Scene::new();
+    let (leader, follower, term, commit) = (scene.leader, scene.follower, scene.term, scene.commit);
+    let huge = u64::MAX;
+    let probe = || Body::Append { prev: mark(term, commit), commit: Index::ZERO, entries: entries(&[]) };
+    assert_eq!(scene.accused(leader, follower, huge, probe()), Some(Fault::Immense(huge)));
+    let bodies = [
+        Body::Ask { last: mark(1, huge), ballot: Ballot::Pre },
+        Body::Append { prev: mark(1, huge), commit: Index::ZERO, entries: entries(&[]) },
+        Body::Append { prev: mark(1, 1), commit: Index::new(huge), entries: entries(&[]) },
+        Body::Appended { matched: Index::new(huge) },
+        Body::Conflict { rejected: Index::new(1), hint: mark(huge, 1) },
+        Body::Heartbeat { commit: Index::ZERO, matched: Index::new(huge), round: 0 },
+        Body::Piece { last: mark(1, huge), total: 1, offset: 0, bytes: Blob::default() },
+        Body::Pieced { last: mark(huge, 1), upto: 0 },
+    ];
+    for body in bodies {
+        assert_eq!(scene.accused(leader, follower, term, body.clone()), Some(Fault::Immense(huge)), "{body:?}");
+    }
+    // More than the log has is not acknowledged.
+    let last = scene.world.view(leader).last().index;
+    let claimed = Index::new(last.value() + 1);
+    let beyond = scene.accused(follower, leader, term, Body::Appended { matched: claimed });
+    assert_eq!(beyond, Some(Fault::Beyond { claimed, last }));
+}
+
+#[test]
+fn logs_that_cannot_be_are_refused() {
+    let mut scene = Scene::new();
+    let (leader, follower, term, commit) = (scene.leader, scene.follower, scene.term, scene.commit);
+    let mut append = |term, prev, terms: &[u64]| {
+        let body = Body::Append { prev, commit: Index::ZERO, entries: entries(terms) };
+        scene.accused(leader, follower, term, body)
+    };
+    assert!(matches!(append(term, mark(term, commit), &[term + 1]), Some(Fault::Terms { .. })), "of a later term");
+    assert!(matches!(append(term, mark(term, commit), &[term - 1]), Some(Fault::Terms { .. })), "terms fall");
+    assert!(matches!(append(term, mark(term + 1, commit), &[]), Some(Fault::Terms { .. })));
+    // What is committed is not replaced, and where it stands nothing else stood.
+    let committed = append(term, mark(0, commit), &[]);
+    assert_eq!(committed, Some(Fault::Committed { index: Index::new(commit), commit: Index::new(commit) }));
+    let group = Entry { term: Term::new(term), says: Says::Group(Arc::default()) };
+    let entries = Entries::new(vec![group]).unwrap();
+    let body = Body::Append { prev: mark(term, commit), commit: Index::ZERO, entries };
+    assert_eq!(scene.accused(leader, follower, term, body), Some(Fault::Group));
+}
+
+#[test]
+fn a_second_leader_of_a_term_is_named() {
+    let mut scene = Scene::new();
+    let (leader, follower, term, commit) = (scene.leader, scene.follower, scene.term, scene.commit);
+    let other = 3 - leader - follower;
+    let (first, second) = (scene.world.id(leader), scene.world.id(other));
+    let body = Body::Append { prev: mark(term, commit), commit: Index::ZERO, entries: entries(&[]) };
+    for to in [leader, follower] {
+        let expected = Fault::TwoLeaders { term: Term::new(term), first, second };
+        assert_eq!(scene.accused(other, to, term, body.clone()), Some(expected));
+    }
+}
+
+#[test]
+fn other_groups_generations_and_stores_are_refused() {
+    let mut scene = Scene::new();
+    let (leader, follower, term, commit) = (scene.leader, scene.follower, scene.term, scene.commit);
+    let (from, to) = (scene.world.id(leader), scene.world.id(follower));
+    let body = Body::Append { prev: mark(term, commit), commit: Index::ZERO, entries: entries(&[]) };
+    let message = |founding, epoch, to| Message {
+        founding: Mint::new(founding),
+        epoch: Epoch::new(epoch),
+        term: Term::new(term + 3),
+        from: from.mint,
+        to,
+        body: body.clone(),
+    };
+    let node = from.node;
+    let other = Event::PeerFault { peer: node, fault: Fault::OtherGroup(Mint::new(8)) };
+    assert_eq!(scene.told(leader, follower, message(8, 1, to.mint)), [other]);
+    let old = Event::OldEpoch { peer: node, epoch: Epoch::ZERO };
+    assert_eq!(scene.told(leader, follower, message(7, 0, to.mint)), [old]);
+    let newer = Event::NewerEpoch { peer: node, epoch: Epoch::new(2) };
+    assert_eq!(scene.told(leader, follower, message(7, 2, to.mint)), [newer]);
+    // What is meant for a store that is lost is not heeded by the one that is there.
+    assert_eq!(scene.told(leader, follower, message(7, 1, Mint::new(99))), []);
+}
+
+#[test]
+fn snapshots_that_cannot_be_are_refused() {
+    let scene = Scene::new();
+    let (leader, follower, term, commit) = (scene.leader, scene.follower, scene.term, scene.commit);
+    let piece = |total, offset, bytes: &'static [u8], index| {
+        let bytes = Blob::new(Bytes::from_static(bytes)).unwrap();
+        let mut machine = scene.world.peers[follower].machine.clone();
+        let (from, to) = (scene.world.id(leader), scene.world.id(follower).mint);
+        let body = Body::Piece { last: mark(term, index), total, offset, bytes };
+        let (founding, epoch, term) = (Mint::new(7), Epoch::new(1), Term::new(term));
+        let message = Message { founding, epoch, term, from: from.mint, to, body };
+        let (mut rng, mut ops) = (Rng::fork(&[1; 32], "x"), Vec::new());
+        machine.on_message(&mut Cx::new(scene.world.clock(follower), &mut rng, &mut ops), from.node, message);
+        assert_eq!(machine.log.last(), scene.world.peers[follower].machine.log.last());
+        ops.into_iter().find_map(|op| match op {
+            Op::Emit(Event::PeerFault { fault, .. }) => Some(fault),
+            _ => None,
+        })
+    };
+    let next = commit + 5;
+    for (total, offset, bytes) in [(0, 0, &[][..]), (u64::MAX, 0, &[1]), (4, 4, &[1]), (9, u64::MAX, &[1]), (9, 3, &[])]
+    {
+        assert!(matches!(piece(total, offset, bytes, next), Some(Fault::Piece { .. })), "{total} {offset}");
+    }
+    assert!(matches!(piece(3, 0, &[1, 2, 3], next), Some(Fault::Snapshot { .. })));
+    assert!(matches!(piece(3, 0, &[1, 2, 3], commit), None | Some(Fault::Committed { .. })));
+    let other = Fault::Committed { index: Index::new(1), commit: Index::new(commit) };
+    assert_eq!(piece(3, 0, &[1, 2, 3], 1), Some(other));
+    assert_eq!(piece(3, 0, &[1, 2, 3], 0), None, "late, and of what is compacted here: that accuses nobody");
+    assert_eq!(piece(9, 4, &[1, 2], next), None, "one that comes too early is asked for again");
+}
+
+/// Bytes that were frames once, changed in a few places: each is an error or a message, and no message makes anybody panic.
+#[test]
+fn mutants_make_nobody_panic() {
+    let scene = Scene::new();
+    let (leader, follower, term, commit) = (scene.leader, scene.follower, scene.term, scene.commit);
+    let snapshot = scene.world.peers[leader].machine.snapshot.encode();
+    let request = RequestId { born: Index::new(1), number: 7 };
+    let action = Action { name: Name::new("x").unwrap(), expect: Expect::Absent, value: Value::new(vec![1; 9].into()) };
+    let intent = Intent { request, expires: Now::default().wall, action };
+    let group = scene.world.view(leader).group().unwrap().clone();
+    let says = [Says::Office, Says::Act(Arc::new(intent)), Says::Group(group)];
+    let more = says.map(|says| Entry { term: Term::new(term), says }).to_vec();
+    let bodies = [
+        Body::Ask { last: mark(term, commit), ballot: Ballot::Pre },
+        Body::Ask { last: mark(term + 1, commit + 1), ballot: Ballot::Succession },
+        Body::PreVoted { granted: true },
+        Body::Voted { granted: true },
+        Body::Append { prev: mark(term, commit), commit: Index::new(commit), entries: Entries::new(more).unwrap() },
+        Body::Appended { matched: Index::new(commit) },
+        Body::Conflict { rejected: Index::new(commit), hint: mark(1, 1) },
+        Body::Heartbeat { commit: Index::new(commit), matched: Index::new(commit), round: 3 },
+        Body::Heard { round: 3 },
+        Body::Piece { last: mark(term, commit + 3), total: 400, offset: 0, bytes: Blob::new(snapshot).unwrap() },
+        Body::Pieced { last: mark(1, 1), upto: 9 },
+        Body::Succeed,
+        Body::Refused(Why::OtherStore),
+    ];
+    let (ids, epoch) = ([leader, follower, 3].map(|at| scene.world.id(at)), Epoch::new(1));
+    let config = bincode::config::standard();
+    let frames = |from: Actor, to: Actor| {
+        let message = |body: &Body| Message {
+            founding: Mint::new(7),
+            epoch,
+            term: Term::new(term),
+            from: from.mint,
+            to: to.mint,
+            body: body.clone(),
+        };
+        bodies.iter().map(|body| bincode::encode_to_vec(message(body), config).unwrap()).collect::<Vec<_>>()
+    };
+    let mut rng = mutate::luck("consensus frames");
+    let (mut read, all) = (0, mutate::cases(4_000, 20));
+    let mut machine = scene.world.peers[follower].machine.clone();
+    for number in 0..all {
+        let (to, from) = ([leader, follower, 3][number % 3], ids[number / 3 % 2]);
+        if number % 10 < 3 {
+            machine = scene.world.peers[to].machine.clone();
+        }
+        let bytes = mutate::bytes_of(&mut rng, &frames(from, machine.me));
+        let Ok((message, _)) = bincode::decode_from_slice::<Message, _>(&bytes, config.with_limit::<{ 1 << 20 }>())
+        else {
+            continue;
+        };
+        read += 1;
+        let mut ops = Vec::new();
+        let mut cx = Cx::new(scene.world.clock(to), &mut rng, &mut ops);
+        machine.on_message(&mut cx, from.node, message);
+        machine.on_timer(&mut cx, [Timer::Election, Timer::Heartbeat, Timer::Quorum][number % 3]);
+        assert!(machine.commit <= machine.log.last().index && machine.term < Term::new(COUNT_MAX));
+        // What it wrote can be read back.
+        let mut again = Consensus::new(machine.me.node, Config::default());
+        for op in ops {
+            if let Op::Persist(record @ Record::Snapshot(_), _) = op {
+                again.restore(&record).unwrap();
+            }
+        }
+    }
+    mutate::report("consensus frames", &format!("{all} mutants, {read} of them messages"));
+    assert!(read * 4 > all, "{read}");
+}

@@ -1,0 +1,146 @@
+//! What others may read of this member.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::log::Entry;
+use super::state::Register;
+use super::vocabulary::{Mark, Name, Outcome, RequestId, Token};
+use super::{Consensus, Group, Halted, Office};
+use crate::types::{Actor, Epoch, Index, NodeId, Term, Time};
+
+/// A read-only face. Everything in it is as far as this peer knows; only a [`read`](Consensus::read) knows more.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    pub(super) consensus: &'a Consensus,
+}
+
+/// What this peer is in its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// In none.
+    Outsider,
+    /// It takes the log and has no voice.
+    Learner,
+    /// It has a vote.
+    Follower,
+    /// It seeks office.
+    Candidate,
+    /// It leads.
+    Leader,
+    /// It takes part in nothing any more, until it is started again or withdrawn.
+    Halted,
+}
+
+impl<'a> View<'a> {
+    /// This store's name.
+    #[must_use]
+    pub fn id(self) -> Actor {
+        self.consensus.me
+    }
+
+    /// What this peer is.
+    #[must_use]
+    pub fn standing(self) -> Standing {
+        let Some(group) = self.group() else { return Standing::Outsider };
+        match self.consensus.office {
+            _ if self.consensus.halted.is_some() => Standing::Halted,
+            Office::Leader(_) => Standing::Leader,
+            Office::PreCandidate(_) | Office::Candidate { .. } => Standing::Candidate,
+            Office::Follower => match group.member(self.consensus.me) {
+                None => Standing::Outsider,
+                Some(member) if member.voter => Standing::Follower,
+                Some(_) => Standing::Learner,
+            },
+        }
+    }
+
+    /// Whether the disk took all that was given to it.
+    #[must_use]
+    pub fn is_disk_well(self) -> bool {
+        !matches!(self.consensus.halted, Some(Halted::Disk(_)))
+    }
+
+    /// The generation of the group.
+    #[must_use]
+    pub fn epoch(self) -> Epoch {
+        self.consensus.epoch
+    }
+
+    /// The term.
+    #[must_use]
+    pub fn term(self) -> Term {
+        self.consensus.term
+    }
+
+    /// Who leads.
+    #[must_use]
+    pub fn leader(self) -> Option<Actor> {
+        self.consensus.leader
+    }
+
+    /// Who decides; nothing in no group.
+    #[must_use]
+    pub fn group(self) -> Option<&'a Arc<Group>> {
+        self.consensus.group()
+    }
+
+    /// Up to where the log is committed, as far as is known here.
+    #[must_use]
+    pub fn commit(self) -> Index {
+        self.consensus.commit
+    }
+
+    /// Where the log ends.
+    #[must_use]
+    pub fn last(self) -> Mark {
+        self.consensus.log.last()
+    }
+
+    /// Of a leader: whether it has committed something in its term, and so knows all that is.
+    #[must_use]
+    pub fn is_settled(self) -> bool {
+        matches!(&self.consensus.office, Office::Leader(lead) if self.consensus.commit >= lead.first)
+    }
+
+    /// Of a leader: how far each other member holds the log, and when it was heard.
+    pub fn progress(self) -> impl Iterator<Item = (Actor, Index, Time)> + 'a {
+        let lead = if let Office::Leader(lead) = &self.consensus.office { Some(lead) } else { None };
+        lead.into_iter().flat_map(|lead| lead.peers.iter()).map(|(id, it)| (*id, it.matched, it.heard_at))
+    }
+
+    /// How many voters may be lost while a majority is left.
+    #[must_use]
+    pub fn tolerates(self) -> usize {
+        self.group().map_or(0, |group| group.voters().count() - group.quorum())
+    }
+
+    /// The registers.
+    #[must_use]
+    pub fn registers(self) -> &'a BTreeMap<Name, Register> {
+        self.consensus.state.registers()
+    }
+
+    /// What came of a request, if that is remembered.
+    #[must_use]
+    pub fn outcome(self, request: RequestId) -> Option<(Token, Outcome)> {
+        self.consensus.state.sessions().find(request)
+    }
+
+    /// Committed entries behind a place, for peers that are no members: they learn what was decided from whoever has it. Nothing if some
+    /// of them are no longer kept; then the registers say what came of them.
+    #[must_use]
+    pub fn decided(self, after: Index) -> Option<impl Iterator<Item = (Index, &'a Entry)>> {
+        let commit = self.consensus.commit;
+        let kept = after >= self.consensus.log.base().index;
+        kept.then(|| self.consensus.log.iter_from(after.next()).take_while(move |(at, _)| *at <= commit))
+    }
+
+    /// The nodes of all members: links to them are wanted.
+    pub fn nodes(self) -> impl Iterator<Item = NodeId> + 'a {
+        self.group().into_iter().flat_map(|group| group.members().iter().map(|member| member.id.node))
+    }
+}
