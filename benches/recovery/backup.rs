@@ -10,6 +10,9 @@ use crate::content::{fill, size};
 use crate::program::{Cost, ours, run as end_of, theirs, tree};
 use crate::{Plan, median, peer};
 
+/// The backup whose repository is kept for the increment.
+const KEPT: &str = "backup, zstd";
+
 /// Figures of one program, a round each.
 struct Row {
     name: String,
@@ -35,13 +38,13 @@ pub(crate) fn run(runtime: &Runtime, plan: Plan) {
         bench.bytes as f64 / 1e6,
         plan.rounds
     );
-    for round in 0..plan.rounds {
-        bench.round(round);
+    for _ in 0..plan.rounds {
+        bench.round();
     }
+    bench.print();
     let one_percent = plan.bytes / 100;
     runtime.block_on(grow(&bench.data, one_percent, next));
     bench.increment();
-    bench.print();
 }
 
 /// A peer writes so many bytes more, and stops.
@@ -54,14 +57,14 @@ async fn grow(data: &Path, bytes: u64, from: u64) -> u64 {
 
 impl Bench {
     /// Every program once, in turn, so that a busy minute meets all of them.
-    fn round(&mut self, round: usize) {
+    fn round(&mut self) {
         for (name, options) in [
-            ("backup, zstd", &["--compression", "zstd"][..]),
+            (KEPT, &["--compression", "zstd"][..]),
             ("backup, lz4", &["--compression", "lz4"][..]),
             ("backup, none", &["--compression", "none"][..]),
             ("backup, zstd, encrypted", &["--compression", "zstd", "--key-file", "KEY"][..]),
         ] {
-            self.ours(round, name, options);
+            self.ours(name, options);
         }
         self.restic();
         self.tar();
@@ -71,7 +74,7 @@ impl Bench {
         self.root.join(name).to_str().unwrap().to_owned()
     }
 
-    fn ours(&mut self, round: usize, name: &str, options: &[&str]) {
+    fn ours(&mut self, name: &str, options: &[&str]) {
         let (repo, into, key) = (self.path(&format!("repo {name}")), self.path("into"), self.path("key"));
         std::fs::write(&key, [7; 32]).unwrap();
         let _ = std::fs::remove_dir_all(&repo);
@@ -89,7 +92,7 @@ impl Bench {
         let cost = end_of(&mut [ours(&restore)]);
         self.note(&format!("{name}: restore"), cost, None);
         std::fs::remove_dir_all(&into).unwrap();
-        if round > 0 || name != "backup, zstd" {
+        if name != KEPT {
             let _ = std::fs::remove_dir_all(&repo);
         }
     }
@@ -144,9 +147,9 @@ impl Bench {
         std::fs::remove_dir_all(&into).unwrap();
     }
 
-    /// What one per cent more costs, in the repository that the first round left.
+    /// What one per cent more costs, in the repository that the last round left.
     fn increment(&mut self) {
-        let repo = self.path("repo backup, zstd");
+        let repo = self.path(&format!("repo {KEPT}"));
         let (before, data) = (tree(Path::new(&repo)), self.data.to_str().unwrap().to_owned());
         let (grown, cost) = (
             size(&self.data) - self.bytes,
