@@ -54,7 +54,7 @@ fn a_peer_whose_disk_is_full_is_seen_by_all_to_take_no_writes() {
     let dir = tempfile::tempdir().unwrap();
     let Some(small) = Small::mount(dir.path().join("small"), "3m") else { return };
     let [one, two] = pair(dir.path(), &small.0);
-    assert!(http(&two, "/readyz").starts_with("HTTP/1.1 200"));
+    wait_for("it has what the other has", || http(&two, "/readyz").starts_with("HTTP/1.1 200"));
     let text = json!({ "text": "x".repeat(400_000) }).to_string();
     let file = dir.path().join("large.json");
     std::fs::write(&file, text).unwrap();
