@@ -27,7 +27,7 @@ pub(super) async fn watch(link: Link) {
     while link.phase() != Phase::Stopped {
         // Its loop may not have begun yet.
         if let Ok(report) = link.report().await
-            && waiting.is_over(report.node.intake, Instant::now())
+            && waiting.is_over(report.node.intake, report.node.read_only.is_none(), Instant::now())
         {
             tracing::info!("it holds what its neighbours hold: it is ready");
             return link.facts.set_filled();
@@ -42,11 +42,12 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn is_over(&mut self, Intake { behind, heard, unheard }: Intake, now: Instant) -> bool {
-        if behind > 0 && heard + unheard > 0 {
+    fn is_over(&mut self, Intake { behind, heard, unheard }: Intake, writes: bool, now: Instant) -> bool {
+        // Whoever cannot write takes nothing, and does not count what it lacks.
+        if !writes || (behind > 0 && heard + unheard > 0) {
             self.since = now;
         }
-        (heard > 0 && unheard == 0 && behind == 0) || now.duration_since(self.since) >= ALONE_MAX
+        writes && ((heard > 0 && unheard == 0 && behind == 0) || now.duration_since(self.since) >= ALONE_MAX)
     }
 }
 
@@ -59,12 +60,21 @@ mod tests {
         let (start, later) = (Instant::now(), |seconds| Instant::now() + Duration::from_secs(seconds));
         let intake = |behind, heard, unheard| Intake { behind, heard, unheard };
         let mut waiting = Waiting { since: start };
-        assert!(!waiting.is_over(intake(0, 0, 0), later(1)) && !waiting.is_over(intake(0, 0, 2), later(2)));
-        assert!(!waiting.is_over(intake(0, 1, 1), later(3)), "one has not told yet what it holds");
-        assert!(!waiting.is_over(intake(3, 2, 0), later(100)), "however long it takes");
-        assert!(!waiting.is_over(intake(3, 0, 0), later(120)), "the others are gone for a moment");
-        assert!(waiting.is_over(intake(0, 2, 0), later(121)));
-        assert!(waiting.is_over(intake(3, 0, 0), later(140)), "they are gone for long");
-        assert!(Waiting { since: start }.is_over(intake(0, 0, 1), later(31)), "nobody says anything");
+        assert!(!waiting.is_over(intake(0, 0, 0), true, later(1)) && !waiting.is_over(intake(0, 0, 2), true, later(2)));
+        assert!(!waiting.is_over(intake(0, 1, 1), true, later(3)), "one has not told yet what it holds");
+        assert!(!waiting.is_over(intake(3, 2, 0), true, later(100)), "however long it takes");
+        assert!(!waiting.is_over(intake(3, 0, 0), true, later(120)), "the others are gone for a moment");
+        assert!(waiting.is_over(intake(0, 2, 0), true, later(121)));
+        assert!(waiting.is_over(intake(3, 0, 0), true, later(140)), "they are gone for long");
+        assert!(Waiting { since: start }.is_over(intake(0, 0, 1), true, later(31)), "nobody says anything");
+    }
+
+    #[test]
+    fn a_peer_whose_disk_takes_nothing_is_not_filled() {
+        let (start, full) = (Instant::now(), Intake { behind: 0, heard: 2, unheard: 0 });
+        let mut waiting = Waiting { since: start };
+        assert!(!waiting.is_over(full, false, start) && !waiting.is_over(full, false, start + 9 * ALONE_MAX));
+        assert!(!waiting.is_over(Intake { heard: 0, ..full }, true, start + 9 * ALONE_MAX), "it was not alone");
+        assert!(waiting.is_over(full, true, start + 9 * ALONE_MAX));
     }
 }
