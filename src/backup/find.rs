@@ -182,11 +182,8 @@ async fn find_around(
 /// As much as is whole, with what it holds less than this backup.
 fn less_than(mut found: Found, whole: &BackupMetadata) -> Found {
     let less = |chain: &Chain| found.upto.of(*chain) < whole.run(*chain).last;
-    let left_out = |chain: Chain| LeftOut {
-        chain: chain.into(),
-        first: found.upto.of(chain).next(),
-        last: whole.run(chain).last,
-    };
+    let left_out =
+        |chain: Chain| LeftOut { chain: chain.into(), first: found.upto.of(chain).next(), last: whole.run(chain).last };
     found.left_out = Chain::ALL.into_iter().filter(less).map(left_out).collect();
     found
 }
