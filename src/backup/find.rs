@@ -47,13 +47,13 @@ pub struct Found {
 impl Found {
     /// All that a backup holds.
     pub(super) fn all(plan: &Plan<'_>, at: Hlc) -> Self {
-        Self::of(plan, plan.all(), at, Vec::new())
+        Self::of(plan, plan.all(), at, plan.left_out(Chain::Main), Vec::new())
     }
 
-    fn of(plan: &Plan<'_>, upto: Upto, at: Hlc, later: Vec<Trim>) -> Self {
+    fn of(plan: &Plan<'_>, upto: Upto, at: Hlc, main: Option<LeftOut>, later: Vec<Trim>) -> Self {
         // Of events some that cannot be had may be before the moment; records of the main chain come behind it.
         let events = plan.left_out(Chain::Events).filter(|_| upto.events == plan.all().events);
-        let left_out = events.into_iter().collect();
+        let left_out = main.into_iter().chain(events).collect();
         let (backup, links) = (plan.backup().id, plan.links().len());
         Self { backup, links, upto, at, older_history: false, left_out, later }
     }
@@ -130,7 +130,7 @@ async fn later_seen(
     Ok(if known.is_some_and(|(_, stamp, _)| stamp == first.main.stamp) { next.id } else { seen })
 }
 
-/// Where something is damaged, the moment is looked for in every backup of the same log, those first that should hold it or that hold
+/// Where something is damaged, the moment is looked for in every backup of the same history, those first that should hold it or that hold
 /// most. Of the newest as much is taken as is whole.
 async fn find_around(
     repository: &Repository,
@@ -141,35 +141,76 @@ async fn find_around(
     host: &dyn Host,
 ) -> Result<Found, Error> {
     let first = &catalogue.backups[&id].metadata;
-    let mut fit = Vec::new();
-    for backup in catalogue.usable().filter(|backup| backup.store == first.store) {
-        let all = Plan::of(repository, catalogue, backup.id)?.all();
-        match at {
-            Some(at) if backup.started > at => fit.push(((backup.started.as_micros(), 0), backup.id)),
-            Some(_) => {}
-            None => fit.push(((u64::MAX - all.main.value(), u64::MAX - all.events.value()), backup.id)),
+    let (mut fit, mut is_known) = (Vec::new(), false);
+    for backup in catalogue.usable() {
+        let plan = Plan::of(repository, catalogue, backup.id)?;
+        let all = plan.all();
+        let key = match at {
+            Some(at) if backup.started > at || backup.id == id => (backup.started.as_micros(), 0),
+            Some(_) => continue,
+            None => (u64::MAX - all.main.value(), u64::MAX - all.events.value()),
+        };
+        if is_one_history(repository, catalogue, backup, first).await? {
+            is_known |= backup.main.last >= first.main.last && plan.left_out(Chain::Main).is_none();
+            fit.push((key, backup.id));
         }
     }
     fit.sort_by_key(|(key, backup)| (*key, *backup != id, std::cmp::Reverse(*backup)));
-    let mut refused = None;
+    let (mut refused, mut partial) = (None, None);
     for (_, backup) in fit {
         match find_in(repository, catalogue, backup, target, exclusive, host).await {
             Err(Error::Target(error)) => refused = refused.or(Some(error)),
-            Ok(mut found) if *target == Target::Latest => {
-                let less = |chain: &Chain| found.upto.of(*chain) < first.run(*chain).last;
-                let left_out = |chain: Chain| LeftOut {
-                    chain: chain.into(),
-                    first: found.upto.of(chain).next(),
-                    last: first.run(chain).last,
-                };
-                found.left_out = Chain::ALL.into_iter().filter(less).map(left_out).collect();
-                return Ok(found);
-            }
+            Ok(found) if *target == Target::Latest => return Ok(less_than(found, first)),
+            // Another one may hold it with nothing left out.
+            Ok(found) if !found.left_out.is_empty() => partial = partial.or(Some(found)),
             found => return found,
         }
     }
+    if let Some(found) = partial {
+        return Ok(found);
+    }
     let wanted = || format!("of node {} that holds {target} and is whole up to there", catalogue.node);
-    Err(refused.map_or_else(|| Error::NoBackup { wanted: wanted() }, Error::Target))
+    let refused = refused.ok_or_else(|| Error::NoBackup { wanted: wanted() })?;
+    // What is damaged may be what was asked for, unless the history is known to its end.
+    let older = match is_known && is_elsewhere(target, &refused) {
+        true => find_older(repository, catalogue, target, exclusive, host).await?,
+        false => None,
+    };
+    older.ok_or(Error::Target(refused))
+}
+
+/// As much as is whole, with what it holds less than this backup.
+fn less_than(mut found: Found, whole: &BackupMetadata) -> Found {
+    let less = |chain: &Chain| found.upto.of(*chain) < whole.run(*chain).last;
+    let left_out =
+        |chain: Chain| LeftOut { chain: chain.into(), first: found.upto.of(chain).next(), last: whole.run(chain).last };
+    found.left_out = Chain::ALL.into_iter().filter(less).map(left_out).collect();
+    found
+}
+
+/// Whether two backups are of one history, so that the one that holds less holds nothing that the other does not. A log that was put
+/// back keeps its store. Where it cannot be told, since what would tell it is damaged, they are not.
+async fn is_one_history(
+    repository: &Repository,
+    catalogue: &Catalogue,
+    one: &BackupMetadata,
+    other: &BackupMetadata,
+) -> Result<bool, Error> {
+    if one.store != other.store {
+        return Ok(false);
+    }
+    let (less, more) = if one.main.last <= other.main.last { (one, other) } else { (other, one) };
+    let plan = Plan::of(repository, catalogue, more.id)?;
+    let says_so = |link: &&BackupMetadata| link.id == less.id || link.replaces.contains(&less.id);
+    if less.main.last == Lsn::ZERO || plan.links().iter().any(says_so) {
+        return Ok(true);
+    }
+    let ends_there = plan.links().iter().find(|link| link.main.last == less.main.last);
+    let stamp = match ends_there {
+        Some(link) => Some(link.main.stamp),
+        None => plan.stamp_of(catalogue, less.main.last).await?,
+    };
+    Ok(stamp == Some(less.main.stamp))
 }
 
 /// Whether another history may hold it.
@@ -223,6 +264,7 @@ pub async fn find_in(
 ) -> Result<Found, Error> {
     let plan = Plan::of(repository, catalogue, id)?;
     let cut = plan.left_out(Chain::Main).is_some();
+    let behind_cut = plan.left_out(Chain::Main).filter(|_| *target == Target::Latest);
     if *target == Target::Latest && !exclusive && !cut {
         return Ok(Found::all(&plan, plan.backup().main.stamp));
     }
@@ -273,7 +315,7 @@ pub async fn find_in(
     upto.events = upto.events.max(Lsn::new(first - 1));
     let later = trims.into_iter().filter(|(lsn, _)| *lsn > upto.main && *lsn <= last).map(|(_, trim)| trim).collect();
     let at = main.map_or_else(|| if cut { end } else { plan.backup().main.stamp }, |(_, _, before)| before);
-    Ok(Found::of(&plan, upto, at, later))
+    Ok(Found::of(&plan, upto, at, behind_cut, later))
 }
 
 /// So long before.

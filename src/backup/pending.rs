@@ -15,6 +15,8 @@ use super::repository::{Intent, Repository, data_folder, intent_name, takings_fo
 pub(super) const SILENT_MICROS: u64 = 900_000_000;
 /// An unfinished backup changes its writer so often at most.
 const TAKINGS_MAX: u64 = 1_000;
+/// So many digits has the number in the name of a taking.
+const TAKING_DIGITS: usize = 8;
 
 /// That another life goes on with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,8 +38,7 @@ pub(super) enum Writer {
 pub(super) async fn writer(repository: &Repository, intent: &Intent, host: &dyn Host) -> Result<Writer, Error> {
     let folder = takings_folder(intent.node, intent.id);
     let last = repository.store.list(&folder).await?.into_iter().rev().find_map(|object| {
-        let number =
-            object.name.strip_prefix(&folder)?.strip_prefix('/')?.strip_suffix(".json")?.parse::<u64>().ok()?;
+        let number = taking_number(object.name.strip_prefix(&folder)?.strip_prefix('/')?)?;
         Some((number, object.name))
     });
     let (holder, next) = match last {
@@ -54,6 +55,13 @@ pub(super) async fn writer(repository: &Repository, intent: &Intent, host: &dyn 
         () if host.has_ended(&holder) => Writer::Over(Some(next)),
         () => Writer::Unknown(next),
     })
+}
+
+/// Of a file's name. Another hand may have put any file there: only what [`take`] writes counts.
+fn taking_number(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".json").filter(|digits| digits.len() == TAKING_DIGITS)?;
+    let number = digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse::<u64>().ok())??;
+    (1..=TAKINGS_MAX).contains(&number).then_some(number)
 }
 
 /// Whether nothing of it was stored for so long that its writer is taken for gone. `mine` was stored just now.
@@ -80,7 +88,7 @@ pub(super) async fn take(
     if number > TAKINGS_MAX {
         return Ok(false);
     }
-    let name = format!("{}/{number:08}.json", takings_folder(intent.node, intent.id));
+    let name = format!("{}/{number:0TAKING_DIGITS$}.json", takings_folder(intent.node, intent.id));
     match repository.write(&name, &Taking { holder: host.life() }).await {
         Ok(_) => Ok(true),
         Err(Error::Conflict { .. }) => Ok(false),

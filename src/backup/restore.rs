@@ -11,7 +11,7 @@ use super::manifest::{BackupMetadata, ChainName, ObjectEntry};
 use super::object::{self, OBJECT_MAX, Owner};
 use super::repository::{Repository, data_folder, manifest_name};
 use crate::recovery::Upto;
-use crate::types::{Chain, Lsn};
+use crate::types::{Chain, Hlc, Lsn};
 use crate::wal::Frame;
 
 /// What can be restored: a backup with all that it continues.
@@ -99,6 +99,26 @@ impl<'a> Plan<'a> {
     pub fn left_out(&self, chain: Chain) -> Option<LeftOut> {
         let (end, last) = (self.all().of(chain), self.backup().run(chain).last);
         (end < last).then(|| LeftOut { chain: chain.into(), first: end.next(), last })
+    }
+
+    /// The stamp of a record of the main chain, read from the one object that holds it, whatever is damaged elsewhere; none if that
+    /// object is known to be, or if there is none.
+    ///
+    /// # Errors
+    /// The object is missing or damaged, and that was not known.
+    pub(super) async fn stamp_of(&self, catalogue: &Catalogue, lsn: Lsn) -> Result<Option<Hlc>, Error> {
+        let held = self.objects([lsn, lsn], [lsn, Lsn::ZERO]).next();
+        let held = held.filter(|(_, _, object)| !catalogue.damaged.contains(&object.key));
+        let Some((backup, place, object)) = held else { return Ok(None) };
+        let needed_by = format!("backup {} holds it", backup.id);
+        let bytes = self.repository.store.read(&object.key, OBJECT_MAX, &needed_by).await?;
+        let mut opened = Opened::of(self.repository, backup, place, object, &bytes)?;
+        while let Some(frames) = opened.next()? {
+            if let Some(frame) = frames.iter().find(|frame| frame.lsn == lsn) {
+                return Ok(Some(frame.hlc));
+            }
+        }
+        Ok(None)
     }
 
     /// Begins to read the records of the main chain, then those of the events' chain, each from the first that the

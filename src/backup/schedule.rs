@@ -199,16 +199,34 @@ impl Schedule {
     /// # Errors
     /// The file cannot be read, or a line of it is no schedule.
     pub fn read(dir: &Path) -> Result<Vec<Self>, String> {
+        match Self::read_good(dir)? {
+            (schedules, None) => Ok(schedules),
+            (_, Some(why)) => Err(why),
+        }
+    }
+
+    /// The same, without the lines that are no schedules: these are told in words. One that another version wrote, or a hand, does not
+    /// keep the others from running.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read_good(dir: &Path) -> Result<(Vec<Self>, Option<String>), String> {
         let path = dir.join(SCHEDULES);
         let fail = |what: String| format!("{}: {what}", path.display());
         let text = read(&path).map_err(|error| fail(error.to_string()))?;
-        let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-        let parsed = lines.map(|(at, line)| line.parse().map_err(|why| fail(format!("line {at}: {why}"))));
-        let schedules = parsed.collect::<Result<Vec<Self>, String>>()?;
-        if schedules.len() > SCHEDULES_MAX {
-            return Err(fail(format!("{} schedules, at most {SCHEDULES_MAX} are looked after", schedules.len())));
+        let (mut schedules, mut wrong) = (Vec::new(), Vec::new());
+        for (at, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+            match line.parse() {
+                Ok(_) if schedules.len() == SCHEDULES_MAX => {
+                    wrong.push(format!("line {at}: at most {SCHEDULES_MAX} schedules are looked after"));
+                }
+                Ok(schedule) => schedules.push(schedule),
+                Err(why) => wrong.push(format!("line {at}: {why}")),
+            }
         }
-        Ok(schedules)
+        let more = if wrong.len() > 1 { format!("; and {} more lines", wrong.len() - 1) } else { String::new() };
+        let wrong = wrong.into_iter().next().map(|first| fail(format!("{first}{more}")));
+        Ok((schedules, wrong))
     }
 
     /// Writes the file anew: all of it is there, or what was.
@@ -510,6 +528,14 @@ mod tests {
         assert_eq!(Schedule::read(dir.path()), Ok(schedules));
         fs::write(dir.path().join(SCHEDULES), "\nx every=never repository=y\n").unwrap();
         assert!(Schedule::read(dir.path()).unwrap_err().contains("line 2"));
+        let good = "good at=03:00 repository=/y";
+        fs::write(dir.path().join(SCHEDULES), format!("x every=30s repository=/y\n{good}\n?\n")).unwrap();
+        let (schedules, wrong) = Schedule::read_good(dir.path()).unwrap();
+        assert_eq!(schedules, [good.parse().unwrap()]);
+        assert!(
+            wrong.as_ref().is_some_and(|why| why.contains("line 1") && why.ends_with("and 1 more lines")),
+            "{wrong:?}"
+        );
         outcome(1, true).keep(dir.path()).unwrap();
         let path = dir.path().join(RESULTS);
         fs::write(&path, fs::read_to_string(&path).unwrap() + "{\"schedule\":\"ha").unwrap();

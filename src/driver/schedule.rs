@@ -159,8 +159,8 @@ impl Work {
 
     /// Reads the file again, and gives what is due.
     fn look(&self) -> Vec<Schedule> {
-        let (stored, mut error) = match Schedule::read(&self.dir) {
-            Ok(stored) => (stored, None),
+        let (stored, mut error) = match Schedule::read_good(&self.dir) {
+            Ok(read) => read,
             Err(why) => (Vec::new(), Some(why)),
         };
         let outcomes = Outcome::read(&self.dir).unwrap_or_else(|why| {

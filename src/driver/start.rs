@@ -33,7 +33,7 @@ use super::remembered::Remembered;
 use super::routes::Routes;
 use super::schedule;
 use super::scrub;
-use super::switch;
+use super::switch::{self, SwitchError};
 use super::turn::{Open, Turn};
 use super::workers::{self, Workers};
 use crate::backup::standby::STANDBY_FILE;
@@ -165,7 +165,11 @@ fn look_after(
 /// Takes the directory for this process alone.
 fn open(dir: &Path) -> Result<(Log, Token), StartError> {
     // Before the log is made or touched: the one that is to come may not be in place.
-    if let Some(command) = switch::unfinished(dir)? {
+    let (_away, begun) = switch::keep_away(dir).map_err(|error| match error {
+        SwitchError::Directory(error) => error.into(),
+        error => StartError::from(error),
+    })?;
+    if let Some(command) = begun {
         return Err(StartError::Unfinished { dir: dir.to_owned(), command });
     }
     let (answer, answers) = mpsc::unbounded_channel();
@@ -288,4 +292,28 @@ fn tell(report: &BootReport) {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StartError> {
     spawn_blocking(work).await.map_err(|error: JoinError| StartError::BrokenOff(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::OpenError;
+    use super::super::switch::{Call, Switch};
+    use super::*;
+
+    #[test]
+    fn no_log_is_made_while_a_command_has_moved_the_one_that_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("data");
+        let by = || Call { name: "rebuild".into(), line: "rebuild".into() };
+        let switch = Switch::begin(&dir, by()).unwrap();
+        // Its lock has moved with it.
+        std::fs::rename(dir.join(LOG_DIR), dir.join("aside")).unwrap();
+        assert!(matches!(open(&dir), Err(StartError::Directory(OpenError::Locked { .. }))));
+        assert!(!dir.join(LOG_DIR).exists());
+        std::fs::rename(dir.join("aside"), dir.join(LOG_DIR)).unwrap();
+        drop(switch);
+        let taken = open(&dir).unwrap();
+        assert!(Switch::begin(&dir, by()).is_err(), "the log is in use");
+        drop(taken);
+    }
 }

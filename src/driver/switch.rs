@@ -109,16 +109,16 @@ pub struct Finished {
     pub by: Call,
 }
 
-/// The command that was broken off when it had begun to put another log into this directory. Nothing is changed.
+/// Keeps all commands away that would put another log into this directory, until the lock is dropped: whoever takes the log has it by
+/// then. With it comes the command that was broken off when it had begun to. Nothing of the log is changed.
 ///
 /// # Errors
-/// [`SwitchError::Directory`] if it is at it; what cannot be read.
-pub fn unfinished(dir: &Path) -> Result<Option<String>, SwitchError> {
-    if !is_unfinished(dir) {
-        return Ok(None);
-    }
-    let _held = Lock::of(dir, LOCK)?;
-    Ok(journal(dir)?.map(|journal| journal.by.line))
+/// [`SwitchError::Directory`] if a command is at it; what cannot be read.
+pub(super) fn keep_away(dir: &Path) -> Result<(Lock, Option<String>), SwitchError> {
+    vault::make_dir(dir)?;
+    let held = Lock::of(dir, LOCK)?;
+    let begun = journal(dir)?.map(|journal| journal.by.line);
+    Ok((held, begun))
 }
 
 fn journal(dir: &Path) -> Result<Option<Journal>, SwitchError> {
@@ -403,6 +403,10 @@ mod tests {
     use super::*;
     use crate::recovery::line_of;
 
+    fn begun(dir: &Path) -> Option<String> {
+        keep_away(dir).unwrap().1
+    }
+
     const NODE: NodeId = NodeId::from_u128(7);
     const OLD: TimelineId = TimelineId { number: 1, fork: 5 };
     const NEW: TimelineId = TimelineId { number: 1, fork: 9 };
@@ -462,20 +466,20 @@ mod tests {
     fn a_switch_that_was_broken_off_names_its_command_and_no_other_finishes_it() {
         let home = tempfile::tempdir().unwrap();
         let (dir, aside) = made(home.path());
-        assert_eq!(unfinished(&dir).unwrap(), None);
+        assert_eq!(begun(&dir), None);
         journal(&dir, &aside);
         let refused = Switch::begin(&dir, call("timeline adopt")).unwrap_err();
         let SwitchError::Unfinished { command, .. } = &refused else { panic!("{refused}") };
         assert_eq!(*command, call("rebuild").line);
         assert!(refused.to_string().contains("`oxigdal-ha rebuild --data-dir data`"), "{refused}");
-        assert_eq!(unfinished(&dir).unwrap().as_ref(), Some(command));
+        assert_eq!(begun(&dir).as_ref(), Some(command));
         assert!(dir.join(NEXT).exists() && !aside.exists(), "nothing was done");
         // Not while the command is at it.
         let held = Lock::of(&dir, LOCK).unwrap();
-        assert!(matches!(unfinished(&dir), Err(SwitchError::Directory(OpenError::Locked { .. }))));
+        assert!(matches!(keep_away(&dir), Err(SwitchError::Directory(OpenError::Locked { .. }))));
         drop(held);
         assert!(Switch::begin(&dir, call("rebuild")).unwrap().finished().is_some());
-        assert_eq!(unfinished(&dir).unwrap(), None);
+        assert_eq!(begun(&dir), None);
     }
 
     #[test]

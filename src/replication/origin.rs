@@ -165,6 +165,12 @@ impl Replication {
     /// The log takes writes again, behind what was durable. What others have written meanwhile is asked for.
     pub fn reopen(&mut self, cx: &mut Cx<'_, Self>) {
         self.failed = None;
+        for at in 0..self.logs.len() {
+            let accepted = self.logs.get(at).accepted();
+            if self.peers.values().any(|peer| peer.edge(at).known > accepted) {
+                self.lags(cx, at);
+            }
+        }
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
             self.tell_vector(cx, peer, true);
         }

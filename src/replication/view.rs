@@ -80,10 +80,10 @@ impl View<'_> {
         self.replication.statistics
     }
 
-    /// Of how many logs somebody is known to hold more.
+    /// Of how many logs somebody is known to hold more, or a branch has to move first.
     #[must_use]
     pub fn behind(&self) -> usize {
-        self.replication.behind.len()
+        self.replication.behind.len() + self.replication.moves.len()
     }
 
     /// How many neighbours have told all that they hold since the exchange with them began, and how many have not yet.

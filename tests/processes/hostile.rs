@@ -92,11 +92,14 @@ fn a_recovery_that_was_broken_off_names_its_command_and_only_that_finishes_it() 
     let by = serde_json::json!({ "name": "rebuild", "line": line });
     let journal = serde_json::json!({ "aside": dir.path().join("a.lost"), "timeline": null, "by": by });
     // The old log is away, the new one not in place yet.
-    fs::rename(a.data.join("log"), dir.path().join("log")).unwrap();
-    fs::create_dir_all(a.data.join("next")).unwrap();
-    fs::rename(dir.path().join("log"), a.data.join("next/log")).unwrap();
-    fs::write(a.data.join("switch"), journal.to_string()).unwrap();
-    fs::set_permissions(a.data.join("switch"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let break_off = || {
+        fs::rename(a.data.join("log"), dir.path().join("log")).unwrap();
+        fs::create_dir_all(a.data.join("next")).unwrap();
+        fs::rename(dir.path().join("log"), a.data.join("next/log")).unwrap();
+        fs::write(a.data.join("switch"), journal.to_string()).unwrap();
+        fs::set_permissions(a.data.join("switch"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    break_off();
     let (code, log) = a.start_in_vain(None);
     assert!(code == Some(1) && log.contains(&line), "{log}");
     assert!(!a.data.join("log").exists(), "the start has touched it");
@@ -110,6 +113,9 @@ fn a_recovery_that_was_broken_off_names_its_command_and_only_that_finishes_it() 
         assert!(a.data.join("switch").exists(), "{other:?} has finished it");
     }
     done(&["rebuild", "--data-dir", &data, "--from-mesh"]);
+    break_off();
+    let (code, said) = refused(&["rebuild", "--data-dir", &data, "--repo", "/nowhere"]);
+    assert!(code == "finished" && said.contains(&line), "what was asked for was not done: {said}");
     a.start(None);
 }
 

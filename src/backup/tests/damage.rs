@@ -230,10 +230,7 @@ fn around(bench: &Bench, target: &Target) -> Result<(Found, Vec<Frame>, Vec<Erro
 fn around_a_damaged_object_as_much_is_restored_as_is_whole() {
     let (bench, mut log) = (Bench::new(), Log::of(6, 3));
     let take = |log: &mut Log, kind| {
-        for frame in &mut log.main {
-            let (kind, payload) = Own::Point { name: frame.lsn.to_string() }.encode();
-            (frame.kind, frame.payload) = (kind, payload.into());
-        }
+        pointed(log);
         bench.create(log, kind)
     };
     take(&mut log, BackupType::Full);
@@ -273,4 +270,86 @@ fn around_a_damaged_object_as_much_is_restored_as_is_whole() {
     let (found, frames, _) = around(&bench, &Target::Latest).unwrap();
     assert!(found.backup < full.id && found.left_out.is_empty(), "{found:?}");
     assert_eq!(frames, log.expected(log.upto()));
+}
+
+/// A log whose main chain is named points: each record one of its number.
+fn pointed(log: &mut Log) {
+    for frame in &mut log.main {
+        let (kind, payload) = Own::Point { name: frame.lsn.to_string() }.encode();
+        (frame.kind, frame.payload) = (kind, payload.into());
+    }
+}
+
+fn damage(bench: &Bench, id: BackupId, place: usize) -> (String, Bytes) {
+    let name = bench.catalogue().backups[&id].metadata.objects[place].key.clone();
+    let (name, bytes) = objects(bench).into_iter().find(|(there, _)| *there == name).unwrap();
+    put(bench, &name, bytes.slice(1..));
+    (name, bytes)
+}
+
+/// A log that was put back keeps its store: what it had abandoned holds more, and is not the newest.
+#[test]
+fn damage_does_not_bring_back_what_a_log_that_was_put_back_had_abandoned() {
+    let (bench, mut log) = (Bench::new(), Log::of(6, 3));
+    pointed(&mut log);
+    bench.create(&log, BackupType::Full);
+    let mut abandoned = log.clone();
+    abandoned.grow(14, 2);
+    pointed(&mut abandoned);
+    let old = bench.create(&abandoned, BackupType::Incremental);
+    let old_full = bench.create(&abandoned, BackupType::Full);
+    log.grow(3, 4);
+    pointed(&mut log);
+    for frame in log.main[6..].iter_mut().chain(&mut log.events[3..]) {
+        frame.hlc.wall = WallTime::from_micros(frame.hlc.wall.as_micros() + 1_000);
+    }
+    let new = bench.create(&log, BackupType::Incremental);
+    // Records 7 to 9 are damaged: neither these nor others of their numbers are had.
+    let whole = damage(&bench, new.id, 0);
+    let (found, frames, _) = around(&bench, &Target::Latest).unwrap();
+    assert_eq!((found.upto.main, found.older_history), (Lsn::new(6), false), "{found:?}");
+    assert_eq!(frames, log.expected(found.upto));
+    assert!(found.left_out.iter().any(|left| (left.first, left.last) == (Lsn::new(7), Lsn::new(9))), "{found:?}");
+    let point = |name: &str| Target::Point(name.into());
+    for target in [Target::Lsn(Lsn::new(7)), point("7"), Target::Lsn(Lsn::new(20)), point("20")] {
+        assert!(matches!(around(&bench, &target), Err(Error::Target(_))), "{target}");
+    }
+    let (found, ..) = around(&bench, &point("6")).unwrap();
+    assert_eq!((found.upto.main, found.older_history), (Lsn::new(6), false), "{found:?}");
+    put(&bench, &whole.0, whole.1);
+    // Only events are: the history is known to its end, and what it does not hold is looked for in the other.
+    damage(&bench, new.id, 1);
+    let (found, ..) = around(&bench, &point("20")).unwrap();
+    assert!(found.older_history && [old.id, old_full.id].contains(&found.backup), "{found:?}");
+    let (found, ..) = around(&bench, &point("7")).unwrap();
+    assert_eq!((found.at, found.older_history), (log.main[6].hlc, false), "{found:?}");
+    assert_eq!(found.left_out.len(), 1, "events of before it are damaged");
+}
+
+#[test]
+fn of_backups_that_hold_a_moment_one_that_is_whole_is_taken() {
+    let (bench, mut log) = (Bench::new(), Log::of(6, 3));
+    pointed(&mut log);
+    let first = bench.create(&log, BackupType::Full);
+    log.grow(3, 4);
+    pointed(&mut log);
+    let second = bench.create(&log, BackupType::Full);
+    damage(&bench, second.id, 1);
+    let (found, ..) = around(&bench, &Target::Lsn(Lsn::new(5))).unwrap();
+    assert!(found.backup == first.id && found.left_out.is_empty(), "{found:?}");
+}
+
+#[test]
+fn a_backup_that_is_named_says_what_of_it_is_left_out() {
+    let (bench, mut log) = (Bench::new(), Log::of(8, 3));
+    pointed(&mut log);
+    bench.create(&log, BackupType::Full);
+    log.grow(3, 1);
+    pointed(&mut log);
+    let last = bench.create(&log, BackupType::Incremental);
+    damage(&bench, last.id, 0);
+    let (found, frames, _) = around(&bench, &Target::Backup(last.id.to_string())).unwrap();
+    assert_eq!(frames, log.expected(found.upto));
+    let left: Vec<_> = found.left_out.iter().map(|left| (left.chain.into(), left.first, left.last)).collect();
+    assert_eq!(left, [(Chain::Main, Lsn::new(9), Lsn::new(11))]);
 }

@@ -74,3 +74,21 @@ fn what_has_been_silent_for_long_is_gone_on_with() {
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(bench.restore(Some(made.id), None).unwrap(), log.expected(log.upto()));
 }
+
+/// Whoever can write to a repository can put any name there.
+#[test]
+fn files_that_nobody_wrote_for_it_say_nothing_of_who_goes_on() {
+    let mut bench = Bench::new();
+    let log = unfinished(&bench, "another");
+    let id = bench.catalogue().pending().next().unwrap();
+    let folder = crate::backup::repository::takings_folder(NODE, id);
+    for name in ["18446744073709551615", "00001001", "99999999", "+0000001", "1", "00000000", "0000000x"] {
+        let path = object_store::path::Path::from(format!("{folder}/{name}.json"));
+        block_on(object_store::ObjectStoreExt::put(&bench.store, &path, Bytes::from_static(b"x").into())).unwrap();
+    }
+    bench.host.ended = vec!["another"];
+    let made = bench.create(&log, BackupType::Incremental);
+    assert!(made.statistics.resumed_objects > 0, "{made:?}");
+    let left = block_on(bench.open().store.list("pending")).unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}

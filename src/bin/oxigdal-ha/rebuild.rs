@@ -24,7 +24,7 @@ use crate::failure::{Failure, Result};
 use crate::invite::given;
 use crate::output::{Output, Tone, bytes, millis};
 use crate::recoveries::Stopwatch;
-use crate::timeline::{busy, called};
+use crate::timeline::{busy, called, finished_another};
 
 /// The phase with which a rebuild has begun: it is known out of what.
 const FOUND: &str = "find";
@@ -135,7 +135,9 @@ async fn rebuild(arguments: &Args, watch: &mut Stopwatch, output: Output) -> Res
         return Err(Failure::usage("it is not said out of what to rebuild").hint("--repo URL, or --from-mesh"));
     }
     let (admission, joined) = identity(arguments).await?;
-    let switch = Switch::begin(dir, called("rebuild")).map_err(busy)?;
+    let by = called("rebuild");
+    let switch = Switch::begin(dir, by.clone()).map_err(busy)?;
+    finished_another(&switch, &by)?;
     watch.lap("identity");
     if let Some(Finished { aside, .. }) = switch.finished() {
         watch.from("an earlier call that was broken off");

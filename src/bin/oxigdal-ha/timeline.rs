@@ -162,7 +162,9 @@ fn chosen(admission: &Admission, statement: Option<&str>, other_fork: bool) -> R
 
 fn adopt(dir: &Path, statement: Option<&str>, other_fork: bool, output: Output) -> Result {
     member(dir)?;
-    let switch = Switch::begin(dir, called("timeline adopt")).map_err(busy)?;
+    let by = called("timeline adopt");
+    let switch = Switch::begin(dir, by.clone()).map_err(busy)?;
+    finished_another(&switch, &by)?;
     if let Some(Finished { aside, .. }) = switch.finished() {
         return adopted(&member(dir)?, aside.as_deref(), output);
     }
@@ -193,18 +195,31 @@ fn adopted(admission: &Admission, aside: Option<&Path>, output: Output) -> Resul
     output.line("start it: it gets everything from peers of that timeline")
 }
 
-/// This call, to be repeated if it is broken off. What was used up, as invites are, is left out.
+/// This call, to be repeated if it is broken off. What was used up, as invites are, is left out, and in which form it answers.
 pub(crate) fn called(name: &str) -> Call {
     let mut words = vec!["oxigdal-ha".to_owned()];
     let mut arguments = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     while let Some(word) = arguments.next() {
         if word == "--join" {
             arguments.next();
-        } else if !word.starts_with("--join=") {
+        } else if !word.starts_with("--join=") && word != "--json" {
             words.push(quoted(&word));
         }
     }
     Call { name: name.to_owned(), line: words.join(" ") }
+}
+
+/// What was finished was begun by a call like this one, with other words: what this one asks for was not done.
+pub(crate) fn finished_another(switch: &Switch, by: &Call) -> Result {
+    let Some(Finished { aside, by: begun }) = switch.finished().filter(|finished| finished.by != *by) else {
+        return Ok(());
+    };
+    let aside = aside.iter().map(|aside| format!("; what was there is in {}", aside.display())).collect::<String>();
+    let why =
+        format!("an earlier recovery that was broken off is finished now, and not this one: `{}`{aside}", begun.line);
+    Err(Failure::new(why)
+        .kind(Some("finished"))
+        .hint("look at `oxigdal-ha timeline show` before going on; then this call again, if it is still wanted"))
 }
 
 /// A word as a shell takes it.
@@ -323,13 +338,7 @@ fn in_place(arguments: &restore::Args, admission: &Admission, root: &RootKey, ou
             timeline.ok_or_else(|| Failure::new("the switch is done, and the directory names no timeline"))?;
         return Ok(Begun { timeline, written: None, dir: dir.clone(), aside: aside.clone() });
     }
-    if let Some(Finished { aside, .. }) = switch.finished() {
-        let aside = aside.iter().map(|aside| format!("; what was there is in {}", aside.display())).collect::<String>();
-        let why = format!("an earlier recovery that was broken off is finished now{aside}");
-        return Err(Failure::new(why)
-            .kind(Some("finished"))
-            .hint("look at `oxigdal-ha timeline show` before going on"));
-    }
+    finished_another(&switch, &by)?;
     let parent = admission.timeline_id();
     let (timeline, written) = make(arguments, admission, root, &switch, output)?;
     let aside = switch::beside(dir, &format!("timeline-{parent}"));

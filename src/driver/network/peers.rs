@@ -141,7 +141,10 @@ impl Peers {
         let Some(entry) = self.entries.get_mut(&node) else { return Vec::new() };
         let latest = entry.connections.iter().map(|known| known.rank.boot).max();
         let Some(life) = life.or(latest) else { return Vec::new() };
-        entry.closing = Some((life, Arc::clone(why)));
+        // What closes an earlier life, and comes late, opens nothing of a later one.
+        if entry.closing.as_ref().is_none_or(|(closing, _)| *closing <= life) {
+            entry.closing = Some((life, Arc::clone(why)));
+        }
         entry.connections.iter().filter(|known| known.rank.boot <= life).map(|known| known.connection).collect()
     }
 
@@ -365,6 +368,10 @@ mod tests {
         assert_eq!(later, Verdict::Proceed { superseded: vec![connection(3)] }, "the next life's link is another");
         assert_eq!(peers.life_of(connection(4)), Some(Boot::new(2)));
         assert_eq!(peers.close(NODE, Some(Boot::new(1)), &"late".into()), vec![connection(3)]);
+        peers.close(NODE, Some(Boot::new(2)), &"the next".into());
+        peers.close(NODE, Some(Boot::new(1)), &"later still".into());
+        let again = peers.admitted(connection(5), NODE, peer_id, rank(2, true, 2));
+        assert_eq!(again, Verdict::Closing("the next".into()), "what closes an earlier life opens nothing");
     }
 
     fn linked(peer_id: PeerId) -> Arc<Linked> {

@@ -251,6 +251,7 @@ fn what_is_under_way_to_the_disk_moves_too() {
     let late = bench.hear(2, push(2, vec![run(4, 5, 5)]));
     let compared = bench.hear(3, fill(branch(3, 3, 3, true)));
     let waits = bench.settle(compared);
+    assert_eq!(bench.machine.view().behind(), 1, "a branch is to move");
     assert!(writes(&waits).is_empty(), "the disk has not answered for all of it");
     let ops = bench.settle(late);
     let to = home(&entry(4, 3));

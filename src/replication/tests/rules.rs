@@ -214,6 +214,8 @@ fn after_a_failed_write_nothing_is_acknowledged_delivered_or_originated() {
     assert_eq!(refused, [Op::Emit(Event::OriginateFailed { topic: Topic::DOCUMENTS, token: 8, fault: broken() })]);
     assert_eq!(bench.hear(2, push(2, vec![run(2, 1, 2)])), []);
     assert_eq!(bench.hear(2, vector(&[line(2, 9)])), [], "what cannot be kept is not asked for");
+    bench.run(Replication::reopen);
+    assert_eq!(bench.machine.view().behind(), 1, "what was told meanwhile is lacking still");
 }
 
 #[test]

@@ -172,6 +172,10 @@ pub(crate) fn failed(error: Error) -> Failure {
                  the rights of the credentials"
             ))
         }
+        Error::Store { what: "read", name, .. } if name.starts_with("data/") => failure.hint(
+            "look whether the store is reachable, and whether this file alone cannot be read: then move it away, as a missing one it can be \
+             gone around with --accept-damage",
+        ),
         Error::Store { .. } => failure.hint("the store itself refused, or is away: look whether it is reachable and has room, and try again"),
         Error::Source(ref cause) if error.is_log_damaged() => {
             tracing::debug!(%cause, "no backup is taken of a damaged log");
