@@ -73,12 +73,17 @@ impl Consensus {
         }
     }
 
-    /// Appends an entry of its own.
+    /// Appends an entry of its own. Whom it makes a member gets it too, and whom it removes does not: that one would refuse its vote to
+    /// whoever lacks the entry, and not seek office itself.
     pub(super) fn append(&mut self, cx: &mut Cx<'_, Self>, says: Says) -> Index {
+        let is_group = matches!(says, Says::Group(_));
         let entries = Entries::new(vec![Entry { term: self.term, says }]).expect("one");
         let first = self.log.last().index.next();
         self.replace_tail(first, &entries);
         self.write(cx, Record::Append { first, entries });
+        if is_group {
+            self.meet(Time::ZERO);
+        }
         self.feed_all(cx);
         first
     }

@@ -57,6 +57,8 @@ struct Chaos {
     reads: u64,
     /// So many stores may be lost: a group outlives that of a minority.
     wipes: usize,
+    /// No voter is removed from a group of so many.
+    least: usize,
 }
 
 impl Chaos {
@@ -68,7 +70,7 @@ impl Chaos {
             world.peers[at].drift = i64::try_from(world.below(101)).unwrap() - 50;
         }
         world.run(100);
-        Self { world, asked: Vec::new(), reads: 0, wipes: 1 }
+        Self { world, asked: Vec::new(), reads: 0, wipes: 1, least: 3 }
     }
 
     fn at(&self, n: u8) -> usize {
@@ -167,13 +169,48 @@ impl Chaos {
             0 => Change::AddLearner { id, priority: 0 },
             1 => Change::Promote { id },
             // A group of two that loses a store is lost: that is for another test.
-            _ if voters > 3 || !self.world.view(at).group().is_some_and(|group| group.is_voter(id)) => {
+            _ if voters > self.least || !self.world.view(at).group().is_some_and(|group| group.is_voter(id)) => {
                 Change::Remove { id }
             }
             _ => return,
         };
         let _ = self.world.step(at, |machine, cx| machine.change(cx, change));
     }
+}
+
+impl Chaos {
+    /// Some that the rest can do without: whichever group comes to be in force, it has a majority without them.
+    fn minority(&mut self) -> Vec<usize> {
+        let count = self.world.peers.len();
+        let first = usize::try_from(self.world.below(count as u64)).unwrap();
+        let mut dead = Vec::new();
+        for at in (first..count).chain(0..first) {
+            dead.push(at);
+            let dead_ids: Vec<_> = dead.iter().map(|at| self.world.id(*at)).collect();
+            let machines = self.world.peers.iter().map(|peer| &peer.machine);
+            let mut groups = machines.flat_map(|machine| machine.groups.from(machine.commit.value()));
+            if !groups.all(|group| group.majority(|voter| !dead_ids.contains(&voter))) {
+                dead.pop();
+            }
+        }
+        dead
+    }
+}
+
+/// A minority dies for good, whatever went before: the rest elects and serves. R14, without help from who is gone.
+#[test]
+fn a_minority_that_is_dead_for_good_stops_nothing() {
+    fn law(seed: u64, ops: Vec<Op>) -> bool {
+        let mut chaos = Chaos::new(seed);
+        (chaos.wipes, chaos.least) = (0, 2);
+        ops.iter().for_each(|op| chaos.apply(op));
+        let dead = chaos.minority();
+        chaos.world.heal_without(&dead);
+        true
+    }
+    let cases = crate::machine::mutate::cases(200, 10) as u64;
+    let gen_of_ops = if cases > 200 { Gen::new(150) } else { Gen::from_size_and_seed(150, 7) };
+    QuickCheck::new().tests(cases).rng(gen_of_ops).quickcheck(law as fn(u64, Vec<Op>) -> bool);
 }
 
 fn live(seed: u64, ops: &[Op]) {

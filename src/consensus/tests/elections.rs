@@ -47,6 +47,15 @@ fn slow_disks_make_no_split_votes() {
     assert!(took[59] <= 400, "{took:?}");
 }
 
+/// Where a sync takes as long as a timeout of an election, one ballot ends before the next begins.
+#[test]
+fn disks_slower_than_elections_elect_nevertheless() {
+    for sync in [200_000, 400_000] {
+        let took = failovers(5, 3, Weather { sync: (sync, sync), ..Weather::FAIR }, false);
+        println!("{sync} us: p50 {} max {} ms", took[2], took[4]);
+    }
+}
+
 /// F2: one broken link is no reason for anything.
 #[test]
 fn a_false_alarm_changes_nothing() {
