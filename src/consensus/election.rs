@@ -73,9 +73,16 @@ impl Consensus {
             self.follow(cx, None);
             self.leaderless_since = self.heard_at;
         }
-        if self.group().is_some_and(|group| group.is_voter(self.me)) {
+        if self.may_seek() {
             self.seek(cx);
         }
+    }
+
+    /// Whether it may seek office: a voter may, and so may one whose removal is not certain. It may hold the furthest log, and then
+    /// nobody else is elected (Ongaro's dissertation, section 4.2.2). Its own vote counts only where it is a voter.
+    fn may_seek(&self) -> bool {
+        let groups = [self.group(), self.groups.at(self.commit.value())];
+        groups.into_iter().flatten().any(|group| group.is_voter(self.me))
     }
 
     /// Asks whether it would be elected.
@@ -217,7 +224,7 @@ impl Consensus {
 
     /// The leader hands its office to us.
     pub(super) fn on_succeed(&mut self, cx: &mut Cx<'_, Self>) {
-        if self.group().is_some_and(|group| group.is_voter(self.me)) && self.term.value() + 1 < COUNT_MAX {
+        if self.may_seek() && self.term.value() + 1 < COUNT_MAX {
             self.follow(cx, None);
             self.stand(cx, Ballot::Succession);
         }

@@ -62,10 +62,10 @@ struct Chaos {
 }
 
 impl Chaos {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, voters: usize) -> Self {
         // Short logs, so that snapshots are taken and sent.
         let config = Config { snapshot_every: 8, entries_kept: 2, patience: ms(500), ..Config::default() };
-        let mut world = World::founded(seed, 5, 3, config);
+        let mut world = World::founded(seed, 5, voters, config);
         for at in 0..5 {
             world.peers[at].drift = i64::try_from(world.below(101)).unwrap() - 50;
         }
@@ -180,9 +180,8 @@ impl Chaos {
 
 impl Chaos {
     /// Some that the rest can do without: whichever group comes to be in force, it has a majority without them.
-    fn minority(&mut self) -> Vec<usize> {
+    fn minority(&mut self, first: usize) -> Vec<usize> {
         let count = self.world.peers.len();
-        let first = usize::try_from(self.world.below(count as u64)).unwrap();
         let mut dead = Vec::new();
         for at in (first..count).chain(0..first) {
             dead.push(at);
@@ -197,14 +196,49 @@ impl Chaos {
     }
 }
 
+impl Chaos {
+    /// A leader begins a change that gets no further than to some; who that is.
+    fn last_words(&mut self) -> Option<usize> {
+        self.world.until(20_000, |world| world.leader().is_some());
+        let leader = self.world.leader()?;
+        let draw = |world: &mut World| u8::try_from(world.below(256)).unwrap();
+        for to in 0..self.world.peers.len() {
+            if self.world.below(2) == 0 {
+                self.world.cut.insert((leader, to));
+            }
+        }
+        let before = self.world.view(leader).last();
+        for _ in 0..30 {
+            if self.world.view(leader).last() == before {
+                let b = draw(&mut self.world);
+                self.change(u8::try_from(leader).unwrap(), b);
+            }
+        }
+        let ms = self.world.below(30);
+        self.world.run(ms);
+        (self.world.view(leader).last() > before).then_some(leader)
+    }
+}
+
 /// A minority dies for good, whatever went before: the rest elects and serves. R14, without help from who is gone.
 #[test]
 fn a_minority_that_is_dead_for_good_stops_nothing() {
     fn law(seed: u64, ops: Vec<Op>) -> bool {
-        let mut chaos = Chaos::new(seed);
+        let mut chaos = Chaos::new(seed, 3 + usize::try_from(seed % 3).unwrap());
         (chaos.wipes, chaos.least) = (0, 2);
         ops.iter().for_each(|op| chaos.apply(op));
-        let dead = chaos.minority();
+        let mut first = usize::try_from(chaos.world.below(5)).unwrap();
+        if seed % 4 > 0 {
+            chaos.world.heal();
+            let leader = chaos.last_words();
+            // It dies for good, or it forgets that it led.
+            match leader {
+                Some(leader) if seed % 4 == 1 => first = leader,
+                Some(leader) => chaos.world.crash(leader, false),
+                None => {}
+            }
+        }
+        let dead = chaos.minority(first);
         chaos.world.heal_without(&dead);
         true
     }
@@ -214,7 +248,7 @@ fn a_minority_that_is_dead_for_good_stops_nothing() {
 }
 
 fn live(seed: u64, ops: &[Op]) {
-    let mut chaos = Chaos::new(seed);
+    let mut chaos = Chaos::new(seed, 3);
     for op in ops {
         chaos.apply(op);
     }
@@ -238,7 +272,7 @@ fn the_same_seed_gives_the_same_world() {
     let run = |seed| {
         let mut gen_of_ops = Gen::from_size_and_seed(100, seed);
         let ops = Vec::<Op>::arbitrary(&mut gen_of_ops);
-        let mut chaos = Chaos::new(seed);
+        let mut chaos = Chaos::new(seed, 3);
         ops.iter().for_each(|op| chaos.apply(op));
         let told: Vec<_> = chaos.world.peers.iter().map(|peer| format!("{:?}", peer.told)).collect();
         (chaos.world.sent, told)
