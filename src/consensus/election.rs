@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::message::{Ballot, Body, COUNT_MAX};
+use super::message::{Ballot, Body, COUNT_MAX, Why};
+use super::receive::Voice;
 use super::vocabulary::{Event, Mark, Resigned, Timer, Wait};
 use super::{Consensus, Office, Record};
 use crate::machine::Cx;
@@ -81,8 +82,7 @@ impl Consensus {
     /// Whether it may seek office: a voter may, and so may one whose removal is not certain. It may hold the furthest log, and then
     /// nobody else is elected (Ongaro's dissertation, section 4.2.2). Its own vote counts only where it is a voter.
     fn may_seek(&self) -> bool {
-        let groups = [self.group(), self.groups.at(self.commit.value())];
-        groups.into_iter().flatten().any(|group| group.is_voter(self.me))
+        self.groups_in_doubt().any(|group| group.is_voter(self.me))
     }
 
     /// Asks whether it would be elected.
@@ -156,10 +156,17 @@ impl Consensus {
         if self.group().is_none() {
             return;
         }
-        if let Err(fault) = self.has_voice(from, last.index) {
-            self.say(cx, from, Body::Refused(super::Why::NoMember));
-            return self.fault(cx, from.node, fault);
-        }
+        let ballot = match self.has_voice(from, term, last.index) {
+            Ok(Voice::Claimed) if ballot == Ballot::Succession => Ballot::Vote,
+            Ok(_) => ballot,
+            Err(fault) => {
+                // A removal that is not certain may be taken back, and with it the name.
+                if self.groups_in_doubt().all(|group| group.member(from).is_none()) {
+                    self.say(cx, from, Body::Refused(Why::NoMember));
+                }
+                return self.fault(cx, from.node, fault);
+            }
+        };
         let is_far_enough = last >= self.log.last();
         if ballot == Ballot::Pre {
             let granted = term > self.term && is_far_enough && !self.hears_a_leader(cx);
@@ -184,7 +191,7 @@ impl Consensus {
     }
 
     /// Whether there is a leader whom nobody should depose.
-    fn hears_a_leader(&self, cx: &Cx<'_, Self>) -> bool {
+    pub(super) fn hears_a_leader(&self, cx: &Cx<'_, Self>) -> bool {
         match self.office {
             Office::Leader(_) => true,
             _ => self.leader.is_some() && cx.now().mono.since(self.heard_at) < self.config.lease,

@@ -286,3 +286,26 @@ fn whose_removal_is_not_certain_still_seeks_office() {
     world.until(5_000, |world| world.leader().is_some());
     world.decide("without the one that is dead for good");
 }
+
+/// Nobody is told to be no member before that is certain: it would give up its name.
+#[test]
+fn no_member_is_told_to_be_none_before_that_is_certain() {
+    let (mut world, leader) = World::led(11, 4);
+    world.run(200);
+    let (gone, one, other) = ((leader + 1) % 4, (leader + 2) % 4, (leader + 3) % 4);
+    let id = world.id(gone);
+    world.cut.insert((leader, other));
+    world.cut.insert((one, leader));
+    world.step(leader, |machine, cx| machine.change(cx, Change::Remove { id })).unwrap();
+    world.run(20);
+    assert_eq!(world.voters(one).len(), 3);
+    let (last, to) = (world.view(gone).last(), world.id(one).mint);
+    let (founding, epoch, term) = (Mint::new(7), Epoch::new(1), world.view(gone).term().next());
+    let body = Body::Ask { last, ballot: Ballot::Pre };
+    let message = Message { founding, epoch, term, from: id.mint, to, body };
+    world.step(one, |machine, cx| machine.on_message(cx, id.node, message));
+    world.run(20);
+    let told = world.told(gone);
+    assert!(!told.iter().any(|event| matches!(event, Event::NoMember { .. })), "{told:?}");
+    world.heal();
+}

@@ -94,6 +94,30 @@ fn a_group_that_lost_its_majority_is_formed_anew() {
     assert_eq!(world.decide("after").epoch, Epoch::new(2));
 }
 
+/// A generation counts its terms from where its log ends: also one that ran out of them can be formed anew.
+#[test]
+fn a_new_generation_has_terms_again() {
+    let (mut world, leader) = World::led(6, 3);
+    let (at, from) = ((leader + 1) % 3, world.id((leader + 2) % 3));
+    (0..3).filter(|other| *other != at).for_each(|other| world.crash(other, true));
+    world.run(500);
+    let last = world.view(at).last();
+    let (founding, epoch, to) = (Mint::new(7), Epoch::new(1), world.id(at).mint);
+    let body = Body::Ask { last, ballot: Ballot::Vote };
+    let message = Message { founding, epoch, term: Term::new(COUNT_MAX - 1), from: from.mint, to, body };
+    world.step(at, |machine, cx| machine.on_message(cx, from.node, message));
+    assert_eq!(world.view(at).term(), Term::new(COUNT_MAX - 1));
+    let state = world.peers[at].machine.state.clone();
+    world.checks.begin_anew(Epoch::new(2), &state);
+    world.step(at, |machine, cx| machine.reform(cx, Epoch::new(2), 0)).unwrap();
+    world.until(1_000, |world| world.leader() == Some(at));
+    let before = world.decide("new");
+    world.crash(at, true);
+    world.restart(at);
+    world.until(1_000, |world| world.leader() == Some(at));
+    assert!(world.decide("again") > before);
+}
+
 #[test]
 fn what_cannot_be_formed_is_refused() {
     let mut world = World::new(1, 2, Config::default());

@@ -101,6 +101,36 @@ fn who_has_no_voice_is_not_heard() {
     }
 }
 
+/// A member may know a later group than we do, in which somebody else is a voter; a stranger may say that it does. While a leader is
+/// heard that changes nothing.
+#[test]
+fn who_claims_to_know_a_later_group_deposes_nobody() {
+    let mut scene = Scene::new();
+    let (stranger, follower, leader, term, commit) = (3, scene.follower, scene.leader, scene.term, scene.commit);
+    let most = COUNT_MAX - 1;
+    let next = Body::Append { prev: mark(term, commit), commit: Index::ZERO, entries: entries(&[term + 1]) };
+    let piece = Blob::new(Bytes::from_static(&[1])).unwrap();
+    let frames = [
+        (most, Body::Ask { last: mark(most, most), ballot: Ballot::Succession }),
+        (most, Body::Ask { last: mark(most, most), ballot: Ballot::Vote }),
+        (term + 1, Body::Ask { last: mark(term, commit + 9), ballot: Ballot::Succession }),
+        (term + 1, Body::Ask { last: mark(term, commit + 9), ballot: Ballot::Vote }),
+        (term + 1, next),
+        (term + 1, Body::Piece { last: mark(term, commit + 9), total: 2, offset: 0, bytes: piece }),
+    ];
+    for (term, body) in frames {
+        for to in [follower, leader] {
+            scene.accused(stranger, to, term, body.clone());
+        }
+    }
+    // Nor does it use up all terms when nobody leads.
+    scene.world.crash(leader, false);
+    scene.world.run(155);
+    let id = scene.world.id(stranger);
+    let ask = Body::Ask { last: mark(most, most), ballot: Ballot::Vote };
+    assert_eq!(scene.accused(stranger, follower, most, ask), Some(Fault::NoVoter(id)));
+}
+
 #[test]
 fn impossible_numbers_are_refused() {
     let mut scene = Scene::new();
