@@ -74,6 +74,10 @@ impl Consensus {
             self.follow(cx, None);
             self.leaderless_since = self.heard_at;
         }
+        if !self.durable.is_done(self.ballot) {
+            // The disk is slower than a ballot takes: another one would only be the next behind it.
+            return self.arm_election(cx);
+        }
         if self.may_seek() {
             self.seek(cx);
         }
@@ -105,8 +109,8 @@ impl Consensus {
     /// Asks to be elected.
     pub(super) fn stand(&mut self, cx: &mut Cx<'_, Self>, ballot: Ballot) {
         (self.term, self.vote) = (self.term.next(), Some(self.me));
-        let written = self.write_vote(cx);
-        self.office = Office::Candidate { votes: BTreeMap::new(), written };
+        self.write_vote(cx);
+        self.office = Office::Candidate(BTreeMap::new());
         self.arm_election(cx);
         let last = self.log.last();
         for voter in self.other_voters() {
@@ -114,10 +118,14 @@ impl Consensus {
         }
     }
 
-    /// Its own vote may have become durable.
+    /// Its vote may have become durable. Only then is it on its way, its own or what it gave to somebody: the time for an answer counts
+    /// from here.
     pub(super) fn on_durable(&mut self, cx: &mut Cx<'_, Self>, wait: Wait) {
-        if let Office::Candidate { votes, written } = &mut self.office
-            && self.durable.is_done(*written)
+        if wait.number == self.ballot && self.leader.is_none() {
+            self.arm_election(cx);
+        }
+        if let Office::Candidate(votes) = &mut self.office
+            && self.durable.is_done(self.ballot)
             && votes.insert(self.me, true).is_none()
             && self.is_elected()
         {
@@ -138,7 +146,7 @@ impl Consensus {
     }
 
     pub(super) fn on_voted(&mut self, cx: &mut Cx<'_, Self>, from: Actor, granted: bool) {
-        let Office::Candidate { votes, .. } = &mut self.office else { return };
+        let Office::Candidate(votes) = &mut self.office else { return };
         votes.insert(from, granted);
         if self.is_elected() {
             self.take_office(cx);
@@ -146,7 +154,7 @@ impl Consensus {
     }
 
     fn is_elected(&self) -> bool {
-        let (Office::PreCandidate(votes) | Office::Candidate { votes, .. }) = &self.office else { return false };
+        let (Office::PreCandidate(votes) | Office::Candidate(votes)) = &self.office else { return false };
         self.group().is_some_and(|group| group.majority(|voter| votes.get(&voter) == Some(&true)))
     }
 
@@ -209,9 +217,9 @@ impl Consensus {
         self.write_vote(cx);
     }
 
-    fn write_vote(&mut self, cx: &mut Cx<'_, Self>) -> u64 {
+    fn write_vote(&mut self, cx: &mut Cx<'_, Self>) {
         let (founding, epoch, term, vote) = (self.founding, self.epoch, self.term, self.vote);
-        self.write(cx, Record::Vote { founding, epoch, term, vote })
+        self.ballot = self.write(cx, Record::Vote { founding, epoch, term, vote });
     }
 
     /// Follows somebody, or nobody.

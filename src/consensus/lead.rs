@@ -10,7 +10,7 @@ use super::progress::{Pace, Progress};
 use super::read::Read;
 use super::transfer::Transfer;
 use super::vocabulary::{Answer, Event, Intent, Mark, Refusal, RequestId, Resigned, Timer};
-use super::{Consensus, Halted, Office, Record};
+use super::{Consensus, Office, Record};
 use crate::machine::Cx;
 use crate::types::{Actor, Index, Time};
 
@@ -223,8 +223,7 @@ impl Consensus {
     /// Whether something new may be begun here.
     pub(super) fn may_lead(&mut self, cx: &mut Cx<'_, Self>) -> Result<(), Refusal> {
         match &self.halted {
-            Some(Halted::Disk(fault)) => return Err(Refusal::Disk(fault.clone())),
-            Some(Halted::LostMemory) => return Err(Refusal::Outsider),
+            Some(fault) => return Err(Refusal::Disk(fault.clone())),
             None if self.group().is_none() => return Err(Refusal::Outsider),
             None => {}
         }

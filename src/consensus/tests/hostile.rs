@@ -131,6 +131,21 @@ fn who_claims_to_know_a_later_group_deposes_nobody() {
     assert_eq!(scene.accused(stranger, follower, most, ask), Some(Fault::NoVoter(id)));
 }
 
+/// Who is in no group has acknowledged nothing that it could have lost.
+#[test]
+fn who_is_in_no_group_keeps_its_name_whatever_is_said() {
+    let mut scene = Scene::new();
+    let (leader, outsider) = (scene.leader, 3);
+    let (from, me) = (scene.world.id(leader), scene.world.id(outsider));
+    let body = Body::Heartbeat { commit: Index::ZERO, matched: Index::new(9), round: 1 };
+    let (founding, epoch, term) = (Mint::new(7), Epoch::new(1), Term::new(scene.term));
+    let message = Message { founding, epoch, term, from: from.mint, to: me.mint, body };
+    scene.world.step(outsider, |machine, cx| machine.on_message(cx, from.node, message));
+    assert_eq!((scene.world.id(outsider), scene.world.view(outsider).is_disk_well()), (me, true));
+    let told = scene.world.told(outsider);
+    assert!(!told.iter().any(|event| matches!(event, Event::LostMemory { .. })), "{told:?}");
+}
+
 #[test]
 fn impossible_numbers_are_refused() {
     let mut scene = Scene::new();
