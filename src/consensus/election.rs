@@ -135,8 +135,9 @@ impl Consensus {
     }
 
     pub(super) fn on_pre_voted(&mut self, cx: &mut Cx<'_, Self>, from: Actor, term: Term, granted: bool) {
+        let is_voter = self.group().is_some_and(|group| group.is_voter(from));
         let Office::PreCandidate(votes) = &mut self.office else { return };
-        if term != self.term.next() || !granted {
+        if term != self.term.next() || !granted || !is_voter {
             return;
         }
         votes.insert(from, granted);

@@ -7,7 +7,7 @@ use super::message::{Body, LEAP_MAX, Message, Why};
 use super::vocabulary::{Event, Fault};
 use super::{Consensus, Office};
 use crate::machine::Cx;
-use crate::types::{Actor, Index, Mint, NodeId, Term};
+use crate::types::{Actor, Epoch, Index, Mint, NodeId, Term};
 
 /// What is known of who leads or seeks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Consensus {
                 (self.founding, self.epoch) = (message.founding, message.epoch);
             }
         } else if message.founding == self.founding && message.epoch > self.epoch {
-            self.tell_once(cx, Event::NewerEpoch { peer: sender.node, epoch: message.epoch });
+            self.tell_newer(cx, sender.node, message.epoch);
             return false;
         }
         if message.founding != self.founding {
@@ -194,13 +194,26 @@ impl Consensus {
         self.groups.at(self.commit.value()).is_some_and(|group| group.is_retired(id))
     }
 
+    /// Whether a member is at this node. A stranger's word is no reason to give up a membership.
+    fn is_of_members(&self, peer: NodeId) -> bool {
+        self.groups_in_doubt().any(|group| group.at(peer).next().is_some())
+    }
+
+    fn tell_newer(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, epoch: Epoch) {
+        if self.is_of_members(peer) {
+            self.tell_once(cx, Event::NewerEpoch { peer, epoch });
+        }
+    }
+
     fn on_refused(&mut self, cx: &mut Cx<'_, Self>, sender: Actor, message: &Message, why: Why) {
         let peer = sender.node;
         match why {
             Why::OldEpoch if message.founding == self.founding && message.epoch > self.epoch => {
-                self.tell_once(cx, Event::NewerEpoch { peer, epoch: message.epoch });
+                self.tell_newer(cx, peer, message.epoch);
             }
-            Why::NoMember if message.to == self.me.mint => self.tell_once(cx, Event::NoMember { peer }),
+            Why::NoMember if message.to == self.me.mint && self.is_of_members(peer) => {
+                self.tell_once(cx, Event::NoMember { peer });
+            }
             Why::OtherStore => {
                 let Some(group) = self.group() else { return };
                 let gone = group.at(peer).filter(|id| *id != sender).collect::<Vec<_>>();

@@ -146,6 +146,35 @@ fn who_is_in_no_group_keeps_its_name_whatever_is_said() {
     assert!(!told.iter().any(|event| matches!(event, Event::LostMemory { .. })), "{told:?}");
 }
 
+/// What makes an operator, or who acts for one, give up a membership is taken from nodes of the group alone; and nobody else is
+/// counted, or remembered, in an election.
+#[test]
+fn strangers_talk_nobody_out_of_its_group() {
+    let mut scene = Scene::new();
+    let (stranger, follower, term) = (3, scene.follower, scene.term);
+    let (from, to) = (scene.world.id(stranger), scene.world.id(follower).mint);
+    let frame = |mint, epoch, term, body| {
+        let (founding, epoch, term) = (Mint::new(7), Epoch::new(epoch), Term::new(term));
+        Message { founding, epoch, term, from: mint, to, body }
+    };
+    let refused = |why, epoch| frame(from.mint, epoch, term, Body::Refused(why));
+    for message in [
+        refused(Why::NoMember, 1),
+        refused(Why::OldEpoch, 2),
+        frame(from.mint, 2, term, Body::Heartbeat { commit: Index::ZERO, matched: Index::ZERO, round: 1 }),
+    ] {
+        assert_eq!(scene.told(stranger, follower, message), []);
+    }
+    (0..3).filter(|at| *at != follower).for_each(|at| scene.world.crash(at, false));
+    let asks = |world: &World| matches!(world.peers[follower].machine.office, Office::PreCandidate(_));
+    scene.world.until(1_000, asks);
+    for mint in 1..20 {
+        let grant =
+            frame(Mint::new(mint), 1, scene.world.view(follower).term().value() + 1, Body::PreVoted { granted: true });
+        assert_eq!(scene.told(stranger, follower, grant), []);
+    }
+}
+
 #[test]
 fn impossible_numbers_are_refused() {
     let mut scene = Scene::new();
