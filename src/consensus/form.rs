@@ -33,6 +33,9 @@ pub enum FormError {
         /// Which is in force.
         known: Epoch,
     },
+    /// The disk has not answered yet for all that the log holds.
+    #[error("the disk has not answered yet for the end of the log; try again")]
+    NotDurable,
     /// The store takes no records.
     #[error("this store takes part in nothing any more")]
     Halted,
@@ -79,6 +82,9 @@ impl Consensus {
         }
         if epoch <= self.epoch {
             return Err(FormError::Epoch { wanted: epoch, known: self.epoch });
+        }
+        if !self.durable.is_idle() {
+            return Err(FormError::NotDurable);
         }
         let group = Arc::new(Group::of(&[(self.me, priority)])?);
         self.resign(cx, Resigned::Withdrawn);

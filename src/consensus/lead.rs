@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::change::Pending;
 use super::log::{Entries, Entry, Says};
@@ -151,7 +152,9 @@ impl Consensus {
             return;
         }
         let Some(heard_at) = self.quorum_heard_at(now) else { return };
-        cx.arm(Timer::Quorum, self.config.quorum_timeout.saturating_sub(now.since(heard_at)));
+        // Never at once: no mistake in what was heard may keep a processor busy.
+        let left = self.config.quorum_timeout.saturating_sub(now.since(heard_at));
+        cx.arm(Timer::Quorum, left.max(Duration::from_millis(1)));
     }
 
     /// Whether it leads still. A process that was stopped finds out here before it does anything else.

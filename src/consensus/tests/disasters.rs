@@ -107,6 +107,7 @@ fn a_new_generation_has_terms_again() {
     let message = Message { founding, epoch, term: Term::new(COUNT_MAX - 1), from: from.mint, to, body };
     world.step(at, |machine, cx| machine.on_message(cx, from.node, message));
     assert_eq!(world.view(at).term(), Term::new(COUNT_MAX - 1));
+    world.run(20);
     let state = world.peers[at].machine.state.clone();
     world.checks.begin_anew(Epoch::new(2), &state);
     world.step(at, |machine, cx| machine.reform(cx, Epoch::new(2), 0)).unwrap();
@@ -116,6 +117,18 @@ fn a_new_generation_has_terms_again() {
     world.restart(at);
     world.until(1_000, |world| world.leader() == Some(at));
     assert!(world.decide("again") > before);
+}
+
+/// What is told as decided is durable: a group is not formed anew of what the disk has not answered yet.
+#[test]
+fn what_is_not_durable_is_not_formed_anew() {
+    let (mut world, leader) = World::led(7, 3);
+    world.run(200);
+    let later = world.now + 1_000_000_000;
+    world.peers[leader].disk_stuck_until = later;
+    world.propose(leader, "not durable").1.unwrap();
+    let formed = world.step(leader, |machine, cx| machine.reform(cx, Epoch::new(2), 0));
+    assert_eq!(formed, Err(FormError::NotDurable));
 }
 
 #[test]
