@@ -20,6 +20,9 @@ pub(super) const WAITING_MAX: usize = 1_024;
 /// Entries that may be appended and not committed at a time.
 pub(super) const UNCOMMITTED_MAX: u64 = 2_048;
 
+/// After a hand-over for the disk that came to nothing there is none for so many times as long as one may take.
+const DISK_TRANSFER_PAUSE: u32 = 5;
+
 /// What a leader holds.
 #[derive(Clone, Debug)]
 pub(super) struct Lead {
@@ -35,6 +38,8 @@ pub(super) struct Lead {
     pub(super) reads: VecDeque<Read>,
     pub(super) change: Option<Pending>,
     pub(super) transfer: Option<Transfer>,
+    /// When the office was last to be handed over for the disk.
+    disk_transfer_at: Option<Time>,
 }
 
 impl Consensus {
@@ -50,6 +55,7 @@ impl Consensus {
             reads: VecDeque::new(),
             change: None,
             transfer: None,
+            disk_transfer_at: None,
         }));
         self.incoming = None;
         // Whoever elected it was heard.
@@ -179,7 +185,23 @@ impl Consensus {
             self.resign(cx, Resigned::Disk);
             self.follow(cx, None);
         } else if waited >= self.config.disk_slow {
-            // Whoever can be chosen is; if nobody can, a slow leader is better than none.
+            self.hand_over_for_the_disk(cx);
+        }
+    }
+
+    /// Whoever holds nearly all of the log is chosen; if nobody does, a slow leader is better than none. So it is when that came to nothing:
+    /// while the office is handed over nothing is taken on, so it is not tried again at once.
+    fn hand_over_for_the_disk(&mut self, cx: &mut Cx<'_, Self>) {
+        let (now, last, config) = (cx.now().mono, self.log.last().index.value(), &self.config);
+        let Office::Leader(lead) = &mut self.office else { return };
+        let pause = (1 + DISK_TRANSFER_PAUSE) * config.transfer;
+        if lead.transfer.is_some() || lead.disk_transfer_at.is_some_and(|at| now.since(at) < pause) {
+            return;
+        }
+        let near = Index::new(last.saturating_sub(config.promote_lag));
+        let is_near = |progress: &Progress| progress.matched >= near && progress.matched > Index::ZERO;
+        if lead.peers.values().any(is_near) {
+            lead.disk_transfer_at = Some(now);
             let _ = self.transfer(cx, None);
         }
     }

@@ -57,6 +57,23 @@ fn disks_slower_than_elections_elect_nevertheless() {
     }
 }
 
+/// F23, within reason: where nobody can take the office over in time, a leader with a slow disk does not try again and again, since it
+/// takes nothing on while it does.
+#[test]
+fn a_slow_disk_does_not_refuse_everything() {
+    let (mut world, leader) = World::led(5, 3);
+    world.run(200);
+    let later = world.now + 10_000 * MS;
+    world.peers.iter_mut().for_each(|peer| peer.disk_stuck_until = later);
+    let mut taken = 0;
+    for n in 0..90 {
+        world.run(50);
+        taken += u32::from(world.propose(leader, &format!("{}", n % 8)).1.is_ok());
+    }
+    println!("{taken} of 90 taken on");
+    assert!(taken >= 60, "{taken} of 90");
+}
+
 /// F2: one broken link is no reason for anything.
 #[test]
 fn a_false_alarm_changes_nothing() {
