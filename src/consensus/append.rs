@@ -7,7 +7,7 @@ use super::log::{Entries, Log};
 use super::message::{Body, Head};
 use super::progress::{Pace, Progress};
 use super::vocabulary::{Event, Fault, Mark};
-use super::{Config, Consensus, Halted, Office, Record, Snapshot};
+use super::{Config, Consensus, Office, Record, Snapshot};
 use crate::machine::Cx;
 use crate::types::{Actor, Index, NodeId, Term};
 
@@ -132,10 +132,14 @@ impl Consensus {
         round: u64,
     ) {
         let last = self.log.last().index;
+        if matched > last && self.group().is_none() {
+            return; // It holds nothing and acknowledged nothing: whoever speaks means somebody else.
+        }
         if matched > last {
-            // Acknowledgements of this term are about a log that only grew since: this store lost a part of it.
-            cx.emit(Event::LostMemory { acknowledged: matched, last });
-            return self.halt(cx, Halted::LostMemory);
+            // Acknowledgements of this term are about a log that only grew since: this store lost a part of it, and perhaps a vote. A
+            // restart must not make it a voter again.
+            self.withdraw(cx);
+            return cx.emit(Event::LostMemory { acknowledged: matched, last });
         }
         self.commit_to(cx, commit.min(matched));
         self.say(cx, from, Body::Heard { round });

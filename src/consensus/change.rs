@@ -11,7 +11,7 @@ use super::log::Says;
 use super::vocabulary::{Event, Refusal};
 use super::{Consensus, Office};
 use crate::machine::Cx;
-use crate::types::{Actor, Index, Time};
+use crate::types::{Actor, Index};
 
 /// A change that is in the log and not committed.
 #[derive(Clone, Copy, Debug)]
@@ -75,19 +75,11 @@ impl Consensus {
             self.check_ready(cx, id)?;
         }
         self.check_quorum_after(cx, &changed)?;
-        let at = self.append_group(cx, changed);
+        let at = self.append(cx, Says::Group(Arc::new(changed)));
         if let Office::Leader(lead) = &mut self.office {
             lead.change = Some(Pending { at, change });
         }
         Ok(())
-    }
-
-    fn append_group(&mut self, cx: &mut Cx<'_, Self>, group: Group) -> Index {
-        // Those that it names get the entry too, and those that it names no more do not.
-        let at = self.append(cx, Says::Group(Arc::new(group)));
-        self.meet(Time::ZERO);
-        self.feed_all(cx);
-        at
     }
 
     fn check_ready(&self, cx: &Cx<'_, Self>, id: Actor) -> Result<(), ChangeError> {

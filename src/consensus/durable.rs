@@ -34,6 +34,11 @@ impl Durable {
         number <= self.answered
     }
 
+    /// Whether all that was written is durable.
+    pub(super) fn is_idle(&self) -> bool {
+        self.asked == self.answered
+    }
+
     /// Since when the oldest write waits.
     pub(super) fn waits_since(&self) -> Option<Time> {
         self.since.front().copied()
@@ -41,7 +46,7 @@ impl Durable {
 
     /// Sends once all that was written is durable.
     pub(super) fn promise(&mut self, cx: &mut Cx<'_, Consensus>, to: NodeId, message: Message) {
-        if self.asked == self.answered {
+        if self.is_idle() {
             cx.send(to, message);
         } else if self.promises.len() < PROMISES_MAX {
             self.promises.push_back((self.asked, to, message));

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::message::{Ballot, Body, COUNT_MAX};
+use super::message::{Ballot, Body, COUNT_MAX, Why};
+use super::receive::Voice;
 use super::vocabulary::{Event, Mark, Resigned, Timer, Wait};
 use super::{Consensus, Office, Record};
 use crate::machine::Cx;
@@ -73,9 +74,19 @@ impl Consensus {
             self.follow(cx, None);
             self.leaderless_since = self.heard_at;
         }
-        if self.group().is_some_and(|group| group.is_voter(self.me)) {
+        if !self.durable.is_done(self.ballot) {
+            // The disk is slower than a ballot takes: another one would only be the next behind it.
+            return self.arm_election(cx);
+        }
+        if self.may_seek() {
             self.seek(cx);
         }
+    }
+
+    /// Whether it may seek office: a voter may, and so may one whose removal is not certain. It may hold the furthest log, and then
+    /// nobody else is elected (Ongaro's dissertation, section 4.2.2). Its own vote counts only where it is a voter.
+    fn may_seek(&self) -> bool {
+        self.groups_in_doubt().any(|group| group.is_voter(self.me))
     }
 
     /// Asks whether it would be elected.
@@ -98,8 +109,8 @@ impl Consensus {
     /// Asks to be elected.
     pub(super) fn stand(&mut self, cx: &mut Cx<'_, Self>, ballot: Ballot) {
         (self.term, self.vote) = (self.term.next(), Some(self.me));
-        let written = self.write_vote(cx);
-        self.office = Office::Candidate { votes: BTreeMap::new(), written };
+        self.write_vote(cx);
+        self.office = Office::Candidate(BTreeMap::new());
         self.arm_election(cx);
         let last = self.log.last();
         for voter in self.other_voters() {
@@ -107,10 +118,14 @@ impl Consensus {
         }
     }
 
-    /// Its own vote may have become durable.
+    /// Its vote may have become durable. Only then is it on its way, its own or what it gave to somebody: the time for an answer counts
+    /// from here.
     pub(super) fn on_durable(&mut self, cx: &mut Cx<'_, Self>, wait: Wait) {
-        if let Office::Candidate { votes, written } = &mut self.office
-            && self.durable.is_done(*written)
+        if wait.number == self.ballot && self.leader.is_none() {
+            self.arm_election(cx);
+        }
+        if let Office::Candidate(votes) = &mut self.office
+            && self.durable.is_done(self.ballot)
             && votes.insert(self.me, true).is_none()
             && self.is_elected()
         {
@@ -120,8 +135,9 @@ impl Consensus {
     }
 
     pub(super) fn on_pre_voted(&mut self, cx: &mut Cx<'_, Self>, from: Actor, term: Term, granted: bool) {
+        let is_voter = self.group().is_some_and(|group| group.is_voter(from));
         let Office::PreCandidate(votes) = &mut self.office else { return };
-        if term != self.term.next() || !granted {
+        if term != self.term.next() || !granted || !is_voter {
             return;
         }
         votes.insert(from, granted);
@@ -131,7 +147,7 @@ impl Consensus {
     }
 
     pub(super) fn on_voted(&mut self, cx: &mut Cx<'_, Self>, from: Actor, granted: bool) {
-        let Office::Candidate { votes, .. } = &mut self.office else { return };
+        let Office::Candidate(votes) = &mut self.office else { return };
         votes.insert(from, granted);
         if self.is_elected() {
             self.take_office(cx);
@@ -139,7 +155,7 @@ impl Consensus {
     }
 
     fn is_elected(&self) -> bool {
-        let (Office::PreCandidate(votes) | Office::Candidate { votes, .. }) = &self.office else { return false };
+        let (Office::PreCandidate(votes) | Office::Candidate(votes)) = &self.office else { return false };
         self.group().is_some_and(|group| group.majority(|voter| votes.get(&voter) == Some(&true)))
     }
 
@@ -149,10 +165,17 @@ impl Consensus {
         if self.group().is_none() {
             return;
         }
-        if let Err(fault) = self.has_voice(from, last.index) {
-            self.say(cx, from, Body::Refused(super::Why::NoMember));
-            return self.fault(cx, from.node, fault);
-        }
+        let ballot = match self.has_voice(from, term, last.index) {
+            Ok(Voice::Claimed) if ballot == Ballot::Succession => Ballot::Vote,
+            Ok(_) => ballot,
+            Err(fault) => {
+                // A removal that is not certain may be taken back, and with it the name.
+                if self.groups_in_doubt().all(|group| group.member(from).is_none()) {
+                    self.say(cx, from, Body::Refused(Why::NoMember));
+                }
+                return self.fault(cx, from.node, fault);
+            }
+        };
         let is_far_enough = last >= self.log.last();
         if ballot == Ballot::Pre {
             let granted = term > self.term && is_far_enough && !self.hears_a_leader(cx);
@@ -177,7 +200,7 @@ impl Consensus {
     }
 
     /// Whether there is a leader whom nobody should depose.
-    fn hears_a_leader(&self, cx: &Cx<'_, Self>) -> bool {
+    pub(super) fn hears_a_leader(&self, cx: &Cx<'_, Self>) -> bool {
         match self.office {
             Office::Leader(_) => true,
             _ => self.leader.is_some() && cx.now().mono.since(self.heard_at) < self.config.lease,
@@ -195,9 +218,9 @@ impl Consensus {
         self.write_vote(cx);
     }
 
-    fn write_vote(&mut self, cx: &mut Cx<'_, Self>) -> u64 {
+    fn write_vote(&mut self, cx: &mut Cx<'_, Self>) {
         let (founding, epoch, term, vote) = (self.founding, self.epoch, self.term, self.vote);
-        self.write(cx, Record::Vote { founding, epoch, term, vote })
+        self.ballot = self.write(cx, Record::Vote { founding, epoch, term, vote });
     }
 
     /// Follows somebody, or nobody.
@@ -217,7 +240,7 @@ impl Consensus {
 
     /// The leader hands its office to us.
     pub(super) fn on_succeed(&mut self, cx: &mut Cx<'_, Self>) {
-        if self.group().is_some_and(|group| group.is_voter(self.me)) && self.term.value() + 1 < COUNT_MAX {
+        if self.may_seek() && self.term.value() + 1 < COUNT_MAX {
             self.follow(cx, None);
             self.stand(cx, Ballot::Succession);
         }

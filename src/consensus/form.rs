@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::bounded::Blob;
 use super::group::{Group, GroupError};
 use super::vocabulary::{Event, Mark, Resigned, Timer};
-use super::{Config, Consensus, Halted, Office, Record, Snapshot};
+use super::{Config, Consensus, Office, Record, Snapshot};
 use crate::machine::Cx;
 use crate::types::{Actor, Epoch, Index, Mint, Term};
 
@@ -33,6 +33,9 @@ pub enum FormError {
         /// Which is in force.
         known: Epoch,
     },
+    /// The disk has not answered yet for all that the log holds.
+    #[error("the disk has not answered yet for the end of the log; try again")]
+    NotDurable,
     /// The store takes no records.
     #[error("this store takes part in nothing any more")]
     Halted,
@@ -80,6 +83,9 @@ impl Consensus {
         if epoch <= self.epoch {
             return Err(FormError::Epoch { wanted: epoch, known: self.epoch });
         }
+        if !self.durable.is_idle() {
+            return Err(FormError::NotDurable);
+        }
         let group = Arc::new(Group::of(&[(self.me, priority)])?);
         self.resign(cx, Resigned::Withdrawn);
         self.follow(cx, None);
@@ -102,7 +108,7 @@ impl Consensus {
     /// Leaves its group, if it is in one, and forgets all of it: removed, replaced, or after its memory was lost. What it holds is no longer
     /// counted by anybody, so it has a new name from now on, under which it may be added as a learner.
     pub fn withdraw(&mut self, cx: &mut Cx<'_, Self>) {
-        if matches!(self.halted, Some(Halted::Disk(_))) {
+        if self.halted.is_some() {
             return;
         }
         self.resign(cx, Resigned::Withdrawn);

@@ -239,6 +239,13 @@ impl Groups {
         self.0.last().map(|(index, group)| (*index, group))
     }
 
+    /// The one in force at this entry, and all behind it.
+    #[cfg(test)]
+    pub(super) fn from(&self, index: u64) -> impl Iterator<Item = &Arc<Group>> {
+        let before = self.0.iter().take_while(|(at, _)| *at <= index).count();
+        self.0.iter().skip(before.saturating_sub(1)).map(|(_, group)| group)
+    }
+
     /// The one in force up to this entry.
     pub(super) fn at(&self, index: u64) -> Option<&Arc<Group>> {
         self.0.iter().rev().find(|(at, _)| *at <= index).map(|(_, group)| group)

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::change::Pending;
 use super::log::{Entries, Entry, Says};
@@ -10,7 +11,7 @@ use super::progress::{Pace, Progress};
 use super::read::Read;
 use super::transfer::Transfer;
 use super::vocabulary::{Answer, Event, Intent, Mark, Refusal, RequestId, Resigned, Timer};
-use super::{Consensus, Halted, Office, Record};
+use super::{Consensus, Office, Record};
 use crate::machine::Cx;
 use crate::types::{Actor, Index, Time};
 
@@ -18,6 +19,9 @@ use crate::types::{Actor, Index, Time};
 pub(super) const WAITING_MAX: usize = 1_024;
 /// Entries that may be appended and not committed at a time.
 pub(super) const UNCOMMITTED_MAX: u64 = 2_048;
+
+/// After a hand-over for the disk that came to nothing there is none for so many times as long as one may take.
+const DISK_TRANSFER_PAUSE: u32 = 5;
 
 /// What a leader holds.
 #[derive(Clone, Debug)]
@@ -34,6 +38,8 @@ pub(super) struct Lead {
     pub(super) reads: VecDeque<Read>,
     pub(super) change: Option<Pending>,
     pub(super) transfer: Option<Transfer>,
+    /// When the office was last to be handed over for the disk.
+    disk_transfer_at: Option<Time>,
 }
 
 impl Consensus {
@@ -49,6 +55,7 @@ impl Consensus {
             reads: VecDeque::new(),
             change: None,
             transfer: None,
+            disk_transfer_at: None,
         }));
         self.incoming = None;
         // Whoever elected it was heard.
@@ -73,12 +80,17 @@ impl Consensus {
         }
     }
 
-    /// Appends an entry of its own.
+    /// Appends an entry of its own. Whom it makes a member gets it too, and whom it removes does not: that one would refuse its vote to
+    /// whoever lacks the entry, and not seek office itself.
     pub(super) fn append(&mut self, cx: &mut Cx<'_, Self>, says: Says) -> Index {
+        let is_group = matches!(says, Says::Group(_));
         let entries = Entries::new(vec![Entry { term: self.term, says }]).expect("one");
         let first = self.log.last().index.next();
         self.replace_tail(first, &entries);
         self.write(cx, Record::Append { first, entries });
+        if is_group {
+            self.meet(Time::ZERO);
+        }
         self.feed_all(cx);
         first
     }
@@ -146,7 +158,9 @@ impl Consensus {
             return;
         }
         let Some(heard_at) = self.quorum_heard_at(now) else { return };
-        cx.arm(Timer::Quorum, self.config.quorum_timeout.saturating_sub(now.since(heard_at)));
+        // Never at once: no mistake in what was heard may keep a processor busy.
+        let left = self.config.quorum_timeout.saturating_sub(now.since(heard_at));
+        cx.arm(Timer::Quorum, left.max(Duration::from_millis(1)));
     }
 
     /// Whether it leads still. A process that was stopped finds out here before it does anything else.
@@ -171,7 +185,23 @@ impl Consensus {
             self.resign(cx, Resigned::Disk);
             self.follow(cx, None);
         } else if waited >= self.config.disk_slow {
-            // Whoever can be chosen is; if nobody can, a slow leader is better than none.
+            self.hand_over_for_the_disk(cx);
+        }
+    }
+
+    /// Whoever holds nearly all of the log is chosen; if nobody does, a slow leader is better than none. So it is when that came to nothing:
+    /// while the office is handed over nothing is taken on, so it is not tried again at once.
+    fn hand_over_for_the_disk(&mut self, cx: &mut Cx<'_, Self>) {
+        let (now, last, config) = (cx.now().mono, self.log.last().index.value(), &self.config);
+        let Office::Leader(lead) = &mut self.office else { return };
+        let pause = (1 + DISK_TRANSFER_PAUSE) * config.transfer;
+        if lead.transfer.is_some() || lead.disk_transfer_at.is_some_and(|at| now.since(at) < pause) {
+            return;
+        }
+        let near = Index::new(last.saturating_sub(config.promote_lag));
+        let is_near = |progress: &Progress| progress.matched >= near && progress.matched > Index::ZERO;
+        if lead.peers.values().any(is_near) {
+            lead.disk_transfer_at = Some(now);
             let _ = self.transfer(cx, None);
         }
     }
@@ -218,8 +248,7 @@ impl Consensus {
     /// Whether something new may be begun here.
     pub(super) fn may_lead(&mut self, cx: &mut Cx<'_, Self>) -> Result<(), Refusal> {
         match &self.halted {
-            Some(Halted::Disk(fault)) => return Err(Refusal::Disk(fault.clone())),
-            Some(Halted::LostMemory) => return Err(Refusal::Outsider),
+            Some(fault) => return Err(Refusal::Disk(fault.clone())),
             None if self.group().is_none() => return Err(Refusal::Outsider),
             None => {}
         }

@@ -16,6 +16,8 @@ pub const PIECE_MAX: usize = 32 << 10;
 pub const SNAPSHOT_MAX: usize = 4 << 20;
 /// Terms, epochs and places in frames are below this: so they can always be advanced.
 pub const COUNT_MAX: u64 = 1 << 62;
+/// Whoever is not known to be a voter leads nobody so many terms ahead: no frame of a stranger uses them up.
+pub(super) const LEAP_MAX: u64 = 1 << 32;
 
 /// A message between two members, or from a member to one that is to become one.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -105,6 +105,8 @@ pub struct Consensus {
     epoch: Epoch,
     term: Term,
     vote: Option<Actor>,
+    /// The write of the last term and vote.
+    ballot: u64,
     log: Log,
     groups: group::Groups,
     snapshot: Arc<Snapshot>,
@@ -124,8 +126,8 @@ pub struct Consensus {
     /// When the timer of elections fires.
     election_at: Time,
     incoming: Option<Incoming>,
-    /// Why this store takes part in nothing any more.
-    halted: Option<Halted>,
+    /// Why this store takes part in nothing any more: a record was not taken.
+    halted: Option<DiskFault>,
     /// What was told lately and need not be told with every frame that says it again.
     told: VecDeque<Event>,
 }
@@ -137,19 +139,10 @@ enum Office {
     Follower,
     /// It asks whether it would be elected.
     PreCandidate(BTreeMap<Actor, bool>),
-    /// It asks to be elected. Its own vote counts once that write is durable.
-    Candidate { votes: BTreeMap<Actor, bool>, written: u64 },
+    /// It asks to be elected. Its own vote counts once it is durable.
+    Candidate(BTreeMap<Actor, bool>),
     /// It leads.
     Leader(Box<Lead>),
-}
-
-/// Why a store takes part in nothing any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Halted {
-    /// A record was not taken.
-    Disk(DiskFault),
-    /// It had acknowledged more than it holds.
-    LostMemory,
 }
 
 impl Machine for Consensus {
@@ -176,6 +169,7 @@ impl Consensus {
             epoch: Epoch::ZERO,
             term: Term::ZERO,
             vote: None,
+            ballot: 0,
             log: Log::default(),
             groups: group::Groups::default(),
             snapshot: Arc::default(),
@@ -222,7 +216,7 @@ impl Consensus {
             return;
         }
         if let Err(fault) = result {
-            return self.halt(cx, Halted::Disk(fault));
+            return self.halt(cx, fault);
         }
         self.durable.answered(cx, wait.number);
         if wait.snapshot.is_some_and(|index| index == self.snapshot.last.index) {
@@ -237,16 +231,14 @@ impl Consensus {
         View { consensus: self }
     }
 
-    /// Takes part in nothing any more: it would break what it promised, or could not keep what it promises.
-    fn halt(&mut self, cx: &mut Cx<'_, Self>, why: Halted) {
+    /// Takes part in nothing any more: it could not keep what it promises.
+    fn halt(&mut self, cx: &mut Cx<'_, Self>, fault: DiskFault) {
         self.resign(cx, Resigned::Disk);
         self.durable.forget();
         cx.disarm(Timer::Election);
-        if let Halted::Disk(fault) = &why {
-            cx.emit(Event::DiskFailed { fault: fault.clone() });
-        }
+        cx.emit(Event::DiskFailed { fault: fault.clone() });
         self.follow(cx, None);
-        self.halted = Some(why);
+        self.halted = Some(fault);
     }
 
     /// What is the same in all that is sent now.

@@ -1,10 +1,23 @@
 //! What arrives: who speaks, of which group, generation and term, and whether it has a voice. Then it is handed on.
 
-use super::message::{Body, Message, Why};
+use std::sync::Arc;
+
+use super::group::Group;
+use super::message::{Body, LEAP_MAX, Message, Why};
 use super::vocabulary::{Event, Fault};
 use super::{Consensus, Office};
 use crate::machine::Cx;
-use crate::types::{Actor, Index, Mint, NodeId, Term};
+use crate::types::{Actor, Epoch, Index, Mint, NodeId, Term};
+
+/// What is known of who leads or seeks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Voice {
+    /// It is a voter, as far as is known here.
+    Voter,
+    /// It says that its log goes on behind what is certain here, where a group may stand in which it is one. A stranger could say so
+    /// too: it takes nobody from a leader who is heard.
+    Claimed,
+}
 
 impl Consensus {
     /// A peer speaks. The host has made sure that it is this one.
@@ -42,7 +55,7 @@ impl Consensus {
                 (self.founding, self.epoch) = (message.founding, message.epoch);
             }
         } else if message.founding == self.founding && message.epoch > self.epoch {
-            self.tell_once(cx, Event::NewerEpoch { peer: sender.node, epoch: message.epoch });
+            self.tell_newer(cx, sender.node, message.epoch);
             return false;
         }
         if message.founding != self.founding {
@@ -126,14 +139,18 @@ impl Consensus {
             self.say(cx, sender, Body::Heard { round: 0 });
             return false;
         }
-        if self.leader != Some(sender)
-            && let Err(fault) = self.has_voice(sender, end.unwrap_or(self.commit))
-        {
-            // A heartbeat says nothing of its log; the entries that come with it will.
-            if end.is_some() || self.is_retired(sender) {
-                self.fault(cx, sender.node, fault);
+        if self.leader != Some(sender) {
+            match self.has_voice(sender, term, end.unwrap_or(self.commit)) {
+                Ok(Voice::Claimed) if self.hears_a_leader(cx) => return false,
+                Ok(_) => {}
+                Err(fault) => {
+                    // A heartbeat says nothing of its log; the entries that come with it will.
+                    if end.is_some() || self.is_retired(sender) {
+                        self.fault(cx, sender.node, fault);
+                    }
+                    return false;
+                }
             }
-            return false;
         }
         let is_second = term == self.term
             && (matches!(self.office, Office::Leader(_)) || self.leader.is_some_and(|leader| leader != sender));
@@ -151,14 +168,25 @@ impl Consensus {
         true
     }
 
-    /// Whether this member may lead or seek to. By our group it must be a voter; but it may know a later group than we do, if its log
-    /// goes on behind what is committed here.
-    pub(super) fn has_voice(&self, sender: Actor, end: Index) -> Result<(), Fault> {
-        let Some(group) = self.group() else { return Ok(()) };
+    /// Whether this member may lead or seek to. By our group it must be a voter, or by the last that is certain; but it may know a later
+    /// group than we do, if its log goes on behind what is committed here.
+    pub(super) fn has_voice(&self, sender: Actor, term: Term, end: Index) -> Result<Voice, Fault> {
+        if self.group().is_none() {
+            return Ok(Voice::Voter);
+        }
         if self.is_retired(sender) {
             return Err(Fault::Retired(sender));
         }
-        if group.is_voter(sender) || end > self.commit { Ok(()) } else { Err(Fault::NoVoter(sender)) }
+        if self.groups_in_doubt().any(|group| group.is_voter(sender)) {
+            return Ok(Voice::Voter);
+        }
+        let is_far = term.value().saturating_sub(self.term.value()) > LEAP_MAX;
+        if end > self.commit && !is_far { Ok(Voice::Claimed) } else { Err(Fault::NoVoter(sender)) }
+    }
+
+    /// The latest group, and the one that it would be if what is not certain were taken back.
+    pub(super) fn groups_in_doubt(&self) -> impl Iterator<Item = &Arc<Group>> {
+        [self.group(), self.groups.at(self.commit.value())].into_iter().flatten()
     }
 
     /// Whether it is certain that it was removed: a change that is not may be taken back.
@@ -166,13 +194,26 @@ impl Consensus {
         self.groups.at(self.commit.value()).is_some_and(|group| group.is_retired(id))
     }
 
+    /// Whether a member is at this node. A stranger's word is no reason to give up a membership.
+    fn is_of_members(&self, peer: NodeId) -> bool {
+        self.groups_in_doubt().any(|group| group.at(peer).next().is_some())
+    }
+
+    fn tell_newer(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, epoch: Epoch) {
+        if self.is_of_members(peer) {
+            self.tell_once(cx, Event::NewerEpoch { peer, epoch });
+        }
+    }
+
     fn on_refused(&mut self, cx: &mut Cx<'_, Self>, sender: Actor, message: &Message, why: Why) {
         let peer = sender.node;
         match why {
             Why::OldEpoch if message.founding == self.founding && message.epoch > self.epoch => {
-                self.tell_once(cx, Event::NewerEpoch { peer, epoch: message.epoch });
+                self.tell_newer(cx, peer, message.epoch);
             }
-            Why::NoMember if message.to == self.me.mint => self.tell_once(cx, Event::NoMember { peer }),
+            Why::NoMember if message.to == self.me.mint && self.is_of_members(peer) => {
+                self.tell_once(cx, Event::NoMember { peer });
+            }
             Why::OtherStore => {
                 let Some(group) = self.group() else { return };
                 let gone = group.at(peer).filter(|id| *id != sender).collect::<Vec<_>>();

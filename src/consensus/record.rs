@@ -180,8 +180,10 @@ impl Consensus {
             self.log.reset(last);
             self.groups.reset(last.index.value(), snapshot.group.clone());
         }
+        // Another generation counts its terms anew: what one came to is no limit for the next.
+        let is_other = self.epoch != snapshot.epoch;
         (self.founding, self.epoch) = (snapshot.founding, snapshot.epoch);
-        if self.term < last.term {
+        if is_other || self.term < last.term {
             (self.term, self.vote) = (last.term, None);
         }
         (self.commit, self.state, self.snapshot) = (last.index, state, snapshot);

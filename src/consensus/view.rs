@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::log::Entry;
 use super::state::Register;
 use super::vocabulary::{Mark, Name, Outcome, RequestId, Token};
-use super::{Consensus, Group, Halted, Office};
+use super::{Consensus, Group, Office};
 use crate::types::{Actor, Epoch, Index, NodeId, Term, Time};
 
 /// A read-only face. Everything in it is as far as this peer knows; only a [`read`](Consensus::read) knows more.
@@ -31,7 +31,7 @@ pub enum Standing {
     Candidate,
     /// It leads.
     Leader,
-    /// It takes part in nothing any more, until it is started again or withdrawn.
+    /// It takes part in nothing any more, until it is started again.
     Halted,
 }
 
@@ -49,7 +49,7 @@ impl<'a> View<'a> {
         match self.consensus.office {
             _ if self.consensus.halted.is_some() => Standing::Halted,
             Office::Leader(_) => Standing::Leader,
-            Office::PreCandidate(_) | Office::Candidate { .. } => Standing::Candidate,
+            Office::PreCandidate(_) | Office::Candidate(_) => Standing::Candidate,
             Office::Follower => match group.member(self.consensus.me) {
                 None => Standing::Outsider,
                 Some(member) if member.voter => Standing::Follower,
@@ -61,7 +61,7 @@ impl<'a> View<'a> {
     /// Whether the disk took all that was given to it.
     #[must_use]
     pub fn is_disk_well(self) -> bool {
-        !matches!(self.consensus.halted, Some(Halted::Disk(_)))
+        self.consensus.halted.is_none()
     }
 
     /// The generation of the group.

@@ -418,7 +418,7 @@ pub enum Event {
         /// Under what name its node could become a learner.
         mint: Mint,
     },
-    /// This peer's store lost what it had acknowledged. It takes part in nothing any more, and needs a new name.
+    /// This peer's store lost what it had acknowledged. It is in no group any more and has a new name, under which it may be added.
     LostMemory {
         /// What the leader knows it to have held.
         acknowledged: Index,

@@ -252,3 +252,60 @@ fn late_words_of_a_former_member_count_for_nobody() {
     assert_eq!(known, Some(Index::ZERO));
     assert!(world.config().promote_lag > 0 && world.config().slot > ms(0));
 }
+
+/// Who is removed is not sent the entry that says so: it would refuse its vote to the shorter logs of the others and not seek office
+/// itself.
+#[test]
+fn who_is_removed_does_not_block_the_rest() {
+    let (mut world, leader) = World::led(9, 3);
+    world.run(200);
+    let (gone, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let id = world.id(gone);
+    world.cut.insert((leader, other));
+    world.step(leader, |machine, cx| machine.change(cx, Change::Remove { id })).unwrap();
+    world.run(20);
+    world.crash(leader, true);
+    world.cut.clear();
+    world.until(3_000, |world| world.leader().is_some());
+    world.decide("without the leader, which is dead for good");
+}
+
+/// Ongaro's dissertation, 4.2.2: whose own removal is not certain still helps to decide it, also by seeking office: nobody else may be
+/// far enough.
+#[test]
+fn whose_removal_is_not_certain_still_seeks_office() {
+    let (mut world, leader) = World::led(10, 4);
+    world.run(200);
+    world.crash((leader + 1) % 4, true);
+    world.run(300);
+    let id = world.id(leader);
+    world.isolate(&[leader]);
+    world.step(leader, |machine, cx| machine.change(cx, Change::Remove { id })).unwrap();
+    world.run(1_000);
+    world.cut.clear();
+    world.until(5_000, |world| world.leader().is_some());
+    world.decide("without the one that is dead for good");
+}
+
+/// Nobody is told to be no member before that is certain: it would give up its name.
+#[test]
+fn no_member_is_told_to_be_none_before_that_is_certain() {
+    let (mut world, leader) = World::led(11, 4);
+    world.run(200);
+    let (gone, one, other) = ((leader + 1) % 4, (leader + 2) % 4, (leader + 3) % 4);
+    let id = world.id(gone);
+    world.cut.insert((leader, other));
+    world.cut.insert((one, leader));
+    world.step(leader, |machine, cx| machine.change(cx, Change::Remove { id })).unwrap();
+    world.run(20);
+    assert_eq!(world.voters(one).len(), 3);
+    let (last, to) = (world.view(gone).last(), world.id(one).mint);
+    let (founding, epoch, term) = (Mint::new(7), Epoch::new(1), world.view(gone).term().next());
+    let body = Body::Ask { last, ballot: Ballot::Pre };
+    let message = Message { founding, epoch, term, from: id.mint, to, body };
+    world.step(one, |machine, cx| machine.on_message(cx, id.node, message));
+    world.run(20);
+    let told = world.told(gone);
+    assert!(!told.iter().any(|event| matches!(event, Event::NoMember { .. })), "{told:?}");
+    world.heal();
+}

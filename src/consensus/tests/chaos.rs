@@ -57,18 +57,20 @@ struct Chaos {
     reads: u64,
     /// So many stores may be lost: a group outlives that of a minority.
     wipes: usize,
+    /// No voter is removed from a group of so many.
+    least: usize,
 }
 
 impl Chaos {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, voters: usize) -> Self {
         // Short logs, so that snapshots are taken and sent.
         let config = Config { snapshot_every: 8, entries_kept: 2, patience: ms(500), ..Config::default() };
-        let mut world = World::founded(seed, 5, 3, config);
+        let mut world = World::founded(seed, 5, voters, config);
         for at in 0..5 {
             world.peers[at].drift = i64::try_from(world.below(101)).unwrap() - 50;
         }
         world.run(100);
-        Self { world, asked: Vec::new(), reads: 0, wipes: 1 }
+        Self { world, asked: Vec::new(), reads: 0, wipes: 1, least: 3 }
     }
 
     fn at(&self, n: u8) -> usize {
@@ -167,7 +169,7 @@ impl Chaos {
             0 => Change::AddLearner { id, priority: 0 },
             1 => Change::Promote { id },
             // A group of two that loses a store is lost: that is for another test.
-            _ if voters > 3 || !self.world.view(at).group().is_some_and(|group| group.is_voter(id)) => {
+            _ if voters > self.least || !self.world.view(at).group().is_some_and(|group| group.is_voter(id)) => {
                 Change::Remove { id }
             }
             _ => return,
@@ -176,8 +178,77 @@ impl Chaos {
     }
 }
 
+impl Chaos {
+    /// Some that the rest can do without: whichever group comes to be in force, it has a majority without them.
+    fn minority(&mut self, first: usize) -> Vec<usize> {
+        let count = self.world.peers.len();
+        let mut dead = Vec::new();
+        for at in (first..count).chain(0..first) {
+            dead.push(at);
+            let dead_ids: Vec<_> = dead.iter().map(|at| self.world.id(*at)).collect();
+            let machines = self.world.peers.iter().map(|peer| &peer.machine);
+            let mut groups = machines.flat_map(|machine| machine.groups.from(machine.commit.value()));
+            if !groups.all(|group| group.majority(|voter| !dead_ids.contains(&voter))) {
+                dead.pop();
+            }
+        }
+        dead
+    }
+}
+
+impl Chaos {
+    /// A leader begins a change that gets no further than to some; who that is.
+    fn last_words(&mut self) -> Option<usize> {
+        self.world.until(20_000, |world| world.leader().is_some());
+        let leader = self.world.leader()?;
+        let draw = |world: &mut World| u8::try_from(world.below(256)).unwrap();
+        for to in 0..self.world.peers.len() {
+            if self.world.below(2) == 0 {
+                self.world.cut.insert((leader, to));
+            }
+        }
+        let before = self.world.view(leader).last();
+        for _ in 0..30 {
+            if self.world.view(leader).last() == before {
+                let b = draw(&mut self.world);
+                self.change(u8::try_from(leader).unwrap(), b);
+            }
+        }
+        let ms = self.world.below(30);
+        self.world.run(ms);
+        (self.world.view(leader).last() > before).then_some(leader)
+    }
+}
+
+/// A minority dies for good, whatever went before: the rest elects and serves. R14, without help from who is gone.
+#[test]
+fn a_minority_that_is_dead_for_good_stops_nothing() {
+    fn law(seed: u64, ops: Vec<Op>) -> bool {
+        let mut chaos = Chaos::new(seed, 3 + usize::try_from(seed % 3).unwrap());
+        (chaos.wipes, chaos.least) = (0, 2);
+        ops.iter().for_each(|op| chaos.apply(op));
+        let mut first = usize::try_from(chaos.world.below(5)).unwrap();
+        if seed % 4 > 0 {
+            chaos.world.heal();
+            let leader = chaos.last_words();
+            // It dies for good, or it forgets that it led.
+            match leader {
+                Some(leader) if seed % 4 == 1 => first = leader,
+                Some(leader) => chaos.world.crash(leader, false),
+                None => {}
+            }
+        }
+        let dead = chaos.minority(first);
+        chaos.world.heal_without(&dead);
+        true
+    }
+    let cases = crate::machine::mutate::cases(200, 10) as u64;
+    let gen_of_ops = if cases > 200 { Gen::new(150) } else { Gen::from_size_and_seed(150, 7) };
+    QuickCheck::new().tests(cases).rng(gen_of_ops).quickcheck(law as fn(u64, Vec<Op>) -> bool);
+}
+
 fn live(seed: u64, ops: &[Op]) {
-    let mut chaos = Chaos::new(seed);
+    let mut chaos = Chaos::new(seed, 3);
     for op in ops {
         chaos.apply(op);
     }
@@ -201,7 +272,7 @@ fn the_same_seed_gives_the_same_world() {
     let run = |seed| {
         let mut gen_of_ops = Gen::from_size_and_seed(100, seed);
         let ops = Vec::<Op>::arbitrary(&mut gen_of_ops);
-        let mut chaos = Chaos::new(seed);
+        let mut chaos = Chaos::new(seed, 3);
         ops.iter().for_each(|op| chaos.apply(op));
         let told: Vec<_> = chaos.world.peers.iter().map(|peer| format!("{:?}", peer.told)).collect();
         (chaos.world.sent, told)

@@ -94,6 +94,43 @@ fn a_group_that_lost_its_majority_is_formed_anew() {
     assert_eq!(world.decide("after").epoch, Epoch::new(2));
 }
 
+/// A generation counts its terms from where its log ends: also one that ran out of them can be formed anew.
+#[test]
+fn a_new_generation_has_terms_again() {
+    let (mut world, leader) = World::led(6, 3);
+    let (at, from) = ((leader + 1) % 3, world.id((leader + 2) % 3));
+    (0..3).filter(|other| *other != at).for_each(|other| world.crash(other, true));
+    world.run(500);
+    let last = world.view(at).last();
+    let (founding, epoch, to) = (Mint::new(7), Epoch::new(1), world.id(at).mint);
+    let body = Body::Ask { last, ballot: Ballot::Vote };
+    let message = Message { founding, epoch, term: Term::new(COUNT_MAX - 1), from: from.mint, to, body };
+    world.step(at, |machine, cx| machine.on_message(cx, from.node, message));
+    assert_eq!(world.view(at).term(), Term::new(COUNT_MAX - 1));
+    world.run(20);
+    let state = world.peers[at].machine.state.clone();
+    world.checks.begin_anew(Epoch::new(2), &state);
+    world.step(at, |machine, cx| machine.reform(cx, Epoch::new(2), 0)).unwrap();
+    world.until(1_000, |world| world.leader() == Some(at));
+    let before = world.decide("new");
+    world.crash(at, true);
+    world.restart(at);
+    world.until(1_000, |world| world.leader() == Some(at));
+    assert!(world.decide("again") > before);
+}
+
+/// What is told as decided is durable: a group is not formed anew of what the disk has not answered yet.
+#[test]
+fn what_is_not_durable_is_not_formed_anew() {
+    let (mut world, leader) = World::led(7, 3);
+    world.run(200);
+    let later = world.now + 1_000_000_000;
+    world.peers[leader].disk_stuck_until = later;
+    world.propose(leader, "not durable").1.unwrap();
+    let formed = world.step(leader, |machine, cx| machine.reform(cx, Epoch::new(2), 0));
+    assert_eq!(formed, Err(FormError::NotDurable));
+}
+
 #[test]
 fn what_cannot_be_formed_is_refused() {
     let mut world = World::new(1, 2, Config::default());
@@ -124,12 +161,13 @@ fn a_log_that_lost_its_end_makes_a_new_member() {
     assert!(world.id(at) != old && world.view(at).standing() == Standing::Outsider);
 }
 
-/// One that does not know it is found out by the leader's next words, and takes part in nothing any more.
+/// One that does not know it is found out by the leader's next words: it is a voter no more, also after a restart.
 #[test]
 fn a_store_that_forgot_what_it_acknowledged_is_found_out() {
     let (mut world, leader) = World::led(4, 3);
     (0..5).for_each(|n| _ = world.decide(&format!("{n}")));
     let at = (leader + 1) % 3;
+    let old = world.id(at);
     world.crash(at, false);
     world.checks.is_damaged = true;
     let len = world.peers[at].disk.len();
@@ -137,11 +175,12 @@ fn a_store_that_forgot_what_it_acknowledged_is_found_out() {
     world.restart(at);
     world.run(500);
     assert!(world.told(at).iter().any(|event| matches!(event, Event::LostMemory { .. })));
-    assert_eq!(world.view(at).standing(), Standing::Halted);
-    world.step(at, |machine, cx| machine.withdraw(cx));
-    world.run(50);
-    assert_eq!(world.view(at).standing(), Standing::Outsider);
+    assert_ne!(world.id(at), old);
+    world.crash(at, true);
+    world.restart(at);
     let id = world.id(at);
+    assert_ne!(id, old);
+    assert_eq!(world.view(at).standing(), Standing::Outsider);
     world.step(leader, |machine, cx| machine.change(cx, Change::AddLearner { id, priority: 0 })).unwrap();
     world.run(500);
     assert_eq!(world.view(at).standing(), Standing::Learner);

@@ -47,6 +47,33 @@ fn slow_disks_make_no_split_votes() {
     assert!(took[59] <= 400, "{took:?}");
 }
 
+/// Where a sync takes as long as a timeout of an election, one ballot ends before the next begins.
+#[test]
+fn disks_slower_than_elections_elect_nevertheless() {
+    for sync in [200_000, 400_000] {
+        let took = failovers(10, 3, Weather { sync: (sync, sync), ..Weather::FAIR }, false);
+        println!("{sync} us: p50 {} max {} ms", took[5], took[9]);
+        assert!(took[9] <= 1_500, "{took:?}");
+    }
+}
+
+/// F23, within reason: where nobody can take the office over in time, a leader with a slow disk does not try again and again, since it
+/// takes nothing on while it does.
+#[test]
+fn a_slow_disk_does_not_refuse_everything() {
+    let (mut world, leader) = World::led(5, 3);
+    world.run(200);
+    let later = world.now + 10_000 * MS;
+    world.peers.iter_mut().for_each(|peer| peer.disk_stuck_until = later);
+    let mut taken = 0;
+    for n in 0..90 {
+        world.run(50);
+        taken += u32::from(world.propose(leader, &format!("{}", n % 8)).1.is_ok());
+    }
+    println!("{taken} of 90 taken on");
+    assert!(taken >= 60, "{taken} of 90");
+}
+
 /// F2: one broken link is no reason for anything.
 #[test]
 fn a_false_alarm_changes_nothing() {

@@ -101,6 +101,80 @@ fn who_has_no_voice_is_not_heard() {
     }
 }
 
+/// A member may know a later group than we do, in which somebody else is a voter; a stranger may say that it does. While a leader is
+/// heard that changes nothing.
+#[test]
+fn who_claims_to_know_a_later_group_deposes_nobody() {
+    let mut scene = Scene::new();
+    let (stranger, follower, leader, term, commit) = (3, scene.follower, scene.leader, scene.term, scene.commit);
+    let most = COUNT_MAX - 1;
+    let next = Body::Append { prev: mark(term, commit), commit: Index::ZERO, entries: entries(&[term + 1]) };
+    let piece = Blob::new(Bytes::from_static(&[1])).unwrap();
+    let frames = [
+        (most, Body::Ask { last: mark(most, most), ballot: Ballot::Succession }),
+        (most, Body::Ask { last: mark(most, most), ballot: Ballot::Vote }),
+        (term + 1, Body::Ask { last: mark(term, commit + 9), ballot: Ballot::Succession }),
+        (term + 1, Body::Ask { last: mark(term, commit + 9), ballot: Ballot::Vote }),
+        (term + 1, next),
+        (term + 1, Body::Piece { last: mark(term, commit + 9), total: 2, offset: 0, bytes: piece }),
+    ];
+    for (term, body) in frames {
+        for to in [follower, leader] {
+            scene.accused(stranger, to, term, body.clone());
+        }
+    }
+    // Nor does it use up all terms when nobody leads.
+    scene.world.crash(leader, false);
+    scene.world.run(155);
+    let id = scene.world.id(stranger);
+    let ask = Body::Ask { last: mark(most, most), ballot: Ballot::Vote };
+    assert_eq!(scene.accused(stranger, follower, most, ask), Some(Fault::NoVoter(id)));
+}
+
+/// Who is in no group has acknowledged nothing that it could have lost.
+#[test]
+fn who_is_in_no_group_keeps_its_name_whatever_is_said() {
+    let mut scene = Scene::new();
+    let (leader, outsider) = (scene.leader, 3);
+    let (from, me) = (scene.world.id(leader), scene.world.id(outsider));
+    let body = Body::Heartbeat { commit: Index::ZERO, matched: Index::new(9), round: 1 };
+    let (founding, epoch, term) = (Mint::new(7), Epoch::new(1), Term::new(scene.term));
+    let message = Message { founding, epoch, term, from: from.mint, to: me.mint, body };
+    scene.world.step(outsider, |machine, cx| machine.on_message(cx, from.node, message));
+    assert_eq!((scene.world.id(outsider), scene.world.view(outsider).is_disk_well()), (me, true));
+    let told = scene.world.told(outsider);
+    assert!(!told.iter().any(|event| matches!(event, Event::LostMemory { .. })), "{told:?}");
+}
+
+/// What makes an operator, or who acts for one, give up a membership is taken from nodes of the group alone; and nobody else is
+/// counted, or remembered, in an election.
+#[test]
+fn strangers_talk_nobody_out_of_its_group() {
+    let mut scene = Scene::new();
+    let (stranger, follower, term) = (3, scene.follower, scene.term);
+    let (from, to) = (scene.world.id(stranger), scene.world.id(follower).mint);
+    let frame = |mint, epoch, term, body| {
+        let (founding, epoch, term) = (Mint::new(7), Epoch::new(epoch), Term::new(term));
+        Message { founding, epoch, term, from: mint, to, body }
+    };
+    let refused = |why, epoch| frame(from.mint, epoch, term, Body::Refused(why));
+    for message in [
+        refused(Why::NoMember, 1),
+        refused(Why::OldEpoch, 2),
+        frame(from.mint, 2, term, Body::Heartbeat { commit: Index::ZERO, matched: Index::ZERO, round: 1 }),
+    ] {
+        assert_eq!(scene.told(stranger, follower, message), []);
+    }
+    (0..3).filter(|at| *at != follower).for_each(|at| scene.world.crash(at, false));
+    let asks = |world: &World| matches!(world.peers[follower].machine.office, Office::PreCandidate(_));
+    scene.world.until(1_000, asks);
+    for mint in 1..20 {
+        let grant =
+            frame(Mint::new(mint), 1, scene.world.view(follower).term().value() + 1, Body::PreVoted { granted: true });
+        assert_eq!(scene.told(stranger, follower, grant), []);
+    }
+}
+
 #[test]
 fn impossible_numbers_are_refused() {
     let mut scene = Scene::new();

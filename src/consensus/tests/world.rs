@@ -405,11 +405,21 @@ impl World {
 
     /// All that is wrong with the world ends, and it has to become one again: R14.
     pub(super) fn heal(&mut self) {
+        self.heal_without(&[]);
+    }
+
+    /// The same, but these die first and never come back.
+    pub(super) fn heal_without(&mut self, dead: &[usize]) {
+        for at in dead {
+            if self.peers[*at].up {
+                self.crash(*at, false);
+            }
+        }
         (self.weather, self.cut) = (Weather::FAIR, BTreeSet::new());
         for at in 0..self.peers.len() {
             self.peers[at].paused_until = self.peers[at].paused_until.min(self.now);
             self.peers[at].disk_stuck_until = 0;
-            if !self.peers[at].up {
+            if !self.peers[at].up && !dead.contains(&at) {
                 self.restart(at);
             }
         }
