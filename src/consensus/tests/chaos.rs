@@ -228,7 +228,7 @@ fn a_minority_that_is_dead_for_good_stops_nothing() {
         (chaos.wipes, chaos.least) = (0, 2);
         ops.iter().for_each(|op| chaos.apply(op));
         let mut first = usize::try_from(chaos.world.below(5)).unwrap();
-        if seed % 4 > 0 {
+        if !seed.is_multiple_of(4) {
             chaos.world.heal();
             let leader = chaos.last_words();
             // It dies for good, or it forgets that it led.
