@@ -264,7 +264,7 @@ fn a_peer_does_not_start_half_way() {
     assert!(named.code == 2 && named.err.contains("`api.listen`"), "{}", named.err);
     std::fs::write(dir.path().join("file"), "").unwrap();
     let refused = start(&["--data-dir", "file"]);
-    assert_eq!(refused.err, "error: cannot create file/log: Not a directory (os error 20)\n");
+    assert_eq!(refused.err, "error: file: it is no directory\n");
     assert!(!dir.path().join("oxigdal-ha-data/ticket").exists(), "it founded no mesh on the way");
 }
 

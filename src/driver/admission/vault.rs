@@ -101,7 +101,13 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 pub(crate) fn make_dir(dir: &Path) -> Result<(), FileError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|why| FileError { path: dir.to_owned(), why })
+    made.map_err(|why| {
+        let what = match why.kind() {
+            io::ErrorKind::AlreadyExists => "it is no directory".to_owned(),
+            _ => format!("the directory cannot be made: {why}"),
+        };
+        FileError { path: dir.to_owned(), why: io::Error::new(why.kind(), what) }
+    })
 }
 
 #[cfg(test)]
