@@ -92,9 +92,11 @@ impl Life {
     }
 
     fn with(log: &Path, wall: u64, model: Vec<State>, config: node::Config) -> Self {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&wall.to_le_bytes());
         let setup = Setup {
             identity: Identity { node: ME, cluster: ClusterId::from_bytes([7; 32]) },
-            seed: [u8::try_from((wall - START) % 251).unwrap(); 32],
+            seed,
             meta: Meta { name: "me".into(), ..Meta::default() },
             config,
         };

@@ -310,7 +310,9 @@ impl<'a> Writing<'a> {
         let (id, begun, first, holder) = (mine.id, mine.begun, mine.first, mine.holder.clone());
         let same = Intent { id, begun, first, holder, ..earlier.clone() } == *mine && earlier.first[0] == mine.first[0];
         let young = age(earlier.begun, mine.begun) < PENDING_DAYS / 4 * DAY_MICROS;
-        same && young && !catalogue.backups.contains_key(&earlier.id) && !catalogue.is_marked(earlier.id)
+        // Names rise in the order of backups: under an earlier one's name this would not be the newest.
+        let newest = catalogue.backups.keys().next_back().is_none_or(|newest| *newest < earlier.id);
+        same && young && newest && !catalogue.backups.contains_key(&earlier.id) && !catalogue.is_marked(earlier.id)
     }
 
     /// Takes over the objects of an interrupted run, as far as they are whole and what the log still says.

@@ -121,8 +121,11 @@ async fn later_seen(
     if first.stamp().wall > at {
         return Ok(seen);
     }
-    let fits = |next: &&BackupMetadata| next.store == first.store && next.stamp().wall > at;
-    let next = catalogue.usable().filter(fits).min_by_key(|next| (next.stamp(), next.id));
+    let of_it = || catalogue.usable().filter(|next| next.store == first.store);
+    let beyond = of_it().filter(|next| next.stamp().wall > at).min_by_key(|next| (next.stamp(), next.id));
+    // Where none goes beyond it, the time may be that of the last record there is.
+    let next =
+        beyond.or_else(|| of_it().filter(|next| next.stamp().wall == at).max_by_key(|next| (next.stamp(), next.id)));
     let Some(next) = next.filter(|next| next.main.last >= first.main.last) else { return Ok(seen) };
     let plan = Plan::of(repository, catalogue, next.id)?;
     let known = self::first(&plan, Chain::Main, host, |frame| frame.lsn == first.main.last).await?;
@@ -303,7 +306,8 @@ pub async fn find_in(
         return Err(restorable.refuse(Unreachable::BeforeOldest { target: target.to_string() }).into());
     }
     // The first link that reaches so far, by the log's own stamps: events that had expired when later ones were made are there still.
-    let reaches = |link: &&&BackupMetadata| link.main.last >= upto.main && (main.is_none() || link.stamp() > at);
+    // Where none goes beyond the moment the last one holds most: some hold events only.
+    let reaches = |link: &&&BackupMetadata| link.main.last >= upto.main && link.stamp() > at;
     let link = plan.links().iter().find(reaches);
     let plan = Plan::of(repository, catalogue, link.map_or_else(|| plan.backup().id, |link| link.id))?;
     let events = match planted!("backup/events-not-cut") {

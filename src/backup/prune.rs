@@ -280,11 +280,17 @@ impl Pruning {
             pruned.contended += 1;
             return Ok(());
         }
-        repository.store.remove(&manifest_name(self.node, id)).await?;
-        for object in repository.store.list(&data_folder(self.node, id)).await? {
-            repository.store.remove(&object.name).await?;
+        let manifest = manifest_name(self.node, id);
+        let mut objects: BTreeMap<String, u64> = repository.store.lengths(&data_folder(self.node, id)).await?;
+        // A store that lists late may not show all of them; what cannot be read tells nothing.
+        if let Ok(Some((metadata, _))) = repository.manifest(&manifest).await {
+            objects.extend(metadata.objects.into_iter().map(|object| (object.key, object.len)));
+        }
+        repository.store.remove(&manifest).await?;
+        for (name, len) in objects {
+            repository.store.remove(&name).await?;
             pruned.objects += 1;
-            pruned.bytes += object.len;
+            pruned.bytes += len;
             host.progress(&Progress {
                 phase: Phase::Prune,
                 done: pruned.bytes,

@@ -83,6 +83,8 @@ struct Mood {
 pub(super) struct Faulty {
     inner: Arc<InMemory>,
     mood: Arc<Mutex<Mood>>,
+    /// So many times as long this one waits where others come between.
+    slow: usize,
 }
 
 impl fmt::Display for Faulty {
@@ -92,6 +94,11 @@ impl fmt::Display for Faulty {
 }
 
 impl Faulty {
+    /// The same store for somebody who is so many times as slow.
+    pub(super) fn slower(&self, slow: usize) -> Self {
+        Self { slow, ..self.clone() }
+    }
+
     /// As good as its inner one.
     pub(super) fn over(inner: Arc<InMemory>, seed: u64) -> Self {
         let mood = Mood {
@@ -104,7 +111,7 @@ impl Faulty {
             met: BTreeMap::new(),
             interleaved: false,
         };
-        Self { inner, mood: Arc::new(Mutex::new(mood)) }
+        Self { inner, mood: Arc::new(Mutex::new(mood)), slow: 1 }
     }
 
     /// Of a thousand operations so many fail.
@@ -140,7 +147,7 @@ impl Faulty {
     }
 
     async fn pause(&self) {
-        let times = if self.mood.lock().unwrap().interleaved { self.luck(40) } else { 0 };
+        let times = if self.mood.lock().unwrap().interleaved { self.luck(40) * self.slow } else { 0 };
         for _ in 0..times {
             tokio::task::yield_now().await;
         }
