@@ -12,6 +12,7 @@ use oxigdal_ha::backup::{
 };
 use oxigdal_ha::recovery::target::Target;
 use oxigdal_ha::recovery::{LOG_DIR, Source, Survey};
+use oxigdal_ha::types::WallTime;
 use oxigdal_ha::{events, node, wal};
 use tempfile::TempDir;
 
@@ -407,6 +408,31 @@ fn a_repository_whose_making_ends_at_any_operation_can_be_made() {
                     break;
                 }
             }
+        }
+    });
+}
+
+/// Of ranges that hold events alone the main chain says nothing: a moment among them is known by the events themselves.
+#[test]
+fn a_moment_among_events_alone_has_those_up_to_it() {
+    bounded(async {
+        let mut bench = Bench::new(6);
+        bench.live(8);
+        let mut archive = bench.archive(&bench.data(), "one", &[]).await.unwrap();
+        archive.tick(&bench.clock).await.unwrap();
+        let first = bench.life.model.len();
+        for _ in 0..4 {
+            bench.later(SECOND);
+            bench.life.append();
+            bench.later(SECOND);
+            archive.tick(&bench.clock).await.unwrap();
+        }
+        let repository = bench.open(&bench.store).await.unwrap();
+        let mut catalogue = bench.catalogue().await;
+        for state in &bench.life.model[first..] {
+            let target = Target::Time(WallTime::from_micros(state.at));
+            let found = backup::find(&repository, &mut catalogue, &target, false, &bench.clock).await.unwrap();
+            assert_eq!(found.upto.events.value(), state.events, "{found:?}");
         }
     });
 }
