@@ -276,8 +276,7 @@ fn lives(dir: &Path, holder: &str) -> std::io::Result<Lives> {
 /// that.
 fn place(dir: &Path) -> std::io::Result<Option<String>> {
     let about = fs::metadata(dir)?;
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-    Ok(boot.map(|boot| format!("{}/{}/{}", boot.trim(), about.dev(), about.ino())))
+    Ok(life::kernel_run().ok().map(|run| format!("{run}/{}/{}", about.dev(), about.ino())))
 }
 
 /// What the thread works with.

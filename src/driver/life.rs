@@ -35,11 +35,16 @@ pub fn has_ended(name: &str) -> bool {
     begun(process).is_ok_and(|now| now.as_deref() != Some(then))
 }
 
+/// The kernel's name for its own run.
+pub(super) fn kernel_run() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
 /// Which run of which kernel, and which of its processes can be seen from here.
 fn machine() -> io::Result<String> {
-    let run = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let run = kernel_run()?;
     let (space, user) = (fs::metadata("/proc/self/ns/pid")?.ino(), fs::metadata("/proc/self")?.uid());
-    Ok(format!("{}:{space}:{user}", run.trim()))
+    Ok(format!("{run}:{space}:{user}"))
 }
 
 /// When a process began, in ticks since the kernel did; none if there is no such process.
