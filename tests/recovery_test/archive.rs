@@ -291,7 +291,7 @@ fn a_store_that_was_away_is_caught_up_with_and_nothing_is_missing() {
         let repository = bench.open(&bench.store).await.unwrap();
         let mut catalogue = bench.catalogue().await;
         for state in bench.life.model.iter().step_by(9) {
-            let target = Target::Time(oxigdal_ha::types::WallTime::from_micros(state.at));
+            let target = Target::Time(WallTime::from_micros(state.at));
             let found = backup::find(&repository, &mut catalogue, &target, false, &bench.clock).await.unwrap();
             let into = bench.home.path().join("then");
             backup::restore_into(&repository, &catalogue, &found, "a test".into(), &into, &bench.clock).await.unwrap();
