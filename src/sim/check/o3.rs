@@ -1,4 +1,9 @@
 //! O3: after the calm a star or tree has no cycle, but those that somebody asked for who cannot reach whom it should.
+//!
+//! Where a core was healed, a peer outside of it may be alive for those whom it reaches and dead for the others. Two trees that
+//! differ by a member may have a cycle between them, so nothing is asked of a core that disagrees about who is outside.
+
+use std::collections::BTreeSet;
 
 use super::{Check, Sight, Verdict};
 use crate::types::NodeId;
@@ -12,6 +17,9 @@ impl Check for Acyclic {
     }
 
     fn settled(&mut self, sight: &Sight<'_>) -> Verdict {
+        if !agrees_about_outsiders(sight) {
+            return Ok(());
+        }
         let (mut ends, mut asked) = (0, 0);
         let mut peers: usize = 0;
         let among = |peer: &NodeId| sight.place(*peer).is_some_and(|place| sight.is_healed(place));
@@ -29,4 +37,14 @@ impl Check for Acyclic {
         }
         Ok(())
     }
+}
+
+fn agrees_about_outsiders(sight: &Sight<'_>) -> bool {
+    let outside = |id: &NodeId| sight.place(*id).is_none_or(|place| !sight.is_healed(place));
+    let mut views = sight.live().map(|(_, _, node)| -> BTreeSet<NodeId> {
+        let present = node.membership().members().filter(|member| member.is_present());
+        present.map(|member| member.id).filter(outside).collect()
+    });
+    let first = views.next();
+    views.all(|view| Some(&view) == first.as_ref())
 }
