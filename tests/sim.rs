@@ -1,5 +1,5 @@
-//! Every scenario of `simulations/`, on fixed seeds, twice: the invariants hold, the expectations are met, and both runs
-//! leave the same trace.
+//! Every scenario of `simulations/`, on fixed seeds: the invariants hold, the expectations are met, and two runs of the first
+//! seed leave the same trace.
 //!
 //! `OXIGDAL_HA_SIM_SEEDS=A..B` adds a sweep of fresh seeds over all scenarios, bounded by `OXIGDAL_HA_SIM_SECONDS` (60).
 #![cfg(feature = "sim")]
@@ -22,7 +22,7 @@ macro_rules! scenarios {
             $(#[$meta])*
             #[test]
             fn $test() {
-                passes_twice($name, $seeds);
+                passes($name, $seeds);
             }
         )*
 
@@ -43,7 +43,7 @@ scenarios! {
     full_disk "full-disk" 2;
     garbled "garbled" 2;
     join_through_one "join-through-one" 1;
-    kitchen_sink "kitchen-sink" 3;
+    kitchen_sink "kitchen-sink" 2;
     lag_thresholds "lag-thresholds" 1;
     leave_rejoin "leave-rejoin" 2;
     little_memory "little-memory" 1;
@@ -97,7 +97,7 @@ scenarios! {
     small_rollback "small-rollback" 2;
     small_streams "small-streams" 2;
     small_turns "small-turns" 2;
-    snapshots "snapshots" 3;
+    snapshots "snapshots" 2;
     star_hub_dies "star-hub-dies" 2;
     star_hub_gone "star-hub-gone" 2;
     streams_crash "streams-crash" 2;
@@ -158,15 +158,19 @@ fn no_regression_comes_back() {
     }
 }
 
-fn passes_twice(name: &str, seeds: u64) {
+/// The first seed twice.
+fn passes(name: &str, seeds: u64) {
     let scenario = scenario(name);
     for seed in 1..=seeds {
-        let (first, second) = (run(&scenario, seed, None), run(&scenario, seed, None));
+        let first = run(&scenario, seed, None);
         println!("{first}\n      {}", first.figures.spread);
         assert!(first.passed(), "{first}");
-        let common = first.common_events(&second);
-        assert_eq!(first.hash, second.hash, "{}: the same for {common} events only", first.replay());
-        assert_eq!(first, second, "{}", first.replay());
+        if seed == 1 {
+            let second = run(&scenario, seed, None);
+            let common = first.common_events(&second);
+            assert_eq!(first.hash, second.hash, "{}: the same for {common} events only", first.replay());
+            assert_eq!(first, second, "{}", first.replay());
+        }
     }
 }
 

@@ -68,7 +68,9 @@ pub struct Appended {
     pub events: usize,
 }
 
-/// What names an event, everywhere and for ever.
+/// What names an event, everywhere and for ever; but that an origin whose disk was put back, and which appended before it heard
+/// what it had forgotten, gives the newer branch another [`origin`](Self::origin) of its own and other places: stamp, node and
+/// index stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Id {
     /// When it was made. First, so that ids sort as a reader gets events: by time, then origin, then place.

@@ -46,7 +46,7 @@ impl Check for NothingWaits {
     fn settled(&mut self, sight: &Sight<'_>) -> Verdict {
         for (place, _, node) in sight.live() {
             let (orphans, refused) = (node.documents().orphans(), node.documents().refused());
-            if (orphans > 0 || refused > 0) && !(sight.core.is_some() && self.is_stranded(sight)) {
+            if refused > 0 || (orphans > 0 && !(sight.core.is_some() && self.is_stranded(sight))) {
                 return Err(format!("at {} {orphans} changes wait and {refused} were refused", sight.name(place)));
             }
         }

@@ -13,10 +13,12 @@ mod c3;
 mod c5;
 mod c6;
 mod c7;
+mod disks;
 mod g3;
 mod g4;
 mod g5;
 mod j1;
+mod l2;
 mod m1;
 mod m10;
 mod m12;
@@ -78,6 +80,8 @@ pub(super) struct Sight<'a> {
     pub(super) now: u64,
     pub(super) hosts: &'a [Host],
     pub(super) plan: &'a Plan,
+    /// Which items of the plan last now.
+    pub(super) active: &'a [bool],
     pub(super) scenario: &'a Scenario,
     /// Who was healed when the calm began, if it was not everybody.
     pub(super) core: Option<&'a PeerSet>,
@@ -85,7 +89,14 @@ pub(super) struct Sight<'a> {
 
 impl<'a> Sight<'a> {
     pub(super) fn new(mesh: &'a Mesh, scenario: &'a Scenario) -> Self {
-        Self { now: mesh.now, hosts: &mesh.hosts, plan: &mesh.plan, scenario, core: mesh.core.as_ref() }
+        Self {
+            now: mesh.now,
+            hosts: &mesh.hosts,
+            plan: &mesh.plan,
+            active: &mesh.active,
+            scenario,
+            core: mesh.core.as_ref(),
+        }
     }
 
     /// Whether this peer was healed, when only a part was.

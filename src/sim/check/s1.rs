@@ -1,20 +1,27 @@
 //! S1: after the calm every live peer gives a reader every acknowledged event of each stream, once, and each origin's in its
-//! order. What has expired may be missing, and must be told; of a stream that is kept by count, the newest may not.
+//! order. What has expired may be missing, and must be told; of a stream that is kept by count, the newest may not. What no disk
+//! holds any more is lost.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::disks::Disks;
 use super::{Check, Sight, Verdict};
 use crate::events::{Appended, Config, Id, Name, Page};
+use crate::node::Event;
 use crate::sim::world::body_of;
+use crate::types::Topic;
 
 /// Acknowledged events.
-#[derive(Default)]
 pub(super) struct EveryEventOnce {
     /// For each stream: the append of each event, and its place there.
     acknowledged: BTreeMap<u32, BTreeMap<Id, (usize, u32)>>,
-    /// Events of a wiped machine may be lost with it.
-    wiped: BTreeSet<u32>,
-    put_back: BTreeSet<u32>,
+    disks: Disks,
+}
+
+impl EveryEventOnce {
+    pub(super) fn new() -> Self {
+        Self { acknowledged: BTreeMap::new(), disks: Disks::of(Topic::EVENTS) }
+    }
 }
 
 impl Check for EveryEventOnce {
@@ -34,12 +41,21 @@ impl Check for EveryEventOnce {
         Ok(())
     }
 
-    fn on_wiped(&mut self, who: u32) {
-        self.wiped.insert(who);
+    fn on_event(&mut self, _: &Sight<'_>, who: u32, event: &Event) -> Verdict {
+        self.disks.on_event(who, event);
+        Ok(())
     }
 
-    fn on_put_back(&mut self, who: u32, _: usize) {
-        self.put_back.insert(who);
+    fn on_wiped(&mut self, who: u32) {
+        self.disks.wipe(who);
+    }
+
+    fn on_imaged(&mut self, who: u32, image: usize) {
+        self.disks.image(who, image);
+    }
+
+    fn on_put_back(&mut self, who: u32, image: usize) {
+        self.disks.put_back(who, image);
     }
 
     fn on_stream(&mut self, sight: &Sight<'_>, who: u32, stream: u32, pages: &[Page]) -> Verdict {
@@ -53,26 +69,26 @@ impl Check for EveryEventOnce {
         if let Some(gap) = gaps.first().filter(|_| config.retention == Config::default().retention) {
             return Err(format!("{name} lacks {gap:?} of stream {stream}, and nothing has expired"));
         }
-        let held: BTreeMap<Id, _> = read.iter().map(|item| (item.id, &item.body)).collect();
+        // A branch that gave way goes on under another of its origin's names: its stamp is what stays.
+        let mut held: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for item in &read {
+            held.entry((item.id.hlc, item.id.origin.node, item.id.index)).or_default().push(&item.body);
+        }
         let Some(events) = self.acknowledged.get(&stream) else { return Ok(()) };
         // Expiry takes whole entries, and the youngest may be in a large one: half of the count is surely kept.
         let kept = config.retention_of(&Name::parse("sim").expect("a word")).count.map(|count| count / 2);
         for (newer, (id, (append, at))) in (0..).zip(events.iter().rev()) {
             let planned = &sight.plan.appends[*append];
-            // Outside of a core that was healed its events may be where nobody reaches them.
-            let stranded = |place| !sight.is_healed(place) || (sight.core.is_some() && self.put_back.contains(&place));
-            if self.wiped.contains(&planned.peer) || stranded(planned.peer) {
-                continue;
-            }
             // Who begins at the start is not told of origins of whom nothing is left.
             let unknown = !read.iter().any(|item| item.id.origin == id.origin);
             let told =
                 unknown || gaps.iter().any(|gap| gap.origin == id.origin && id.seq > gap.after && id.seq <= gap.upto);
             let may_be_gone = told && kept.is_some_and(|kept| newer >= kept);
-            match held.get(id) {
-                Some(body) if **body == body_of(*append, *at, planned.padding) => {}
+            let body = body_of(*append, *at, planned.padding);
+            match held.get(&(id.hlc, id.origin.node, id.index)) {
+                Some(bodies) if bodies.iter().any(|held| ***held == body) => {}
                 Some(_) => return Err(format!("event {at} of append {append} is another one at {name}")),
-                None if may_be_gone => {}
+                None if may_be_gone || self.disks.are_gone(sight, id.origin.node, id.hlc) => {}
                 None => {
                     let writer = sight.name(planned.peer);
                     return Err(format!("event {at} of append {append}, acknowledged by {writer}, is not at {name}"));

@@ -1,7 +1,7 @@
 //! All invariants of a run together, and the list of their ids.
 
 use super::{Check, Sight, Verdict, Violation};
-use super::{a1, c1, c2, c3, c5, c6, c7, c14, g3, g4, g5, j1, r1, r2, r3, r4, s1, u1, u4, u5, u11, u12};
+use super::{a1, c1, c2, c3, c5, c6, c7, c14, g3, g4, g5, j1, l2, r1, r2, r3, r4, s1, u1, u4, u5, u11, u12};
 use super::{m1, m2, m3, m4, m5, m7, m9, m10, m12, m13, m14, o1, o2, o3, o5, o6, o7};
 use crate::documents::{Listed, Stamp};
 use crate::events::{Appended, Page};
@@ -41,6 +41,10 @@ const ALL: &[(&str, &str)] = &[
         "of what a live peer's log holds Automerge alone makes what it serves, and merges that of all peers to the same in any order",
     ),
     ("L1", "after the calm a core that was healed agrees, unless ground truth excuses it"),
+    (
+        "L2",
+        "after the calm every healed peer that should run is up, unless something is wrong with its machine for good",
+    ),
     ("M1", "what a peer thinks of a member only climbs: boot, incarnation, state"),
     ("M2", "nobody but the member itself issues its incarnations"),
     ("M3", "a peer that is well is not held for dead for longer than 20 s by a well one that is linked with it"),
@@ -93,7 +97,7 @@ impl Checks {
             Box::new(a1::NothingDiffers),
             Box::new(c1::SameHeadsSameContent::default()),
             Box::new(c2::SameChanges),
-            Box::new(c3::NothingLost::default()),
+            Box::new(c3::NothingLost::new()),
             Box::new(c5::OnlyGrows::new(peers)),
             Box::new(c6::PlacesAreUnique::new(peers)),
             Box::new(c7::NothingWaits::new(peers)),
@@ -102,6 +106,7 @@ impl Checks {
             Box::new(g4::BoundedWork),
             Box::new(g5::VersionsMix),
             Box::new(j1::AutomergeAgrees::default()),
+            Box::new(l2::AllAreUp),
             Box::new(m1::OnlyClimbs::new(peers)),
             Box::new(m2::OnlyItself::new(peers)),
             Box::new(m3::RefutesInTime::default()),
@@ -123,7 +128,7 @@ impl Checks {
             Box::new(r2::LagIsTrue),
             Box::new(r3::AsManyAsWanted),
             Box::new(r4::PausesLast::default()),
-            Box::new(s1::EveryEventOnce::default()),
+            Box::new(s1::EveryEventOnce::new()),
             Box::new(u1::Recoverable::new(peers)),
             Box::new(u4::ReadBack::default()),
             Box::new(u5::RoomIsUsed),
