@@ -32,6 +32,8 @@ pub(super) struct Tally<'a> {
 struct Row<'a> {
     scenario: &'a Scenario,
     runs: u64,
+    /// Runs that were begun and did not end.
+    cut_off: u64,
     failed: u64,
     took: Duration,
     virtual_ns: u64,
@@ -51,6 +53,7 @@ impl<'a> Tally<'a> {
         let row = |scenario| Row {
             scenario,
             runs: 0,
+            cut_off: 0,
             failed: 0,
             took: Duration::ZERO,
             virtual_ns: 0,
@@ -74,6 +77,12 @@ impl<'a> Tally<'a> {
         } else {
             self.untold += 1;
         }
+    }
+
+    /// A run was begun and did not end: time was over.
+    pub(super) fn cut_off(&mut self, scenario: &Scenario) {
+        let row = self.rows.iter_mut().find(|row| row.scenario.file() == scenario.file());
+        row.into_iter().for_each(|row| row.cut_off += 1);
     }
 
     /// A broken proof of determinism makes every other result doubtful; a broken invariant outweighs a missed expectation.
@@ -103,9 +112,11 @@ impl<'a> Tally<'a> {
             return output.value(&self.value());
         }
         if self.rows.iter().all(|row| row.runs == 0) {
-            return output.line("no run has ended");
+            output.line("no run has ended")?;
+            return self.unreached(output);
         }
         self.table(output)?;
+        self.unreached(output)?;
         self.faults(output)?;
         let spread = |done: &&Done| done.outcome.figures.spread.deliveries > 0;
         for done in self.told.iter().filter(spread).filter(|_| self.told.len() <= SPREAD_MAX) {
@@ -140,8 +151,17 @@ impl<'a> Tally<'a> {
                 })
             })
             .collect();
-        let summary: Vec<_> = self.rows.iter().filter(|row| row.runs > 0).map(Row::value).collect();
-        json!({ "runs": runs, "runs_left_off": self.untold, "summary": summary, "failures": failures })
+        let summary: Vec<_> = self.rows.iter().map(Row::value).collect();
+        let of = |reached| self.rows.iter().filter(|row| row.reached() == reached).count();
+        json!({
+            "runs": runs,
+            "runs_left_off": self.untold,
+            "files": self.rows.len(),
+            "files_not_run": of(Reached::NotRun),
+            "files_cut_off": of(Reached::CutOff),
+            "summary": summary,
+            "failures": failures,
+        })
     }
 
     fn table(&self, output: Output) -> Result {
@@ -159,10 +179,23 @@ impl<'a> Tally<'a> {
             "CONVERGE",
             "SENT",
         ]);
-        for row in self.rows.iter().filter(|row| row.runs > 0) {
+        for row in &self.rows {
             table.add_row(row.cells());
         }
         output.rows(&table)
+    }
+
+    /// What a sweep that ended early says nothing of.
+    fn unreached(&self, output: Output) -> Result {
+        let of = |reached| self.rows.iter().filter(|row| row.reached() == reached).count();
+        let (not_run, cut_off, all) = (of(Reached::NotRun), of(Reached::CutOff), self.rows.len());
+        let told = match (not_run, cut_off) {
+            (0, 0) => return Ok(()),
+            (not_run, 0) => format!("{not_run} of {all} files were not reached"),
+            (0, cut_off) => format!("of {cut_off} of {all} files no run has ended"),
+            (not_run, cut_off) => format!("{not_run} of {all} files were not reached, of {cut_off} no run has ended"),
+        };
+        output.line(output.paint(Tone::Warn, format_args!("{told}: nothing is known of them")))
     }
 
     /// How many faults of each kind began, over all runs.
@@ -179,7 +212,33 @@ impl<'a> Tally<'a> {
     }
 }
 
+/// How far a sweep came with a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    NotRun,
+    CutOff,
+    Run,
+}
+
 impl Row<'_> {
+    fn reached(&self) -> Reached {
+        match (self.runs, self.cut_off) {
+            (0, 0) => Reached::NotRun,
+            (0, _) => Reached::CutOff,
+            _ => Reached::Run,
+        }
+    }
+
+    /// The result in a word or two.
+    fn result(&self) -> &'static str {
+        match self.reached() {
+            Reached::NotRun => "not run",
+            Reached::CutOff => "cut off",
+            Reached::Run if self.failed > 0 => "failed",
+            Reached::Run => "pass",
+        }
+    }
+
     fn add(&mut self, done: &Done) {
         let Outcome { figures, seed, .. } = &done.outcome;
         self.runs += 1;
@@ -219,9 +278,10 @@ impl Row<'_> {
     }
 
     fn cells(&self) -> Vec<Cell> {
-        let result = match self.failed {
-            0 => cell(Tone::Good, "pass"),
-            failed => cell(Tone::Bad, format!("{failed} failed")),
+        let result = match (self.reached(), self.failed) {
+            (Reached::NotRun | Reached::CutOff, _) => cell(Tone::Warn, self.result()),
+            (Reached::Run, 0) => cell(Tone::Good, self.result()),
+            (Reached::Run, failed) => cell(Tone::Bad, format!("{failed} failed")),
         };
         let or_none = |text: Option<String>| number(text.unwrap_or_else(|| "-".to_owned()));
         let span = |ns: Option<u64>| or_none(ns.map(|ns| output::millis(ns / 1_000_000)));
@@ -244,8 +304,11 @@ impl Row<'_> {
     fn value(&self) -> Value {
         json!({
             "scenario": self.scenario.name(),
+            "file": self.scenario.file(),
             "peers": self.scenario.peers(),
+            "result": self.result(),
             "runs": self.runs,
+            "cut_off": self.cut_off,
             "failed": self.failed,
             "smallest_failing_seed": self.smallest_seed(),
             "virtual_ms": self.virtual_ns / 1_000_000,
