@@ -78,7 +78,12 @@ fn a_sweep_is_told_as_a_table_with_the_smallest_seed_that_fails() {
     let (code, out, err) = simulate(dir, "run stalled.toml --seeds 3..6 --jobs 2 --twice=50%");
     assert_eq!(code, 2, "{err}");
     assert!(out.contains("3 failed         3"), "{out}");
-    assert!(out.contains("faults: clock-step ") && out.contains("pause 3"), "{out}");
+    assert!(
+        out.contains("pause 3/3") && out.contains("\nnetwork      0"),
+        "by family, with those that have none: {out}"
+    );
+    assert!(out.lines().any(|line| line.starts_with("clock ") && line.contains("clock-step ")), "{out}");
+    assert!(out.contains("\nmarks: "), "{out}");
     let line = "oxigdal-ha simulate run stalled.toml --seed 3";
     assert!(out.contains(line) && out.contains("and 2 seeds more") && err.contains(line), "{out}{err}");
     assert!(out.contains("oxigdal-ha simulate minimize stalled.toml --seed 3"), "{out}");

@@ -40,34 +40,29 @@ fn with(kind: Kind, more: &str) -> Scenario {
     scenario(&format!("{world}{fault}{besides}"))
 }
 
-/// What a kind needs to be said of it, and what its faults are called in a plan.
-fn of(kind: Kind) -> (&'static str, &'static str) {
-    let name = kind.about().name;
+/// What a kind needs to be said of it.
+fn of(kind: Kind) -> &'static str {
     match kind {
-        Kind::Slow | Kind::SlowDisk | Kind::SlowLink => (", factor = 20", name),
-        Kind::Loss => (", share = \"5%\"", name),
-        Kind::Garble => (", share = \"2%\"", name),
-        Kind::ClockStep => (", by = \"30s\"", name),
-        Kind::RollBack => (", image = \"3s\"", name),
-        Kind::Corrupt => (", share = \"0.5%\"", name),
-        Kind::MisreadDisk => (", share = \"100%\"", name),
-        Kind::OneWay | Kind::Isolate => ("", "cut"),
-        Kind::Partition | Kind::Bridge => (", peers = \"all\"", "cut"),
-        Kind::RegionCut => (", peers = \"region region-1\"", "cut"),
-        Kind::Split | Kind::Ring => (", peers = \"all\"", name),
-        Kind::Swizzle => (", peers = \"all\"", "clog"),
-        Kind::TornPages | Kind::ReorderedWrites => ("", "power-loss"),
-        Kind::Hold => (", from = \"p1-1\"", name),
-        _ => ("", name),
+        Kind::Slow | Kind::SlowDisk | Kind::SlowLink => ", factor = 20",
+        Kind::Loss => ", share = \"5%\"",
+        Kind::Garble => ", share = \"2%\"",
+        Kind::ClockStep => ", by = \"30s\"",
+        Kind::RollBack => ", image = \"3s\"",
+        Kind::Corrupt => ", share = \"0.5%\"",
+        Kind::MisreadDisk => ", share = \"100%\"",
+        Kind::Partition | Kind::Bridge | Kind::Split | Kind::Ring | Kind::Swizzle => ", peers = \"all\"",
+        Kind::RegionCut => ", peers = \"region region-1\"",
+        Kind::Hold => ", from = \"p1-1\"",
+        _ => "",
     }
 }
 
 /// What is wrong with a run with a fault of this kind; nothing, if it acts and the mesh bears it.
 fn fails(kind: Kind) -> Option<String> {
-    let (more, name) = of(kind);
-    let scenario = with(kind, more);
+    let scenario = with(kind, of(kind));
     let outcome = run(&scenario, 1, None);
-    let acted = outcome.figures.kinds.get(name).is_some_and(|faults| faults.acted > 0);
+    // Counted under the name that the scenario gave it, whatever it comes to.
+    let acted = outcome.figures.kinds.get(kind.about().name).is_some_and(|faults| faults.acted > 0);
     let told = || format!("{}: {outcome} {:?}", kind.about().name, outcome.figures.kinds);
     (!acted || outcome.judgement != Judgement::Passed).then(told)
 }

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use oxigdal_ha::sim::{self, Outcome, Scenario};
+use oxigdal_ha::sim::{self, Coverage, Outcome, Scenario};
 
 use super::meter::Meter;
 use super::stop::Stop;
@@ -17,10 +17,11 @@ use super::{Run, seed_of, tell};
 use crate::failure::{Code, Failure, Result};
 use crate::output::{Output, Tone};
 
-/// A run with what it took of a core.
+/// A run with what it took of a core, and the marks that it hit.
 pub(super) struct Done {
     pub(super) outcome: Outcome,
     pub(super) took: Duration,
+    pub(super) coverage: Coverage,
 }
 
 /// A run of a sweep.
@@ -132,6 +133,7 @@ fn traced(work: &mut Work<'_>, tally: &mut Tally<'_>, stop: Stop, output: Output
     while !stop.now() {
         let Some(Next { scenario, seed, .. }) = work.next() else { break };
         let (failed, began) = (RefCell::new(None), Meter::start());
+        drop(Coverage::take());
         let mut sink = |line: sim::Line| {
             let written = if output.json {
                 let value = serde_json::to_string(&line).expect("a line has text keys and whole numbers");
@@ -151,7 +153,7 @@ fn traced(work: &mut Work<'_>, tally: &mut Tally<'_>, stop: Stop, output: Output
             tally.cut_off(scenario);
             break;
         };
-        tally.add(Done { outcome, took: began.took() });
+        tally.add(Done { outcome, took: began.took(), coverage: Coverage::take() });
     }
     Ok(stdout.flush()?)
 }
@@ -190,14 +192,16 @@ fn parallel<'a>(args: &Run, work: Work<'a>, tally: Tally<'a>, stop: Stop, output
 
 /// A run, and perhaps a second one that must be the same; none if there was no time for it.
 fn one(scenario: &Scenario, seed: u64, twice: bool, stop: Stop) -> Option<Done> {
+    // What a run that was called off hit before in this thread does not count.
+    drop(Coverage::take());
     let began = Meter::start();
     let outcome = sim::run_unless(scenario, seed, &|| stop.now())?;
-    let took = began.took();
+    let (took, coverage) = (began.took(), Coverage::take());
     if !twice {
-        return Some(Done { outcome, took });
+        return Some(Done { outcome, took, coverage });
     }
     let second = sim::run_unless(scenario, seed, &|| stop.now())?;
-    Some(Done { outcome: outcome.compared(&second), took })
+    Some(Done { outcome: outcome.compared(&second), took, coverage })
 }
 
 fn progress(runs: u64, output: Output) -> ProgressBar {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use comfy_table::Cell;
-use oxigdal_ha::sim::{Outcome, Scenario};
+use oxigdal_ha::sim::{Coverage, Outcome, Scenario};
 use serde_json::{Value, json};
 
+use super::families::{self, Families};
 use super::sweep::Done;
 use crate::failure::Result;
 use crate::output::{self, Output, Tone, cell, number};
@@ -26,6 +27,8 @@ pub(super) struct Tally<'a> {
     rows: Vec<Row<'a>>,
     told: Vec<Done>,
     untold: u64,
+    faults: Families,
+    coverage: Coverage,
 }
 
 /// One scenario.
@@ -43,7 +46,7 @@ struct Row<'a> {
     bytes: u64,
     detections_ns: Vec<u64>,
     converged_ns: Option<u64>,
-    faults: BTreeMap<String, u64>,
+    faults: Families,
     /// For each invariant or expectation that failed: how often, and the run with the smallest seed.
     failures: BTreeMap<String, (u64, Outcome)>,
 }
@@ -62,16 +65,19 @@ impl<'a> Tally<'a> {
             bytes: 0,
             detections_ns: Vec::new(),
             converged_ns: None,
-            faults: BTreeMap::new(),
+            faults: Families::default(),
             failures: BTreeMap::new(),
         };
-        Self { rows: scenarios.iter().map(row).collect(), told: Vec::new(), untold: 0 }
+        let (faults, coverage) = (Families::default(), Coverage::default());
+        Self { rows: scenarios.iter().map(row).collect(), told: Vec::new(), untold: 0, faults, coverage }
     }
 
     /// A run is done.
     pub(super) fn add(&mut self, done: Done) {
         let Some(row) = self.rows.iter_mut().find(|row| row.scenario.file() == done.outcome.file) else { return };
         row.add(&done);
+        self.faults.add(&done.outcome.figures.kinds);
+        self.coverage.add(&done.coverage);
         if self.told.len() < RUNS_TOLD_MAX {
             self.told.push(done);
         } else {
@@ -117,7 +123,8 @@ impl<'a> Tally<'a> {
         }
         self.table(output)?;
         self.unreached(output)?;
-        self.faults(output)?;
+        self.faults.tell(output)?;
+        output.line(families::marks(&self.coverage))?;
         let spread = |done: &&Done| done.outcome.figures.spread.deliveries > 0;
         for done in self.told.iter().filter(spread).filter(|_| self.told.len() <= SPREAD_MAX) {
             let Outcome { scenario, seed, figures, .. } = &done.outcome;
@@ -160,6 +167,8 @@ impl<'a> Tally<'a> {
             "files_not_run": of(Reached::NotRun),
             "files_cut_off": of(Reached::CutOff),
             "summary": summary,
+            "faults": self.faults.value(),
+            "marks": families::marks_value(&self.coverage),
             "failures": failures,
         })
     }
@@ -175,6 +184,7 @@ impl<'a> Tally<'a> {
             "EVENTS",
             "NODE-S/CORE-S",
             "FAULTS",
+            "ACTED",
             "DETECT P50",
             "CONVERGE",
             "SENT",
@@ -196,19 +206,6 @@ impl<'a> Tally<'a> {
             (not_run, cut_off) => format!("{not_run} of {all} files were not reached, of {cut_off} no run has ended"),
         };
         output.line(output.paint(Tone::Warn, format_args!("{told}: nothing is known of them")))
-    }
-
-    /// How many faults of each kind began, over all runs.
-    fn faults(&self, output: Output) -> Result {
-        let mut all: BTreeMap<&str, u64> = BTreeMap::new();
-        for (kind, count) in self.rows.iter().flat_map(|row| &row.faults) {
-            *all.entry(kind).or_default() += count;
-        }
-        if all.is_empty() {
-            return Ok(());
-        }
-        let told: Vec<String> = all.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-        output.line(format_args!("faults: {}", told.join(", ")))
     }
 }
 
@@ -250,9 +247,7 @@ impl Row<'_> {
         self.converged_ns = self.converged_ns.max(figures.converged_ns);
         let left = DETECTIONS_MAX.saturating_sub(self.detections_ns.len());
         self.detections_ns.extend(figures.detections_ns.iter().take(left));
-        for (kind, count) in &figures.kinds {
-            *self.faults.entry(kind.clone()).or_default() += count.began;
-        }
+        self.faults.add(&figures.kinds);
         let Some(key) = done.outcome.judgement.key() else { return };
         self.failed += 1;
         let (count, smallest) = self.failures.entry(key).or_insert_with(|| (0, done.outcome.clone()));
@@ -294,7 +289,8 @@ impl Row<'_> {
             number(output::millis(self.virtual_ns / 1_000_000)),
             number(self.events),
             or_none(self.speed().map(|speed| speed.to_string())),
-            number(self.faults.values().sum::<u64>()),
+            number(self.faults.all().began),
+            number(self.faults.all().acted),
             span(self.detection_p50_ns()),
             span(self.converged_ns),
             number(output::bytes(self.bytes)),
@@ -315,7 +311,7 @@ impl Row<'_> {
             "took_ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
             "events": self.events,
             "node_seconds_a_core_second": self.speed(),
-            "faults": self.faults,
+            "faults": self.faults.value(),
             "detect_p50_ms": self.detection_p50_ns().map(|ns| ns / 1_000_000),
             "converge_ms": self.converged_ns.map(|ns| ns / 1_000_000),
             "sent_bytes": self.bytes,
