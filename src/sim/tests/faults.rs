@@ -2,7 +2,7 @@
 
 use super::scenario;
 use crate::sim::scenario::Kind;
-use crate::sim::{Judgement, Scenario, run};
+use crate::sim::{Judgement, Scenario, run, words};
 
 const WORLD: &str = r#"
 mesh = { peers = 6, regions = 2, apart = "10ms", overlay = "mesh:4" }
@@ -96,4 +96,19 @@ acts! {
     faults_of_disks_act SlowDisk StallDisk FullDisk FailingDisk UnreadableDisk MisreadDisk;
     faults_that_damage_disks_act BitRot MisdirectedWrite LostWrite;
     faults_of_conduct_act Hold Garble LoseChange NextVersion;
+}
+
+#[test]
+fn every_fault_is_told_in_plain_words() {
+    for kind in Kind::ALL {
+        let scenario = with(*kind, of(*kind));
+        let (_, _, plan) = crate::sim::drawn(&scenario, 1).unwrap();
+        assert!(!plan.items.is_empty(), "{}", kind.about().name);
+        for item in &plan.items {
+            let told = words::fault(&item.fault, &|place| format!("p-{place}"));
+            let debug = |c: char| "_{}[]".contains(c);
+            assert!(!told.contains(debug) && !told.contains("true") && !told.contains("false"), "{told}");
+            assert!(!told.contains(" bits "), "what only the machine needs: {told}");
+        }
+    }
 }
