@@ -182,7 +182,7 @@ fn drawn(scenario: &Scenario, seed: u64) -> Result<(Luck, Cow<'_, Scenario>, Pla
     let repro = scenario.says.repro.as_ref();
     let luck = repro.map_or_else(|| Luck::new(seed, scenario.text()), repro::Repro::luck);
     let of_seed = scenario.for_seed(&luck).map_err(|why| format!("what seed {seed} draws does not fit: {why}"))?;
-    let plan = repro.map_or_else(|| Plan::expand(&of_seed, &luck), |repro| repro.plan(&of_seed.mesh))?;
+    let plan = repro.map_or_else(|| Plan::expand(&of_seed, &luck), |repro| repro.plan(&of_seed))?;
     Ok((luck, of_seed, plan))
 }
 
