@@ -78,13 +78,41 @@ fn a_sweep_is_told_as_a_table_with_the_smallest_seed_that_fails() {
     let (code, out, err) = simulate(dir, "run stalled.toml --seeds 3..6 --jobs 2 --twice=50%");
     assert_eq!(code, 2, "{err}");
     assert!(out.contains("3 failed         3"), "{out}");
-    assert!(out.contains("faults: clock-step ") && out.contains("pause 3"), "{out}");
+    assert!(
+        out.contains("pause 3/3") && out.contains("\nnetwork      0"),
+        "by family, with those that have none: {out}"
+    );
+    assert!(out.lines().any(|line| line.starts_with("clock ") && line.contains("clock-step ")), "{out}");
+    assert!(out.contains("\nmarks: "), "{out}");
     let line = "oxigdal-ha simulate run stalled.toml --seed 3";
     assert!(out.contains(line) && out.contains("and 2 seeds more") && err.contains(line), "{out}{err}");
     assert!(out.contains("oxigdal-ha simulate minimize stalled.toml --seed 3"), "{out}");
     let (code, out, _) = simulate(dir, "run stalled.toml --seeds 3..6 --time-budget 1ns --json");
     let none: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &none["summary"]), (5, &json!([])), "nothing was judged: {out}");
+    let files = (&none["files"], &none["files_not_run"], &none["summary"][0]["result"]);
+    assert_eq!((code, files), (5, (&json!(1), &json!(1), &json!("not run"))), "nothing was judged: {out}");
+}
+
+/// More peers and time than a sweep of some seconds has.
+const LARGE: &str = r#"schema = 1
+description = "too large"
+mesh = { peers = 400 }
+phases = { warm-up = "4s", chaos = "12h", calm = "60s" }
+"#;
+
+#[test]
+fn what_a_sweep_did_not_reach_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    // In the order of their names the large ones would come first.
+    std::fs::write(dir.join("a-large.toml"), LARGE).unwrap();
+    std::fs::write(dir.join("b-larger.toml"), LARGE.replace("400", "401")).unwrap();
+    std::fs::write(dir.join("stalled.toml"), STALLED).unwrap();
+    let (code, out, err) = simulate(dir, "run . --jobs 1 --time-budget 4s");
+    let line = |name: &str| out.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    assert!(code == 2 && line("stalled").contains("1 failed"), "{out}{err}");
+    assert!(line("a-large").contains("cut off") && line("b-larger").contains("not run"), "{out}");
+    assert!(out.contains("1 of 3 files were not reached, of 1 no run has ended: nothing is known of them"), "{out}");
 }
 
 #[test]

@@ -6,6 +6,9 @@
 //! every virtual second and at the end the program judges what it sees. A run is a function of the scenario, the seed and the
 //! program, as long as the program draws on nothing else.
 //!
+//! The invariants of the mesh are judged as in any run: at the end of the calm all must hold the same, so a guest that writes stops
+//! some seconds before. `examples/own_nodes.rs` is a whole host.
+//!
 //! ```
 //! use oxigdal_ha::node::{Command, Event};
 //! use oxigdal_ha::sim::{Found, Guest, GuestAt, GuestCx, Program, Scenario, run_hosting};

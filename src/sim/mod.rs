@@ -7,7 +7,7 @@
 //! smaller plan leaves the luck of what stays alone. Of a swarm each seed first draws a scenario for itself.
 //!
 //! Parts: `queue` and `luck` (what happens next), `net`, `disk`, `clock`, `host` (what is imitated), `scenario` and `plan`
-//! (what is wanted), `replay` (what was really written once), `guest` (a program that embeds nodes), `world` (the run), `check` (what must hold), `spread`, `trace` and `outcome` (what it came to).
+//! (what is wanted), `replay` (what was really written once), [`guest`] (a program that embeds nodes), `world` (the run), `check` (what must hold), `spread`, `trace` and `outcome` (what it came to).
 //!
 //! The models are those of TigerBeetle's VOPR, FoundationDB's simulator and turmoil where they are best; see each part.
 //!
@@ -20,7 +20,7 @@ mod compare;
 mod cost;
 mod disk;
 mod garble;
-mod guest;
+pub mod guest;
 mod host;
 #[cfg(feature = "planted-bugs")]
 mod hunt;
@@ -98,7 +98,46 @@ pub fn run_replay<'a>(
 }
 
 /// Runs a scenario with a seed, and beside each node a guest of `program`, which judges the run too: H1. A run is a function of all
-/// three; [`Outcome::replay`] knows only the scenario and the seed.
+/// three; [`Outcome::replay`] knows only the scenario and the seed. See [`guest`], and `examples/own_nodes.rs` for a whole host.
+///
+/// ```
+/// use oxigdal_ha::sim::{Found, Guest, GuestAt, GuestCx, Program, Scenario, run_hosting};
+///
+/// /// Counts how often it was started.
+/// #[derive(Default)]
+/// struct Starts(u32);
+/// struct Witness;
+///
+/// impl Guest for Witness {
+///     fn started(&mut self, cx: &mut GuestCx<'_>) {
+///         assert_eq!(cx.node.documents().count(), 0, "the node has read its log");
+///     }
+/// }
+///
+/// impl Program for Starts {
+///     type At = Witness;
+///     fn start(&mut self, _peer: u32) -> Witness {
+///         self.0 += 1;
+///         Witness
+///     }
+///     fn at_rest(&self, up: &[GuestAt<'_, Witness>]) -> Result<(), String> {
+///         if up.len() == 2 { Ok(()) } else { Err(format!("{} are up", up.len())) }
+///     }
+/// }
+///
+/// let text = r#"
+///     schema = 1
+///     description = "One of two is killed once."
+///     mesh = { peers = 2, delay = "5ms" }
+///     phases = { warm-up = "5s", chaos = "5s", calm = "15s" }
+///     fault = [{ at = "6s", kind = "crash", peers = "p-2", for = "1s" }]
+/// "#;
+/// let mut none = |name: &str| -> Result<Found, String> { Err(format!("no topology {name}")) };
+/// let scenario = Scenario::parse("two.toml", text, &mut none).unwrap();
+/// let mut starts = Starts::default();
+/// let outcome = run_hosting(&scenario, 1, &mut starts, None);
+/// assert!(outcome.passed() && starts.0 == 3, "{outcome}");
+/// ```
 #[must_use]
 pub fn run_hosting<'a, P: Program>(
     scenario: &'a Scenario,
@@ -143,7 +182,7 @@ fn drawn(scenario: &Scenario, seed: u64) -> Result<(Luck, Cow<'_, Scenario>, Pla
     let repro = scenario.says.repro.as_ref();
     let luck = repro.map_or_else(|| Luck::new(seed, scenario.text()), repro::Repro::luck);
     let of_seed = scenario.for_seed(&luck).map_err(|why| format!("what seed {seed} draws does not fit: {why}"))?;
-    let plan = repro.map_or_else(|| Plan::expand(&of_seed, &luck), |repro| repro.plan(&of_seed.mesh))?;
+    let plan = repro.map_or_else(|| Plan::expand(&of_seed, &luck), |repro| repro.plan(&of_seed))?;
     Ok((luck, of_seed, plan))
 }
 

@@ -29,7 +29,7 @@ pub struct Figures {
     pub cuts: u64,
     /// Faults that began.
     pub faults: u64,
-    /// Of each kind that began, how many did, and how many changed what happened.
+    /// Of each kind that began, as scenarios call it, how many did, and how many changed what happened.
     pub kinds: BTreeMap<String, Faults>,
     /// Damage that was spared a disk since no other one held what it held.
     pub spared: u64,

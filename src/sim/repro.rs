@@ -12,10 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::luck::Luck;
 use super::outcome::Outcome;
 use super::part::{NEVER, Part, Piece, Whole};
-use super::plan::{Append, Edit, Item, PLAN_MAX, Plan, Turn};
-use super::scenario::{Scenario, Span};
+use super::plan::{Append, Edit, Fault, Item, PLAN_MAX, Plan, Turn};
+use super::scenario::{Kind, Scenario, Span};
 use super::words;
-use crate::topology::Topology;
 
 /// The table that ends a scenario and begins what was added to it.
 const TABLE: &str = "[repro]";
@@ -85,7 +84,8 @@ impl Repro {
     ///
     /// # Errors
     /// Which entry cannot be, and why.
-    pub(super) fn plan(&self, mesh: &Topology) -> Result<Plan, String> {
+    pub(super) fn plan(&self, scenario: &Scenario) -> Result<Plan, String> {
+        let mesh = &scenario.mesh;
         let place = |name: &String| mesh.nodes().iter().position(|node| node.name == *name);
         if self.starts.is_empty() {
             return Err("starts: nobody starts".to_owned());
@@ -93,6 +93,7 @@ impl Repro {
         let mut starts = vec![NEVER; mesh.nodes().len()];
         for (name, at) in &self.starts {
             let place = place(name).ok_or_else(|| format!("starts: the topology has no node {name:?}"))?;
+            before(&format!("starts.{name}"), *at, scenario.span_ns(), "the run ends")?;
             starts[place] = *at;
         }
         let peers = starts.len();
@@ -104,8 +105,71 @@ impl Repro {
         if let Some(nobody) = self.core.iter().find(|place| **place as usize >= peers) {
             return Err(format!("core: there is no peer {nobody}, counted from 0 there are {peers}"));
         }
-        Ok(Plan { starts, items, edits, turns, appends, core: self.core.clone(), part: Some(part) })
+        let plan = Plan { starts, items, edits, turns, appends, core: self.core.clone(), part: Some(part) };
+        happens(scenario, &plan)?;
+        Ok(plan)
     }
+}
+
+/// What would never happen, or could not do anything, is not meant so: a run without it would pass, and say nothing of why.
+fn happens(scenario: &Scenario, plan: &Plan) -> Result<(), String> {
+    let calm = scenario.calm_at();
+    for (n, item) in plan.items.iter().enumerate() {
+        before(&format!("faults[{n}].at"), item.at, calm, "the calm begins")?;
+        if let Some(until) = item.until.filter(|until| *until < item.at) {
+            let (at, until) = (words::seconds(item.at), words::seconds(until));
+            return Err(format!("faults[{n}].until: {until} is before it begins, at {at}"));
+        }
+        apart_from_each_other(item).map_err(|why| format!("faults[{n}].fault: {why}"))?;
+    }
+    for (n, turn) in plan.turns.iter().enumerate() {
+        before(&format!("turns[{n}].at"), turn.at, calm, "the calm begins")?;
+    }
+    let docs = scenario.says.edits.iter().map(|says| says.docs).max().unwrap_or_default();
+    for (n, edit) in plan.edits.iter().enumerate() {
+        before(&format!("edits[{n}].at"), edit.at, calm, "the calm begins")?;
+        if edit.doc >= docs {
+            return Err(format!(
+                "edits[{n}].doc: {} is none of those that [[edits]] has, counted from 0 there are {docs}",
+                edit.doc
+            ));
+        }
+    }
+    let streams = scenario.says.appends.iter().map(|says| says.streams).max().unwrap_or_default();
+    for (n, append) in plan.appends.iter().enumerate() {
+        before(&format!("appends[{n}].at"), append.at, calm, "the calm begins")?;
+        if append.stream >= streams {
+            let stream = append.stream;
+            return Err(format!(
+                "appends[{n}].stream: {stream} is none of those that [[appends]] has, counted from 0 there are {streams}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn before(key: &str, at: u64, end: u64, what: &str) -> Result<(), String> {
+    if at < end {
+        return Ok(());
+    }
+    Err(format!("{key}: {} is too late: {what} at {}", words::seconds(at), words::seconds(end)))
+}
+
+/// Whoever is cut, or clogged, is so from somebody else. A partition is drawn, and may come to leave one side empty.
+fn apart_from_each_other(item: &Item) -> Result<(), String> {
+    let (Fault::Cut { from, to, .. } | Fault::Flap { from, to, .. } | Fault::Clog { from, to, .. }) = &item.fault
+    else {
+        return Ok(());
+    };
+    if let Some(both) = from.iter().find(|peer| to.contains(peer)) {
+        return Err(format!("peer {both} stands on both sides, `from` and `to`: nobody is cut from himself"));
+    }
+    let side = if from.is_empty() { "from" } else { "to" };
+    let drawn = matches!(item.drawn, Some(Kind::Partition | Kind::Bridge));
+    if !drawn && (from.is_empty() || to.is_empty()) {
+        return Err(format!("`{side}` is empty: nobody is on that side"));
+    }
+    Ok(())
 }
 
 /// The pieces and their numbers, which must rise; and whoever is named must exist.

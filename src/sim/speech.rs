@@ -57,6 +57,11 @@ impl<'a> Speech<'a> {
         }
     }
 
+    /// What has no words of its own, in those that it is made of.
+    fn debug(self, what: &dyn fmt::Debug) -> String {
+        self.plain(&words::spoken(&format!("{what:?}")))
+    }
+
     /// What is seen at a peer: how much it says, and in words. Nothing of what only the machine needs.
     pub(super) fn of(self, what: &Seen<'_>) -> Option<(Weight, String)> {
         match what {
@@ -102,7 +107,7 @@ impl<'a> Speech<'a> {
                 (Weight::Data, format!("its engine is done: {}", self.plain(&done_of(done))))
             }
             Input::Command { command, .. } => (Weight::Data, format!("is asked: {}", self.command(command))),
-            other => (Weight::Routine, self.plain(&format!("{other:?}"))),
+            other => (Weight::Routine, self.debug(other)),
         }
     }
 
@@ -115,7 +120,7 @@ impl<'a> Speech<'a> {
             Command::Documents(documents::Command::Scan { .. }) => "give all documents".to_owned(),
             Command::Acknowledged { command, ack } => format!("{}, held by {ack} others", self.command(command)),
             Command::Leave => "leave".to_owned(),
-            other => self.plain(&format!("{other:?}")),
+            other => self.debug(other),
         }
     }
 
@@ -139,8 +144,8 @@ impl<'a> Speech<'a> {
 
     /// The name of a message, and as much of it as fits.
     fn short(self, room: &str, message: &dyn fmt::Debug) -> String {
-        let text = self.plain(&format!("{message:?}"));
-        let name: String = text.chars().take_while(|c| c.is_alphanumeric()).collect();
+        let text = self.debug(message);
+        let name = text.split(" (").next().unwrap_or_default();
         if text.len() <= MESSAGE_MAX { format!("{room}, {text}") } else { format!("{room}, {name}") }
     }
 
@@ -154,7 +159,7 @@ impl<'a> Speech<'a> {
             }
             M::Vouch { probe } => (format!("whom you asked for answers me ({probe})"), [].as_slice()),
             M::Nack { probe, reach } => {
-                (format!("whom you asked for does not answer me ({probe}, {reach:?})"), [].as_slice())
+                (format!("whom you asked for does not answer me ({probe}, {})", self.debug(reach)), [].as_slice())
             }
             M::Gossip { gossip } => ("news".to_owned(), gossip.as_slice()),
             M::State { rows, .. } => ("all that it knows of members".to_owned(), rows.as_slice()),
@@ -190,15 +195,16 @@ impl<'a> Speech<'a> {
             Effect::Send { to, lane, frame } => {
                 Some((Weight::Routine, format!("tells {}: {}", self.who(*to), self.frame(*lane, frame))))
             }
-            Effect::Persist { segment, offset, bytes, .. } => {
-                Some((Weight::Routine, format!("writes {} bytes at {offset} of {segment:?}", bytes.len())))
-            }
-            Effect::Io { op, .. } => Some((Weight::Routine, format!("works on its log: {op:?}"))),
+            Effect::Persist { segment, offset, bytes, .. } => Some((
+                Weight::Routine,
+                format!("writes {} bytes at {offset} of segment {}", bytes.len(), self.debug(segment)),
+            )),
+            Effect::Io { op, .. } => Some((Weight::Routine, format!("works on its log: {}", self.debug(op)))),
             Effect::Task { task, .. } => {
-                Some((Weight::Routine, format!("gives its engine work: {}", self.plain(&format!("{task:?}")))))
+                Some((Weight::Routine, format!("gives its engine work: {}", self.debug(task))))
             }
             Effect::Pack { pack, .. } => {
-                Some((Weight::Routine, format!("has a piece of a snapshot compressed: {pack:?}")))
+                Some((Weight::Routine, format!("has a piece of a snapshot compressed: {}", self.debug(pack))))
             }
             Effect::Dial { peer, .. } => Some((Weight::Routine, format!("dials {}", self.who(*peer)))),
             Effect::Reply { result: Ok(_), .. } => Some((Weight::Routine, "answers its client".to_owned())),
@@ -232,16 +238,16 @@ impl<'a> Speech<'a> {
                 let entry = self.plain(&log.at(*seq).to_string());
                 (News, format!("sees that {} has another entry at {entry}", self.who(*peer)))
             }
-            Event::Replication(event) => (Data, self.plain(&format!("replication: {event:?}"))),
+            Event::Replication(event) => (Data, format!("replication: {}", self.debug(event))),
             Event::Documents(documents::Event::Changed { doc, .. }) => (Data, format!("{doc} has changed")),
             Event::Documents(documents::Event::Refused { doc, why, log, seq }) => {
                 let doc = doc.as_ref().map_or_else(|| "a change".to_owned(), |doc| format!("a change of {doc}"));
                 (News, format!("refuses {doc}, {}: {why}", self.plain(&log.at(*seq).to_string())))
             }
             Event::Documents(_) | Event::Events(_) => return None,
-            Event::Audit(event) => (Data, self.plain(&format!("audit: {event:?}"))),
+            Event::Audit(event) => (Data, format!("audit: {}", self.debug(event))),
             Event::BadFrame { peer, why } => (News, format!("cannot read what {} sends: {why}", self.who(*peer))),
-            other => (News, self.plain(&format!("{other:?}"))),
+            other => (News, self.debug(other)),
         })
     }
 
@@ -282,9 +288,14 @@ impl<'a> Speech<'a> {
                 ),
             ),
             E::Left { member, from } => (News, format!("sees {} leave{}", self.who(*member), told(member, from))),
-            E::Defended { incarnation, from } => {
-                (News, format!("says that it is alive ({incarnation:?}): {} told that it was not", self.who(*from)))
-            }
+            E::Defended { incarnation, from } => (
+                News,
+                format!(
+                    "says that it is alive (incarnation {}): {} told that it was not",
+                    self.debug(incarnation),
+                    self.who(*from)
+                ),
+            ),
             E::PeerFault { peer, why } => (News, format!("says that {} is faulty: {why}", self.who(*peer))),
             E::Updated { member } => (Weight::Data, format!("hears news of {} itself", self.who(*member))),
             E::Seek { .. } | E::Release { .. } => return None,
@@ -307,6 +318,6 @@ fn done_of(done: &documents::Done) -> String {
         documents::Done::Applied { doc, applied, orphans, refused, .. } => {
             format!("{} changes applied to {doc}, {} wait, {} refused", applied.len(), orphans.len(), refused.len())
         }
-        other => format!("{other:?}"),
+        other => words::spoken(&format!("{other:?}")),
     }
 }

@@ -9,14 +9,20 @@ use std::fmt;
 
 use super::orders::Orders;
 use super::outcome::{Judgement, Outcome};
+use super::plan::Item;
 use super::scenario::Scenario;
 use super::speech::{Speech, Weight};
 use super::witness::{Happened, Seen, Witness};
-use super::words::seconds;
+use super::words::{self, seconds};
 use super::{drawn, follow};
 
-/// Most lines of a story.
+/// Most lines of a story, with what is around its steps: the run, whom it is about, what was at work, what the marks say, a blank
+/// line, how much is left out, what failed, and what it broke when it was found.
 const LINES_MAX: usize = 60;
+const FRAME: usize = 9;
+/// Most expectations that are told, and faults that stood between.
+const MISSED_TOLD: usize = 8;
+const FAULTS_TOLD: usize = 8;
 /// Most steps of one chain of causes that are looked at.
 const CHAIN_MAX: usize = 20_000;
 /// Most steps of one chain that are told.
@@ -69,6 +75,8 @@ pub struct Story {
     pub left_out: usize,
     /// The faults that had begun by then and had not ended.
     pub active: Vec<String>,
+    /// It was seen by looking at the whole mesh: no event is the one.
+    pub looked: bool,
 }
 
 /// Tells the story of a run.
@@ -85,6 +93,7 @@ pub fn explain(scenario: &Scenario, seed: u64) -> Story {
         Judgement::Passed | Judgement::Missed { .. } => 0,
     };
     // A look at the whole mesh sees what went wrong before: nothing led to the look itself.
+    let violated = matches!(outcome.judgement, Judgement::Violated { .. });
     let looked = causes.chain(failed_at).len() < 2;
     let peers = about(scenario, &outcome, causes.places.get(&failed_at).copied().filter(|_| !looked));
     let mut recent = Recent { topics: topics(&outcome), peers: peers.clone(), ..Recent::new(scenario) };
@@ -93,12 +102,15 @@ pub fn explain(scenario: &Scenario, seed: u64) -> Story {
     let chain: BTreeSet<u64> = anchors.iter().flat_map(|anchor| causes.chain(*anchor)).collect();
     let mut told = Told { speech: Speech::new(scenario), chain, steps: BTreeMap::new() };
     watched(scenario, seed, &mut told);
-    let (steps, left_out) = woven(told.steps, recent.steps(), &anchors);
+    // Of a run that was made smaller no fault can be spared: each led to it, whoever was told of it.
+    let struck = if violated && (looked || scenario.repro().is_some()) { recent.struck() } else { Vec::new() };
+    let (steps, left_out) = woven(told.steps, struck, recent.steps(), &anchors);
     Story {
         about: peers.iter().map(|place| Speech::new(scenario).name(*place)).collect(),
         steps,
         left_out,
         active: recent.active(),
+        looked: violated && looked,
         outcome,
     }
 }
@@ -170,7 +182,17 @@ struct Recent<'a> {
     news: BTreeMap<u32, VecDeque<Step>>,
     data: BTreeMap<u32, VecDeque<Step>>,
     faults: VecDeque<Step>,
-    begun: BTreeMap<usize, String>,
+    /// By the item of the plan: what is at work, with the step in which it began; of a repro file also what is over.
+    begun: BTreeMap<usize, Begun>,
+    keeps: bool,
+}
+
+struct Begun {
+    what: String,
+    step: Step,
+    /// The peers that it names.
+    places: Vec<u64>,
+    over: bool,
 }
 
 impl<'a> Recent<'a> {
@@ -183,6 +205,7 @@ impl<'a> Recent<'a> {
             data: BTreeMap::new(),
             faults: VecDeque::new(),
             begun: BTreeMap::new(),
+            keeps: scenario.repro().is_some(),
         }
     }
 
@@ -201,12 +224,40 @@ impl<'a> Recent<'a> {
         self.peers.iter().filter_map(of).collect()
     }
 
+    /// A fault begins, or ends.
+    fn strikes(&mut self, item: usize, says: &Item, begins: bool, step: &Step) {
+        if begins {
+            let piece = serde_json::to_value(&says.fault).expect("faults are texts, numbers and lists");
+            let what = words::fault(&says.fault, &|place| self.speech.name(place));
+            let begun = Begun { what, step: step.clone(), places: words::places(&piece), over: false };
+            self.begun.insert(item, begun);
+        } else if self.keeps {
+            self.begun.entry(item).and_modify(|begun| begun.over = true);
+        } else {
+            self.begun.remove(&item);
+        }
+    }
+
     fn steps(&self) -> Vec<Step> {
         self.news.values().chain(self.data.values()).flatten().chain(&self.faults).cloned().collect()
     }
 
     fn active(&self) -> Vec<String> {
-        self.begun.values().cloned().collect()
+        self.begun.values().filter(|begun| !begun.over).map(|begun| begun.what.clone()).collect()
+    }
+
+    /// The beginnings of the faults that the violation hangs on: of a repro file all of them, else those at work on the peers in
+    /// question.
+    fn struck(&self) -> Vec<Step> {
+        let concerns = |begun: &&Begun| {
+            let hits = begun.places.iter().any(|place| self.peers.iter().any(|peer| u64::from(*peer) == *place));
+            self.keeps || self.peers.is_empty() || begun.places.is_empty() || hits
+        };
+        let mut steps: Vec<Step> = self.begun.values().filter(concerns).map(|begun| begun.step.clone()).collect();
+        steps.sort();
+        steps.drain(..steps.len().saturating_sub(FAULTS_TOLD));
+        steps.iter_mut().for_each(|step| step.why = Why::Cause);
+        steps
     }
 }
 
@@ -230,21 +281,14 @@ fn kept(steps: &mut VecDeque<Step>, step: Step, most: usize) {
 impl Witness for Recent<'_> {
     fn seen(&mut self, event: Happened, place: u32, what: &Seen<'_>) {
         let fault = match what {
-            Seen::Begins { item, says } => {
-                self.begun.insert(*item, super::words::fault(&says.fault, &|place| self.speech.name(place)));
-                Some(says.fault.peer())
-            }
-            Seen::Ends { item, says } => {
-                self.begun.remove(item);
-                Some(says.fault.peer())
-            }
+            Seen::Begins { item, says } | Seen::Ends { item, says } => Some((*item, says)),
             _ => None,
         };
-        let peer = fault.unwrap_or(Some(place));
+        let peer = fault.map_or(Some(place), |(_, says)| says.fault.peer());
         if fault.is_none() && !self.peers.contains(&place) {
             return;
         }
-        let Some((weight, what)) = self.speech.of(what) else { return };
+        let Some((weight, words)) = self.speech.of(what) else { return };
         let name = peer.map_or_else(|| "the mesh".to_owned(), |place| self.speech.name(place));
         let step = Step {
             at: event.at,
@@ -252,9 +296,12 @@ impl Witness for Recent<'_> {
             cause: event.cause.0,
             place: peer,
             peer: name,
-            what,
+            what: words,
             why: Why::Beside,
         };
+        if let Some((item, says)) = fault {
+            self.strikes(item, says, matches!(what, Seen::Begins { .. }), &step);
+        }
         if fault.is_some() {
             kept(&mut self.faults, step, NEWS_TOLD * 2);
         } else if weight == Weight::News {
@@ -289,7 +336,12 @@ impl Witness for Told<'_> {
 }
 
 /// The chain and what is beside it, in order of time, and how many steps are left out.
-fn woven(chain: BTreeMap<u64, Vec<(Weight, Step)>>, beside: Vec<Step>, anchors: &BTreeSet<u64>) -> (Vec<Step>, usize) {
+fn woven(
+    chain: BTreeMap<u64, Vec<(Weight, Step)>>,
+    struck: Vec<Step>,
+    beside: Vec<Step>,
+    anchors: &BTreeSet<u64>,
+) -> (Vec<Step>, usize) {
     let mut left_out = 0;
     let mut led: Vec<Step> = Vec::new();
     for (event, steps) in chain {
@@ -302,16 +354,20 @@ fn woven(chain: BTreeMap<u64, Vec<(Weight, Step)>>, beside: Vec<Step>, anchors: 
     }
     led.sort_by_key(|step| (step.at, step.event));
     led.dedup_by(|b, a| a.what == b.what && a.peer == b.peer && a.at == b.at);
-    let most = CHAIN_TOLD * anchors.len().clamp(1, 2);
+    let space = LINES_MAX - FRAME;
+    let most = (CHAIN_TOLD * anchors.len().clamp(1, 2)).min(space - struck.len());
     if led.len() > most {
         left_out += led.len() - most;
         led.drain(..led.len() - most);
     }
+    let is_new = |step: &Step| !led.iter().any(|told| told.event == step.event && told.what == step.what);
+    let struck: Vec<Step> = struck.into_iter().filter(is_new).collect();
+    led.extend(struck);
     let told: BTreeSet<(u64, String)> = led.iter().map(|step| (step.event, step.what.clone())).collect();
     let mut rest: Vec<Step> =
         beside.into_iter().filter(|step| !told.contains(&(step.event, step.what.clone()))).collect();
     rest.sort();
-    let space = LINES_MAX.saturating_sub(led.len());
+    let space = space.saturating_sub(led.len());
     if rest.len() > space {
         rest.drain(..rest.len() - space);
     }
@@ -332,6 +388,10 @@ impl fmt::Display for Story {
         }
         match &self.outcome.judgement {
             Judgement::Passed => writeln!(f, "Nothing failed. These are the last faults.\n")?,
+            Judgement::Violated { .. } if self.looked => writeln!(
+                f,
+                "It was seen by looking at the whole mesh. Lines with >: faults between, and what led to these peers' last news.\n"
+            )?,
             Judgement::Violated { .. } => {
                 writeln!(f, "Lines with > led to it; the others are what these peers did last, and faults.\n")?;
             }
@@ -354,7 +414,7 @@ impl fmt::Display for Story {
                 writeln!(f, "! {:>12}  {:<width$}  {}", seconds(*at_ns), violation.check, violation.what)
             }
             // Measured over the whole run: no event is the one.
-            Judgement::Missed { what } => what.iter().try_for_each(|what| {
+            Judgement::Missed { what } => what.iter().take(MISSED_TOLD).try_for_each(|what| {
                 writeln!(f, "! {:>12}  {:<width$}  {what}", seconds(self.outcome.figures.virtual_ns), "expected")
             }),
         }

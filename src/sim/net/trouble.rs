@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     fn trouble(fault: &Fault) -> Trouble {
-        let says = Item { at: 0, until: None, permanent: false, fault: fault.clone() };
+        let says = Item { at: 0, until: None, permanent: false, fault: fault.clone(), drawn: None };
         Trouble::of(0, 0, &says).unwrap()
     }
 

@@ -205,7 +205,7 @@ impl Witness for Film<'_> {
                 };
                 let what = words::fault(&says.fault, &|place| self.speech.name(place));
                 self.begun.insert(*item, self.bars.len());
-                self.bars.push(Bar { begins: at, ends: None, kind: words::family(&says.fault), what, peers });
+                self.bars.push(Bar { begins: at, ends: None, kind: says.kind().to_owned(), what, peers });
             }
             Seen::Ends { item, .. } => {
                 if let Some(bar) = self.begun.remove(item) {

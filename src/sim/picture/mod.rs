@@ -235,6 +235,27 @@ peers = "p5-1"
     }
 
     #[test]
+    fn no_fault_of_the_whole_mesh_is_dropped_without_a_word() {
+        let at_once = |count: usize| {
+            let fault =
+                |n: usize| format!("[[fault]]\nat = \"{}ms\"\nkind = \"loss\"\nshare = \"{n}ppm\"\n", 6_000 + n);
+            let faults: String = (1..=count).map(fault).collect();
+            let mut none = |name: &str| -> Result<Found, String> { Err(format!("no topology {name:?}")) };
+            let head = "schema = 1\ndescription = \"many\"\nmesh = { peers = 2 }\n";
+            let text = format!("{head}phases = {{ warm-up = \"5s\", chaos = \"3s\", calm = \"4s\" }}\n{faults}");
+            Picture::of(&Scenario::parse("many.toml", &text, &mut none).unwrap(), 1)
+        };
+        let (few, many) = (at_once(15), at_once(50));
+        assert_eq!(few.svg().matches("class=\"fault\"").count(), 15);
+        assert!(!few.svg().contains("more faults"));
+        assert!(many.svg().contains("and 10 more faults of the whole mesh"), "{}", many.svg());
+        // The page has them all, and gives the first ones a row at once.
+        assert_eq!(many.value["faults"].as_array().unwrap().len(), 50);
+        // The axis may be longer than the run; the time that is said is the run's.
+        assert!(PAGE.contains("fact((D.end / SEC)") && !PAGE.contains("END / SEC"));
+    }
+
+    #[test]
     fn the_messages_that_are_kept_are_those_around_what_matters() {
         let many = MESSAGES_MAX as u64 / 4;
         assert_eq!(window(&[many; 10], 5 * SECOND + 1), (2 * SECOND, 6 * SECOND));

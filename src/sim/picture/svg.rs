@@ -15,8 +15,8 @@ const LEFT: u64 = 120;
 const PITCH: u64 = 22;
 const LANE: u64 = 16;
 const BAR: u64 = 15;
-/// Most rows of faults of the whole mesh.
-const ROWS_MAX: usize = 12;
+/// Most rows of faults of the whole mesh; how many more there are is said.
+const ROWS_MAX: usize = 40;
 
 const STYLE: &str = "<style>
 :root { color-scheme: light dark; }
@@ -35,8 +35,11 @@ svg { font: 12px system-ui, sans-serif; }
 pub(super) fn draw(scenario: &Scenario, story: &Story, film: &Film<'_>) -> String {
     let end = story.outcome.figures.virtual_ns.max(1);
     // What concerns one peer is drawn at its lane.
-    let mesh: Vec<&Bar> = film.bars.iter().filter(|bar| bar.peers.len() != 1).take(ROWS_MAX).collect();
-    let top = 84 + mesh.len() as u64 * (BAR + 3);
+    let mut mesh: Vec<&Bar> = film.bars.iter().filter(|bar| bar.peers.len() != 1).collect();
+    let more = mesh.len().saturating_sub(ROWS_MAX);
+    mesh.truncate(ROWS_MAX);
+    let rows = mesh.len() as u64 + u64::from(more > 0);
+    let top = 84 + rows * (BAR + 3);
     let height = top + film.lanes.len() as u64 * PITCH + 46;
     let mut paper = Paper { svg: String::new(), end, bottom: height - 40 };
     paper.put(format_args!(
@@ -46,7 +49,7 @@ pub(super) fn draw(scenario: &Scenario, story: &Story, film: &Film<'_>) -> Strin
     ));
     paper.heading(scenario, story);
     paper.axis(scenario.calm_at());
-    paper.faults(&mesh);
+    paper.faults(&mesh, more);
     let most = film.lanes.iter().flatten().map(|second| second.behind).max().unwrap_or_default().max(1);
     for (place, lane) in (0..).zip(&film.lanes) {
         let own: Vec<&Bar> = film.bars.iter().filter(|bar| bar.peers == [place]).collect();
@@ -124,7 +127,13 @@ impl Paper {
     }
 
     /// Faults of the whole mesh, a row each.
-    fn faults(&mut self, mesh: &[&Bar]) {
+    fn faults(&mut self, mesh: &[&Bar], more: usize) {
+        if more > 0 {
+            let y = 78 + mesh.len() as u64 * (BAR + 3) + 11;
+            self.put(format_args!(
+                "<text class=\"dim\" x=\"{LEFT}\" y=\"{y}\" font-size=\"10\">and {more} more faults of the whole mesh: the page has them</text>"
+            ));
+        }
         for (row, bar) in (0..).zip(mesh) {
             let ((from, to), y) = (self.span(bar), 78 + row * (BAR + 3));
             self.rect("fault", (from, y), (to - from, BAR), &bar.what);

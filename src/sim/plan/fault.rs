@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::sim::disk::Model;
+use crate::sim::scenario::Kind;
 
 /// One fault with its end.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -13,9 +14,23 @@ pub(in crate::sim) struct Item {
     pub(in crate::sim) until: Option<u64>,
     pub(in crate::sim) permanent: bool,
     pub(in crate::sim) fault: Fault,
+    /// What it was drawn as, where several kinds come to the same fault: a peer that is isolated is cut from all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::sim) drawn: Option<Kind>,
 }
 
 impl Item {
+    /// It comes of this kind.
+    pub(in crate::sim) fn drawn_as(self, kind: Kind) -> Self {
+        let drawn = Some(kind).filter(|kind| kind.about().name != self.fault.name());
+        Self { drawn, ..self }
+    }
+
+    /// The kind that it was drawn as, as scenarios call it.
+    pub(in crate::sim) fn kind(&self) -> &'static str {
+        self.drawn.map_or_else(|| self.fault.name(), |kind| kind.about().name)
+    }
+
     /// When an image is taken for it, if it puts one back.
     pub(in crate::sim) const fn image_at(&self) -> Option<u64> {
         match self.fault {

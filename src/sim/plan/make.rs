@@ -209,7 +209,7 @@ pub(super) fn of_many(
         Kind::Corrupt => Fault::Corrupt { ppm: ppm(0, 50, 5_000) },
         other => return Err(format!("{} happens to one peer alone", other.about().name)),
     };
-    Ok(vec![Item { at, until, permanent: false, fault }])
+    Ok(vec![Item { at, until, permanent: false, fault, drawn: None }.drawn_as(kind)])
 }
 
 /// Who is on which side.
@@ -256,6 +256,7 @@ fn swizzle(scenario: &Scenario, peers: &[u32], (at, until): (u64, Option<u64>), 
             until: Some(ends),
             permanent: false,
             fault,
+            drawn: Some(Kind::Swizzle),
         })
     })
     .collect()

@@ -72,7 +72,7 @@ fn items(
     if rest().is_empty() {
         return Err("one peer is alone".to_owned());
     }
-    let one = |fault| Ok(vec![Item { at, until: Some(until), permanent: false, fault }]);
+    let one = |fault| Ok(vec![Item { at, until: Some(until), permanent: false, fault, drawn: None }.drawn_as(kind)]);
     match kind {
         Kind::Isolate => one(Fault::Cut { from: vec![peer], to: rest(), one_way: false }),
         Kind::Hold => {

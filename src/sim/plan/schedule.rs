@@ -60,7 +60,8 @@ impl Plan {
         // What would begin when all must be healed does not begin.
         if at < scenario.quiet_at() {
             let until = says.lasts.map(|lasts| (at + lasts.0).min(scenario.calm_at()));
-            self.items.push(Item { at, until, permanent: says.permanent, fault });
+            let item = Item { at, until, permanent: says.permanent, fault, drawn: None };
+            self.items.push(item.drawn_as(says.kind));
         }
     }
 }

@@ -34,7 +34,7 @@ pub struct FaultKind {
 macro_rules! kinds {
     ($($kind:ident $name:literal $family:ident $says:literal;)*) => {
         /// What can happen.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         pub(crate) enum Kind {
             $(#[serde(rename = $name)] $kind),*
         }

@@ -104,6 +104,7 @@ impl Scenario {
         let config = config_of("config", &says.config, &mesh).map_err(whole)?;
         let own = own_of(&says, &mesh).map_err(whole)?;
         checked(&says).map_err(whole)?;
+        broke(&says, text).map_err(whole)?;
         let stem = file.rsplit(['/', '\\']).next().unwrap_or(file);
         let name = stem.strip_suffix(".toml").unwrap_or(stem).to_owned();
         let text = format!("{text}\n{mesh_text}");
@@ -318,6 +319,17 @@ fn ordered<T: PartialOrd + Copy>(key: &str, range: Option<[T; 2]>) -> Result<(),
     }
 }
 
+/// That a repro file says of something that there is that it broke it: else nobody could tell whether it is mended.
+fn broke(says: &File, text: &str) -> Result<(), String> {
+    let Some(breaks) = says.repro.as_ref().map(|repro| &repro.breaks) else { return Ok(()) };
+    let file: toml::Table = text.parse().unwrap_or_default();
+    let expects = file.get("expect").and_then(|expect| expect.get(breaks)).is_some();
+    if expects || check::ids().any(|(known, _)| known == breaks.as_str()) {
+        return Ok(());
+    }
+    Err(format!("repro.breaks: there is no invariant {breaks:?}, and [expect] has no such key"))
+}
+
 /// What each key says alone is right; this is about what they say together.
 fn checked(says: &File) -> Result<(), String> {
     if says.schema != Scenario::SCHEMA {
@@ -333,6 +345,11 @@ fn checked(says: &File) -> Result<(), String> {
     }
     says.swarm.as_ref().map_or(Ok(()), swarm::checked)?;
     factors(says)?;
+    if let Some((id, _)) = says.checks.except.iter().find(|(_, why)| why.trim().is_empty()) {
+        return Err(format!(
+            "checks.except.{id}: a reason is needed: what does the scenario do on purpose that breaks it?"
+        ));
+    }
     if let Some((id, _)) =
         says.checks.except.iter().find(|(id, _)| !check::ids().any(|(known, _)| known == id.as_str()))
     {

@@ -96,6 +96,64 @@ fn what_is_wrong_is_refused_with_its_place_and_reason() {
     }
 }
 
+/// Behind [`GOOD`]: one run of it.
+const REPRO: &str = r#"
+[repro]
+of = "x.toml"
+seed = 2
+luck = "16a4198fe6dbf8dad70a42c0cc77f04586d5afcd1afed759702e6dbda22769d2"
+breaks = "C2"
+whole = { faults = 3, turns = 0, edits = 9, appends = 0 }
+faults = [
+    { at = 6000000000, fault = { kind = "cut", from = [0], to = [1, 2], one_way = false }, n = 1, permanent = false },
+    { at = 7000000000, fault = { kind = "crash", peer = 3 }, n = 2, until = 8000000000, permanent = false },
+]
+edits = [
+    { at = 8000000000, doc = 1, n = 7, padding = 0, peer = 1, shared = false },
+]
+[repro.starts]
+"p-1" = 0
+"p-2" = 24430522
+"#;
+
+#[test]
+fn a_repro_file_of_what_cannot_happen_is_refused_with_its_place() {
+    let whole = format!("{GOOD}{REPRO}");
+    assert_eq!(parse(&whole).unwrap().repro(), Some(2));
+    for (from, to, expected) in [
+        (
+            "at = 6000000000",
+            "at = 15000000000",
+            "28:7: repro.faults[0].at: 15.000 s is too late: the calm begins at 15.000 s",
+        ),
+        ("until = 8000000000", "until = 5", "29:69: repro.faults[1].until: 0.000 s is before it begins, at 7.000 s"),
+        ("to = [1, 2]", "to = []", "28:24: repro.faults[0].fault: `to` is empty"),
+        ("from = [0]", "from = []", "28:24: repro.faults[0].fault: `from` is empty"),
+        ("to = [1, 2]", "to = [1, 0]", "28:24: repro.faults[0].fault: peer 0 stands on both sides"),
+        (
+            "doc = 1",
+            "doc = 2",
+            "32:24: repro.edits[0].doc: 2 is none of those that [[edits]] has, counted from 0 there are 2",
+        ),
+        ("at = 8000000000, doc", "at = 25000000000, doc", "32:7: repro.edits[0].at: 25.000 s is too late"),
+        (
+            "\"p-1\" = 0",
+            "\"p-1\" = 25000000000",
+            "35:1: repro.starts.p-1: 25.000 s is too late: the run ends at 25.000 s",
+        ),
+        ("breaks = \"C2\"", "breaks = \"ZZ9\"", "25:1: repro.breaks: there is no invariant \"ZZ9\""),
+    ] {
+        assert!(whole.contains(from), "{from}");
+        let found = parse(&whole.replacen(from, to, 1)).expect_err(to);
+        assert!(
+            found.contains(&format!("simulations/x.toml:{expected}")),
+            "{to:?}: expected {expected:?}, found {found:?}"
+        );
+    }
+    let expects = whole.replace("breaks = \"C2\"", "breaks = \"converge-within\"");
+    assert!(parse(&expects).is_ok(), "an expectation of the file");
+}
+
 #[test]
 fn how_long_a_calm_is_needed_follows_from_the_configuration() {
     let seconds = |text: &str| parse(text).unwrap().calm_needed().0 / 1_000_000_000;

@@ -23,7 +23,7 @@ fn net(mode: &str) -> Net {
 }
 
 fn begin(net: &mut Net, now: u64, fault: Fault) -> Vec<(u32, u32, u32)> {
-    net.trouble(now, 0, &Item { at: now, until: None, permanent: false, fault })
+    net.trouble(now, 0, &Item { at: now, until: None, permanent: false, fault, drawn: None })
 }
 
 /// When a frame of so many bytes arrives that is sent now, if it is not held or lost.

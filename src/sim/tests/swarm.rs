@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::scenario;
 use crate::sim::luck::Luck;
 use crate::sim::plan::{Fault, Plan};
-use crate::sim::{Drawn, Judgement, Scenario, run};
+use crate::sim::{Drawn, Judgement, Scenario, Step, Why, explain, run};
 
 const SWARM: &str = r#"
 mesh = { peers = 4 }
@@ -123,6 +123,11 @@ fn a_core_that_is_not_healed_is_stuck() {
         other => panic!("{other}"),
     };
     assert!(!stuck(&text).contains("too short"));
+    // What was cut for good led to it, though no event did: that the core is stuck is seen by looking.
+    let story = explain(&scenario(&text), 1);
+    let led = |step: &Step| step.why == Why::Cause && step.what.starts_with("fault begins: cut ");
+    assert!(story.looked && story.steps.iter().any(led), "{story}");
+    assert!(story.to_string().lines().count() <= 60, "{story}");
     // Whoever gives it no time to heal is told so.
     let why = stuck(&text.replace("calm = \"40s\"", "calm = \"9s\""));
     assert!(why.contains("the calm of 9s may be too short for that: it takes up to 33s"), "{why}");

@@ -16,7 +16,7 @@ impl World<'_> {
         let says = self.mesh.plan.items[item].clone();
         self.mesh.active[item] = true;
         self.figures.faults += 1;
-        self.figures.kinds.entry(says.fault.name().to_owned()).or_default().began += 1;
+        self.figures.kinds.entry(says.kind().to_owned()).or_default().began += 1;
         if let Some(until) = says.until {
             self.queue.push(until, self.cause, Due::End { item });
         }

@@ -325,7 +325,7 @@ impl<'a> World<'a> {
         self.figures.net = self.mesh.net.stats;
         self.acted.extend(self.mesh.net.met());
         for item in &self.acted {
-            let name = self.mesh.plan.items[*item].fault.name();
+            let name = self.mesh.plan.items[*item].kind();
             self.figures.kinds.entry(name.to_owned()).or_default().acted += 1;
         }
         self.figures.spread = self.spread.finish(&self.mesh.hosts);

@@ -6,6 +6,7 @@ use comfy_table::Cell;
 use oxigdal_ha::sim::{self, Scenario};
 use serde_json::json;
 
+use super::families;
 use crate::failure::Result;
 use crate::output::{self, Output, Tone, cell, number};
 
@@ -62,7 +63,7 @@ pub(super) fn faults(output: Output) -> Result<ExitCode> {
     }
     let mut table = output.table(&["KIND", "FAMILY", "SAYS"]);
     for kind in sim::faults() {
-        let family = format!("{:?}", kind.family).to_lowercase();
+        let family = families::name(kind.family);
         table.add_row([cell(Tone::Name, kind.name), Cell::new(family), Cell::new(kind.says)]);
     }
     output.rows(&table)?;

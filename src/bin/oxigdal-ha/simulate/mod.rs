@@ -8,6 +8,7 @@
 mod bugs;
 mod coverage;
 mod each;
+mod families;
 mod list;
 mod meter;
 mod minimize;

@@ -1,14 +1,14 @@
 //! `simulate run`: scenarios over seeds, on several cores, for as long as is wanted.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use oxigdal_ha::sim::{self, Outcome, Scenario};
+use oxigdal_ha::sim::{self, Coverage, Outcome, Scenario};
 
 use super::meter::Meter;
 use super::stop::Stop;
@@ -17,18 +17,35 @@ use super::{Run, seed_of, tell};
 use crate::failure::{Code, Failure, Result};
 use crate::output::{Output, Tone};
 
-/// A run with what it took of a core.
+/// A run with what it took of a core, and the marks that it hit.
 pub(super) struct Done {
     pub(super) outcome: Outcome,
     pub(super) took: Duration,
+    pub(super) coverage: Coverage,
 }
 
-/// Which runs there are: each seed with all scenarios before the next seed, so that a sweep that is cut short has run all of
-/// them about as often.
+/// A run of a sweep.
+#[derive(Clone, Copy)]
+struct Next<'a> {
+    scenario: &'a Scenario,
+    seed: u64,
+    /// The how many-th run of the sweep it is, from zero.
+    at: u64,
+}
+
+/// Which runs there are, in the order in which they begin.
+///
+/// First each scenario once, the cheapest first, so that a sweep that is cut short has judged as many of them as there was time
+/// for. Then always the one that has had the least so far, so that each gets about the same share: of small meshes thousands of
+/// seeds while a large one has few. What a run costs is taken to be its peers times its virtual time: the order hangs on nothing
+/// that is measured, and is the same wherever the sweep is made.
 struct Work<'a> {
     scenarios: &'a [Scenario],
     first: u64,
     seeds: u64,
+    /// Of each scenario that has seeds left: whether it was begun, what it has had, its place, and how often it was begun.
+    waiting: BTreeSet<(bool, u128, usize, u64)>,
+    begun: u64,
 }
 
 impl<'a> Work<'a> {
@@ -38,19 +55,41 @@ impl<'a> Work<'a> {
         let named = scenarios.iter().filter(|_| args.paths.iter().all(|path| !path.is_dir()));
         let seed = seed_of(named, args.seed.or_else(|| asked.map(|(first, _)| first)), output);
         let (first, last) = asked.unwrap_or((seed, seed));
-        Self { scenarios, first, seeds: last - first + 1 }
+        Self::new(scenarios, first, last - first + 1)
     }
 
+    fn new(scenarios: &'a [Scenario], first: u64, seeds: u64) -> Self {
+        let waiting = scenarios.iter().enumerate().map(|(place, scenario)| (false, cost(scenario), place, 0)).collect();
+        Self { scenarios, first, seeds, waiting, begun: 0 }
+    }
+
+    /// How many runs it has in all; a repro file is one run.
     fn len(&self) -> u64 {
-        self.seeds * self.scenarios.len() as u64
+        self.scenarios.iter().map(|scenario| self.seeds_of(scenario)).sum()
     }
 
-    /// A run; none where a scenario is one run and has been had.
-    fn get(&self, at: u64) -> Option<(&'a Scenario, u64)> {
-        let scenario = &self.scenarios[usize::try_from(at % self.scenarios.len() as u64).expect("a usize")];
-        let seed = at / self.scenarios.len() as u64;
-        (seed == 0 || scenario.repro().is_none()).then_some((scenario, self.first + seed))
+    fn seeds_of(&self, scenario: &Scenario) -> u64 {
+        if scenario.repro().is_some() { 1 } else { self.seeds }
     }
+}
+
+impl<'a> Iterator for Work<'a> {
+    type Item = Next<'a>;
+
+    fn next(&mut self) -> Option<Next<'a>> {
+        let (_, _, place, had) = self.waiting.pop_first()?;
+        let scenario = &self.scenarios[place];
+        if had + 1 < self.seeds_of(scenario) {
+            self.waiting.insert((true, cost(scenario) * u128::from(had + 1), place, had + 1));
+        }
+        self.begun += 1;
+        Some(Next { scenario, seed: self.first + had, at: self.begun - 1 })
+    }
+}
+
+/// What a run of a scenario is expected to cost, in nanoseconds of one peer's virtual time.
+fn cost(scenario: &Scenario) -> u128 {
+    u128::from(scenario.span_ns()) * scenario.peers().max(1) as u128
 }
 
 pub(super) fn run(args: &Run, scenarios: &[Scenario], output: Output) -> Result<ExitCode> {
@@ -61,14 +100,14 @@ pub(super) fn run(args: &Run, scenarios: &[Scenario], output: Output) -> Result<
         let seed = seed_of([scenario], args.seed, output);
         return tell::draw(scenario, seed, args.html.as_deref(), args.svg.as_deref(), output);
     }
-    let work = Work::of(args, scenarios, output);
+    let mut work = Work::of(args, scenarios, output);
     let stop = Stop::within(args.time_budget)?;
     let mut tally = Tally::new(scenarios);
     let mut told = Ok(());
     if args.trace {
-        told = traced(&work, &mut tally, stop, output);
+        told = traced(&mut work, &mut tally, stop, output);
     } else {
-        tally = parallel(args, &work, tally, stop, output);
+        tally = parallel(args, work, tally, stop, output);
     }
     let told = told.and_then(|()| tally.tell(output));
     let interrupted =
@@ -80,9 +119,8 @@ pub(super) fn run(args: &Run, scenarios: &[Scenario], output: Output) -> Result<
 pub(super) fn traced_one(scenario: &Scenario, seed: u64, output: Output) -> Result<ExitCode> {
     let scenarios = std::slice::from_ref(scenario);
     let mut tally = Tally::new(scenarios);
-    let work = Work { scenarios, first: seed, seeds: 1 };
     let stop = Stop::within(None)?;
-    let told = traced(&work, &mut tally, stop, output).and_then(|()| tally.tell(output));
+    let told = traced(&mut Work::new(scenarios, seed, 1), &mut tally, stop, output).and_then(|()| tally.tell(output));
     if stop.interrupted() {
         return Ok(ExitCode::from(Code::Interrupted as u8));
     }
@@ -90,13 +128,12 @@ pub(super) fn traced_one(scenario: &Scenario, seed: u64, output: Output) -> Resu
 }
 
 /// One after the other, with every step told.
-fn traced(work: &Work<'_>, tally: &mut Tally<'_>, stop: Stop, output: Output) -> Result {
+fn traced(work: &mut Work<'_>, tally: &mut Tally<'_>, stop: Stop, output: Output) -> Result {
     let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-    for (scenario, seed) in (0..work.len()).filter_map(|at| work.get(at)) {
-        if stop.now() {
-            break;
-        }
+    while !stop.now() {
+        let Some(Next { scenario, seed, .. }) = work.next() else { break };
         let (failed, began) = (RefCell::new(None), Meter::start());
+        drop(Coverage::take());
         let mut sink = |line: sim::Line| {
             let written = if output.json {
                 let value = serde_json::to_string(&line).expect("a line has text keys and whole numbers");
@@ -112,32 +149,31 @@ fn traced(work: &Work<'_>, tally: &mut Tally<'_>, stop: Stop, output: Output) ->
         if let Some(error) = failed.take() {
             return Err(error.into());
         }
-        let Some(outcome) = outcome else { break };
-        tally.add(Done { outcome, took: began.took() });
+        let Some(outcome) = outcome else {
+            tally.cut_off(scenario);
+            break;
+        };
+        tally.add(Done { outcome, took: began.took(), coverage: Coverage::take() });
     }
     Ok(stdout.flush()?)
 }
 
 /// On several cores; each run is on one.
-fn parallel<'a>(args: &Run, work: &Work<'a>, tally: Tally<'a>, stop: Stop, output: Output) -> Tally<'a> {
+fn parallel<'a>(args: &Run, work: Work<'a>, tally: Tally<'a>, stop: Stop, output: Output) -> Tally<'a> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = args.jobs.unwrap_or(cores).clamp(1, usize::try_from(work.len()).unwrap_or(usize::MAX).max(1));
-    let (next, tally) = (AtomicU64::new(0), Mutex::new(tally));
     let bar = progress(work.len(), output);
+    let (work, tally) = (Mutex::new(work), Mutex::new(tally));
     let worker = || {
         while !stop.now() {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            if at >= work.len() {
-                return;
-            }
-            let Some((scenario, seed)) = work.get(at) else {
-                bar.inc(1);
-                continue;
-            };
+            let next = work.lock().expect("no holder of this lock panics").next();
+            let Some(Next { scenario, seed, at }) = next else { return };
             let failed = tally.lock().expect("no holder of this lock panics").failed();
             let failed = if failed == 0 { String::new() } else { format!("{failed} failed, ") };
             bar.set_message(format!("{failed}{} seed {seed}", scenario.name()));
-            let Some(done) = one(scenario, seed, args.twice.doubles(at), stop) else { return };
+            let Some(done) = one(scenario, seed, args.twice.doubles(at), stop) else {
+                return tally.lock().expect("no holder of this lock panics").cut_off(scenario);
+            };
             if !done.outcome.passed() && !output.json {
                 bar.suspend(|| eprintln!("{}", output.paint(Tone::Bad, &done.outcome)));
             }
@@ -156,18 +192,56 @@ fn parallel<'a>(args: &Run, work: &Work<'a>, tally: Tally<'a>, stop: Stop, outpu
 
 /// A run, and perhaps a second one that must be the same; none if there was no time for it.
 fn one(scenario: &Scenario, seed: u64, twice: bool, stop: Stop) -> Option<Done> {
+    // What a run that was called off hit before in this thread does not count.
+    drop(Coverage::take());
     let began = Meter::start();
     let outcome = sim::run_unless(scenario, seed, &|| stop.now())?;
-    let took = began.took();
+    let (took, coverage) = (began.took(), Coverage::take());
     if !twice {
-        return Some(Done { outcome, took });
+        return Some(Done { outcome, took, coverage });
     }
     let second = sim::run_unless(scenario, seed, &|| stop.now())?;
-    Some(Done { outcome: outcome.compared(&second), took })
+    Some(Done { outcome: outcome.compared(&second), took, coverage })
 }
 
 fn progress(runs: u64, output: Output) -> ProgressBar {
     let target = if output.json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {elapsed} ({eta} left)  {msg}");
     ProgressBar::with_draw_target(Some(runs), target).with_style(style.expect("the template is fixed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A mesh of so many peers that runs for twelve seconds.
+    fn scenario(peers: usize, repro: &str) -> Scenario {
+        let text = format!(
+            "schema = 1\ndescription = \"x\"\nmesh = {{ peers = {peers} }}\nphases = {{ warm-up = \"1s\", chaos = \"1s\", calm = \"10s\" }}\n{repro}"
+        );
+        let mut none = |name: &str| Err(format!("no topology {name}"));
+        Scenario::parse(&format!("{peers}.toml"), &text, &mut none).unwrap()
+    }
+
+    #[test]
+    fn every_scenario_is_begun_before_any_has_a_second_seed_and_then_all_get_the_same_share() {
+        let repro = format!(
+            "[repro]\nof = \"x\"\nseed = 9\nluck = \"{}\"\nbreaks = \"M2\"\nwhole = {{ faults = 0, turns = 0, edits = 0, appends = 0 }}\n\
+             starts = {{ p-1 = 0 }}\n",
+            "0".repeat(64)
+        );
+        let scenarios = [scenario(40, ""), scenario(4, ""), scenario(2, ""), scenario(3, &repro)];
+        let begun = |seeds| Work::new(&scenarios, 5, seeds).map(|next| (next.scenario.peers(), next.seed));
+        let first: Vec<_> = begun(1_000).take(4).collect();
+        assert_eq!(first, [(2, 5), (3, 5), (4, 5), (40, 5)], "the cheapest first");
+        let many: Vec<_> = begun(1_000).take(400).collect();
+        let seeds = |peers| many.iter().filter(|(of, _)| *of == peers).count();
+        assert_eq!(seeds(3), 1, "a repro file is one run");
+        let (small, twice, large) = (seeds(2), seeds(4), seeds(40));
+        assert!(small.abs_diff(twice * 2) <= 2 && twice.abs_diff(large * 10) <= 10, "{small} {twice} {large}");
+        // Nothing is left out, and nothing is run twice.
+        let all: BTreeSet<_> = begun(20).collect();
+        assert_eq!((all.len() as u64, begun(20).count() as u64), (61, Work::new(&scenarios, 5, 20).len()));
+        assert!(all.iter().all(|(peers, seed)| *seed < 25 || *peers == 3));
+    }
 }

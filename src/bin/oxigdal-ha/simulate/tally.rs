@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use comfy_table::Cell;
-use oxigdal_ha::sim::{Outcome, Scenario};
+use oxigdal_ha::sim::{Coverage, Outcome, Scenario};
 use serde_json::{Value, json};
 
+use super::families::{self, Families};
 use super::sweep::Done;
 use crate::failure::Result;
 use crate::output::{self, Output, Tone, cell, number};
@@ -26,12 +27,16 @@ pub(super) struct Tally<'a> {
     rows: Vec<Row<'a>>,
     told: Vec<Done>,
     untold: u64,
+    faults: Families,
+    coverage: Coverage,
 }
 
 /// One scenario.
 struct Row<'a> {
     scenario: &'a Scenario,
     runs: u64,
+    /// Runs that were begun and did not end.
+    cut_off: u64,
     failed: u64,
     took: Duration,
     virtual_ns: u64,
@@ -41,7 +46,7 @@ struct Row<'a> {
     bytes: u64,
     detections_ns: Vec<u64>,
     converged_ns: Option<u64>,
-    faults: BTreeMap<String, u64>,
+    faults: Families,
     /// For each invariant or expectation that failed: how often, and the run with the smallest seed.
     failures: BTreeMap<String, (u64, Outcome)>,
 }
@@ -51,6 +56,7 @@ impl<'a> Tally<'a> {
         let row = |scenario| Row {
             scenario,
             runs: 0,
+            cut_off: 0,
             failed: 0,
             took: Duration::ZERO,
             virtual_ns: 0,
@@ -59,21 +65,30 @@ impl<'a> Tally<'a> {
             bytes: 0,
             detections_ns: Vec::new(),
             converged_ns: None,
-            faults: BTreeMap::new(),
+            faults: Families::default(),
             failures: BTreeMap::new(),
         };
-        Self { rows: scenarios.iter().map(row).collect(), told: Vec::new(), untold: 0 }
+        let (faults, coverage) = (Families::default(), Coverage::default());
+        Self { rows: scenarios.iter().map(row).collect(), told: Vec::new(), untold: 0, faults, coverage }
     }
 
     /// A run is done.
     pub(super) fn add(&mut self, done: Done) {
         let Some(row) = self.rows.iter_mut().find(|row| row.scenario.file() == done.outcome.file) else { return };
         row.add(&done);
+        self.faults.add(&done.outcome.figures.kinds);
+        self.coverage.add(&done.coverage);
         if self.told.len() < RUNS_TOLD_MAX {
             self.told.push(done);
         } else {
             self.untold += 1;
         }
+    }
+
+    /// A run was begun and did not end: time was over.
+    pub(super) fn cut_off(&mut self, scenario: &Scenario) {
+        let row = self.rows.iter_mut().find(|row| row.scenario.file() == scenario.file());
+        row.into_iter().for_each(|row| row.cut_off += 1);
     }
 
     /// A broken proof of determinism makes every other result doubtful; a broken invariant outweighs a missed expectation.
@@ -103,10 +118,13 @@ impl<'a> Tally<'a> {
             return output.value(&self.value());
         }
         if self.rows.iter().all(|row| row.runs == 0) {
-            return output.line("no run has ended");
+            output.line("no run has ended")?;
+            return self.unreached(output);
         }
         self.table(output)?;
-        self.faults(output)?;
+        self.unreached(output)?;
+        self.faults.tell(output)?;
+        output.line(families::marks(&self.coverage))?;
         let spread = |done: &&Done| done.outcome.figures.spread.deliveries > 0;
         for done in self.told.iter().filter(spread).filter(|_| self.told.len() <= SPREAD_MAX) {
             let Outcome { scenario, seed, figures, .. } = &done.outcome;
@@ -140,8 +158,19 @@ impl<'a> Tally<'a> {
                 })
             })
             .collect();
-        let summary: Vec<_> = self.rows.iter().filter(|row| row.runs > 0).map(Row::value).collect();
-        json!({ "runs": runs, "runs_left_off": self.untold, "summary": summary, "failures": failures })
+        let summary: Vec<_> = self.rows.iter().map(Row::value).collect();
+        let of = |reached| self.rows.iter().filter(|row| row.reached() == reached).count();
+        json!({
+            "runs": runs,
+            "runs_left_off": self.untold,
+            "files": self.rows.len(),
+            "files_not_run": of(Reached::NotRun),
+            "files_cut_off": of(Reached::CutOff),
+            "summary": summary,
+            "faults": self.faults.value(),
+            "marks": families::marks_value(&self.coverage),
+            "failures": failures,
+        })
     }
 
     fn table(&self, output: Output) -> Result {
@@ -155,31 +184,58 @@ impl<'a> Tally<'a> {
             "EVENTS",
             "NODE-S/CORE-S",
             "FAULTS",
+            "ACTED",
             "DETECT P50",
             "CONVERGE",
             "SENT",
         ]);
-        for row in self.rows.iter().filter(|row| row.runs > 0) {
+        for row in &self.rows {
             table.add_row(row.cells());
         }
         output.rows(&table)
     }
 
-    /// How many faults of each kind began, over all runs.
-    fn faults(&self, output: Output) -> Result {
-        let mut all: BTreeMap<&str, u64> = BTreeMap::new();
-        for (kind, count) in self.rows.iter().flat_map(|row| &row.faults) {
-            *all.entry(kind).or_default() += count;
-        }
-        if all.is_empty() {
-            return Ok(());
-        }
-        let told: Vec<String> = all.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-        output.line(format_args!("faults: {}", told.join(", ")))
+    /// What a sweep that ended early says nothing of.
+    fn unreached(&self, output: Output) -> Result {
+        let of = |reached| self.rows.iter().filter(|row| row.reached() == reached).count();
+        let (not_run, cut_off, all) = (of(Reached::NotRun), of(Reached::CutOff), self.rows.len());
+        let told = match (not_run, cut_off) {
+            (0, 0) => return Ok(()),
+            (not_run, 0) => format!("{not_run} of {all} files were not reached"),
+            (0, cut_off) => format!("of {cut_off} of {all} files no run has ended"),
+            (not_run, cut_off) => format!("{not_run} of {all} files were not reached, of {cut_off} no run has ended"),
+        };
+        output.line(output.paint(Tone::Warn, format_args!("{told}: nothing is known of them")))
     }
 }
 
+/// How far a sweep came with a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    NotRun,
+    CutOff,
+    Run,
+}
+
 impl Row<'_> {
+    fn reached(&self) -> Reached {
+        match (self.runs, self.cut_off) {
+            (0, 0) => Reached::NotRun,
+            (0, _) => Reached::CutOff,
+            _ => Reached::Run,
+        }
+    }
+
+    /// The result in a word or two.
+    fn result(&self) -> &'static str {
+        match self.reached() {
+            Reached::NotRun => "not run",
+            Reached::CutOff => "cut off",
+            Reached::Run if self.failed > 0 => "failed",
+            Reached::Run => "pass",
+        }
+    }
+
     fn add(&mut self, done: &Done) {
         let Outcome { figures, seed, .. } = &done.outcome;
         self.runs += 1;
@@ -191,9 +247,7 @@ impl Row<'_> {
         self.converged_ns = self.converged_ns.max(figures.converged_ns);
         let left = DETECTIONS_MAX.saturating_sub(self.detections_ns.len());
         self.detections_ns.extend(figures.detections_ns.iter().take(left));
-        for (kind, count) in &figures.kinds {
-            *self.faults.entry(kind.clone()).or_default() += count.began;
-        }
+        self.faults.add(&figures.kinds);
         let Some(key) = done.outcome.judgement.key() else { return };
         self.failed += 1;
         let (count, smallest) = self.failures.entry(key).or_insert_with(|| (0, done.outcome.clone()));
@@ -219,9 +273,10 @@ impl Row<'_> {
     }
 
     fn cells(&self) -> Vec<Cell> {
-        let result = match self.failed {
-            0 => cell(Tone::Good, "pass"),
-            failed => cell(Tone::Bad, format!("{failed} failed")),
+        let result = match (self.reached(), self.failed) {
+            (Reached::NotRun | Reached::CutOff, _) => cell(Tone::Warn, self.result()),
+            (Reached::Run, 0) => cell(Tone::Good, self.result()),
+            (Reached::Run, failed) => cell(Tone::Bad, format!("{failed} failed")),
         };
         let or_none = |text: Option<String>| number(text.unwrap_or_else(|| "-".to_owned()));
         let span = |ns: Option<u64>| or_none(ns.map(|ns| output::millis(ns / 1_000_000)));
@@ -234,7 +289,8 @@ impl Row<'_> {
             number(output::millis(self.virtual_ns / 1_000_000)),
             number(self.events),
             or_none(self.speed().map(|speed| speed.to_string())),
-            number(self.faults.values().sum::<u64>()),
+            number(self.faults.all().began),
+            number(self.faults.all().acted),
             span(self.detection_p50_ns()),
             span(self.converged_ns),
             number(output::bytes(self.bytes)),
@@ -244,15 +300,18 @@ impl Row<'_> {
     fn value(&self) -> Value {
         json!({
             "scenario": self.scenario.name(),
+            "file": self.scenario.file(),
             "peers": self.scenario.peers(),
+            "result": self.result(),
             "runs": self.runs,
+            "cut_off": self.cut_off,
             "failed": self.failed,
             "smallest_failing_seed": self.smallest_seed(),
             "virtual_ms": self.virtual_ns / 1_000_000,
             "took_ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
             "events": self.events,
             "node_seconds_a_core_second": self.speed(),
-            "faults": self.faults,
+            "faults": self.faults.value(),
             "detect_p50_ms": self.detection_p50_ns().map(|ns| ns / 1_000_000),
             "converge_ms": self.converged_ns.map(|ns| ns / 1_000_000),
             "sent_bytes": self.bytes,
