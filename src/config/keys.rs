@@ -231,7 +231,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "replication.compress-above-bytes",
         Kind::Number,
-        "200",
+        "400",
         "Batches of fewer bytes go as they are: that gains nothing. 0 to 16777216.",
     ),
     key(

@@ -19,6 +19,7 @@
 //! its logs, which would cost 64 bytes in each line of 11. Where everybody exchanges with everybody nobody stands between.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use super::log::Log;
@@ -83,6 +84,33 @@ impl Told {
         }
         self.whole = untold.iter().map(|(_, row)| row.stamp - 1).min().unwrap_or_else(|| replicas.stamp());
         untold
+    }
+
+    /// Of those of whom it is to be told, and was not told all, the one with whom to begin: who is next, or comes first behind.
+    fn first_untold(
+        &mut self,
+        to: NodeId,
+        replicas: &Replicas,
+        is_news: impl Fn(NodeId, &Row) -> bool,
+    ) -> Option<NodeId> {
+        if replicas.stamp() <= self.whole {
+            return None;
+        }
+        let upto = |id: &NodeId| self.upto.get(id).copied().unwrap_or_default();
+        let (mut first, mut none) = (None, true);
+        for (id, row) in replicas.iter().filter(|(id, row)| *id != to && row.stamp > self.whole.max(upto(id))) {
+            none = false;
+            if is_news(id, row) {
+                first = first.or(Some(id));
+                if Some(id) >= self.next {
+                    return Some(id);
+                }
+            }
+        }
+        if none {
+            self.whole = replicas.stamp();
+        }
+        first
     }
 
     /// It does not know what it was told of a member.
@@ -194,10 +222,16 @@ impl Replication {
     fn report_to(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) -> bool {
         let Some(peer) = self.peers.get_mut(&to) else { return false };
         peer.told.allowance = (peer.told.allowance + FLOOR).min(SAVED_MAX);
-        let me = self.actor.node;
-        let is_news = |(id, row): &(NodeId, &Row)| row.compared && (*id == me || self.relays);
+        let (me, relays) = (self.actor.node, self.relays);
+        let is_news = |id: NodeId, row: &Row| row.compared && (id == me || relays);
+        if peer.told.allowance <= 0 {
+            let first = peer.told.first_untold(to, &self.replicas, is_news);
+            peer.told.next = first.or(peer.told.next);
+            return first.is_some();
+        }
         let untold = peer.told.untold(to, &self.replicas);
-        let mut rows: Vec<NodeId> = untold.into_iter().filter(is_news).map(|(id, _)| id).collect();
+        let mut rows: Vec<NodeId> =
+            untold.into_iter().filter(|(id, row)| is_news(*id, row)).map(|(id, _)| id).collect();
         let next = peer.told.next;
         let split = rows.partition_point(|id| Some(*id) < next);
         rows.rotate_left(split);
@@ -243,10 +277,15 @@ impl Replication {
         let Some(peer) = self.peers.get_mut(&to) else { return };
         let mut members = Vec::new();
         for (id, name, stamp) in equals.iter().filter(|(id, ..)| *id != to) {
-            if members.len() < MEMBERS_MAX && peer.told.upto.get(id).is_none_or(|told| stamp > told) {
-                peer.told.upto.insert(*id, *stamp);
-                members.push(*name);
+            if members.len() >= MEMBERS_MAX {
+                break;
             }
+            match peer.told.upto.entry(*id) {
+                Entry::Vacant(place) => _ = place.insert(*stamp),
+                Entry::Occupied(told) if told.get() >= stamp => continue,
+                Entry::Occupied(mut told) => _ = told.insert(*stamp),
+            }
+            members.push(*name);
         }
         if !members.is_empty() {
             cx.send(to, Message::Equal { digest: self.logs.digest(), members });
@@ -262,32 +301,18 @@ impl Replication {
         named.retain(|member| self.hears_of(from, *member));
         for member in named {
             if self.replicas.row(member).is_some_and(|row| !row.is_known_to_hold(digest)) {
-                self.raise_to_ours(cx, from, member);
+                let news = self.replicas.raise_all(member, (&self.logs, digest), from, cx.now().mono);
+                if !news.is_empty() && self.relays {
+                    self.report_soon(cx);
+                }
+                news.into_iter().for_each(|at| self.on_raised(cx, member, at, from));
             }
             let Some(row) = self.replicas.row_mut(member) else { continue };
-            if !row.is_known_to_hold(digest) {
-                row.note_all(&self.logs, digest);
-            }
             row.as_of = cx.now().mono;
             if !std::mem::replace(&mut row.compared, true) && self.relays {
                 self.report_soon(cx);
             }
             self.knows_of(from, member);
-        }
-    }
-
-    /// A neighbour says that this member holds all that is held here.
-    fn raise_to_ours(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, member: NodeId) {
-        for at in self.in_question(member) {
-            let log = self.logs.get(at);
-            let Some(chain) = log.chain_at(log.durable()) else { continue };
-            let held = log.durable() > 0;
-            if self.replicas.raise(member, at, (log.durable(), Short::of(chain)), from, cx.now().mono, held) {
-                self.on_raised(cx, member, at, from);
-                if self.relays {
-                    self.report_soon(cx);
-                }
-            }
         }
     }
 
@@ -472,7 +497,10 @@ mod tests {
                 let upto = |id| told.upto.get(&id).copied().unwrap_or_default();
                 let is_behind = |(id, row): &(NodeId, &Row)| *id != to && row.stamp > upto(*id);
                 let naive: Vec<NodeId> = replicas.iter().filter(is_behind).map(|(id, _)| id).collect();
-                told.untold(to, &replicas).into_iter().map(|(id, _)| id).eq(naive)
+                told.next = Some(id(what));
+                let next = naive.iter().find(|id| Some(**id) >= told.next).or(naive.first()).copied();
+                told.first_untold(to, &replicas, |_, _| true) == next
+                    && told.untold(to, &replicas).into_iter().map(|(id, _)| id).eq(naive)
             })
         }
 

@@ -120,12 +120,17 @@ impl Row {
     /// Looks whether it holds all that is held here, which has this digest.
     pub(super) fn note_all(&mut self, logs: &Logs, digest: Digest) {
         let all = self.doubtful(logs).all(|at| self.holds_all(at, logs.get(at)));
-        self.all_of = all.then_some(digest);
+        self.all_of = None;
         if all {
-            self.covered = logs.changes();
-            let cells = &self.cells;
-            self.unsure.retain(|at| cells.get(at).is_some_and(|cell| cell.seq > logs.get(*at).durable()));
+            self.note_known(logs, digest);
         }
+    }
+
+    /// It holds all that is held here, which has this digest.
+    fn note_known(&mut self, logs: &Logs, digest: Digest) {
+        (self.all_of, self.covered) = (Some(digest), logs.changes());
+        let cells = &self.cells;
+        self.unsure.retain(|at| cells.get(at).is_some_and(|cell| cell.seq > logs.get(*at).durable()));
     }
 
     /// Nothing is known of this log any more. Says whether something was.
@@ -254,6 +259,49 @@ impl Replicas {
         row.stamp = self.stamp;
         (row.replicated_at, row.compared) = (Some(now), true);
         true
+    }
+
+    /// The member holds all that is held here, which has this digest. Gives the logs of which that is news, in order.
+    pub(super) fn raise_all(
+        &mut self,
+        member: NodeId,
+        (logs, digest): (&Logs, Digest),
+        from: NodeId,
+        now: Time,
+    ) -> Vec<usize> {
+        let Some(row) = self.rows.get_mut(&member) else { return Vec::new() };
+        let (mut places, mut all) = (row.in_question(logs), true);
+        places.retain(|at| {
+            let log = logs.get(*at);
+            let Some(chain) = log.chain_at(log.durable()).filter(|_| log.durable() > 0) else { return false };
+            let cell = Cell { seq: log.durable(), chain: Short::of(chain), stamp: self.stamp + 1, from };
+            match row.cells.get_mut(at) {
+                Some(known) if known.seq >= cell.seq => {
+                    all &= row.holds_all(*at, log);
+                    return false;
+                }
+                Some(known) => *known = cell,
+                None if self.cells >= CELLS_MAX => {
+                    all = false;
+                    return false;
+                }
+                None => {
+                    self.cells += 1;
+                    row.cells.insert(*at, cell);
+                }
+            }
+            self.stamp += 1;
+            true
+        });
+        if !places.is_empty() {
+            (row.stamp, row.replicated_at, row.compared, row.all_of) = (self.stamp, Some(now), true, None);
+        }
+        if all {
+            row.note_known(logs, digest);
+        } else {
+            row.unsure.extend(&places);
+        }
+        places
     }
 
     /// The member itself said how far it holds this log: what others said of it and cannot be checked counts no more.

@@ -128,8 +128,10 @@ impl Replication {
         }
         let mut taken = Taken::default();
         for (seq, entry) in (first..).zip(entries) {
-            if let Some(ours) = self.logs.get(at).chain_at(seq) {
-                chain = entry.link(chain);
+            let log = self.logs.get(at);
+            if let Some(ours) = log.chain_at(seq) {
+                // The same entry behind the same chain gives the same: most duplicates are still in the cache.
+                chain = if log.cached(seq) == Some(&entry) { ours } else { entry.link(chain) };
                 if chain != ours {
                     self.differ(cx, from, at, seq, &entry);
                     return None;

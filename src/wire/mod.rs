@@ -41,8 +41,9 @@ pub const CONTROL_MAX: usize = 64 << 10;
 pub const SYNC_MAX: usize = (16 << 20) + (64 << 10);
 /// How many times longer than its frame a payload may become.
 pub const RATIO_MAX: usize = 200;
-/// Payloads below this are not worth compressing, in bytes: a zstd frame of a single change gains nothing.
-pub const PLAIN_BELOW: usize = 200;
+/// Payloads below this are not worth compressing, in bytes: of a single change, hashes and ids for the most part, a zstd frame gains
+/// next to nothing, and takes longer to make than all else that is done with it.
+pub const PLAIN_BELOW: usize = 400;
 
 /// What a payload no longer than a control frame may claim to decode to, in bytes of memory. Lists count with the size
 /// that their elements have in memory, which is a few times what they have in the frame.

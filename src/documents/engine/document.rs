@@ -20,6 +20,9 @@ use crate::types::{Actor, CommandId, DocId, LogId, Seq, Topic, WallTime};
 /// Bytes of edits that are gathered into one change at most.
 const GATHER_MAX: usize = PLAIN_MAX / 2;
 
+/// So many changes wait for somebody who reads or edits at most: then these need not wait longer than a millisecond.
+const UNTRIED_MAX: usize = 64;
+
 /// What a change takes in memory besides its bytes.
 const OVERHEAD: usize = size_of::<Accepted>() + 16;
 
@@ -36,6 +39,10 @@ pub(super) struct Document {
     /// Where writers' changes part, and with which of the changes each branch begins.
     forks: BTreeMap<Fork, BTreeSet<Hash>>,
     open: Option<Box<Open>>,
+    /// The newest changes, those that Automerge was never given.
+    untried: Vec<Arrived>,
+    /// Of these, those that it did not take, whatever the check said; not told yet.
+    fallen: Vec<(Arrived, String)>,
     state: DocState,
     ops: usize,
 }
@@ -58,7 +65,8 @@ pub(super) struct Outcome {
 impl Document {
     pub(super) fn new(id: DocId) -> Self {
         let (accepted, forks, state) = (Vec::new(), BTreeMap::new(), DocState::default());
-        Self { id, base: None, accepted, fold_at: 0, forks, open: None, state, ops: 0 }
+        let (untried, fallen) = (Vec::new(), Vec::new());
+        Self { id, base: None, accepted, fold_at: 0, forks, open: None, untried, fallen, state, ops: 0 }
     }
 
     pub(super) const fn state(&self) -> &DocState {
@@ -75,7 +83,7 @@ impl Document {
     }
 
     pub(super) fn is_new(&self) -> bool {
-        self.accepted.is_empty() && self.base.is_none()
+        self.accepted.is_empty() && self.base.is_none() && self.fallen.is_empty()
     }
 
     pub(super) fn close(&mut self) {
@@ -144,18 +152,21 @@ impl Document {
         Ok(outcome)
     }
 
-    /// Gives admitted changes to Automerge. If it fails on them, they are tried one at a time to find the one.
+    /// Takes in changes that were just admitted. Automerge is given them when somebody reads or edits, or when there are many.
     fn merge(&mut self, fresh: Vec<(Arrived, Hash)>, outcome: &mut Outcome) {
-        let base = self.base.as_deref();
-        let Some(open) = self.open.as_mut() else { return };
+        let before = (self.accepted.len(), self.untried.len());
         let accepted = |(arrived, hash): &(Arrived, Hash)| Accepted { hash: *hash, bytes: arrived.change.clone() };
-        let changes: Vec<Accepted> = fresh.iter().map(accepted).collect();
-        if contain(|| open.apply(&changes, base)).and_then(|()| open.agrees()).is_ok() {
-            self.accepted.extend(changes);
+        self.accepted.extend(fresh.iter().map(accepted));
+        self.untried.extend(fresh.iter().map(|(arrived, _)| arrived.clone()));
+        // Where writers' changes part, what of them can be merged is seen at once.
+        let wait = self.forks.is_empty() && self.untried.len() < UNTRIED_MAX;
+        if wait || self.catch_up().is_ok() {
             outcome.applied.extend(fresh.into_iter().map(|(arrived, _)| arrived));
             return;
         }
-        self.close();
+        self.accepted.truncate(before.0);
+        self.untried.truncate(before.1);
+        self.sift();
         for (arrived, _) in fresh {
             match self.merge_one(&arrived) {
                 Ok(()) => outcome.applied.push(arrived),
@@ -163,6 +174,33 @@ impl Document {
             }
         }
         self.unpart();
+    }
+
+    /// Gives Automerge the changes that it does not have.
+    fn catch_up(&mut self) -> Result<(), String> {
+        let Some(open) = self.open.as_mut() else { return Ok(()) };
+        contain(|| open.catch_up(&self.accepted, self.base.as_deref()))?;
+        self.untried.clear();
+        Ok(())
+    }
+
+    /// Automerge fails on some of the changes that it was never given: they are tried one at a time to find which, and these are
+    /// not in the document.
+    fn sift(&mut self) {
+        self.close();
+        let untried = std::mem::take(&mut self.untried);
+        self.accepted.truncate(self.accepted.len() - untried.len());
+        for arrived in untried {
+            if let Err(refusal) = self.merge_one(&arrived) {
+                self.fallen.push((arrived, refusal.to_string()));
+            }
+        }
+        self.unpart();
+    }
+
+    /// The changes that were taken in and turned out to be none that Automerge takes, each told once.
+    pub(super) fn take_fallen(&mut self) -> Vec<(Arrived, String)> {
+        std::mem::take(&mut self.fallen)
     }
 
     fn merge_one(&mut self, arrived: &Arrived) -> Result<(), Refusal> {
@@ -174,7 +212,6 @@ impl Document {
             self.part(parting).map_err(engine)?;
             verdict = self.check(&change).map_err(engine)?;
         }
-        let base = self.base.as_deref();
         let Some(open) = self.open.as_mut() else { return Err(Refusal::Descends) };
         match verdict {
             Verdict::Admit(admitted) => open.table.insert(admitted),
@@ -182,12 +219,12 @@ impl Document {
             Verdict::Missing | Verdict::Parts(_) | Verdict::Older => return Err(Refusal::Descends),
             Verdict::Refuse(refusal) => return Err(refusal),
         }
-        let merged = contain(|| open.apply(std::slice::from_ref(&accepted), base)).and_then(|()| open.agrees());
-        if let Err(why) = merged {
+        self.accepted.push(accepted);
+        if let Err(why) = self.catch_up() {
+            self.accepted.pop();
             self.close();
             return Err(Refusal::Engine(why));
         }
-        self.accepted.push(accepted);
         Ok(())
     }
 
@@ -199,6 +236,7 @@ impl Document {
 
     /// A writer's changes part: from here on each branch has a name of its own.
     fn part(&mut self, parting: Parting) -> Result<(), Error> {
+        self.merged().map(drop)?;
         let before = self.forks.clone();
         self.forks.entry(parting.fork).or_default().extend(parting.branches);
         self.close();
@@ -226,7 +264,7 @@ impl Document {
 
     /// Makes one change of these commands, as many as fit into it.
     pub(super) fn edit(&mut self, actor: Actor, at: WallTime, batch: &[Wanted]) -> (Option<Bytes>, Results) {
-        let open = match self.opened() {
+        let open = match self.merged() {
             Ok(_) => self.open.as_mut().expect("it was just opened"),
             Err(error) => return (None, fail(batch, &error)),
         };
@@ -251,7 +289,10 @@ impl Document {
             }
         };
         match bytes.map_err(Refusal::Engine).and_then(|bytes| self.own(bytes)) {
-            Ok(bytes) => (Some(bytes), results),
+            Ok(bytes) => {
+                self.open.as_mut().into_iter().for_each(|open| open.made());
+                (Some(bytes), results)
+            }
             Err(refusal) => {
                 self.close();
                 self.settle();
@@ -285,7 +326,7 @@ impl Document {
             Ok((None, results)) => return (None, results),
             Err(why) => return (None, fail(batch, &Error::Engine { doc: self.id.clone(), why })),
         };
-        let owned = self.own(bytes).and_then(|bytes| match self.merge_last() {
+        let owned = self.own(bytes).and_then(|bytes| match self.catch_up() {
             Ok(()) => Ok(bytes),
             Err(why) => {
                 self.accepted.pop();
@@ -300,11 +341,6 @@ impl Document {
                 (None, fail(batch, &error))
             }
         }
-    }
-
-    fn merge_last(&mut self) -> Result<(), String> {
-        let (Some(open), Some(last)) = (self.open.as_mut(), self.accepted.last()) else { return Ok(()) };
-        contain(|| open.apply(std::slice::from_ref(last), self.base.as_deref())).and_then(|()| open.agrees())
     }
 
     /// Takes in a change that was just made here, by the same check that others will make.
@@ -347,7 +383,7 @@ impl Document {
         if !self.state.exists {
             return Err(Error::NotFound { doc });
         }
-        let open = self.opened()?;
+        let open = self.merged()?;
         match contain(|| Ok(read::at(&open.merged, &steps))) {
             Ok(Some(value)) => Ok(value),
             Ok(None) => Err(Error::NoSuchPath { doc, path: pointer.to_owned() }),
@@ -391,21 +427,45 @@ impl Document {
     #[cfg(test)]
     pub(super) fn fold_here(&mut self) -> Option<Bytes> {
         let (hashes, writers) = (self.hashes(), writers(None, &self.accepted).ok()?);
-        let open = self.opened().ok()?;
+        let open = self.merged().ok()?;
         Base::fold(&open.merged, &open.table, None, &hashes, writers).map(|base| base.change)
+    }
+
+    /// Automerge will not take the newest change, although it was admitted.
+    #[cfg(test)]
+    pub(super) fn spoil(&mut self) {
+        let (last, arrived) = (self.accepted.last_mut().unwrap(), self.untried.last_mut().unwrap());
+        last.bytes = Bytes::from_static(b"no change");
+        arrived.change = last.bytes.clone();
     }
 
     /// The document as it was saved by Automerge: for tests of what a hostile change can do.
     #[cfg(test)]
     pub(super) fn saved(&mut self) -> Vec<u8> {
-        self.opened().expect("it opens").merged.save()
+        self.merged().expect("it opens").merged.save()
     }
 
-    /// Opens the document: applies its changes again.
+    /// Opens the document, and gives Automerge all of it.
+    fn merged(&mut self) -> Result<&mut Open, Error> {
+        self.opened()?;
+        if self.catch_up().is_err() && !self.untried.is_empty() {
+            self.sift();
+            self.opened()?;
+            self.settle();
+        }
+        if let Err(why) = self.catch_up() {
+            self.close();
+            return Err(Error::Engine { doc: self.id.clone(), why });
+        }
+        self.opened()
+    }
+
+    /// Opens the document: its changes are checked again. Where a writer's part, Automerge is to agree with it at once.
     fn opened(&mut self) -> Result<&mut Open, Error> {
         if self.open.is_none() {
             let begins = self.forks.values().flatten().copied().collect();
-            let opened = contain(|| Open::build(self.base.as_deref(), &self.accepted, begins));
+            let make = if self.forks.is_empty() { Open::begin } else { Open::build };
+            let opened = contain(|| make(self.base.as_deref(), &self.accepted, begins));
             let open = opened.map_err(|why| Error::Engine { doc: self.id.clone(), why })?;
             self.open = Some(Box::new(open));
         }
@@ -449,6 +509,7 @@ impl Document {
         let Ok((base, open)) = folded else { return };
         self.accepted.drain(..=pivot);
         (self.base, self.open, self.fold_at) = (Some(Box::new(base)), Some(Box::new(open)), 0);
+        self.untried.clear();
         self.settle();
     }
 

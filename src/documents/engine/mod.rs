@@ -4,6 +4,10 @@
 //! tasks it was given, and on nothing else. Every call into Automerge is contained: after a panic the document is thrown
 //! away and built again from the changes that were admitted.
 //!
+//! **Changes wait.** What may be merged is decided when it comes. The merging is done when somebody reads or edits, for all that
+//! came by then: see `open`. If Automerge does not take what the check let in, which is a mistake of one of the two, that change
+//! leaves the document again and is refused by name with the next changes that come.
+//!
 //! **Branches.** A writer whose store was rolled back may have used its numbers twice. Both changes are taken, each branch
 //! as a writer of its own: see `branches`.
 //!
@@ -170,7 +174,8 @@ fn run(document: &mut Document, task: Task, (history, worth): (usize, usize)) ->
             let kept = changes.clone();
             let outcome = document.apply(changes).unwrap_or_else(|error| broken(&error, kept));
             document.fold(history, worth);
-            let Outcome { applied, orphans, refused, known, older } = outcome;
+            let Outcome { applied, orphans, mut refused, known, older } = outcome;
+            refused.extend(document.take_fallen());
             Done::Applied { doc, applied, orphans, refused, known, older, state: document.state().clone() }
         }
         // What cannot be built shows by its state, and stays away.
@@ -188,7 +193,8 @@ fn run(document: &mut Document, task: Task, (history, worth): (usize, usize)) ->
             let kept = changes.clone();
             let outcome = document.rebuild(changes).unwrap_or_else(|error| broken(&error, kept));
             document.fold(history, worth);
-            let Outcome { applied, orphans, refused, known, older } = outcome;
+            let Outcome { applied, orphans, mut refused, known, older } = outcome;
+            refused.extend(document.take_fallen());
             Done::Applied { doc, applied, orphans, refused, known, older, state: document.state().clone() }
         }
         Task::Get { doc, command, path } => {

@@ -2,6 +2,9 @@
 //!
 //! Where no writer's changes part, Automerge holds the very bytes that were logged. In the past of a branch it holds them
 //! under other names (see `branches`), and so with other hashes; here both are known of each such change.
+//!
+//! What may be merged is the table's to say, at once. Automerge is given what was admitted when somebody reads or edits: changes
+//! that it takes together cost a third of what they cost one by one, and who only passes them on needs none of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +30,8 @@ pub(super) struct Accepted {
 pub(super) struct Open {
     pub(super) merged: Automerge,
     pub(super) table: Table,
+    /// How many of the document's changes Automerge has.
+    given: usize,
     /// Of the changes that are renamed: their hash in Automerge.
     there: BTreeMap<Hash, Hash>,
     /// And back.
@@ -34,13 +39,20 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// From the document's changes, of which these begin a branch, behind what others were folded to.
+    /// From the document's changes, of which these begin a branch, behind what others were folded to; all of it.
     pub(super) fn build(base: Option<&Base>, accepted: &[Accepted], begins: BTreeSet<Hash>) -> Result<Self, String> {
+        let mut open = Self::begin(base, accepted, begins)?;
+        open.catch_up(accepted, base)?;
+        Ok(open)
+    }
+
+    /// The same, but Automerge is not given the changes yet.
+    pub(super) fn begin(base: Option<&Base>, accepted: &[Accepted], begins: BTreeSet<Hash>) -> Result<Self, String> {
         // The actor is set before the first edit; until then nothing is written in its name.
         let merged = Automerge::new_with_encoding(TextEncoding::UnicodeCodePoint)
             .with_actor(ActorId::from([0_u8; 24].as_slice()));
         let table = base.map_or_else(|| Table::new(begins), Table::behind);
-        let mut open = Self { merged, table, there: BTreeMap::new(), here: BTreeMap::new() };
+        let mut open = Self { merged, table, given: 0, there: BTreeMap::new(), here: BTreeMap::new() };
         if let Some(base) = base {
             let change = automerge::Change::try_from(&base.change[..]).map_err(|error| error.to_string())?;
             open.merged.apply_changes([change]).map_err(|error| error.to_string())?;
@@ -53,18 +65,22 @@ impl Open {
                 verdict => return Err(format!("a change that was admitted before is not now: {verdict:?}")),
             }
         }
-        open.apply(accepted, base)?;
-        open.agrees()?;
         Ok(open)
     }
 
-    /// Gives changes to Automerge that are in the table, in causal order.
-    pub(super) fn apply(&mut self, changes: &[Accepted], base: Option<&Base>) -> Result<(), String> {
-        for chunk in changes.chunks(APPLY_MAX) {
+    /// Gives Automerge those of the document's changes that it does not have. All are in the table, in causal order.
+    pub(super) fn catch_up(&mut self, accepted: &[Accepted], base: Option<&Base>) -> Result<(), String> {
+        for chunk in accepted[self.given..].chunks(APPLY_MAX) {
             let changes = chunk.iter().map(|accepted| self.renamed(accepted, base)).collect::<Result<Vec<_>, _>>()?;
             self.merged.apply_changes(changes).map_err(|error| error.to_string())?;
         }
-        Ok(())
+        self.given = accepted.len();
+        self.agrees()
+    }
+
+    /// The next of the document's changes was made in Automerge.
+    pub(super) const fn made(&mut self) {
+        self.given += 1;
     }
 
     /// A change as Automerge is to hold it.
@@ -96,7 +112,7 @@ impl Open {
     }
 
     /// Whether Automerge has the heads that the table has.
-    pub(super) fn agrees(&self) -> Result<(), String> {
+    fn agrees(&self) -> Result<(), String> {
         let theirs = self.merged.get_heads();
         let ours: BTreeSet<Hash> =
             self.table.heads().iter().map(|head| self.there.get(head).copied().unwrap_or(*head)).collect();

@@ -82,6 +82,27 @@ pub(super) fn effect(trace: &mut Trace, effect: &Effect) {
                 stamped(trace, *hlc);
             }
         }
+        Effect::Reply {
+            id,
+            result: Ok(Outcome::Events(events::Outcome::Page(events::Page { events, gaps, cursor, more }))),
+        } => {
+            trace.word(30, id.value());
+            trace.word(30, (events.len() as u64) << 1 | u64::from(*more));
+            for events::Item { id, body } in events {
+                named(trace, id);
+                trace.bytes(30, body);
+            }
+            trace.text(30, &cursor.to_string());
+            trace.debug(30, gaps);
+        }
+        Effect::Reply {
+            id,
+            result: Ok(Outcome::Events(events::Outcome::Appended(events::Appended { first, events }))),
+        } => {
+            trace.word(31, id.value());
+            trace.word(31, *events as u64);
+            named(trace, first);
+        }
         Effect::Notify(Event::Replication(event)) => replicated(trace, event),
         Effect::Notify(Event::Events(events::Event::Appended { stream, first, events })) => {
             trace.word(28, u64::from(*events));

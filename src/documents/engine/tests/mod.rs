@@ -301,6 +301,30 @@ fn a_forgotten_change_leaves_no_trace() {
     assert_eq!(b.get("").unwrap(), json!({"n": 2}));
 }
 
+/// What Automerge is given late is not taken in for good before: nothing else suffers if it refuses some of it.
+#[test]
+fn an_admitted_change_that_cannot_be_merged_leaves_again_and_is_named() {
+    for reads in [false, true] {
+        let (mut a, mut b) = (Peer::new(1), Peer::new(2));
+        a.put(json!({"n": 1}));
+        b.take(&a);
+        a.set("n", json!(2));
+        b.apply(vec![a.log[1].clone()]);
+        b.engine.docs.get_mut(&doc()).unwrap().document.spoil();
+        if reads {
+            assert_eq!(b.get("n"), Ok(json!(1)));
+        } else {
+            b.set("m", json!(3));
+        }
+        let (applied, _, refused, state) = b.apply(Vec::new());
+        assert_eq!((applied, refused.len(), state.changes), (0, 1, if reads { 1 } else { 2 }));
+        // It is told once, and what comes is taken as ever.
+        let (applied, _, refused, state) = b.apply(vec![a.log[1].clone()]);
+        assert_eq!((applied, refused.len(), state.changes), (1, 0, if reads { 2 } else { 3 }));
+        assert_eq!(b.get("n"), Ok(json!(2)));
+    }
+}
+
 #[test]
 fn closed_documents_open_again_with_what_they_had() {
     let mut engine = Engine::new(Limits { open_docs: 2, open_ops: 1_000, history: 0 });
