@@ -228,8 +228,24 @@ fn mesh_of(says: &File, topology: &mut dyn FnMut(&str) -> Result<Found, String>)
         (Some(_), Some(_)) => return Err("topology and [mesh] exclude each other".to_owned()),
         (None, None) => return Err("either topology = \"NAME\" or [mesh] is needed".to_owned()),
     };
-    let mesh = Topology::parse(&found.file, &found.text).map_err(|error| error.to_string())?;
+    let mesh = Topology::parse(&found.file, &found.text).map_err(|error| {
+        let why = error.to_string();
+        if says.mesh.is_some() { in_mesh(&why) } else { why }
+    })?;
     Ok((mesh, found.text))
+}
+
+/// The error of the topology that `[mesh]` stands for, whose lines nobody has written: said with the key of `[mesh]` that it comes of.
+fn in_mesh(why: &str) -> String {
+    let why =
+        why.trim_start_matches("[mesh]").trim_start_matches(|c: char| c == ':' || c.is_ascii_digit()).trim_start();
+    let Some((path, why)) = why.split_once(": ") else { return format!("mesh: {why}") };
+    let key = match path.rsplit('.').next().unwrap_or(path) {
+        "count" => "peers",
+        "delay" if path.starts_with("link") => "apart",
+        key => key,
+    };
+    format!("mesh.{key}: {why}")
 }
 
 /// `[config]` is a peer's configuration file, read as the production driver reads it.
