@@ -184,6 +184,10 @@ fn wrong_arguments_have_a_code_of_their_own() {
         let (code, out, err) = simulate(dir, line);
         assert_eq!((code, out.as_str()), (64, ""), "{line}: {err}");
     }
+    // An invariant that does not judge every run says which it does.
+    let (code, out, _) = simulate(Path::new(env!("CARGO_MANIFEST_DIR")), "list --invariants");
+    let line = out.lines().find(|line| line.starts_with("R2 ")).unwrap_or_default();
+    assert!(code == 0 && line.contains("the calm is 100s or longer: ") && line.contains("small-copies"), "{out}");
     let (code, help, _) = simulate(dir, "run --help");
     assert!(code == 0 && help.contains("Usage"), "{help}");
     for code in [0, 1, 2, 3, 4, 5, 64, 130] {

@@ -166,6 +166,14 @@ impl Scenario {
         phases.warm_up.0 + phases.chaos.0 + phases.quiet.0 + phases.calm.0
     }
 
+    /// Whether an invariant judges a run of it; see [`judged_only`].
+    #[must_use]
+    pub fn is_judged_by(&self, id: &str) -> bool {
+        let says = &self.says;
+        let edits = !says.edits.is_empty() || says.swarm.as_ref().is_some_and(|swarm| swarm.edits.is_some());
+        id != "R2" || (edits && says.phases.calm.0 >= check::LAG_IS_JUDGED_AFTER)
+    }
+
     /// Whether no link ever loses anything by itself.
     pub(super) fn is_lossless(&self) -> bool {
         let zero = crate::topology::Ppm::ZERO;
@@ -209,6 +217,13 @@ impl Scenario {
     pub(super) fn calm_at(&self) -> u64 {
         self.quiet_at() + self.says.phases.quiet.0
     }
+}
+
+/// Where an invariant does not judge every scenario: which it does, in words.
+#[must_use]
+pub fn judged_only(id: &str) -> Option<String> {
+    let least = Span(check::LAG_IS_JUDGED_AFTER);
+    (id == "R2").then(|| format!("only where documents are edited and the calm is {least} or longer"))
 }
 
 fn line_column(text: &str, at: usize) -> (usize, usize) {

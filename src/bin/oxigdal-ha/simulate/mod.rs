@@ -191,7 +191,10 @@ pub(crate) fn run(args: Args, output: Output) -> Result<ExitCode> {
             Err(Failure::usage("this build holds no planted bugs: build it with --features planted-bugs"))
         }
         Command::ReplayInputs(args) => recorded::replay_inputs(&args, output),
-        Command::List(list) if list.invariants => list::invariants(output),
+        // Where no scenarios are at hand the invariants are listed without them.
+        Command::List(list) if list.invariants => {
+            list::invariants(&scenarios(&[list.path], output).unwrap_or_default(), output)
+        }
         Command::List(list) if list.faults => list::faults(output),
         Command::List(list) => match scenarios(&[list.path], output) {
             Ok(scenarios) => list::list_all(&scenarios, output),
