@@ -61,9 +61,21 @@ fn a_failing_seed_becomes_a_file_that_replays_it() {
     assert_eq!(code, 2, "{told}");
     assert!(told.contains("fault begins: p-3 pause"), "{told}");
     assert!(told.lines().last().unwrap().contains("expected"), "what was missed: {told}");
-    assert!(told.lines().count() <= 70, "{told}");
+    assert!(told.lines().count() <= 60, "{told}");
     let (code, steps, _) = simulate(dir, &format!("replay {file}"));
     assert!(code == 2 && steps.lines().count() > 50 && steps.contains("MISS suspicions"), "{steps}");
+    // A file that is named twice is run once, and a path with a blank can be pasted.
+    let (code, out, err) = simulate(dir, "run stalled.toml ./stalled.toml --seed 2");
+    assert!(code == 2 && err.contains("./stalled.toml is named twice: it is run once"), "{err}");
+    assert!(!out.contains("seeds more"), "{out}");
+    let command = ["simulate", "minimize", file, "--out", "a b.toml"];
+    let small = Command::new(env!("CARGO_BIN_EXE_oxigdal-ha")).args(command).current_dir(dir).output().unwrap();
+    let told = String::from_utf8(small.stdout).unwrap();
+    assert!(told.ends_with("written to a b.toml; oxigdal-ha simulate explain 'a b.toml'\n"), "{told}");
+    std::fs::remove_file(dir.join("a b.toml")).unwrap();
+    // What fails is told by `coverage` too.
+    let (code, out, _) = simulate(dir, "coverage stalled.toml --seeds 2");
+    assert!(!cfg!(debug_assertions) || code == 1 && out.contains("2 runs, 2 failed; never reached: "), "{code} {out}");
     // A folder is run with its regressions.
     let (code, out, _) = simulate(dir, "run . --seeds 2..4 --json");
     let ran: Value = serde_json::from_str(&out).unwrap();
@@ -159,19 +171,32 @@ fn wrong_arguments_have_a_code_of_their_own() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     std::fs::write(dir.join("stalled.toml"), STALLED).unwrap();
+    std::fs::write(dir.join("other.toml"), STALLED).unwrap();
     for line in [
         "run",
         "run stalled.toml --seeds 5..3",
         "run stalled.toml --html x.html --twice",
         "run stalled.toml --svg x.svg --time-budget 1s",
-        "run stalled.toml stalled.toml --html x.html",
+        "run stalled.toml other.toml --html x.html",
+        "run stalled.toml --jobs 0",
         "minimize stalled.toml --out stalled.toml",
     ] {
         let (code, out, err) = simulate(dir, line);
         assert_eq!((code, out.as_str()), (64, ""), "{line}: {err}");
     }
+    // An invariant that does not judge every run says which it does.
+    let (code, out, _) = simulate(Path::new(env!("CARGO_MANIFEST_DIR")), "list --invariants");
+    let line = out.lines().find(|line| line.starts_with("R2 ")).unwrap_or_default();
+    assert!(code == 0 && line.contains("the calm is 100s or longer: ") && line.contains("small-copies"), "{out}");
     let (code, help, _) = simulate(dir, "run --help");
     assert!(code == 0 && help.contains("Usage"), "{help}");
+    for code in [0, 1, 2, 3, 4, 5, 64, 130] {
+        assert!(help.lines().any(|line| line.starts_with(&format!("  {code} "))), "{code} is not told of: {help}");
+    }
+    if cfg!(not(feature = "planted-bugs")) {
+        let (code, _, err) = simulate(dir, "bugs --seeds 3 overlay/x");
+        assert!(code == 64 && err.contains("--features planted-bugs"), "{err}");
+    }
 }
 
 #[cfg(unix)]

@@ -58,7 +58,7 @@ pub use net::NetStats;
 pub use outcome::{Faults, Figures, Judgement, Line, Outcome};
 pub use picture::Picture;
 pub use replay::{Replay, ReplayError, ReplayStep};
-pub use scenario::{Drawn, Error, Family, FaultKind, Found, Scenario, faults};
+pub use scenario::{Drawn, Error, Family, FaultKind, Found, Scenario, faults, judged_only};
 pub use shrink::{NotShrunk, Progress, Shrunk, Size, shrink, size};
 pub use spread::Spread;
 pub use story::{Step, Story, Why, explain};

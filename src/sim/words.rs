@@ -107,6 +107,9 @@ fn of_many(fault: &Fault, name: &dyn Fn(u32) -> String) -> String {
 
 /// A share of so many of a million.
 fn percent(ppm: u64) -> String {
+    if ppm < 100 {
+        return format!("{ppm} ppm");
+    }
     format!("{}.{:02} %", ppm / 10_000, ppm % 10_000 / 100)
 }
 
@@ -284,6 +287,7 @@ mod tests {
         assert_eq!(hold, "p-1 holds p-2: its operator has paused it as a replica");
         assert_eq!(told(&Fault::ClockDrift { peer: 0, ppm: -12_345 }), "p-1 clock-drift, loses 1.23 %");
         assert_eq!(told(&Fault::ClockStep { peer: 1, by_us: -1_500_000 }), "p-2 clock-step back by 1.5s");
+        assert_eq!(told(&Fault::Loss { ppm: 7 }), "loss of 7 ppm more of all frames");
         assert_eq!(told(&Fault::BitRot { peer: 1, bits: 77 }), "p-2 bit-rot");
         let clog = |one_way| Fault::Clog { from: vec![0], to: vec![1, 2], one_way };
         assert_eq!(told(&clog(true)), "clog: what is sent by p-1 to p-2, p-3 waits");

@@ -48,6 +48,7 @@ mod u12;
 mod u4;
 mod u5;
 
+pub(super) use r2::CALM as LAG_IS_JUDGED_AFTER;
 pub(super) use set::Checks;
 pub use set::ids;
 

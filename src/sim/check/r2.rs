@@ -7,7 +7,7 @@ use super::{Check, Sight, Verdict};
 use crate::documents::Listed;
 
 /// After so long everybody has been asked again.
-const CALM: u64 = 100_000_000_000;
+pub(in crate::sim) const CALM: u64 = 100_000_000_000;
 
 /// Looks at what each peer thinks of the others.
 pub(super) struct LagIsTrue;

@@ -166,6 +166,14 @@ impl Scenario {
         phases.warm_up.0 + phases.chaos.0 + phases.quiet.0 + phases.calm.0
     }
 
+    /// Whether an invariant judges a run of it; see [`judged_only`].
+    #[must_use]
+    pub fn is_judged_by(&self, id: &str) -> bool {
+        let says = &self.says;
+        let edits = !says.edits.is_empty() || says.swarm.as_ref().is_some_and(|swarm| swarm.edits.is_some());
+        id != "R2" || (edits && says.phases.calm.0 >= check::LAG_IS_JUDGED_AFTER)
+    }
+
     /// Whether no link ever loses anything by itself.
     pub(super) fn is_lossless(&self) -> bool {
         let zero = crate::topology::Ppm::ZERO;
@@ -211,6 +219,13 @@ impl Scenario {
     }
 }
 
+/// Where an invariant does not judge every scenario: which it does, in words.
+#[must_use]
+pub fn judged_only(id: &str) -> Option<String> {
+    let least = Span(check::LAG_IS_JUDGED_AFTER);
+    (id == "R2").then(|| format!("only where documents are edited and the calm is {least} or longer"))
+}
+
 fn line_column(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -228,8 +243,24 @@ fn mesh_of(says: &File, topology: &mut dyn FnMut(&str) -> Result<Found, String>)
         (Some(_), Some(_)) => return Err("topology and [mesh] exclude each other".to_owned()),
         (None, None) => return Err("either topology = \"NAME\" or [mesh] is needed".to_owned()),
     };
-    let mesh = Topology::parse(&found.file, &found.text).map_err(|error| error.to_string())?;
+    let mesh = Topology::parse(&found.file, &found.text).map_err(|error| {
+        let why = error.to_string();
+        if says.mesh.is_some() { in_mesh(&why) } else { why }
+    })?;
     Ok((mesh, found.text))
+}
+
+/// The error of the topology that `[mesh]` stands for, whose lines nobody has written: said with the key of `[mesh]` that it comes of.
+fn in_mesh(why: &str) -> String {
+    let why =
+        why.trim_start_matches("[mesh]").trim_start_matches(|c: char| c == ':' || c.is_ascii_digit()).trim_start();
+    let Some((path, why)) = why.split_once(": ") else { return format!("mesh: {why}") };
+    let key = match path.rsplit('.').next().unwrap_or(path) {
+        "count" => "peers",
+        "delay" if path.starts_with("link") => "apart",
+        key => key,
+    };
+    format!("mesh.{key}: {why}")
 }
 
 /// `[config]` is a peer's configuration file, read as the production driver reads it.

@@ -89,6 +89,16 @@ fn what_is_wrong_is_refused_with_its_place_and_reason() {
             "[checks]\nexcept = { Z9 = \"why not\" }\n[expect]",
             "checks.except: there is no invariant \"Z9\"",
         ),
+        (
+            "[expect]",
+            "[checks]\nexcept = { C2 = \" \" }\n[expect]",
+            "simulations/x.toml:19:12: checks.except.C2: a reason is needed",
+        ),
+        ("random 2", "region r9", "simulations/x.toml:13:1: fault[0]: peers: \"region r9\" is nobody of this mesh"),
+        ("random 2", "first 0", "\"first 0\" is nobody of this mesh"),
+        ("peers = 4", "peers = 0", "simulations/x.toml:5:1: mesh.peers: a group has 1 to 10000 nodes, not 0"),
+        ("peers = 4", "peers = 4\ndelay = \"x\"", "simulations/x.toml:6:1: mesh.delay: "),
+        ("peers = 4", "peers = 4\nregions = 2\napart = \"x\"", "simulations/x.toml:7:1: mesh.apart: "),
     ] {
         assert!(GOOD.contains(from), "{from}");
         let found = parse(&GOOD.replacen(from, to, 1)).expect_err(to);

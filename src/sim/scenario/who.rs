@@ -1,5 +1,7 @@
 //! Who a line of a scenario is about.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde::de::Error as _;
 
@@ -61,7 +63,7 @@ impl Who {
                 .collect::<Result<_, _>>()?,
         };
         if chosen.is_empty() {
-            return Err(format!("{self:?} is nobody"));
+            return Err(format!("{self} is nobody of this mesh"));
         }
         if !matches!(self, Self::Named(_)) {
             chosen.sort_unstable();
@@ -86,6 +88,21 @@ impl Who {
             _ => Err(format!(
                 "{text:?} names nobody; expected \"all\", \"first 3\", \"top 1\", \"random 2\", \"5%\", \"region eu\", a name or a list of names"
             )),
+        }
+    }
+}
+
+impl fmt::Display for Who {
+    /// As it is written in a scenario.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("\"all\""),
+            Self::First(count) => write!(f, "\"first {count}\""),
+            Self::Top(count) => write!(f, "\"top {count}\""),
+            Self::Random(count) => write!(f, "\"random {count}\""),
+            Self::Part(ppm) => write!(f, "\"{ppm}ppm\""),
+            Self::Region(name) => write!(f, "\"region {name}\""),
+            Self::Named(names) => write!(f, "{names:?}"),
         }
     }
 }

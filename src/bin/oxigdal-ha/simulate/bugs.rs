@@ -14,7 +14,7 @@ use comfy_table::Cell;
 use oxigdal_ha::sim::{BUGS, Bug, Hunt, Scenario, Size, hunt, shrink_with_bug};
 use serde_json::json;
 
-use super::each::each;
+use super::each::{self, each};
 use super::stop::{self, Stop};
 use super::{minimize, read_with_text};
 use crate::failure::{Failure, Result};
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 20)]
     seeds: u64,
     /// So many hunts at a time; by default as many as there are cores.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = each::jobs)]
     jobs: Option<usize>,
     /// Where the scenarios are.
     #[arg(long, value_name = "DIR", default_value = "simulations")]

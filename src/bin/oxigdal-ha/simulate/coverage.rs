@@ -1,6 +1,7 @@
 //! `simulate coverage`: which marks in the core a sweep reaches, and which it never does.
 //!
-//! Exit codes: 0 every mark was reached, 1 one was not, 4 a file cannot be used.
+//! Exit codes: 0 every mark was reached and every run passed, 1 a mark was not or an invariant did not hold, 2 an expectation was
+//! missed, 4 a file cannot be used.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,11 +10,12 @@ use clap::Args as ClapArgs;
 use oxigdal_ha::sim::{self, Coverage, Kind, Scenario};
 use serde_json::json;
 
-use super::each::each;
+use super::each::{self, each};
 use crate::failure::{Failure, Result};
 use crate::output::{Output, Tone, cell, number};
 
-/// Run scenarios and print which marks in the core were reached. Exit code 1: one was never.
+/// Run scenarios and print which marks in the core were reached. Exit code 1: one was never, or a run failed; 2: an expectation was
+/// missed.
 #[derive(ClapArgs, Debug)]
 pub(crate) struct Args {
     /// Scenario files, or directories of them.
@@ -26,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 20)]
     peers: usize,
     /// So many runs at a time; by default as many as there are cores.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = each::jobs)]
     jobs: Option<usize>,
 }
 
@@ -53,9 +55,10 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario], output: Output) -> Result
         }
     }
     let never = coverage.never().count();
+    let failed = covered.iter().filter(|(outcome, _)| !outcome.passed()).count();
     if output.json {
         let marks: Vec<_> = coverage.iter().map(|(mark, hits)| json!({ "mark": mark, "hits": hits })).collect();
-        output.value(&json!({ "runs": covered.len(), "never": never, "marks": marks }))?;
+        output.value(&json!({ "runs": covered.len(), "failed": failed, "never": never, "marks": marks }))?;
     } else {
         let mut table = output.table(&["MARK", "KIND", "HITS"]);
         for (mark, hits) in coverage.iter() {
@@ -64,7 +67,10 @@ pub(crate) fn run(args: &Args, scenarios: &[Scenario], output: Output) -> Result
             table.add_row([cell(tone, mark.id), cell(Tone::Dim, kind), number(hits)]);
         }
         output.rows(&table)?;
-        output.line(format_args!("{} runs; never reached: {never}", covered.len()))?;
+        let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
+        output.line(format_args!("{} runs{failed}; never reached: {never}", covered.len()))?;
     }
-    Ok(ExitCode::from(u8::from(never > 0)))
+    let codes: Vec<u8> = covered.iter().map(|(outcome, _)| outcome.exit_code()).collect();
+    let worst = [3, 1, 2].into_iter().find(|code| codes.contains(code) || (*code == 1 && never > 0));
+    Ok(ExitCode::from(worst.unwrap_or(0)))
 }

@@ -4,6 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// How many runs at a time: at least one.
+pub(super) fn jobs(text: &str) -> Result<usize, String> {
+    let jobs = text.parse().map_err(|error| format!("{error}"))?;
+    if jobs == 0 { Err("at least 1: nothing would be run".to_owned()) } else { Ok(jobs) }
+}
+
 /// Does this for all of the work on so many threads, by default as many as there are cores; the results keep the order.
 pub(super) fn each<W: Sync, R: Send>(work: &[W], jobs: Option<usize>, one: impl Fn(&W) -> R + Sync) -> Vec<R> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -42,15 +42,30 @@ pub(super) fn list_all(scenarios: &[Scenario], output: Output) -> Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn invariants(output: Output) -> Result<ExitCode> {
+/// The invariants; of one that judges only some scenarios also which of these.
+pub(super) fn invariants(scenarios: &[Scenario], output: Output) -> Result<ExitCode> {
+    let judges = |id: &str| {
+        let of = scenarios.iter().filter(|scenario| scenario.is_judged_by(id)).map(Scenario::name);
+        sim::judged_only(id).map(|only| (only, of.collect::<Vec<&str>>()))
+    };
     if output.json {
-        let listed: Vec<_> = sim::invariants().map(|(id, says)| json!({ "id": id, "says": says })).collect();
+        let listed: Vec<_> = sim::invariants()
+            .map(|(id, says)| match judges(id) {
+                Some((only, of)) => json!({ "id": id, "says": says, "judges": only, "scenarios": of }),
+                None => json!({ "id": id, "says": says }),
+            })
+            .collect();
         output.value(&listed)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = output.table(&["ID", "SAYS"]);
     for (id, says) in sim::invariants() {
-        table.add_row([cell(Tone::Name, id), Cell::new(says)]);
+        let told = match judges(id) {
+            Some((only, of)) if of.is_empty() => format!("{says}; {only}"),
+            Some((only, of)) => format!("{says}; {only}: {}", of.join(", ")),
+            None => says.to_owned(),
+        };
+        table.add_row([cell(Tone::Name, id), Cell::new(told)]);
     }
     output.rows(&table)?;
     Ok(ExitCode::SUCCESS)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use oxigdal_ha::sim::{self, NotShrunk, Progress, Shrunk, Size};
+use oxigdal_ha::sim::{self, NotShrunk, Outcome, Progress, Shrunk, Size};
 use serde_json::json;
 
 use super::stop::{self, Stop};
@@ -115,7 +115,8 @@ fn tell(small: &Shrunk, out: &Path, kept: Option<Size>, output: Output) -> Resul
         return output
             .line(format_args!("{} is smaller, with {what}: it is left as it was; --out FILE", out.display()));
     }
-    output.line(format_args!("written to {}; oxigdal-ha simulate explain {}", out.display(), out.display()))
+    let written = Outcome { file: out.display().to_string(), explicit: true, ..outcome.clone() };
+    output.line(format_args!("written to {}; {}", out.display(), written.command("explain")))
 }
 
 pub(super) fn told(size: Size) -> String {

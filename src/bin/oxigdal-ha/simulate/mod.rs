@@ -35,6 +35,16 @@ use crate::recorded;
 const SEEDS_MAX: u64 = 1_000_000;
 /// A file cannot be used.
 const BAD_FILE: u8 = 4;
+/// What the exit codes of `run` say.
+const EXIT_CODES: &str = "Exit codes:
+  0    all runs passed
+  1    an invariant did not hold
+  2    an expectation was missed
+  3    two runs of one seed differ
+  4    a file cannot be used
+  5    no run has ended within its time
+  64   the arguments cannot be used
+  130  Ctrl-C or SIGTERM before anything failed";
 
 /// Run whole meshes under virtual time, with faults, and judge them.
 #[derive(ClapArgs, Debug)]
@@ -45,7 +55,8 @@ pub(crate) struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Run scenarios. Exit code 1: an invariant did not hold; 2: an expectation was missed; 3: not deterministic; 4: bad file.
+    /// Run scenarios over seeds, and judge each run.
+    #[command(after_help = EXIT_CODES)]
     Run(Run),
     /// Make a failing run smaller, and write it as a file that replays it.
     Minimize(minimize::Minimize),
@@ -64,6 +75,17 @@ enum Command {
     Coverage(coverage::Args),
     #[cfg(feature = "planted-bugs")]
     Bugs(bugs::Args),
+    /// Hunt the bugs that are planted in the core: a build with `--features planted-bugs` does.
+    #[cfg(not(feature = "planted-bugs"))]
+    Bugs(NoBugs),
+}
+
+/// Whatever is asked of a build without planted bugs.
+#[cfg(not(feature = "planted-bugs"))]
+#[derive(ClapArgs, Debug)]
+struct NoBugs {
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    _asked: Vec<String>,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -93,7 +115,7 @@ struct Run {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "trace", "twice", "time_budget"])]
     svg: Option<PathBuf>,
     /// So many runs at a time; by default as many as there are cores.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = each::jobs)]
     jobs: Option<usize>,
 }
 
@@ -149,7 +171,7 @@ impl Twice {
 
 pub(crate) fn run(args: Args, output: Output) -> Result<ExitCode> {
     match args.command {
-        Command::Run(run) => match scenarios(&run.paths) {
+        Command::Run(run) => match scenarios(&run.paths, output) {
             Ok(scenarios) => sweep::run(&run, &scenarios, output),
             Err(failure) => Ok(bad_file(&failure, output)),
         },
@@ -158,16 +180,23 @@ pub(crate) fn run(args: Args, output: Output) -> Result<ExitCode> {
         Command::Explain(one) => tell::explain(&one, output),
         Command::Diff(diff) => tell::diff(&diff, output),
         Command::Picture(draw) => tell::picture(&draw, output),
-        Command::Coverage(args) => match scenarios(&args.paths) {
+        Command::Coverage(args) => match scenarios(&args.paths, output) {
             Ok(scenarios) => coverage::run(&args, &scenarios, output),
             Err(failure) => Ok(bad_file(&failure, output)),
         },
         #[cfg(feature = "planted-bugs")]
         Command::Bugs(args) => bugs::run(&args, output),
+        #[cfg(not(feature = "planted-bugs"))]
+        Command::Bugs(_) => {
+            Err(Failure::usage("this build holds no planted bugs: build it with --features planted-bugs"))
+        }
         Command::ReplayInputs(args) => recorded::replay_inputs(&args, output),
-        Command::List(list) if list.invariants => list::invariants(output),
+        // Where no scenarios are at hand the invariants are listed without them.
+        Command::List(list) if list.invariants => {
+            list::invariants(&scenarios(&[list.path], output).unwrap_or_default(), output)
+        }
         Command::List(list) if list.faults => list::faults(output),
-        Command::List(list) => match scenarios(&[list.path]) {
+        Command::List(list) => match scenarios(&[list.path], output) {
             Ok(scenarios) => list::list_all(&scenarios, output),
             Err(failure) => Ok(bad_file(&failure, output)),
         },
@@ -194,7 +223,8 @@ fn bad_file(failure: &Failure, output: Output) -> ExitCode {
     ExitCode::from(BAD_FILE)
 }
 
-fn scenarios(paths: &[PathBuf]) -> Result<Vec<Scenario>> {
+/// The scenarios of files and folders, each once.
+fn scenarios(paths: &[PathBuf], output: Output) -> Result<Vec<Scenario>> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
@@ -207,7 +237,16 @@ fn scenarios(paths: &[PathBuf]) -> Result<Vec<Scenario>> {
             files.push(path.clone());
         }
     }
-    files.iter().map(|file| read(file)).collect()
+    let mut once: Vec<PathBuf> = Vec::new();
+    for file in files {
+        if !once.iter().any(|known| *known == file || tell::is_same(known, &file)) {
+            once.push(file);
+        } else if !output.json {
+            let told = format_args!("{} is named twice: it is run once", file.display()).to_string();
+            eprintln!("{}", output.paint(Tone::Warn, told));
+        }
+    }
+    once.iter().map(|file| read(file)).collect()
 }
 
 /// The scenarios of a folder, and of `regressions` in it.

@@ -1,7 +1,6 @@
 //! `simulate run`: scenarios over seeds, on several cores, for as long as is wanted.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -29,23 +28,32 @@ pub(super) struct Done {
 struct Next<'a> {
     scenario: &'a Scenario,
     seed: u64,
-    /// The how many-th run of the sweep it is, from zero.
+    /// The scenario's place among the others.
+    place: usize,
+    /// The number of the run among all, whatever their order.
     at: u64,
 }
 
 /// Which runs there are, in the order in which they begin.
 ///
 /// First each scenario once, the cheapest first, so that a sweep that is cut short has judged as many of them as there was time
-/// for. Then always the one that has had the least so far, so that each gets about the same share: of small meshes thousands of
-/// seeds while a large one has few. What a run costs is taken to be its peers times its virtual time: the order hangs on nothing
-/// that is measured, and is the same wherever the sweep is made.
+/// for: what a run costs is taken to be its peers times its virtual time. Then always the one that has had the least of the cores so
+/// far, so that each gets about the same share: of small meshes thousands of seeds while a large one has few. Of a run nothing hangs
+/// on the order.
 struct Work<'a> {
     scenarios: &'a [Scenario],
     first: u64,
     seeds: u64,
-    /// Of each scenario that has seeds left: whether it was begun, what it has had, its place, and how often it was begun.
-    waiting: BTreeSet<(bool, u128, usize, u64)>,
+    had: Vec<Had>,
+}
+
+/// What a scenario has had so far.
+#[derive(Clone, Copy, Default)]
+struct Had {
     begun: u64,
+    ended: u64,
+    /// Of the cores, by the runs that have ended.
+    took: Duration,
 }
 
 impl<'a> Work<'a> {
@@ -59,8 +67,25 @@ impl<'a> Work<'a> {
     }
 
     fn new(scenarios: &'a [Scenario], first: u64, seeds: u64) -> Self {
-        let waiting = scenarios.iter().enumerate().map(|(place, scenario)| (false, cost(scenario), place, 0)).collect();
-        Self { scenarios, first, seeds, waiting, begun: 0 }
+        Self { scenarios, first, seeds, had: vec![Had::default(); scenarios.len()] }
+    }
+
+    /// A run has ended that took so much of a core.
+    fn ended(&mut self, place: usize, took: Duration) {
+        let had = &mut self.had[place];
+        had.ended += 1;
+        had.took += took;
+    }
+
+    /// What goes first: who was never begun, by what it will cost; then by what it has had, runs that have not ended taken to be like
+    /// those that have; then who is begun and of whose cost nothing is known.
+    fn turn(&self, place: usize) -> (u8, u128) {
+        let (had, expected) = (&self.had[place], cost(&self.scenarios[place]));
+        match had {
+            Had { begun: 0, .. } => (0, expected),
+            Had { begun, ended: 0, .. } => (2, expected * u128::from(*begun)),
+            Had { begun, ended, took } => (1, took.as_nanos() * u128::from(*begun) / u128::from(*ended)),
+        }
     }
 
     /// How many runs it has in all; a repro file is one run.
@@ -77,13 +102,12 @@ impl<'a> Iterator for Work<'a> {
     type Item = Next<'a>;
 
     fn next(&mut self) -> Option<Next<'a>> {
-        let (_, _, place, had) = self.waiting.pop_first()?;
-        let scenario = &self.scenarios[place];
-        if had + 1 < self.seeds_of(scenario) {
-            self.waiting.insert((true, cost(scenario) * u128::from(had + 1), place, had + 1));
-        }
-        self.begun += 1;
-        Some(Next { scenario, seed: self.first + had, at: self.begun - 1 })
+        let left = |place: &usize| self.had[*place].begun < self.seeds_of(&self.scenarios[*place]);
+        let place = (0..self.scenarios.len()).filter(left).min_by_key(|place| (self.turn(*place), *place))?;
+        let begun = self.had[place].begun;
+        self.had[place].begun += 1;
+        let at = begun * self.scenarios.len() as u64 + place as u64;
+        Some(Next { scenario: &self.scenarios[place], seed: self.first + begun, place, at })
     }
 }
 
@@ -167,13 +191,15 @@ fn parallel<'a>(args: &Run, work: Work<'a>, tally: Tally<'a>, stop: Stop, output
     let worker = || {
         while !stop.now() {
             let next = work.lock().expect("no holder of this lock panics").next();
-            let Some(Next { scenario, seed, at }) = next else { return };
+            let Some(Next { scenario, seed, place, at }) = next else { return };
             let failed = tally.lock().expect("no holder of this lock panics").failed();
             let failed = if failed == 0 { String::new() } else { format!("{failed} failed, ") };
             bar.set_message(format!("{failed}{} seed {seed}", scenario.name()));
+            let began = Meter::start();
             let Some(done) = one(scenario, seed, args.twice.doubles(at), stop) else {
                 return tally.lock().expect("no holder of this lock panics").cut_off(scenario);
             };
+            work.lock().expect("no holder of this lock panics").ended(place, began.took());
             if !done.outcome.passed() && !output.json {
                 bar.suspend(|| eprintln!("{}", output.paint(Tone::Bad, &done.outcome)));
             }
@@ -231,17 +257,32 @@ mod tests {
             "0".repeat(64)
         );
         let scenarios = [scenario(40, ""), scenario(4, ""), scenario(2, ""), scenario(3, &repro)];
-        let begun = |seeds| Work::new(&scenarios, 5, seeds).map(|next| (next.scenario.peers(), next.seed));
-        let first: Vec<_> = begun(1_000).take(4).collect();
-        assert_eq!(first, [(2, 5), (3, 5), (4, 5), (40, 5)], "the cheapest first");
-        let many: Vec<_> = begun(1_000).take(400).collect();
-        let seeds = |peers| many.iter().filter(|(of, _)| *of == peers).count();
-        assert_eq!(seeds(3), 1, "a repro file is one run");
-        let (small, twice, large) = (seeds(2), seeds(4), seeds(40));
-        assert!(small.abs_diff(twice * 2) <= 2 && twice.abs_diff(large * 10) <= 10, "{small} {twice} {large}");
-        // Nothing is left out, and nothing is run twice.
-        let all: BTreeSet<_> = begun(20).collect();
-        assert_eq!((all.len() as u64, begun(20).count() as u64), (61, Work::new(&scenarios, 5, 20).len()));
-        assert!(all.iter().all(|(peers, seed)| *seed < 25 || *peers == 3));
+        // The run of two peers takes most, as one with a heavy load.
+        let took = [20, 5, 50, 1].map(Duration::from_millis);
+        let begun = |seeds, count| {
+            let mut work = Work::new(&scenarios, 5, seeds);
+            let mut all = Vec::new();
+            while all.len() < count {
+                let Some(next) = work.next() else { break };
+                work.ended(next.place, took[next.place]);
+                all.push((next.scenario.peers(), next.seed));
+            }
+            all
+        };
+        assert_eq!(begun(1_000, 4), [(2, 5), (3, 5), (4, 5), (40, 5)], "the cheapest first");
+        let many = begun(1_000, 540);
+        let of = |peers| many.iter().filter(|(of, _)| *of == peers).count();
+        let (heavy, light, large) = (of(2), of(4), of(40));
+        assert_eq!(of(3), 1, "a repro file is one run");
+        assert!(light.abs_diff(heavy * 10) <= 10 && light.abs_diff(large * 4) <= 4, "{heavy} {light} {large}");
+        // Nothing is left out, and nothing is run twice, also where no run has ended yet.
+        let unended: Vec<_> = Work::new(&scenarios, 5, 20).map(|next| (next.scenario.peers(), next.seed)).collect();
+        for mut all in [begun(20, 1_000), unended] {
+            let runs = all.len();
+            all.sort_unstable();
+            all.dedup();
+            assert_eq!((all.len(), runs as u64), (61, Work::new(&scenarios, 5, 20).len()));
+            assert!(all.iter().all(|(peers, seed)| *seed < 25 || *peers == 3));
+        }
     }
 }
