@@ -97,20 +97,18 @@ impl Told {
             return None;
         }
         let upto = |id: &NodeId| self.upto.get(id).copied().unwrap_or_default();
-        let (mut first, mut none) = (None, true);
-        for (id, row) in replicas.iter().filter(|(id, row)| *id != to && row.stamp > self.whole.max(upto(id))) {
-            none = false;
+        let mut none = true;
+        for (id, row) in replicas.from(self.next).filter(|(id, row)| *id != to && row.stamp > self.whole.max(upto(id)))
+        {
             if is_news(id, row) {
-                first = first.or(Some(id));
-                if Some(id) >= self.next {
-                    return Some(id);
-                }
+                return Some(id);
             }
+            none = false;
         }
         if none {
             self.whole = replicas.stamp();
         }
-        first
+        None
     }
 
     /// It does not know what it was told of a member.
@@ -498,7 +496,7 @@ mod tests {
                 let is_behind = |(id, row): &(NodeId, &Row)| *id != to && row.stamp > upto(*id);
                 let naive: Vec<NodeId> = replicas.iter().filter(is_behind).map(|(id, _)| id).collect();
                 told.next = Some(id(what));
-                let next = naive.iter().find(|id| Some(**id) >= told.next).or(naive.first()).copied();
+                let next = naive.iter().find(|id| Some(**id) >= told.next).or_else(|| naive.first()).copied();
                 told.first_untold(to, &replicas, |_, _| true) == next
                     && told.untold(to, &replicas).into_iter().map(|(id, _)| id).eq(naive)
             })

@@ -205,6 +205,12 @@ impl Replicas {
         self.rows.iter().map(|(id, row)| (*id, row))
     }
 
+    /// The same from this member on, and then those before it.
+    pub(super) fn from(&self, first: Option<NodeId>) -> impl Iterator<Item = (NodeId, &Row)> {
+        let first = first.unwrap_or(NodeId::from_u128(0));
+        self.rows.range(first..).chain(self.rows.range(..first)).map(|(id, row)| (*id, row))
+    }
+
     pub(super) fn ids(&self) -> Vec<NodeId> {
         self.rows.keys().copied().collect()
     }
