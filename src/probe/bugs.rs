@@ -138,7 +138,7 @@ pub const BUGS: &[Bug] = &[
         &["U11"],
         &["mixed-versions"],
     ),
-    bug("node/room-is-not-looked-for", "A disk that was full stays as good as full.", &["U5"], &["full-disk"]),
+    bug("node/room-is-not-looked-for", "A disk that was full stays as good as full.", &["U6"], &["full-disk"]),
     bug(
         "node/skippable-closes-the-link",
         "A frame that asks to be skipped by who does not know it closes the link.",
@@ -154,14 +154,14 @@ pub const BUGS: &[Bug] = &[
     bug(
         "node/snapshot-goes-up-to-its-end",
         "A snapshot says that it goes up to what became durable while it was written.",
-        &["U1", "U12"],
+        &["U1", "U13"],
         &["snapshots"],
     ),
-    bug("node/snapshot-last-change-dropped", "A start from a snapshot drops a change.", &["U12"], &["snapshots"]),
+    bug("node/snapshot-last-change-dropped", "A start from a snapshot drops a change.", &["U13"], &["snapshots"]),
     bug(
         "node/snapshot-old-ones-removed-first",
         "Older snapshots are removed before the new one is durable.",
-        &["U12"],
+        &["U13"],
         &["snapshots"],
     ),
     bug(

@@ -42,9 +42,9 @@ mod s1;
 mod set;
 mod u1;
 mod u11;
-mod u12;
+mod u13;
 mod u4;
-mod u5;
+mod u6;
 
 pub(super) use set::Checks;
 pub use set::ids;

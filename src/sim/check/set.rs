@@ -1,7 +1,7 @@
 //! All invariants of a run together, and the list of their ids.
 
 use super::{Check, Sight, Verdict, Violation};
-use super::{a1, c1, c2, c3, c5, c6, c7, c14, g3, g4, g5, j1, r1, r2, r3, r4, s1, u1, u4, u5, u11, u12};
+use super::{a1, c1, c2, c3, c5, c6, c7, c14, g3, g4, g5, j1, r1, r2, r3, r4, s1, u1, u4, u6, u11, u13};
 use super::{m1, m2, m3, m4, m5, m7, m9, m10, m12, m13, m14, o1, o2, o3, o5, o6, o7};
 use crate::documents::{Listed, Stamp};
 use crate::events::{Appended, Page};
@@ -70,9 +70,9 @@ const ALL: &[(&str, &str)] = &[
     ("U1", "what was durable is there after a crash and after a power loss"),
     ("U3", "a peer whose disk is undamaged boots from it"),
     ("U4", "no entry is unreadable, but for a branch that gives way"),
-    ("U5", "whose disk was full and has room takes edits again"),
+    ("U6", "whose disk was full and has room takes edits again"),
     ("U11", "a log that a newer version wrote into is refused by name, and nothing of it is changed"),
-    ("U12", "a start from a snapshot is the start from the whole log, and who took one starts from one"),
+    ("U13", "a start from a snapshot is the start from the whole log, and who took one starts from one"),
 ];
 
 /// Every invariant's id, with what it says.
@@ -126,9 +126,9 @@ impl Checks {
             Box::new(s1::EveryEventOnce::default()),
             Box::new(u1::Recoverable::new(peers)),
             Box::new(u4::ReadBack::default()),
-            Box::new(u5::RoomIsUsed),
+            Box::new(u6::RoomIsUsed),
             Box::new(u11::NewerLogsAreRefused),
-            Box::new(u12::SnapshotsTellTheLog::default()),
+            Box::new(u13::SnapshotsTellTheLog::default()),
         ];
         let checks = all.into_iter().filter(|check| !except.iter().any(|id| id == check.id())).collect();
         Self { checks, except }

@@ -1,4 +1,4 @@
-//! U12: a start from a snapshot is the start from the whole log; and once a peer said that it took a snapshot, it starts from one.
+//! U13: a start from a snapshot is the start from the whole log; and once a peer said that it took a snapshot, it starts from one.
 //!
 //! What the disk holds at the start is started from twice more, in memory and alone: with the snapshots that are there, and without.
 
@@ -19,7 +19,7 @@ pub(super) struct SnapshotsTellTheLog {
 
 impl Check for SnapshotsTellTheLog {
     fn id(&self) -> &'static str {
-        "U12"
+        "U13"
     }
 
     fn on_event(&mut self, _: &Sight<'_>, who: u32, event: &Event) -> Verdict {

@@ -1,4 +1,4 @@
-//! U5: a disk that was full and has room again is written again, and nobody has to restart the peer.
+//! U6: a disk that was full and has room again is written again, and nobody has to restart the peer.
 
 use super::super::plan::{Fault, Item};
 use super::{Check, Sight, Verdict};
@@ -12,7 +12,7 @@ pub(super) struct RoomIsUsed;
 
 impl Check for RoomIsUsed {
     fn id(&self) -> &'static str {
-        "U5"
+        "U6"
     }
 
     fn on_tick(&mut self, sight: &Sight<'_>) -> Verdict {
