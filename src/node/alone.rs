@@ -71,6 +71,41 @@ impl Alone {
         Ok((alone, report))
     }
 
+    /// What a start leaves of these files that ends before it has changed them more often than so; of the next change it does a
+    /// `half`, if that is a write. A start that changes no more comes to its end.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub(crate) fn crashed(
+        files: BTreeMap<SegmentId, Vec<u8>>,
+        setup: Setup,
+        wall: WallTime,
+        changes: u64,
+        half: bool,
+    ) -> BTreeMap<SegmentId, Vec<u8>> {
+        let engine = Engine::new(setup.config.documents.limits);
+        let mut host = Host { files, engine, reply: None, now: Now { mono: Time::ZERO, wall } };
+        let (mut boot, mut inputs, mut done) = (Box::new(Boot::start(setup)), VecDeque::new(), 0);
+        loop {
+            while let Some(mut effect) = boot.poll_effect() {
+                let change = matches!(effect, Effect::Persist { .. } | Effect::Io { op: Io::Truncate { .. }, .. });
+                if change && done == changes {
+                    if let Effect::Persist { bytes, .. } = &mut effect
+                        && half
+                    {
+                        bytes.truncate(bytes.len() / 2);
+                        host.perform(effect);
+                    }
+                    return host.files;
+                }
+                done += u64::from(change);
+                inputs.extend(host.perform(effect));
+            }
+            let Some(input) = inputs.pop_front() else { return host.files };
+            let Progress::Booting(more) = boot.handle(host.now, input) else { return host.files };
+            boot = more;
+        }
+    }
+
     /// The node.
     #[must_use]
     pub const fn node(&self) -> &Node {
@@ -163,8 +198,13 @@ impl Host {
                 let bytes = range.and_then(|range| self.files.get(&segment)?.get(range));
                 bytes.map(|bytes| IoOutcome::Read(Bytes::copy_from_slice(bytes))).ok_or_else(missing)
             }
-            Io::Truncate { segment, .. } => {
+            Io::Truncate { segment, len: 0 } => {
                 self.files.remove(&segment);
+                Ok(IoOutcome::Truncated)
+            }
+            Io::Truncate { segment, len } => {
+                let bytes = self.files.get_mut(&segment).ok_or_else(missing)?;
+                bytes.truncate(usize::try_from(len).unwrap_or(usize::MAX));
                 Ok(IoOutcome::Truncated)
             }
             // Nothing is refused here, so nobody asks.
