@@ -39,6 +39,18 @@ struct Host {
     now: Now,
 }
 
+/// When a start ends before its time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crash {
+    /// It has changed the files so often.
+    pub(crate) changes: u64,
+    /// Of the next change, if that is a write, it has done a half.
+    pub(crate) half: bool,
+}
+
+/// A node, what its start tells, and what it is to be told first.
+type Begun = (Box<Node>, BootReport, VecDeque<Input>);
+
 impl Alone {
     /// The log in these files, as a start at this time finds it; and what that start tells. Nothing is written but to memory.
     ///
@@ -51,59 +63,40 @@ impl Alone {
     ) -> Result<(Self, BootReport), BootError> {
         // Nobody will start from it.
         setup.config.snapshots.keep = 0;
-        let engine = Engine::new(setup.config.documents.limits);
-        let mut host = Host { files, engine, reply: None, now: Now { mono: Time::ZERO, wall } };
-        let mut boot = Box::new(Boot::start(setup));
-        let mut inputs = VecDeque::new();
-        let (node, report) = loop {
-            while let Some(effect) = boot.poll_effect() {
-                inputs.extend(host.perform(effect));
-            }
-            let input = inputs.pop_front().expect("a boot waits for what it asked for");
-            match boot.handle(host.now, input) {
-                Progress::Booting(more) => boot = more,
-                Progress::Ready(node, report) => break (node, report),
-                Progress::Refused(error) => return Err(error),
-            }
-        };
+        let mut host = Host::over(files, &setup, wall);
+        let (node, report, inputs) = host.boot(setup, None)?.expect("nothing ends it");
         let mut alone = Self { node, host, next: 0 };
         alone.settle(inputs);
         Ok((alone, report))
     }
 
-    /// What a start leaves of these files that ends before it has changed them more often than so; of the next change it does a
-    /// `half`, if that is a write. A start that changes no more comes to its end.
+    /// The same without what the node does first: documents are not put together.
+    ///
+    /// # Errors
+    /// Why there is no node.
+    #[cfg(feature = "sim")]
+    pub(crate) fn begun(
+        files: BTreeMap<SegmentId, Vec<u8>>,
+        setup: Setup,
+        wall: WallTime,
+    ) -> Result<(Box<Node>, BootReport), BootError> {
+        let mut host = Host::over(files, &setup, wall);
+        host.boot(setup, None).map(|begun| begun.expect("nothing ends it")).map(|(node, report, _)| (node, report))
+    }
+
+    /// What a start leaves of these files that ends as it is said, if it changes them that often.
     #[cfg(feature = "sim")]
     #[must_use]
     pub(crate) fn crashed(
         files: BTreeMap<SegmentId, Vec<u8>>,
         setup: Setup,
         wall: WallTime,
-        changes: u64,
-        half: bool,
+        crash: Crash,
     ) -> BTreeMap<SegmentId, Vec<u8>> {
-        let engine = Engine::new(setup.config.documents.limits);
-        let mut host = Host { files, engine, reply: None, now: Now { mono: Time::ZERO, wall } };
-        let (mut boot, mut inputs, mut done) = (Box::new(Boot::start(setup)), VecDeque::new(), 0);
-        loop {
-            while let Some(mut effect) = boot.poll_effect() {
-                let change = matches!(effect, Effect::Persist { .. } | Effect::Io { op: Io::Truncate { .. }, .. });
-                if change && done == changes {
-                    if let Effect::Persist { bytes, .. } = &mut effect
-                        && half
-                    {
-                        bytes.truncate(bytes.len() / 2);
-                        host.perform(effect);
-                    }
-                    return host.files;
-                }
-                done += u64::from(change);
-                inputs.extend(host.perform(effect));
-            }
-            let Some(input) = inputs.pop_front() else { return host.files };
-            let Progress::Booting(more) = boot.handle(host.now, input) else { return host.files };
-            boot = more;
-        }
+        let mut host = Host::over(files, &setup, wall);
+        // Whatever it comes to.
+        let _ = host.boot(setup, Some(crash));
+        host.files
     }
 
     /// The node.
@@ -163,6 +156,42 @@ impl Alone {
 }
 
 impl Host {
+    fn over(files: BTreeMap<SegmentId, Vec<u8>>, setup: &Setup, wall: WallTime) -> Self {
+        let engine = Engine::new(setup.config.documents.limits);
+        Self { files, engine, reply: None, now: Now { mono: Time::ZERO, wall } }
+    }
+
+    /// A start, to its end; none if it crashes before.
+    fn boot(&mut self, setup: Setup, crash: Option<Crash>) -> Result<Option<Begun>, BootError> {
+        let (mut boot, mut inputs, mut done) = (Box::new(Boot::start(setup)), VecDeque::new(), 0);
+        loop {
+            while let Some(effect) = boot.poll_effect() {
+                let is_change = matches!(effect, Effect::Persist { .. } | Effect::Io { op: Io::Truncate { .. }, .. });
+                if let Some(crash) = crash.filter(|crash| is_change && crash.changes == done) {
+                    self.half(crash, effect);
+                    return Ok(None);
+                }
+                done += u64::from(is_change);
+                inputs.extend(self.perform(effect));
+            }
+            let input = inputs.pop_front().expect("a boot waits for what it asked for");
+            match boot.handle(self.now, input) {
+                Progress::Booting(more) => boot = more,
+                Progress::Ready(node, report) => return Ok(Some((node, report, inputs))),
+                Progress::Refused(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What is done of a change during which the start ends.
+    fn half(&mut self, crash: Crash, effect: Effect) {
+        if let Effect::Persist { segment, bytes, .. } = effect
+            && crash.half
+        {
+            self.files.entry(segment).or_default().extend_from_slice(&bytes[..bytes.len() / 2]);
+        }
+    }
+
     fn perform(&mut self, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Persist { id, segment, bytes, .. } => {

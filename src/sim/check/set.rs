@@ -72,7 +72,10 @@ const ALL: &[(&str, &str)] = &[
     ("U2", "what is recovered is what was written, in order and from the first on, up to what was not acknowledged"),
     ("U3", "a peer whose disk is undamaged boots from it"),
     ("U4", "no entry is unreadable, but for a branch that gives way"),
-    ("U5", "nothing is acknowledged that hangs on a sync that failed, and nothing behind it is written until the log is opened again"),
+    (
+        "U5",
+        "nothing is acknowledged that hangs on a sync that failed, and nothing behind it is written until the log is opened again",
+    ),
     (
         "U6",
         "what finds no room is refused by name and leaves nothing behind; whose disk was full and has room takes edits again",

@@ -50,6 +50,8 @@ impl Check for BoundedReads {
             return Ok(());
         }
         let name = sight.name(who);
-        Err(format!("{name} reads {read} bytes to start on {log} of log and {snapshots} of snapshots: {most} are enough"))
+        Err(format!(
+            "{name} reads {read} bytes to start on {log} of log and {snapshots} of snapshots: {most} are enough"
+        ))
     }
 }

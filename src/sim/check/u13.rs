@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{Check, Sight, Verdict};
 use crate::membership::Meta;
-use crate::node::{Alone, BootError, BootReport, Event, Identity, Node, Setup};
+use crate::node::{Alone, BootError, BootReport, Event, Identity, Setup};
 use crate::replication;
 use crate::types::{ClusterId, Family, SegmentId, Topic, WallTime};
 
@@ -82,15 +82,12 @@ fn seen(files: BTreeMap<SegmentId, Vec<u8>>, setup: Setup) -> Result<[String; 4]
         Ok(values) => format!("{values:?}"),
         Err(error) => error.to_string(),
     };
-    let [entries, documents] = told(alone.node());
-    Ok([format!("{:?} {:?}", report.boot, report.actor), entries, documents, values])
-}
-
-/// What a node says of its entries and documents.
-pub(super) fn told(node: &Node) -> [String; 2] {
+    let node = alone.node();
     let heads: Vec<_> = node.documents().docs().map(|(doc, state)| (doc, state.heads.clone())).collect();
-    [
+    Ok([
+        format!("{:?} {:?}", report.boot, report.actor),
         format!("{:?} {:?}", node.replication().digest(), node.replication().vector()),
         format!("{heads:?} {} {}", node.documents().orphans(), node.documents().refused()),
-    ]
+        values,
+    ])
 }

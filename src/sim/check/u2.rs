@@ -109,7 +109,8 @@ impl Check for InOrder {
     fn on_ready(&mut self, sight: &Sight<'_>, who: u32, _: &BootReport) -> Verdict {
         let (host, log) = (&sight.hosts[who as usize], &mut self.logs[who as usize]);
         let Some(found) = recovered(host) else { return Ok(()) };
-        let damaged = std::mem::take(&mut log.damaged) || host.damaged;
+        // What a newer version left there is U11's.
+        let damaged = std::mem::take(&mut log.damaged) || host.damaged || host.disk.has_newer();
         for (chain, found) in log.chains.iter_mut().zip(found) {
             let verdict = if damaged { Ok(()) } else { compare(chain, &found) };
             verdict.map_err(|why| format!("{} {why}", sight.name(who)))?;
@@ -123,7 +124,8 @@ impl Check for InOrder {
 fn compare(written: &[Written], found: &[Place]) -> Verdict {
     let old = written.iter().position(|write| write.is_new).unwrap_or(written.len());
     let (old, new) = written.split_at(old);
-    let told = |(segment, offset, len, _): Place| format!("{len} bytes at byte {offset} of {}", wal::file_name(segment));
+    let told =
+        |(segment, offset, len, _): Place| format!("{len} bytes at byte {offset} of {}", wal::file_name(segment));
     let kept = found.len().saturating_sub(new.len()).min(old.len());
     if let Some(lost) = old[kept..].iter().find(|write| write.answered) {
         return Err(format!("does not recover {}, which were answered", told(lost.place)));

@@ -36,7 +36,9 @@ impl RoomIsUsed {
             return Ok(());
         }
         let (name, file) = (sight.name(who), wal::file_name(segment));
-        Err(format!("{name} is told that the {len} bytes at byte {offset} of {file} are written, and they are not there"))
+        Err(format!(
+            "{name} is told that the {len} bytes at byte {offset} of {file} are written, and they are not there"
+        ))
     }
 
     /// Who was refused a record must say so.

@@ -1,6 +1,6 @@
 //! U9: starts can be repeated. A start that crashes after some of its changes to the disk, the last of them half done, and a second and
-//! a third on what that leaves, do not change what the next one finds: the same entries and documents as the first would have found.
-//! And where that would have been a new actor, since what is lost may live on elsewhere, the next one is no old one either.
+//! a third on what that leaves, do not change what the next one finds: the same entries as the first would have found, and
+//! documents are made of nothing else. And where that would have been a new actor, since what is lost may live on elsewhere, the next one is no old one either.
 //!
 //! What the disk holds at each start is tried in memory and alone, at crash points that are drawn.
 
@@ -8,10 +8,9 @@ use std::collections::BTreeSet;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::u13::told;
 use super::{AtDisk, Check, Sight, Verdict};
 use crate::membership::Meta;
-use crate::node::{Alone, BootReport, Event, Identity, Setup};
+use crate::node::{Alone, BootReport, Crash, Event, Identity, Node, Setup};
 use crate::types::{Actor, ClusterId, WallTime};
 
 /// How many starts crash before the one that is looked at.
@@ -41,24 +40,30 @@ impl StartsRepeat {
         };
         let mut files = host.disk.copy(|_| true);
         // A log that is refused is judged where that happens.
-        let Ok((once, report)) = Alone::on(files.clone(), setup(0), wall) else { return Ok(()) };
+        let Ok((once, report)) = Alone::begun(files.clone(), setup(0), wall) else { return Ok(()) };
         let mut points = Vec::new();
         for depth in 1..=DEPTH {
             let drawn = xxh3_64_with_seed(&[depth], sight.now ^ u64::from(who));
-            let (changes, half) = (drawn % CHANGES, drawn >> 32 & 1 == 1);
-            files = Alone::crashed(files, setup(depth), wall, changes, half);
-            points.push(changes);
+            let crash = Crash { changes: drawn % CHANGES, half: drawn >> 32 & 1 == 1 };
+            files = Alone::crashed(files, setup(depth), wall, crash);
+            points.push(crash.changes);
         }
-        let (again, repeated) = Alone::on(files, setup(DEPTH + 1), wall)
-            .map_err(|error| format!("{name} could start; not after starts that crashed behind {points:?} changes: {error}"))?;
-        let (first, last) = (told(once.node()), told(again.node()));
+        let (again, repeated) = Alone::begun(files, setup(DEPTH + 1), wall).map_err(|error| {
+            format!("{name} could start; not after starts that crashed behind {points:?} changes: {error}")
+        })?;
+        let entries = |node: &Node| (node.replication().digest(), node.replication().vector());
+        let (first, last) = (entries(&once), entries(&again));
         if first != last {
-            return Err(format!("{name} finds {last:?} after starts that crashed behind {points:?} changes, not {first:?}"));
+            return Err(format!(
+                "{name} finds {last:?} after starts that crashed behind {points:?} changes, not {first:?}"
+            ));
         }
         let used = |actor: &Actor| self.actors[who as usize].contains(actor);
         if !used(&report.actor) && used(&repeated.actor) {
             let was = repeated.actor;
-            return Err(format!("{name} has to be somebody new, and is {was:?} after starts that crashed behind {points:?}"));
+            return Err(format!(
+                "{name} has to be somebody new, and is {was:?} after starts that crashed behind {points:?}"
+            ));
         }
         Ok(())
     }
