@@ -280,11 +280,16 @@ pub const BUGS: &[Bug] = &[
         &["small-calm"],
     ),
     bug("wal/claims-unsynced", "A record says that all before it is durable.", &["U3"], &["small-power"]),
-    bug("wal/goes-on-over-a-cut", "After a cut the log goes on in the damaged segment.", &["E1"], &["small-power"]),
+    bug(
+        "wal/goes-on-over-a-cut",
+        "After a cut the log goes on in the damaged segment.",
+        &["U9", "E1"],
+        &["small-power"],
+    ),
     bug(
         "wal/payload-sum-unchecked",
         "A record's payload is not held against its checksum.",
-        &["C6", "U3", "U4"],
+        &["U2", "C6", "U3", "U4"],
         &["small-power"],
     ),
     bug(
@@ -296,7 +301,7 @@ pub const BUGS: &[Bug] = &[
     bug(
         "wal/torn-end-is-no-damage",
         "A record that is too short ends the log, and its bytes stay.",
-        &["E1"],
+        &["U9", "E1"],
         &["small-power"],
     ),
 ];

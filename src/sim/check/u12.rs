@@ -62,6 +62,17 @@ impl Check for NewBeforeItSpeaks {
         Ok(())
     }
 
+    fn on_tick(&mut self, sight: &Sight<'_>) -> Verdict {
+        for (place, _, node) in sight.live() {
+            let longer = &self.peers[place as usize].longer;
+            if let Some(log) = longer.keys().find(|log| log.actor == node.actor()) {
+                let name = sight.name(place);
+                return Err(format!("{name} has heard that others hold more of {log:?}, and goes on in that name"));
+            }
+        }
+        Ok(())
+    }
+
     fn on_wiped(&mut self, who: u32) {
         let known = &mut self.peers[who as usize];
         (known.life, known.is_new) = (Boot::ZERO, true);
