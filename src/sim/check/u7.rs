@@ -2,7 +2,7 @@
 //! chain says that it does not count, a snapshot that counts when a newer one does, a segment of the main chain never. And a
 //! snapshot counts when all of it is durable.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -16,11 +16,13 @@ use crate::wal;
 pub(super) struct RemovedBehindDurable {
     /// The snapshots that each peer said were whole.
     taken: Vec<BTreeSet<SegmentId>>,
+    /// Who removed one for the sake of a newer one that is durable, and has not said by now that it is whole.
+    awaited: BTreeMap<u32, SegmentId>,
 }
 
 impl RemovedBehindDurable {
     pub(super) fn new(peers: usize) -> Self {
-        Self { taken: vec![BTreeSet::new(); peers] }
+        Self { taken: vec![BTreeSet::new(); peers], awaited: BTreeMap::new() }
     }
 }
 
@@ -36,7 +38,12 @@ impl Check for RemovedBehindDurable {
             Family::Snapshot => {
                 let taken = &mut self.taken[who as usize];
                 let counts = taken.remove(&segment);
-                !counts || host.disk.whole(Family::Snapshot).any(|newer| newer > segment && taken.contains(&newer))
+                let newer: Vec<_> = host.disk.whole(Family::Snapshot).filter(|newer| *newer > segment).collect();
+                if counts && !newer.iter().any(|newer| taken.contains(newer)) {
+                    // It is told in the same step that the newest one is whole.
+                    self.awaited.insert(who, segment);
+                }
+                !counts || !newer.is_empty()
             }
             Family::Log(Chain::Main) => host.disk.durable_len(segment) == 0,
             Family::Log(Chain::Events) => first_of_events(host).is_none_or(|first| first > segment),
@@ -53,6 +60,7 @@ impl Check for RemovedBehindDurable {
         let disk = &sight.hosts[who as usize].disk;
         let number = SegmentId::new(Family::SNAPSHOTS.value() + id);
         self.taken[who as usize].insert(number);
+        self.awaited.remove(&who);
         if disk.whole(Family::Snapshot).any(|whole| whole == number) {
             return Ok(());
         }
@@ -60,8 +68,15 @@ impl Check for RemovedBehindDurable {
         Err(format!("{name} counts on snapshot {id}, of which {durable} bytes are durable"))
     }
 
+    fn on_tick(&mut self, sight: &Sight<'_>) -> Verdict {
+        let Some((who, segment)) = self.awaited.pop_first() else { return Ok(()) };
+        let (name, file) = (sight.name(who), wal::file_name(segment));
+        Err(format!("{name} has removed {file}, and the newer ones are not whole"))
+    }
+
     fn on_wiped(&mut self, who: u32) {
         self.taken[who as usize].clear();
+        self.awaited.remove(&who);
     }
 
     fn on_snapshots_removed(&mut self, who: u32) {
