@@ -39,6 +39,19 @@ struct Host {
     now: Now,
 }
 
+/// When a start ends before its time.
+#[cfg_attr(not(feature = "sim"), expect(dead_code, reason = "only the simulator ends starts"))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crash {
+    /// It has changed the files so often.
+    pub(crate) changes: u64,
+    /// Of the next change, if that is a write, it has done a half.
+    pub(crate) half: bool,
+}
+
+/// A node, what its start tells, and what it is to be told first.
+type Begun = (Box<Node>, BootReport, VecDeque<Input>);
+
 impl Alone {
     /// The log in these files, as a start at this time finds it; and what that start tells. Nothing is written but to memory.
     ///
@@ -51,24 +64,40 @@ impl Alone {
     ) -> Result<(Self, BootReport), BootError> {
         // Nobody will start from it.
         setup.config.snapshots.keep = 0;
-        let engine = Engine::new(setup.config.documents.limits);
-        let mut host = Host { files, engine, reply: None, now: Now { mono: Time::ZERO, wall } };
-        let mut boot = Box::new(Boot::start(setup));
-        let mut inputs = VecDeque::new();
-        let (node, report) = loop {
-            while let Some(effect) = boot.poll_effect() {
-                inputs.extend(host.perform(effect));
-            }
-            let input = inputs.pop_front().expect("a boot waits for what it asked for");
-            match boot.handle(host.now, input) {
-                Progress::Booting(more) => boot = more,
-                Progress::Ready(node, report) => break (node, report),
-                Progress::Refused(error) => return Err(error),
-            }
-        };
+        let mut host = Host::over(files, &setup, wall);
+        let (node, report, inputs) = host.boot(setup, None)?.expect("nothing ends it");
         let mut alone = Self { node, host, next: 0 };
         alone.settle(inputs);
         Ok((alone, report))
+    }
+
+    /// The same without what the node does first: documents are not put together.
+    ///
+    /// # Errors
+    /// Why there is no node.
+    #[cfg(feature = "sim")]
+    pub(crate) fn begun(
+        files: BTreeMap<SegmentId, Vec<u8>>,
+        setup: Setup,
+        wall: WallTime,
+    ) -> Result<(Box<Node>, BootReport), BootError> {
+        let mut host = Host::over(files, &setup, wall);
+        host.boot(setup, None).map(|begun| begun.expect("nothing ends it")).map(|(node, report, _)| (node, report))
+    }
+
+    /// What a start leaves of these files that ends as it is said, if it changes them that often.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub(crate) fn crashed(
+        files: BTreeMap<SegmentId, Vec<u8>>,
+        setup: Setup,
+        wall: WallTime,
+        crash: Crash,
+    ) -> BTreeMap<SegmentId, Vec<u8>> {
+        let mut host = Host::over(files, &setup, wall);
+        // Whatever it comes to.
+        let _ = host.boot(setup, Some(crash));
+        host.files
     }
 
     /// The node.
@@ -128,6 +157,42 @@ impl Alone {
 }
 
 impl Host {
+    fn over(files: BTreeMap<SegmentId, Vec<u8>>, setup: &Setup, wall: WallTime) -> Self {
+        let engine = Engine::new(setup.config.documents.limits);
+        Self { files, engine, reply: None, now: Now { mono: Time::ZERO, wall } }
+    }
+
+    /// A start, to its end; none if it crashes before.
+    fn boot(&mut self, setup: Setup, crash: Option<Crash>) -> Result<Option<Begun>, BootError> {
+        let (mut boot, mut inputs, mut done) = (Box::new(Boot::start(setup)), VecDeque::new(), 0);
+        loop {
+            while let Some(effect) = boot.poll_effect() {
+                let is_change = matches!(effect, Effect::Persist { .. } | Effect::Io { op: Io::Truncate { .. }, .. });
+                if let Some(crash) = crash.filter(|crash| is_change && crash.changes == done) {
+                    self.half(crash, effect);
+                    return Ok(None);
+                }
+                done += u64::from(is_change);
+                inputs.extend(self.perform(effect));
+            }
+            let input = inputs.pop_front().expect("a boot waits for what it asked for");
+            match boot.handle(self.now, input) {
+                Progress::Booting(more) => boot = more,
+                Progress::Ready(node, report) => return Ok(Some((node, report, inputs))),
+                Progress::Refused(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What is done of a change during which the start ends.
+    fn half(&mut self, crash: Crash, effect: Effect) {
+        if let Effect::Persist { segment, bytes, .. } = effect
+            && crash.half
+        {
+            self.files.entry(segment).or_default().extend_from_slice(&bytes[..bytes.len() / 2]);
+        }
+    }
+
     fn perform(&mut self, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Persist { id, segment, bytes, .. } => {
@@ -163,8 +228,13 @@ impl Host {
                 let bytes = range.and_then(|range| self.files.get(&segment)?.get(range));
                 bytes.map(|bytes| IoOutcome::Read(Bytes::copy_from_slice(bytes))).ok_or_else(missing)
             }
-            Io::Truncate { segment, .. } => {
+            Io::Truncate { segment, len: 0 } => {
                 self.files.remove(&segment);
+                Ok(IoOutcome::Truncated)
+            }
+            Io::Truncate { segment, len } => {
+                let bytes = self.files.get_mut(&segment).ok_or_else(missing)?;
+                bytes.truncate(usize::try_from(len).unwrap_or(usize::MAX));
                 Ok(IoOutcome::Truncated)
             }
             // Nothing is refused here, so nobody asks.

@@ -32,6 +32,8 @@ mod tests;
 mod timers;
 
 pub use alone::Alone;
+#[cfg(feature = "sim")]
+pub(crate) use alone::Crash;
 pub use boot::{Boot, BootError, BootReport, Progress};
 pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome};
 pub use points::{POINTS_MAX, Point, PointError};

@@ -58,6 +58,24 @@ pub const BUGS: &[Bug] = &[
     bug("backup/missing-passed-over", "What is missing is not told.", &["B7"], STORED),
     bug("backup/moment-by-wall-clock", "Records of one microsecond are taken for one.", &["B12"], STORED),
     bug(
+        "disk/failed-sync-tried-again",
+        "A sync that failed is tried again, and believed: the pages are marked clean by then.",
+        &["U5"],
+        &["full-disk"],
+    ),
+    bug(
+        "disk/half-record-accepted",
+        "Of a record for which there is no room a half is written, and taken for the whole.",
+        &["U6"],
+        &["full-disk"],
+    ),
+    bug(
+        "disk/names-not-synced",
+        "Of a file that is made the bytes are synced, and the directory is not.",
+        &["U8"],
+        &["small-power"],
+    ),
+    bug(
         "documents/oldest-value-shows",
         "Of values that were written at once not the newest shows, but the oldest: to everybody.",
         &["J1"],
@@ -125,11 +143,17 @@ pub const BUGS: &[Bug] = &[
     bug(
         "node/actor-kept-after-rollback",
         "A peer whose store was put back goes on in its old name.",
-        &["C2", "C6"],
+        &["U12", "C2", "C6"],
         &["small-rollback"],
     ),
     bug("node/boot-not-raised", "A restarted peer says that it is in its life before.", &["M10"], &["small-crashes"]),
-    bug("node/failed-write-ignored", "A write that failed is taken for durable.", &["U1"], &["full-disk"]),
+    bug(
+        "node/cut-before-new-actor",
+        "A damaged end is cut before it is written down who the peer is from now on.",
+        &["U9"],
+        &["small-power"],
+    ),
+    bug("node/failed-write-ignored", "A write that failed is taken for durable.", &["U5", "U1"], &["full-disk"]),
     bug("node/finding-not-mended", "What an audit finds is told, and not built again.", &["C2"], &["lost-change"]),
     bug("node/gap-untold", "Readers are not told of what a log does not hold any more.", &["S1"], &["small-streams"]),
     bug(
@@ -138,7 +162,7 @@ pub const BUGS: &[Bug] = &[
         &["U11"],
         &["mixed-versions"],
     ),
-    bug("node/room-is-not-looked-for", "A disk that was full stays as good as full.", &["U5"], &["full-disk"]),
+    bug("node/room-is-not-looked-for", "A disk that was full stays as good as full.", &["U6"], &["full-disk"]),
     bug(
         "node/skippable-closes-the-link",
         "A frame that asks to be skipped by who does not know it closes the link.",
@@ -152,16 +176,22 @@ pub const BUGS: &[Bug] = &[
         &["snapshots"],
     ),
     bug(
-        "node/snapshot-goes-up-to-its-end",
-        "A snapshot says that it goes up to what became durable while it was written.",
-        &["U1", "U12"],
+        "node/snapshot-counts-before-durable",
+        "A snapshot counts when its last piece is handed to the disk, and older ones are removed.",
+        &["U7"],
         &["snapshots"],
     ),
-    bug("node/snapshot-last-change-dropped", "A start from a snapshot drops a change.", &["U12"], &["snapshots"]),
+    bug(
+        "node/snapshot-goes-up-to-its-end",
+        "A snapshot says that it goes up to what became durable while it was written.",
+        &["U1", "U13"],
+        &["snapshots"],
+    ),
+    bug("node/snapshot-last-change-dropped", "A start from a snapshot drops a change.", &["U13"], &["snapshots"]),
     bug(
         "node/snapshot-old-ones-removed-first",
         "Older snapshots are removed before the new one is durable.",
-        &["U12"],
+        &["U7", "U13"],
         &["snapshots"],
     ),
     bug(
@@ -234,7 +264,7 @@ pub const BUGS: &[Bug] = &[
     bug(
         "replication/removes-before-written-down",
         "Segments are removed before it is on the disk that they do not count.",
-        &["U3"],
+        &["U7", "U3"],
         &["small-streams"],
     ),
     bug(
@@ -250,11 +280,16 @@ pub const BUGS: &[Bug] = &[
         &["small-calm"],
     ),
     bug("wal/claims-unsynced", "A record says that all before it is durable.", &["U3"], &["small-power"]),
-    bug("wal/goes-on-over-a-cut", "After a cut the log goes on in the damaged segment.", &["E1"], &["small-power"]),
+    bug(
+        "wal/goes-on-over-a-cut",
+        "After a cut the log goes on in the damaged segment.",
+        &["U9", "E1"],
+        &["small-power"],
+    ),
     bug(
         "wal/payload-sum-unchecked",
         "A record's payload is not held against its checksum.",
-        &["C6", "U3", "U4"],
+        &["U2", "C6", "U3", "U4"],
         &["small-power"],
     ),
     bug(
@@ -266,7 +301,7 @@ pub const BUGS: &[Bug] = &[
     bug(
         "wal/torn-end-is-no-damage",
         "A record that is too short ends the log, and its bytes stay.",
-        &["E1"],
+        &["U9", "E1"],
         &["small-power"],
     ),
 ];

@@ -326,6 +326,11 @@ impl Boot {
             self.setup.config.replication.packing,
             self.found.main.life.clone(),
         );
+        if planted!("node/cut-before-new-actor") {
+            for (segment, len) in [&main.cut, &events.cut].into_iter().flatten().filter_map(wal::Cut::truncation) {
+                self.effects.push(Effect::Io { id: IoId::ZERO, op: Io::Truncate { segment, len } });
+            }
+        }
         let actor = self.found.actor.expect("the main chain was read");
         if self.found.main.life.actor != Some(actor) {
             shared.append(now, &Own::Minted { actor }, Wait::Node);

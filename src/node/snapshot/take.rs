@@ -226,7 +226,14 @@ impl Node {
         taking.sum = file::summed(taking.sum, &bytes);
         let (number, offset) = (taking.number, taking.offset);
         taking.offset += bytes.len() as u64;
+        let ended = match &taking.stage {
+            Stage::Ending(end) if planted!("node/snapshot-counts-before-durable") => Some(end.taken(taking.offset)),
+            _ => None,
+        };
         self.shared.put(number, offset, bytes);
+        if let Some(taken) = ended {
+            self.snapshot_taken(now, taken);
+        }
     }
 
     /// The disk has answered.

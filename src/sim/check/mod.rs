@@ -43,10 +43,17 @@ mod r4;
 mod s1;
 mod set;
 mod u1;
+mod u10;
 mod u11;
 mod u12;
+mod u13;
+mod u2;
 mod u4;
 mod u5;
+mod u6;
+mod u7;
+mod u8;
+mod u9;
 
 pub(super) use r2::CALM as LAG_IS_JUDGED_AFTER;
 pub(super) use set::Checks;
@@ -61,7 +68,7 @@ use super::world::Mesh;
 use crate::documents::{Listed, Stamp};
 use crate::events::{Appended, Page};
 use crate::node::{BootReport, Event, Node};
-use crate::types::{LogId, NodeId, Seq};
+use crate::types::{DiskFault, LogId, NodeId, SegmentId, Seq};
 
 /// An invariant did not hold.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -132,6 +139,23 @@ impl<'a> Sight<'a> {
     }
 }
 
+/// What happens at a disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum AtDisk<'a> {
+    /// A process begins on what is there.
+    Starts,
+    /// It has handed over a write.
+    Writes { segment: SegmentId, offset: u64, bytes: &'a [u8] },
+    /// It is about to be told what came of this write.
+    Answers { segment: SegmentId, offset: u64, len: u64, result: &'a Result<(), DiskFault> },
+    /// It was given so many bytes to read.
+    Reads { len: u64 },
+    /// A file is about to be removed for it.
+    Removes { segment: SegmentId },
+    /// Writes are taken again, behind what is durable.
+    Reopens,
+}
+
 /// One invariant.
 pub(super) trait Check {
     /// Its id.
@@ -153,6 +177,10 @@ pub(super) trait Check {
         _place: (LogId, Seq),
         _members: &[NodeId],
     ) -> Verdict {
+        Ok(())
+    }
+    /// Something happens at a disk.
+    fn on_disk(&mut self, _sight: &Sight<'_>, _who: u32, _what: AtDisk<'_>) -> Verdict {
         Ok(())
     }
     /// A node may speak.

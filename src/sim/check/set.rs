@@ -1,8 +1,9 @@
 //! All invariants of a run together, and the list of their ids.
 
-use super::{Check, Sight, Verdict, Violation};
-use super::{a1, c1, c2, c3, c5, c6, c7, c14, g3, g4, g5, j1, l2, r1, r2, r3, r4, s1, u1, u4, u5, u11, u12};
+use super::{AtDisk, Check, Sight, Verdict, Violation};
+use super::{a1, c1, c2, c3, c5, c6, c7, c14, g3, g4, g5, j1, l2, r1, r2, r3, r4, s1};
 use super::{m1, m2, m3, m4, m5, m7, m9, m10, m12, m13, m14, o1, o2, o3, o5, o6, o7};
+use super::{u1, u2, u4, u5, u6, u7, u8, u9, u10, u11, u12, u13};
 use crate::documents::{Listed, Stamp};
 use crate::events::{Appended, Page};
 use crate::node::{BootError, BootReport, Event};
@@ -72,11 +73,27 @@ const ALL: &[(&str, &str)] = &[
     ("H1", "what the program that embeds the nodes says must hold"),
     ("T1", "a replay is made by the end of the run, and every live peer reads what it says"),
     ("U1", "what was durable is there after a crash and after a power loss"),
+    ("U2", "what is recovered is what was written, in order and from the first on, up to what was not acknowledged"),
     ("U3", "a peer whose disk is undamaged boots from it"),
     ("U4", "no entry is unreadable, but for a branch that gives way"),
-    ("U5", "whose disk was full and has room takes edits again"),
+    (
+        "U5",
+        "nothing is acknowledged that hangs on a sync that failed, and nothing behind it is written until the log is opened again",
+    ),
+    (
+        "U6",
+        "what finds no room is refused by name and leaves nothing behind; whose disk was full and has room takes edits again",
+    ),
+    ("U7", "a file is removed only when what stands for it is durable, bytes and name"),
+    ("U8", "a file that was made is there after each crash, and one that was removed or not made is there or not"),
+    ("U9", "a start on the disk that starts left which crashed half way finds what the first of them would have found"),
+    ("U10", "a start reads no byte of a log more than twice, and once more for each snapshot that it does not take"),
     ("U11", "a log that a newer version wrote into is refused by name, and nothing of it is changed"),
-    ("U12", "a start from a snapshot is the start from the whole log, and who took one starts from one"),
+    (
+        "U12",
+        "on an empty disk a peer is somebody new before it says a word; on one that was put back it is in a new life, and somebody new as soon as it hears of it",
+    ),
+    ("U13", "a start from a snapshot is the start from the whole log, and who took one starts from one"),
 ];
 
 /// Every invariant's id, with what it says.
@@ -130,10 +147,17 @@ impl Checks {
             Box::new(r4::PausesLast::default()),
             Box::new(s1::EveryEventOnce::new()),
             Box::new(u1::Recoverable::new(peers)),
+            Box::new(u2::InOrder::new(peers)),
             Box::new(u4::ReadBack::default()),
-            Box::new(u5::RoomIsUsed),
+            Box::new(u5::FailedSyncsCount::new(peers)),
+            Box::new(u6::RoomIsUsed::new(peers)),
+            Box::new(u7::RemovedBehindDurable::new(peers)),
+            Box::new(u8::NamesStay::new(peers)),
+            Box::new(u9::StartsRepeat::new(peers)),
+            Box::new(u10::BoundedReads::new(peers)),
             Box::new(u11::NewerLogsAreRefused),
-            Box::new(u12::SnapshotsTellTheLog::default()),
+            Box::new(u12::NewBeforeItSpeaks::new(peers)),
+            Box::new(u13::SnapshotsTellTheLog::default()),
         ];
         let checks = all.into_iter().filter(|check| !except.iter().any(|id| id == check.id())).collect();
         Self { checks, except }
@@ -169,6 +193,10 @@ impl Checks {
         members: &[NodeId],
     ) -> Result<(), Violation> {
         self.each(|check| check.on_copied(sight, who, edit, place, members))
+    }
+
+    pub(in crate::sim) fn on_disk(&mut self, sight: &Sight<'_>, who: u32, what: AtDisk<'_>) -> Result<(), Violation> {
+        self.each(|check| check.on_disk(sight, who, what))
     }
 
     pub(in crate::sim) fn on_ready(

@@ -1,36 +1,65 @@
-//! U5: a disk that was full and has room again is written again, and nobody has to restart the peer.
+//! U5: nothing is acknowledged that hangs on a sync that failed. A write that is answered as done is on the medium; behind one that
+//! failed none is done until the log is opened again; and no edit is acknowledged whose record is not on the medium.
 
-use super::super::plan::{Fault, Item};
-use super::{Check, Sight, Verdict};
-use crate::types::DiskFaultKind;
+use super::{AtDisk, Check, Sight, Verdict};
+use crate::documents::Stamp;
+use crate::types::{DiskFault, Family, SegmentId};
+use crate::wal;
 
-/// The node looks for room every five seconds at first, and less often where it was full again and again.
-const BOUND: u64 = 30_000_000_000;
+/// Holds answers against what the medium has.
+pub(super) struct FailedSyncsCount {
+    /// What failed in the log of each peer since it was opened.
+    failed: Vec<Option<DiskFault>>,
+}
 
-/// Looks who takes no edits still when it has been calm for a while.
-pub(super) struct RoomIsUsed;
+impl FailedSyncsCount {
+    pub(super) fn new(peers: usize) -> Self {
+        Self { failed: vec![None; peers] }
+    }
 
-impl Check for RoomIsUsed {
+    fn answered(&self, sight: &Sight<'_>, who: u32, segment: SegmentId, end: u64) -> Verdict {
+        let (name, file) = (sight.name(who), wal::file_name(segment));
+        let durable = sight.hosts[who as usize].disk.written_len(segment);
+        if durable < end {
+            return Err(format!("{name} is told that {file} is durable up to byte {end}, and it is up to {durable}"));
+        }
+        match &self.failed[who as usize] {
+            Some(fault) if segment.family() != Family::Snapshot => {
+                Err(format!("{name} is told that {file} is durable up to byte {end}, behind what failed: {fault}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Check for FailedSyncsCount {
     fn id(&self) -> &'static str {
         "U5"
     }
 
-    fn on_tick(&mut self, sight: &Sight<'_>) -> Verdict {
-        // By then every fault that ends has ended. While it lasts nothing reaches such a peer, so nobody waits for the end.
-        if sight.scenario.says.disk.capacity.is_some() || sight.now < sight.scenario.calm_at() + BOUND {
-            return Ok(());
-        }
-        for (place, _, node) in sight.live() {
-            let full = |item: &&Item| matches!(item.fault, Fault::FullDisk { .. }) && item.fault.peer() == Some(place);
-            let fulls: Vec<_> = sight.plan.items.iter().filter(full).collect();
-            if fulls.len() > 2 || fulls.iter().any(|item| item.permanent) {
-                continue;
+    fn on_disk(&mut self, sight: &Sight<'_>, who: u32, what: AtDisk<'_>) -> Verdict {
+        match what {
+            AtDisk::Starts | AtDisk::Reopens => self.failed[who as usize] = None,
+            AtDisk::Answers { segment, offset, len, result: Ok(()) } => {
+                return self.answered(sight, who, segment, offset + len);
             }
-            if let Some(fault) = node.read_only().filter(|fault| fault.kind == DiskFaultKind::Full) {
-                let name = sight.name(place);
-                return Err(format!("{name} takes no edits, and there is room on its disk: {fault}"));
+            AtDisk::Answers { segment, result: Err(fault), .. } if segment.family() != Family::Snapshot => {
+                self.failed[who as usize].get_or_insert_with(|| fault.clone());
             }
+            _ => {}
         }
         Ok(())
+    }
+
+    fn on_acknowledged(&mut self, sight: &Sight<'_>, who: u32, _: usize, stamp: Option<Stamp>) -> Verdict {
+        let place = |stamp: Stamp| sight.node(who)?.replication().position(stamp.log, stamp.seq);
+        let (Some(stamp), Some(fault)) = (stamp, &self.failed[who as usize]) else { return Ok(()) };
+        let Some(position) = place(stamp) else { return Ok(()) };
+        let durable = sight.hosts[who as usize].disk.written_len(position.segment);
+        if durable >= position.offset + u64::from(position.len) {
+            return Ok(());
+        }
+        let (name, entry) = (sight.name(who), stamp.log.at(stamp.seq));
+        Err(format!("{name} acknowledges {entry}, which is not on its disk since a write failed: {fault}"))
     }
 }

@@ -3,9 +3,10 @@
 //! A write is seen by the process at once and durable only when a sync that began after it has ended; one sync serves all
 //! writes that waited for it. A *crash* ends the process: what the kernel was given stays, what still waited in the process
 //! is gone. A *power loss* takes the page cache too: each write that no sync had covered is kept, dropped or torn at sector
-//! boundaries. Taken from the fault models of TigerBeetle's VOPR and of turmoil-fs; torn sectors as ALICE (OSDI 2014) found.
+//! boundaries. A file that was made may then be gone as a whole, and one that was removed may be there again (`names`). Taken from the fault models of TigerBeetle's VOPR and of turmoil-fs; torn sectors as ALICE (OSDI 2014) found.
 
 mod damage;
+mod names;
 mod newer;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::luck::Stream;
+use crate::probe::planted;
 use crate::types::{DiskFault, DiskFaultKind, Family, PersistId, SegmentId};
 
 /// A disk writes sectors whole or not at all.
@@ -51,6 +53,9 @@ pub(super) struct Disk {
     syncing: usize,
     /// Writes whose sync failed: nobody knows what the disk holds of them.
     doubtful: Vec<Write>,
+    /// How much of each file is on the medium, whatever becomes of the rest.
+    durable: BTreeMap<SegmentId, u64>,
+    names: names::Names,
     /// Bytes that fit; `None` is no limit.
     pub(super) capacity: Option<u64>,
     /// The next sync fails.
@@ -92,13 +97,25 @@ impl Disk {
         bytes: &Bytes,
     ) -> Result<(), String> {
         let len = bytes.len() as u64;
-        let result = self.admit(segment.family(), len);
+        let mut result = self.admit(segment.family(), len);
+        let half = result.is_err() && planted!("disk/half-record-accepted");
+        if half {
+            (self.poisoned, self.full, result) = (false, false, Ok(()));
+        }
         if result.is_ok() {
             let end = self.len(segment).unwrap_or(0);
             if end != offset {
                 return Err(format!("a write of {len} bytes at {offset} of segment {segment}, whose end is {end}"));
             }
-            self.files.entry(segment).or_default().extend_from_slice(bytes);
+            if offset == 0 {
+                self.names.made(segment);
+            }
+            let file = self.files.entry(segment).or_default();
+            file.extend_from_slice(bytes);
+            if half {
+                let fits = file.len() - bytes.len() / 2;
+                file[fits..].fill(0);
+            }
             self.took(segment, offset, len);
         }
         self.waiting.push_back(Write { id, segment, offset, len, result });
@@ -148,24 +165,46 @@ impl Disk {
         idle && self.syncing > 0
     }
 
-    /// The running sync has ended: the writes that it covered and what came of them, in order.
+    /// Where the writes stand that the running sync covers, and how long each is.
+    pub(super) fn covered(&self) -> Vec<(SegmentId, u64, u64)> {
+        self.waiting.iter().take(self.syncing).map(|write| (write.segment, write.offset, write.len)).collect()
+    }
+
+    /// The running sync has ended: the writes that it covered and what came of them, in order. If it failed, no later write is
+    /// done either.
     pub(super) fn finish_sync(&mut self) -> Vec<(PersistId, Result<(), DiskFault>)> {
         let failed = std::mem::take(&mut self.fail_next_sync);
-        self.poisoned |= failed;
-        self.full &= !failed;
         let covered: Vec<_> = self.waiting.drain(..std::mem::take(&mut self.syncing)).collect();
-        covered
-            .into_iter()
-            .map(|mut write| {
-                if failed && write.result.is_ok() {
-                    write.result = Err(fault(DiskFaultKind::Failed, "sync", "Input/output error (os error 5)"));
-                    let answer = (write.id, write.result.clone());
-                    self.doubtful.push(write);
-                    return answer;
-                }
-                (write.id, write.result)
-            })
-            .collect()
+        let done = covered.iter().filter(|write| write.result.is_ok());
+        if failed {
+            self.doubtful.extend(done.cloned());
+        } else {
+            done.clone().for_each(|write| _ = self.durable.insert(write.segment, write.offset + write.len));
+            self.names.synced(done.map(|write| write.segment));
+        }
+        // A second one would find nothing to do: the kernel has marked the pages clean.
+        let refuses = failed && !planted!("disk/failed-sync-tried-again");
+        if refuses {
+            (self.poisoned, self.full) = (true, false);
+            self.refuse_waiting();
+        }
+        let answer = |write: Write| match write.result {
+            Ok(()) if refuses => Err(fault(DiskFaultKind::Failed, "sync", "Input/output error (os error 5)")),
+            result => result,
+        };
+        covered.into_iter().map(|write| (write.id, answer(write))).collect()
+    }
+
+    /// What the driver had not written when a sync failed is not written any more.
+    fn refuse_waiting(&mut self) {
+        let waits = |write: &&mut Write| write.result.is_ok() && write.segment.family() != Family::Snapshot;
+        for write in self.waiting.iter_mut().filter(waits) {
+            write.result = Err(fault(DiskFaultKind::Poisoned, "write", "an earlier sync failed"));
+            if let Some(bytes) = self.files.get_mut(&write.segment) {
+                bytes.truncate(usize::try_from(write.offset).unwrap_or(usize::MAX).min(bytes.len()));
+            }
+        }
+        self.files.retain(|_, bytes| !bytes.is_empty());
     }
 
     /// What a start would find of these files.
@@ -199,10 +238,15 @@ impl Disk {
     /// [`DiskFaultKind::Missing`] when there is no such file.
     pub(super) fn truncate(&mut self, segment: SegmentId, len: u64) -> Result<(), DiskFault> {
         let bytes = self.files.get_mut(&segment).ok_or_else(|| missing("truncate", segment))?;
-        bytes.truncate(usize::try_from(len).unwrap_or(usize::MAX));
-        if len == 0 {
-            self.files.remove(&segment);
+        if len > 0 {
+            bytes.truncate(usize::try_from(len).unwrap_or(usize::MAX));
+            self.durable.entry(segment).and_modify(|durable| *durable = len.min(*durable));
         }
+        let removed = if len == 0 { self.files.remove_entry(&segment) } else { None };
+        if removed.is_some() {
+            self.durable.remove(&segment);
+        }
+        self.names.goes(removed);
         Ok(())
     }
 
@@ -239,6 +283,7 @@ impl Disk {
                         open.iter().filter(|write| write.segment.family() == family).cloned().collect();
                     self.lose_power(&of, model, torn_ppm, luck, entity, base | part);
                 }
+                self.lose_names(luck, entity, base | 1 << 17);
             }
         }
         let changed = self.uncover();

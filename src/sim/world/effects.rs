@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::super::check::Sight;
+use super::super::check::{AtDisk, Sight};
 use super::super::cost;
 use super::super::guest::Tell;
 use super::super::host::{Asked, Life};
@@ -52,6 +52,7 @@ impl World<'_> {
         if host.is_next {
             host.disk.take_newer();
         }
+        host.disk.open();
         let setup = Setup {
             identity: Identity { node: host.id, cluster: ClusterId::from_bytes([7; 32]) },
             seed: self.luck.seed(&format!("node {place} epoch {}", host.epoch)),
@@ -61,6 +62,7 @@ impl World<'_> {
         host.engine = Engine::new(setup.config.documents.limits);
         host.life = Life::Booting(Box::new(Boot::start(setup)));
         host.busy_until = now + START_NS;
+        self.at_disk(place, AtDisk::Starts);
         self.figures.starts += 1;
         self.note(place, &"start");
         self.seen(place, &Seen::Start);
@@ -78,6 +80,9 @@ impl World<'_> {
         }
         self.seen(place, &Seen::Input(&input));
         let host = &mut self.mesh.hosts[place as usize];
+        if matches!(input, Input::IoDone { result: Ok(IoOutcome::Truncated), .. }) {
+            host.disk.answered_removal();
+        }
         let cost = cost::of_input(&input) * host.slowness();
         let read = host.clock.read(now);
         host.busy_until = now + cost;
@@ -162,6 +167,7 @@ impl World<'_> {
                 self.figures.bytes_written += bytes.len() as u64;
                 match self.host(place).disk.write(id, segment, offset, &bytes) {
                     Ok(()) => {
+                        self.at_disk(place, AtDisk::Writes { segment, offset, bytes: &bytes });
                         self.sync(place, at);
                         let writing = |fault: &Fault| matches!(fault, Fault::CrashWriting { .. });
                         if let Some(item) = self.host(place).wrong(writing) {
@@ -251,16 +257,28 @@ impl World<'_> {
             return;
         }
         self.figures.syncs += 1;
-        for (id, result) in self.host(place).disk.finish_sync() {
+        let covered = self.host(place).disk.covered();
+        let answers = self.host(place).disk.finish_sync();
+        for ((segment, offset, len), (id, result)) in covered.into_iter().zip(answers) {
             if result.is_err() {
                 self.failed(place);
             }
+            self.at_disk(place, AtDisk::Answers { segment, offset, len, result: &result });
             self.feed(place, Input::Persisted { id, result });
         }
         self.sync(place, now);
     }
 
+    /// Shows the checks what happens at a disk.
+    fn at_disk(&mut self, place: u32, what: AtDisk<'_>) {
+        let verdict = self.checks.on_disk(&Sight::new(&self.mesh, self.scenario), place, what);
+        self.judge(verdict);
+    }
+
     fn io(&mut self, place: u32, op: &Io) -> (Result<IoOutcome, DiskFault>, u64) {
+        if let Io::Truncate { segment, len: 0 } = *op {
+            self.at_disk(place, AtDisk::Removes { segment });
+        }
         let disk = &mut self.host(place).disk;
         match *op {
             Io::List => (Ok(IoOutcome::Listed(disk.list())), 0),
@@ -271,11 +289,18 @@ impl World<'_> {
                 {
                     read = self.misread(place, bytes).unwrap_or(read);
                 }
-                let bytes = read.as_ref().map_or(0, |bytes| bytes.len() as u64);
-                (read.map(IoOutcome::Read), bytes)
+                let len = read.as_ref().map_or(0, |bytes| bytes.len() as u64);
+                self.at_disk(place, AtDisk::Reads { len });
+                (read.map(IoOutcome::Read), len)
             }
             Io::Truncate { segment, len } => (disk.truncate(segment, len).map(|()| IoOutcome::Truncated), 0),
-            Io::Reopen { ends, room } => (disk.reopen(ends, room).map(|()| IoOutcome::Reopened), 0),
+            Io::Reopen { ends, room } => {
+                let result = disk.reopen(ends, room).map(|()| IoOutcome::Reopened);
+                if result.is_ok() {
+                    self.at_disk(place, AtDisk::Reopens);
+                }
+                (result, 0)
+            }
         }
     }
 
