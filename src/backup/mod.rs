@@ -24,6 +24,7 @@
 
 mod archive;
 mod batch;
+mod branch;
 mod catalogue;
 mod cipher;
 mod claim;

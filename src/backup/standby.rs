@@ -302,6 +302,7 @@ pub async fn follow(
     host: &dyn Host,
 ) -> Result<Applied, StandbyError> {
     let id = catalogue.newest_or_fault(host.wall())?;
+    catalogue.check_alone(id, host.wall())?;
     let plan = Plan::of(repository, catalogue, id)?;
     let (newest, oldest) = (plan.backup(), plan.first(Chain::Events));
     let mut standby = match Standby::read(dir)? {

@@ -16,7 +16,7 @@ use super::clock::Clock;
 use super::failure::StartError;
 use super::peer::Phase;
 use crate::backup::{
-    BackupMetadata, Catalogue, Directory, Error, Host as _, Outcome, Pruning, Repository, Retention, Schedule, Secret,
+    Catalogue, Created, Directory, Error, Host as _, Outcome, Pruning, Repository, Retention, Schedule, Secret,
     Stretch, check_outside, create, locate, verify,
 };
 use crate::types::WallTime;
@@ -232,7 +232,7 @@ async fn run(
     let location = locate(&schedule.repository, true)?;
     let url = &schedule.repository;
     let repository = Repository::open_or_make(location, url, secret.as_ref(), Stretch::default(), here).await?;
-    let metadata = back_up(schedule, dir, mesh, &repository, here).await?;
+    let Created { metadata, beside, .. } = back_up(schedule, dir, mesh, &repository, here).await?;
     outcome.backup = Some(metadata.id);
     outcome.kind = Some(metadata.kind);
     outcome.records = metadata.statistics.records;
@@ -254,6 +254,10 @@ async fn run(
             return Err(fault);
         }
     }
+    if !beside.is_empty() {
+        // It is stored, and nobody is to believe that all is well.
+        Catalogue::read(&repository, metadata.node).await?.check_alone(metadata.id, here.wall())?;
+    }
     Ok(())
 }
 
@@ -263,7 +267,7 @@ async fn back_up(
     mesh: &str,
     repository: &Repository,
     here: &Here,
-) -> Result<BackupMetadata, Error> {
+) -> Result<Created, Error> {
     let unreadable = |error: crate::recovery::SourceError| Error::Source(error.into());
     let mut directory = Directory::open(dir, Some(mesh.to_owned()), here.wall()).map_err(unreadable)?;
     let mut looks = 1;
@@ -273,7 +277,7 @@ async fn back_up(
                 looks += 1;
                 directory.renew(here.wall()).map_err(unreadable)?;
             }
-            created => return created.map(|created| created.metadata),
+            created => return created,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The room as a whole, over stores in memory: what goes in comes out, what is damaged is named, and an end at any
 //! operation leaves no half.
 
+mod branches;
 mod damage;
 mod ends;
 mod laws;

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::ValueHint;
-use oxigdal_ha::backup::{self, BackupCompression, BackupType, Created, Directory, Host as _};
+use oxigdal_ha::backup::{self, BackupCompression, BackupType, Catalogue, Created, Directory, Host as _};
 use oxigdal_ha::driver::admission::Admission;
 use serde_json::json;
 
 use super::progress::Ear;
-use super::{Place, failed, unreadable};
+use super::{Place, failed, unreadable, warn};
 use crate::failure::Result;
 use crate::output::{Output, Tone, bytes, millis};
 
@@ -60,9 +60,14 @@ pub(crate) async fn run(place: &Place, arguments: &Args, output: Output) -> Resu
         }
     };
     ear.done();
-    let Created { metadata, promoted } = created.map_err(failed)?;
+    let Created { metadata, promoted, beside } = created.map_err(failed)?;
+    if !beside.is_empty() {
+        let catalogue = Catalogue::read(&repository, metadata.node).await.map_err(failed)?;
+        warn(catalogue.check_alone(metadata.id, ear.wall()).err().as_slice());
+    }
     if output.json {
-        return output.value(&json!({ "backup": metadata, "promoted": promoted, "ms": ear.elapsed_ms() }));
+        return output
+            .value(&json!({ "backup": metadata, "promoted": promoted, "beside": beside, "ms": ear.elapsed_ms() }));
     }
     let backup::Statistics { records, plain_bytes, stored_bytes, resumed_objects } = metadata.statistics;
     output.line(format_args!("{} {} backup", output.paint(Tone::Bold, metadata.id), metadata.kind))?;

@@ -181,6 +181,11 @@ pub(crate) fn failed(error: Error) -> Failure {
             tracing::debug!(%cause, "no backup is taken of a damaged log");
             failure.kind(Some("log_damaged")).hint(DAMAGED_LOG)
         }
+        Error::Branches { .. } => failure.hint(
+            "`--backup ID` restores from the one that you name; `oxigdal-ha backup prune --give-up ID --yes` gives the other up, and then \
+             `latest` means the one that is left",
+        ),
+        Error::ManyBackups { .. } => Failure::usage(&error),
         Error::NoKey => failure.hint("--passphrase-file, OXIGDAL_HA_PASSPHRASE or --key-file"),
         Error::ManyNodes { .. } => failure.hint("--node NODE"),
         _ => failure,
@@ -216,6 +221,7 @@ fn kind(error: &Error) -> &'static str {
         Error::Damaged { .. } | Error::Gap { .. } | Error::Chain { .. } => "damaged",
         Error::NoKey | Error::WrongKey { .. } => "key",
         Error::Target(_) | Error::OutOfRange { .. } | Error::NoBackup { .. } | Error::Ambiguous { .. } => "unreachable",
+        Error::Branches { .. } => "branches",
         Error::Conflict { .. } | Error::Marked { .. } | Error::Going { .. } => "conflict",
         Error::Store { .. } => "store",
         _ => "failed",
@@ -236,13 +242,6 @@ fn chosen(catalogue: &Catalogue, wanted: Option<&str>, ear: &Ear) -> Result<back
             let newest = catalogue.newest(backup::Host::wall(ear)).map(|backup| backup.id);
             newest.ok_or_else(|| none(format!("of node {}", catalogue.node)))
         }
-        Some(text) => {
-            let fits: Vec<_> = catalogue.backups().filter(|backup| backup.id.to_string().starts_with(text)).collect();
-            match fits.as_slice() {
-                [one] => Ok(one.id),
-                [] => Err(none(text.to_owned())),
-                _ => Err(Failure::usage(format_args!("{text} is the beginning of {} backups", fits.len()))),
-            }
-        }
+        Some(text) => catalogue.named(text).map_err(failed),
     }
 }
