@@ -19,10 +19,13 @@ use crate::node::{Own, Point};
 use crate::probe::planted;
 use crate::recovery::Upto;
 use crate::recovery::side::Lost;
-use crate::recovery::target::{Bound, Mark, Restorable, Target, TargetError, Unreachable};
+use crate::recovery::target::{Bound, Mark, Restorable, Stamp, Target, TargetError, Unreachable};
 use crate::replication::Trim;
 use crate::types::{Chain, Hlc, Lsn, WallTime};
 use crate::wal::Frame;
+
+/// Most ends of other histories that are named with what is restorable.
+const OTHERS_MAX: usize = 16;
 
 /// What is restored, and how it was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -89,7 +92,8 @@ pub async fn find(
     if *target == Target::Latest {
         catalogue.check_alone(newest, host.wall())?;
     }
-    let mut found = find_anywhere(repository, catalogue, (newest, target), exclusive, host).await?;
+    let found = find_anywhere(repository, catalogue, (newest, target), exclusive, host).await;
+    let mut found = found.map_err(|error| with_others(catalogue, error, host))?;
     for other in catalogue.beside(tip_of(catalogue, &found, host), host.wall()) {
         if *target != Target::Latest && !holds(repository, catalogue, other, &found).await? {
             catalogue.check_alone(other, host.wall())?;
@@ -101,6 +105,26 @@ pub async fn find(
         found.older_history |= matches!(there, Ok(false));
     }
     Ok(found)
+}
+
+/// Among what is restorable are the ends of the other histories too.
+fn with_others(catalogue: &Catalogue, mut error: Error, host: &dyn Host) -> Error {
+    if let Error::Target(TargetError { restorable, .. }) = &mut error {
+        let tips = catalogue.tips(host.wall());
+        let named = |id: &BackupId| restorable.ids.contains(&format!("backup:{id}"));
+        let others: Vec<BackupId> = tips.into_iter().filter(|tip| !named(tip)).collect();
+        for id in others.iter().take(OTHERS_MAX) {
+            let end = &catalogue.backups[id].metadata.main;
+            restorable.ids.push(format!(
+                "backup:{id} (another one, up to lsn:{} of {})",
+                end.last,
+                Stamp(end.stamp.wall)
+            ));
+        }
+        let more = others.len().saturating_sub(OTHERS_MAX);
+        restorable.ids.extend((more > 0).then(|| format!("and {more} more, which `backup list` shows")));
+    }
+    error
 }
 
 /// The end of the history that something was found in.

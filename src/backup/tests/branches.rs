@@ -1,5 +1,6 @@
 //! Two histories of one log: neither passes for the newest, and a person says which one it is.
 
+use super::damage::pointed;
 use super::*;
 use crate::backup::{Found, find};
 use crate::recovery::target::Target;
@@ -12,15 +13,18 @@ fn found(bench: &Bench, target: &str) -> Result<Found, Error> {
 /// A log goes on, and so does a copy of it.
 fn copied() -> (Bench, Log, Log) {
     let (bench, mut log) = (Bench::new(), Log::of(12, 4));
+    pointed(&mut log);
     bench.create(&log, BackupType::Full);
     let mut copy = log.clone();
     log.grow(1, 1);
+    pointed(&mut log);
     bench.create(&log, BackupType::Incremental);
     for at in 12..14 {
         let wall = WallTime::from_micros(1_500_000 + at);
         let at = usize::try_from(at).unwrap();
         copy.main.push(Frame { hlc: Hlc { wall, logical: 0 }, ..frame(Chain::Main, at, "of the copy ") });
     }
+    pointed(&mut copy);
     (bench, log, copy)
 }
 
@@ -51,6 +55,8 @@ fn a_copy_of_a_log_does_not_pass_for_the_newest_history_of_its_node() {
         for more in [BackupType::Incremental, BackupType::Full, BackupType::Incremental] {
             log.grow(2, 0);
             copy.grow(1, 1);
+            pointed(&mut log);
+            pointed(&mut copy);
             assert_eq!(created(&bench, &log, more).beside.len(), 1, "{kind} {more}");
             assert!(matches!(found(&bench, "latest"), Err(Error::Branches { .. })), "{kind} {more}");
             created(&bench, &copy, more);
@@ -71,9 +77,27 @@ fn a_history_that_was_given_up_is_in_nobodys_way() {
     assert!(bench.faults(Level::List).unwrap().is_empty());
     let mut log = log;
     log.grow(1, 0);
+    pointed(&mut log);
     let next = created(&bench, &log, BackupType::Incremental);
     assert_eq!((next.beside, next.metadata.parent.unwrap().id), (Vec::new(), mine));
     assert_eq!(found(&bench, "latest").unwrap().backup, next.metadata.id);
+}
+
+/// A copy whose schedule keeps one backup does not take away the last of its original.
+#[test]
+fn rules_of_one_history_let_no_other_go() {
+    let (bench, log, mut copy) = copied();
+    let mine = bench.catalogue().backups().next_back().unwrap().id;
+    for _ in 0..4 {
+        created(&bench, &copy, BackupType::Full);
+        copy.grow(2, 0);
+        pointed(&mut copy);
+        bench.prune(Retention { last: 1, ..Retention::default() });
+        bench.later(2 * DAY);
+    }
+    assert!(bench.prune(Retention { last: 1, ..Retention::default() }).deleted > 0);
+    assert!(!bench.catalogue().is_marked(mine));
+    assert_eq!(bench.restore(Some(mine), None).unwrap(), log.expected(log.upto()));
 }
 
 /// What was backed up twice over, in fulls and chains, is one history.
@@ -82,6 +106,7 @@ fn parallel_chains_of_one_log_are_one_history() {
     let (bench, mut log) = (Bench::new(), Log::of(12, 4));
     for kind in [0, 1, 2, 1, 0, 2, 1].map(|kind| KINDS[kind]) {
         log.grow(3, 1);
+        pointed(&mut log);
         assert_eq!(created(&bench, &log, kind).beside, []);
         assert_eq!(found(&bench, "latest").unwrap().upto, log.upto());
         assert!(!found(&bench, "lsn:2").unwrap().older_history);
@@ -91,18 +116,23 @@ fn parallel_chains_of_one_log_are_one_history() {
 
 #[test]
 fn a_time_that_only_an_abandoned_history_has_is_said_to_be_of_one() {
-    let (bench, log) = (Bench::new(), Log::of(12, 4));
+    let (bench, mut log) = (Bench::new(), Log::of(12, 4));
+    pointed(&mut log);
+    log.seen = 1_000_900;
     bench.later(Duration::from_secs(3_600));
     let first = bench.create(&log, BackupType::Full);
     // The log is replaced by one that was restored, under another store.
     let mut put_back = Log::of(5, 0);
-    put_back.store = 100;
+    (put_back.store, put_back.seen) = (100, 2_000_100);
     let late = WallTime::from_micros(2_000_000);
     put_back.main.push(Frame { hlc: Hlc { wall: late, logical: 0 }, ..frame(Chain::Main, 5, "restored ") });
+    pointed(&mut put_back);
     bench.create(&put_back, BackupType::Full);
     let at = |lsn: usize| crate::recovery::target::Stamp(log.main[lsn - 1].hlc.wall).to_string();
     let old = found(&bench, "lsn:9").unwrap();
     assert!(old.older_history && old.backup == first.id, "{old:?}");
     let old = found(&bench, &at(9)).unwrap();
-    assert_eq!((old.upto.main, old.older_history), (Lsn::new(9), old.backup == first.id), "{old:?}");
+    assert_eq!((old.upto.main, old.backup, old.older_history), (Lsn::new(9), first.id, true), "{old:?}");
+    let refused = found(&bench, "lsn:99").unwrap_err().to_string();
+    assert!(refused.contains(&format!("backup:{} (another one, up to lsn:12", first.id)), "{refused}");
 }

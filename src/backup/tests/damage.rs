@@ -273,7 +273,7 @@ fn around_a_damaged_object_as_much_is_restored_as_is_whole() {
 }
 
 /// A log whose main chain is named points: each record one of its number.
-fn pointed(log: &mut Log) {
+pub(super) fn pointed(log: &mut Log) {
     for frame in &mut log.main {
         let (kind, payload) = Own::Point { name: frame.lsn.to_string() }.encode();
         (frame.kind, frame.payload) = (kind, payload.into());
