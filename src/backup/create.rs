@@ -26,6 +26,9 @@ use crate::types::{Chain, Hlc, Lsn, WallTime};
 /// For so many days the objects of an interrupted backup are kept, so that its next run goes on with them.
 pub(super) const PENDING_DAYS: u64 = 14;
 
+/// The longest chain that is not an archive's: what is restored is read from all of it.
+pub(super) const LINKS_MAX: usize = 24;
+
 /// Objects that are being stored at a time, beside the one that is being made: what bounds memory.
 const IN_FLIGHT_MAX: usize = 2;
 
@@ -34,7 +37,9 @@ const IN_FLIGHT_MAX: usize = 2;
 pub struct Created {
     /// What it says of itself.
     pub metadata: BackupMetadata,
-    /// Why it is a full one though another kind was asked for.
+    /// It was made now. Else there was nothing new, and this one holds all of the log.
+    pub is_new: bool,
+    /// Why it is of another kind than was asked for.
     pub promoted: Option<String>,
     /// Backups of this node that hold other records than this log, and were made since this log's last: its log was put back or lost
     /// its end, or two peers have one identity. From now on nothing takes either history for the newest.
@@ -42,7 +47,8 @@ pub struct Created {
 }
 
 /// Takes a backup of the log as it stands now. An incremental or differential one that has nothing to continue becomes
-/// a full one, and says why.
+/// a full one, and says why; so does an incremental one whose chain is as long as it may be, unless a differential one is smaller. Where
+/// nothing is new, no backup is made but for a full one.
 ///
 /// # Errors
 /// What cannot be read or stored. There is no backup then; what was stored of it is taken over by the next run of the
@@ -59,11 +65,18 @@ pub async fn create(
     }
     let cut = source.cut().map_err(Error::Source)?;
     let catalogue = Catalogue::read(repository, cut.node).await?;
-    let (Branch { base, apart, found, .. }, promoted) = choose(&catalogue, source, &cut, kind)?;
-    let kind = if promoted.is_some() { BackupType::Full } else { kind };
+    let (Branch { base, newest, apart, found, .. }, kind, promoted) = choose(&catalogue, source, &cut, kind)?;
+    let holds_all =
+        |held: &&BackupMetadata| Chain::ALL.iter().all(|chain| held.run(*chain).last == cut.span(*chain).last);
+    // What continues a full backup directly is not made of a longer chain by this.
+    let stands_for = |held: &&BackupMetadata| kind == BackupType::Incremental || held.kind != BackupType::Incremental;
+    let held = newest.filter(holds_all).filter(|held| kind != BackupType::Full && found.is_empty() && stands_for(held));
+    if let Some(held) = held {
+        return Ok(Created { metadata: held.clone(), is_new: false, promoted: None, beside: found });
+    }
     let order = Order { kind, codec, base, archive: None, replaces: Vec::new(), apart };
     let (metadata, _) = write(repository, &catalogue, source, cut, order, host).await?;
-    Ok(Created { metadata, promoted, beside: found })
+    Ok(Created { metadata, is_new: true, promoted, beside: found })
 }
 
 /// What is to be written.
@@ -104,7 +117,7 @@ fn choose<'a>(
     source: &dyn Source,
     cut: &Cut,
     kind: BackupType,
-) -> Result<(Branch<'a>, Option<String>), Error> {
+) -> Result<(Branch<'a>, BackupType, Option<String>), Error> {
     let mut branch = Branch::of(catalogue, source, cut, &mut BTreeMap::new())?;
     if kind == BackupType::Differential {
         let full = Branch::last(catalogue, source, cut, true, &mut BTreeMap::new())?.0;
@@ -113,15 +126,27 @@ fn choose<'a>(
     if kind == BackupType::Full {
         branch.base = None;
     }
+    if let (BackupType::Incremental, Some(base)) = (kind, branch.base) {
+        let chain = catalogue.chain(base.id)?;
+        if chain.iter().filter(|link| !link.archive).count() >= LINKS_MAX {
+            let why =
+                format!("the chain of backup {} has {} links, and {LINKS_MAX} are the most", base.id, chain.len());
+            let since: u64 = chain[1..].iter().map(|link| link.statistics.stored_bytes).sum();
+            let is_small = since <= chain[0].statistics.stored_bytes;
+            branch.base = Some(chain[0]).filter(|_| is_small);
+            let kind = if is_small { BackupType::Differential } else { BackupType::Full };
+            return Ok((branch, kind, Some(why)));
+        }
+    }
     if kind == BackupType::Full || branch.base.is_some() {
-        return Ok((branch, None));
+        return Ok((branch, kind, None));
     }
     let none = match catalogue.backups().any(|backup| backup.store != store_name(cut.store)) {
         true => "the log is of another store than what was backed up so far",
         false => "there is no backup yet that it could continue",
     };
     let why = branch.differs.clone().unwrap_or_else(|| none.into());
-    Ok((branch, Some(why)))
+    Ok((branch, BackupType::Full, Some(why)))
 }
 
 /// The log's store, as manifests spell it.
