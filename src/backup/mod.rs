@@ -64,7 +64,7 @@ pub use error::{Cause, Error};
 pub use find::{Found, beyond, find, find_in};
 pub use host::{Host, Phase, Progress};
 pub use id::{BackupId, BackupIdError};
-pub use location::{Location, check_outside, locate};
+pub use location::{Location, check_apart, check_built, check_outside, locate};
 pub use manifest::{BackupMetadata, BackupType, ChainName, Mark, ObjectEntry, Parent, Run, Statistics};
 pub use private::LeftOver;
 pub use prune::{Fate, Pruned, Pruning};
