@@ -181,6 +181,25 @@ fn nothing_new_makes_no_backup_and_what_would_harm_is_refused() {
     assert!(code == 1 && said.contains("nothing is before it"), "{code}: {said}");
 }
 
+#[test]
+fn a_time_at_which_there_was_another_log_is_said_to_be_so() {
+    let (home, mut luck) = (TempDir::new().unwrap(), Luck(35));
+    let mut life = peer_dir(home.path());
+    let run = |arguments: &str| run(&arguments.split(' ').collect::<Vec<_>>(), home.path());
+    (0..20).for_each(|_| life.live(&mut luck));
+    let then = oxigdal_ha::types::WallTime::from_micros(life.model.last().unwrap().at);
+    let at_then = format!("restore --data-dir data --at {} --dry-run", oxigdal_ha::recovery::target::Stamp(then));
+    let (code, before, said) = run(&at_then);
+    assert_eq!((code, &before["older_history"]), (0, &Value::Null), "{said}");
+    assert_eq!(run("restore --data-dir data --at lsn:5 --into side").0, 0);
+    std::fs::remove_dir_all(home.path().join("data").join(LOG_DIR)).unwrap();
+    std::fs::rename(home.path().join("side").join(LOG_DIR), home.path().join("data").join(LOG_DIR)).unwrap();
+    let (code, after, said) = run(&at_then);
+    assert_eq!((code, &after["located"]["last"]["lsn"]), (0, &5.into()), "{said}");
+    assert!(after["older_history"]["at"].is_string(), "{after}");
+    assert_eq!(run("restore --data-dir data --at lsn:5 --dry-run").1["older_history"], Value::Null, "no time is meant");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 #[expect(clippy::disallowed_methods, reason = "another process is waited for")]
