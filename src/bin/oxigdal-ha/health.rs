@@ -142,7 +142,8 @@ pub(crate) fn archived(status: &Value) -> Option<String> {
     let repository = text(archive, "repository");
     let Some(lag) = number("/lag_ms") else { return Some(format!("{repository}, nothing of the log is in it yet")) };
     let records = number("/behind/records").unwrap_or_default();
-    Some(format!("{repository}, {} behind, {records} records not in it yet", millis(lag)))
+    let records = if records == 1 { "1 record".to_owned() } else { format!("{records} records") };
+    Some(format!("{repository}, {} behind, {records} not in it yet", millis(lag)))
 }
 
 /// An archive that is behind says how far, and why.
