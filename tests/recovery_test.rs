@@ -10,6 +10,8 @@ mod claims;
 mod commands;
 #[path = "recovery_test/faults.rs"]
 mod faults;
+#[path = "recovery_test/invariants.rs"]
+mod invariants;
 #[path = "recovery_test/killed_peers.rs"]
 mod killed_peers;
 #[path = "recovery_test/kills.rs"]

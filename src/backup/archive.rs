@@ -15,11 +15,12 @@
 //! **What is known.** [`Covered::until`] is the time up to which all that the log held is in the repository. It goes on also while
 //! nothing is written, so that an idle archive looks different from one that is stuck.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::branch::Branch;
 use super::catalogue::{Catalogue, Listed};
 use super::cipher::hex;
 use super::claim::Claim;
@@ -120,7 +121,7 @@ pub struct Archive {
     claim: Claim,
     behind: Behind,
     /// Backups that another branch of the log left: it was put back.
-    others: BTreeSet<BackupId>,
+    others: BTreeMap<BackupId, String>,
     tidied: Option<WallTime>,
 }
 
@@ -212,7 +213,7 @@ impl Archive {
             Some(catalogue) => catalogue,
             None => Catalogue::read(&self.repository, cut.node).await?,
         };
-        let Choice { base, kind, replaces } = choose(&catalogue, &self.log, &mut self.others)?;
+        let Choice { base, kind, replaces, apart } = choose(&catalogue, &self.log, &mut self.others)?;
         if let Some(base) = base.filter(|base| (base.main.last.value(), base.events.last.value()) == ends) {
             // A former life had shipped all of it.
             self.tip = Some(base.id);
@@ -220,7 +221,7 @@ impl Archive {
             self.catalogue = Some(catalogue);
             return Ok(Ticked::Idle);
         }
-        let order = Order { kind, codec: self.how.codec, base, archive: Some(&mut self.claim), replaces };
+        let order = Order { kind, codec: self.how.codec, base, archive: Some(&mut self.claim), replaces, apart };
         let (metadata, blake3) =
             create::write(&self.repository, &catalogue, &self.log, cut.clone(), order, host).await?;
         self.tip = Some(metadata.id);
@@ -284,38 +285,23 @@ struct Choice<'a> {
     base: Option<&'a BackupMetadata>,
     kind: BackupType,
     replaces: Vec<BackupId>,
-}
-
-/// What of the repository holds most of this branch of the log. A log that was put back left others, which may hold more.
-fn continued<'a>(
-    catalogue: &'a Catalogue,
-    log: &Directory,
-    full: bool,
-    others: &mut BTreeSet<BackupId>,
-) -> Result<Option<&'a BackupMetadata>, Error> {
-    let cut = log.known();
-    for base in catalogue.bases(&create::store_name(cut.store), full) {
-        if others.contains(&base.id) {
-            continue;
-        }
-        if create::differs(base, log, cut)?.is_none() {
-            return Ok(Some(base));
-        }
-        // One that has seen more than this look may be of this branch still.
-        if crate::types::Chain::ALL.iter().all(|chain| base.run(*chain).last <= cut.span(*chain).last) {
-            others.insert(base.id);
-        }
-    }
-    Ok(None)
+    apart: Vec<BackupId>,
 }
 
 /// What the next range continues, and what it stands for. Of another branch nothing stands for anything.
-fn choose<'a>(catalogue: &'a Catalogue, log: &Directory, others: &mut BTreeSet<BackupId>) -> Result<Choice<'a>, Error> {
-    let full = |replaces| Choice { base: None, kind: BackupType::Full, replaces };
-    let Some(base) = continued(catalogue, log, false, others)? else { return Ok(full(Vec::new())) };
+fn choose<'a>(
+    catalogue: &'a Catalogue,
+    log: &Directory,
+    others: &mut BTreeMap<BackupId, String>,
+) -> Result<Choice<'a>, Error> {
+    let branch = Branch::of(catalogue, log, log.known(), others)?.of_archive(catalogue);
+    let apart = branch.apart;
+    let full = |replaces, apart| Choice { base: None, kind: BackupType::Full, replaces, apart };
+    let Some(base) = branch.base else { return Ok(full(Vec::new(), apart)) };
     let mut chain = catalogue.chain(base.id)?;
     let mut replaces = Vec::new();
-    if let Some(full) = continued(catalogue, log, true, others)?.filter(|full| full.id > chain[0].id) {
+    if let Some(full) = Branch::last(catalogue, log, log.known(), true, others)?.0.filter(|full| full.id > chain[0].id)
+    {
         // Somebody has taken a full one since: with what came behind it, it stands for all ranges before.
         replaces.extend(chain.iter().filter(|link| link.archive).map(|link| link.id));
         chain = vec![full];
@@ -330,7 +316,7 @@ fn choose<'a>(catalogue: &'a Catalogue, log: &Directory, others: &mut BTreeSet<B
         let since: u64 = chain[1..].iter().map(stored).sum();
         replaces.extend(chain.iter().filter(|link| link.archive && in_log(link)).map(|link| link.id));
         if since > stored(&chain[0]) {
-            return Ok(full(known(catalogue, replaces)));
+            return Ok(full(known(catalogue, replaces), apart));
         }
         replaces.retain(|id| *id != chain[0].id);
         (BackupType::Differential, chain[0])
@@ -340,7 +326,7 @@ fn choose<'a>(catalogue: &'a Catalogue, log: &Directory, others: &mut BTreeSet<B
         replaces.extend(chain[chain.len() - merged..].iter().map(|link| link.id));
         (BackupType::Incremental, chain[chain.len() - merged - 1])
     };
-    Ok(Choice { base: Some(parent), kind, replaces: known(catalogue, replaces) })
+    Ok(Choice { base: Some(parent), kind, replaces: known(catalogue, replaces), apart })
 }
 
 /// How many of the last ranges, by their sizes in order, the next one stands for.

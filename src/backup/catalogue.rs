@@ -7,6 +7,7 @@ use super::id::BackupId;
 use super::manifest::{BackupMetadata, BackupType};
 use super::repository::{Intent, Repository, Tomb, data_folder, intent_name, manifest_name, tomb_name};
 use super::retention::is_future;
+use crate::recovery::target::Stamp;
 use crate::types::{Chain, NodeId, WallTime};
 
 /// What there is of one node.
@@ -33,6 +34,9 @@ pub(super) struct Listed {
     /// BLAKE3 of its manifest's file, which children know it by.
     pub(super) blake3: blake3::Hash,
 }
+
+/// The backups of a branch, and those of others that it knows of.
+type Links = (BTreeSet<BackupId>, BTreeSet<BackupId>);
 
 /// The nodes that a repository holds something of.
 ///
@@ -164,6 +168,61 @@ impl Catalogue {
         self.tombs.contains_key(&id)
     }
 
+    /// The backup whose id begins so.
+    ///
+    /// # Errors
+    /// [`Error::NoBackup`] if there is none, [`Error::ManyBackups`] if there are several.
+    pub fn named(&self, beginning: &str) -> Result<BackupId, Error> {
+        let fits: Vec<BackupId> =
+            self.backups.keys().copied().filter(|id| id.to_string().starts_with(beginning)).collect();
+        match fits.as_slice() {
+            [one] => Ok(*one),
+            [] => Err(Error::NoBackup { wanted: beginning.to_owned() }),
+            many => Err(Error::ManyBackups { beginning: beginning.to_owned(), count: many.len() }),
+        }
+    }
+
+    /// Whether it is there, and is not going to be deleted.
+    pub(super) fn is_there(&self, id: BackupId) -> bool {
+        self.backups.contains_key(&id) && !self.is_marked(id)
+    }
+
+    /// Ends of other histories of the same log that go on differently from this backup's, newest first, and that nobody has given up:
+    /// none of them is known to be the right one.
+    #[must_use]
+    pub fn beside(&self, id: BackupId, now: WallTime) -> Vec<BackupId> {
+        let Some(mine) = self.branch_of(id).filter(|_| self.is_there(id)) else { return Vec::new() };
+        let apart = |(ids, _): &Links, (_, apart): &Links| apart.iter().any(|id| ids.contains(id));
+        let others = self.tips(now).into_iter().filter(|tip| *tip != id && self.is_there(*tip));
+        let others = others.filter(|tip| !mine.0.contains(tip));
+        others.filter(|tip| self.branch_of(*tip).is_some_and(|it| apart(&mine, &it) || apart(&it, &mine))).collect()
+    }
+
+    /// What a backup continues and stands for, and what its history knows to be of another.
+    fn branch_of(&self, id: BackupId) -> Option<Links> {
+        let chain = self.chain(id).ok()?;
+        let ids = chain.iter().flat_map(|link| link.replaces.iter().copied().chain([link.id])).collect();
+        let apart = chain.iter().flat_map(|link| &link.apart).copied().filter(|id| !self.is_marked(*id));
+        Some((ids, apart.collect()))
+    }
+
+    /// Fails if another history of the same log stands beside this backup's.
+    ///
+    /// # Errors
+    /// [`Error::Branches`], which names the end of each.
+    pub fn check_alone(&self, id: BackupId, now: WallTime) -> Result<(), Error> {
+        let others = self.beside(id, now);
+        if others.is_empty() {
+            return Ok(());
+        }
+        let said = |id: &BackupId| {
+            let backup = &self.backups[id].metadata;
+            format!("{id} up to lsn:{} of {}", backup.main.last, Stamp(backup.main.stamp.wall))
+        };
+        let backups: Vec<String> = [id].iter().chain(&others).map(said).collect();
+        Err(Error::Branches { node: self.node, backups: backups.join(", ") })
+    }
+
     /// A backup and all that it continues, the full one first.
     ///
     /// # Errors
@@ -206,11 +265,13 @@ impl Catalogue {
     }
 
     /// The newest backup, of whatever store: the last one by name, since names are drawn in the order in which backups follow each
-    /// other. One that is dated in the future counts only where there is no other: its writer's clock was wrong.
+    /// other. One that is dated in the future counts only where there is no other, since its writer's clock was wrong; so does one that
+    /// is going to be deleted.
     #[must_use]
     pub fn newest(&self, now: WallTime) -> Option<&BackupMetadata> {
         let mut past = self.usable().filter(|backup| !is_future(backup.finished, now));
-        past.next_back().or_else(|| self.usable().next_back())
+        let mut kept = self.usable().filter(|backup| !is_future(backup.finished, now) && !self.is_marked(backup.id));
+        kept.next_back().or_else(|| past.next_back()).or_else(|| self.usable().next_back())
     }
 
     /// Those that may be restored from: of a repository whose damage was accepted only what is whole.

@@ -1,14 +1,17 @@
 //! Taking a backup. No lock: names hold the node and the backup, so writers do not meet; the manifest comes last, so a
 //! crash before it leaves objects that count for nothing, and the next run takes them over.
 
+use std::collections::BTreeMap;
+
 use futures::TryStreamExt as _;
 use futures::stream::FuturesOrdered;
 
 use super::batch;
+use super::branch::{Branch, MARK_RECORDS, gap, look, marked};
 use super::catalogue::Catalogue;
 use super::claim::Claim;
 use super::codec::BackupCompression;
-use super::error::{Cause, Error};
+use super::error::Error;
 use super::host::{Host, Phase, Progress};
 use super::id::BackupId;
 use super::manifest::{BackupMetadata, BackupType, Mark, ObjectEntry, Parent, Run, Statistics};
@@ -19,30 +22,33 @@ use super::retention::is_future;
 use super::source::{Cut, Source};
 use crate::probe::planted;
 use crate::types::{Chain, Hlc, Lsn, WallTime};
-use crate::wal::Frame;
 
 /// For so many days the objects of an interrupted backup are kept, so that its next run goes on with them.
 pub(super) const PENDING_DAYS: u64 = 14;
 
+/// The longest chain that is not an archive's: what is restored is read from all of it.
+pub(super) const LINKS_MAX: usize = 24;
+
 /// Objects that are being stored at a time, beside the one that is being made: what bounds memory.
 const IN_FLIGHT_MAX: usize = 2;
-
-/// So many records at the log's end are looked at to know it again. One would not do: after a log was put back, others
-/// hand out again what they had handed out before, and the same records may come to stand at the same places behind
-/// another one.
-const MARK_RECORDS: u64 = 1_024;
 
 /// A backup that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Created {
     /// What it says of itself.
     pub metadata: BackupMetadata,
-    /// Why it is a full one though another kind was asked for.
+    /// It was made now. Else there was nothing new, and this one holds all of the log.
+    pub is_new: bool,
+    /// Why it is of another kind than was asked for.
     pub promoted: Option<String>,
+    /// Backups of this node that hold other records than this log, and were made since this log's last: its log was put back or lost
+    /// its end, or two peers have one identity. From now on nothing takes either history for the newest.
+    pub beside: Vec<BackupId>,
 }
 
 /// Takes a backup of the log as it stands now. An incremental or differential one that has nothing to continue becomes
-/// a full one, and says why.
+/// a full one, and says why; so does an incremental one whose chain is as long as it may be, unless a differential one is smaller. Where
+/// nothing is new, no backup is made but for a full one.
 ///
 /// # Errors
 /// What cannot be read or stored. There is no backup then; what was stored of it is taken over by the next run of the
@@ -59,11 +65,18 @@ pub async fn create(
     }
     let cut = source.cut().map_err(Error::Source)?;
     let catalogue = Catalogue::read(repository, cut.node).await?;
-    let (base, promoted) = choose(&catalogue, source, &cut, kind)?;
-    let kind = if promoted.is_some() { BackupType::Full } else { kind };
-    let order = Order { kind, codec, base, archive: None, replaces: Vec::new() };
+    let (Branch { base, newest, apart, found, .. }, kind, promoted) = choose(&catalogue, source, &cut, kind)?;
+    let holds_all =
+        |held: &&BackupMetadata| Chain::ALL.iter().all(|chain| held.run(*chain).last == cut.span(*chain).last);
+    // What continues a full backup directly is not made of a longer chain by this.
+    let stands_for = |held: &&BackupMetadata| kind == BackupType::Incremental || held.kind != BackupType::Incremental;
+    let held = newest.filter(holds_all).filter(|held| kind != BackupType::Full && found.is_empty() && stands_for(held));
+    if let Some(held) = held {
+        return Ok(Created { metadata: held.clone(), is_new: false, promoted: None, beside: found });
+    }
+    let order = Order { kind, codec, base, archive: None, replaces: Vec::new(), apart };
     let (metadata, _) = write(repository, &catalogue, source, cut, order, host).await?;
-    Ok(Created { metadata, promoted })
+    Ok(Created { metadata, is_new: true, promoted, beside: found })
 }
 
 /// What is to be written.
@@ -76,6 +89,8 @@ pub(super) struct Order<'a> {
     pub(super) archive: Option<&'a mut Claim>,
     /// Ranges of the archive that are not needed beside it.
     pub(super) replaces: Vec<BackupId>,
+    /// Backups of another branch of the node's history.
+    pub(super) apart: Vec<BackupId>,
 }
 
 /// Writes a backup of the log up to the cut. Gives what its manifest says, and what its file hashes to.
@@ -88,14 +103,13 @@ pub(super) async fn write(
     host: &dyn Host,
 ) -> Result<(BackupMetadata, blake3::Hash), Error> {
     let intent = intend(catalogue, &cut, &order, host);
+    let behind = (order.replaces, order.apart);
     let mut writing = Writing::begin(repository, catalogue, source, cut, (intent, order.archive), host).await?;
     for chain in Chain::ALL {
         writing.store_chain(chain).await?;
     }
-    writing.commit(order.replaces).await
+    writing.commit(behind).await
 }
-
-type Base<'a> = Option<&'a BackupMetadata>;
 
 /// What is continued, or why a full backup is made in the place of another.
 fn choose<'a>(
@@ -103,72 +117,36 @@ fn choose<'a>(
     source: &dyn Source,
     cut: &Cut,
     kind: BackupType,
-) -> Result<(Base<'a>, Option<String>), Error> {
+) -> Result<(Branch<'a>, BackupType, Option<String>), Error> {
+    let mut branch = Branch::of(catalogue, source, cut, &mut BTreeMap::new())?;
+    if kind == BackupType::Differential {
+        let full = Branch::last(catalogue, source, cut, true, &mut BTreeMap::new())?.0;
+        branch.base = full;
+    }
     if kind == BackupType::Full {
-        return Ok((None, None));
+        branch.base = None;
     }
-    let store = store_name(cut.store);
-    let mut why = None;
-    for base in catalogue.bases(&store, kind == BackupType::Differential) {
-        // A log that was put back left backups that it does not continue, and continues older ones.
-        let Some(differs) = differs(base, source, cut)? else { return Ok((Some(base), None)) };
-        why = why.or_else(|| Some(format!("the log does not continue backup {}: {differs}", base.id)));
+    if let (BackupType::Incremental, Some(base)) = (kind, branch.base) {
+        let chain = catalogue.chain(base.id)?;
+        if chain.iter().filter(|link| !link.archive).count() >= LINKS_MAX {
+            let why =
+                format!("the chain of backup {} has {} links, and {LINKS_MAX} are the most", base.id, chain.len());
+            let since: u64 = chain[1..].iter().map(|link| link.statistics.stored_bytes).sum();
+            let is_small = since <= chain[0].statistics.stored_bytes;
+            branch.base = Some(chain[0]).filter(|_| is_small);
+            let kind = if is_small { BackupType::Differential } else { BackupType::Full };
+            return Ok((branch, kind, Some(why)));
+        }
     }
-    let none = match catalogue.backups().any(|backup| backup.store != store) {
+    if kind == BackupType::Full || branch.base.is_some() {
+        return Ok((branch, kind, None));
+    }
+    let none = match catalogue.backups().any(|backup| backup.store != store_name(cut.store)) {
         true => "the log is of another store than what was backed up so far",
         false => "there is no backup yet that it could continue",
     };
-    Ok((None, why.or_else(|| Some(none.into()))))
-}
-
-/// Whether the log is not the one that the backup was made of, and why: it lost its end, or was put back, and went on
-/// differently.
-pub(super) fn differs(base: &BackupMetadata, source: &dyn Source, cut: &Cut) -> Result<Option<String>, Error> {
-    for chain in Chain::ALL {
-        let (run, span) = (base.run(chain), cut.span(chain));
-        if span.last < run.last {
-            return Ok(Some(format!("it ends with record {} of {chain:?}, and {} was backed up", span.last, run.last)));
-        }
-        let Some(mark) = run.mark.as_ref().filter(|_| span.first <= run.last) else { continue };
-        let (_, there) = look(source, chain, span.first.max(mark.from), run.last)?;
-        if there.last != mark.last || (span.first <= mark.from && there.blake3 != mark.blake3) {
-            return Ok(Some(format!("records up to {} of {chain:?} are others", run.last)));
-        }
-    }
-    Ok(None)
-}
-
-/// What the log says from one record to another: the last one's stamp, and the mark of them all.
-fn look(source: &dyn Source, chain: Chain, from: Lsn, last: Lsn) -> Result<(Hlc, Mark), Error> {
-    let (mut expected, mut sum) = (from, blake3::Hasher::new());
-    for frame in source.frames(chain, from) {
-        let frame = frame.map_err(Error::Source)?;
-        if frame.lsn != expected {
-            return Err(Error::Source(gap(chain, expected, Some(frame.lsn))));
-        }
-        let record = marked(&frame);
-        sum.update(&record);
-        if frame.lsn == last {
-            let (blake3, last) = (sum.finalize().to_hex().to_string(), blake3::hash(&record).to_hex().to_string());
-            return Ok((frame.hlc, Mark { from, blake3, last }));
-        }
-        expected = expected.next();
-    }
-    Err(Error::Source(gap(chain, expected, None)))
-}
-
-fn gap(chain: Chain, expected: Lsn, found: Option<Lsn>) -> Cause {
-    match found {
-        Some(found) => format!("record {found} of {chain:?} comes in the place of record {expected}").into(),
-        None => format!("{chain:?} ends before record {expected}").into(),
-    }
-}
-
-/// By which a record is known again.
-pub(super) fn marked(frame: &Frame) -> Vec<u8> {
-    let mut bytes = frame.lsn.value().to_le_bytes().to_vec();
-    batch::put_record(frame, &mut bytes);
-    bytes
+    let why = branch.differs.clone().unwrap_or_else(|| none.into());
+    Ok((branch, BackupType::Full, Some(why)))
 }
 
 /// The log's store, as manifests spell it.
@@ -488,7 +466,10 @@ impl<'a> Writing<'a> {
     }
 
     /// Looks whether everything is there and needed, and makes the backup by writing its manifest.
-    async fn commit(mut self, replaces: Vec<BackupId>) -> Result<(BackupMetadata, blake3::Hash), Error> {
+    async fn commit(
+        mut self,
+        (replaces, apart): (Vec<BackupId>, Vec<BackupId>),
+    ) -> Result<(BackupMetadata, blake3::Hash), Error> {
         let Intent { id, node, kind, .. } = self.intent;
         let listed = self.repository.store.lengths(&data_folder(node, id)).await?;
         for object in self.objects.iter().filter(|_| !planted!("backup/manifest-without-objects")) {
@@ -523,6 +504,7 @@ impl<'a> Writing<'a> {
             statistics: self.statistics.clone(),
             archive: self.intent.archive,
             replaces,
+            apart,
         };
         metadata.check().map_err(|what| Error::Source(what.into()))?;
         let blake3 = self.repository.write(&manifest_name(node, id), &metadata).await?;

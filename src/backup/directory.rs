@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::batch;
+use super::branch::marked;
 use super::catalogue::Catalogue;
-use super::create::marked;
 use super::error::{Cause, Error};
 use super::find::Found;
 use super::host::Host;

@@ -109,6 +109,14 @@ pub enum Error {
         /// What was asked for.
         wanted: String,
     },
+    /// An id is abbreviated too much.
+    #[error("{beginning} is the beginning of {count} backups")]
+    ManyBackups {
+        /// What was given.
+        beginning: String,
+        /// How many begin so.
+        count: usize,
+    },
     /// Backups of several nodes are there, and none was named.
     #[error("the repository holds backups of several nodes ({nodes}): name one")]
     ManyNodes {
@@ -202,6 +210,17 @@ pub enum Error {
         /// What was asked for.
         target: String,
         /// The newest backup of each.
+        backups: String,
+    },
+    /// Two histories of one log stand beside each other, and neither continues the other.
+    #[error(
+        "the log of node {node} has several histories here, and none continues another: they end with backup {backups}. It was put back or \
+         lost its end, or two peers have one identity: then stop one of them"
+    )]
+    Branches {
+        /// Which node.
+        node: crate::types::NodeId,
+        /// The end of each.
         backups: String,
     },
     /// The moment that was asked for cannot be had.

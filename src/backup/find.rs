@@ -2,7 +2,7 @@
 //!
 //! A time is looked for in the first backup that has seen the log at that time. A record or a point is looked for in the newest
 //! history; if that does not hold it, in the others, and taken where all that hold it mean the same record. Nothing is ever
-//! taken in the place of what was asked for.
+//! taken in the place of what was asked for, and what is not in the newest history is said to be so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,10 +19,13 @@ use crate::node::{Own, Point};
 use crate::probe::planted;
 use crate::recovery::Upto;
 use crate::recovery::side::Lost;
-use crate::recovery::target::{Bound, Mark, Restorable, Target, TargetError, Unreachable};
+use crate::recovery::target::{Bound, Mark, Restorable, Stamp, Target, TargetError, Unreachable};
 use crate::replication::Trim;
 use crate::types::{Chain, Hlc, Lsn, WallTime};
 use crate::wal::Frame;
+
+/// Most ends of other histories that are named with what is restorable.
+const OTHERS_MAX: usize = 16;
 
 /// What is restored, and how it was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -71,8 +74,8 @@ struct Told {
 /// Finds the moment: in the backup that is named, else where it is to be looked for.
 ///
 /// # Errors
-/// [`Error::Target`] with what is restorable, if the moment cannot be had; [`Error::Ambiguous`]; what is damaged on the way
-/// there. Damage elsewhere is an error too, unless a backup is named or the damage was [accepted](Catalogue::accept_damage): it
+/// [`Error::Target`] with what is restorable, if the moment cannot be had; [`Error::Ambiguous`]; [`Error::Branches`] if a history that
+/// stands beside the one it is in, and may be the right one, has another moment there; what is damaged on the way there. Damage elsewhere is an error too, unless a backup is named or the damage was [accepted](Catalogue::accept_damage): it
 /// may hide a newer one.
 pub async fn find(
     repository: &Repository,
@@ -82,10 +85,76 @@ pub async fn find(
     host: &dyn Host,
 ) -> Result<Found, Error> {
     if let Target::Backup(id) = target {
-        let id = id.parse::<BackupId>().map_err(|_| Error::NoBackup { wanted: id.clone() })?;
+        let id = catalogue.named(id)?;
         return find_in(repository, catalogue, id, &Target::Latest, false, host).await;
     }
     let newest = catalogue.newest_or_fault(host.wall())?;
+    if *target == Target::Latest {
+        catalogue.check_alone(newest, host.wall())?;
+    }
+    let found = find_anywhere(repository, catalogue, (newest, target), exclusive, host).await;
+    let mut found = found.map_err(|error| with_others(catalogue, error, host))?;
+    for other in catalogue.beside(tip_of(catalogue, &found, host), host.wall()) {
+        if *target != Target::Latest && !holds(repository, catalogue, other, &found).await? {
+            catalogue.check_alone(other, host.wall())?;
+        }
+    }
+    if *target != Target::Latest {
+        // Where damage keeps from knowing it, nothing is said.
+        let there = holds(repository, catalogue, newest, &found).await;
+        found.older_history |= matches!(there, Ok(false));
+    }
+    Ok(found)
+}
+
+/// Among what is restorable are the ends of the other histories too.
+fn with_others(catalogue: &Catalogue, mut error: Error, host: &dyn Host) -> Error {
+    if let Error::Target(TargetError { restorable, .. }) = &mut error {
+        let tips = catalogue.tips(host.wall());
+        let named = |id: &BackupId| restorable.ids.contains(&format!("backup:{id}"));
+        let others: Vec<BackupId> = tips.into_iter().filter(|tip| !named(tip)).collect();
+        for id in others.iter().take(OTHERS_MAX) {
+            let end = &catalogue.backups[id].metadata.main;
+            restorable.ids.push(format!(
+                "backup:{id} (another one, up to lsn:{} of {})",
+                end.last,
+                Stamp(end.stamp.wall)
+            ));
+        }
+        let more = others.len().saturating_sub(OTHERS_MAX);
+        restorable.ids.extend((more > 0).then(|| format!("and {more} more, which `backup list` shows")));
+    }
+    error
+}
+
+/// The end of the history that something was found in.
+fn tip_of(catalogue: &Catalogue, found: &Found, host: &dyn Host) -> BackupId {
+    let holds =
+        |tip: &BackupId| catalogue.chain(*tip).is_ok_and(|chain| chain.iter().any(|link| link.id == found.backup));
+    catalogue.tips(host.wall()).into_iter().find(holds).unwrap_or(found.backup)
+}
+
+/// Whether the history of this backup has that very moment too.
+async fn holds(repository: &Repository, catalogue: &Catalogue, tip: BackupId, found: &Found) -> Result<bool, Error> {
+    let plan = Plan::of(repository, catalogue, tip)?;
+    let is_it = |link: &&BackupMetadata| link.id == found.backup || link.replaces.contains(&found.backup);
+    if plan.links().iter().any(is_it) {
+        return Ok(true);
+    }
+    if catalogue.backups[&found.backup].metadata.store != plan.backup().store {
+        return Ok(false);
+    }
+    Ok(plan.stamp_of(catalogue, found.upto.main).await? == Some(found.at))
+}
+
+/// Looks for it without regard to what stands beside it.
+async fn find_anywhere(
+    repository: &Repository,
+    catalogue: &Catalogue,
+    (newest, target): (BackupId, &Target),
+    exclusive: bool,
+    host: &dyn Host,
+) -> Result<Found, Error> {
     // Of a log that was replaced or put back another one was there at that time: the first backup that has seen it then.
     let at = match target {
         Target::Time(at) => Some(*at),
@@ -381,10 +450,7 @@ pub async fn beyond(
     found: &Found,
     host: &dyn Host,
 ) -> Result<Lost, Error> {
-    let holds =
-        |tip: &BackupId| catalogue.chain(*tip).is_ok_and(|chain| chain.iter().any(|link| link.id == found.backup));
-    let tip = catalogue.tips(host.wall()).into_iter().find(holds).unwrap_or(found.backup);
-    let plan = Plan::of(repository, catalogue, tip)?;
+    let plan = Plan::of(repository, catalogue, tip_of(catalogue, found, host))?;
     let (mut lost, mut touched) = (Lost::default(), BTreeSet::new());
     let mut reading = plan.read(plan.all(), None).await?;
     while let Some((chain, frames)) = reading.next(host).await? {

@@ -9,6 +9,9 @@ use object_store::local::LocalFileSystem;
 
 use super::error::Error;
 use super::private;
+use super::repository::{REPOSITORY, REPOSITORY_COPY};
+use crate::recovery::LOG_DIR;
+use crate::wal;
 
 /// Where a repository is.
 #[derive(Clone, Debug)]
@@ -56,6 +59,55 @@ fn resolved(path: &Path) -> Option<PathBuf> {
 /// Schemes of clouds, and the feature that each needs.
 const CLOUDS: [(&str, &str); 4] = [("s3", "s3"), ("gs", "gcs"), ("az", "azure"), ("azure", "azure")];
 
+/// Refuses a location that no store of this build can be at. Touches nothing.
+///
+/// # Errors
+/// [`Error::Location`].
+pub fn check_built(url: &str) -> Result<(), Error> {
+    let bad = |why: String| Err(Error::Location { url: url.into(), why });
+    let Some((scheme, _)) = url.split_once("://").filter(|(scheme, _)| *scheme != "file") else { return Ok(()) };
+    let built = |feature: &str| match feature {
+        "s3" => cfg!(feature = "s3"),
+        "gcs" => cfg!(feature = "gcs"),
+        _ => cfg!(feature = "azure"),
+    };
+    match CLOUDS.iter().find(|(known, _)| *known == scheme) {
+        Some((_, feature)) if built(feature) => Ok(()),
+        Some((_, feature)) => bad(not_built(feature)),
+        None => bad(unknown(scheme)),
+    }
+}
+
+fn unknown(scheme: &str) -> String {
+    format!("{scheme:?} is not known: a path, file, s3, gs or az")
+}
+
+/// Refuses a directory for what is restored that is within a data directory or a repository: a peer's own files are nobody else's, and
+/// what takes a repository takes what is in it.
+///
+/// # Errors
+/// [`Error::Location`], which names what it is in.
+pub fn check_apart(into: &Path) -> Result<(), Error> {
+    let Some(path) = resolved(into) else { return Ok(()) };
+    let why = path.ancestors().skip(1).find_map(|dir| {
+        let what = if is_log(dir) || is_log(&dir.join(LOG_DIR)) {
+            "the data directory"
+        } else if [REPOSITORY, REPOSITORY_COPY].iter().any(|name| dir.join(name).is_file()) {
+            "the repository"
+        } else {
+            return None;
+        };
+        Some(format!("it is within {what} {}: name a directory elsewhere", dir.display()))
+    });
+    why.map_or(Ok(()), |why| Err(Error::Location { url: into.display().to_string(), why }))
+}
+
+/// Whether there are segments of a log in it.
+fn is_log(dir: &Path) -> bool {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| wal::segment_of(&entry.file_name().to_string_lossy()).is_some())
+}
+
 /// Opens the store at a path, `file://`, `s3://bucket/prefix`, `gs://` or `az://`. With `make`, a directory that is not
 /// there is made.
 ///
@@ -69,7 +121,7 @@ pub fn locate(url: &str, make: bool) -> Result<Location, Error> {
         Some(("file", _)) => Err(bad("a file URL has an absolute path: file:///srv/backups".into())),
         Some((scheme, rest)) => match CLOUDS.iter().find(|(known, _)| *known == scheme) {
             Some((_, feature)) => cloud(feature, rest).map(Location::from).map_err(bad),
-            None => Err(bad(format!("{scheme:?} is not known: a path, file, s3, gs or az"))),
+            None => Err(bad(unknown(scheme))),
         },
     }
 }
@@ -167,6 +219,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_restored_does_not_go_into_a_data_directory_or_a_repository() {
+        let home = tempfile::TempDir::new().unwrap();
+        let (log, repo) = (home.path().join("data").join(LOG_DIR), home.path().join("repo"));
+        std::fs::create_dir_all(&log).unwrap();
+        std::fs::create_dir(&repo).unwrap();
+        let check = |path: &str| check_apart(&home.path().join(path)).map_err(|error| error.to_string());
+        assert_eq!([check("data/log/sub"), check("repo/sub")], [Ok(()), Ok(())], "there is nothing in them");
+        std::fs::write(log.join(wal::file_name(crate::types::SegmentId::new(1))), b"").unwrap();
+        std::fs::write(repo.join(REPOSITORY_COPY), b"").unwrap();
+        for inside in ["data/log/sub", "data/sub", "data/log/../a/b", "data/log"] {
+            assert!(check(inside).unwrap_err().contains("within the data directory"), "{inside}");
+        }
+        assert!(check("repo/data/x").unwrap_err().contains("within the repository"));
+        assert_eq!([check("data.recovered"), check("side/log"), check("data")], [Ok(()), Ok(()), Ok(())]);
+    }
+
+    #[test]
     fn a_location_that_cannot_be_is_refused_in_words() {
         let why = |url| locate(url, false).unwrap_err().to_string();
         assert!(why("/nowhere/at/all").contains("no such directory"));
@@ -174,5 +243,8 @@ mod tests {
         assert!(why("ftp://x/y").contains("not known"));
         #[cfg(not(feature = "s3"))]
         assert!(why("s3://bucket/x").contains("--features s3"));
+        #[cfg(not(feature = "s3"))]
+        assert!(check_built("s3://bucket/x").unwrap_err().to_string().contains("--features s3"));
+        assert!(check_built("ftp://x").is_err() && check_built("file:///x").is_ok() && check_built("/x").is_ok());
     }
 }

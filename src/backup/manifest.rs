@@ -78,6 +78,10 @@ pub struct BackupMetadata {
     /// Ranges of the archive that it holds the records of, so that they are not needed beside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaces: Vec<BackupId>,
+    /// Ends of other histories of the same log, which hold other records under the same numbers: the log was put back or lost its end,
+    /// or two peers have one identity.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apart: Vec<BackupId>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]

@@ -14,6 +14,8 @@
 //! - **No lock**: names hold node and backup, so that a crash leaves nothing that keeps others out.
 //! - **Contiguity is proved when a backup is taken**, not when it is needed: it begins with the record after its
 //!   parent's last, and the log still ends, up to there, as the parent knew it.
+//! - **Two histories of one log do not pass for one**: where a log was copied, put back or lost its end, the later backup names the other
+//!   history, and neither is taken for the newest until a person gives one up.
 //! - **One changed byte or missing object is a fault with a name**, in verifying and in restoring, and no record of a
 //!   damaged object is given out.
 //! - **What a kept backup continues is kept.** Whoever deletes and whoever builds on something see each other.
@@ -24,6 +26,7 @@
 
 mod archive;
 mod batch;
+mod branch;
 mod catalogue;
 mod cipher;
 mod claim;
@@ -63,7 +66,7 @@ pub use error::{Cause, Error};
 pub use find::{Found, beyond, find, find_in};
 pub use host::{Host, Phase, Progress};
 pub use id::{BackupId, BackupIdError};
-pub use location::{Location, check_outside, locate};
+pub use location::{Location, check_apart, check_built, check_outside, locate};
 pub use manifest::{BackupMetadata, BackupType, ChainName, Mark, ObjectEntry, Parent, Run, Statistics};
 pub use private::LeftOver;
 pub use prune::{Fate, Pruned, Pruning};

@@ -118,6 +118,7 @@ impl Pruning {
         let left: Vec<Candidate> = candidates.iter().filter(|backup| !given_up.contains(&backup.id)).copied().collect();
         let mut kept = policy.judge(&left, now)?;
         keep_for_intents(&catalogue, &left, &mut kept, now);
+        keep_histories(&catalogue, &left, &mut kept, now);
         let grace = u64::try_from(grace.as_micros()).unwrap_or(u64::MAX);
         let mut fates = BTreeMap::new();
         for id in candidates.iter().map(|backup| backup.id).chain(damaged) {
@@ -305,6 +306,19 @@ impl Pruning {
         pruned.deleted += 1;
         Ok(())
     }
+}
+
+/// Which of several histories of one log is the right one nobody knows, and rules that count backups do not either: the end of each stays,
+/// unless it is given up.
+fn keep_histories(catalogue: &Catalogue, left: &[Candidate], kept: &mut Kept, now: WallTime) {
+    let Some(newest) = catalogue.newest(now).map(|newest| newest.id) else { return };
+    let others = catalogue.beside(newest, now);
+    let mut ends: Vec<BackupId> = [newest].into_iter().chain(others.iter().copied()).collect();
+    ends.retain(|end| !others.is_empty() && left.iter().any(|backup| backup.id == *end));
+    for end in ends {
+        kept.entry(end).or_default().insert("the end of one of several histories".into());
+    }
+    close(left, kept);
 }
 
 /// What a backup that is being made continues is kept, as long as it can still be finished.

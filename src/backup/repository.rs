@@ -14,9 +14,9 @@ use super::sealed::{self, LEN_MAX};
 use super::store::{Capabilities, Store, probe};
 use crate::types::{NodeId, WallTime};
 
-const REPOSITORY: &str = "repo.json";
+pub(super) const REPOSITORY: &str = "repo.json";
 /// Its second copy, and the ending of those of locks: what is there only once takes everything with it.
-const REPOSITORY_COPY: &str = "repo.copy.json";
+pub(super) const REPOSITORY_COPY: &str = "repo.copy.json";
 /// The longest small file: all but manifests.
 const SMALL_MAX: u64 = 64 << 10;
 

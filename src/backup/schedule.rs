@@ -83,6 +83,9 @@ pub struct Schedule {
 pub struct Outcome {
     /// Of which schedule.
     pub schedule: String,
+    /// It is one of the configuration, which the data directory's file does not name.
+    #[serde(default)]
+    pub configured: bool,
     /// When it was begun.
     pub started: WallTime,
     /// When it ended.
@@ -245,6 +248,7 @@ impl Outcome {
     pub fn begun(schedule: &str, at: WallTime) -> Self {
         Self {
             schedule: schedule.to_owned(),
+            configured: false,
             started: at,
             finished: at,
             ok: false,
@@ -413,6 +417,9 @@ impl FromStr for Schedule {
             let bad = |expected: &str| format!("{word:?}: expected {expected}");
             let count = || value.parse::<u32>().map_err(|_| bad("a number"));
             let time = || span(value).ok_or_else(|| bad("a number with its unit: s, m, h or d"));
+            if matches!(key, "every" | "at") && when.is_some() {
+                return Err(format!("{word:?}: when is said already: one of every= and at="));
+            }
             match key {
                 "kind" => {
                     kind = match value {
@@ -497,6 +504,7 @@ mod tests {
         assert!(why("x every=1h").contains("repository") && why("x repository=y").contains("every=6h"));
         assert!(why("x every=59s repository=y").contains("a minute") && why("x at=24:00").contains("HH:MM"));
         assert!(why("x at=fry/03:00").contains("HH:MM") && why("x keep-last=many").contains("a number"));
+        assert!(why("x every=1h at=03:00 repository=y").contains("one of every= and at="));
         assert!(why("x when=now").contains("not known") && why("a/b every=1h").contains("letters"));
     }
 

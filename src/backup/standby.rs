@@ -56,6 +56,14 @@ pub enum StandbyError {
         /// The directory.
         dir: PathBuf,
     },
+    /// There is something else in the directory.
+    #[error("{} holds {name}, which is neither a standby's nor a peer's: name a directory of its own", dir.display())]
+    NotEmpty {
+        /// The directory.
+        dir: PathBuf,
+        /// The first of it.
+        name: String,
+    },
     /// Its file cannot be read, or what it says is not there.
     #[error("{}: {why}", path.display())]
     Damaged {
@@ -302,6 +310,7 @@ pub async fn follow(
     host: &dyn Host,
 ) -> Result<Applied, StandbyError> {
     let id = catalogue.newest_or_fault(host.wall())?;
+    catalogue.check_alone(id, host.wall())?;
     let plan = Plan::of(repository, catalogue, id)?;
     let (newest, oldest) = (plan.backup(), plan.first(Chain::Events));
     let mut standby = match Standby::read(dir)? {
@@ -309,8 +318,10 @@ pub async fn follow(
             standby.check(repository, newest)?;
             standby
         }
-        None if holds_log(dir) => return Err(StandbyError::Taken { dir: dir.to_owned() }),
-        None => Standby::begin(repository, newest, oldest, host),
+        None => {
+            check_place(dir)?;
+            Standby::begin(repository, newest, oldest, host)
+        }
     };
     let log = dir.join(LOG_DIR);
     fs::create_dir_all(&log).map_err(|error| fail("create", &log, error))?;
@@ -518,6 +529,50 @@ impl<'a> Applying<'a> {
 fn holds_log(dir: &Path) -> bool {
     let is_segment = |file: fs::DirEntry| file.path().extension().is_some_and(|end| end == "wal");
     fs::read_dir(dir.join(LOG_DIR)).is_ok_and(|files| files.flatten().any(is_segment))
+}
+
+/// What names begin with that a peer, a recovery or a standby puts into a data directory.
+const PAPERS: [&str; 16] = [
+    "identity.key",
+    "ticket",
+    "timeline",
+    "peers.json",
+    "revoked",
+    "issuer.",
+    "root.key",
+    "invites",
+    "overlay",
+    "api-token",
+    "node",
+    "recoveries.jsonl",
+    "standby",
+    "switch",
+    "next",
+    "lock",
+];
+
+/// Refuses a directory that is no standby and cannot become one: there is a log in it, or somebody's files. A peer's papers may be put there
+/// before. Changes nothing.
+///
+/// # Errors
+/// [`StandbyError::Taken`], [`StandbyError::NotEmpty`], and what [`check_apart`](super::check_apart) refuses.
+pub fn check_place(dir: &Path) -> Result<(), StandbyError> {
+    if Standby::read(dir)?.is_some() {
+        return Ok(());
+    }
+    if holds_log(dir) {
+        return Err(StandbyError::Taken { dir: dir.to_owned() });
+    }
+    super::check_apart(dir)?;
+    let mut names: Vec<String> = match fs::read_dir(dir) {
+        Ok(entries) => entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(fail("list", dir, error)),
+    };
+    names.sort_unstable();
+    let is_own = |name: &str| name == LOG_DIR || PAPERS.iter().any(|paper| name.starts_with(paper));
+    let foreign = names.into_iter().find(|name| !is_own(name));
+    foreign.map_or(Ok(()), |name| Err(StandbyError::NotEmpty { dir: dir.to_owned(), name }))
 }
 
 fn sync(dir: &Path) -> Result<(), StandbyError> {

@@ -90,6 +90,8 @@ pub async fn verify(
             }
         },
     };
+    let last = only.or_else(|| catalogue.newest(host.wall()).map(|backup| backup.id));
+    verified.faults.extend(last.and_then(|id| catalogue.check_alone(id, host.wall()).err()));
     let total = wanted.iter().map(|backup| backup.statistics.stored_bytes).fold(0, u64::saturating_add);
     let mut progress = Progress { phase: Phase::Verify, done: 0, total: Some(total), objects: 0, records: 0 };
     for backup in wanted {

@@ -56,6 +56,9 @@ pub enum ArchiveState {
     Retrying,
     /// Another peer archives as this node: nothing is written until that one is gone.
     Refused,
+    /// The repository that it was writing to is not there any more. It goes on if that comes back; another one is made by a start alone,
+    /// since a share that is not mounted looks the same.
+    Gone,
     /// The log is damaged: what stands behind that is never archived, however long it is waited.
     LogDamaged,
     /// The peer has stopped.
@@ -392,6 +395,9 @@ impl Work {
                 Err(Failed { why, state }) => {
                     if status.last_error.as_ref() != Some(&why) {
                         let hope = match state {
+                            ArchiveState::Gone => {
+                                "the archive cannot go on: its repository is gone; unless it comes back, restart the peer"
+                            }
                             ArchiveState::LogDamaged => "the archive cannot go on, and will not: the log is damaged",
                             _ => "the archive cannot go on; it is tried again",
                         };
@@ -437,6 +443,7 @@ impl From<Error> for Failed {
     fn from(error: Error) -> Self {
         let state = match error {
             Error::Claimed { .. } => ArchiveState::Refused,
+            Error::NoRepository { .. } => ArchiveState::Gone,
             _ if error.is_log_damaged() => ArchiveState::LogDamaged,
             _ => ArchiveState::Retrying,
         };
@@ -453,6 +460,14 @@ impl From<String> for Failed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A share that is not mounted looks like a repository that was removed, so none is made in its place while the peer runs.
+    #[test]
+    fn a_repository_that_is_gone_is_told_as_such() {
+        let state = |error: Error| Failed::from(error).state;
+        assert_eq!(state(Error::NoRepository { at: "/srv".into() }), ArchiveState::Gone);
+        assert_eq!(state(Error::NoKey), ArchiveState::Retrying);
+    }
 
     #[test]
     fn former_lives_are_known_and_few_are_kept() {

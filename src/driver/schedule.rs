@@ -16,8 +16,8 @@ use super::clock::Clock;
 use super::failure::StartError;
 use super::peer::Phase;
 use crate::backup::{
-    BackupMetadata, Catalogue, Directory, Error, Host as _, Outcome, Pruning, Repository, Retention, Schedule, Secret,
-    Stretch, check_outside, create, locate, verify,
+    Catalogue, Created, Directory, Error, Host as _, Outcome, Pruning, Repository, Retention, Schedule, Secret,
+    Stretch, check_built, check_outside, create, locate, verify,
 };
 use crate::types::WallTime;
 
@@ -77,6 +77,7 @@ pub(super) fn check(texts: &[String], dir: &std::path::Path) -> Result<Vec<Sched
     for schedule in &configured {
         not_relative(schedule).map_err(|why| refuse(schedule.repository.clone(), why))?;
         let outside = check_outside(&schedule.repository, dir);
+        let outside = outside.and_then(|()| check_built(&schedule.repository));
         outside.map_err(|error| refuse(schedule.repository.clone(), error.to_string()))?;
     }
     Ok(configured)
@@ -132,11 +133,13 @@ impl Work {
                 let last = self.shared.change(|told| {
                     let status = told.schedules.iter_mut().find(|status| status.name == schedule.name)?;
                     status.running = true;
-                    status.last.clone()
+                    Some((status.last.clone(), status.configured))
                 });
+                let (last, configured) = last.unwrap_or_default();
                 let run = attempt(&schedule, &self.dir, &self.mesh, last.as_ref(), &self.here);
                 // What is broken off is taken over by the next run.
-                let Some(outcome) = until_stopped(&mut self.phase, run).await else { return };
+                let Some(mut outcome) = until_stopped(&mut self.phase, run).await else { return };
+                outcome.configured = configured;
                 match outcome.error.as_deref() {
                     Some(why) => {
                         tracing::warn!(schedule = %schedule.name, why, "a backup was not taken as it should be")
@@ -232,11 +235,13 @@ async fn run(
     let location = locate(&schedule.repository, true)?;
     let url = &schedule.repository;
     let repository = Repository::open_or_make(location, url, secret.as_ref(), Stretch::default(), here).await?;
-    let metadata = back_up(schedule, dir, mesh, &repository, here).await?;
+    let Created { metadata, is_new, beside, .. } = back_up(schedule, dir, mesh, &repository, here).await?;
     outcome.backup = Some(metadata.id);
     outcome.kind = Some(metadata.kind);
-    outcome.records = metadata.statistics.records;
-    outcome.stored_bytes = metadata.statistics.stored_bytes;
+    if is_new {
+        outcome.records = metadata.statistics.records;
+        outcome.stored_bytes = metadata.statistics.stored_bytes;
+    }
     outcome.upto = Some((metadata.main.last.value(), metadata.events.last.value()));
     if schedule.keep != Retention::default() {
         let catalogue = Catalogue::read(&repository, metadata.node).await?;
@@ -254,6 +259,10 @@ async fn run(
             return Err(fault);
         }
     }
+    if !beside.is_empty() {
+        // It is stored, and nobody is to believe that all is well.
+        Catalogue::read(&repository, metadata.node).await?.check_alone(metadata.id, here.wall())?;
+    }
     Ok(())
 }
 
@@ -263,7 +272,7 @@ async fn back_up(
     mesh: &str,
     repository: &Repository,
     here: &Here,
-) -> Result<BackupMetadata, Error> {
+) -> Result<Created, Error> {
     let unreadable = |error: crate::recovery::SourceError| Error::Source(error.into());
     let mut directory = Directory::open(dir, Some(mesh.to_owned()), here.wall()).map_err(unreadable)?;
     let mut looks = 1;
@@ -273,7 +282,7 @@ async fn back_up(
                 looks += 1;
                 directory.renew(here.wall()).map_err(unreadable)?;
             }
-            created => return created.map(|created| created.metadata),
+            created => return created,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::survey::LocateError;
 use super::target::{Restorable, Target, Unreachable};
 use crate::node;
 pub use crate::node::{SnapshotFile, SnapshotState, Taken};
-use crate::types::{Lsn, Position, SegmentId};
+use crate::types::{Position, SegmentId};
 use crate::wal;
 pub use crate::wal::{Codec, SnapshotConfig};
 
@@ -39,8 +39,8 @@ pub fn beside(source: &Source) -> Result<Vec<SnapshotFile>, SourceError> {
     Ok(numbers.into_iter().map(look).collect())
 }
 
-/// The last record that a snapshot goes up to. Good ones are among the restorable from now on.
-pub(super) fn end_of(source: &Source, id: &str, restorable: &mut Restorable) -> Result<Lsn, LocateError> {
+/// Which moment a snapshot is of. Good ones are among the restorable from now on.
+pub(super) fn end_of(source: &Source, id: &str, restorable: &mut Restorable) -> Result<Taken, LocateError> {
     let mut found = None;
     for file in beside(source)? {
         if let SnapshotState::Good(taken) = &file.state {
@@ -52,7 +52,7 @@ pub(super) fn end_of(source: &Source, id: &str, restorable: &mut Restorable) -> 
     }
     let target = Target::Snapshot(id.to_owned()).to_string();
     let why = match found {
-        Some(SnapshotState::Good(taken)) => return Ok(taken.lsn),
+        Some(SnapshotState::Good(taken)) => return Ok(taken),
         Some(SnapshotState::Refused(why)) => Unreachable::BadSnapshot { target, why },
         Some(SnapshotState::Unread) | None => Unreachable::UnknownSnapshot { target },
     };

@@ -297,10 +297,11 @@ impl Survey {
         now: WallTime,
     ) -> Result<Located, LocateError> {
         let mut restorable = self.restorable(now);
-        let record = match target {
-            Target::Snapshot(id) => Some(Target::Lsn(snapshot::end_of(source, id, &mut restorable)?)),
+        let taken = match target {
+            Target::Snapshot(id) => Some(snapshot::end_of(source, id, &mut restorable)?),
             _ => None,
         };
+        let record = taken.as_ref().map(|taken| Target::Lsn(taken.lsn));
         let hurt = |chain: Chain| self.damage.iter().find(|found| found.chain == name(chain) && !found.last_write);
         let damaged = |found: &Finding| Unreachable::Damaged { target: target.to_string(), damage: found.what.clone() };
         let bound = restorable.bound(record.as_ref().unwrap_or(target), exclusive, now).map_err(|refused| {
@@ -315,7 +316,11 @@ impl Survey {
             Bound::Stamp { at, inclusive } => Some((at, inclusive)),
             Bound::Lsn { lsn, inclusive } => {
                 let frame = self.find(source, Chain::Main, |mark| mark.lsn >= lsn)?;
-                Some((frame.expect("the target was found to be in the log").at, inclusive))
+                let at = frame.expect("the target was found to be in the log").at;
+                match taken.as_ref().filter(|_| inclusive) {
+                    Some(taken) => Some(self.moment_of(source, taken, at)?),
+                    None => Some((at, inclusive)),
+                }
             }
         };
         let mut upto = Upto::default();
@@ -338,6 +343,14 @@ impl Survey {
             Some(last) if upto.main > Lsn::ZERO => Ok(Located { upto, last }),
             _ => Err(restorable.refuse(Unreachable::BeforeOldest { target: target.to_string() }).into()),
         }
+    }
+
+    /// Up to which stamp a snapshot goes whose last record of the main chain has this one. Events that were durable when it was taken are
+    /// older than it, though later than that record.
+    fn moment_of(&self, source: &Source, taken: &snapshot::Taken, at: Hlc) -> Result<(Hlc, bool), SourceError> {
+        let until = Hlc { wall: taken.taken, logical: u32::MAX }.max(at);
+        let next = self.find(source, Chain::Main, |mark| mark.lsn > taken.lsn)?;
+        Ok(next.filter(|next| next.at <= until).map_or((until, true), |next| (next.at, false)))
     }
 
     /// The first record of a chain that is so; from it on, all are. Reads one segment.

@@ -271,6 +271,12 @@ pub enum Unreachable {
         /// What was asked for.
         target: String,
     },
+    /// The first record is to be left out, and it is all that there would be.
+    #[error("{target} is the first moment there is, and with --exclusive nothing is before it")]
+    NothingBefore {
+        /// What was asked for.
+        target: String,
+    },
     /// It is not there yet, or not known yet.
     #[error("{target} is later than what is known")]
     AfterNewest {
@@ -358,22 +364,19 @@ impl Restorable {
     fn try_bound(&self, target: &Target, inclusive: bool, now: WallTime) -> Result<Bound, Unreachable> {
         let (Some(oldest), Some(newest)) = (self.oldest, self.newest) else { return Err(Unreachable::Nothing) };
         let said = || target.to_string();
-        let at_record = |lsn: Lsn| {
-            let nothing_left = lsn < oldest.lsn || (lsn == oldest.lsn && !inclusive);
-            match () {
-                () if nothing_left => Err(Unreachable::BeforeOldest { target: said() }),
-                () if lsn > newest.lsn => Err(Unreachable::AfterNewest { target: said() }),
-                () => Ok(Bound::Lsn { lsn, inclusive }),
-            }
+        let at_record = |lsn: Lsn| match () {
+            () if lsn < oldest.lsn => Err(Unreachable::BeforeOldest { target: said() }),
+            () if lsn == oldest.lsn && !inclusive => Err(Unreachable::NothingBefore { target: said() }),
+            () if lsn > newest.lsn => Err(Unreachable::AfterNewest { target: said() }),
+            () => Ok(Bound::Lsn { lsn, inclusive }),
         };
         let at_time = |wall: WallTime| {
             let at = Hlc { wall, logical: if inclusive { u32::MAX } else { 0 } };
             match () {
                 () if wall > now => Err(Unreachable::Future { target: said(), now }),
                 () if wall > self.known_until => Err(Unreachable::AfterNewest { target: said() }),
-                () if at < oldest.at || (!inclusive && at == oldest.at) => {
-                    Err(Unreachable::BeforeOldest { target: said() })
-                }
+                () if !inclusive && wall == oldest.at.wall => Err(Unreachable::NothingBefore { target: said() }),
+                () if at < oldest.at => Err(Unreachable::BeforeOldest { target: said() }),
                 () => Ok(Bound::Stamp { at, inclusive }),
             }
         };
@@ -503,11 +506,12 @@ mod tests {
         use Unreachable as U;
         let (lsn, time) = (|n| Target::Lsn(Lsn::new(n)), |n| Target::Time(at(n)));
         assert!(matches!(why(lsn(0), false), U::BeforeOldest { .. }));
-        assert!(matches!(why(lsn(1), true), U::BeforeOldest { .. }));
+        assert!(matches!(why(lsn(1), true), U::NothingBefore { .. }));
+        assert!(!why(lsn(1), true).to_string().contains("before the first"));
         assert!(matches!(why(lsn(10), false), U::AfterNewest { .. }));
         assert!(matches!(why(lsn(10), true), U::AfterNewest { .. }), "not the one before it instead");
         assert!(matches!(why(time(99), false), U::BeforeOldest { .. }));
-        assert!(matches!(why(time(100), true), U::BeforeOldest { .. }));
+        assert!(matches!(why(time(100), true), U::NothingBefore { .. }));
         assert!(matches!(why(time(1_001), false), U::Future { .. }));
         assert!(matches!(why(time(951), false), U::AfterNewest { .. }), "nobody knows what came then");
         assert!(matches!(why(Target::Ago(Duration::from_secs(9)), false), U::BeforeOldest { .. }));

@@ -1,5 +1,22 @@
 //! Backups, their archive, prune, verify and restore over a store that fails in every way that stores do, by seed. What must hold at
-//! the end has the names of the invariants of backups, B1 to B13.
+//! the end has the names of the invariants of backups, B1 to B14, and each is judged somewhere:
+//!
+//! | invariant | | judged in |
+//! |---|---|---|
+//! | B1 | a manifest names only what is there, and whole | here |
+//! | B2 | a backup is a cut: restored, it is what the log held at one moment | here |
+//! | B3 | any time and edge restores to the model's state then | here; `pitr.rs`, by the hundred |
+//! | B4 | what is said to be restorable is | here |
+//! | B5 | a full backup with increments is a full one of the same point | `invariants.rs` |
+//! | B6 | prune deletes nothing that is needed, also beside a backup that is being made | here |
+//! | B7 | a changed byte or missing object is named | here; every byte in `src/backup/tests/damage.rs` |
+//! | B8 | a backup that is broken off harms none before, and is gone on with | here; every operation in `archive.rs` |
+//! | B9 | nobody goes on as the actor that was backed up | here |
+//! | B10 | a restore that ended anywhere is done by the next | `invariants.rs`; kills of real processes in `kills.rs` |
+//! | B11 | a backup does not hold up writers | a measurement, not a test: "Recovery" in `benches/README.md`, so far beside snapshots only |
+//! | B12 | skewed clocks do not reorder moments | here |
+//! | B13 | what an earlier version wrote, encrypted and compressed, is restored | `archive.rs`, the golden repository |
+//! | B14 | what a chain would lose is younger than its interval | `invariants.rs` |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

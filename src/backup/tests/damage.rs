@@ -273,7 +273,7 @@ fn around_a_damaged_object_as_much_is_restored_as_is_whole() {
 }
 
 /// A log whose main chain is named points: each record one of its number.
-fn pointed(log: &mut Log) {
+pub(super) fn pointed(log: &mut Log) {
     for frame in &mut log.main {
         let (kind, payload) = Own::Point { name: frame.lsn.to_string() }.encode();
         (frame.kind, frame.payload) = (kind, payload.into());
@@ -304,6 +304,9 @@ fn damage_does_not_bring_back_what_a_log_that_was_put_back_had_abandoned() {
         frame.hlc.wall = WallTime::from_micros(frame.hlc.wall.as_micros() + 1_000);
     }
     let new = bench.create(&log, BackupType::Incremental);
+    let (given_up, all) = ([old.id, old_full.id].into(), Retention { last: 9, ..Retention::default() });
+    let plan = Pruning::plan(bench.catalogue(), all, &given_up, DAY, crate::backup::Host::wall(&bench.host)).unwrap();
+    block_on(plan.run(&bench.open(), &bench.host)).unwrap();
     // Records 7 to 9 are damaged: neither these nor others of their numbers are had.
     let whole = damage(&bench, new.id, 0);
     let (found, frames, _) = around(&bench, &Target::Latest).unwrap();

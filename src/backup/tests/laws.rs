@@ -49,7 +49,8 @@ fn whatever_is_listed_restores_to_what_the_log_was() {
                 Step::Create(kind, codec) => {
                     let codec = BackupCompression::ALL[usize::from(codec % 4)];
                     let made = bench.try_create(&log, KINDS[usize::from(kind % 3)], codec).unwrap();
-                    models.insert(made.metadata.id, log.clone());
+                    // Nothing new: what is there already stands for it, though more may have expired since.
+                    models.entry(made.metadata.id).or_insert_with(|| log.clone());
                 }
                 Step::Prune(last) => {
                     bench.open();
@@ -65,7 +66,9 @@ fn whatever_is_listed_restores_to_what_the_log_was() {
             bench.restore(Some(backup.id), None).unwrap() == model.expected(model.upto())
         });
         let some_left = models.is_empty() || catalogue.backups().count() > 0;
-        whole && some_left && (models.is_empty() || bench.faults(Level::Content).unwrap().is_empty())
+        // That a rewind left another history is said, and is no damage.
+        let is_damage = |fault: &Error| !matches!(fault, Error::Branches { .. });
+        whole && some_left && (models.is_empty() || !bench.faults(Level::Content).unwrap().iter().any(is_damage))
     }
     // Each is a long story.
     QuickCheck::new().tests(25).quickcheck(law as fn(Vec<Step>) -> bool);

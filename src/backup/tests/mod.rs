@@ -1,6 +1,7 @@
 //! The room as a whole, over stores in memory: what goes in comes out, what is damaged is named, and an end at any
 //! operation leaves no half.
 
+mod branches;
 mod damage;
 mod ends;
 mod laws;
@@ -35,6 +36,8 @@ struct Log {
     store: u64,
     main: Vec<Frame>,
     events: Vec<Frame>,
+    /// When it was looked at.
+    seen: u64,
     /// Events that have expired.
     expired: usize,
 }
@@ -87,7 +90,7 @@ impl Source for Log {
             Span { begins, first: Lsn::new(expired as u64 + 1), last: Lsn::new(frames.len() as u64), bytes: 1 }
         };
         let (main, events) = (span(Chain::Main, 0), span(Chain::Events, self.expired));
-        let seen = WallTime::from_micros(1);
+        let seen = WallTime::from_micros(self.seen.max(1));
         Ok(Cut { node: NODE, mesh: None, seen, timeline: 1, store: self.store, main, events })
     }
 
@@ -199,12 +202,44 @@ fn what_a_backup_holds_is_what_is_new() {
     log.grow(5, 4);
     let second = bench.create(&log, BackupType::Incremental);
     assert_eq!((second.main.first, second.main.count(), second.events.count()), (Lsn::new(31), 5, 4));
-    let nothing = bench.create(&log, BackupType::Incremental);
-    assert_eq!((nothing.objects.len(), nothing.statistics.records), (0, 0));
+    let nothing = |kind| bench.try_create(&log, kind, BackupCompression::Zstd).unwrap();
+    assert_eq!(
+        (nothing(BackupType::Incremental).is_new, nothing(BackupType::Incremental).metadata),
+        (false, second.clone())
+    );
+    let since = nothing(BackupType::Differential);
+    assert_eq!((since.is_new, since.metadata.statistics.records), (true, 9));
+    assert!(!nothing(BackupType::Differential).is_new, "the one before is one");
+    assert!(nothing(BackupType::Full).is_new && !nothing(BackupType::Differential).is_new);
+    assert_eq!(bench.restore(None, None).unwrap().len(), 39);
+    let full = nothing(BackupType::Full).metadata;
     log.grow(1, 0);
     let since_full = bench.create(&log, BackupType::Differential);
-    assert_eq!((since_full.main.first, since_full.main.count()), (Lsn::new(31), 6));
-    assert_eq!(bench.restore(Some(nothing.id), None).unwrap().len(), 39);
+    assert_eq!((since_full.main.first, since_full.parent.unwrap().id), (Lsn::new(36), full.id));
+}
+
+/// A peer whose schedule is incremental for ever: what is restored is read from few backups, and rules of retention can let go.
+#[test]
+fn no_chain_is_longer_than_its_bound() {
+    let (bench, mut log) = (Bench::new(), Log::of(60, 4));
+    let (mut longest, mut before, mut kinds) = (0, 0, std::collections::BTreeMap::new());
+    for _ in 0..3 * create::LINKS_MAX {
+        let made = bench.try_create(&log, BackupType::Incremental, BackupCompression::Zstd).unwrap();
+        let chain = bench.catalogue().chain(made.metadata.id).unwrap().len();
+        assert_eq!(made.promoted.is_some(), made.metadata.kind != BackupType::Incremental);
+        if chain < before {
+            assert!(made.promoted.is_some_and(|why| why.contains("24 are the most")));
+        }
+        *kinds.entry(made.metadata.kind.to_string()).or_insert(0) += 1;
+        (before, longest) = (chain, longest.max(chain));
+        log.grow(1, 0);
+    }
+    assert_eq!(longest, create::LINKS_MAX, "{kinds:?}");
+    assert!(kinds["full"] + kinds.get("differential").copied().unwrap_or(0) >= 3, "{kinds:?}");
+    bench.prune(Retention { last: 3, ..Retention::default() });
+    bench.later(2 * DAY);
+    assert!(bench.prune(Retention { last: 3, ..Retention::default() }).deleted > 20);
+    assert!(bench.faults(Level::Content).unwrap().is_empty());
 }
 
 #[test]

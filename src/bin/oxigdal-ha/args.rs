@@ -133,7 +133,7 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// Where identity, log and tokens are kept
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(long, alias = "data", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) data_dir: Option<PathBuf>,
     /// Where to listen for peers; may be given more than once
     #[arg(long, value_name = "MULTIADDR")]
@@ -352,6 +352,7 @@ pub(crate) struct Key {
     /// The data directory
     #[arg(
         long,
+        alias = "data",
         global = true,
         env = "OXIGDAL_HA_NODE__DATA_DIR",
         default_value = "oxigdal-ha-data",

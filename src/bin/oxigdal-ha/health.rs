@@ -135,6 +135,17 @@ fn backups(status: &Value, trouble: &mut impl FnMut(String, &str)) {
     }
 }
 
+/// How far behind its archive is, also where all is well.
+pub(crate) fn archived(status: &Value) -> Option<String> {
+    let archive = status.pointer("/host/archive").filter(|archive| archive.is_object())?;
+    let number = |pointer: &str| archive.pointer(pointer).and_then(Value::as_u64);
+    let repository = text(archive, "repository");
+    let Some(lag) = number("/lag_ms") else { return Some(format!("{repository}, nothing of the log is in it yet")) };
+    let records = number("/behind/records").unwrap_or_default();
+    let records = if records == 1 { "1 record".to_owned() } else { format!("{records} records") };
+    Some(format!("{repository}, {} behind, {records} not in it yet", millis(lag)))
+}
+
 /// An archive that is behind says how far, and why.
 fn archive(status: &Value, trouble: &mut impl FnMut(String, &str)) {
     let Some(archive) = status.pointer("/host/archive").filter(|archive| archive.is_object()) else { return };
@@ -151,6 +162,11 @@ fn archive(status: &Value, trouble: &mut impl FnMut(String, &str)) {
             format!("its archive {repository} cannot go on, {lag}: {why}"),
             "the log is damaged, and what stands behind that is never archived. Neighbours hold the same entries: see that they are in step \
              (`oxigdal-ha lag`), look at the disk, stop it, save its data directory, then `oxigdal-ha rebuild --repo` with this archive",
+        ),
+        ("gone", Some(why)) => trouble(
+            format!("its archive {repository} is gone, {lag}: {why}"),
+            "what is new is on this peer and its neighbours only. If it is a share or a disk, mount it again: the archive goes on by itself, \
+             without a gap. If it was removed for good, restart this peer: it makes a new one, and ships all of its log to it",
         ),
         (_, Some(why)) => trouble(
             format!("its archive {repository} is {lag}: {why}"),
@@ -370,6 +386,25 @@ mod tests {
             "network": { "links": [], "not_linked": [{ "refused": false, "address": "/dns/a", "why": "no route" }] },
         });
         assert_eq!(troubles(&alone)[0].0, "not linked with somebody at /dns/a: no route");
+    }
+
+    #[test]
+    fn an_archive_says_how_far_behind_it_is_and_what_to_do_if_it_is_gone() {
+        let archive = |state: &str, why: Option<&str>| {
+            serde_json::json!({ "host": { "archive": {
+                "repository": "/srv", "state": state, "last_error": why, "lag_ms": 900, "every_ms": 10_000, "behind": { "records": 7 },
+            } }, "members": [{}, {}], "network": { "links": [{}] }, "admission": { "issuers": 2 } })
+        };
+        let good = archive("current", None);
+        assert_eq!(archived(&good).unwrap(), "/srv, 900 ms behind, 7 records not in it yet");
+        let told = |status: &Value| {
+            let mut told = Vec::new();
+            super::archive(status, &mut |what, advice: &str| told.push(format!("{what}; {advice}")));
+            told
+        };
+        assert_eq!(told(&good), Vec::<String>::new());
+        let gone = told(&archive("gone", Some("there is no repository"))).remove(0);
+        assert!(gone.contains("restart this peer") && !gone.contains("it is tried again"), "{gone}");
     }
 
     #[test]

@@ -193,6 +193,7 @@ fn show(status: &Value, output: Output) -> Result {
         let (why, lsn) = (text("/log_restored/why"), text("/log_restored/lsn"));
         rows.push(("restored", format!("from {from}, its lsn:{lsn} ({why})")));
     }
+    rows.extend(crate::health::archived(status).map(|archived| ("archive", archived)));
     if let Some(uptime) = number("/host/uptime_ms") {
         rows.push(("up for", format!("{}, boot {}", millis(uptime), text("/boot"))));
     }

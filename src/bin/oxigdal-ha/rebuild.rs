@@ -51,7 +51,7 @@ Killed at any moment, it is called again. Then: oxigdal-ha run --data-dir DIR";
 #[command(after_help = AFTER)]
 pub(crate) struct Args {
     /// The peer's data directory
-    #[arg(long, value_name = "DIR", default_value = "oxigdal-ha-data", value_hint = ValueHint::DirPath)]
+    #[arg(long, alias = "data", value_name = "DIR", default_value = "oxigdal-ha-data", value_hint = ValueHint::DirPath)]
     data_dir: PathBuf,
     #[command(flatten)]
     place: crate::backup::Place,

@@ -15,7 +15,7 @@ use crate::output::{Output, Tone, bytes, cell, millis, number};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The data directory
-    #[arg(long, value_name = "DIR", default_value = "oxigdal-ha-data", value_hint = ValueHint::DirPath)]
+    #[arg(long, alias = "data", value_name = "DIR", default_value = "oxigdal-ha-data", value_hint = ValueHint::DirPath)]
     data_dir: PathBuf,
 }
 

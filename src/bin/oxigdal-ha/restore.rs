@@ -33,13 +33,15 @@ A moment that cannot be had is refused with what can; nothing is written then.";
 #[command(after_help = AFTER)]
 pub(crate) struct Args {
     /// The data directory, or the directory of a log's segments
-    #[arg(long, value_name = "DIR", default_value = "oxigdal-ha-data", value_hint = ValueHint::DirPath, conflicts_with = "repo")]
+    #[arg(long = "data-dir", alias = "data", value_name = "DIR", default_value = "oxigdal-ha-data", value_hint = ValueHint::DirPath)]
+    #[arg(conflicts_with = "repo")]
     pub(crate) data: PathBuf,
     #[command(flatten)]
     pub(crate) place: crate::backup::Place,
     #[command(flatten)]
     pub(crate) search: crate::backup::restore::Search,
-    /// To when: latest, a time with its zone, how long ago (10m), lsn:N, point:NAME or snapshot:ID (of `snapshot list --data DIR`)
+    /// To when: latest, a time with its zone, how long ago (10m), lsn:N, point:NAME, of a repository backup:ID (the beginning of an id
+    /// will do), of a data directory snapshot:ID (see `snapshot list --data-dir DIR`)
     #[arg(long, value_name = "TARGET")]
     pub(crate) at: Target,
     /// Where to put it: a directory that is not there yet, or is empty
@@ -68,12 +70,32 @@ struct Report {
     target: String,
     exclusive: bool,
     located: Located,
+    /// At that time there was another log here: this one was put back later.
+    older_history: Option<PutBack>,
     beyond: Lost,
     #[serde(skip_serializing_if = "Option::is_none")]
     into: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     written: Option<Written>,
     took: Took,
+}
+
+/// That a log was put back, after the time that was asked for, to a moment before it.
+#[derive(Debug, Serialize)]
+struct PutBack {
+    /// When.
+    at: String,
+    /// From what.
+    from: String,
+}
+
+/// Between the moment that a log was restored to and the time of that there was another log: what it held then is not in this one.
+fn put_back(survey: &Survey, located: &Located, target: &Target) -> Option<PutBack> {
+    let is_time = matches!(target, Target::Time(_) | Target::Ago(_));
+    let last = located.last.lsn;
+    let mut recoveries = survey.recoveries.iter().filter(|_| is_time);
+    let next = recoveries.find(|recovery| recovery.restored.lsn <= last && last < recovery.mark.lsn)?;
+    Some(PutBack { at: Stamp(next.mark.at.wall).to_string(), from: next.restored.from.clone() })
 }
 
 /// In milliseconds.
@@ -93,11 +115,15 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
         // What would keep it from being done is told before anybody stops a peer for it.
         crate::timeline::check(arguments)?;
     }
+    if let Some(into) = &arguments.into {
+        oxigdal_ha::backup::check_apart(into).map_err(crate::backup::failed)?;
+    }
     if arguments.place.repo.is_some() {
         let Args { place, search, at, exclusive, into, dry_run, .. } = arguments;
         let into = into.as_deref().filter(|_| !dry_run);
         let restore = crate::backup::restore::run(place, search, at, *exclusive, into, output);
-        return crate::backup::runtime()?.block_on(restore);
+        let left = "there is nothing at DIR2 that was not there before: the same command begins anew";
+        return crate::backup::until_broken_off(left, output, restore);
     }
     let now = Clock::start().now().wall;
     let began = Instant::now();
@@ -140,6 +166,7 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
         target: arguments.at.to_string(),
         exclusive: arguments.exclusive,
         located,
+        older_history: put_back(&survey, &located, &arguments.at),
         beyond,
         into: into.cloned(),
         written,
@@ -159,6 +186,12 @@ fn tell(report: &Report, output: Output) -> Result {
     let Located { upto, last } = located;
     let events = if upto.events > Lsn::ZERO { format!(", events up to {}", upto.events) } else { String::new() };
     output.line(format_args!("{}lsn:{} of {}{events}", label("to"), last.lsn, Stamp(last.at.wall)))?;
+    if let Some(PutBack { at, from }) = &report.older_history {
+        output.line(format_args!(
+            "{}the log was put back at {at}, from {from}: what it held between is not in it, but in what was kept aside then and in backups",
+            label("")
+        ))?;
+    }
     output.line(format_args!("{}{}", label("beyond"), beyond_of(beyond, last.at.wall)))?;
     let named: Vec<String> = beyond.documents.iter().take(20).map(ToString::to_string).collect();
     if !named.is_empty() {

@@ -33,7 +33,7 @@ enum Command {
     /// Show which there are
     List {
         /// Look at the files of this data directory, whether a peer runs on them or not, and at every byte of them
-        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        #[arg(long = "data-dir", alias = "data", value_name = "DIR", value_hint = ValueHint::DirPath)]
         data: Option<PathBuf>,
     },
 }

@@ -71,6 +71,12 @@ async fn follow(arguments: &Args, output: Output) -> Result {
     if arguments.place.repo.is_none() {
         return Err(Failure::usage("no repository is named").hint("give --repo URL; a path will do"));
     }
+    match standby::check_place(dir) {
+        // Of a log it is said below whether it was a standby's; a file that cannot be read is given up with --afresh.
+        Err(StandbyError::Taken { .. }) | Ok(()) => {}
+        Err(_) if arguments.afresh => {}
+        Err(error) => return Err(refused(error)),
+    }
     let switch = Switch::begin(dir, called("standby")).map_err(busy)?;
     if switch.finished().is_some() {
         return Err(is_activated(dir));
@@ -140,7 +146,7 @@ const fn kind(error: &StandbyError) -> &'static str {
         StandbyError::Replaced { .. } => "replaced",
         StandbyError::Damaged { .. } | StandbyError::Source(_) => "damaged",
         StandbyError::NotOne { .. } => "no_standby",
-        StandbyError::Taken { .. } => "not_empty",
+        StandbyError::Taken { .. } | StandbyError::NotEmpty { .. } => "not_empty",
         _ => "failed",
     }
 }

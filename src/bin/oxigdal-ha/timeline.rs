@@ -41,7 +41,8 @@ A peer that has met none yet is given the statement: `oxigdal-ha timeline show` 
 #[command(after_help = AFTER)]
 pub(crate) struct Args {
     /// The peer's data directory
-    #[arg(long, global = true, value_name = "DIR", default_value = "oxigdal-ha-data", value_hint = ValueHint::DirPath)]
+    #[arg(long, alias = "data", global = true, value_name = "DIR", default_value = "oxigdal-ha-data")]
+    #[arg(value_hint = ValueHint::DirPath)]
     data_dir: PathBuf,
     #[command(subcommand)]
     command: Command,

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::ValueHint;
-use oxigdal_ha::backup::{self, BackupCompression, BackupType, Created, Directory, Host as _};
+use oxigdal_ha::backup::{self, BackupCompression, BackupType, Catalogue, Created, Directory, Host as _};
 use oxigdal_ha::driver::admission::Admission;
 use serde_json::json;
 
 use super::progress::Ear;
-use super::{Place, failed, unreadable};
+use super::{Place, failed, unreadable, warn};
 use crate::failure::Result;
 use crate::output::{Output, Tone, bytes, millis};
 
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     #[arg(long, group = "kind")]
     differential: bool,
     /// The data directory
-    #[arg(long, value_name = "DIR", default_value = "oxigdal-ha-data", value_hint = ValueHint::DirPath)]
+    #[arg(long = "data-dir", alias = "data", value_name = "DIR", default_value = "oxigdal-ha-data", value_hint = ValueHint::DirPath)]
     data: PathBuf,
     /// How to compress: none, lz4, zstd or gzip
     #[arg(long, value_name = "CODEC", default_value_t)]
@@ -60,14 +60,25 @@ pub(crate) async fn run(place: &Place, arguments: &Args, output: Output) -> Resu
         }
     };
     ear.done();
-    let Created { metadata, promoted } = created.map_err(failed)?;
+    let Created { metadata, is_new, promoted, beside } = created.map_err(failed)?;
+    if !beside.is_empty() {
+        let catalogue = Catalogue::read(&repository, metadata.node).await.map_err(failed)?;
+        warn(catalogue.check_alone(metadata.id, ear.wall()).err().as_slice());
+    }
     if output.json {
-        return output.value(&json!({ "backup": metadata, "promoted": promoted, "ms": ear.elapsed_ms() }));
+        return output
+            .value(&json!({ "backup": metadata, "made": is_new, "promoted": promoted, "beside": beside, "ms": ear.elapsed_ms() }));
+    }
+    if !is_new {
+        return output.line(format_args!(
+            "nothing is new since backup {}: no backup was made",
+            output.paint(Tone::Bold, metadata.id)
+        ));
     }
     let backup::Statistics { records, plain_bytes, stored_bytes, resumed_objects } = metadata.statistics;
     output.line(format_args!("{} {} backup", output.paint(Tone::Bold, metadata.id), metadata.kind))?;
     if let Some(why) = promoted {
-        output.line(format_args!("full, since {why}"))?;
+        output.line(format_args!("{}, since {why}", metadata.kind))?;
     }
     let resumed = if resumed_objects > 0 {
         format!(", {resumed_objects} of them from an interrupted run")

@@ -22,6 +22,9 @@ pub(crate) async fn run(place: &Place, output: Output) -> Result {
     let (mut rows, mut values, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     for node in nodes {
         let catalogue = Place { node: Some(node), ..place.clone() }.catalogue(&repository).await?;
+        let newest = catalogue.newest(ear.wall()).map(|backup| backup.id);
+        let alone = newest.map_or(Ok(()), |id| catalogue.check_alone(id, ear.wall()));
+        let ends = newest.map(|id| catalogue.beside(id, ear.wall())).unwrap_or_default();
         for backup in catalogue.backups() {
             let whole = catalogue.chain(backup.id).is_ok();
             let marked = catalogue.is_marked(backup.id);
@@ -29,9 +32,11 @@ pub(crate) async fn run(place: &Place, output: Output) -> Result {
                 "id": backup.id, "kind": backup.kind, "node": backup.node, "finished": backup.finished.to_string(),
                 "parent": backup.parent.as_ref().map(|parent| parent.id), "main": [backup.main.first, backup.main.last],
                 "events": [backup.events.first, backup.events.last], "statistics": backup.statistics,
-                "marked": marked, "chain_whole": whole,
+                "marked": marked, "chain_whole": whole, "apart": backup.apart,
             }));
+            let is_end = !ends.is_empty() && (ends.contains(&backup.id) || newest == Some(backup.id));
             let state = match (whole, marked) {
+                (true, false) if is_end => cell(Tone::Warn, "one of several histories"),
                 (false, _) => cell(Tone::Bad, "chain broken"),
                 (true, true) => cell(Tone::Warn, "to be deleted"),
                 (true, false) => cell(Tone::Good, "whole"),
@@ -48,6 +53,7 @@ pub(crate) async fn run(place: &Place, output: Output) -> Result {
             ]);
         }
         faults.extend(catalogue.faults().iter().map(ToString::to_string));
+        faults.extend(alone.err().map(|error| error.to_string()));
     }
     if output.json {
         return output.value(&json!({ "repository": repository.id(), "backups": values, "faults": faults }));

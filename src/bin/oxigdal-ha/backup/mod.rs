@@ -9,7 +9,7 @@ mod schedule;
 mod show;
 mod verify;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -17,7 +17,7 @@ use clap::{Subcommand, ValueHint};
 use oxigdal_ha::backup::{self, Catalogue, Error, Repository, Secret, Stretch, check_outside, locate, the_node};
 use oxigdal_ha::types::NodeId;
 
-use crate::failure::{Failure, Result};
+use crate::failure::{Code, Failure, Result};
 use crate::output::Output;
 use progress::Ear;
 
@@ -85,9 +85,15 @@ enum Command {
 }
 
 pub(crate) fn run(arguments: Args, output: Output) -> Result<ExitCode> {
-    let runtime = runtime()?;
     let Args { place, command } = arguments;
-    runtime.block_on(async {
+    let left = match &command {
+        Command::Create(_) => {
+            "there is no half backup: what is stored already is taken over when the same command is run again"
+        }
+        Command::Prune(_) => "what is marked stays so: the same command goes on where this one stopped",
+        _ => "nothing was changed: the same command begins anew",
+    };
+    until_broken_off(left, output, async {
         match command {
             Command::Create(arguments) => create::run(&place, &arguments, output).await,
             Command::List => list::run(&place, output).await,
@@ -98,6 +104,27 @@ pub(crate) fn run(arguments: Args, output: Output) -> Result<ExitCode> {
         }
         .map(|()| ExitCode::SUCCESS)
     })
+}
+
+/// Does the work, unless somebody breaks it off: then it is said what is left, and the process ends at once, whatever it is at.
+pub(crate) fn until_broken_off<T>(
+    left: &'static str,
+    output: Output,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let runtime = runtime()?;
+    runtime.spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            let failure = Failure::with(Code::Interrupted, format_args!("broken off; {left}"));
+            if std::io::stderr().is_terminal() {
+                // A bar may stand in the line.
+                let _ = writeln!(std::io::stderr());
+            }
+            failure.kind(Some("interrupted")).report(output.json, false);
+            std::process::exit(i32::from(Code::Interrupted as u8));
+        }
+    });
+    runtime.block_on(work)
 }
 
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
@@ -181,6 +208,11 @@ pub(crate) fn failed(error: Error) -> Failure {
             tracing::debug!(%cause, "no backup is taken of a damaged log");
             failure.kind(Some("log_damaged")).hint(DAMAGED_LOG)
         }
+        Error::Branches { .. } => failure.hint(
+            "`--backup ID` restores from the one that you name; `oxigdal-ha backup prune --keep-last N --give-up ID --yes` gives the other up, and then \
+             `latest` means the one that is left",
+        ),
+        Error::ManyBackups { .. } => Failure::usage(&error),
         Error::NoKey => failure.hint("--passphrase-file, OXIGDAL_HA_PASSPHRASE or --key-file"),
         Error::ManyNodes { .. } => failure.hint("--node NODE"),
         _ => failure,
@@ -189,7 +221,7 @@ pub(crate) fn failed(error: Error) -> Failure {
 
 /// What to do about a log that is damaged in its middle.
 const DAMAGED_LOG: &str = "no backup is taken of a damaged log. Neighbours hold the same entries: stop the peer, then `oxigdal-ha rebuild --repo \
-                           URL` with the last whole backup, or `rebuild --from-mesh`; the damaged log is kept aside, and `oxigdal-ha restore --data \
+                           URL` with the last whole backup, or `rebuild --from-mesh`; the damaged log is kept aside, and `oxigdal-ha restore --data-dir \
                            DIR --at lsn:N` gets what is intact before the damage";
 
 /// A log that cannot be read for a backup.
@@ -216,6 +248,7 @@ fn kind(error: &Error) -> &'static str {
         Error::Damaged { .. } | Error::Gap { .. } | Error::Chain { .. } => "damaged",
         Error::NoKey | Error::WrongKey { .. } => "key",
         Error::Target(_) | Error::OutOfRange { .. } | Error::NoBackup { .. } | Error::Ambiguous { .. } => "unreachable",
+        Error::Branches { .. } => "branches",
         Error::Conflict { .. } | Error::Marked { .. } | Error::Going { .. } => "conflict",
         Error::Store { .. } => "store",
         _ => "failed",
@@ -236,13 +269,6 @@ fn chosen(catalogue: &Catalogue, wanted: Option<&str>, ear: &Ear) -> Result<back
             let newest = catalogue.newest(backup::Host::wall(ear)).map(|backup| backup.id);
             newest.ok_or_else(|| none(format!("of node {}", catalogue.node)))
         }
-        Some(text) => {
-            let fits: Vec<_> = catalogue.backups().filter(|backup| backup.id.to_string().starts_with(text)).collect();
-            match fits.as_slice() {
-                [one] => Ok(one.id),
-                [] => Err(none(text.to_owned())),
-                _ => Err(Failure::usage(format_args!("{text} is the beginning of {} backups", fits.len()))),
-            }
-        }
+        Some(text) => catalogue.named(text).map_err(failed),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueHint};
-use oxigdal_ha::backup::{Outcome, SCHEDULES_MAX, Schedule, check_outside};
+use oxigdal_ha::backup::{Outcome, SCHEDULES_MAX, Schedule, check_built, check_outside};
 use serde_json::json;
 
 use super::{Place, ago, failed};
@@ -26,7 +26,8 @@ passphrase-file=FILE.";
 #[command(after_help = AFTER)]
 pub(crate) struct Args {
     /// The data directory
-    #[arg(long, global = true, value_name = "DIR", default_value = "oxigdal-ha-data", value_hint = ValueHint::DirPath)]
+    #[arg(long = "data-dir", alias = "data", global = true, value_name = "DIR", default_value = "oxigdal-ha-data")]
+    #[arg(value_hint = ValueHint::DirPath)]
     data: PathBuf,
     #[command(subcommand)]
     command: Command,
@@ -58,7 +59,9 @@ enum Command {
 pub(crate) fn run(place: &Place, arguments: &Args, output: Output) -> Result {
     let dir = &arguments.data;
     if !dir.is_dir() {
-        return Err(Failure::usage(format_args!("{} is no directory", dir.display())).hint("--data DIR names a peer's"));
+        return Err(
+            Failure::usage(format_args!("{} is no directory", dir.display())).hint("--data-dir DIR names a peer's")
+        );
     }
     let mut schedules = Schedule::read(dir).map_err(Failure::new)?;
     let write = |schedules: &[Schedule]| {
@@ -70,6 +73,7 @@ pub(crate) fn run(place: &Place, arguments: &Args, output: Output) -> Result {
             let text: Vec<String> = [name.clone()].into_iter().chain(says.iter().cloned()).chain(repository).collect();
             let schedule: Schedule = text.join(" ").parse().map_err(Failure::usage)?;
             let schedule = schedule.made_absolute().map_err(Failure::usage)?;
+            check_built(&schedule.repository).map_err(Failure::usage)?;
             check_outside(&schedule.repository, dir).map_err(failed)?;
             schedules.retain(|known| known.name != schedule.name);
             if schedules.len() >= SCHEDULES_MAX {
@@ -102,9 +106,9 @@ fn list(dir: &std::path::Path, schedules: &[Schedule], last: usize, output: Outp
     let of = |name: &str| -> Vec<Outcome> {
         outcomes.iter().rev().filter(|outcome| outcome.schedule == name).take(last).cloned().collect()
     };
-    // Those of the configuration have left results.
+    // Those of the configuration have left results; what is left of one that was removed is of no schedule any more.
     let mut names: Vec<&str> = schedules.iter().map(|schedule| schedule.name.as_str()).collect();
-    for outcome in &outcomes {
+    for outcome in outcomes.iter().filter(|outcome| outcome.configured) {
         if !names.contains(&outcome.schedule.as_str()) {
             names.push(&outcome.schedule);
         }
