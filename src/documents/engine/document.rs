@@ -434,9 +434,10 @@ impl Document {
     /// Automerge will not take the newest change, although it was admitted.
     #[cfg(test)]
     pub(super) fn spoil(&mut self) {
-        let (last, arrived) = (self.accepted.last_mut().unwrap(), self.untried.last_mut().unwrap());
-        last.bytes = Bytes::from_static(b"no change");
-        arrived.change = last.bytes.clone();
+        for (last, arrived) in self.accepted.last_mut().into_iter().zip(self.untried.last_mut()) {
+            last.bytes = Bytes::from_static(b"no change");
+            arrived.change = last.bytes.clone();
+        }
     }
 
     /// The document as it was saved by Automerge: for tests of what a hostile change can do.
