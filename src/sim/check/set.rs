@@ -135,7 +135,7 @@ impl Checks {
             Box::new(m12::FalseDeaths::default()),
             Box::new(m13::TheLoneDoNotBury),
             Box::new(m14::GoodbyesAreHeard),
-            Box::new(o1::Connected),
+            Box::new(o1::Connected::default()),
             Box::new(o2::BoundedDegree),
             Box::new(o3::Acyclic),
             Box::new(o5::Mutual),
