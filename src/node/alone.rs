@@ -40,7 +40,6 @@ struct Host {
 }
 
 /// When a start ends before its time.
-#[cfg_attr(not(feature = "sim"), expect(dead_code, reason = "only the simulator ends starts"))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crash {
     /// It has changed the files so often.
