@@ -31,7 +31,12 @@ impl Check for NamesStay {
     fn on_disk(&mut self, sight: &Sight<'_>, who: u32, what: AtDisk<'_>) -> Verdict {
         let answered = &mut self.answered[who as usize];
         match what {
-            AtDisk::Answers { segment, offset, len, result: Ok(()) } => _ = answered.insert(segment, offset + len),
+            // It may be removed while the last writes to it are on their way.
+            AtDisk::Answers { segment, offset, len, result: Ok(()) }
+                if sight.hosts[who as usize].disk.read(segment, 0, 0).is_ok() =>
+            {
+                answered.insert(segment, offset + len);
+            }
             AtDisk::Removes { segment } => _ = answered.remove(&segment),
             AtDisk::Starts => {
                 let found: Answered = sight.hosts[who as usize].disk.list().into_iter().collect();
