@@ -106,12 +106,12 @@ impl World<'_> {
         self.start(place);
     }
 
-    /// Peers whose disk is damaged are started again, so that they look at all of it.
+    /// Peers whose disk is damaged are started again, so that they look at all of it; also one that starts just now, from a snapshot.
     pub(super) fn scrub(&mut self) {
         for place in 0..self.mesh.hosts.len() {
             let place = u32::try_from(place).expect("a topology has at most 10,000 nodes");
             let host = self.host(place);
-            if (host.damaged || host.disk.has_astray()) && host.node().is_some() {
+            if (host.damaged || host.disk.has_astray()) && host.runs() {
                 self.shut_down(place);
                 self.host(place).disk.remove_snapshots();
                 self.checks.on_snapshots_removed(place);
