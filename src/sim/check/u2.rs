@@ -1,6 +1,6 @@
-//! U2: what is recovered of a log is what was written, in order and from the first record on, up to some that were not answered; then
-//! come the records of the start itself, and nothing else. Judged on the bytes: each record that a scan finds is held against
-//! the write that put it there.
+//! U2: what is recovered of a log is what was written, in order and from the first record on, but what each process had written last
+//! and was not answered; then come the records of the start itself, and nothing else. A start may have ended before it was ready: it is a
+//! process like others. Judged on the bytes: each record that a scan finds is held against the write that put it there.
 
 use std::collections::BTreeMap;
 
@@ -19,14 +19,16 @@ type Place = (SegmentId, u64, u64, Checksum);
 struct Written {
     place: Place,
     answered: bool,
-    /// Of the process that runs.
-    is_new: bool,
+    /// Which process wrote it: they are counted.
+    process: u32,
 }
 
 /// The writes to one peer's log, in order.
 #[derive(Clone, Default)]
 struct Log {
     chains: [Vec<Written>; 2],
+    /// How many processes began.
+    process: u32,
     /// A fault changed what stands there: nobody knows what is left.
     damaged: bool,
 }
@@ -47,6 +49,16 @@ impl InOrder {
 impl Log {
     fn of(&mut self, segment: SegmentId) -> Option<&mut Vec<Written>> {
         (segment.family() != Family::Snapshot).then(|| &mut self.chains[usize::from(segment.chain() == Chain::Events)])
+    }
+
+    fn write(&mut self, place: Place) {
+        let process = self.process;
+        let Some(chain) = self.of(place.0) else { return };
+        // Where it goes on nothing was found: what others had written there, unanswered, is gone.
+        if chain.last().is_some_and(|last| last.process != process) {
+            chain.retain(|write| write.answered || (write.place.0, write.place.1) < (place.0, place.1));
+        }
+        chain.push(Written { place, answered: false, process });
     }
 
     fn answered(&mut self, segment: SegmentId, offset: u64, result: &Result<(), DiskFault>) {
@@ -70,14 +82,10 @@ impl Check for InOrder {
     fn on_disk(&mut self, _: &Sight<'_>, who: u32, what: AtDisk<'_>) -> Verdict {
         let log = &mut self.logs[who as usize];
         match what {
-            AtDisk::Starts => {
-                log.chains.iter_mut().flatten().for_each(|write| write.is_new = false);
-            }
+            AtDisk::Starts => log.process += 1,
             AtDisk::Writes { segment, offset, bytes } => {
                 let place = (segment, offset, bytes.len() as u64, Checksum::of(bytes));
-                if let Some(chain) = log.of(segment) {
-                    chain.push(Written { place, answered: false, is_new: true });
-                }
+                log.write(place);
             }
             AtDisk::Answers { segment, offset, result, .. } => log.answered(segment, offset, result),
             AtDisk::Removes { segment } => {
@@ -112,29 +120,30 @@ impl Check for InOrder {
         // What a newer version left there is U11's.
         let damaged = std::mem::take(&mut log.damaged) || host.damaged || host.disk.has_newer();
         for (chain, found) in log.chains.iter_mut().zip(found) {
-            let verdict = if damaged { Ok(()) } else { compare(chain, &found) };
+            let process = log.process;
+            let verdict = if damaged { Ok(()) } else { compare(chain, process, &found) };
             verdict.map_err(|why| format!("{} {why}", sight.name(who)))?;
-            *chain = found.into_iter().map(|place| Written { place, answered: true, is_new: false }).collect();
+            *chain = found.into_iter().map(|place| Written { place, answered: true, process }).collect();
         }
         Ok(())
     }
 }
 
-/// Whether these records are a prefix of what had been written and then all that the start wrote.
-fn compare(written: &[Written], found: &[Place]) -> Verdict {
-    let old = written.iter().position(|write| write.is_new).unwrap_or(written.len());
-    let (old, new) = written.split_at(old);
+/// Whether these records are what each process had written, but its last ones that were not answered, and all that this one wrote.
+fn compare(written: &[Written], now: u32, mut found: &[Place]) -> Verdict {
     let told =
         |(segment, offset, len, _): Place| format!("{len} bytes at byte {offset} of {}", wal::file_name(segment));
-    let kept = found.len().saturating_sub(new.len()).min(old.len());
-    if let Some(lost) = old[kept..].iter().find(|write| write.answered) {
-        return Err(format!("does not recover {}, which were answered", told(lost.place)));
+    for wrote in written.chunk_by(|one, next| one.process == next.process) {
+        let kept = wrote.iter().zip(found).take_while(|(write, found)| write.place == **found).count();
+        if let Some(lost) = wrote[kept..].iter().find(|write| write.answered || write.process == now) {
+            let instead = found.get(kept).map_or_else(|| "nothing".to_owned(), |place| told(*place));
+            return Err(format!("finds {instead} where it had written {}", told(lost.place)));
+        }
+        found = &found[kept..];
     }
-    let expected = old[..kept].iter().chain(new).map(|write| write.place);
-    match expected.clone().zip(found).find(|(expected, found)| expected != *found) {
-        Some((expected, found)) => Err(format!("recovers {}, and wrote {} there", told(*found), told(expected))),
-        None if expected.count() == found.len() => Ok(()),
-        None => Err(format!("recovers {} records, and {} were written", found.len(), written.len())),
+    match found.first() {
+        Some(place) => Err(format!("recovers {}, which it never wrote", told(*place))),
+        None => Ok(()),
     }
 }
 
