@@ -97,7 +97,7 @@ pub struct Overlay {
     /// Who was told that it is held for a neighbour.
     told: BTreeSet<NodeId>,
     /// Who has not said that it heard what it was told last, and for how long.
-    unheard: BTreeMap<NodeId, u32>,
+    unheard: BTreeMap<NodeId, wish::Unheard>,
     repeating: bool,
     /// Who holds us for one.
     held_by: BTreeSet<NodeId>,

@@ -3,6 +3,9 @@
 //!
 //! Whoever hears a wish says what it heard. A wish without such an answer is said again after 1, 2, 4 .. [`SPELL`]s, and is given
 //! up after [`SPELLS_MAX`]: a peer that says nothing for so long has lost its link, or never answers. At rest nothing is said.
+//!
+//! Datagrams overtake each other: an earlier wish may be heard after the last one, and the answers to both may come in any order. So
+//! once a peer says that it heard something else than what holds, only the answer to a wish that was said since counts.
 
 use std::time::Duration;
 
@@ -16,6 +19,15 @@ const SPELL: Duration = Duration::from_secs(1);
 /// After so many a wish is not said again. A power of two: seven repetitions.
 const SPELLS_MAX: u32 = 64;
 
+/// A wish that was not heard yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Unheard {
+    /// For so many [`SPELL`]s.
+    spells: u32,
+    /// The peer has heard an earlier wish last, for all we know, and nothing was said since.
+    doubted: bool,
+}
+
 const fn wish(holds: bool) -> Message {
     if holds { Message::Hold } else { Message::Release }
 }
@@ -27,16 +39,18 @@ impl Overlay {
         if planted!("overlay/wish-said-once") {
             return;
         }
-        self.unheard.insert(peer, 0);
+        self.unheard.insert(peer, Unheard::default());
         self.repeat_later(cx);
     }
 
     /// A peer says how it has understood us. If that is not so any more, our last wish is under way or was lost.
     pub(super) fn on_heard(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, holds: bool) {
         if holds == self.told.contains(&from) {
-            self.unheard.remove(&from);
+            if self.unheard.get(&from).is_some_and(|unheard| !unheard.doubted) {
+                self.unheard.remove(&from);
+            }
         } else if self.links.contains(&from) {
-            self.unheard.entry(from).or_default();
+            self.unheard.entry(from).or_default().doubted = true;
             self.repeat_later(cx);
         }
     }
@@ -44,13 +58,14 @@ impl Overlay {
     /// Says again what was not heard.
     pub(super) fn repeat(&mut self, cx: &mut Cx<'_, Self>) {
         self.repeating = false;
-        self.unheard.retain(|peer, spells| {
-            *spells += 1;
-            if spells.is_power_of_two() {
+        self.unheard.retain(|peer, unheard| {
+            unheard.spells += 1;
+            if unheard.spells.is_power_of_two() {
                 reachable!("overlay/wish-said-again");
+                unheard.doubted = false;
                 cx.send(*peer, wish(self.told.contains(peer)));
             }
-            *spells < SPELLS_MAX
+            unheard.spells < SPELLS_MAX
         });
         self.repeat_later(cx);
     }
@@ -132,6 +147,18 @@ mod tests {
         // An earlier wish overtook it.
         step(|cx| overlay.on_message(cx, PEER, Message::Heard { holds: true }));
         assert_eq!(step(|cx| overlay.repeat(cx))[..1], [Op::Send(PEER, Message::Release)]);
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_by_the_one_to_a_later_heard_wish_settles_nothing() {
+        let mut overlay = overlay(false);
+        // The peer heard the release and then the hold before it; of its answers the second comes first.
+        for holds in [true, false] {
+            step(|cx| overlay.on_message(cx, PEER, Message::Heard { holds }));
+        }
+        assert_eq!(step(|cx| overlay.repeat(cx))[..1], [Op::Send(PEER, Message::Release)]);
+        step(|cx| overlay.on_message(cx, PEER, Message::Heard { holds: false }));
+        assert!(overlay.unheard.is_empty());
     }
 
     #[test]
