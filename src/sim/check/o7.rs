@@ -1,12 +1,21 @@
 //! O7: after the calm, neighbours are those of whom one is computed for the other or stands in for somebody who cannot be reached, and
 //! all of those that are linked.
+//!
+//! As for O1, a healed core has a moment for what comes and goes outside of it.
 
 use super::{Check, Sight, Verdict};
 use crate::node::Node;
 use crate::types::NodeId;
 
+/// So many seconds a neighbour of a healed core may be one for no reason, or the other way round.
+const MOMENT: u32 = 3;
+
 /// Looks for a reason for each neighbour.
-pub(super) struct NeighboursForAReason;
+#[derive(Default)]
+pub(super) struct NeighboursForAReason {
+    /// For how many seconds something has been wrong with the healed core's.
+    wrong_for: u32,
+}
 
 /// Whether this peer has a reason to hold that one.
 fn holds(node: &Node, peer: NodeId) -> bool {
@@ -18,36 +27,45 @@ impl Check for NeighboursForAReason {
         "O7"
     }
 
-    fn settled(&mut self, sight: &Sight<'_>) -> Verdict {
-        for (place, host, node) in sight.live() {
-            let (view, name) = (node.overlay(), sight.name(place));
-            for peer in view.neighbors() {
-                if !view.links().contains(peer) {
-                    return Err(format!("{name} has no link with {}, its neighbour", sight.name_of(*peer)));
-                }
-                // What a peer outside a healed core wishes, or ceases to wish, may never get through.
-                let there = sight.place(*peer);
-                if there.is_some_and(|there| !sight.is_healed(there)) {
-                    continue;
-                }
-                let theirs = there.and_then(|there| sight.node(there));
-                if !holds(node, *peer) && !theirs.is_some_and(|theirs| holds(theirs, host.id)) {
-                    return Err(format!("{name} and {} are neighbours for no reason", sight.name_of(*peer)));
-                }
-            }
-            if view.computed().is_subset(view.links())
-                && let Some(peer) = view.stand_ins().first()
-            {
-                return Err(format!("{} stands in at {name}, which misses nobody", sight.name_of(*peer)));
-            }
-            let lacking = |peer: &&NodeId| view.links().contains(peer) && !view.neighbors().contains(peer);
-            if let Some(peer) = view.computed().iter().find(lacking) {
-                return Err(format!(
-                    "{name} is linked with {} and should exchange entries with it",
-                    sight.name_of(*peer)
-                ));
-            }
+    fn on_tick(&mut self, sight: &Sight<'_>) -> Verdict {
+        if sight.core.is_some() {
+            self.wrong_for = if reasoned(sight).is_ok() { 0 } else { self.wrong_for + 1 };
         }
         Ok(())
     }
+
+    fn settled(&mut self, sight: &Sight<'_>) -> Verdict {
+        let verdict = reasoned(sight);
+        if sight.core.is_some() && self.wrong_for < MOMENT { Ok(()) } else { verdict }
+    }
+}
+
+fn reasoned(sight: &Sight<'_>) -> Verdict {
+    for (place, host, node) in sight.live() {
+        let (view, name) = (node.overlay(), sight.name(place));
+        for peer in view.neighbors() {
+            if !view.links().contains(peer) {
+                return Err(format!("{name} has no link with {}, its neighbour", sight.name_of(*peer)));
+            }
+            // What a peer outside a healed core wishes, or ceases to wish, may never get through.
+            let there = sight.place(*peer);
+            if there.is_some_and(|there| !sight.is_healed(there)) {
+                continue;
+            }
+            let theirs = there.and_then(|there| sight.node(there));
+            if !holds(node, *peer) && !theirs.is_some_and(|theirs| holds(theirs, host.id)) {
+                return Err(format!("{name} and {} are neighbours for no reason", sight.name_of(*peer)));
+            }
+        }
+        if view.computed().is_subset(view.links())
+            && let Some(peer) = view.stand_ins().first()
+        {
+            return Err(format!("{} stands in at {name}, which misses nobody", sight.name_of(*peer)));
+        }
+        let lacking = |peer: &&NodeId| view.links().contains(peer) && !view.neighbors().contains(peer);
+        if let Some(peer) = view.computed().iter().find(lacking) {
+            return Err(format!("{name} is linked with {} and should exchange entries with it", sight.name_of(*peer)));
+        }
+    }
+    Ok(())
 }

@@ -140,7 +140,7 @@ impl Checks {
             Box::new(o3::Acyclic),
             Box::new(o5::Mutual),
             Box::new(o6::OneOverlay),
-            Box::new(o7::NeighboursForAReason),
+            Box::new(o7::NeighboursForAReason::default()),
             Box::new(r1::CopiesAreThere::default()),
             Box::new(r2::LagIsTrue),
             Box::new(r3::AsManyAsWanted),

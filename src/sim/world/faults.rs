@@ -317,10 +317,12 @@ impl World<'_> {
         let id = self.mesh.hosts[whom as usize].id;
         let now = self.mesh.hosts[peer as usize].clock.read(self.mesh.now).mono;
         let known = self.host(peer).node().map(|node| node.replication().known(id, now));
-        if known.is_some_and(|known| known.is_none_or(|known| known.state != ReplicationState::Paused)) {
-            return;
+        match known {
+            Some(Some(known)) if known.state != ReplicationState::Paused => {}
+            // It has just started and has not heard of that one: who was paused may be paused still.
+            Some(None) => _ = self.queue.push(self.mesh.now + SECOND, self.cause, Due::Release { item }),
+            _ => self.release(item),
         }
-        self.release(item);
     }
 
     /// An image may be of when a replica was paused that was resumed since: the operator looks.
