@@ -13,7 +13,7 @@
 //! | B8 | a backup that is broken off harms none before, and is gone on with | here; every operation in `archive.rs` |
 //! | B9 | nobody goes on as the actor that was backed up | here |
 //! | B10 | a restore that ended anywhere is done by the next | `invariants.rs`; kills of real processes in `kills.rs` |
-//! | B11 | a backup does not hold up writers | a measurement, not a test: "Recovery" in `benches/README.md`, so far beside snapshots only |
+//! | B11 | a backup does not hold up writers | a measurement, not a test: "Recovery" in `benches/README.md` |
 //! | B12 | skewed clocks do not reorder moments | here |
 //! | B13 | what an earlier version wrote, encrypted and compressed, is restored | `archive.rs`, the golden repository |
 //! | B14 | what a chain would lose is younger than its interval | `invariants.rs` |
