@@ -118,10 +118,10 @@ fn choose<'a>(
     cut: &Cut,
     kind: BackupType,
 ) -> Result<(Branch<'a>, BackupType, Option<String>), Error> {
-    let mut branch = Branch::of(catalogue, source, cut, &mut BTreeMap::new())?;
+    let mut known = BTreeMap::new();
+    let mut branch = Branch::of(catalogue, source, cut, &mut known)?;
     if kind == BackupType::Differential {
-        let full = Branch::last(catalogue, source, cut, true, &mut BTreeMap::new())?.0;
-        branch.base = full;
+        branch.base = Branch::last(catalogue, source, cut, true, &mut known)?.0;
     }
     if kind == BackupType::Full {
         branch.base = None;

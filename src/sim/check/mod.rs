@@ -30,6 +30,7 @@ mod m4;
 mod m5;
 mod m7;
 mod m9;
+mod moment;
 mod o1;
 mod o2;
 mod o3;

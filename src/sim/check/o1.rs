@@ -1,18 +1,14 @@
 //! O1: after the calm the neighbourhoods connect all live peers.
 //!
-//! Where a core was healed, its links with peers outside may go on to flap, and each change is answered within the patience of the
-//! overlay only. Such a core may be apart for a moment, not for longer.
+//! A healed core has a [`Moment`] for what comes and goes outside of it.
 
+use super::moment::Moment;
 use super::{Check, Sight, Verdict};
-
-/// So many seconds a healed core may be apart, while what is outside of it comes and goes.
-const MOMENT: u32 = 3;
 
 /// Walks from one live peer along the neighbourhoods.
 #[derive(Default)]
 pub(super) struct Connected {
-    /// For how many seconds some of the healed core have not been reached.
-    apart_for: u32,
+    apart: Moment,
 }
 
 /// The live peers that are not reached from the first of them.
@@ -35,16 +31,14 @@ impl Check for Connected {
     }
 
     fn on_tick(&mut self, sight: &Sight<'_>) -> Verdict {
-        if sight.core.is_some() {
-            self.apart_for = if alone(sight).is_empty() { 0 } else { self.apart_for + 1 };
-        }
+        self.apart.tick(sight, || !alone(sight).is_empty());
         Ok(())
     }
 
     fn settled(&mut self, sight: &Sight<'_>) -> Verdict {
         let alone = alone(sight);
         match alone.first() {
-            Some(first) if sight.core.is_none() || self.apart_for >= MOMENT => {
+            Some(first) if !self.apart.excuses(sight) => {
                 Err(format!("{} live peers are not reached by deltas, among them {}", alone.len(), sight.name(*first)))
             }
             _ => Ok(()),

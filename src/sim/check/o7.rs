@@ -1,20 +1,17 @@
 //! O7: after the calm, neighbours are those of whom one is computed for the other or stands in for somebody who cannot be reached, and
 //! all of those that are linked.
 //!
-//! As for O1, a healed core has a moment for what comes and goes outside of it.
+//! A healed core has a [`Moment`] for what comes and goes outside of it.
 
+use super::moment::Moment;
 use super::{Check, Sight, Verdict};
 use crate::node::Node;
 use crate::types::NodeId;
 
-/// So many seconds a neighbour of a healed core may be one for no reason, or the other way round.
-const MOMENT: u32 = 3;
-
 /// Looks for a reason for each neighbour.
 #[derive(Default)]
 pub(super) struct NeighboursForAReason {
-    /// For how many seconds something has been wrong with the healed core's.
-    wrong_for: u32,
+    wrong: Moment,
 }
 
 /// Whether this peer has a reason to hold that one.
@@ -28,15 +25,13 @@ impl Check for NeighboursForAReason {
     }
 
     fn on_tick(&mut self, sight: &Sight<'_>) -> Verdict {
-        if sight.core.is_some() {
-            self.wrong_for = if reasoned(sight).is_ok() { 0 } else { self.wrong_for + 1 };
-        }
+        self.wrong.tick(sight, || reasoned(sight).is_err());
         Ok(())
     }
 
     fn settled(&mut self, sight: &Sight<'_>) -> Verdict {
         let verdict = reasoned(sight);
-        if sight.core.is_some() && self.wrong_for < MOMENT { Ok(()) } else { verdict }
+        if self.wrong.excuses(sight) { Ok(()) } else { verdict }
     }
 }
 

@@ -134,3 +134,22 @@ fn a_core_that_is_not_healed_is_stuck() {
     let plan = Plan::expand(&scenario(&text), &Luck::new(1, scenario(&text).text())).unwrap();
     assert!(plan.items.iter().any(|item| item.permanent && matches!(item.fault, Fault::Cut { .. })));
 }
+
+/// A start that never ends is seen, though nobody is there to be judged by what it serves.
+#[test]
+fn peers_that_never_are_ready_are_seen() {
+    let hangs = |peers: &str| {
+        let text = format!(
+            "mesh = {{ peers = 3 }}\nphases = {{ warm-up = \"5s\", chaos = \"5s\", calm = \"30s\" }}\n\
+             [[fault]]\nat = \"6s\"\nkind = \"crash\"\npeers = \"all\"\nfor = \"2s\"\n\
+             [[fault]]\nat = \"7s\"\nkind = \"stall-disk\"\npeers = {peers}\npermanent = true\n"
+        );
+        run(&scenario(&text), 1, None)
+    };
+    // One whose disk stands still for good has an excuse; where nobody is left, nothing was judged.
+    assert!(hangs("[\"p-1\"]").passed());
+    match hangs("\"all\"").judgement {
+        Judgement::Violated { violation, .. } => assert_eq!(violation.check, "L2", "{}", violation.what),
+        other => panic!("{other}"),
+    }
+}
