@@ -22,7 +22,8 @@ fn words(result: Result<Config, Error>) -> String {
 
 #[test]
 fn services_are_names_with_ports() {
-    let read = |list: &str| parse(Some((Path::new("mesh.toml"), &format!("[node]\nservices = {list}\n"))), [], &Flags::new());
+    let read =
+        |list: &str| parse(Some((Path::new("mesh.toml"), &format!("[node]\nservices = {list}\n"))), [], &Flags::new());
     let services = read(r#"["wms:8080", "tiles:1"]"#).unwrap().node.services;
     let services: Vec<(&str, u16)> = services.iter().map(|service| (&*service.name, service.port)).collect();
     assert_eq!(services, [("tiles", 1), ("wms", 8080)]);

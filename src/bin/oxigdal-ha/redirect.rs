@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use oxigdal_ha::consensus::Token;
 use oxigdal_ha::driver::redirect::{self, Carried, Config, Counts, Strategy, Target};
 use serde::Deserialize;
 use serde_json::json;
@@ -61,7 +62,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections_max: u32,
     /// The local HTTP interfaces of peers; the first that answers is asked
-    #[arg(long, env = "OXIGDAL_HA_API", value_name = "HOST:PORT", value_delimiter = ',', default_value = "127.0.0.1:4748")]
+    #[arg(
+        long,
+        env = "OXIGDAL_HA_API",
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:4748"
+    )]
     api: Vec<String>,
 }
 
@@ -69,13 +76,15 @@ pub(crate) struct Args {
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// After a look that nobody answered.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Who takes longer to say it is not waited for: it may be the one that died.
+const LOOK_MAX: Duration = Duration::from_millis(200);
 
 /// What a peer says of a role.
 #[derive(Debug, Deserialize)]
 struct Held {
     holder: Option<Holder>,
     #[serde(default)]
-    token: Option<String>,
+    token: Option<Token>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,7 +104,8 @@ struct Service {
 
 pub(crate) fn run(arguments: &Args, output: Output) -> Result {
     let address = place(&arguments.listen)?;
-    let clients = arguments.api.iter().map(|api| Client::new(&crate::args::Target { api: api.clone(), token_file: None }));
+    let clients =
+        arguments.api.iter().map(|api| Client::new(&crate::args::Target { api: api.clone(), token_file: None }));
     let clients = clients.collect::<Result<Vec<_>>>()?;
     let over = Duration::from_secs(arguments.over);
     let config = Config {
@@ -116,6 +126,7 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
         output,
         counts: Arc::clone(&counts),
         known: None,
+        token: None,
         trouble: None,
     };
     // Asked once before anything listens: a role that there is not, or no peer to ask, is told at once.
@@ -124,12 +135,18 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
         let failed = |error| Failure::new(format_args!("cannot listen on {address}: {error}"));
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        tell(output, "listening", &format!("listening on {address}, for {}", arguments.role), &json!({ "address": address }))?;
+        tell(
+            output,
+            "listening",
+            &format!("listening on {address}, for {}", arguments.role),
+            &json!({ "address": address }),
+        )?;
         std::thread::spawn(move || follower.follow(&sender));
         redirect::serve(listener, receiver, config, Arc::clone(&counts), stopped()?).await.map_err(failed)
     })?;
     let Carried { accepted, moved, drained, unserved, .. } = counts.read();
-    let words = format!("stopped: {accepted} connections, {moved} moved, {drained} drained, {unserved} without a holder");
+    let words =
+        format!("stopped: {accepted} connections, {moved} moved, {drained} drained, {unserved} without a holder");
     tell(output, "stopped", &words, &json!({ "connections": counts.read() }))
 }
 
@@ -146,7 +163,8 @@ fn stopped() -> Result<impl Future<Output = ()>> {
 
 /// `:PORT` is of this machine alone.
 fn place(text: &str) -> Result<SocketAddr> {
-    let whole = if text.starts_with(':') { format!("127.0.0.1{text}") } else { text.replace("localhost:", "127.0.0.1:") };
+    let whole =
+        if text.starts_with(':') { format!("127.0.0.1{text}") } else { text.replace("localhost:", "127.0.0.1:") };
     whole.parse().map_err(|_| Failure::usage(format_args!("--listen {text:?} is not ADDRESS:PORT")))
 }
 
@@ -157,6 +175,7 @@ struct Follower {
     output: Output,
     counts: Arc<Counts>,
     known: Option<Target>,
+    token: Option<Token>,
     trouble: Option<String>,
 }
 
@@ -164,9 +183,10 @@ impl Follower {
     /// Until nobody wants to know any more.
     fn follow(mut self, targets: &watch::Sender<Option<Target>>) {
         while !targets.is_closed() {
-            let pause = match self.look().and_then(|held| self.target(&held)) {
-                Ok((target, name)) => {
-                    self.trouble = None;
+            let looked = self.look().and_then(|held| Ok((held.token, self.target(&held)?)));
+            let pause = match looked {
+                Ok((token, (target, name))) => {
+                    (self.token, self.trouble) = (token, None);
                     if target != self.known {
                         self.moved(target.as_ref(), &name);
                         self.known.clone_from(&target);
@@ -192,12 +212,16 @@ impl Follower {
     fn look(&self) -> Result<Held> {
         let mut last = None;
         for client in &self.clients {
-            match client.get_of_any_status(&format!("/role/{}", self.role)) {
+            match client.probe::<Held>(&format!("/role/{}", self.role), LOOK_MAX) {
+                // A peer that is cut off knows an older grant than was known already.
+                Ok(held) if held.token < self.token => {}
                 Ok(held) => return Ok(held),
                 Err(failure) => last = last.or(Some(failure)),
             }
         }
-        Err(last.unwrap_or_else(|| Failure::usage("no peer is named to ask")))
+        Err(last.unwrap_or_else(|| {
+            Failure::new(format_args!("nobody who answers knows as much of {} as was known", self.role))
+        }))
     }
 
     /// Where that is, and what it is called.
@@ -216,7 +240,12 @@ impl Follower {
     fn moved(&self, target: Option<&Target>, name: &str) {
         let connections = self.counts.read();
         let words = match target {
-            Some(_) => format!("{} is held by {}; {} connections are open", self.role, self.output.paint(Tone::Name, name), connections.open),
+            Some(_) => format!(
+                "{} is held by {}; {} connections are open",
+                self.role,
+                self.output.paint(Tone::Name, name),
+                connections.open
+            ),
             None => format!("nobody holds {}; {} connections are open", self.role, connections.open),
         };
         let value = json!({ "holder": target.map(|target| &target.holder), "connections": connections });

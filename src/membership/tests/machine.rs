@@ -7,8 +7,8 @@ use crate::machine::testkit::step_at;
 use crate::machine::{Op, Rng};
 use crate::membership::suspicion::lasts;
 use crate::membership::{
-    Accusers, Config, Described, Event, ForgetError, Grounds, Membership, Message, Meta, Reach, Service, State, Timer, Update,
-    Updates,
+    Accusers, Config, Described, Event, ForgetError, Grounds, Membership, Message, Meta, Reach, Service, State, Timer,
+    Update, Updates,
 };
 use crate::types::{Boot, Digest, Incarnation, NodeId, Now, Time, WallTime};
 
