@@ -197,7 +197,7 @@ pub const BUGS: &[Bug] = &[
     bug(
         "node/stall-goes-unnoticed",
         "A disk that does not answer is waited for as long as it takes.",
-        &["C2"],
+        &["L1"],
         &["regressions/hub-outside-stalls"],
     ),
     bug(
