@@ -9,6 +9,7 @@ use super::progress::{Pace, Progress};
 use super::vocabulary::{Event, Fault, Mark};
 use super::{Config, Consensus, Office, Record, Snapshot};
 use crate::machine::Cx;
+use crate::probe::planted;
 use crate::types::{Actor, Index, NodeId, Term};
 
 impl Consensus {
@@ -24,9 +25,21 @@ impl Consensus {
 
     /// A link is up: whatever was under way on the last one is lost, and somebody may be waiting.
     pub fn on_linked(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
-        let (now, Office::Leader(lead)) = (cx.now().mono, &mut self.office) else { return };
-        let at_peer = lead.peers.iter_mut().filter(|(id, _)| id.node == peer);
-        at_peer.for_each(|(_, progress)| progress.forget_lost(now, Duration::ZERO));
+        self.links.insert(peer);
+        let now = cx.now().mono;
+        let Office::Leader(lead) = &mut self.office else {
+            self.seek_sooner(cx, peer);
+            return self.greet(cx, peer);
+        };
+        let mut is_member = false;
+        for (_, progress) in lead.peers.iter_mut().filter(|(id, _)| id.node == peer) {
+            progress.forget_lost(now, Duration::ZERO);
+            is_member = true;
+        }
+        if !is_member {
+            return self.greet(cx, peer);
+        }
+        self.wake(cx);
         self.beat(cx);
         self.feed_all(cx);
     }
@@ -80,7 +93,8 @@ impl Consensus {
         let (Office::Leader(lead), Some(group)) = (&self.office, self.group()) else { return };
         let held = |id: Actor| if id == self.me { lead.held } else { lead.matched(id) };
         let reached = group.reached(held);
-        if reached > self.commit && self.log.term(reached) == Some(self.term) {
+        let is_ours = self.log.term(reached) == Some(self.term) || planted!("consensus/earlier-terms-counted");
+        if reached > self.commit && is_ours {
             self.commit_to(cx, reached);
             self.beat(cx);
         }
@@ -129,7 +143,7 @@ impl Consensus {
         from: Actor,
         commit: Index,
         matched: Index,
-        round: u64,
+        (round, rests): (u64, bool),
     ) {
         let last = self.log.last().index;
         if matched > last && self.group().is_none() {
@@ -142,6 +156,10 @@ impl Consensus {
             return cx.emit(Event::LostMemory { acknowledged: matched, last });
         }
         self.commit_to(cx, commit.min(matched));
+        if rests {
+            self.resting = true;
+            self.arm_election(cx);
+        }
         self.say(cx, from, Body::Heard { round });
     }
 }

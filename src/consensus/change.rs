@@ -62,6 +62,7 @@ impl Consensus {
     /// [`ChangeError`] says why it was not begun.
     pub fn change(&mut self, cx: &mut Cx<'_, Self>, change: Change) -> Result<(), ChangeError> {
         self.may_lead(cx)?;
+        self.rouse(cx);
         let Some((at, group)) = self.groups.latest() else { return Err(Refusal::Outsider.into()) };
         if Index::new(at) > self.commit {
             return Err(ChangeError::Pending { at: Index::new(at) });
@@ -102,7 +103,7 @@ impl Consensus {
     fn is_heard(&self, cx: &Cx<'_, Self>, id: Actor) -> bool {
         let Office::Leader(lead) = &self.office else { return false };
         let heard_at = lead.peers.get(&id).map(|progress| progress.heard_at);
-        id == self.me || heard_at.is_some_and(|at| cx.now().mono.since(at) < self.config.quorum_timeout)
+        id == self.me || heard_at.is_some_and(|at| cx.now().mono.since(at) < self.silence_max())
     }
 
     /// A group is certain.

@@ -13,6 +13,7 @@
 
 mod alone;
 mod boot;
+mod decide;
 mod edge;
 mod hosted;
 mod life;
@@ -30,23 +31,27 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod voters;
 
 pub use alone::Alone;
 #[cfg(feature = "sim")]
 pub(crate) use alone::Crash;
 pub use boot::{Boot, BootError, BootReport, Progress};
-pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome};
+pub use decide::Proposal;
+pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome, Proposed};
 pub use points::{POINTS_MAX, Point, PointError};
 pub use quarantine::{Quarantine, Suspect};
 pub use record::{Own, Restored};
 pub use replicas::{ReplicaNode, Replicas, ReplicationSettings, ReplicationStatistics};
 pub use replicate::{Copies, Paused};
 pub use snapshot::{Pack, SnapshotFile, SnapshotState, Taken, Untaken, id_of_snapshot, look_at_snapshot};
+pub use voters::Config as VotersConfig;
 pub use status::{Intake, MemberStatus, PolicyStatus, Restoring, SnapshotsStatus, Status};
 
 use std::sync::Arc;
 
 use crate::audit::{self, Audit};
+use crate::consensus::{self, Consensus};
 use crate::documents::Documents;
 use crate::events::Events;
 use crate::membership::{self, Membership, Meta};
@@ -75,6 +80,8 @@ pub struct Setup {
     pub meta: Meta,
     /// How its machines behave.
     pub config: Config,
+    /// Whether it may found the group of voters: the first peer of a mesh, and nobody else ever.
+    pub founds: bool,
 }
 
 /// How the machines behave.
@@ -94,6 +101,12 @@ pub struct Config {
     pub events: events::Config,
     /// Of audits.
     pub audit: audit::Config,
+    /// Of consensus.
+    #[serde(default)]
+    pub consensus: consensus::Config,
+    /// Who votes.
+    #[serde(default)]
+    pub voters: VotersConfig,
     /// Of the log.
     pub wal: wal::Config,
     /// Of snapshots of it.
@@ -133,6 +146,9 @@ pub struct Node {
     events: Events,
     acks: replicate::Acks,
     audit: Audit,
+    consensus: Consensus,
+    voters: voters::Voters,
+    deciding: decide::Deciding,
     shared: Shared,
 }
 
@@ -149,10 +165,12 @@ impl Node {
             Input::Linked { peer } => {
                 self.shared.step(now, |cx| self.membership.on_linked(cx, peer));
                 self.shared.step(now, |cx| self.overlay.on_linked(cx, peer, self.membership.view()));
+                self.shared.step(now, |cx| self.consensus.on_linked(cx, peer));
             }
             Input::Unlinked { peer } => {
                 self.shared.step(now, |cx| self.overlay.on_unlinked(cx, peer, self.membership.view()));
                 self.shared.step(now, |cx| self.membership.on_unlinked(cx, peer));
+                self.shared.step(now, |cx| self.consensus.on_unlinked(cx, peer));
             }
             Input::DialFailed { peer } => {
                 self.shared.step(now, |cx| self.overlay.on_dial_failed(cx, peer));
@@ -231,6 +249,12 @@ impl Node {
         self.audit.findings()
     }
 
+    /// What is decided, and by whom.
+    #[must_use]
+    pub fn consensus(&self) -> consensus::View<'_> {
+        self.consensus.view()
+    }
+
     /// Why the log takes no more writes, if it does not.
     #[must_use]
     pub fn read_only(&self) -> Option<&DiskFault> {
@@ -265,6 +289,10 @@ impl Node {
                     let sight = sight(&self.documents, &self.replication);
                     self.shared.step(now, |cx| self.audit.on_message(cx, from, message, sight));
                 }
+            }
+            Kind::Consensus => {
+                let message = payload.decode()?;
+                self.shared.step(now, |cx| self.consensus.on_message(cx, from, message));
             }
             Kind::Overlay => {
                 let message = payload.decode()?;
@@ -312,6 +340,7 @@ impl Node {
                 let result = result.map(|()| position);
                 self.shared.step(now, |cx| self.replication.on_persisted(cx, wait, result));
             }
+            Wait::Consensus(wait) => self.shared.step(now, |cx| self.consensus.on_persisted(cx, wait, result)),
             Wait::Events(_) => unreachable!("streams write nothing of their own"),
             Wait::Reopen | Wait::Snapshot(_) => unreachable!("it is not a write of the log"),
             Wait::Point(id, point) => self.on_point(id, point, result),
@@ -332,6 +361,7 @@ impl Node {
             }
             Wait::Reopen => self.on_reopened(now, result),
             Wait::Snapshot(wait) => self.on_snapshot(now, wait, result.map(Some)),
+            Wait::Consensus(_) => unreachable!("it reads nothing"),
             Wait::Node | Wait::Point(..) => {}
         }
     }
@@ -374,8 +404,15 @@ impl Node {
                 Err(error) => Err(error),
             },
             Command::Snapshots => Ok(Outcome::Snapshots(self.snapshots.all())),
+            Command::Propose(_) if self.leaving => Err(CommandError::Leaving),
+            Command::Propose(proposal) => match self.propose(now, id, proposal) {
+                Ok(()) => return,
+                Err(refused) => Err(refused),
+            },
             Command::Leave => {
                 self.leaving = true;
+                // Whoever goes in order leaves no gap: somebody else leads from here on.
+                self.shared.step(now, |cx| _ = self.consensus.transfer(cx, None));
                 self.shared.step(now, |cx| self.membership.leave(cx));
                 Ok(Outcome::Left)
             }
@@ -411,6 +448,8 @@ impl Node {
                     self.shared.step(now, |cx| self.audit.on_timer(cx, &neighbors, sight));
                 }
                 Timer::Events(timer) => self.shared.step(now, |cx| self.events.on_timer(cx, timer)),
+                Timer::Consensus(timer) => self.shared.step(now, |cx| self.consensus.on_timer(cx, timer)),
+                Timer::Voters => self.voters.changed = true,
                 Timer::Reopen => self.reopen(now),
                 Timer::Snapshot => self.look_at_snapshots(now),
             }
