@@ -197,7 +197,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "consensus.rest-after",
         Kind::Text,
-        r#""250ms""#,
+        r#""100ms""#,
         "There is nothing to do when there was not for so long. 50ms to 1m.",
     ),
     key(

@@ -31,17 +31,22 @@ impl Consensus {
             self.seek_sooner(cx, peer);
             return self.greet(cx, peer);
         };
-        let mut is_member = false;
+        let (last, rests) = (self.log.last().index, lead.resting);
+        let (mut is_member, mut lacks) = (false, false);
         for (_, progress) in lead.peers.iter_mut().filter(|(id, _)| id.node == peer) {
             progress.forget_lost(now, Duration::ZERO);
-            is_member = true;
+            (is_member, lacks) = (true, lacks || progress.matched < last);
         }
         if !is_member {
             return self.greet(cx, peer);
         }
-        self.wake(cx);
-        self.beat(cx);
-        self.feed_all(cx);
+        if lacks || !rests {
+            self.wake(cx);
+            self.beat(cx);
+            return self.feed_all(cx);
+        }
+        // It has all, as far as is known, and hears that somebody leads.
+        self.beat_to(cx, |id| id.node == peer);
     }
 
     /// That store is lost: nothing that is sent to it will ever be heeded.

@@ -132,8 +132,11 @@ impl Consensus {
         let now = cx.now().mono;
         let (patience, leaderless) = (self.config.patience, self.config.leaderless);
         for request in self.asking.keys().copied().collect::<Vec<_>>() {
-            let Some(asking) = self.asking.get(&request).filter(|asking| asking.next <= now) else { continue };
+            let Some(asking) = self.asking.get(&request) else { continue };
             let waited = now.since(asking.since);
+            if asking.next > now && waited < patience {
+                continue;
+            }
             let is_lost = asking.sent.is_none() && waited >= leaderless;
             if waited >= patience || (is_lost && self.target_of(cx, request).is_none()) {
                 let refused = self.refusal_of(request);

@@ -66,9 +66,13 @@ impl Consensus {
     pub fn on_unlinked(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
         self.links.remove(&peer);
         self.part(cx, peer);
-        if matches!(self.office, Office::Leader(_)) && self.group().is_some_and(|group| group.at(peer).next().is_some()) {
+        if matches!(self.office, Office::Leader(_)) {
             // Perhaps it was we who were cut off: a leader that rests would find out late.
-            return self.rouse(cx);
+            let linked = |id: Actor| id == self.me || self.links.contains(&id.node);
+            if self.group().is_some_and(|group| group.at(peer).next().is_some() && !group.majority(linked)) {
+                self.rouse(cx);
+            }
+            return;
         }
         self.presume_dead(cx, peer);
     }
@@ -222,6 +226,7 @@ impl Consensus {
         let is_far_enough = last >= self.log.last();
         if self.leader == Some(from) && term > self.term {
             self.follow(cx, None); // Whoever seeks office has none.
+            self.leaderless_since = self.heard_at;
         }
         if ballot == Ballot::Pre {
             self.rouse(cx);

@@ -142,8 +142,8 @@ mod tests {
                     world.run(1_500);
                     world.restart(leader);
                 }
-                if round % 11 == 8 {
-                    world.wipe(round % 3);
+                if round == 20 {
+                    world.wipe(2);
                 }
             }
             for peer in &world.peers {

@@ -20,8 +20,8 @@ pub(super) const WAITING_MAX: usize = 1_024;
 /// Entries that may be appended and not committed at a time.
 pub(super) const UNCOMMITTED_MAX: u64 = 2_048;
 
-/// An answer to a round so long ago says nothing of how long answers take.
-const ROUNDS_MAX: u32 = 40;
+/// Of so many rounds it is known when they began.
+const BEATS_MAX: usize = 64;
 
 /// After a hand-over for the disk that came to nothing there is none for so many times as long as one may take.
 const DISK_TRANSFER_PAUSE: u32 = 5;
@@ -34,9 +34,9 @@ pub(super) struct Lead {
     /// Up to here what it appended is durable here.
     pub(super) held: Index,
     pub(super) peers: BTreeMap<Actor, Progress>,
-    /// The last round of heartbeats, and when it began.
+    /// The last round of heartbeats, and when each of the last ones began.
     pub(super) round: u64,
-    pub(super) beat_at: Time,
+    beats: VecDeque<(u64, Time)>,
     /// Who waits for which entry, since when.
     pub(super) waiting: BTreeMap<Index, (RequestId, Time)>,
     pub(super) reads: VecDeque<Read>,
@@ -60,7 +60,7 @@ impl Consensus {
             held: Index::ZERO,
             peers: BTreeMap::new(),
             round: 0,
-            beat_at: Time::ZERO,
+            beats: VecDeque::new(),
             waiting: BTreeMap::new(),
             reads: VecDeque::new(),
             change: None,
@@ -125,11 +125,20 @@ impl Consensus {
 
     /// Lets everybody hear from it, and says what is committed.
     pub(super) fn beat(&mut self, cx: &mut Cx<'_, Self>) {
+        self.beat_to(cx, |_| true);
+    }
+
+    /// Lets these hear from it.
+    pub(super) fn beat_to(&mut self, cx: &mut Cx<'_, Self>, whom: impl Fn(Actor) -> bool) {
         let (head, now) = (self.head(), cx.now().mono);
         let Office::Leader(lead) = &mut self.office else { return };
         lead.round += 1;
-        lead.beat_at = now;
-        for (to, progress) in lead.peers.iter().filter(|(_, progress)| !matches!(progress.pace, Pace::Gone)) {
+        lead.beats.push_back((lead.round, now));
+        if lead.beats.len() > BEATS_MAX {
+            lead.beats.pop_front();
+        }
+        let there = |(to, progress): &(&Actor, &Progress)| whom(**to) && !matches!(progress.pace, Pace::Gone);
+        for (to, progress) in lead.peers.iter().filter(there) {
             let commit = self.commit.min(progress.matched);
             let (matched, round) = (progress.matched, lead.round);
             let body = if lead.resting {
@@ -177,10 +186,9 @@ impl Consensus {
         let Some(progress) = lead.peers.get_mut(&from) else { return };
         progress.heard_at = cx.now().mono;
         progress.round = progress.round.max(round.min(lead.round));
-        // An answer to an earlier round took longer than it is since the last one.
-        let behind = u32::try_from(lead.round.saturating_sub(round)).unwrap_or(u32::MAX).min(ROUNDS_MAX);
-        let took = cx.now().mono.since(lead.beat_at) + if lead.resting { Duration::ZERO } else { self.config.heartbeat * behind };
-        if round > 0 && self.groups.latest().is_some_and(|(_, group)| group.is_voter(from)) {
+        let began = lead.beats.iter().find(|(of, _)| *of == round).map(|(_, at)| *at);
+        if let Some(began) = began.filter(|_| self.groups.latest().is_some_and(|(_, group)| group.is_voter(from))) {
+            let took = cx.now().mono.since(began);
             self.round_trip = took.max(self.round_trip / 8 * 7).min(super::rest::ROUND_TRIP_MAX);
         }
         if lead.resting && progress.matched < self.log.last().index {
@@ -196,7 +204,7 @@ impl Consensus {
     fn quorum_heard_at(&self, now: Time) -> Option<Time> {
         let (Office::Leader(lead), Some(group)) = (&self.office, self.group()) else { return None };
         // Whoever answered the last word before a rest ended had no reason to say anything until then.
-        let at_rest = 2 * self.config.rest + self.config.quorum_timeout + 2 * self.round_trip;
+        let at_rest = 2 * self.config.rest + self.config.quorum_timeout.max(2 * self.round_trip);
         let heard = |id| {
             let heard_at = lead.peers.get(&id).map_or(Time::ZERO, |progress| progress.heard_at);
             if lead.woken_at.since(heard_at) < at_rest { heard_at.max(lead.woken_at) } else { heard_at }

@@ -270,7 +270,7 @@ impl Consensus {
         }
         self.durable.answered(cx, wait.number);
         if wait.snapshot.is_some_and(|index| index == self.snapshot.last.index) {
-            self.compact();
+            self.compact(cx.now().mono);
         }
         self.on_durable(cx, wait);
     }

@@ -29,6 +29,8 @@ const KEPT_MAX: u64 = 256;
 /// What was told and is not acknowledged is told again after this, and so often.
 const RETELL: Duration = Duration::from_secs(1);
 const RETOLD_MAX: u32 = 4;
+/// Where no member is linked somebody is asked so many times as often.
+const SOONER: u32 = 4;
 
 /// What a peer that is no member knows.
 #[derive(Clone, Debug)]
@@ -200,14 +202,18 @@ impl Consensus {
         self.pull(cx, peer, true);
     }
 
-    /// A member with a link; else anybody with one.
+    /// A member with a link. Who is none is no source: two that follow each other would hear of nothing.
     fn drawn_source(&self, cx: &mut Cx<'_, Self>) -> Option<NodeId> {
-        let is_member = |peer: &&NodeId| self.outside.group.as_ref().is_some_and(|group| group.at(**peer).next().is_some());
-        let mut some: Vec<NodeId> = self.links.iter().filter(is_member).copied().collect();
-        if some.is_empty() {
-            some = self.links.iter().copied().collect();
-        }
+        let some: Vec<NodeId> = self.links.iter().filter(|peer| self.is_known_member(**peer)).copied().collect();
         (!some.is_empty()).then(|| some[cx.rng().index(some.len())])
+    }
+
+    fn is_known_member(&self, peer: NodeId) -> bool {
+        self.outside.group.as_ref().is_some_and(|group| group.at(peer).next().is_some())
+    }
+
+    fn has_source(&self) -> bool {
+        self.outside.source.is_some_and(|source| self.links.contains(&source))
     }
 
     fn pull(&self, cx: &mut Cx<'_, Self>, peer: NodeId, follow: bool) {
@@ -215,31 +221,46 @@ impl Consensus {
         cx.arm(Timer::Refresh, self.config.refresh);
     }
 
+    /// Asks some member whether something was missed; where none is linked, anybody, and sooner again.
     pub(super) fn on_refresh_due(&mut self, cx: &mut Cx<'_, Self>) {
         if self.group().is_some() {
             return;
         }
-        let linked = self.outside.source.is_some_and(|source| self.links.contains(&source));
-        match self.drawn_source(cx) {
-            Some(peer) => {
-                if !linked {
-                    self.outside.source = Some(peer);
-                }
-                self.pull(cx, peer, !linked);
+        if let Some(peer) = self.drawn_source(cx) {
+            if !self.has_source() {
+                self.outside.source = Some(peer);
             }
-            None => cx.arm(Timer::Refresh, self.config.refresh),
+            return self.pull(cx, peer, self.outside.source == Some(peer));
         }
+        let linked: Vec<NodeId> = self.links.iter().copied().collect();
+        if !linked.is_empty() {
+            let peer = linked[cx.rng().index(linked.len())];
+            self.pull(cx, peer, false);
+        }
+        cx.arm(Timer::Refresh, self.config.refresh / SOONER);
     }
 
+    /// Only members say so.
     fn on_newest(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, of: (Mint, Epoch), last: Mark) {
         let is_news = self.is_news(of, last.index);
-        let linked = self.outside.source.is_some_and(|source| self.links.contains(&source));
-        if !linked {
+        if !self.has_source() {
             self.outside.source = Some(from);
             self.pull(cx, from, true);
         } else if is_news && self.outside.source != Some(from) {
             self.pull(cx, from, false);
         }
+    }
+
+    /// News came from somebody: a member that knows more than the source is the better one.
+    fn after_news(&mut self, cx: &mut Cx<'_, Self>, from: NodeId) {
+        if self.is_known_member(from) {
+            self.outside.source = Some(from);
+        }
+        if self.outside.source.is_some_and(|source| !self.is_known_member(source)) {
+            self.outside.source = None; // It is a member no more.
+        }
+        self.pull(cx, from, self.outside.source == Some(from));
+        self.tell_subscribers(cx);
     }
 
     /// Whether somebody knows more than this peer. A later generation always does; of two groups that were founded apart the one stays that was known first.
@@ -261,7 +282,8 @@ impl Consensus {
         if end <= known.index.value() {
             return self.pull(cx, from, self.outside.source == Some(from));
         }
-        if !outside.log.has(prev) {
+        // Before the copy that it began with, nothing is kept to compare.
+        if prev.index >= outside.log.base().index && !outside.log.has(prev) {
             if prev.index > known.index {
                 return self.pull(cx, from, self.outside.source == Some(from)); // Some are missing between.
             }
@@ -271,8 +293,7 @@ impl Consensus {
         let skipped = usize::try_from(known.index.value() - prev.index.value()).unwrap_or(usize::MAX);
         let new = Entries::new(entries[skipped.min(entries.len())..].to_vec()).expect("a part of a list");
         outside.apply(cx, &new);
-        self.pull(cx, from, self.outside.source == Some(from));
-        self.tell_subscribers(cx);
+        self.after_news(cx, from);
     }
 
     fn on_copy(
@@ -307,8 +328,7 @@ impl Consensus {
         match self.take_copy() {
             Ok(token) => {
                 cx.emit(Event::Installed { token });
-                self.pull(cx, from, self.outside.source == Some(from));
-                self.tell_subscribers(cx);
+                self.after_news(cx, from);
             }
             Err(why) => self.fault(cx, from, Fault::Snapshot { index: last.index, why }),
         }

@@ -68,7 +68,7 @@ impl Consensus {
     /// How long a majority may be silent. Where an answer takes longer than what is configured, that counts: a leader that gives up for
     /// the distance alone would be followed by another one that does.
     pub(super) fn silence_max(&self) -> Duration {
-        let awake = self.config.quorum_timeout + 2 * self.round_trip;
+        let awake = self.config.quorum_timeout.max(2 * (self.round_trip + self.config.heartbeat));
         match &self.office {
             Office::Leader(lead) if lead.resting => 2 * self.config.rest + awake,
             _ => awake,

@@ -11,7 +11,7 @@ use super::state::State;
 use super::vocabulary::{Event, Fault, Mark, Token};
 use super::{Consensus, Office, Record, Snapshot};
 use crate::machine::Cx;
-use crate::types::{Actor, Index};
+use crate::types::{Actor, Index, Time};
 
 /// While a snapshot is under way, entries behind it are kept for so many snapshots.
 const KEPT_FOR_SNAPSHOTS: u64 = 4;
@@ -51,13 +51,14 @@ impl Consensus {
     }
 
     /// Lets go of what the snapshot covers, but for the last of it.
-    pub(super) fn compact(&mut self) {
+    pub(super) fn compact(&mut self, now: Time) {
         let mut upto = Index::new(self.snapshot.last.index.value().saturating_sub(self.config.entries_kept));
         if let Office::Leader(lead) = &self.office {
             // Whoever is being sent one goes on behind it: under load it would need the next one by then, and so for ever. What is kept for that is
             // bounded.
+            let silence = self.silence_max();
             let sent = lead.peers.values().filter_map(|progress| match &progress.pace {
-                Pace::Snapshot { last, .. } => Some(last.index),
+                Pace::Snapshot { last, .. } if now.since(progress.heard_at) < silence => Some(last.index),
                 _ => None,
             });
             let least = self.snapshot.last.index.value().saturating_sub(KEPT_FOR_SNAPSHOTS * self.config.snapshot_every);
