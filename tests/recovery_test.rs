@@ -28,6 +28,8 @@ mod snapshots;
 mod standby;
 #[path = "recovery_test/store.rs"]
 mod store;
+#[path = "recovery_test/watched.rs"]
+mod watched;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
