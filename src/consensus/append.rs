@@ -73,9 +73,14 @@ impl Consensus {
             return self.fault(cx, from.node, Fault::Beyond { claimed: matched, last });
         }
         progress.heard_at = cx.now().mono;
+        let is_late = lead.resting && matched > progress.matched;
         progress.acknowledge(matched);
         self.advance(cx);
         self.feed(cx, from);
+        if is_late {
+            // It was not waited for, and does not know yet that it is decided.
+            self.beat_to(cx, |id| id == from);
+        }
         self.hand_over(cx);
     }
 

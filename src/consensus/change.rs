@@ -62,7 +62,6 @@ impl Consensus {
     /// [`ChangeError`] says why it was not begun.
     pub fn change(&mut self, cx: &mut Cx<'_, Self>, change: Change) -> Result<(), ChangeError> {
         self.may_lead(cx)?;
-        self.rouse(cx);
         let Some((at, group)) = self.groups.latest() else { return Err(Refusal::Outsider.into()) };
         if Index::new(at) > self.commit {
             return Err(ChangeError::Pending { at: Index::new(at) });
@@ -72,6 +71,7 @@ impl Consensus {
             return Err(ChangeError::NewInOffice);
         }
         let changed = group.changed(change)?;
+        self.rouse(cx);
         if let Change::Promote { id } = change {
             self.check_ready(cx, id)?;
         }

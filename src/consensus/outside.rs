@@ -382,6 +382,10 @@ impl Consensus {
 
     fn tell(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
         let known = self.known();
+        if self.group().is_some_and(|group| group.at(peer).next().is_some()) {
+            self.subscribers.remove(&peer); // It has become a member, and hears of it as one.
+            return;
+        }
         let Some(subscriber) = self.subscribers.get(&peer) else { return };
         let (after, follows, tries) = (subscriber.after, subscriber.follows, subscriber.sent.map_or(0, |(.., tries)| tries));
         if after >= known.index {

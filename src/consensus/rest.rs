@@ -30,7 +30,8 @@ impl Consensus {
         }
         // Whoever does not answer is looked for as often as anything is said, and when its link is up.
         let has_all = |progress: &Progress| {
-            matches!(progress.pace, Pace::Gone) || progress.matched == last || now.since(progress.heard_at) >= timeout
+            let heard_at = progress.heard_at.max(lead.woken_at);
+            matches!(progress.pace, Pace::Gone) || progress.matched == last || now.since(heard_at) >= timeout
         };
         let rested = lead.peers.is_empty() || now.since(lead.busy_at) >= self.config.rest_after;
         rested && lead.peers.values().all(has_all)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::decide::Proposal;
+use super::decide::{Deciders, Decisions, Proposal, VotersChange};
 use super::points::{Point, PointError};
 use super::quarantine::Quarantine;
 use super::replicas::{Replicas, ReplicationStatistics};
@@ -14,7 +14,7 @@ use super::snapshot::{Pack, SnapshotFile, Taken};
 use super::status::Status;
 use crate::overlay::SignedPolicy;
 use crate::types::{
-    Address, ClusterId, CommandId, DiskFault, Epoch, IoId, Lane, LogId, NodeId, PersistId, SegmentId, Seq, TaskId, Term,
+    Address, ClusterId, CommandId, DiskFault, Epoch, Index, IoId, Lane, LogId, NodeId, PersistId, SegmentId, Seq, TaskId, Term,
 };
 use crate::{audit, consensus, documents, events, membership, overlay, replication};
 
@@ -267,6 +267,17 @@ pub enum Command {
     Snapshots,
     /// Have the voters decide something. Answered by [`Outcome::Decided`], wherever the leader is.
     Propose(Proposal),
+    /// Who decides. Answered by [`Outcome::Deciders`].
+    Deciders,
+    /// Change who votes, or who leads them. Answered by [`Outcome::Deciders`] once it is begun, at the leader.
+    ChangeVoters(VotersChange),
+    /// What was decided behind a place. Answered by [`Outcome::Decisions`].
+    Decisions {
+        /// The place; zero for all that is kept.
+        after: Index,
+        /// How many at most.
+        limit: usize,
+    },
     /// Say goodbye to the mesh. Answered by [`Outcome::Left`] when the goodbye was sent.
     Leave,
 }
@@ -313,6 +324,10 @@ pub enum Outcome {
     Snapshots(Vec<SnapshotFile>),
     /// It is decided.
     Decided(Proposed),
+    /// Who decides.
+    Deciders(Box<Deciders>),
+    /// What was decided.
+    Decisions(Decisions),
     /// The mesh was told goodbye.
     Left,
 }

@@ -37,7 +37,7 @@ pub use alone::Alone;
 #[cfg(feature = "sim")]
 pub(crate) use alone::Crash;
 pub use boot::{Boot, BootError, BootReport, Progress};
-pub use decide::Proposal;
+pub use decide::{Decider, Deciders, Decision, Decisions, Proposal, VotersChange};
 pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome, Proposed};
 pub use points::{POINTS_MAX, Point, PointError};
 pub use quarantine::{Quarantine, Suspect};
@@ -46,7 +46,7 @@ pub use replicas::{ReplicaNode, Replicas, ReplicationSettings, ReplicationStatis
 pub use replicate::{Copies, Paused};
 pub use snapshot::{Pack, SnapshotFile, SnapshotState, Taken, Untaken, id_of_snapshot, look_at_snapshot};
 pub use voters::Config as VotersConfig;
-pub use status::{Intake, MemberStatus, PolicyStatus, Restoring, SnapshotsStatus, Status};
+pub use status::{Coordination, Intake, Level, MemberStatus, PolicyStatus, Restoring, SnapshotsStatus, Status};
 
 use std::sync::Arc;
 
@@ -149,6 +149,7 @@ pub struct Node {
     consensus: Consensus,
     voters: voters::Voters,
     deciding: decide::Deciding,
+    going: Option<decide::Going>,
     shared: Shared,
 }
 
@@ -409,13 +410,11 @@ impl Node {
                 Ok(()) => return,
                 Err(refused) => Err(refused),
             },
-            Command::Leave => {
-                self.leaving = true;
-                // Whoever goes in order leaves no gap: somebody else leads from here on.
-                self.shared.step(now, |cx| _ = self.consensus.transfer(cx, None));
-                self.shared.step(now, |cx| self.membership.leave(cx));
-                Ok(Outcome::Left)
-            }
+            Command::Deciders => Ok(Outcome::Deciders(Box::new(self.deciders()))),
+            Command::ChangeVoters(change) => self.change_voters(now, change),
+            Command::Decisions { after, limit } => Ok(Outcome::Decisions(self.decisions(after, limit))),
+            Command::Leave if self.going.is_some() => Err(CommandError::Leaving),
+            Command::Leave => return self.leave(now, id),
         };
         self.shared.effects.push_back(Effect::Reply { id, result });
     }

@@ -22,8 +22,10 @@ use crate::membership::State;
 use crate::probe::{planted, reachable};
 use crate::types::{Actor, Mint, NodeId, Now, Time};
 
-/// What was refused is tried again after this.
-const RETRY: Duration = Duration::from_millis(500);
+/// What was refused is tried again after this: while those who rested are awake, and one answer of theirs later.
+const RETRY: Duration = Duration::from_millis(60);
+/// And after twice as long each time, this often at most: half a minute.
+const DOUBLED_MAX: u32 = 9;
 /// A peer that does not say its name is not asked again within this.
 const SILENT: Duration = Duration::from_secs(10);
 /// Names and lost stores that are remembered at most.
@@ -94,6 +96,11 @@ pub(super) struct Voters {
     names: BTreeMap<NodeId, Mint>,
     asked: BTreeMap<NodeId, Time>,
     reborn: BTreeSet<Actor>,
+    /// Whom an operator wants before all others, and whom not, while this peer leads.
+    preferred: BTreeSet<NodeId>,
+    barred: BTreeSet<NodeId>,
+    /// What was refused last, and how often in a row.
+    refused: Option<(Step, u32)>,
     /// When to look again.
     next: Option<Time>,
 }
@@ -111,6 +118,9 @@ impl Voters {
             names: BTreeMap::new(),
             asked: BTreeMap::new(),
             reborn: BTreeSet::new(),
+            preferred: BTreeSet::new(),
+            barred: BTreeSet::new(),
+            refused: None,
             next: None,
         }
     }
@@ -132,8 +142,32 @@ impl Voters {
         self.met(Actor { mint, ..member });
     }
 
+    /// An operator wants this one to vote.
+    pub(super) fn prefer(&mut self, node: NodeId) {
+        self.barred.remove(&node);
+        if self.preferred.len() < NAMES_MAX {
+            self.preferred.insert(node);
+        }
+    }
+
+    /// And this one not.
+    pub(super) fn bar(&mut self, node: NodeId) {
+        self.preferred.remove(&node);
+        if self.barred.len() < NAMES_MAX {
+            self.barred.insert(node);
+        }
+    }
+
     fn look(&mut self, at: Time) {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+
+    /// What was refused is tried again, ever more rarely: each attempt ends the rest of all voters.
+    fn retry(&mut self, now: Time, change: Change) {
+        let step = Step::Change(change);
+        let before = self.refused.filter(|(last, _)| *last == step).map_or(0, |(_, times)| times);
+        self.refused = Some((step, before + 1));
+        self.look(now + RETRY * (1 << before.min(DOUBLED_MAX)));
     }
 
     fn target(&self, seen: &[Seen]) -> usize {
@@ -221,7 +255,8 @@ impl Voters {
     /// Who is to become a learner.
     fn choose(&mut self, now: Time, group: &Group, seen: &[Seen]) -> Option<Step> {
         let mut some: Vec<Seen> = seen.iter().filter(|it| group.at(it.id).next().is_none()).copied().collect();
-        some.sort_unstable_by_key(|it| (Reverse(it.priority), it.id));
+        some.retain(|it| !self.barred.contains(&it.id));
+        some.sort_unstable_by_key(|it| (!self.preferred.contains(&it.id), Reverse(it.priority), it.id));
         for it in some {
             if !self.lasts(self.here_since.get(&it.id).copied(), self.config.stabilization, now) {
                 continue;
@@ -235,7 +270,7 @@ impl Voters {
             let asked = self.asked.get(&it.id).copied();
             if asked.is_none() || self.lasts(asked, SILENT, now) {
                 self.asked.insert(it.id, now);
-                self.look(now + RETRY);
+                self.look(now + SILENT);
                 return Some(Step::Ask(it.id));
             }
         }
@@ -276,9 +311,13 @@ impl Node {
     /// Does what is to be done about the voters, one step.
     pub(super) fn mind_voters(&mut self, now: Now) {
         self.found_if_due(now);
+        self.go_if_free(now);
         let view = self.consensus.view();
         let Some(group) = view.group().cloned().filter(|_| view.standing() == Standing::Leader && view.is_settled()) else {
             (self.voters.here_since, self.voters.gone_since) = (BTreeMap::new(), BTreeMap::new());
+            if view.standing() != Standing::Leader {
+                (self.voters.preferred, self.voters.barred) = (BTreeSet::new(), BTreeSet::new());
+            }
             return;
         };
         let me = view.id();
@@ -305,8 +344,11 @@ impl Node {
                 let mut begun = Ok(());
                 self.shared.step(now, |cx| begun = self.consensus.change(cx, change));
                 match begun {
-                    Ok(()) => reachable!("node/voters-change"),
-                    Err(_) => self.voters.look(now.mono + RETRY),
+                    Ok(()) => {
+                        self.voters.refused = None;
+                        reachable!("node/voters-change");
+                    }
+                    Err(_) => self.voters.retry(now.mono, change),
                 }
             }
         }

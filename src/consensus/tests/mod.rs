@@ -9,6 +9,7 @@ mod explore;
 mod hostile;
 mod logs;
 mod requests;
+mod rest;
 pub(super) mod world;
 
 use super::*;

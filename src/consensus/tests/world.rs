@@ -104,6 +104,9 @@ impl World {
         for at in 0..count {
             world.step(at, |machine, cx| machine.start(cx, false));
         }
+        for at in 0..count {
+            world.link(at);
+        }
         world.run(20);
         world
     }
@@ -317,6 +320,17 @@ impl World {
         for other in (0..self.peers.len()).filter(|other| *other != at) {
             if self.peers[other].up {
                 self.step(other, |machine, cx| machine.on_linked(cx, node));
+            }
+        }
+        self.link(at);
+    }
+
+    /// Its links with all that are up.
+    fn link(&mut self, at: usize) {
+        for other in (0..self.peers.len()).filter(|other| *other != at) {
+            if self.peers[other].up {
+                let node = self.peers[other].node;
+                self.step(at, |machine, cx| machine.on_linked(cx, node));
             }
         }
     }

@@ -443,6 +443,7 @@ impl Boot {
             voters: voters::Voters::new(setup.config.voters, founds),
             consensus,
             deciding: decide::Deciding::default(),
+            going: None,
             shared,
         };
         if let Some(cut) = &report.cut {
