@@ -103,6 +103,7 @@ impl Life {
             seed,
             meta: Meta { name: "me".into(), ..Meta::default() },
             config,
+            founds: false,
         };
         let mut boot = Box::new(Boot::start(setup));
         let (mut inputs, mut engine, mut reply) = (VecDeque::new(), Engine::new(Limits::default()), None);

@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 use serde::Serialize;
 
-use crate::replication;
+use crate::{consensus, replication};
 use crate::types::{Actor, Boot, Chain, Hlc, Lsn, TimelineId, Topic};
 
 /// One record. The kind's number stands in the log's frame; numbers are never reused.
@@ -43,6 +43,8 @@ pub enum Own {
         /// Its name.
         name: String,
     },
+    /// Of decisions: what this store promised as a voter, and the log of what is decided.
+    Consensus(consensus::Record),
 }
 
 /// From what a log was put back, and why.
@@ -107,6 +109,7 @@ const PAUSE: u8 = 8;
 const RESTORED: u8 = 9;
 const POINT: u8 = 10;
 const FORKED: u8 = 11;
+const CONSENSUS: u8 = 12;
 
 /// Longest record, in bytes: one entry of 16 MiB and its surroundings.
 const LEN_MAX: usize = (16 << 20) + (64 << 10);
@@ -144,6 +147,7 @@ impl Own {
             Self::Pause(pause) => (PAUSE, bytes_of(pause)),
             Self::Restored(restored) => restored.to_parts(),
             Self::Point { name } => (POINT, bytes_of(name)),
+            Self::Consensus(record) => (CONSENSUS, bytes_of(record)),
         }
     }
 
@@ -160,6 +164,7 @@ impl Own {
             Self::Pause(_) => "pause",
             Self::Restored(_) => "restored",
             Self::Point { .. } => "point",
+            Self::Consensus(_) => "consensus",
         }
     }
 
@@ -180,6 +185,7 @@ impl Own {
             RESTORED => parse(payload).map(|said| Self::Restored(Restored::of(said, 0))),
             FORKED => parse(payload).map(|(said, fork)| Self::Restored(Restored::of(said, fork))),
             POINT => parse(payload).map(|name| Self::Point { name }),
+            CONSENSUS => parse(payload).map(Self::Consensus),
             other => Err(format!("record kind {other} is not known; a newer version wrote this log")),
         }
     }
@@ -201,7 +207,7 @@ fn parse<T: Decode<()>>(payload: &[u8]) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Digest, LogId, Mint, NodeId, Seq, WallTime};
+    use crate::types::{Digest, Epoch, LogId, Mint, NodeId, Seq, Term, WallTime};
     use bytes::Bytes;
 
     #[test]
@@ -235,7 +241,9 @@ mod tests {
             why: "lsn 300".into(),
         };
         let forked = Restored { fork: 7, ..restored.clone() };
-        let golden: [(Own, u8, Vec<u8>); 11] = [
+        let vote = consensus::Record::Vote { founding: Mint::new(9), epoch: Epoch::new(1), term: Term::new(2), vote: None };
+        let golden: [(Own, u8, Vec<u8>); 12] = [
+            (Own::Consensus(vote), 12, vec![1, 9, 1, 2, 0]),
             (Own::Restored(forked), 11, b"\x03dir\xfb\x2c\x01\x05\x01\x02\x07lsn 300\x07".to_vec()),
             (Own::Point { name: "noon".into() }, 10, b"\x04noon".to_vec()),
             (Own::Restored(restored), 9, b"\x03dir\xfb\x2c\x01\x05\x01\x02\x07lsn 300".to_vec()),

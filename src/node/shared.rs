@@ -30,6 +30,7 @@ pub(super) struct Rngs {
     pub(super) documents: Rng,
     pub(super) events: Rng,
     pub(super) audit: Rng,
+    pub(super) consensus: Rng,
 }
 
 impl Rngs {
@@ -43,6 +44,7 @@ impl Rngs {
             documents: fork("documents"),
             events: fork("events"),
             audit: fork("audit"),
+            consensus: fork("consensus"),
         }
     }
 }

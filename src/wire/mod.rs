@@ -52,6 +52,7 @@ const HEADER: usize = 3;
 const SKIPPABLE: u8 = 0x80;
 const OVERLAY: u8 = 3 | SKIPPABLE;
 const AUDIT: u8 = 4 | SKIPPABLE;
+const CONSENSUS: u8 = 5 | SKIPPABLE;
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 
@@ -82,6 +83,8 @@ pub enum Kind {
     Overlay,
     /// Of audits. Who does not know it may skip it: it is not audited then.
     Audit,
+    /// Of consensus. Who does not know it may skip it: it never votes, and learns of no decision.
+    Consensus,
 }
 
 impl Kind {
@@ -91,6 +94,7 @@ impl Kind {
             Self::Replication => 2,
             Self::Overlay => OVERLAY,
             Self::Audit => AUDIT,
+            Self::Consensus => CONSENSUS,
         }
     }
 
@@ -100,6 +104,7 @@ impl Kind {
             2 => Some(Self::Replication),
             OVERLAY => Some(Self::Overlay),
             AUDIT => Some(Self::Audit),
+            CONSENSUS => Some(Self::Consensus),
             _ => None,
         }
     }

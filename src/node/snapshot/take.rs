@@ -15,7 +15,7 @@ use crate::probe::{planted, reachable, sometimes};
 use crate::types::{
     Chain, Checksum, CommandId, DiskFault, DiskFaultKind, DocId, Family, LogId, Now, SegmentId, Seq, TaskId,
 };
-use crate::wal;
+use crate::{consensus, wal};
 
 /// What one step copies at most: documents, bytes of them, entries of logs.
 const DOCUMENTS: usize = 256;
@@ -61,6 +61,8 @@ enum Stage {
     Documents(Option<DocId>),
     /// The moment: up to where it goes.
     Mark,
+    /// What was decided up to there; then the logs.
+    Decided(VecDeque<consensus::Record>, VecDeque<(LogId, Seq, Seq)>, Box<End>),
     /// Of each log, from where on and up to where.
     Logs(VecDeque<(LogId, Seq, Seq)>, Box<End>),
     /// The end is on its way.
@@ -175,6 +177,17 @@ impl Node {
                 let wait = hosted::Wait::Snapshot(Wait::Listed(taking.number));
                 return self.shared.io(Io::List, wait);
             }
+            Stage::Decided(records, left, end) => {
+                while plain.len() < BYTES
+                    && let Some(record) = records.pop_front()
+                {
+                    file::put(&record, &mut plain);
+                }
+                if records.is_empty() {
+                    taking.stage = Stage::Logs(std::mem::take(left), end.clone());
+                }
+                Kind::Decided
+            }
             Stage::Logs(left, end) => {
                 let mut copied = 0;
                 while copied < ENTRIES
@@ -282,7 +295,14 @@ impl Node {
         let (chunks, documents, entries, sum) = (0, 0, 0, 0);
         let end = End { chunks, documents, entries, sum, mark, segments, life, stamps, taken };
         if let Some(taking) = &mut self.snapshots.taking {
-            taking.stage = Stage::Logs(left, Box::new(end));
+            let mut records = end.life.decided.records();
+            if planted!("node/snapshot-forgets-decisions") {
+                records.clear();
+            }
+            taking.stage = match records.is_empty() {
+                true => Stage::Logs(left, Box::new(end)),
+                false => Stage::Decided(records, left, Box::new(end)),
+            };
         }
         self.snapshot_step(now);
     }
