@@ -93,6 +93,7 @@ pub const MARKS: &[Mark] = &[
     sometimes("replication/log-grafted"),
     sometimes("replication/log-trimmed"),
     sometimes("replication/neighbour-pruned"),
+    sometimes("replication/neighbours-part"),
     sometimes("replication/own-log-is-longer-elsewhere"),
     sometimes("replication/paused-by-a-peer"),
     sometimes("replication/peer-needs-what-is-trimmed"),

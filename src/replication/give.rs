@@ -53,7 +53,7 @@ impl Replication {
         let spans = spans.collect();
         let Some(peer) = self.peers.get_mut(&to) else { return };
         peer.told.earn(bytes);
-        let number = peer.launch(cx.now().mono, spans, bytes);
+        let number = peer.launch(cx.now().mono, spans, bytes, kind == Kind::Live);
         if let Some(patience) = peer.patience(cx.now().mono)
             && !std::mem::replace(&mut peer.watched, true)
         {
@@ -170,7 +170,17 @@ impl Replication {
         for (at, _, last) in peer.land(cx.now().mono, number, whole) {
             self.confirm(cx, from, at, last);
         }
+        self.landed(cx, from);
+    }
+
+    /// There is credit again; and if nothing is under way now, nothing can be overdue.
+    pub(super) fn landed(&mut self, cx: &mut Cx<'_, Self>, from: NodeId) {
         self.pump(cx, from);
+        if let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.flights() == 0)
+            && std::mem::take(&mut peer.watched)
+        {
+            cx.disarm(Timer::Retransmit(from));
+        }
     }
 
     pub(super) fn on_flush(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) {

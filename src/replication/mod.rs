@@ -9,6 +9,9 @@
 //!   push again ([`Message::Graft`]) if the parent falls silent. That is Plumtree (Leitao et al., SRDS 2007) with a tree for each
 //!   origin, because one shared tree churns under many writers. Stars and trees are the case without duplicates. A new
 //!   neighbour, and now and then one that was pruned, may show that it is faster than the parent: trees follow the mesh.
+//!   The first entries of a log are a flood, and nearly all of its duplicates are pairs of batches that cross: each of the two
+//!   sees in what it gets that what it sent is held there, so neither is acknowledged, and both know that the log is not
+//!   to be pushed between them. What was lost on the way is sent again as ever.
 //! * **Backlog**: whoever finds itself behind asks one holder for the log from where it stands. What comes so is offered on
 //!   ([`Message::Offer`]), not pushed: when a cut heals, everybody on this side is catching up on the same entries.
 //! * **Batches**: what is there is sent at once when nothing is under way to the peer; meanwhile it is gathered. A peer's
@@ -54,6 +57,7 @@ mod take;
 #[cfg(test)]
 mod tests;
 mod together;
+mod told;
 mod trim;
 mod view;
 mod vocabulary;

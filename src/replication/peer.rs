@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::knowledge::Told;
 use super::log::{Log, Logs};
 use super::message::{ENTRIES_MAX, Entry, Kind, Name, RUNS_MAX, Run, Short};
+use super::told::Told;
 use super::{Config, Retry};
 use crate::probe::planted;
 use crate::types::{LogId, NodeId, Seq, Time};
@@ -71,6 +71,8 @@ pub(super) struct Flight {
     /// After this long it is taken for lost.
     patience: Duration,
     bytes: usize,
+    /// It was pushed as news.
+    live: bool,
     /// Log, first, last.
     pub(super) runs: Vec<(usize, u64, u64)>,
 }
@@ -470,13 +472,13 @@ impl Peer {
     }
 
     /// Notes a batch that is sent now; gives its number.
-    pub(super) fn launch(&mut self, now: Time, runs: Vec<(usize, u64, u64)>, bytes: usize) -> u64 {
+    pub(super) fn launch(&mut self, now: Time, runs: Vec<(usize, u64, u64)>, bytes: usize, live: bool) -> u64 {
         self.last_number += 1;
         self.flight_bytes += bytes;
         self.due = false;
         let transfer = Duration::from_nanos(NANOS_PER_BYTE.saturating_mul(self.flight_bytes as u64));
         let patience = (self.rto() * 2_u32.pow(self.timeouts.min(6))).min(self.retry.max) + transfer;
-        self.flights.insert(self.last_number, Flight { sent_at: now, patience, bytes, runs });
+        self.flights.insert(self.last_number, Flight { sent_at: now, patience, bytes, live, runs });
         self.last_number
     }
 
@@ -504,6 +506,32 @@ impl Peer {
             edge.shown = edge.shown.max(*last);
         }
         flight.runs
+    }
+
+    /// Whether news that is under way brings the peer all of this run.
+    pub(super) fn brings(&self, at: usize, first: u64, last: u64) -> bool {
+        let covers = |run: &(usize, u64, u64)| run.0 == at && run.1 <= first && run.2 >= last;
+        self.flights.values().any(|flight| flight.live && flight.runs.iter().any(covers))
+    }
+
+    /// Batches under way count as acknowledged if the peer has sent us all that they bring: it will not say so again. Says whether
+    /// there were any.
+    pub(super) fn land_shown(&mut self) -> bool {
+        let edges = &self.edges;
+        let shown = |(at, _, last): &(usize, u64, u64)| edges.get(*at).is_some_and(|edge| edge.shown >= *last);
+        let before = self.flights.len();
+        let mut bytes = 0;
+        self.flights.retain(|_, flight| {
+            let landed = flight.runs.iter().all(shown);
+            bytes += if landed { flight.bytes } else { 0 };
+            !landed
+        });
+        self.flight_bytes -= bytes;
+        let landed = self.flights.len() < before;
+        if landed {
+            self.timeouts = 0;
+        }
+        landed
     }
 
     /// Batches under way.

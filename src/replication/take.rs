@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::log::Held;
 use super::message::{Batch, Entry, Have, Kind, Message, Run, Short};
+use super::peer::Mode;
 use super::{Event, Kept, Peer, Record, Replication, Wait};
 use crate::machine::Cx;
 use crate::probe::{planted, reachable};
@@ -24,6 +25,17 @@ struct Taken {
     old: u64,
 }
 
+/// What is to be said of a run, and of a batch what is to be said of any of its runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Answer {
+    /// It met a batch of ours that brings the sender the same: each of the two acknowledges the other.
+    Nothing,
+    /// All of it is held, or will be when it is durable.
+    Ack,
+    /// Not all of it was taken.
+    Part,
+}
+
 impl Replication {
     pub(super) fn on_batch(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, batch: Batch, kind: Kind) {
         if self.failed.is_some() {
@@ -32,16 +44,23 @@ impl Replication {
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.active_at = cx.now().mono;
         }
-        let mut whole = true;
+        let (number, duplicates) = (batch.number, self.statistics.duplicates);
+        let mut answer = if batch.runs.is_empty() { Answer::Ack } else { Answer::Nothing };
         for run in batch.runs {
-            whole &= self.on_run(cx, from, run, kind);
+            answer = answer.max(self.on_run(cx, from, run, kind));
         }
-        if self.acks.len() < ACKS_MAX {
-            let number = batch.number;
-            let ack = if whole { Message::Ack { number } } else { Message::Part { number } };
+        let ack = match answer {
+            Answer::Nothing => None,
+            Answer::Ack => Some(Message::Ack { number }),
+            Answer::Part => Some(Message::Part { number }),
+        };
+        if let Some(ack) = ack.filter(|_| self.acks.len() < ACKS_MAX) {
             self.acks.push_back((self.writes.0, from, ack));
         }
         self.flush_acks(cx);
+        if self.statistics.duplicates > duplicates && self.peers.get_mut(&from).is_some_and(|peer| peer.land_shown()) {
+            self.landed(cx, from);
+        }
     }
 
     /// Acknowledges the batches of which everything is durable now.
@@ -52,53 +71,57 @@ impl Replication {
         }
     }
 
-    /// Says whether all of the run was taken, or is held already.
-    fn on_run(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, run: Run, kind: Kind) -> bool {
+    fn on_run(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, run: Run, kind: Kind) -> Answer {
         let at = match self.resolve(run.log, (from, cx.now().mono), Some((run.first.value() - 1, run.before))) {
             Ok(Some(at)) => at,
-            Ok(None) => return false, // Anti-entropy will name it in full.
+            Ok(None) => return Answer::Part, // Anti-entropy will name it in full.
             Err(why) => {
                 self.fault(cx, from, why);
-                return false;
+                return Answer::Part;
             }
         };
         let log = self.logs.get(at);
         if log.id.actor == self.actor {
             self.on_own(cx, from, log.id, Seq::new(run.last()));
-            return false;
+            return Answer::Part;
         }
         if log.lost.is_some() {
-            return false;
+            return Answer::Part;
         }
         let weight: usize = run.entries.iter().map(Entry::weight).sum();
-        let Some(run) = log.behind_base(run) else { return false };
+        let Some(run) = log.behind_base(run) else { return Answer::Part };
         let (first, last) = (run.first.value(), run.last());
         let (moving, gap) = (log.is_moving(), first > log.accepted() + 1);
         if moving || gap {
             self.knows(from, at, last);
         }
         if moving {
-            return false;
+            return Answer::Part;
         }
         if gap {
             self.on_gap(cx, from, at, run, kind);
-            return false;
+            return Answer::Part;
         }
         let held = Held { from, before: run.before, kind, entries: run.entries };
         if planted!("replication/taken-counts-as-parents") {
             self.logs.get_mut(at).parent = None;
         }
         // Who holds another branch does not hold this one up to there.
-        let Some(taken) = self.take(cx, at, first, held) else { return false };
+        let Some(taken) = self.take(cx, at, first, held) else { return Answer::Part };
         self.knows(from, at, last);
         self.shows(cx, from, at, last, weight);
         self.disputes.remove(&(at, from));
         self.statistics.duplicates += taken.old;
-        if kind != Kind::Repair {
+        let crossed = taken.new == 0
+            && kind == Kind::Live
+            && self.peers.get(&from).is_some_and(|peer| peer.brings(at, first, last));
+        if crossed && first == 1 {
+            self.part_ways(cx, from, at);
+        } else if kind != Kind::Repair {
             self.choose_parent(cx, from, at, taken);
         }
         self.unhold(cx, at);
-        true
+        if crossed { Answer::Nothing } else { Answer::Ack }
     }
 
     /// The peer holds this, and will know from the acknowledgement that we do.
@@ -190,6 +213,24 @@ impl Replication {
         } else {
             self.prune(cx, source, at);
         }
+    }
+
+    /// Two who push each other a log from its first entry on have it from others, and each would ask the other to stop: neither
+    /// has to, since both see it. But who has no parent keeps this one, and whoever asked for the log gets it until it says
+    /// otherwise.
+    fn part_ways(&mut self, cx: &mut Cx<'_, Self>, with: NodeId, at: usize) {
+        let (now, parent) = (cx.now().mono, self.logs.get(at).parent);
+        let Some(peer) = self.peers.get_mut(&with) else { return };
+        let edge = peer.edge_mut(at);
+        if edge.mode == Mode::Grafted || parent == Some(with) {
+            return self.choose_parent(cx, with, at, Taken { new: 0, old: 1 });
+        }
+        reachable!("replication/neighbours-part");
+        edge.mode = Mode::Lazy;
+        if parent.is_none() {
+            return self.graft(cx, with, &[at]);
+        }
+        (edge.pruned_at, edge.quiet) = (Some(now), true);
     }
 
     /// Has another neighbour push this log too, now and then: whoever is slower will be asked to stop.

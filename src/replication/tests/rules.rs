@@ -3,7 +3,7 @@
 use super::*;
 use crate::machine::Op;
 use crate::machine::testkit::step_at;
-use crate::types::{DiskFaultKind, Now, Range, WallTime};
+use crate::types::{Boot, DiskFaultKind, Now, Range, WallTime};
 use std::time::Duration;
 
 pub(super) const ME: u8 = 1;
@@ -260,6 +260,7 @@ fn what_waits_behind_gaps_is_bounded_and_asked_for_again() {
 fn a_duplicate_prunes_whoever_is_not_the_parent() {
     let mut bench = Bench::with(&[2, 3], Config::default());
     bench.take(2, push(1, vec![run(4, 1, 1)]));
+    bench.hear(3, Message::Ack { number: 1 });
     let pruned = Message::Prune(vec![log_of(4)]);
     let ops = bench.take(3, push(1, vec![run(4, 1, 1)]));
     assert_eq!(sent(&ops), [(node(3), &pruned), (node(3), &Message::Ack { number: 1 })]);
@@ -271,6 +272,59 @@ fn a_duplicate_prunes_whoever_is_not_the_parent() {
     let ops = bench.take(2, push(2, vec![run(4, 2, 2)]));
     assert_eq!(sent(&ops)[0], (node(3), &pruned));
     assert_eq!(bench.machine.statistics.duplicates, 3);
+}
+
+#[test]
+fn batches_that_cross_acknowledge_each_other_and_those_who_sent_them_part() {
+    let mut bench = Bench::with(&[2, 3], Config::default());
+    let members = [2, 3].map(|n| (node(n), Boot::new(1), true));
+    bench.run(|machine, cx| machine.on_members(cx, members.into_iter(), true));
+    let ops = bench.take(2, push(1, vec![run(4, 1, 1)]));
+    assert!(sent(&ops).iter().any(|(to, message)| *to == node(3) && matches!(message, Message::Push(_))), "{ops:?}");
+    let ops = bench.take(3, push(1, vec![run(4, 1, 1)]));
+    assert_eq!(sent(&ops), [], "the other sees the same");
+    assert_eq!(bench.machine.peers[&node(3)].flights(), 0, "it holds what was sent to it");
+    let at = bench.machine.logs.find(log_of(4)).unwrap();
+    assert_eq!(bench.machine.replicas.row(node(3)).map(|row| row.seq(at)), Some(1), "which is known of it from now on");
+    // Neither pushes the log to the other from now on.
+    let ops = bench.take(2, push(2, vec![run(4, 2, 2)]));
+    assert_eq!(sent(&ops), [(node(2), &Message::Ack { number: 2 })]);
+    // If the other does all the same it is asked to stop.
+    bench.millis += 1_000;
+    let ops = bench.take(3, push(2, vec![run(4, 2, 2)]));
+    assert_eq!(sent(&ops), [(node(3), &Message::Prune(vec![log_of(4)])), (node(3), &Message::Ack { number: 2 })]);
+}
+
+#[test]
+fn later_entries_that_cross_are_acknowledged_by_each_other_and_one_is_asked_to_stop() {
+    let mut bench = Bench::with(&[2, 3], Config::default());
+    bench.take(2, push(1, vec![run(4, 1, 1)]));
+    bench.hear(3, Message::Ack { number: 1 });
+    bench.take(2, push(2, vec![run(4, 2, 2)]));
+    let ops = bench.take(3, push(1, vec![run(4, 2, 2)]));
+    assert_eq!(sent(&ops), [(node(3), &Message::Prune(vec![log_of(4)]))]);
+}
+
+#[test]
+fn what_crosses_news_that_bring_less_is_acknowledged() {
+    let mut bench = Bench::with(&[2, 3], Config::default());
+    bench.take(2, push(1, vec![run(4, 1, 1)]));
+    let ops = bench.take(3, push(1, vec![run(4, 1, 2)]));
+    assert!(sent(&ops).contains(&(node(3), &Message::Ack { number: 1 })), "{ops:?}");
+    assert_eq!(bench.machine.peers[&node(3)].flights(), 0, "it holds what was sent to it, and more");
+}
+
+#[test]
+fn who_asked_for_a_log_is_not_parted_from() {
+    let mut bench = Bench::with(&[2, 3], Config::default());
+    bench.hear(3, Message::Graft(vec![Graft { log: log_of(4), after: Seq::ZERO }]));
+    bench.take(2, push(1, vec![run(4, 1, 1)]));
+    bench.hear(3, Message::Graft(vec![Graft { log: log_of(4), after: Seq::ZERO }]));
+    let ops = bench.take(3, push(1, vec![run(4, 1, 1)]));
+    assert_eq!(sent(&ops)[0], (node(3), &Message::Prune(vec![log_of(4)])), "it does not know that it should stop");
+    let ops = bench.take(2, push(2, vec![run(4, 2, 2)]));
+    let pushes = |(to, message): &(NodeId, &Message)| *to == node(3) && matches!(message, Message::Push(_));
+    assert!(sent(&ops).iter().any(pushes) || bench.machine.peers[&node(3)].has_ready(), "{ops:?}");
 }
 
 #[test]
