@@ -14,7 +14,8 @@ use super::snapshot::{Pack, SnapshotFile, Taken};
 use super::status::Status;
 use crate::overlay::SignedPolicy;
 use crate::types::{
-    Address, ClusterId, CommandId, DiskFault, Epoch, Index, IoId, Lane, LogId, NodeId, PersistId, SegmentId, Seq, TaskId, Term,
+    Address, ClusterId, CommandId, DiskFault, Epoch, Index, IoId, Lane, LogId, NodeId, PersistId, SegmentId, Seq,
+    TaskId, Term,
 };
 use crate::{audit, consensus, documents, events, membership, overlay, replication};
 

@@ -46,8 +46,8 @@ pub use record::{Own, Restored};
 pub use replicas::{ReplicaNode, Replicas, ReplicationSettings, ReplicationStatistics};
 pub use replicate::{Copies, Paused};
 pub use snapshot::{Pack, SnapshotFile, SnapshotState, Taken, Untaken, id_of_snapshot, look_at_snapshot};
-pub use voters::Config as VotersConfig;
 pub use status::{Coordination, Intake, Level, MemberStatus, PolicyStatus, Restoring, SnapshotsStatus, Status};
+pub use voters::Config as VotersConfig;
 
 use std::sync::Arc;
 

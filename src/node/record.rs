@@ -3,8 +3,8 @@
 use bincode::{Decode, Encode};
 use serde::Serialize;
 
-use crate::{consensus, replication};
 use crate::types::{Actor, Boot, Chain, Hlc, Lsn, TimelineId, Topic};
+use crate::{consensus, replication};
 
 /// One record. The kind's number stands in the log's frame; numbers are never reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,7 +241,8 @@ mod tests {
             why: "lsn 300".into(),
         };
         let forked = Restored { fork: 7, ..restored.clone() };
-        let vote = consensus::Record::Vote { founding: Mint::new(9), epoch: Epoch::new(1), term: Term::new(2), vote: None };
+        let vote =
+            consensus::Record::Vote { founding: Mint::new(9), epoch: Epoch::new(1), term: Term::new(2), vote: None };
         let golden: [(Own, u8, Vec<u8>); 12] = [
             (Own::Consensus(vote), 12, vec![1, 9, 1, 2, 0]),
             (Own::Restored(forked), 11, b"\x03dir\xfb\x2c\x01\x05\x01\x02\x07lsn 300\x07".to_vec()),
