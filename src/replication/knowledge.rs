@@ -6,10 +6,10 @@
 //!
 //! When entries have ceased to flow, it is enough to name those who hold the same as the teller ([`Message::Equal`]).
 //!
-//! **Cost**: of the bytes of entries that cross a link a [`SHARE`]th, and [`FLOOR`] bytes a second while there is something to
-//! tell; 4 bytes a member once after the last entry; nothing in a mesh at rest. So while much flows knowledge of far members
-//! may be a minute old for each step between, and says how old it is. A frame that was lost shows as lag that does not end: it is
-//! asked for again ([`Message::Tell`]).
+//! **Cost**: of the bytes of entries that cross a link a 200th, and 8 bytes a second while there is something to tell (`told`);
+//! 4 bytes a member once after the last entry; nothing in a mesh at rest. So while much flows knowledge of far members may be a
+//! minute old for each step between, and says how old it is. A frame that was lost shows as lag that does not end: it is asked
+//! for again ([`Message::Tell`]).
 //!
 //! **Who stands between** is believed, within bounds: what a neighbour tells of another member counts up to what is held here, where
 //! the chain has to fit, or up to what some neighbour says that it holds itself, which is then asked for. So nobody is made to
@@ -18,14 +18,12 @@
 //! lacks them, by silence. Nothing that is sent could tell that from the truth but the member's signature over how far it holds
 //! its logs, which would cost 64 bytes in each line of 11. Where everybody exchanges with everybody nobody stands between.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use super::log::Log;
 use super::message::{Held, Hold, LINES_MAX, MEMBERS_MAX, Message, Short};
 use super::peer::Peer;
-use super::replicas::{ACTIVE_WITHIN, Lag, Replicas, Row};
+use super::replicas::{ACTIVE_WITHIN, Lag, Row};
 use super::{Event, Replication, ReplicationState, Timer};
 use crate::machine::Cx;
 use crate::probe::{planted, reachable};
@@ -35,12 +33,6 @@ use crate::types::{Boot, Digest, NodeId, Seq, Time, digest64};
 const REPORT: Duration = Duration::from_secs(1);
 /// How often lag is looked at.
 const LOOK: Duration = Duration::from_secs(5);
-/// Bytes a second over each link that may always be told.
-const FLOOR: i64 = 8;
-/// Of how many bytes of entries one may be told.
-const SHARE: i64 = 200;
-/// What may be saved up, in bytes.
-const SAVED_MAX: i64 = 16 << 10;
 /// About what a member and a line take in a frame, in bytes.
 const MEMBER_BYTES: i64 = 24;
 const LINE_BYTES: i64 = 11;
@@ -53,75 +45,6 @@ pub const REPLICAS_MAX: usize = 256;
 /// for each other once in four billion pairs, and then one of them is taken to hold what it may lack until it lives anew.
 pub(super) fn short(member: NodeId, boot: Boot) -> Short {
     Short::of(digest64(member.as_bytes()).chain(&boot.value().to_be_bytes()))
-}
-
-/// What a neighbour was told.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    /// Of each member up to which change.
-    upto: BTreeMap<NodeId, u64>,
-    /// Of every member but itself it was told all up to this change.
-    whole: u64,
-    /// With whom to go on.
-    next: Option<NodeId>,
-    /// Bytes that may be told.
-    allowance: i64,
-}
-
-impl Told {
-    /// The members of whom there is something that it was not told, in order, and the row of each. What it was told whole stays so,
-    /// since changes are numbered on.
-    fn untold<'a>(&mut self, to: NodeId, replicas: &'a Replicas) -> Vec<(NodeId, &'a Row)> {
-        let mut untold = Vec::new();
-        if replicas.stamp() > self.whole {
-            let mut upto = self.upto.iter().peekable();
-            for (id, row) in replicas.iter().filter(|(id, row)| *id != to && row.stamp > self.whole) {
-                while upto.next_if(|(other, _)| **other < id).is_some() {}
-                if row.stamp > upto.peek().filter(|(other, _)| **other == id).map_or(0, |(_, told)| **told) {
-                    untold.push((id, row));
-                }
-            }
-        }
-        self.whole = untold.iter().map(|(_, row)| row.stamp - 1).min().unwrap_or_else(|| replicas.stamp());
-        untold
-    }
-
-    /// Of those of whom it is to be told, and was not told all, the one with whom to begin: who is next, or comes first behind.
-    fn first_untold(
-        &mut self,
-        to: NodeId,
-        replicas: &Replicas,
-        is_news: impl Fn(NodeId, &Row) -> bool,
-    ) -> Option<NodeId> {
-        if replicas.stamp() <= self.whole {
-            return None;
-        }
-        let upto = |id: &NodeId| self.upto.get(id).copied().unwrap_or_default();
-        let mut none = true;
-        for (id, row) in replicas.from(self.next).filter(|(id, row)| *id != to && row.stamp > self.whole.max(upto(id)))
-        {
-            if is_news(id, row) {
-                return Some(id);
-            }
-            none = false;
-        }
-        if none {
-            self.whole = replicas.stamp();
-        }
-        None
-    }
-
-    /// It does not know what it was told of a member.
-    fn forget(&mut self, member: NodeId) {
-        self.upto.remove(&member);
-        self.whole = 0;
-    }
-
-    /// Entries of so many bytes crossed the link.
-    pub(super) fn earn(&mut self, bytes: usize) {
-        let share = i64::try_from(bytes).unwrap_or(i64::MAX) / SHARE;
-        self.allowance = self.allowance.saturating_add(share).min(SAVED_MAX);
-    }
 }
 
 impl Replication {
@@ -219,7 +142,7 @@ impl Replication {
     /// Says whether something is left to be told.
     fn report_to(&mut self, cx: &mut Cx<'_, Self>, to: NodeId) -> bool {
         let Some(peer) = self.peers.get_mut(&to) else { return false };
-        peer.told.allowance = (peer.told.allowance + FLOOR).min(SAVED_MAX);
+        peer.told.save();
         let (me, relays) = (self.actor.node, self.relays);
         let is_news = |id: NodeId, row: &Row| row.compared && (id == me || relays);
         if peer.told.allowance <= 0 {
@@ -260,7 +183,7 @@ impl Replication {
         let (me, digest) = (self.actor.node, self.logs.digest());
         let whole = self.peers.values().map(|peer| peer.told.whole).min().unwrap_or_default();
         let is_news = |(id, row): &(NodeId, &Row)| {
-            let told = |peer: &Peer| peer.told.upto.get(id).is_some_and(|told| row.stamp <= *told);
+            let told = |peer: &Peer| peer.told.upto.has(*id, row.stamp);
             // Of whom nothing is known all may have been told, and yet not that.
             let all_told = || (row.stamp > 0 && row.stamp <= whole) || self.peers.values().all(told);
             row.compared && (*id == me || self.relays) && !all_told()
@@ -273,17 +196,14 @@ impl Replication {
     /// Names those of these whom this neighbour was not told of.
     fn tell_equals(&mut self, cx: &mut Cx<'_, Self>, to: NodeId, equals: &[(NodeId, Short, u64)]) {
         let Some(peer) = self.peers.get_mut(&to) else { return };
-        let mut members = Vec::new();
+        let mut members = Vec::with_capacity(equals.len().min(MEMBERS_MAX));
         for (id, name, stamp) in equals.iter().filter(|(id, ..)| *id != to) {
             if members.len() >= MEMBERS_MAX {
                 break;
             }
-            match peer.told.upto.entry(*id) {
-                Entry::Vacant(place) => _ = place.insert(*stamp),
-                Entry::Occupied(told) if told.get() >= stamp => continue,
-                Entry::Occupied(mut told) => _ = told.insert(*stamp),
+            if peer.told.upto.insert_if(*id, *stamp, |_| true) {
+                members.push(*name);
             }
-            members.push(*name);
         }
         if !members.is_empty() {
             cx.send(to, Message::Equal { digest: self.logs.digest(), members });
@@ -295,22 +215,25 @@ impl Replication {
         if digest != self.logs.digest() {
             return;
         }
-        let mut named = self.replicas.named(members);
-        named.retain(|member| self.hears_of(from, *member));
-        for member in named {
-            if self.replicas.row(member).is_some_and(|row| !row.is_known_to_hold(digest)) {
-                let news = self.replicas.raise_all(member, (&self.logs, digest), from, cx.now().mono);
+        let now = cx.now().mono;
+        for place in self.replicas.named(members) {
+            let (member, row) = self.replicas.at(place);
+            if !self.hears_of(from, member) {
+                continue;
+            }
+            if !row.is_known_to_hold(digest) {
+                let news = self.replicas.raise_all(place, (&self.logs, digest), from, now);
                 if !news.is_empty() && self.relays {
                     self.report_soon(cx);
                 }
                 news.into_iter().for_each(|at| self.on_raised(cx, member, at, from));
             }
-            let Some(row) = self.replicas.row_mut(member) else { continue };
-            row.as_of = cx.now().mono;
+            let row = self.replicas.at_mut(place);
+            row.as_of = now;
             if !std::mem::replace(&mut row.compared, true) && self.relays {
                 self.report_soon(cx);
             }
-            self.knows_of(from, member);
+            self.knows_of(from, place);
         }
     }
 
@@ -320,13 +243,11 @@ impl Replication {
     }
 
     /// A neighbour has just said that this member holds what is held here: it need not be told so, unless there is more to tell.
-    fn knows_of(&mut self, neighbor: NodeId, member: NodeId) {
-        let (Some(row), Some(peer)) = (self.replicas.row(member), self.peers.get_mut(&neighbor)) else { return };
-        let told = peer.told.upto.get(&member).copied().unwrap_or_default();
+    fn knows_of(&mut self, neighbor: NodeId, place: usize) {
+        let ((member, row), Some(peer)) = (self.replicas.at(place), self.peers.get_mut(&neighbor)) else { return };
         let no_more = |(at, cell): (usize, super::replicas::Cell)| cell.seq <= self.logs.get(at).durable();
-        if told < row.stamp && (row.has_no_more() || row.since(told).all(no_more)) {
-            peer.told.upto.insert(member, row.stamp);
-        }
+        let may = |told| row.stamp > 0 && (row.has_no_more() || row.since(told).all(no_more));
+        peer.told.upto.insert_if(member, row.stamp, may);
     }
 
     /// Whether what a neighbour tells of a member counts. Where everybody exchanges with everybody, each speaks for itself: a
@@ -339,7 +260,7 @@ impl Replication {
     fn held_of(&mut self, member: NodeId, to: NodeId, now: Time) -> Option<Held> {
         let row = self.replicas.row(member)?;
         let peer = self.peers.get_mut(&to)?;
-        let told = peer.told.upto.insert(member, row.stamp).unwrap_or_default();
+        let told = peer.told.upto.insert(member, row.stamp);
         let mut lines = Vec::new();
         for (at, cell) in row.since(told) {
             let log = self.logs.get(at);
@@ -472,36 +393,10 @@ impl Replication {
 
 #[cfg(test)]
 mod tests {
+    use super::super::replicas::Replicas;
     use super::*;
 
     quickcheck::quickcheck! {
-        fn nothing_untold_is_passed_over(steps: Vec<(u8, u8)>) -> bool {
-            let id = |n: u8| NodeId::from_u128(u128::from(n % 5) + 1);
-            let members = || (0..5).map(|n| (id(n), Boot::new(1), true));
-            let (mut replicas, mut told, to, now) = (Replicas::default(), Told::default(), id(0), Time::ZERO);
-            replicas.set_members(now, members());
-            steps.into_iter().enumerate().all(|(seq, (what, who))| {
-                let member = id(who);
-                match what % 4 {
-                    0 => _ = replicas.raise(member, 0, (seq as u64 + 1, Short::default()), member, now, true),
-                    1 => _ = told.upto.insert(member, replicas.row(member).map_or(0, |row| row.stamp)),
-                    2 => told.forget(member),
-                    // Its row begins anew.
-                    _ => {
-                        replicas.set_members(now, members().filter(|(id, ..)| *id != member));
-                        replicas.set_members(now, members());
-                    }
-                }
-                let upto = |id| told.upto.get(&id).copied().unwrap_or_default();
-                let is_behind = |(id, row): &(NodeId, &Row)| *id != to && row.stamp > upto(*id);
-                let naive: Vec<NodeId> = replicas.iter().filter(is_behind).map(|(id, _)| id).collect();
-                told.next = Some(id(what));
-                let next = naive.iter().find(|id| Some(**id) >= told.next).or_else(|| naive.first()).copied();
-                told.first_untold(to, &replicas, |_, _| true) == next
-                    && told.untold(to, &replicas).into_iter().map(|(id, _)| id).eq(naive)
-            })
-        }
-
         fn who_has_a_name_is_found_by_it(boots: Vec<u8>, asked: Vec<u8>) -> bool {
             let id = |n: usize| NodeId::from_u128(n as u128 + 1);
             let mut replicas = Replicas::default();
@@ -509,7 +404,7 @@ mod tests {
             replicas.set_members(Time::ZERO, members);
             let names: Vec<Short> = asked.iter().map(|n| short(id(usize::from(*n)), Boot::new(u64::from(*n % 3)))).collect();
             let naive = replicas.iter().filter(|(_, row)| names.contains(&row.name)).map(|(id, _)| id);
-            naive.eq(replicas.named(&names))
+            naive.eq(replicas.named(&names).into_iter().map(|place| replicas.at(place).0))
         }
     }
 }

@@ -509,9 +509,10 @@ impl Logs {
 
     /// Of everything that is durable.
     pub(super) fn digest(&mut self) -> Digest {
-        self.sum = self.current_digest().value();
         for at in std::mem::take(&mut self.dirty) {
-            self.shares[at] = self.share(at);
+            let share = self.share(at);
+            let before = std::mem::replace(&mut self.shares[at], share);
+            self.sum = self.sum.wrapping_sub(before).wrapping_add(share);
         }
         Digest::new(self.sum)
     }

@@ -57,6 +57,7 @@ mod take;
 #[cfg(test)]
 mod tests;
 mod together;
+mod told;
 mod trim;
 mod view;
 mod vocabulary;

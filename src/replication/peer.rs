@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::knowledge::Told;
 use super::log::{Log, Logs};
 use super::message::{ENTRIES_MAX, Entry, Kind, Name, RUNS_MAX, Run, Short};
+use super::told::Told;
 use super::{Config, Retry};
 use crate::probe::planted;
 use crate::types::{LogId, NodeId, Seq, Time};

@@ -165,9 +165,11 @@ pub struct Lag {
 /// The table.
 #[derive(Debug, Default)]
 pub(super) struct Replicas {
-    rows: BTreeMap<NodeId, Row>,
-    /// Who is called what in messages, by name.
-    names: Vec<(Short, NodeId)>,
+    /// The members in order, and the row of each: they are looked up for all that is heard of them, and change seldom.
+    ids: Vec<NodeId>,
+    rows: Vec<Row>,
+    /// Who is called what in messages, by name: the place of its row.
+    names: Vec<(Short, usize)>,
     stamp: u64,
     cells: usize,
     /// The cells of logs of which nothing is held here.
@@ -176,11 +178,11 @@ pub(super) struct Replicas {
 
 impl Replicas {
     pub(super) fn row(&self, member: NodeId) -> Option<&Row> {
-        self.rows.get(&member)
+        self.ids.binary_search(&member).ok().map(|place| &self.rows[place])
     }
 
     pub(super) fn row_mut(&mut self, member: NodeId) -> Option<&mut Row> {
-        self.rows.get_mut(&member)
+        self.ids.binary_search(&member).ok().map(|place| &mut self.rows[place])
     }
 
     /// Of the newest change of any row.
@@ -188,50 +190,69 @@ impl Replicas {
         self.stamp
     }
 
-    /// The members with one of these names, in order.
-    pub(super) fn named(&self, names: &[Short]) -> Vec<NodeId> {
-        let mut members: Vec<NodeId> = Vec::with_capacity(names.len());
+    /// The places of the members with one of these names, in order. They hold until members change.
+    pub(super) fn named(&self, names: &[Short]) -> Vec<usize> {
+        let mut places: Vec<usize> = Vec::with_capacity(names.len());
         for name in names {
             let from = self.names.partition_point(|(other, _)| other < name);
             let same = self.names[from..].iter().take_while(|(other, _)| other == name);
-            members.extend(same.map(|(_, id)| *id));
+            places.extend(same.map(|(_, place)| *place));
         }
-        members.sort_unstable();
-        members.dedup();
-        members
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// Who stands at a place, and its row.
+    pub(super) fn at(&self, place: usize) -> (NodeId, &Row) {
+        (self.ids[place], &self.rows[place])
+    }
+
+    /// The row at a place.
+    pub(super) fn at_mut(&mut self, place: usize) -> &mut Row {
+        &mut self.rows[place]
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (NodeId, &Row)> {
-        self.rows.iter().map(|(id, row)| (*id, row))
+        self.ids.iter().copied().zip(&self.rows)
     }
 
     /// The same from this member on, and then those before it.
     pub(super) fn from(&self, first: Option<NodeId>) -> impl Iterator<Item = (NodeId, &Row)> {
-        let first = first.unwrap_or(NodeId::from_u128(0));
-        self.rows.range(first..).chain(self.rows.range(..first)).map(|(id, row)| (*id, row))
+        let split = first.map_or(0, |first| self.ids.partition_point(|id| *id < first));
+        let ids = self.ids[split..].iter().chain(&self.ids[..split]);
+        ids.copied().zip(self.rows[split..].iter().chain(&self.rows[..split]))
     }
 
     pub(super) fn ids(&self) -> Vec<NodeId> {
-        self.rows.keys().copied().collect()
+        self.ids.clone()
     }
 
     /// These are the members, with their lives and whether they are there. What is known of an earlier life is void: its
     /// store may have been wiped or put back.
     pub(super) fn set_members(&mut self, now: Time, members: impl Iterator<Item = (NodeId, Boot, bool)>) {
-        let mut rows = std::mem::take(&mut self.rows);
+        let mut members: Vec<(NodeId, Boot, bool)> = members.collect();
+        members.sort_unstable_by_key(|(id, ..)| *id);
+        members.dedup_by_key(|(id, ..)| *id);
+        let lives = self.ids.iter().copied().zip(self.rows.iter().map(|row| row.boot));
+        if lives.eq(members.iter().map(|(id, boot, _)| (*id, *boot))) {
+            return self.rows.iter_mut().zip(members).for_each(|(row, (.., present))| row.present = present);
+        }
+        let ids = std::mem::take(&mut self.ids);
+        let mut before = ids.into_iter().zip(std::mem::take(&mut self.rows)).peekable();
         for (id, boot, present) in members {
-            let row = match rows.remove(&id).filter(|row| row.boot == boot) {
-                Some(row) => Row { present, ..row },
-                None => Row::new(id, boot, present, now),
-            };
-            self.rows.insert(id, row);
+            while before.next_if(|(other, _)| *other < id).is_some() {}
+            let same = before.next_if(|(other, _)| *other == id).filter(|(_, row)| row.boot == boot);
+            self.ids.push(id);
+            self.rows.push(same.map_or_else(|| Row::new(id, boot, present, now), |(_, row)| Row { present, ..row }));
         }
         self.names.clear();
-        self.names.extend(self.rows.iter().map(|(id, row)| (row.name, *id)));
+        self.names.extend(self.rows.iter().zip(0..).map(|(row, place)| (row.name, place)));
         self.names.sort_unstable();
-        self.cells = self.rows.values().map(|row| row.cells.len()).sum();
-        let rows = &self.rows;
-        self.unheld.retain(|(at, member)| rows.get(member).is_some_and(|row| row.cells.contains_key(at)));
+        self.cells = self.rows.iter().map(|row| row.cells.len()).sum();
+        let (ids, rows) = (&self.ids, &self.rows);
+        let row = |member: &NodeId| ids.binary_search(member).ok().map(|place| &rows[place]);
+        self.unheld.retain(|(at, member)| row(member).is_some_and(|row| row.cells.contains_key(at)));
     }
 
     /// The member holds this log up to `seq`, where the chain is so; `held` if something of the log is held here. Says whether
@@ -245,7 +266,8 @@ impl Replicas {
         now: Time,
         held: bool,
     ) -> bool {
-        let Some(row) = self.rows.get_mut(&member) else { return false };
+        let Ok(place) = self.ids.binary_search(&member) else { return false };
+        let row = &mut self.rows[place];
         let before = row.cell(at);
         if before.is_some_and(|cell| cell.seq >= seq) || seq == 0 {
             return false;
@@ -267,15 +289,15 @@ impl Replicas {
         true
     }
 
-    /// The member holds all that is held here, which has this digest. Gives the logs of which that is news, in order.
+    /// The member at this place holds all that is held here, which has this digest. Gives the logs of which that is news, in order.
     pub(super) fn raise_all(
         &mut self,
-        member: NodeId,
+        place: usize,
         (logs, digest): (&Logs, Digest),
         from: NodeId,
         now: Time,
     ) -> Vec<usize> {
-        let Some(row) = self.rows.get_mut(&member) else { return Vec::new() };
+        let row = &mut self.rows[place];
         let (mut places, mut all) = (row.in_question(logs), true);
         places.retain(|at| {
             let log = logs.get(*at);
@@ -312,7 +334,7 @@ impl Replicas {
 
     /// The member itself said how far it holds this log: what others said of it and cannot be checked counts no more.
     pub(super) fn doubt(&mut self, member: NodeId, at: usize, log: &Log) {
-        let Some(row) = self.rows.get_mut(&member) else { return };
+        let Some(row) = self.row_mut(member) else { return };
         if row.cell(at).is_some_and(|cell| cell.from != member && !row.holds(at, log, cell.seq)) {
             row.forget(at);
             self.cells -= 1;
@@ -325,7 +347,8 @@ impl Replicas {
         let told: Vec<NodeId> = self.unheld_of(at).collect();
         for member in told {
             self.unheld.remove(&(at, member));
-            let Some(row) = self.rows.get_mut(&member) else { continue };
+            let Ok(place) = self.ids.binary_search(&member) else { continue };
+            let row = &mut self.rows[place];
             let Some(cell) = row.cells.get_mut(&at) else { continue };
             self.stamp += 1;
             (cell.stamp, row.stamp) = (self.stamp, self.stamp);
@@ -339,7 +362,7 @@ impl Replicas {
 
     /// Our branch of this log ended: what others hold of it was of another one.
     pub(super) fn part(&mut self, at: usize) {
-        for row in self.rows.values_mut() {
+        for row in &mut self.rows {
             self.cells -= usize::from(row.forget(at));
         }
         let gone: Vec<NodeId> = self.unheld_of(at).collect();
@@ -348,7 +371,7 @@ impl Replicas {
 
     /// What of all that is held here the member is not known to hold; `None` if it is no member.
     pub(super) fn lag(&self, logs: &Logs, member: NodeId, now: Time, paused: bool) -> Option<Lag> {
-        let row = self.rows.get(&member)?;
+        let row = self.row(member)?;
         if row.is_known_to_hold(logs.current_digest()) {
             return Some(Lag::default());
         }
