@@ -212,6 +212,7 @@ fn setup(config: &Config, admission: &Admission) -> Result<Setup, StartError> {
         addresses: Vec::new(),
         protocol: wire::VERSION.into(),
         read_only: false,
+        services: config.node.services.clone(),
     };
     meta.check()?;
     Ok(Setup {

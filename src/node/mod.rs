@@ -26,6 +26,7 @@ mod replicate;
 mod route;
 mod shared;
 mod snapshot;
+mod stall;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -118,6 +119,7 @@ pub struct Node {
     replicas_changed: bool,
     read_only: Option<DiskFault>,
     reopening: reopen::Reopening,
+    stall: stall::Stall,
     /// How many documents the log had.
     restored: usize,
     /// What the log had lost at its end.
@@ -168,6 +170,7 @@ impl Node {
             }
             Input::Command { id, command } => self.on_command(now, id, command),
         }
+        self.watch_disk(now);
         self.route(now);
         self.fire_due(now);
     }
@@ -412,6 +415,7 @@ impl Node {
                 }
                 Timer::Events(timer) => self.shared.step(now, |cx| self.events.on_timer(cx, timer)),
                 Timer::Reopen => self.reopen(now),
+                Timer::Stall => self.on_stall(now),
                 Timer::Snapshot => self.look_at_snapshots(now),
             }
             self.route(now);

@@ -16,6 +16,8 @@ pub(super) enum Timer {
     Audit(audit::Timer),
     /// The disk was full: is there room again?
     Reopen,
+    /// Has the disk answered?
+    Stall,
     /// Is a snapshot due?
     Snapshot,
 }
