@@ -1,0 +1,19 @@
+//! What a peer keeps of roles on its disk: the highest token that it saw of each.
+
+use bincode::{Decode, Encode};
+
+use super::vocabulary::RoleName;
+use crate::consensus::Token;
+
+/// A record of this room.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Record {
+    /// No lower token of this role is heeded here, ever again; and this peer does not begin under this one again, if it was
+    /// granted to it.
+    Fence {
+        /// Which role.
+        role: RoleName,
+        /// Its token.
+        token: Token,
+    },
+}
