@@ -63,7 +63,9 @@ impl FailoverStatistics {
 fn the_figures_are_those_of_all() {
     let mut statistics = FailoverStatistics::default();
     assert_eq!(statistics.average_us(), None);
-    [30, 10, 20].map(|us| statistics.add(Duration::from_micros(us)));
+    for us in [30, 10, 20] {
+        statistics.add(Duration::from_micros(us));
+    }
     assert_eq!((statistics.min_us, statistics.max_us, statistics.last_us), (10, 30, 20));
     assert_eq!((statistics.count, statistics.average_us()), (3, Some(20)));
 }

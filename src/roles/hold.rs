@@ -151,6 +151,12 @@ impl Roles {
         }
     }
 
+    /// Somebody else leads: it does not know yet who holds what, or who stopped, and there is not much left of a lease.
+    pub(super) fn renew_all(&mut self, cx: &mut Cx<'_, Self>, sight: &Sight<'_>) {
+        let roles: Vec<_> = self.holdings.0.keys().cloned().collect();
+        roles.iter().for_each(|role| self.renew(cx, sight, role));
+    }
+
     /// The leader lets it go on, for so long after it asked.
     pub(super) fn on_renewed(
         &mut self,

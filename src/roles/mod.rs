@@ -76,6 +76,8 @@ pub struct Roles {
     office: Option<Office>,
     /// The office that was given up last.
     left: Option<(Epoch, Term)>,
+    /// Who led when this peer last looked.
+    leader: Option<NodeId>,
 }
 
 impl Machine for Roles {
@@ -96,7 +98,7 @@ impl Roles {
     #[must_use]
     pub fn new(me: NodeId, config: Config) -> Self {
         let (fences, holdings) = (Fences::default(), Holdings::default());
-        Self { me, config, fences, holdings, office: None, left: None }
+        Self { me, config, fences, holdings, office: None, left: None, leader: None }
     }
 
     /// What the disk holds. Before anything else, in the order of the log.
@@ -108,6 +110,10 @@ impl Roles {
     /// The leader, the office, a register or a candidate changed.
     pub fn on_changed(&mut self, cx: &mut Cx<'_, Self>, sight: &Sight<'_>) {
         self.lapse(cx, sight);
+        if self.leader != sight.leader {
+            self.leader = sight.leader;
+            self.renew_all(cx, sight);
+        }
         self.look(cx, sight);
     }
 

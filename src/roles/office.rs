@@ -254,7 +254,7 @@ impl Roles {
             if let (Some(began), Some((holder, token))) = (began, watch.holder()) {
                 let took = now.since(began);
                 cx.emit(Event::Completed { role: role.clone(), holder, token, took });
-                watch.order.get_or_insert(Running::note(took));
+                watch.order.get_or_insert_with(|| Running::note(took));
             }
         }
     }

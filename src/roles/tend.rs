@@ -266,7 +266,7 @@ impl Roles {
         let drawn = RequestId { born: sight.commit, number };
         let soon = now.wall.as_micros().saturating_add(super::grant::micros(PROPOSAL_TIME));
         let asked = watch.order.as_ref().and_then(|running| running.asked);
-        let (request, expires) = asked.unwrap_or((drawn, WallTime::from_micros(soon)));
+        let (request, expires) = asked.unwrap_or_else(|| (drawn, WallTime::from_micros(soon)));
         let expect = match &watch.decided {
             Decided::Nothing => Expect::Absent,
             Decided::Is(at, _) | Decided::Unreadable(at) => Expect::Set(*at),
