@@ -113,7 +113,8 @@ impl ReplicaPromotion {
     /// Those that are eligible, the best first. The order of the given ones does not matter; the lower id wins where all else is equal.
     #[must_use]
     pub fn ranked(&self, candidates: &[Candidate]) -> Vec<Candidate> {
-        let mut eligible: Vec<_> = candidates.iter().filter(|candidate| self.check(candidate).is_ok()).copied().collect();
+        let mut eligible: Vec<_> =
+            candidates.iter().filter(|candidate| self.check(candidate).is_ok()).copied().collect();
         let rank = |it: &Candidate| {
             let priority = u64::from(u8::MAX - it.priority);
             let (first, second, third) = match self.strategy {

@@ -227,7 +227,9 @@ mod tests {
     #[test]
     fn promotions_that_nobody_asked_for_are_counted() {
         let mut grant = first();
-        for (at, reason) in [Reason::Failed, Reason::Switchover, Reason::Released, Reason::Failback].into_iter().enumerate() {
+        for (at, reason) in
+            [Reason::Failed, Reason::Switchover, Reason::Released, Reason::Failback].into_iter().enumerate()
+        {
             grant = grant.next(token(1), someone(1), turn(reason, at as u64));
         }
         let secs = |grant: &Grant| grant.promotions().map(WallTime::as_secs).collect::<Vec<_>>();
@@ -239,7 +241,8 @@ mod tests {
     #[test]
     fn what_this_version_cannot_read_is_nothing() {
         let good = register(1, &first());
-        let of = |bytes: Vec<u8>| Grant::of_register(&Register { value: Value::new(bytes.into()).unwrap(), ..good.clone() });
+        let of =
+            |bytes: Vec<u8>| Grant::of_register(&Register { value: Value::new(bytes.into()).unwrap(), ..good.clone() });
         let bytes = good.value.bytes().to_vec();
         assert!(of(bytes.clone()).is_some());
         assert_eq!(of([&[9][..], &bytes[1..]].concat()), None, "a later version");

@@ -94,15 +94,7 @@ impl Roles {
         if token < seen.seen {
             return;
         }
-        let held = |phase| Held {
-            token,
-            lease,
-            hooks,
-            phase,
-            is_ready: false,
-            asked: VecDeque::new(),
-            last_number: 0,
-        };
+        let held = |phase| Held { token, lease, hooks, phase, is_ready: false, asked: VecDeque::new(), last_number: 0 };
         if token == seen.durable {
             // A life before has begun under it.
             self.holdings.0.insert(role.clone(), held(Phase::Asking));
@@ -113,7 +105,13 @@ impl Roles {
     }
 
     /// The disk has the token, or failed.
-    pub(super) fn on_token_written(&mut self, cx: &mut Cx<'_, Self>, sight: &Sight<'_>, role: &RoleName, is_durable: bool) {
+    pub(super) fn on_token_written(
+        &mut self,
+        cx: &mut Cx<'_, Self>,
+        sight: &Sight<'_>,
+        role: &RoleName,
+        is_durable: bool,
+    ) {
         let durable = self.fences.find(role).map(|fence| fence.durable).unwrap_or_default();
         let Some(held) = self.holdings.0.get_mut(role).filter(|held| held.phase == Phase::Writing) else { return };
         if is_durable && durable == held.token {

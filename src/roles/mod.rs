@@ -144,7 +144,13 @@ impl Roles {
     }
 
     /// The disk answered a write.
-    pub fn on_persisted(&mut self, cx: &mut Cx<'_, Self>, sight: &Sight<'_>, wait: &Wait, result: &Result<(), DiskFault>) {
+    pub fn on_persisted(
+        &mut self,
+        cx: &mut Cx<'_, Self>,
+        sight: &Sight<'_>,
+        wait: &Wait,
+        result: &Result<(), DiskFault>,
+    ) {
         self.lapse(cx, sight);
         self.on_fence(cx, wait, result);
         self.on_token_written(cx, sight, &wait.role, result.is_ok());

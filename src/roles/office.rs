@@ -308,7 +308,13 @@ impl Roles {
     }
 
     /// What is held against somebody, by a function of its detector.
-    pub(super) fn suspect(&mut self, cx: &mut Cx<'_, Self>, sight: &Sight<'_>, peer: NodeId, hint: fn(&mut FailureDetector)) {
+    pub(super) fn suspect(
+        &mut self,
+        cx: &mut Cx<'_, Self>,
+        sight: &Sight<'_>,
+        peer: NodeId,
+        hint: fn(&mut FailureDetector),
+    ) {
         if !self.read(cx, sight) {
             return;
         }

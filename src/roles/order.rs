@@ -169,9 +169,9 @@ impl Roles {
         match running.task {
             Task::Move(to, reason) => {
                 let best = match to {
-                    Some(to) => {
-                        rules.check_node(sight.candidates, to).map_err(|why| OrderError::Ineligible { node: to, why })?
-                    }
+                    Some(to) => rules
+                        .check_node(sight.candidates, to)
+                        .map_err(|why| OrderError::Ineligible { node: to, why })?,
                     None => {
                         let ranked = rules.ranked(sight.candidates);
                         let other = ranked.into_iter().find(|it| Some(it.node) != holder);

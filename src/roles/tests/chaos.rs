@@ -15,7 +15,7 @@ enum Op {
     Crash(u8, bool),
     Restart(u8),
     Cut(u8, u8),
-    Isolate(u8, bool),
+    Isolate(u8, bool, bool),
     Join,
     Weather(u8, u8, u8),
     Pause(u8, u8),
@@ -37,7 +37,7 @@ impl Arbitrary for Op {
             12..=14 => Self::Crash(a, b % 2 == 0),
             15..=18 => Self::Restart(a),
             19 | 20 => Self::Cut(a, b),
-            21..=23 => Self::Isolate(a, b % 2 == 0),
+            21..=23 => Self::Isolate(a, b % 2 == 0, c % 3 == 0),
             24..=26 => Self::Join,
             27 | 28 => Self::Weather(a, b, c),
             29 => Self::Pause(a, b),
@@ -73,17 +73,12 @@ fn apply(world: &mut World, op: &Op) {
             }
         }
         Op::Cut(a, b) => drop(world.cut.insert((at(world, a), at(world, b)))),
-        // A leader alone, with who holds the role, is the worst that can be cut off.
-        Op::Isolate(a, with_holder) => {
-            let mut some = vec![world.leader().filter(|_| with_holder).unwrap_or_else(|| at(world, a))];
-            some.extend(world.primary().filter(|_| with_holder));
-            world.isolate(&some);
-        }
+        Op::Isolate(a, with_holder, is_seen) => isolate(world, a, with_holder, is_seen),
         Op::Join => world.cut.clear(),
         Op::Weather(lost, doubled, delay) => {
             let delay = (500, 1_000 + u64::from(delay) * 200);
             let (lost, doubled) = (u64::from(lost % 100), u64::from(doubled));
-            world.weather = Weather { lost, doubled, delay, sync: (500, 20_000), hooks: (500, 80_000) };
+            world.weather = Weather { lost, doubled, delay, late: lost / 2, sync: (500, 20_000), hooks: (500, 80_000) };
         }
         Op::Pause(a, ms) => {
             let at = at(world, a);
@@ -109,18 +104,7 @@ fn apply(world: &mut World, op: &Op) {
             let node = at(world, a);
             world.known(node, |it| it.healthy = is_well);
         }
-        Op::Order(a, b) => {
-            let to = world.peers[at(world, b)].node;
-            let all = [
-                OrderWhat::Move { to: Some(to) },
-                OrderWhat::Move { to: None },
-                OrderWhat::Release,
-                OrderWhat::Pause,
-                OrderWhat::Resume,
-                OrderWhat::Resume,
-            ];
-            let _ = world.order(all[usize::from(a) % all.len()], 1);
-        }
+        Op::Order(a, b) => order(world, a, b),
         Op::GiveUp => {
             if let Some(at) = world.primary().filter(|at| world.is_awake(*at)) {
                 world.plays(at, |machine, cx, sight| machine.give_up(cx, sight, &RoleName::primary()));
@@ -131,6 +115,30 @@ fn apply(world: &mut World, op: &Op) {
             world.peers[at].hooks_fail = fail;
         }
     }
+}
+
+/// A leader alone, with who holds the role, is the worst that can be cut off; more so if the others see their links close, and elect somebody
+/// at once.
+fn isolate(world: &mut World, a: u8, with_holder: bool, is_seen: bool) {
+    let mut some = vec![world.leader().filter(|_| with_holder).unwrap_or_else(|| at(world, a))];
+    some.extend(world.primary().filter(|_| with_holder));
+    world.isolate(&some);
+    if is_seen {
+        some.iter().for_each(|at| world.close_links(*at));
+    }
+}
+
+fn order(world: &mut World, a: u8, b: u8) {
+    let to = world.peers[at(world, b)].node;
+    let all = [
+        OrderWhat::Move { to: Some(to) },
+        OrderWhat::Move { to: None },
+        OrderWhat::Release,
+        OrderWhat::Pause,
+        OrderWhat::Resume,
+        OrderWhat::Resume,
+    ];
+    let _ = world.order(all[usize::from(a) % all.len()], 1);
 }
 
 /// Promotions without a limit, so that worlds in which much goes wrong heal soon.

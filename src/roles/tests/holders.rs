@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::super::*;
 use crate::consensus::Token;
-use crate::machine::testkit::step_at;
 use crate::machine::Op;
+use crate::machine::testkit::step_at;
 use crate::types::{DiskFault, DiskFaultKind, Index, Now, Time};
 
 const ME: NodeId = NodeId::from_u128(1);

@@ -45,12 +45,8 @@ impl Office {
         let mut grant = Grant::vacant(turn, Duration::from_millis(150), Duration::from_millis(50));
         grant.holder = Some(HOLDER);
         let register = Register { token: token(3, 5), value: grant.to_value() };
-        let mandate = Mandate {
-            epoch: Epoch::new(1),
-            term: Term::new(TERM),
-            is_settled: true,
-            quorum_sent_at: Some(time(990)),
-        };
+        let mandate =
+            Mandate { epoch: Epoch::new(1), term: Term::new(TERM), is_settled: true, quorum_sent_at: Some(time(990)) };
         let mut office = Self {
             machine: Roles::new(ME, Config::default()),
             registers: BTreeMap::from([(role().register(), register)]),
@@ -147,7 +143,9 @@ fn a_lease_that_was_given_is_waited_out_whatever_hints_say() {
         office.renew(ms);
     }
     let ops = office.play(1_510, |machine, cx, sight| machine.on_unlinked(cx, sight, HOLDER));
-    assert!(ops.iter().any(|op| matches!(op, Op::Emit(Event::Moved { to: crate::failover::FailoverState::Electing, .. }))));
+    assert!(
+        ops.iter().any(|op| matches!(op, Op::Emit(Event::Moved { to: crate::failover::FailoverState::Electing, .. })))
+    );
     assert_eq!((proposal(ops), office.proposes(1_724)), (None, None));
     assert!(office.proposes(1_725).is_some());
 }

@@ -23,6 +23,8 @@ pub(super) struct Weather {
     pub(super) doubled: u64,
     /// How long a message takes, in microseconds.
     pub(super) delay: (u64, u64),
+    /// Of a thousand messages, so many take up to a second.
+    pub(super) late: u64,
     /// How long a sync takes, in microseconds.
     pub(super) sync: (u64, u64),
     /// How long hooks take, in microseconds.
@@ -31,7 +33,7 @@ pub(super) struct Weather {
 
 impl Weather {
     pub(super) const FAIR: Self =
-        Self { lost: 0, doubled: 0, delay: (500, 3_000), sync: (1_000, 2_000), hooks: (1_000, 10_000) };
+        Self { lost: 0, doubled: 0, delay: (500, 3_000), late: 0, sync: (1_000, 2_000), hooks: (1_000, 10_000) };
 }
 
 /// A record of one of both machines, as bytes.
@@ -369,10 +371,9 @@ impl World {
                 self.peers[at].ending.insert(role.clone(), ending);
                 self.hooks(at, role, token);
             }
-            Event::StopHooks { role, token } => self.push(
-                0,
-                Happening::Hooks { at, boot: self.peers[at].boot, role, token },
-            ),
+            Event::StopHooks { role, token } => {
+                self.push(0, Happening::Hooks { at, boot: self.peers[at].boot, role, token })
+            }
             Event::Admitted { ticket, result } => {
                 let (role, token) = self.peers[at].tickets.remove(&ticket).expect("it waited");
                 match result {
@@ -412,8 +413,8 @@ impl World {
         self.number += 1;
         let (number, boot) = (self.number, self.peers[at].boot);
         self.peers[at].timers.insert(clock.clone(), number);
-        let real = u64::try_from(after.as_nanos()).unwrap() * 1_000
-            / u64::try_from(1_000 + self.peers[at].drift).unwrap();
+        let real =
+            u64::try_from(after.as_nanos()).unwrap() * 1_000 / u64::try_from(1_000 + self.peers[at].drift).unwrap();
         self.push(real, Happening::Fires { at, boot, clock, number });
     }
 
@@ -424,7 +425,8 @@ impl World {
         }
         let copies = 1 + u64::from(self.rng.below(1_000) < self.weather.doubled);
         for _ in 0..copies {
-            let after = self.drawn(self.weather.delay);
+            let is_late = self.rng.below(1_000) < self.weather.late;
+            let after = if is_late { self.rng.below(1_000 * MS) } else { self.drawn(self.weather.delay) };
             self.push(after, happening(to, at));
         }
     }
@@ -672,6 +674,14 @@ impl World {
         }
     }
 
+    /// The others see their links to it close.
+    pub(super) fn close_links(&mut self, at: usize) {
+        let node = self.peers[at].node;
+        for other in (0..self.peers.len()).filter(|other| *other != at) {
+            self.push(self.weather.delay.1 * 1_000, Happening::Closed { at: other, peer: node });
+        }
+    }
+
     /// Somebody suspects somebody.
     pub(super) fn suspects(&mut self, at: usize, peer: usize) {
         let node = self.peers[peer].node;
@@ -735,7 +745,8 @@ impl World {
             assert_eq!(acting.len(), 1, "L6: {acting:?} act as {role} in a healed world");
             let (at, token) = acting[0];
             let registers = self.peers[self.leader().expect("L6: somebody leads")].consensus.view().registers();
-            let decided = View::decided(registers).find(|(of, ..)| *of == role).map(|(_, token, it)| (it.holder, token));
+            let decided =
+                View::decided(registers).find(|(of, ..)| *of == role).map(|(_, token, it)| (it.holder, token));
             assert_eq!(decided, Some((Some(self.peers[at].node), token)), "L6: who acts is who was granted {role}");
         }
     }
