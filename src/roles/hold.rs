@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::message::Body;
-use super::vocabulary::{Event, RoleName, Timer, Why};
+use super::vocabulary::{Event, RoleName, Timer, Wait, Why};
 use super::{Roles, Sight};
 use crate::consensus::Token;
 use crate::failover::FailoverConfig;
@@ -95,32 +95,23 @@ impl Roles {
             return;
         }
         let held = |phase| Held { token, lease, hooks, phase, is_ready: false, asked: VecDeque::new(), last_number: 0 };
-        if token == seen.durable {
-            // A life before has begun under it.
+        if token <= seen.begun {
+            // A life before has begun under it, or was about to.
             self.holdings.0.insert(role.clone(), held(Phase::Asking));
             return self.demote(cx, sight, role, Why::Restarted);
         }
-        self.holdings.0.insert(role.clone(), held(Phase::Writing));
-        self.raise(cx, role, token);
+        if self.write_begun(cx, role, token) {
+            self.holdings.0.insert(role.clone(), held(Phase::Writing));
+        }
     }
 
-    /// The disk has the token, or failed.
-    pub(super) fn on_token_written(
-        &mut self,
-        cx: &mut Cx<'_, Self>,
-        sight: &Sight<'_>,
-        role: &RoleName,
-        is_durable: bool,
-    ) {
-        let durable = self.fences.find(role).map(|fence| fence.durable).unwrap_or_default();
-        let Some(held) = self.holdings.0.get_mut(role).filter(|held| held.phase == Phase::Writing) else { return };
-        if is_durable && durable == held.token {
-            held.phase = Phase::Asking;
-            self.renew(cx, sight, role);
-        } else if !is_durable || durable > held.token {
-            // It never began, and never will.
-            held.phase = Phase::Ended { is_wish: true, is_noted: false };
-            self.renew(cx, sight, role);
+    /// The disk has the token under which this peer is about to begin, or failed.
+    pub(super) fn on_begun(&mut self, cx: &mut Cx<'_, Self>, sight: &Sight<'_>, wait: &Wait, is_durable: bool) {
+        let Some(held) = self.holdings.find(&wait.role, wait.token) else { return };
+        if held.phase == Phase::Writing {
+            // Where it cannot be written down it never began, and never will.
+            held.phase = if is_durable { Phase::Asking } else { Phase::Ended { is_wish: true, is_noted: false } };
+            self.renew(cx, sight, &wait.role);
         }
     }
 

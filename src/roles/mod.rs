@@ -103,8 +103,10 @@ impl Roles {
 
     /// What the disk holds. Before anything else, in the order of the log.
     pub fn restore(&mut self, record: &Record) {
-        let Record::Fence { role, token } = record;
-        self.fences.restore(role, *token);
+        match record {
+            Record::Fence { role, token } => self.fences.restore(role, *token, false),
+            Record::Begun { role, token } => self.fences.restore(role, *token, true),
+        }
     }
 
     /// The leader, the office, a register or a candidate changed.
@@ -153,7 +155,9 @@ impl Roles {
     ) {
         self.lapse(cx, sight);
         self.on_fence(cx, wait, result);
-        self.on_token_written(cx, sight, &wait.role, result.is_ok());
+        if wait.begins {
+            self.on_begun(cx, sight, wait, result.is_ok());
+        }
         self.look(cx, sight);
     }
 

@@ -8,9 +8,15 @@ use crate::consensus::Token;
 /// A record of this room.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Record {
-    /// No lower token of this role is heeded here, ever again; and this peer does not begin under this one again, if it was
-    /// granted to it.
+    /// No lower token of this role is heeded here, ever again.
     Fence {
+        /// Which role.
+        role: RoleName,
+        /// Its token.
+        token: Token,
+    },
+    /// The same; and this peer was granted the role under this token and is about to begin, which it does once.
+    Begun {
         /// Which role.
         role: RoleName,
         /// Its token.

@@ -60,7 +60,7 @@ impl<'a> View<'a> {
 
     /// What a snapshot of this peer's log has to hold of this room.
     pub fn records(self) -> impl Iterator<Item = Record> + 'a {
-        self.roles.fences.durable().map(|(role, token)| Record::Fence { role: role.clone(), token })
+        self.roles.fences.records()
     }
 
     /// All roles that are decided, with the tokens of their holders, as they stand in the registers; any peer may ask.

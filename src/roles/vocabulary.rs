@@ -130,6 +130,8 @@ pub struct Wait {
     pub role: RoleName,
     /// This token is durable then.
     pub token: Token,
+    /// This peer is about to begin under it.
+    pub begins: bool,
 }
 
 /// Why a role was given to whom it was.
@@ -293,7 +295,7 @@ pub enum Alert {
 pub enum Admission {
     /// Now: no higher one was seen, and this one is durable.
     Admitted,
-    /// When it is durable: [`Event::Admitted`] comes.
+    /// The disk has to answer first: [`Event::Admitted`] comes.
     Later,
 }
 

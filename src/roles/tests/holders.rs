@@ -41,7 +41,10 @@ fn granted() -> Body {
 }
 
 fn written(machine: &mut Roles, ms: u64, token: Token) -> Vec<Op<Roles>> {
-    let wait = Wait { role: role(), token };
+    persisted(machine, ms, Wait { role: role(), token, begins: true })
+}
+
+fn persisted(machine: &mut Roles, ms: u64, wait: Wait) -> Vec<Op<Roles>> {
     play(machine, ms, |machine, cx, sight| machine.on_persisted(cx, sight, &wait, &Ok(())))
 }
 
@@ -70,8 +73,8 @@ fn events(ops: Vec<Op<Roles>>) -> Vec<Event> {
 fn its_token_is_durable_before_it_asks() {
     let mut machine = Roles::new(ME, Config::default());
     let ops = hear(&mut machine, 0, token(5), granted());
-    let wait = Wait { role: role(), token: token(5) };
-    assert_eq!(ops, [Op::Persist(Record::Fence { role: role(), token: token(5) }, wait)]);
+    let wait = Wait { role: role(), token: token(5), begins: true };
+    assert_eq!(ops, [Op::Persist(Record::Begun { role: role(), token: token(5) }, wait)]);
     let ops = written(&mut machine, 1, token(5));
     let renew = Message { role: role(), token: token(5), body: Body::Renew { number: 1, ready: false } };
     assert_eq!(ops, [Op::Arm(Timer::Renew(role()), Duration::from_millis(50)), Op::Send(LEADER, renew)]);
@@ -157,7 +160,7 @@ fn hooks_that_take_too_long_are_stopped_and_only_their_end_is_told_on() {
 #[test]
 fn a_life_before_is_ended_and_not_gone_on_with() {
     let mut machine = Roles::new(ME, Config::default());
-    machine.restore(&Record::Fence { role: role(), token: token(5) });
+    machine.restore(&Record::Begun { role: role(), token: token(5) });
     let told = events(hear(&mut machine, 0, token(5), granted()));
     assert!(matches!(told[..], [Event::Demote { why: Why::Restarted, .. }]), "{told:?}");
     assert_eq!(hear(&mut machine, 1, token(4), granted()), [], "older ones are nothing at all");
@@ -179,7 +182,7 @@ fn a_disk_that_fails_makes_no_holder() {
     let mut machine = Roles::new(ME, Config::default());
     hear(&mut machine, 0, token(5), granted());
     let fault = DiskFault { kind: DiskFaultKind::Failed, what: "a".into(), why: "b".into() };
-    let wait = Wait { role: role(), token: token(5) };
+    let wait = Wait { role: role(), token: token(5), begins: true };
     let ops = play(&mut machine, 1, |machine, cx, sight| machine.on_persisted(cx, sight, &wait, &Err(fault)));
     let stopped = Message { role: role(), token: token(5), body: Body::Stopped { is_wish: true } };
     assert!(ops.contains(&Op::Send(LEADER, stopped)), "{ops:?}");
@@ -203,13 +206,19 @@ fn admit(machine: &mut Roles, token: Token, ticket: u64) -> Result<Admission, Re
     result.unwrap()
 }
 
+fn fenced(machine: &mut Roles, index: u64) -> Vec<Event> {
+    events(persisted(machine, 1, Wait { role: role(), token: token(index), begins: false }))
+}
+
 #[test]
 fn a_fence_heeds_what_is_durable_and_refuses_what_is_lower() {
     let mut machine = Roles::new(ME, Config::default());
-    assert_eq!(admit(&mut machine, token(5), 1), Ok(Admission::Later));
     let stale = Refused::Stale { shown: token(4), highest: token(5) };
-    assert_eq!(admit(&mut machine, token(4), 2), Err(stale.clone()), "also before it is durable");
-    assert_eq!(events(written(&mut machine, 1, token(5))), [Event::Admitted { ticket: 1, result: Ok(()) }]);
+    assert_eq!(admit(&mut machine, token(5), 1), Ok(Admission::Later));
+    assert_eq!(admit(&mut machine, token(4), 2), Ok(Admission::Later), "what is refused is so for ever");
+    let answers =
+        [Event::Admitted { ticket: 1, result: Ok(()) }, Event::Admitted { ticket: 2, result: Err(stale.clone()) }];
+    assert_eq!(fenced(&mut machine, 5), answers);
     assert_eq!(admit(&mut machine, token(5), 3), Ok(Admission::Admitted));
     let records: Vec<_> = machine.view().records().collect();
     let mut again = Roles::new(ME, Config::default());
@@ -223,41 +232,57 @@ fn who_waits_behind_a_fence_is_refused_when_a_higher_token_comes() {
     let mut machine = Roles::new(ME, Config::default());
     assert_eq!(admit(&mut machine, token(5), 1), Ok(Admission::Later));
     assert_eq!(admit(&mut machine, token(6), 2), Ok(Admission::Later));
+    assert_eq!(fenced(&mut machine, 5), []);
     let refused = Refused::Stale { shown: token(5), highest: token(6) };
-    assert_eq!(events(written(&mut machine, 1, token(5))), [Event::Admitted { ticket: 1, result: Err(refused) }]);
-    assert_eq!(events(written(&mut machine, 2, token(6))), [Event::Admitted { ticket: 2, result: Ok(()) }]);
+    let answers = [Event::Admitted { ticket: 1, result: Err(refused) }, Event::Admitted { ticket: 2, result: Ok(()) }];
+    assert_eq!(fenced(&mut machine, 6), answers);
+}
+
+/// A peer that had seen, as one to be acted upon, a token that it is granted a little later would take itself for one
+/// that had begun in a life before.
+#[test]
+fn to_have_seen_a_token_is_not_to_have_begun_under_it() {
+    let mut machine = Roles::new(ME, Config::default());
+    machine.restore(&Record::Fence { role: role(), token: token(5) });
+    let ops = hear(&mut machine, 0, token(5), granted());
+    assert!(matches!(ops[..], [Op::Persist(Record::Begun { .. }, _)]), "{ops:?}");
+}
+
+#[test]
+fn what_begins_is_in_what_a_snapshot_keeps() {
+    let machine = acting();
+    let records: Vec<_> = machine.view().records().collect();
+    assert_eq!(records, [Record::Begun { role: role(), token: token(5) }]);
 }
 
 quickcheck::quickcheck! {
     /// L3, for any order of tokens, answers of the disk and restarts.
     fn a_fence_never_heeds_an_older_token(steps: Vec<(u8, u8)>) -> bool {
         let mut machine = Roles::new(ME, Config::default());
-        let (mut disk, mut open, mut highest) = (Vec::new(), Vec::new(), Token::default());
+        let (mut disk, mut open, mut asked) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut highest, mut refused) = (Token::default(), Token::default());
         for (ticket, (what, index)) in steps.into_iter().enumerate() {
             let shown = token(u64::from(index % 8) + 1);
-            let mut heeded = Vec::new();
+            let (mut heeded, mut told) = (Vec::new(), Vec::new());
             match what % 4 {
                 0 | 1 => {
+                    asked.push((ticket as u64, shown));
                     let ops = play(&mut machine, 0, |machine, cx, sight| {
-                        if machine.admit(cx, sight, &role(), shown, ticket as u64) == Ok(Admission::Admitted) {
-                            heeded.push(shown);
+                        match machine.admit(cx, sight, &role(), shown, ticket as u64) {
+                            Ok(Admission::Admitted) => heeded.push(shown),
+                            Ok(Admission::Later) => {}
+                            Err(_) => refused = refused.max(shown),
                         }
                     });
-                    let writes = ops.into_iter().filter_map(|op| match op {
+                    open.extend(ops.into_iter().filter_map(|op| match op {
                         Op::Persist(record, wait) => Some((record, wait)),
                         _ => None,
-                    });
-                    open.extend(writes);
+                    }));
                 }
                 2 if !open.is_empty() => {
                     let (record, wait) = open.remove(0);
                     disk.push(record);
-                    let token = wait.token;
-                    for event in events(written(&mut machine, 0, token)) {
-                        if let Event::Admitted { result: Ok(()), .. } = event {
-                            heeded.push(token);
-                        }
-                    }
+                    told = events(persisted(&mut machine, 0, wait));
                 }
                 2 => {}
                 _ => {
@@ -266,7 +291,16 @@ quickcheck::quickcheck! {
                     disk.iter().for_each(|record| machine.restore(record));
                 }
             }
-            if heeded.iter().any(|token| *token < highest) {
+            for event in told {
+                let Event::Admitted { ticket, result } = event else { return false };
+                let (_, shown) = asked.iter().find(|(of, _)| *of == ticket).copied().unwrap();
+                if result.is_ok() {
+                    heeded.push(shown);
+                } else {
+                    refused = refused.max(shown);
+                }
+            }
+            if heeded.iter().any(|token| *token < highest || *token <= refused) {
                 return false;
             }
             highest = heeded.into_iter().fold(highest, Token::max);
