@@ -15,9 +15,11 @@ pub mod documents;
 pub mod events;
 pub mod membership;
 
+pub mod failover;
 pub mod overlay;
 
 pub mod replication;
+pub mod roles;
 
 pub mod audit;
 

@@ -1,0 +1,146 @@
+//! The fence: whoever is acted upon shows it the token, and what is lower than one it saw is refused, for ever.
+//!
+//! A token counts as seen when it was shown here and when its grant is known here to be decided. Neither a yes nor a no is said before the
+//! highest that was seen is durable: else a restart would forget it, and heed what was refused.
+
+use std::collections::BTreeMap;
+
+use super::grant::Grant;
+use super::vocabulary::{Admission, ROLES_MAX, Refused, RoleName, Wait};
+use super::{Event, Record, Roles, Sight};
+use crate::consensus::Token;
+use crate::machine::Cx;
+use crate::types::DiskFault;
+
+/// So many wait for the disk at a time.
+const TICKETS_MAX: usize = 1_024;
+
+/// Of one role.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fence {
+    /// The highest token that was seen.
+    pub(super) seen: Token,
+    /// The highest that is durable.
+    pub(super) durable: Token,
+    /// The highest that is on its way to be.
+    written: Token,
+    /// The last under which this peer was about to begin, durably.
+    pub(super) begun: Token,
+    /// Who waits for the disk.
+    tickets: Vec<(u64, Token)>,
+}
+
+impl Fence {
+    /// What is to be said of a token; nothing yet if the disk has to answer first.
+    fn judge(&self, token: Token) -> Option<Result<(), Refused>> {
+        if token < self.durable {
+            return Some(Err(Refused::Stale { shown: token, highest: self.durable }));
+        }
+        (token == self.durable && token == self.seen).then_some(Ok(()))
+    }
+}
+
+/// All of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fences(BTreeMap<RoleName, Fence>);
+
+impl Fences {
+    /// What the disk holds.
+    pub(super) fn restore(&mut self, role: &RoleName, token: Token, begins: bool) {
+        let Some(fence) = self.entry(role) else { return };
+        let highest = fence.durable.max(token);
+        (fence.seen, fence.durable, fence.written) = (highest, highest, highest);
+        if begins {
+            fence.begun = fence.begun.max(token);
+        }
+    }
+
+    pub(super) fn find(&self, role: &RoleName) -> Option<&Fence> {
+        self.0.get(role)
+    }
+
+    /// The fence of a role; none if there are too many.
+    fn entry(&mut self, role: &RoleName) -> Option<&mut Fence> {
+        if self.0.len() >= ROLES_MAX && !self.0.contains_key(role) {
+            return None;
+        }
+        Some(self.0.entry(role.clone()).or_default())
+    }
+
+    /// What is durable.
+    pub(super) fn records(&self) -> impl Iterator<Item = Record> {
+        let is_known = |token: &Token| *token > Token::default();
+        self.0.iter().flat_map(move |(role, fence)| {
+            let begun = Some(fence.begun).filter(is_known).map(|token| Record::Begun { role: role.clone(), token });
+            let highest = Some(fence.durable).filter(|token| is_known(token) && *token != fence.begun);
+            begun.into_iter().chain(highest.map(|token| Record::Fence { role: role.clone(), token }))
+        })
+    }
+}
+
+impl Roles {
+    /// Somebody acts upon this peer in a role, or is about to. Whether that is heeded: now, or when [`Event::Admitted`] says so.
+    ///
+    /// # Errors
+    /// [`Refused`] says why not, for good.
+    pub fn admit(
+        &mut self,
+        cx: &mut Cx<'_, Self>,
+        sight: &Sight<'_>,
+        role: &RoleName,
+        token: Token,
+        ticket: u64,
+    ) -> Result<Admission, Refused> {
+        let decided = sight.registers.get(&role.register());
+        let decided = decided.and_then(|register| Some(Grant::of_register(register)?.token(register.token)));
+        let fence = self.fences.entry(role).ok_or(Refused::TooMany)?;
+        fence.seen = fence.seen.max(decided.unwrap_or_default()).max(token);
+        match fence.judge(token) {
+            Some(result) => return result.map(|()| Admission::Admitted),
+            None if fence.tickets.len() >= TICKETS_MAX => return Err(Refused::TooMany),
+            None => fence.tickets.push((ticket, token)),
+        }
+        if fence.seen > fence.written {
+            let token = fence.seen;
+            fence.written = token;
+            let wait = Wait { role: role.clone(), token, begins: false };
+            cx.persist(Record::Fence { role: role.clone(), token }, wait);
+        }
+        Ok(Admission::Later)
+    }
+
+    /// This peer was granted a role and is about to begin. Whether that is written down.
+    pub(super) fn write_begun(&mut self, cx: &mut Cx<'_, Self>, role: &RoleName, token: Token) -> bool {
+        let Some(fence) = self.fences.entry(role) else { return false };
+        (fence.seen, fence.written) = (fence.seen.max(token), fence.written.max(token));
+        let wait = Wait { role: role.clone(), token, begins: true };
+        cx.persist(Record::Begun { role: role.clone(), token }, wait);
+        true
+    }
+
+    /// The disk answered. Whoever waited for it is told.
+    pub(super) fn on_fence(&mut self, cx: &mut Cx<'_, Self>, wait: &Wait, result: &Result<(), DiskFault>) {
+        let Some(fence) = self.fences.entry(&wait.role) else { return };
+        match result {
+            Ok(()) => fence.durable = fence.durable.max(wait.token),
+            Err(_) => fence.written = fence.durable,
+        }
+        if result.is_ok() && wait.begins {
+            fence.begun = fence.begun.max(wait.token);
+        }
+        let answer = |token: Token| match result {
+            Ok(()) => fence.judge(token),
+            Err(fault) => Some(Err(Refused::Disk(fault.clone()))),
+        };
+        let (told, waiting): (Vec<_>, Vec<_>) = fence
+            .tickets
+            .iter()
+            .map(|(ticket, token)| (*ticket, *token, answer(*token)))
+            .partition(|it| it.2.is_some());
+        fence.tickets = waiting.into_iter().map(|(ticket, token, _)| (ticket, token)).collect();
+        for (ticket, _, result) in told {
+            let result = result.expect("it was told apart by that");
+            cx.emit(Event::Admitted { ticket, result });
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! The leader's side: what is known of each role, and what holders say.
+//!
+//! Everything here is forgotten with the office. A new leader knows what is decided, and that no lease that somebody before it gave goes on
+//! longer than a full one from its own election: see [`Watch::leased_at`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::grant::Grant;
+use super::message::Body;
+use super::order::Running;
+use super::vocabulary::{Alert, Event, ROLES_MAX, Reason, RoleName};
+use super::{Mandate, Roles, Sight};
+use crate::consensus::{RequestId, Token};
+use crate::failover::{FailoverConfig, FailoverState, FailureDetector};
+use crate::machine::Cx;
+use crate::types::{Epoch, NodeId, Term, Time};
+
+/// So many roles are watched: those of the configuration, and those that are decided.
+const WATCHES_MAX: usize = 2 * ROLES_MAX;
+/// So many peers are passed over at a time.
+const SHUNNED_MAX: usize = 16;
+
+/// This peer leads.
+#[derive(Clone, Debug)]
+pub(super) struct Office {
+    pub(super) epoch: Epoch,
+    pub(super) term: Term,
+    /// When this room was told. Not before the election.
+    pub(super) since: Time,
+    /// It was told before, and that it was over: leases may have been given that are forgotten.
+    is_resumed: bool,
+    pub(super) watches: BTreeMap<RoleName, Watch>,
+}
+
+/// One role.
+#[derive(Clone, Debug)]
+pub(super) struct Watch {
+    pub(super) decided: Decided,
+    /// The holder's token, if somebody holds it.
+    pub(super) holding: Option<Token>,
+    pub(super) detector: FailureDetector,
+    /// No lease of this holder counts from later than this; nothing if it never had one.
+    pub(super) leased_at: Option<Time>,
+    /// The holder said that it stopped.
+    pub(super) has_stopped: bool,
+    pub(super) pending: Option<Pending>,
+    /// Nothing is proposed before this: a proposal was refused.
+    pub(super) retry_at: Time,
+    pub(super) state: FailoverState,
+    /// When the failover began that is under way.
+    pub(super) began: Option<Time>,
+    pub(super) order: Option<Running>,
+    /// Who is passed over, until when.
+    pub(super) shunned: BTreeMap<NodeId, Time>,
+    /// Who is preferred to the holder, and since when without a break.
+    pub(super) preferred: Option<(NodeId, Time)>,
+    pub(super) alerted: Option<Alert>,
+    /// When the holder was last told something that it may know.
+    said_at: Option<Time>,
+}
+
+/// What is decided about a role.
+#[derive(Clone, Debug)]
+pub(super) enum Decided {
+    /// Nothing yet.
+    Nothing,
+    /// This, by this decision.
+    Is(Token, Box<Grant>),
+    /// Something that this version cannot read.
+    Unreadable(Token),
+}
+
+impl Decided {
+    /// By which decision.
+    fn at(&self) -> Option<Token> {
+        match self {
+            Self::Nothing => None,
+            Self::Is(at, _) | Self::Unreadable(at) => Some(*at),
+        }
+    }
+
+    /// What it says, if it can be read.
+    pub(super) fn grant(&self) -> Option<(Token, &Grant)> {
+        if let Self::Is(at, grant) = self { Some((*at, grant)) } else { None }
+    }
+}
+
+/// A proposal that may yet be decided.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    pub(super) request: RequestId,
+    /// It would give the role to somebody else: the holder's lease goes on no more.
+    pub(super) is_turn: bool,
+}
+
+impl Watch {
+    fn new(config: &FailoverConfig) -> Self {
+        Self {
+            decided: Decided::Nothing,
+            holding: None,
+            detector: FailureDetector::new(config.clone()),
+            leased_at: None,
+            has_stopped: false,
+            pending: None,
+            retry_at: Time::ZERO,
+            state: FailoverState::Normal,
+            began: None,
+            order: None,
+            shunned: BTreeMap::new(),
+            preferred: None,
+            alerted: None,
+            said_at: None,
+        }
+    }
+
+    /// Who holds it, and under which token.
+    pub(super) fn holder(&self) -> Option<(NodeId, Token)> {
+        let (at, grant) = self.decided.grant()?;
+        grant.holder.map(|holder| (holder, grant.token(at)))
+    }
+
+    /// When nobody acts any more under the holder's token, unless a leader goes on giving it leases.
+    pub(super) fn over_at(&self, config: &FailoverConfig) -> Time {
+        match (self.leased_at, self.decided.grant()) {
+            (Some(at), Some((_, grant))) if !self.has_stopped => at + config.wait(grant.lease(), grant.hooks()),
+            _ => Time::ZERO,
+        }
+    }
+
+    /// The holder is not to go on: it gets no lease any more.
+    pub(super) fn is_being_moved(&self) -> bool {
+        self.has_stopped
+            || self.pending.is_some_and(|pending| pending.is_turn)
+            || self.order.as_ref().is_some_and(Running::ends_the_turn)
+    }
+
+    /// Passes somebody over for a while.
+    pub(super) fn shun(&mut self, node: NodeId, until: Time) {
+        if self.shunned.len() >= SHUNNED_MAX
+            && let Some(first) = self.shunned.iter().min_by_key(|(_, until)| **until).map(|(node, _)| *node)
+        {
+            self.shunned.remove(&first);
+        }
+        self.shunned.insert(node, until);
+    }
+
+    /// Whether it is time to tell the holder something again.
+    pub(super) fn may_say(&mut self, now: Time, heartbeat: Duration) -> bool {
+        let may = self.said_at.is_none_or(|at| now.since(at) >= heartbeat);
+        if may {
+            self.said_at = Some(now);
+        }
+        may
+    }
+
+    /// Looks at the register. A new holder begins with a clean sheet.
+    fn read(&mut self, role: &RoleName, sight: &Sight<'_>, ours: Option<(Epoch, Term)>, since: Time, now: Time) {
+        let register = sight.registers.get(&role.register());
+        if register.map(|register| register.token) == self.decided.at() {
+            return;
+        }
+        self.decided = match register {
+            None => Decided::Nothing,
+            Some(register) => match Grant::of_register(register) {
+                Some(grant) => Decided::Is(register.token, Box::new(grant)),
+                None => Decided::Unreadable(register.token),
+            },
+        };
+        let holding = self.holder().map(|(_, token)| token);
+        if holding == self.holding {
+            return;
+        }
+        self.holding = holding;
+        self.has_stopped = false;
+        self.preferred = None;
+        self.said_at = None;
+        // Only this leader grants in its term, and it gave no lease under this token yet. Under another one, others may have.
+        let is_ours = holding.is_some_and(|token| Some((token.epoch, token.term)) == ours);
+        self.leased_at = if is_ours { None } else { holding.map(|_| since) };
+        self.detector.begin(now, !is_ours);
+    }
+}
+
+impl Roles {
+    /// Takes office, gives it up, and reads what is decided. Whether this peer may decide anything.
+    pub(super) fn read(&mut self, cx: &mut Cx<'_, Self>, sight: &Sight<'_>) -> bool {
+        let now = cx.now().mono;
+        let told = sight.mandate.map(|mandate| (mandate.epoch, mandate.term));
+        if let Some(office) = self.office.take_if(|office| Some((office.epoch, office.term)) != told) {
+            self.left = Some((office.epoch, office.term));
+            office.end(cx);
+        }
+        let Some(Mandate { epoch, term, is_settled, .. }) = sight.mandate else { return false };
+        let is_resumed = self.left == told;
+        let office = self.office.get_or_insert_with(|| {
+            let watches = BTreeMap::new();
+            Office { epoch, term, since: now, is_resumed, watches }
+        });
+        if !is_settled {
+            return false;
+        }
+        let ours = told.filter(|_| !office.is_resumed);
+        let decided = sight.registers.keys().filter_map(RoleName::of_register);
+        for role in self.config.roles.iter().cloned().chain(decided).take(WATCHES_MAX) {
+            let watch = office.watches.entry(role.clone()).or_insert_with(|| Watch::new(&self.config.failover));
+            watch.read(&role, sight, ours, office.since, now);
+        }
+        true
+    }
+
+    /// A holder wants to go on.
+    pub(super) fn on_renew(
+        &mut self,
+        cx: &mut Cx<'_, Self>,
+        sight: &Sight<'_>,
+        from: NodeId,
+        role: &RoleName,
+        token: Token,
+        (number, is_ready): (u64, bool),
+    ) {
+        if !self.read(cx, sight) || !self.is_holder(cx, sight, from, role, token) {
+            return;
+        }
+        let now = cx.now().mono;
+        let Some(watch) = self.watch(role) else { return };
+        watch.detector.heard(now);
+        if watch.is_being_moved() {
+            return;
+        }
+        let Some((_, grant)) = watch.decided.grant() else { return };
+        let Some(sent_at) = sight.mandate.and_then(|mandate| mandate.quorum_sent_at) else { return };
+        // From when a majority was last asked, not from now: a leader that is cut off gives nothing that a later one does not wait for.
+        let left = (sent_at + grant.lease()).since(now);
+        if left.is_zero() {
+            return;
+        }
+        watch.leased_at = watch.leased_at.max(Some(sent_at));
+        let left_us = super::grant::micros(left);
+        self.tell(cx, sight, from, role, token, Body::Renewed { number, left_us });
+        self.on_progress(cx, role, is_ready);
+    }
+
+    /// The holder has begun, and perhaps its hooks are done.
+    fn on_progress(&mut self, cx: &mut Cx<'_, Self>, role: &RoleName, is_ready: bool) {
+        let now = cx.now().mono;
+        let Some(watch) = self.watch(role) else { return };
+        if watch.state == FailoverState::Promoting {
+            super::tend::stand(cx, role, watch, FailoverState::Redirecting);
+        }
+        if watch.state == FailoverState::Redirecting && is_ready {
+            super::tend::stand(cx, role, watch, FailoverState::Complete);
+            let began = watch.began.take();
+            if let (Some(began), Some((holder, token))) = (began, watch.holder()) {
+                let took = now.since(began);
+                cx.emit(Event::Completed { role: role.clone(), holder, token, took });
+                watch.order.get_or_insert_with(|| Running::note(took));
+            }
+        }
+    }
+
+    /// A holder stopped, for good.
+    pub(super) fn on_stopped(
+        &mut self,
+        cx: &mut Cx<'_, Self>,
+        sight: &Sight<'_>,
+        from: NodeId,
+        role: &RoleName,
+        token: Token,
+        is_wish: bool,
+    ) {
+        if !self.read(cx, sight) || !self.is_holder(cx, sight, from, role, token) {
+            return;
+        }
+        let (now, shun) = (cx.now().mono, self.config.failover.shun);
+        let Some(watch) = self.watch(role) else { return };
+        if !watch.has_stopped && is_wish {
+            watch.shun(from, now + shun);
+        }
+        watch.has_stopped = true;
+        self.tell(cx, sight, from, role, token, Body::Noted);
+    }
+
+    /// Whether somebody is who holds a role. If the role was decided anew since, it is told.
+    fn is_holder(
+        &mut self,
+        cx: &mut Cx<'_, Self>,
+        sight: &Sight<'_>,
+        from: NodeId,
+        role: &RoleName,
+        token: Token,
+    ) -> bool {
+        let Some(watch) = self.watch(role) else { return false };
+        if watch.holder() == Some((from, token)) {
+            return true;
+        }
+        if let Some((at, grant)) = watch.decided.grant() {
+            let by = grant.token(at);
+            if by > token {
+                self.tell(cx, sight, from, role, token, Body::Superseded { by });
+            }
+        }
+        false
+    }
+
+    pub(super) fn watch(&mut self, role: &RoleName) -> Option<&mut Watch> {
+        self.office.as_mut()?.watches.get_mut(role)
+    }
+
+    /// What is held against somebody, by a function of its detector.
+    pub(super) fn suspect(
+        &mut self,
+        cx: &mut Cx<'_, Self>,
+        sight: &Sight<'_>,
+        peer: NodeId,
+        hint: fn(&mut FailureDetector),
+    ) {
+        if !self.read(cx, sight) {
+            return;
+        }
+        let Some(office) = &mut self.office else { return };
+        for watch in office.watches.values_mut().filter(|watch| watch.holder().is_some_and(|(node, _)| node == peer)) {
+            hint(&mut watch.detector);
+        }
+    }
+}
+
+impl Office {
+    /// It is lost. Whoever waits is told that nothing is certain.
+    fn end(self, cx: &mut Cx<'_, Roles>) {
+        for order in self.watches.into_values().filter_map(|watch| watch.order) {
+            order.lost(cx);
+        }
+    }
+}
+
+/// Why a turn ends that nobody ordered to.
+pub(super) fn reason(watch: &Watch) -> Reason {
+    if watch.has_stopped {
+        Reason::Released
+    } else if watch.detector.has_begun() {
+        Reason::Failed
+    } else {
+        Reason::NotBegun
+    }
+}

@@ -1,0 +1,70 @@
+//! What others may read of this room.
+
+use std::collections::BTreeMap;
+
+use super::grant::{Grant, grants};
+use super::hold::Phase;
+use super::vocabulary::RoleName;
+use super::{Record, Roles};
+use crate::consensus::{Name, Register, Token};
+use crate::failover::FailoverState;
+use crate::types::Time;
+
+/// A read-only face.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    pub(super) roles: &'a Roles,
+}
+
+/// What this peer does in a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// Its token.
+    pub token: Token,
+    /// Until when it acts, if it does and its lease is not renewed.
+    pub acts_until: Option<Time>,
+    /// The hooks that begin its work are done.
+    pub is_ready: bool,
+    /// The hooks that end its work run.
+    pub is_ending: bool,
+}
+
+impl<'a> View<'a> {
+    /// The token under which this peer may act in a role at this moment; nothing if it may not. Whoever acts asks this first, with the
+    /// clock as it is then, and shows the token to whom it acts upon.
+    #[must_use]
+    pub fn holds(self, role: &RoleName, now: Time) -> Option<Token> {
+        self.roles.holdings.0.get(role).filter(|held| held.acts(now)).map(|held| held.token)
+    }
+
+    /// All roles that this peer was granted and that it has not put behind it.
+    pub fn holdings(self) -> impl Iterator<Item = (&'a RoleName, Holding)> {
+        self.roles.holdings.0.iter().map(|(role, held)| {
+            let acts_until = if let Phase::Acting(until) = held.phase { Some(until) } else { None };
+            let is_ending = matches!(held.phase, Phase::Ending(_));
+            (role, Holding { token: held.token, acts_until, is_ready: held.is_ready, is_ending })
+        })
+    }
+
+    /// Where roles stand in a failover, as the leader sees it; nothing elsewhere.
+    pub fn states(self) -> impl Iterator<Item = (&'a RoleName, FailoverState)> {
+        let watches = self.roles.office.iter().flat_map(|office| office.watches.iter());
+        watches.map(|(role, watch)| (role, watch.state))
+    }
+
+    /// The highest token of a role that was seen here.
+    #[must_use]
+    pub fn highest(self, role: &RoleName) -> Option<Token> {
+        self.roles.fences.find(role).map(|fence| fence.seen)
+    }
+
+    /// What a snapshot of this peer's log has to hold of this room.
+    pub fn records(self) -> impl Iterator<Item = Record> + 'a {
+        self.roles.fences.records()
+    }
+
+    /// All roles that are decided, with the tokens of their holders, as they stand in the registers; any peer may ask.
+    pub fn decided(registers: &BTreeMap<Name, Register>) -> impl Iterator<Item = (RoleName, Token, Grant)> {
+        grants(registers)
+    }
+}
