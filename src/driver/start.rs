@@ -65,10 +65,7 @@ impl Peer {
         check_copies(&config, &dir)?;
         let routes = Routes::of(&config.network)?;
         routes.check()?;
-        let bound = match config.api.listen {
-            Some(address) => Some(bind(address).await?),
-            None => None,
-        };
+        let bound = bind(config.api.listen).await?;
         let admission = routes.admit(&dir, config.cluster.terms()).await?;
         switch::mark_first(&dir, admission.node(), admission.timeline_id(), clock.now().wall)?;
         let api = bound.as_ref().map(|(_, address)| *address);
@@ -87,7 +84,8 @@ impl Peer {
         let mut remembered = Remembered::open(&dir, admission.node());
         routes.remember_issuer(&admission, &mut remembered, clock.now().wall);
         // Whoever minted the mesh is its first peer; one that was told of others, or remembers some, is not the only one.
-        let founds = admission::has_root(&dir) && !routes.knows_somebody() && remembered.peers().is_empty();
+        let knows_somebody = routes.knows_somebody() || !remembered.peers().is_empty();
+        let founds = admission::has_root(&dir) && !knows_somebody;
         let setup = setup(&config, &admission, founds)?;
         let booting = clock.clone();
         let recorder = recorder(config.node.record.as_deref(), &setup, &facts)?;
@@ -95,7 +93,7 @@ impl Peer {
         tell(&report);
         check_line(&node, &admission)?;
         let (told, heard) = mpsc::channel(HEARD_MAX);
-        fill(&link, &node, routes.knows_somebody() || !remembered.peers().is_empty()).await?;
+        fill(&link, &node, knows_somebody).await?;
         let setup = routes.setup(admission.clone(), report.boot, config.cluster.terms(), &remembered);
         let network = Network::start(setup, told)?;
         facts.set_network(network.view());
@@ -190,14 +188,15 @@ fn check_line(node: &Node, admission: &Admission) -> Result<(), StartError> {
     if log == papers { Ok(()) } else { Err(StartError::OtherTimeline { log, papers }) }
 }
 
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+async fn bind(address: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAddr)>, StartError> {
+    let Some(address) = address else { return Ok(None) };
     let bound = async {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         if !address.ip().is_loopback() {
             tracing::warn!(%address, "the HTTP interface is within reach of other machines, and is not encrypted");
         }
-        Ok((listener, address))
+        Ok(Some((listener, address)))
     };
     bound.await.map_err(|error| StartError::Api { address, error })
 }

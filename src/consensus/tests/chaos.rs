@@ -68,7 +68,7 @@ impl Chaos {
             snapshot_every: 8,
             entries_kept: 2,
             patience: ms(500),
-            ..if seed % 2 == 0 { awake() } else { Config::default() }
+            ..if seed.is_multiple_of(2) { awake() } else { Config::default() }
         };
         let mut world = World::founded(seed, 5, voters, config);
         for at in 0..5 {

@@ -158,9 +158,8 @@ async fn gradual_ends_one_after_the_other() {
     }
     bench.until(|counts| counts.moved == 4).await;
     // Turns are spread over the whole time, however many there are.
-    let Strategy::Gradual(over) = Strategy::Gradual(Duration::from_secs(8)) else { unreachable!() };
-    let turns: Vec<u64> =
-        (0..4).map(|number| Strategy::Gradual(over).grace(number).as_millis() as u64 / 1_000).collect();
+    let gradual = Strategy::Gradual(Duration::from_secs(8));
+    let turns: Vec<u64> = (0..4).map(|number| gradual.grace(number).as_secs()).collect();
     assert_eq!(turns, [0, 4, 2, 6]);
 }
 
