@@ -312,6 +312,10 @@ impl Consensus {
         bytes: &Bytes,
     ) {
         if !self.is_news((founding, epoch), last.index) {
+            // Whoever sends it is told, if it is of the same group, that it need not.
+            if (founding, epoch) == self.known_of() {
+                self.pull(cx, from, self.outside.source == Some(from));
+            }
             return;
         }
         let head = (founding, epoch);
@@ -368,6 +372,11 @@ impl Consensus {
         }
         let after = if of == self.known_of() { after } else { Index::ZERO };
         if !follow && after >= known.index {
+            // That is the answer to what it asked for once.
+            match self.subscribers.get_mut(&from) {
+                Some(it) if it.follows => (it.after, it.sent, it.copy) = (after, None, None),
+                _ => _ = self.subscribers.remove(&from),
+            }
             return;
         }
         if self.subscribers.len() >= SUBSCRIBERS_MAX && !self.subscribers.contains_key(&from) {
@@ -386,7 +395,7 @@ impl Consensus {
         if planted!("consensus/followers-untold") {
             return;
         }
-        let waiting = self.subscribers.iter().filter(|(_, it)| it.sent.is_none()).map(|(peer, _)| *peer);
+        let waiting = self.subscribers.iter().filter(|(_, it)| it.follows && it.sent.is_none()).map(|(peer, _)| *peer);
         for peer in waiting.collect::<Vec<_>>() {
             self.tell(cx, peer);
         }
