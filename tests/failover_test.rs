@@ -10,16 +10,26 @@
 #[expect(dead_code, reason = "it is shared with the tests of processes")]
 mod harness;
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+
 use harness::{Peer, Place, wait_for};
 use serde_json::Value;
 
 /// Three peers, all of which vote.
 fn three(dir: &std::path::Path) -> Vec<Peer> {
+    three_with(dir, |_| String::new())
+}
+
+/// The same, each with services beside it.
+fn three_with(dir: &std::path::Path, services: impl Fn(&'static str) -> String) -> Vec<Peer> {
     let place = |name| {
         Place::on_loopback(dir, name)
             .with("VOTERS__STABILIZATION", "300ms")
             .with("VOTERS__FOUND_AFTER", "200ms")
             .with("VOTERS__REPLACE_AFTER", "1h")
+            .with("NODE__SERVICES", &services(name))
     };
     let first = place("a").start(None);
     let invites = [first.invite(), first.invite()];
@@ -119,4 +129,59 @@ fn a_minority_says_that_it_is_one_and_goes_on_editing() {
     let back: Vec<Peer> = places.iter().map(|place| place.start(None)).collect();
     decide(&last, "together", "1");
     wait_for("all know it", || back.iter().all(|peer| knows(peer, "together", "1")));
+}
+
+/// A service that answers each line with its name.
+fn service(name: &'static str) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map(Result::unwrap) {
+            std::thread::spawn(move || {
+                let mut lines = BufReader::new(client.try_clone().unwrap()).lines();
+                while let Some(Ok(_)) = lines.next() {
+                    writeln!(&client, "{name}").unwrap();
+                }
+            });
+        }
+    });
+    port
+}
+
+/// What a service says to a line; nothing when the connection is over.
+fn says(client: &mut BufReader<TcpStream>) -> Option<String> {
+    writeln!(client.get_mut(), "who").ok()?;
+    let mut line = String::new();
+    client.read_line(&mut line).ok().filter(|read| *read > 0)?;
+    Some(line.trim().to_owned())
+}
+
+#[test]
+fn clients_are_led_to_whoever_leads() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut peers = three_with(dir.path(), |name| format!("who:{}", service(name)));
+    let names: Vec<(String, &str)> = peers.iter().map(id).zip(["a", "b", "c"]).collect();
+    let name = |peer: &Peer| names.iter().find(|(id, _)| Some(id) == leader(peer).as_ref()).unwrap().1;
+    let mut redirect = Command::new(env!("CARGO_BIN_EXE_oxigdal-ha"));
+    redirect.args(["--json", "redirect", "--listen", "127.0.0.1:0", "--port-of", "who", "--wait", "60s"]);
+    peers.iter().for_each(|peer| _ = redirect.args(["--api", &peer.place.api]));
+    let mut redirect = redirect.stdout(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(redirect.stdout.take().unwrap()).lines();
+    let listening: Value = serde_json::from_str(&told.next().unwrap().unwrap()).unwrap();
+    let address = listening["address"].as_str().unwrap();
+    let connect = || BufReader::new(TcpStream::connect(address).unwrap());
+    let (mut first, was) = (connect(), name(&peers[0]));
+    assert_eq!(says(&mut first).as_deref(), Some(was));
+    // The service lives on beside the peer that dies: what is open ends since the leader is another.
+    take_leader(&mut peers).kill();
+    decide(&peers[0], "after", "1");
+    let is = name(&peers[0]);
+    assert_ne!(is, was);
+    wait_for("the old connection is over", || says(&mut first).is_none());
+    assert_eq!(says(&mut connect()).as_deref(), Some(is));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&redirect), rustix::process::Signal::TERM).unwrap();
+    let last = told.map(Result::unwrap).last().unwrap();
+    let last: Value = serde_json::from_str(&last).unwrap();
+    assert_eq!((&last["event"], &last["connections"]["moved"]), (&"stopped".into(), &1.into()), "{last}");
+    assert!(redirect.wait().unwrap().success());
 }

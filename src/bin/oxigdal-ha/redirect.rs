@@ -1,10 +1,9 @@
-//! `redirect`: a TCP port that leads to whoever holds a role.
+//! `redirect`: a TCP port that leads to whoever leads the voters.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use oxigdal_ha::consensus::Token;
 use oxigdal_ha::driver::redirect::{self, Carried, Config, Counts, Strategy, Target};
 use serde::Deserialize;
 use serde_json::json;
@@ -18,9 +17,11 @@ use crate::failure::{Failure, Result};
 use crate::output::{Output, Tone};
 
 const AFTER: &str = "\
-  oxigdal-ha redirect --listen 127.0.0.1:5432 --port-of db            connections there go to `db` at whoever is primary
-  oxigdal-ha redirect --listen :8080 --port-of 80 --role tiles        to port 80 at the holder of the role `tiles`
-  oxigdal-ha redirect --listen :8080 --port-of 80 --strategy drain    what is open when the role moves may end by itself
+  oxigdal-ha redirect --listen 127.0.0.1:5432 --port-of db            connections there go to `db` at whoever leads
+  oxigdal-ha redirect --listen :8080 --port-of 80 --strategy drain    to port 80; what is open when the role moves may end by itself
+
+The role that can be followed is `leader`, whoever leads the voters; peers grant no others yet. A leader that is cut off may be followed for a while by
+who is cut off with it: what must not be written twice needs a fence of its own.
 
 Peers say in `node.services` what there is at their host (`services = [\"db:5432\"]`); a number is a port that is the same everywhere. New connections go
 to the new holder at once and wait for it while there is none. An open connection cannot be moved, only ended so that its client comes back:
@@ -41,7 +42,7 @@ enum Way {
 #[command(after_help = AFTER)]
 pub(crate) struct Args {
     /// Which role to follow
-    #[arg(long, value_name = "NAME", default_value = "primary")]
+    #[arg(long, value_name = "NAME", default_value = "leader")]
     role: String,
     /// Where to listen; without a host on this machine alone
     #[arg(long, value_name = "ADDR")]
@@ -79,22 +80,25 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Who takes longer to say it is not waited for: it may be the one that died.
 const LOOK_MAX: Duration = Duration::from_millis(200);
 
-/// What a peer says of a role.
+/// Whom a peer follows.
 #[derive(Debug, Deserialize)]
-struct Held {
-    holder: Option<Holder>,
-    #[serde(default)]
-    token: Option<Token>,
+struct Led {
+    leader: Option<String>,
+    epoch: u64,
+    term: u64,
 }
 
 #[derive(Debug, Deserialize)]
-struct Holder {
+struct Member {
     node: String,
     name: String,
     addresses: Vec<String>,
     #[serde(default)]
     services: Vec<Service>,
 }
+
+/// Epoch and term: of two answers the one with the higher is the later.
+type Since = (u64, u64);
 
 #[derive(Debug, Deserialize)]
 struct Service {
@@ -103,6 +107,13 @@ struct Service {
 }
 
 pub(crate) fn run(arguments: &Args, output: Output) -> Result {
+    if arguments.role != "leader" {
+        let words = format_args!(
+            "the role {:?} cannot be followed: peers grant no roles yet, only `leader` can",
+            arguments.role
+        );
+        return Err(Failure::usage(words));
+    }
     let address = place(&arguments.listen)?;
     let clients =
         arguments.api.iter().map(|api| Client::new(&crate::args::Target { api: api.clone(), token_file: None }));
@@ -121,15 +132,14 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
     let (sender, receiver) = watch::channel(None);
     let follower = Follower {
         clients,
-        role: arguments.role.clone(),
         service: arguments.port_of.clone(),
         output,
         counts: Arc::clone(&counts),
         known: None,
-        token: None,
+        since: (0, 0),
         trouble: None,
     };
-    // Asked once before anything listens: a role that there is not, or no peer to ask, is told at once.
+    // Asked once before anything listens: a service that there is not, or no peer to ask, is told at once.
     follower.look()?;
     runtime()?.block_on(async {
         let failed = |error| Failure::new(format_args!("cannot listen on {address}: {error}"));
@@ -170,12 +180,11 @@ fn place(text: &str) -> Result<SocketAddr> {
 
 struct Follower {
     clients: Vec<Client>,
-    role: String,
     service: String,
     output: Output,
     counts: Arc<Counts>,
     known: Option<Target>,
-    token: Option<Token>,
+    since: Since,
     trouble: Option<String>,
 }
 
@@ -183,14 +192,14 @@ impl Follower {
     /// Until nobody wants to know any more.
     fn follow(mut self, targets: &watch::Sender<Option<Target>>) {
         while !targets.is_closed() {
-            let looked = self.look().and_then(|held| Ok((held.token, self.target(&held)?)));
-            let pause = match looked {
-                Ok((token, (target, name))) => {
-                    (self.token, self.trouble) = (token, None);
-                    if target != self.known {
-                        self.moved(target.as_ref(), &name);
-                        self.known.clone_from(&target);
-                        targets.send_replace(target);
+            let pause = match self.look() {
+                Ok((since, target, name)) => {
+                    (self.since, self.trouble) = (since, None);
+                    // While voters seek a leader the old one may well be it again: nothing is ended for that.
+                    if let Some(target) = target.filter(|target| self.known.as_ref() != Some(target)) {
+                        self.moved(&target, &name);
+                        self.known = Some(target.clone());
+                        targets.send_replace(Some(target));
                     }
                     LOOK_EVERY
                 }
@@ -208,47 +217,45 @@ impl Follower {
         }
     }
 
-    /// What the first peer that answers says.
-    fn look(&self) -> Result<Held> {
+    /// What the first peer says that knows at least as much as was known: since when, where that is, and what it is called.
+    fn look(&self) -> Result<(Since, Option<Target>, String)> {
         let mut last = None;
         for client in &self.clients {
-            match client.probe::<Held>(&format!("/role/{}", self.role), LOOK_MAX) {
-                // A peer that is cut off knows an older grant than was known already.
-                Ok(held) if held.token < self.token => {}
-                Ok(held) => return Ok(held),
+            let asked = client.probe::<Led>("/v1/leader", LOOK_MAX).and_then(|led| {
+                // A peer that is cut off knows an older leader.
+                if (led.epoch, led.term) < self.since { Ok(None) } else { self.target(client, led).map(Some) }
+            });
+            match asked {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
                 Err(failure) => last = last.or(Some(failure)),
             }
         }
-        Err(last.unwrap_or_else(|| {
-            Failure::new(format_args!("nobody who answers knows as much of {} as was known", self.role))
-        }))
+        Err(last.unwrap_or_else(|| Failure::new("nobody who answers knows as late a leader as was known")))
     }
 
-    /// Where that is, and what it is called.
-    fn target(&self, held: &Held) -> Result<(Option<Target>, String)> {
-        let Some(holder) = &held.holder else { return Ok((None, String::new())) };
-        let named = || holder.services.iter().find(|service| service.name == self.service).map(|service| service.port);
+    fn target(&self, client: &Client, led: Led) -> Result<(Since, Option<Target>, String)> {
+        let since = (led.epoch, led.term);
+        let Some(leader) = led.leader else { return Ok((since, None, String::new())) };
+        if let Some(known) = self.known.as_ref().filter(|known| known.holder == leader && self.since == since) {
+            return Ok((since, Some(known.clone()), String::new()));
+        }
+        let members: Vec<Member> = client.probe("/v1/members", LOOK_MAX)?;
+        let unknown = || Failure::new(format_args!("{leader} leads, and is no member that is known here"));
+        let member = members.into_iter().find(|member| member.node == leader).ok_or_else(unknown)?;
+        let named = || member.services.iter().find(|service| service.name == self.service).map(|service| service.port);
         let port = self.service.parse().ok().or_else(named).ok_or_else(|| {
-            Failure::new(format_args!("{} holds {} and names no service {:?}", holder.name, self.role, self.service))
+            Failure::new(format_args!("{} leads and names no service {:?}", member.name, self.service))
                 .hint("it belongs into `node.services` of its configuration, as NAME:PORT")
         })?;
-        let places = holder.addresses.iter().filter_map(|address| Some((host(address)?, port))).collect();
-        let words = held.token.as_ref().map_or_else(String::new, |token| format!(" ({token})"));
-        Ok((Some(Target { holder: holder.node.clone(), places }), format!("{}{words}", holder.name)))
+        let places = member.addresses.iter().filter_map(|address| Some((host(address)?, port))).collect();
+        Ok((since, Some(Target { holder: leader, places }), member.name))
     }
 
-    fn moved(&self, target: Option<&Target>, name: &str) {
+    fn moved(&self, target: &Target, name: &str) {
         let connections = self.counts.read();
-        let words = match target {
-            Some(_) => format!(
-                "{} is held by {}; {} connections are open",
-                self.role,
-                self.output.paint(Tone::Name, name),
-                connections.open
-            ),
-            None => format!("nobody holds {}; {} connections are open", self.role, connections.open),
-        };
-        let value = json!({ "holder": target.map(|target| &target.holder), "connections": connections });
+        let words = format!("{} leads; {} connections are open", self.output.paint(Tone::Name, name), connections.open);
+        let value = json!({ "holder": target.holder, "connections": connections });
         // Whoever does not read it does not want it.
         _ = tell(self.output, "holder", &words, &value);
     }
