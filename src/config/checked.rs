@@ -10,7 +10,7 @@ use super::error::{Error, Relation};
 use super::values::{Value, Values};
 use super::{Flags, Setting};
 use crate::events::{self, Retention};
-use crate::membership::{self, Profile};
+use crate::membership::{self, Profile, Service};
 use crate::replication::{Ack, LagWarn, Retry};
 use crate::topology::Policy;
 use crate::types::Address;
@@ -102,6 +102,8 @@ pub struct Node {
     pub priority: u16,
     /// Takes part in data but is never hub or root.
     pub observer: bool,
+    /// What clients find at its host, by names that a redirector is given.
+    pub services: Vec<Service>,
     /// Where identity, log and tokens are kept.
     pub data_dir: PathBuf,
     /// Where its life is written down, if it is: see [`recording`](crate::recording).
@@ -152,6 +154,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// Services of one member, at most, and the longest name of one, in bytes.
+const SERVICES_MAX: usize = 8;
+const SERVICE_MAX: usize = 32;
 /// Longest name, region or zone, in bytes: they travel with every member's metadata.
 const LABEL_MAX: usize = 64;
 
@@ -217,11 +222,42 @@ impl Values {
             zone: self.label("node.zone")?,
             priority: self.number("node.priority", 0, u16::MAX)?,
             observer: self.switch("node.observer"),
+            services: self.services()?,
             data_dir: self.check("node.data-dir", |text| {
                 if text.is_empty() { Err("a directory is needed") } else { Ok(PathBuf::from(text)) }
             })?,
             record: Some(PathBuf::from(self.text("node.record"))).filter(|path| !path.as_os_str().is_empty()),
         })
+    }
+
+    fn services(&self) -> Result<Vec<Service>, Error> {
+        const KEY: &str = "node.services";
+        let service = |text: &String| {
+            let (name, port) = text.split_once(':').ok_or("expected NAME:PORT")?;
+            let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            if !(1..=SERVICE_MAX).contains(&name.len()) || !name.bytes().all(is_name) {
+                return Err("a name is 1 to 32 of a to z, 0 to 9 and -");
+            }
+            if name.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err("a name of digits alone would be a port");
+            }
+            let port = port.parse().ok().filter(|port| *port != 0).ok_or("its port is a number from 1 to 65535")?;
+            Ok(Service { name: name.to_owned(), port })
+        };
+        let texts = self.texts(KEY);
+        if texts.len() > SERVICES_MAX {
+            return Err(self.refused(KEY, &format!("{} entries, at most {SERVICES_MAX} are used", texts.len())));
+        }
+        let services: Result<Vec<Service>, Error> = texts
+            .iter()
+            .map(|text| service(text).map_err(|why| self.refused(KEY, &format!("{text:?}: {why}"))))
+            .collect();
+        let mut services = services?;
+        services.sort();
+        if let Some(twice) = services.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            return Err(self.refused(KEY, &format!("{} is named twice", twice[0].name)));
+        }
+        Ok(services)
     }
 
     fn network(&self) -> Result<Network, Error> {

@@ -89,6 +89,12 @@ pub(super) const KEYS: &[Key] = &[
     key("node.priority", Kind::Number, "100", "Higher is preferred as hub and root. 0 to 65535."),
     key("node.observer", Kind::Switch, "false", "Takes part in data but is never hub or root."),
     key(
+        "node.services",
+        Kind::Texts,
+        "[]",
+        "What clients find at this peer's host: NAME:PORT of TCP services, by which `oxigdal-ha redirect` finds the one of whoever holds a role.",
+    ),
+    key(
         "node.data-dir",
         Kind::Text,
         r#""oxigdal-ha-data""#,

@@ -21,6 +21,27 @@ fn words(result: Result<Config, Error>) -> String {
 }
 
 #[test]
+fn services_are_names_with_ports() {
+    let read =
+        |list: &str| parse(Some((Path::new("mesh.toml"), &format!("[node]\nservices = {list}\n"))), [], &Flags::new());
+    let services = read(r#"["wms:8080", "tiles:1"]"#).unwrap().node.services;
+    let services: Vec<(&str, u16)> = services.iter().map(|service| (&*service.name, service.port)).collect();
+    assert_eq!(services, [("tiles", 1), ("wms", 8080)]);
+    for (list, why) in [
+        (r#"["wms"]"#, "NAME:PORT"),
+        (r#"["wms:0"]"#, "1 to 65535"),
+        (r#"["wms:65536"]"#, "1 to 65535"),
+        (r#"["Wms:1"]"#, "a to z"),
+        (r#"["80:80"]"#, "would be a port"),
+        (r#"["wms:1", "wms:2"]"#, "named twice"),
+        (r#"["a:1","b:1","c:1","d:1","e:1","f:1","g:1","h:1","i:1"]"#, "at most 8"),
+    ] {
+        let told = read(list).unwrap_err().to_string();
+        assert!(told.contains(why) && told.contains("mesh.toml:2"), "{list}: {told}");
+    }
+}
+
+#[test]
 fn the_default_file_reads_back_as_the_default_with_and_without_its_comments() {
     let text = default_text();
     let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > WIDTH_MAX).collect();

@@ -27,6 +27,7 @@ mod notify;
 mod packing;
 mod peer;
 mod recorder;
+pub mod redirect;
 mod remembered;
 mod revert;
 mod routes;

@@ -22,6 +22,10 @@ pub(super) fn log(event: &Event) {
             };
             tracing::error!(%fault, until, "the log takes no more writes: edits are refused");
         }
+        Event::DiskStalls { after } => {
+            tracing::error!(?after, "the disk does not answer: others do not rely on this peer until it does")
+        }
+        Event::DiskAnswers => tracing::info!("the disk answers again"),
         Event::Writable => tracing::info!("there is room on the disk again: edits are taken"),
         Event::SnapshotTaken { id, taken } => {
             tracing::info!(id, lsn = %taken.lsn, bytes = taken.bytes, documents = taken.documents, "a snapshot is taken");

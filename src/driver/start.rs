@@ -86,9 +86,7 @@ impl Peer {
         }
         let mut remembered = Remembered::open(&dir, admission.node());
         routes.remember_issuer(&admission, &mut remembered, clock.now().wall);
-        // Whoever minted the mesh is its first peer; one that was told of others, or remembers some, is not the only one.
-        let founds = admission::has_root(&dir) && !routes.knows_somebody() && remembered.peers().is_empty();
-        let setup = setup(&config, &admission, founds)?;
+        let setup = setup(&config, &admission, is_first(&dir, &routes, &remembered))?;
         let booting = clock.clone();
         let recorder = recorder(config.node.record.as_deref(), &setup, &facts)?;
         let (node, report, log, recorder) = blocking(move || boot(setup, &booting, log, recorder)).await??;
@@ -125,6 +123,11 @@ impl Peer {
         tokio::spawn(turn.run());
         Ok(Self::new(link, stop))
     }
+}
+
+/// Whoever minted the mesh is its first peer; one that was told of others, or remembers some, is not the only one.
+fn is_first(dir: &Path, routes: &Routes, remembered: &Remembered) -> bool {
+    admission::has_root(dir) && !routes.knows_somebody() && remembered.peers().is_empty()
 }
 
 /// Whether what is to be shipped elsewhere can be; before anything runs.
@@ -214,6 +217,7 @@ fn setup(config: &Config, admission: &Admission, founds: bool) -> Result<Setup, 
         addresses: Vec::new(),
         protocol: wire::VERSION.into(),
         read_only: false,
+        services: config.node.services.clone(),
     };
     meta.check()?;
     Ok(Setup {

@@ -13,7 +13,7 @@ use crate::types::{Address, Boot, Incarnation, NodeId, Time};
 /// What a member says of itself. Only the member changes it; a change raises its incarnation.
 ///
 /// On the wire it is its fields in order, `read_only` as the high bit of `protocol`: who knows nothing of it reads a version that
-/// it does not look at.
+/// it does not look at. `services` stand at the end, if there are any and as the bit below it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Meta {
     /// A name for people, unique by convention only.
@@ -32,10 +32,23 @@ pub struct Meta {
     pub protocol: u16,
     /// Its log takes no more writes: it gives what it holds, and takes nothing.
     pub read_only: bool,
+    /// What clients find at its host, beside itself.
+    pub services: Vec<Service>,
+}
+
+/// Something that clients connect to at a member's host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize)]
+pub struct Service {
+    /// Its name: the same at each member that has it.
+    pub name: String,
+    /// Its TCP port.
+    pub port: u16,
 }
 
 /// In `protocol` as it is sent.
 const READ_ONLY: u16 = 1 << 15;
+/// The same.
+const SERVICES: u16 = 1 << 14;
 
 impl Encode for Meta {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
@@ -45,8 +58,10 @@ impl Encode for Meta {
         self.priority.encode(encoder)?;
         self.observer.encode(encoder)?;
         self.addresses.encode(encoder)?;
-        let flag = if self.read_only { READ_ONLY } else { 0 };
-        (self.protocol & !READ_ONLY | flag).encode(encoder)
+        let read_only = if self.read_only { READ_ONLY } else { 0 };
+        let services = if self.services.is_empty() { 0 } else { SERVICES };
+        (self.protocol & !(READ_ONLY | SERVICES) | read_only | services).encode(encoder)?;
+        if self.services.is_empty() { Ok(()) } else { self.services.encode(encoder) }
     }
 }
 
@@ -55,8 +70,9 @@ impl<C> Decode<C> for Meta {
         let (name, region, zone) = (Decode::decode(decoder)?, Decode::decode(decoder)?, Decode::decode(decoder)?);
         let (priority, observer) = (Decode::decode(decoder)?, Decode::decode(decoder)?);
         let (addresses, version) = (Decode::decode(decoder)?, u16::decode(decoder)?);
-        let (protocol, read_only) = (version & !READ_ONLY, version & READ_ONLY != 0);
-        Ok(Self { name, region, zone, priority, observer, addresses, protocol, read_only })
+        let (protocol, read_only) = (version & !(READ_ONLY | SERVICES), version & READ_ONLY != 0);
+        let services = if version & SERVICES == 0 { Vec::new() } else { Decode::decode(decoder)? };
+        Ok(Self { name, region, zone, priority, observer, addresses, protocol, read_only, services })
     }
 }
 
@@ -83,13 +99,14 @@ impl Meta {
     pub(super) fn encoded_len(&self) -> usize {
         let texts = self.name.len() + self.region.len() + self.zone.len();
         let addresses: usize = self.addresses.iter().map(|address| address.as_str().len() + 3).sum();
-        texts + addresses + 19
+        let services: usize = self.services.iter().map(|service| service.name.len() + 6).sum();
+        texts + addresses + services + if self.services.is_empty() { 19 } else { 22 }
     }
 }
 
 /// What a node wants to say of itself is too long to be gossiped. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("name, region, zone and addresses take {len} bytes together, more than {max}", max = Meta::LEN_MAX)]
+#[error("name, region, zone, services and addresses take {len} bytes together, more than {max}", max = Meta::LEN_MAX)]
 pub struct MetaError {
     /// Bytes found.
     pub len: usize,

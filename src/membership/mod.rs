@@ -66,7 +66,7 @@ use std::sync::Arc;
 pub use config::{Config, ConfigError, Profile};
 pub use event::{Event, Grounds, Unanswered};
 pub use forgotten::ForgetError;
-pub use member::{Member, Meta, MetaError, State};
+pub use member::{Member, Meta, MetaError, Service, State};
 pub use message::{Accusers, Described, Message, Reach, Update, Updates};
 pub use view::View;
 

@@ -474,6 +474,13 @@ pub enum Event {
     },
     /// There is room on the disk again, and edits are taken.
     Writable,
+    /// The disk has not answered a write for so long: others do not rely on this node until it does.
+    DiskStalls {
+        /// How long.
+        after: std::time::Duration,
+    },
+    /// It has answered.
+    DiskAnswers,
     /// A snapshot is whole and durable.
     SnapshotTaken {
         /// Its number.

@@ -27,6 +27,7 @@ mod replicate;
 mod route;
 mod shared;
 mod snapshot;
+mod stall;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -131,6 +132,7 @@ pub struct Node {
     replicas_changed: bool,
     read_only: Option<DiskFault>,
     reopening: reopen::Reopening,
+    stall: stall::Stall,
     /// How many documents the log had.
     restored: usize,
     /// What the log had lost at its end.
@@ -187,6 +189,7 @@ impl Node {
             }
             Input::Command { id, command } => self.on_command(now, id, command),
         }
+        self.watch_disk(now);
         self.route(now);
         self.fire_due(now);
     }
@@ -450,6 +453,7 @@ impl Node {
                 Timer::Consensus(timer) => self.shared.step(now, |cx| self.consensus.on_timer(cx, timer)),
                 Timer::Voters => self.voters.changed = true,
                 Timer::Reopen => self.reopen(now),
+                Timer::Stall => self.on_stall(now),
                 Timer::Snapshot => self.look_at_snapshots(now),
             }
             self.route(now);

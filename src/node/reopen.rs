@@ -48,8 +48,7 @@ impl Node {
         self.shared.step(now, |cx| self.consensus.fail(cx, fault.clone()));
         reachable!("node/read-only");
         self.shared.effects.push_back(Effect::Notify(Event::ReadOnly { fault: fault.clone() }));
-        self.meta.read_only = true;
-        self.describe(now);
+        self.say_whether_writable(now);
         if fault.kind == DiskFaultKind::Full && !planted!("node/room-is-not-looked-for") {
             let Reopening { pause, reopened_at, .. } = &mut self.reopening;
             let again = reopened_at.is_some_and(|at| now.mono.since(at) < SOON);
@@ -82,8 +81,7 @@ impl Node {
         self.shared.step(now, |cx| self.replication.reopen(cx));
         self.mint(now, "the disk was full, and has room again");
         self.resume_consensus(now);
-        self.meta.read_only = false;
-        self.describe(now);
+        self.say_whether_writable(now);
         self.shared.effects.push_back(Effect::Notify(Event::Writable));
     }
 }

@@ -62,6 +62,8 @@ impl Node {
             event @ (Event::BadFrame { .. }
             | Event::ReadOnly { .. }
             | Event::Writable
+            | Event::DiskStalls { .. }
+            | Event::DiskAnswers
             | Event::SnapshotTaken { .. }
             | Event::SnapshotFailed { .. }
             | Event::SnapshotRefused { .. }

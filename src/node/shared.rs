@@ -8,7 +8,7 @@ use crate::machine::{Cx, Op, Rng};
 use crate::replication;
 use crate::types::{
     Chain, Checksum, DiskFault, DiskFaultKind, Hlc, HlcClock, IoId, Lane, Lsn, Now, PersistId, Position, SegmentId,
-    TaskId, Topic,
+    TaskId, Time, Topic,
 };
 use crate::wal;
 use crate::wire;
@@ -67,6 +67,7 @@ struct InFlight {
     id: PersistId,
     wait: Wait,
     position: Position,
+    asked: Time,
     /// Which record it is; none is a piece of a snapshot.
     record: Option<Record>,
 }
@@ -223,7 +224,13 @@ impl Shared {
         self.next_persist = self.next_persist.next();
         let says = (chain == Chain::Main && !matches!(record, Own::Entry(_))).then(|| record.clone());
         let record = Some(Record { mark: Mark::at(position, lsn, hlc, sum), says });
-        self.persists.push_back(InFlight { id: self.next_persist, wait: wait(lsn, hlc), position, record });
+        self.persists.push_back(InFlight {
+            id: self.next_persist,
+            wait: wait(lsn, hlc),
+            position,
+            asked: now.mono,
+            record,
+        });
         self.effects.push_back(Effect::Persist { id: self.next_persist, segment, offset, bytes });
     }
 
@@ -251,12 +258,17 @@ impl Shared {
         (first.wait, first.position)
     }
 
+    /// When the oldest write of the log was asked for that is not answered. Pieces of snapshots may take their time.
+    pub(super) fn oldest_write(&self) -> Option<Time> {
+        self.persists.iter().find(|write| write.record.is_some()).map(|write| write.asked)
+    }
+
     /// Appends a piece to a snapshot.
     pub(super) fn put(&mut self, number: SegmentId, offset: u64, bytes: Bytes) {
         self.next_persist = self.next_persist.next();
         let (wait, position) =
             (Wait::Snapshot(snapshot::Wait::Wrote(number)), Position { segment: number, offset, len: 0 });
-        self.persists.push_back(InFlight { id: self.next_persist, wait, position, record: None });
+        self.persists.push_back(InFlight { id: self.next_persist, wait, position, asked: Time::ZERO, record: None });
         self.effects.push_back(Effect::Persist { id: self.next_persist, segment: number, offset, bytes });
     }
 

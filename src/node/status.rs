@@ -67,6 +67,8 @@ pub struct Status {
     pub paused_by: Vec<NodeId>,
     /// Set when the log takes no more writes.
     pub read_only: Option<DiskFault>,
+    /// For how long the disk has not answered a write, in milliseconds, if that is too long.
+    pub disk_stalled_ms: Option<u64>,
     /// Which overlay is followed, and why that one.
     pub overlay_policy: PolicyStatus,
     /// Set while documents are put together after the start.
@@ -226,6 +228,11 @@ impl Node {
             paused: replication.paused().iter().copied().collect(),
             paused_by: replication.paused_by().iter().copied().collect(),
             read_only: self.read_only.clone(),
+            disk_stalled_ms: self
+                .shared
+                .oldest_write()
+                .filter(|_| self.stall.stalled)
+                .map(|asked| u64::try_from(now.mono.since(asked).as_millis()).unwrap_or(u64::MAX)),
             overlay_policy: PolicyStatus {
                 configured: overlay.configured(),
                 followed: overlay.policy(),

@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Voters,
     /// The disk was full: is there room again?
     Reopen,
+    /// Has the disk answered?
+    Stall,
     /// Is a snapshot due?
     Snapshot,
 }

@@ -234,6 +234,12 @@ pub const BUGS: &[Bug] = &[
         &["snapshots"],
     ),
     bug(
+        "node/stall-goes-unnoticed",
+        "A disk that does not answer is waited for as long as it takes.",
+        &["L1"],
+        &["regressions/hub-outside-stalls"],
+    ),
+    bug(
         "overlay/former-linger-for-ever",
         "Who was a neighbour is held for one for ever.",
         &["G2", "O7", "O3", "O2"],

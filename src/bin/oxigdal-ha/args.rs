@@ -100,6 +100,8 @@ pub(crate) enum Command {
     Timeline(crate::timeline::Args),
     /// Bring documents of a living mesh back to how they were
     Revert(crate::revert::Args),
+    /// Lead TCP clients to whoever holds a role
+    Redirect(crate::redirect::Args),
     /// Look into a log's files
     #[command(subcommand)]
     Log(crate::inspect::Command),

@@ -75,6 +75,15 @@ impl Client {
         self.read(self.answered(self.signed(request).call())?)
     }
 
+    /// Asks how something stands, of which the status of the answer says no more than its body; who takes longer than this is not
+    /// waited for.
+    pub(crate) fn probe<T: DeserializeOwned>(&self, path: &str, within: Duration) -> Result<T> {
+        let request = self.agent.get(self.url(path)).config().timeout_global(Some(within)).build();
+        let response = self.signed(request).call().map_err(|error| self.unreachable(&error))?;
+        let known = response.status().is_success() || response.status() == StatusCode::SERVICE_UNAVAILABLE;
+        if known { self.read(response) } else { Err(self.refused(response)) }
+    }
+
     /// Changes something, with a body.
     pub(crate) fn send<T: DeserializeOwned>(
         &self,

@@ -27,6 +27,7 @@ mod quarantine;
 mod rebuild;
 mod recorded;
 mod recoveries;
+mod redirect;
 mod replication;
 mod restore;
 mod restore_point;
@@ -103,6 +104,7 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::Timeline(arguments) => timeline::run(&arguments, output),
         Command::Revert(arguments) => revert::run(&arguments, output),
         Command::Log(command) => return inspect::run(&command, output),
+        Command::Redirect(arguments) => redirect::run(&arguments, output),
         Command::Config(command) => configuration::config(command, output),
         Command::Topology(command) => topology::topology(command, output),
         Command::Simulate(arguments) => return simulate::run(arguments, output).map_err(Failure::of_simulate),

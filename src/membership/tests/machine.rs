@@ -7,8 +7,8 @@ use crate::machine::testkit::step_at;
 use crate::machine::{Op, Rng};
 use crate::membership::suspicion::lasts;
 use crate::membership::{
-    Accusers, Config, Described, Event, ForgetError, Grounds, Membership, Message, Meta, Reach, State, Timer, Update,
-    Updates,
+    Accusers, Config, Described, Event, ForgetError, Grounds, Membership, Message, Meta, Reach, Service, State, Timer,
+    Update, Updates,
 };
 use crate::types::{Boot, Digest, Incarnation, NodeId, Now, Time, WallTime};
 
@@ -551,6 +551,17 @@ fn a_member_that_takes_no_writes_says_so_in_a_bit_that_nobody_looked_at_before()
     assert_eq!(bytes(&meta), [1, b'a', 0, 0, 0, 0, 0, 1]);
     meta.read_only = true;
     assert_eq!(bytes(&meta), [1, b'a', 0, 0, 0, 0, 0, 251, 1, 0x80]);
+    let (back, _): (Meta, usize) = bincode::decode_from_slice(&bytes(&meta), bincode::config::standard()).unwrap();
+    assert_eq!(back, meta);
+    assert!(bytes(&meta).len() <= meta.encoded_len());
+}
+
+#[test]
+fn services_stand_behind_what_everybody_reads() {
+    let bytes = |meta: &Meta| bincode::encode_to_vec(meta, bincode::config::standard()).unwrap();
+    let services = vec![Service { name: "wms".into(), port: 80 }];
+    let meta = Meta { name: "a".into(), protocol: 1, read_only: true, services, ..Meta::default() };
+    assert_eq!(bytes(&meta), [1, b'a', 0, 0, 0, 0, 0, 251, 1, 0xc0, 1, 3, b'w', b'm', b's', 80]);
     let (back, _): (Meta, usize) = bincode::decode_from_slice(&bytes(&meta), bincode::config::standard()).unwrap();
     assert_eq!(back, meta);
     assert!(bytes(&meta).len() <= meta.encoded_len());

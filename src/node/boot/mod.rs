@@ -428,6 +428,7 @@ impl Boot {
             replicas_changed: false,
             read_only: None,
             reopening: super::reopen::Reopening::new(setup.config.wal.segment_bytes),
+            stall: super::stall::Stall::default(),
             restored: documents.view().restoring(),
             cut: report.cut.as_ref().map(ToString::to_string),
             put_back: found.main.life.restored,

@@ -23,10 +23,10 @@ impl Check for LeadersHoldAll {
         use consensus::Event as E;
         self.trust.on_event(sight, who, event);
         match event {
-            Event::Consensus(E::Asked { result: Ok(Answer::Decided { token, .. }), .. }) => {
-                if self.answered.is_none_or(|(last, _)| (last.epoch, last.index) < (token.epoch, token.index)) {
-                    self.answered = Some((*token, self.highest));
-                }
+            Event::Consensus(E::Asked { result: Ok(Answer::Decided { token, .. }), .. })
+                if self.answered.is_none_or(|(last, _)| (last.epoch, last.index) < (token.epoch, token.index)) =>
+            {
+                self.answered = Some((*token, self.highest));
             }
             Event::Consensus(E::Elected { term }) => {
                 let (Some((token, then)), Some(node)) = (self.answered, sight.node(who)) else {

@@ -51,10 +51,13 @@ impl Check for DecidesAtRest {
     fn on_event(&mut self, sight: &Sight<'_>, who: u32, event: &Event) -> Verdict {
         self.trust.on_event(sight, who, event);
         match event {
-            Event::Consensus(consensus::Event::Changed { token, group }) => {
-                if self.group.as_ref().is_none_or(|(last, _)| (last.epoch, last.index) < (token.epoch, token.index)) {
-                    self.group = Some((*token, group.clone()));
-                }
+            Event::Consensus(consensus::Event::Changed { token, group })
+                if self
+                    .group
+                    .as_ref()
+                    .is_none_or(|(last, _)| (last.epoch, last.index) < (token.epoch, token.index)) =>
+            {
+                self.group = Some((*token, group.clone()));
             }
             Event::Consensus(consensus::Event::Elected { .. }) if self.group.is_none() => {
                 let view = sight.node(who).map(crate::node::Node::consensus);

@@ -108,8 +108,8 @@ pub fn neighbors(seats: &[Seat<'_>], policy: Policy, me: NodeId) -> BTreeSet<Nod
 }
 
 /// Those whom `me` asks to be its neighbours while it cannot reach the `missing` ones: who would be, if these were gone. In a
-/// star or tree only those who are preferred to it, as the others ask for themselves; unless nobody is left above it: the
-/// others may reach whom it cannot, and then know of no reason to ask.
+/// star or tree only those who are preferred to it, as the others ask for themselves; unless nobody is left above it, or nobody at
+/// all beside it: the others may reach whom it cannot, and then know of no reason to ask.
 #[must_use]
 pub fn stand_ins(seats: &[Seat<'_>], policy: Policy, me: NodeId, missing: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
     let rest = if missing.is_empty() {
@@ -125,7 +125,9 @@ pub fn stand_ins(seats: &[Seat<'_>], policy: Policy, me: NodeId, missing: &BTree
     let above = |seat: &&Seat<'_>| seat.rank() < own.rank() || (!missing.is_empty() && !seat.is_beside(own));
     let asked: BTreeSet<NodeId> =
         seats.iter().filter(|seat| found.contains(&seat.id) && above(seat)).map(|seat| seat.id).collect();
-    if missing.is_empty() || !asked.is_empty() || !seats.iter().any(|seat| above(&seat)) { asked } else { found }
+    let is_alone = || neighbors(seats, policy, me).is_subset(missing);
+    let others_ask = !seats.iter().any(|seat| above(&seat)) && !is_alone();
+    if missing.is_empty() || !asked.is_empty() || others_ask { asked } else { found }
 }
 
 /// The hub or parent of `me` in a star or tree, if it has one.

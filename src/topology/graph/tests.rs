@@ -120,6 +120,23 @@ fn parted(seats: &[Seat<'_>], policy: Policy, one: NodeId, other: NodeId) -> Gra
     left
 }
 
+/// What comes of one that can reach none of its neighbours, while all others can reach each other, and it them.
+fn avoided(seats: &[Seat<'_>], policy: Policy, one: NodeId) -> Graph {
+    let whole = graph(seats, policy);
+    let beside = &whole[&one];
+    let mut left = whole.clone();
+    left.entry(one).or_default().clear();
+    let askers = beside.iter().map(|asker| (*asker, BTreeSet::from([one]))).chain([(one, beside.clone())]);
+    for (asker, missing) in askers {
+        left.entry(asker).or_default().remove(&one);
+        for asked in stand_ins(seats, policy, asker, &missing) {
+            left.entry(asker).or_default().insert(asked);
+            left.entry(asked).or_default().insert(asker);
+        }
+    }
+    left
+}
+
 /// The edges among the others that change when one goes.
 fn changed(seats: &[Seat<'static>], policy: Policy, gone: NodeId) -> usize {
     let before = edges(&cut(graph(seats, policy), &BTreeSet::from([gone])));
@@ -206,6 +223,16 @@ quickcheck::quickcheck! {
         let Some((one, other)) = all.get(which % all.len().max(1)).copied().filter(|_| seats.len() > 2) else { return true };
         let left = parted(&seats, policy, one, other);
         largest(&left) == left.len()
+    }
+}
+
+quickcheck::quickcheck! {
+    fn who_reaches_none_of_its_neighbours_finds_others(drawn: Vec<(u8, u8)>, kind: u8, which: u8) -> bool {
+        let (seats, policy) = (seats(&drawn), policy(kind));
+        let Some(one) = seats.get(usize::from(which) % seats.len().max(1)) else { return true };
+        let left = avoided(&seats, policy, one.id);
+        // Where all others are its neighbours there is nobody to find.
+        neighbors(&seats, policy, one.id).len() + 1 == seats.len() || largest(&left) == left.len()
     }
 }
 
