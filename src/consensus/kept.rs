@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::log::{Entries, Entry};
 use super::record::{Record, Snapshot};
 use super::vocabulary::Mark;
-use crate::probe::planted;
 use crate::types::{Actor, Epoch, Index, Mint, Term};
 
 /// Entries in one record at most, when they are told anew: with the longest values that is a megabyte.
@@ -45,8 +44,7 @@ impl Kept {
                 if (*epoch, *term) < known {
                     return Err(format!("term {term} comes behind term {}", known.1));
                 }
-                let vote = vote.filter(|_| !planted!("consensus/vote-forgotten-by-a-restart"));
-                self.vote = Some(Vote { founding: *founding, epoch: *epoch, term: *term, vote });
+                self.vote = Some(Vote { founding: *founding, epoch: *epoch, term: *term, vote: *vote });
             }
             Record::Append { first, entries } => {
                 let (base, last) = (self.base.index.value(), self.last());

@@ -266,6 +266,10 @@ impl Consensus {
         if self.outside.source.is_some_and(|source| !self.is_known_member(source)) {
             self.outside.source = None; // It is a member no more.
         }
+        // Who told it may be no member either, and would tell nothing of what follows.
+        if !self.has_source() {
+            self.choose_source(cx);
+        }
         self.pull(cx, from, self.outside.source == Some(from));
         self.tell_subscribers(cx);
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Node;
 use super::edge::{Effect, Event};
 use super::timers::Timer;
-use crate::probe::{planted, reachable};
+use crate::probe::reachable;
 use crate::types::{Now, Time};
 
 /// A write that takes longer is one of a disk that stalls. Disks pause for a second or two while they collect garbage, and each change of hub
@@ -26,10 +26,8 @@ impl Node {
         }
         self.stall.watched = oldest;
         match oldest {
-            Some(asked) if !planted!("node/stall-goes-unnoticed") => {
-                self.shared.timers.arm(Timer::Stall, asked + STALL)
-            }
-            _ => self.shared.timers.disarm(Timer::Stall),
+            Some(asked) => self.shared.timers.arm(Timer::Stall, asked + STALL),
+            None => self.shared.timers.disarm(Timer::Stall),
         }
         if self.stall.stalled && oldest.is_none_or(|asked| now.mono.since(asked) < STALL) {
             self.stall.stalled = false;

@@ -31,6 +31,11 @@ pub(super) struct Weather {
     pub(super) hooks: (u64, u64),
 }
 
+/// A group whose leader is always heard: leases count from its rounds.
+fn awake() -> consensus::Config {
+    consensus::Config { rest: Duration::ZERO, ..consensus::Config::default() }
+}
+
 impl Weather {
     pub(super) const FAIR: Self =
         Self { lost: 0, doubled: 0, delay: (500, 3_000), late: 0, sync: (1_000, 2_000), hooks: (1_000, 10_000) };
@@ -169,7 +174,7 @@ impl World {
         };
         let peer = |at: usize| Peer {
             node: node(at),
-            consensus: Consensus::new(node(at), consensus::Config::default()),
+            consensus: Consensus::new(node(at), awake()),
             roles: Roles::new(node(at), config.clone()),
             up: true,
             boot: 0,
@@ -634,7 +639,7 @@ impl World {
     /// It starts from what is on its disk.
     pub(super) fn restart(&mut self, at: usize) {
         let peer = &mut self.peers[at];
-        peer.consensus = Consensus::new(peer.node, consensus::Config::default());
+        peer.consensus = Consensus::new(peer.node, awake());
         peer.roles = Roles::new(peer.node, self.config.clone());
         for written in &peer.disk {
             match written {
