@@ -58,6 +58,8 @@ struct Copying {
 /// Somebody who is told.
 #[derive(Clone, Debug)]
 pub(super) struct Subscriber {
+    /// The name of its store: its node may be a member still under one that is gone for good.
+    mint: Mint,
     /// What it knows.
     after: Index,
     /// What it was told last and has not acknowledged, since when, and how often.
@@ -127,7 +129,7 @@ impl Consensus {
             Body::Rouse => self.on_rouse(cx, from),
             Body::Who => self.aside(cx, from, Body::Name),
             Body::Name => cx.emit(Event::Met { id: sender }),
-            Body::Pull { after, follow } => self.on_pull(cx, from, (founding, epoch), after, follow),
+            Body::Pull { after, follow } => self.on_pull(cx, sender, (founding, epoch), after, follow),
             Body::Copied { last, upto } => self.on_copied(cx, from, last, upto),
             Body::Propose { intent } => self.on_propose(cx, from, &intent),
             Body::Proposed { request, said } => self.on_proposed(cx, from, request, said),
@@ -369,7 +371,8 @@ impl Consensus {
     }
 
     /// Somebody wants to know what was decided.
-    fn on_pull(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, of: (Mint, Epoch), after: Index, follow: bool) {
+    fn on_pull(&mut self, cx: &mut Cx<'_, Self>, sender: Actor, of: (Mint, Epoch), after: Index, follow: bool) {
+        let Actor { node: from, mint } = sender;
         let known = self.known();
         if known.index == Index::ZERO {
             return;
@@ -389,7 +392,7 @@ impl Consensus {
         let is_linked = self.links.contains(&from);
         let before = self.subscribers.get(&from).is_some_and(|it| it.follows);
         let follows = is_linked && (follow || before);
-        let subscriber = Subscriber { after, sent: None, follows, copy: None };
+        let subscriber = Subscriber { mint, after, sent: None, follows, copy: None };
         self.subscribers.insert(from, subscriber);
         self.tell(cx, from);
     }
@@ -407,11 +410,12 @@ impl Consensus {
 
     fn tell(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
         let known = self.known();
-        if self.group().is_some_and(|group| group.at(peer).next().is_some()) {
+        let Some(subscriber) = self.subscribers.get(&peer) else { return };
+        let store = Actor { node: peer, mint: subscriber.mint };
+        if self.group().is_some_and(|group| group.member(store).is_some()) {
             self.subscribers.remove(&peer); // It has become a member, and hears of it as one.
             return;
         }
-        let Some(subscriber) = self.subscribers.get(&peer) else { return };
         let (after, follows, tries) =
             (subscriber.after, subscriber.follows, subscriber.sent.map_or(0, |(.., tries)| tries));
         if after >= known.index {
