@@ -18,7 +18,7 @@ const SWEEP: &[(&str, u64)] = &[
     ("mixed-versions", 1),
     ("replica-paused", 1),
     ("small-clocks", 2),
-    ("small-copies", 2),
+    ("small-copies", 4),
     ("small-crashes", 2),
     ("small-datagrams", 2),
     ("small-distances", 1),
@@ -30,6 +30,7 @@ const SWEEP: &[(&str, u64)] = &[
     ("small-turns", 3),
     ("small-voters", 3),
     ("snapshots", 3),
+    ("swarm-small", 20),
 ];
 
 #[test]

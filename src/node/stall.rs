@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::Node;
 use super::edge::{Effect, Event};
 use super::timers::Timer;
-use crate::probe::reachable;
 use crate::types::{Now, Time};
 
 /// A write that takes longer is one of a disk that stalls. Disks pause for a second or two while they collect garbage, and each change of hub
@@ -38,7 +37,6 @@ impl Node {
 
     /// The oldest write was not answered in time.
     pub(super) fn on_stall(&mut self, now: Now) {
-        reachable!("node/disk-stalls");
         self.stall.stalled = true;
         self.shared.effects.push_back(Effect::Notify(Event::DiskStalls { after: STALL }));
         self.say_whether_writable(now);

@@ -63,7 +63,6 @@ pub const MARKS: &[Mark] = &[
     sometimes("membership/suspicion-held"),
     sometimes("membership/timer-was-late"),
     sometimes("node/boots-from-a-damaged-end"),
-    sometimes("node/disk-stalls"),
     sometimes("node/frame-of-a-newer-version-skipped"),
     sometimes("node/new-actor"),
     sometimes("node/read-only"),

@@ -1,3 +1,5 @@
+//! A redirector between real sockets: services that say who they are, and clients that are led to them.
+
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
