@@ -46,6 +46,12 @@ pub enum ErrorKind {
     Unreachable,
     /// It is done and durable here, but not known to be so on as many others as were wanted.
     NotReplicated,
+    /// Somebody else leads the voters, or nobody did in time; nothing was decided, and nothing of it will be.
+    NotLeader,
+    /// No majority of the voters is in reach; nothing was decided, and nothing of it will be.
+    NoQuorum,
+    /// It may be decided or not: asking again under the same name tells.
+    OutcomeUnknown,
 }
 
 impl ErrorKind {
@@ -71,6 +77,9 @@ impl ErrorKind {
             Self::Engine => "engine",
             Self::Unreachable => "unreachable",
             Self::NotReplicated => "not_replicated",
+            Self::NotLeader => "not_leader",
+            Self::NoQuorum => "no_quorum",
+            Self::OutcomeUnknown => "outcome_unknown",
         }
     }
 }

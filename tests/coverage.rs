@@ -28,6 +28,7 @@ const SWEEP: &[(&str, u64)] = &[
     ("small-rollback", 3),
     ("small-streams", 3),
     ("small-turns", 3),
+    ("small-voters", 3),
     ("snapshots", 3),
 ];
 

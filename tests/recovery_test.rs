@@ -28,6 +28,8 @@ mod snapshots;
 mod standby;
 #[path = "recovery_test/store.rs"]
 mod store;
+#[path = "recovery_test/watched.rs"]
+mod watched;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
@@ -101,6 +103,7 @@ impl Life {
             seed,
             meta: Meta { name: "me".into(), ..Meta::default() },
             config,
+            founds: false,
         };
         let mut boot = Box::new(Boot::start(setup));
         let (mut inputs, mut engine, mut reply) = (VecDeque::new(), Engine::new(Limits::default()), None);

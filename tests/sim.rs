@@ -45,6 +45,8 @@ scenarios! {
     join_through_one "join-through-one" 1;
     kitchen_sink "kitchen-sink" 2;
     lag_thresholds "lag-thresholds" 1;
+    leader_cut "leader-cut" 2;
+    leader_dies "leader-dies" 2;
     leave_rejoin "leave-rejoin" 2;
     little_memory "little-memory" 1;
     little_memory_rolled_back "little-memory-rolled-back" 1;
@@ -64,6 +66,7 @@ scenarios! {
     one_way_cut "one-way-cut" 2;
     overlay_unreachable "overlay-unreachable" 1;
     partition_heal "partition-heal" 2;
+    paused_primary "paused-primary" 2;
     overlay_gateway_dies "overlay-gateway-dies" 1;
     overlay_hub_dies "overlay-hub-dies" 1;
     overlay_mesh_100 "overlay-mesh-100" 1;
@@ -97,6 +100,7 @@ scenarios! {
     small_rollback "small-rollback" 2;
     small_streams "small-streams" 2;
     small_turns "small-turns" 2;
+    small_voters "small-voters" 4;
     snapshots "snapshots" 2;
     star_hub_dies "star-hub-dies" 2;
     star_hub_gone "star-hub-gone" 2;
@@ -106,6 +110,7 @@ scenarios! {
     swarm_mesh "swarm-mesh" 1;
     swarm_small "swarm-small" 4;
     tree_root_dies "tree-root-dies" 2;
+    voters_churn "voters-churn" 2;
 }
 
 #[test]

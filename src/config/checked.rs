@@ -10,12 +10,14 @@ use super::error::{Error, Relation};
 use super::values::{Value, Values};
 use super::{Flags, Setting};
 use crate::events::{self, Retention};
+use crate::failover::FailoverConfig;
 use crate::membership::{self, Profile};
 use crate::replication::{Ack, LagWarn, Retry};
+use crate::roles::{self, RoleName};
 use crate::topology::Policy;
 use crate::types::Address;
 use crate::wire::Packing;
-use crate::{audit, documents, overlay, replication, wal};
+use crate::{audit, consensus, documents, overlay, replication, wal};
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,12 @@ pub struct Config {
     pub membership: membership::Config,
     /// Which links are kept.
     pub overlay: overlay::Config,
+    /// How decisions are made.
+    pub consensus: consensus::Config,
+    /// Who votes.
+    pub voters: Voters,
+    /// Which roles there are, and how they change hands.
+    pub roles: roles::Config,
     /// How edits spread.
     pub replication: replication::Config,
     /// How much of the documents is kept in memory.
@@ -51,6 +59,19 @@ pub struct Config {
     /// Snapshots of what it says.
     pub snapshots: wal::SnapshotConfig,
     values: Values,
+}
+
+/// Who votes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voters {
+    /// So many, where there are as many members.
+    pub target: u8,
+    /// How long a member must have been there.
+    pub stabilization: Duration,
+    /// How long a voter may be gone.
+    pub replace_after: Duration,
+    /// How long the first peer waits whether it hears of a group.
+    pub found_after: Duration,
 }
 
 /// Where the log is shipped to while the peer runs.
@@ -176,6 +197,9 @@ impl TryFrom<Values> for Config {
             cluster: values.cluster()?,
             overlay: values.overlay(membership.full_mesh_max),
             membership,
+            consensus: values.consensus()?,
+            voters: values.voters()?,
+            roles: values.roles()?,
             replication: values.replication()?,
             documents: values.documents()?,
             audit: audit::Config { interval: Duration::from_secs(values.size("documents.audit-s", 5, 86_400)?) },
@@ -312,6 +336,57 @@ impl Values {
         if config.probe_period < 2 * config.probe_timeout {
             return Err(self.relation("membership.probe-period-ms", "at least twice", "membership.probe-timeout-ms"));
         }
+        Ok(config)
+    }
+
+    fn consensus(&mut self) -> Result<consensus::Config, Error> {
+        const HEARTBEAT: &str = "consensus.heartbeat-ms";
+        let far = matches!(self.text("membership.profile"), "wan" | "edge");
+        let base = if far { consensus::Config::wan() } else { consensus::Config::default() };
+        let ms = i64::try_from(base.heartbeat.as_millis()).expect("a heartbeat is short");
+        self.lay_profile(if far { "wan" } else { "lan" }, HEARTBEAT, ms);
+        let minute = Duration::from_secs(60);
+        let config = consensus::Config {
+            rest: self.span("consensus.rest", Duration::ZERO, minute)?,
+            rest_after: self.span("consensus.rest-after", Duration::from_millis(50), minute)?,
+            snapshot_every: self.size("consensus.snapshot-every", 8, 1_000_000)?,
+            ..base.paced(self.millis(HEARTBEAT, 10, 10_000)?)
+        };
+        config.check().map_err(|why| self.refused(HEARTBEAT, &why.to_string()))?;
+        Ok(config)
+    }
+
+    fn voters(&self) -> Result<Voters, Error> {
+        const TARGET: &str = "voters.target";
+        let (hour, month) = (Duration::from_secs(3_600), Duration::from_secs(30 * 86_400));
+        let target = self.number(TARGET, 1, 5)?;
+        if target % 2 == 0 {
+            return Err(self.refused(TARGET, "an even number of voters bears no more than one less"));
+        }
+        Ok(Voters {
+            target,
+            stabilization: self.span("voters.stabilization", Duration::from_millis(100), hour)?,
+            replace_after: self.span("voters.replace-after", Duration::from_secs(1), month)?,
+            found_after: self.span("voters.found-after", Duration::from_millis(10), hour)?,
+        })
+    }
+
+    fn roles(&self) -> Result<roles::Config, Error> {
+        const NAMES: &str = "roles.names";
+        const LEASE: &str = "roles.lease-ms";
+        let name = |text: &String| RoleName::new(text).map_err(|why| self.refused(NAMES, &why.to_string()));
+        let lease = self.millis(LEASE, 125, 60_000)?;
+        let failover = FailoverConfig {
+            lease,
+            dead_after: lease,
+            promotion_timeout: lease.max(Duration::from_secs(1)),
+            automatic: self.switch("roles.automatic"),
+            max_lag: self.number("roles.max-lag", 0_u32, 1_000_000_000)?.into(),
+            ..FailoverConfig::default()
+        };
+        let names = self.texts(NAMES).iter().map(name).collect::<Result<_, _>>()?;
+        let config = roles::Config { roles: names, failover, hooks: false };
+        config.check().map_err(|why| self.refused(LEASE, &why.to_string()))?;
         Ok(config)
     }
 

@@ -22,7 +22,7 @@ mod tests;
 use std::fmt::Write as _;
 use std::path::Path;
 
-pub use checked::{Api, Archive, Config, Log, LogFormat, Network, Node, address, span};
+pub use checked::{Api, Archive, Config, Log, LogFormat, Network, Node, Voters, address, span};
 pub use cluster::Cluster;
 pub use error::{Error, Origin, Relation};
 pub use terms::{Difference, Differences, TERM_KEY_MAX, TERM_VALUE_MAX, TERMS_MAX, Terms};

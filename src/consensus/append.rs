@@ -9,6 +9,7 @@ use super::progress::{Pace, Progress};
 use super::vocabulary::{Event, Fault, Mark};
 use super::{Config, Consensus, Office, Record, Snapshot};
 use crate::machine::Cx;
+use crate::probe::planted;
 use crate::types::{Actor, Index, NodeId, Term};
 
 impl Consensus {
@@ -24,11 +25,28 @@ impl Consensus {
 
     /// A link is up: whatever was under way on the last one is lost, and somebody may be waiting.
     pub fn on_linked(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
-        let (now, Office::Leader(lead)) = (cx.now().mono, &mut self.office) else { return };
-        let at_peer = lead.peers.iter_mut().filter(|(id, _)| id.node == peer);
-        at_peer.for_each(|(_, progress)| progress.forget_lost(now, Duration::ZERO));
-        self.beat(cx);
-        self.feed_all(cx);
+        self.links.insert(peer);
+        let now = cx.now().mono;
+        let Office::Leader(lead) = &mut self.office else {
+            self.seek_sooner(cx, peer);
+            return self.greet(cx, peer);
+        };
+        let (last, rests) = (self.log.last().index, lead.resting);
+        let (mut is_member, mut lacks) = (false, false);
+        for (_, progress) in lead.peers.iter_mut().filter(|(id, _)| id.node == peer) {
+            progress.forget_lost(now, Duration::ZERO);
+            (is_member, lacks) = (true, lacks || progress.matched < last);
+        }
+        if !is_member {
+            return self.greet(cx, peer);
+        }
+        if lacks || !rests {
+            self.wake(cx);
+            self.beat(cx);
+            return self.feed_all(cx);
+        }
+        // It has all, as far as is known, and hears that somebody leads.
+        self.beat_to(cx, |id| id.node == peer);
     }
 
     /// That store is lost: nothing that is sent to it will ever be heeded.
@@ -55,9 +73,14 @@ impl Consensus {
             return self.fault(cx, from.node, Fault::Beyond { claimed: matched, last });
         }
         progress.heard_at = cx.now().mono;
+        let is_late = lead.resting && matched > progress.matched;
         progress.acknowledge(matched);
         self.advance(cx);
         self.feed(cx, from);
+        if is_late {
+            // It was not waited for, and does not know yet that it is decided.
+            self.beat_to(cx, |id| id == from);
+        }
         self.hand_over(cx);
     }
 
@@ -80,7 +103,8 @@ impl Consensus {
         let (Office::Leader(lead), Some(group)) = (&self.office, self.group()) else { return };
         let held = |id: Actor| if id == self.me { lead.held } else { lead.matched(id) };
         let reached = group.reached(held);
-        if reached > self.commit && self.log.term(reached) == Some(self.term) {
+        let is_ours = self.log.term(reached) == Some(self.term) || planted!("consensus/earlier-terms-counted");
+        if reached > self.commit && is_ours {
             self.commit_to(cx, reached);
             self.beat(cx);
         }
@@ -129,7 +153,7 @@ impl Consensus {
         from: Actor,
         commit: Index,
         matched: Index,
-        round: u64,
+        (round, rests): (u64, bool),
     ) {
         let last = self.log.last().index;
         if matched > last && self.group().is_none() {
@@ -142,6 +166,10 @@ impl Consensus {
             return cx.emit(Event::LostMemory { acknowledged: matched, last });
         }
         self.commit_to(cx, commit.min(matched));
+        if rests {
+            self.resting = true;
+            self.arm_election(cx);
+        }
         self.say(cx, from, Body::Heard { round });
     }
 }

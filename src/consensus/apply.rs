@@ -31,6 +31,7 @@ impl Consensus {
                 }
             }
         }
+        self.tell_subscribers(cx);
         self.answer_reads(cx);
         self.snapshot_if_due(cx);
         self.leave_if_removed(cx);
@@ -39,7 +40,7 @@ impl Consensus {
     fn answer(&mut self, cx: &mut Cx<'_, Self>, index: Index, answer: Answer) {
         let Office::Leader(lead) = &mut self.office else { return };
         if let Some((request, _)) = lead.waiting.remove(&index) {
-            cx.emit(Event::Answered { request, answer });
+            self.answered(cx, request, answer);
         }
     }
 

@@ -71,6 +71,7 @@ impl Consensus {
             return Err(ChangeError::NewInOffice);
         }
         let changed = group.changed(change)?;
+        self.rouse(cx);
         if let Change::Promote { id } = change {
             self.check_ready(cx, id)?;
         }
@@ -102,7 +103,7 @@ impl Consensus {
     fn is_heard(&self, cx: &Cx<'_, Self>, id: Actor) -> bool {
         let Office::Leader(lead) = &self.office else { return false };
         let heard_at = lead.peers.get(&id).map(|progress| progress.heard_at);
-        id == self.me || heard_at.is_some_and(|at| cx.now().mono.since(at) < self.config.quorum_timeout)
+        id == self.me || heard_at.is_some_and(|at| cx.now().mono.since(at) < self.silence_max())
     }
 
     /// A group is certain.

@@ -45,6 +45,12 @@ pub struct Config {
     pub snapshot_every: u64,
     /// Entries that are kept behind the last snapshot, for members that lag a little.
     pub entries_kept: u64,
+    /// A group with nothing to do lets hear from it this often; zero: as often as one that has.
+    pub rest: Duration,
+    /// After so long without anything to do. Each decision costs a beat for each heartbeat until then.
+    pub rest_after: Duration,
+    /// Who is no member asks one this often whether it has missed a decision.
+    pub refresh: Duration,
     /// A learner may become a voter when it is at most so many entries behind (Consul's autopilot: 250).
     pub promote_lag: u64,
 }
@@ -71,6 +77,9 @@ impl Default for Config {
             batch_bytes: 32 << 10,
             snapshot_every: 1_024,
             entries_kept: 256,
+            rest: Duration::from_secs(5),
+            rest_after: Duration::from_millis(100),
+            refresh: Duration::from_secs(20),
             promote_lag: 250,
         }
     }
@@ -90,7 +99,29 @@ impl Config {
             quorum_timeout: Duration::from_millis(500),
             leaderless: Duration::from_millis(800),
             resend: Duration::from_millis(500),
+            rest_after: Duration::from_millis(250),
             ..Self::default()
+        }
+    }
+
+    /// The same with another heartbeat: all times that go by it become longer or shorter alike.
+    #[must_use]
+    pub fn paced(self, heartbeat: Duration) -> Self {
+        let of = |time: Duration| {
+            let nanos = time.as_nanos() * heartbeat.as_nanos() / self.heartbeat.as_nanos().max(1);
+            Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        };
+        Self {
+            lease: of(self.lease),
+            election: of(self.election),
+            slot: of(self.slot),
+            election_max: of(self.election_max),
+            hint: of(self.hint),
+            quorum_timeout: of(self.quorum_timeout),
+            leaderless: of(self.leaderless),
+            resend: of(self.resend),
+            heartbeat,
+            ..self
         }
     }
 
@@ -163,6 +194,10 @@ mod tests {
     #[test]
     fn what_ships_can_work() {
         assert_eq!((Config::default().check(), Config::wan().check()), (Ok(()), Ok(())));
+        for ms in [10, 20, 50, 333, 10_000] {
+            assert_eq!(Config::default().paced(Duration::from_millis(ms)).check(), Ok(()), "{ms}");
+        }
+        assert_eq!(Config::default().paced(Duration::from_millis(50)), Config::default());
     }
 
     #[test]

@@ -12,7 +12,13 @@ use super::receive::Voice;
 use super::vocabulary::{Event, Mark, Resigned, Timer, Wait};
 use super::{Consensus, Office, Record};
 use crate::machine::Cx;
-use crate::types::{Actor, NodeId, Term};
+use crate::probe::planted;
+use crate::types::{Actor, NodeId, Term, Time};
+
+/// How often the time between two attempts at office is doubled: to four seconds at most.
+const DOUBLED_MAX: u32 = 4;
+/// So many attempts come to nothing before it is.
+const FAILURES_FREE: u32 = 4;
 
 impl Consensus {
     /// Waits for a leader, or seeks office at once where there is nobody else.
@@ -29,14 +35,25 @@ impl Consensus {
         let turn = self.leader.and_then(|leader| self.turn_behind(leader));
         let (least, most) = (self.config.election, self.config.election_max);
         let after = match turn {
-            Some(turn) if least + turn < most => least + turn,
+            Some(turn) if least + turn < most => least + turn + self.patience_at_rest(),
             _ => {
-                let spread = u64::try_from(most.saturating_sub(least).as_micros()).unwrap_or(u64::MAX);
-                least + Duration::from_micros(cx.rng().below(spread))
+                // Where nobody answers, ever more rarely; a link that comes up makes it soon again.
+                let spread = most.saturating_sub(least) * (1 << self.failures.saturating_sub(FAILURES_FREE).min(DOUBLED_MAX));
+                let spread = u64::try_from(spread.as_micros()).unwrap_or(u64::MAX);
+                least + Duration::from_micros(cx.rng().below(spread)) + self.patience_at_rest()
             }
         };
+        let awaits = matches!(self.office, Office::PreCandidate(_) | Office::Candidate(_));
+        let after = if awaits { after + 2 * self.round_trip } else { after };
         self.election_at = cx.now().mono + after;
         cx.arm(Timer::Election, after);
+    }
+
+    /// Since when answers to the ballot of a term are awaited.
+    fn ask_in(&mut self, term: Term, now: Time) {
+        if self.asked.0 != term {
+            self.asked = (term, now);
+        }
     }
 
     /// How long it waits for those before it in rank.
@@ -47,6 +64,20 @@ impl Consensus {
     /// The link to a peer is gone. If that led, it probably does not live: a killed process's connections are closed at once. That
     /// changes only when we ask, and that we help others who ask.
     pub fn on_unlinked(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        self.links.remove(&peer);
+        self.part(cx, peer);
+        if matches!(self.office, Office::Leader(_)) {
+            // Perhaps it was we who were cut off: a leader that rests would find out late.
+            let linked = |id: Actor| id == self.me || self.links.contains(&id.node);
+            if self.group().is_some_and(|group| group.at(peer).next().is_some() && !group.majority(linked)) {
+                self.rouse(cx);
+            }
+            return;
+        }
+        self.presume_dead(cx, peer);
+    }
+
+    fn presume_dead(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
         let Some(leader) = self.leader.filter(|leader| leader.node == peer && *leader != self.me) else { return };
         let turn = self.turn_behind(leader);
         self.follow(cx, None);
@@ -60,9 +91,21 @@ impl Consensus {
 
     /// Membership suspects a peer. It promotes nobody by itself.
     pub fn on_suspected(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        if self.resting && self.leader.is_some_and(|leader| leader.node == peer) {
+            return self.rouse(cx);
+        }
         // Whoever is heard is not believed to be dead.
         if cx.now().mono.since(self.heard_at) > 2 * self.config.heartbeat {
-            self.on_unlinked(cx, peer);
+            self.presume_dead(cx, peer);
+        }
+    }
+
+    /// A link is up. Whoever seeks office in vain need not wait any longer than is needed to let those before it try.
+    pub(super) fn seek_sooner(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        let is_voter = |id: NodeId| self.group().is_some_and(|group| group.voters().any(|voter| voter.id.node == id));
+        if self.leader.is_none() && self.failures > 0 && is_voter(peer) && is_voter(self.me.node) {
+            self.failures = 0;
+            self.arm_election(cx);
         }
     }
 
@@ -95,8 +138,10 @@ impl Consensus {
             return;
         }
         self.office = Office::PreCandidate(BTreeMap::from([(self.me, true)]));
+        self.failures = self.failures.saturating_add(1);
+        self.ask_in(self.term.next(), cx.now().mono);
         self.arm_election(cx);
-        if self.is_elected() {
+        if self.is_elected() || planted!("consensus/pre-vote-skipped") {
             return self.stand(cx, Ballot::Vote);
         }
         let (last, head) = (self.log.last(), super::message::Head { term: self.term.next(), ..self.head() });
@@ -136,11 +181,13 @@ impl Consensus {
 
     pub(super) fn on_pre_voted(&mut self, cx: &mut Cx<'_, Self>, from: Actor, term: Term, granted: bool) {
         let is_voter = self.group().is_some_and(|group| group.is_voter(from));
+        let is_mine = term == self.term.next();
         let Office::PreCandidate(votes) = &mut self.office else { return };
-        if term != self.term.next() || !granted || !is_voter {
+        if !is_mine || !granted || !is_voter {
             return;
         }
         votes.insert(from, granted);
+        self.measure(cx.now().mono.since(self.asked.1));
         if self.is_elected() {
             self.stand(cx, Ballot::Vote);
         }
@@ -177,7 +224,12 @@ impl Consensus {
             }
         };
         let is_far_enough = last >= self.log.last();
+        if self.leader == Some(from) && term > self.term {
+            self.follow(cx, None); // Whoever seeks office has none.
+            self.leaderless_since = self.heard_at;
+        }
         if ballot == Ballot::Pre {
+            self.rouse(cx);
             let granted = term > self.term && is_far_enough && !self.hears_a_leader(cx);
             let head = super::message::Head { term: if granted { term } else { self.term }, ..self.head() };
             let (node, message) = head.to(from, Body::PreVoted { granted });
@@ -203,7 +255,10 @@ impl Consensus {
     pub(super) fn hears_a_leader(&self, cx: &Cx<'_, Self>) -> bool {
         match self.office {
             Office::Leader(_) => true,
-            _ => self.leader.is_some() && cx.now().mono.since(self.heard_at) < self.config.lease,
+            _ => {
+                let lease = self.config.lease + self.patience_at_rest();
+                self.leader.is_some() && cx.now().mono.since(self.heard_at) < lease
+            }
         }
     }
 
@@ -233,9 +288,13 @@ impl Consensus {
         }
         if leader.is_none() {
             self.leaderless_since = cx.now().mono;
+            self.resting = false;
         }
         self.leader = leader;
         cx.emit(Event::Follows { leader, term: self.term });
+        if leader.is_some() {
+            self.ask_again(cx, None);
+        }
     }
 
     /// The leader hands its office to us.

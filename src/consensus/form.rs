@@ -103,6 +103,7 @@ impl Consensus {
         self.take_snapshot(snapshot.clone(), self.state.clone());
         self.incoming = None;
         self.write(cx, Record::Snapshot(snapshot));
+        self.enter_group(cx);
     }
 
     /// Leaves its group, if it is in one, and forgets all of it: removed, replaced, or after its memory was lost. What it holds is no longer
@@ -131,7 +132,9 @@ impl Consensus {
     pub(super) fn forget(&mut self, mint: Mint) {
         let config: Config = self.config.clone();
         let durable = std::mem::take(&mut self.durable);
+        let (links, subscribers) = (std::mem::take(&mut self.links), std::mem::take(&mut self.subscribers));
+        let asking = std::mem::take(&mut self.asking);
         let fresh = Self::new(self.me.node, config);
-        *self = Self { durable, me: Actor { mint, ..self.me }, ..fresh };
+        *self = Self { durable, links, subscribers, asking, me: Actor { mint, ..self.me }, ..fresh };
     }
 }

@@ -20,6 +20,9 @@ pub(super) const WAITING_MAX: usize = 1_024;
 /// Entries that may be appended and not committed at a time.
 pub(super) const UNCOMMITTED_MAX: u64 = 2_048;
 
+/// Of so many rounds it is known when they began.
+const BEATS_MAX: usize = 64;
+
 /// After a hand-over for the disk that came to nothing there is none for so many times as long as one may take.
 const DISK_TRANSFER_PAUSE: u32 = 5;
 
@@ -31,8 +34,9 @@ pub(super) struct Lead {
     /// Up to here what it appended is durable here.
     pub(super) held: Index,
     pub(super) peers: BTreeMap<Actor, Progress>,
-    /// The last round of heartbeats.
+    /// The last round of heartbeats, and when each of the last ones began.
     pub(super) round: u64,
+    beats: VecDeque<(u64, Time)>,
     /// Who waits for which entry, since when.
     pub(super) waiting: BTreeMap<Index, (RequestId, Time)>,
     pub(super) reads: VecDeque<Read>,
@@ -40,6 +44,18 @@ pub(super) struct Lead {
     pub(super) transfer: Option<Transfer>,
     /// When the office was last to be handed over for the disk.
     disk_transfer_at: Option<Time>,
+    /// When there was last something to do.
+    pub(super) busy_at: Time,
+    /// Whether all wait for each other's next word for longer; and when that last ended.
+    pub(super) resting: bool,
+    pub(super) woken_at: Time,
+}
+
+impl Lead {
+    /// When a round began, if that is remembered.
+    pub(super) fn began(&self, round: u64) -> Option<Time> {
+        self.beats.iter().find(|(of, _)| *of == round).map(|(_, at)| *at)
+    }
 }
 
 impl Consensus {
@@ -51,13 +67,18 @@ impl Consensus {
             held: Index::ZERO,
             peers: BTreeMap::new(),
             round: 0,
+            beats: VecDeque::new(),
             waiting: BTreeMap::new(),
             reads: VecDeque::new(),
             change: None,
             transfer: None,
             disk_transfer_at: None,
+            busy_at: now,
+            resting: false,
+            woken_at: Time::ZERO,
         }));
         self.incoming = None;
+        self.failures = 0;
         // Whoever elected it was heard.
         self.meet(now);
         cx.disarm(Timer::Election);
@@ -67,6 +88,9 @@ impl Consensus {
         self.beat(cx);
         cx.arm(Timer::Heartbeat, self.config.heartbeat);
         self.on_quorum_due(cx);
+        if self.may_rest(now) {
+            self.lie_down(cx);
+        }
     }
 
     /// Every member but itself has a progress, and nobody else. Those that are new count as heard at this time.
@@ -83,6 +107,7 @@ impl Consensus {
     /// Appends an entry of its own. Whom it makes a member gets it too, and whom it removes does not: that one would refuse its vote to
     /// whoever lacks the entry, and not seek office itself.
     pub(super) fn append(&mut self, cx: &mut Cx<'_, Self>, says: Says) -> Index {
+        self.wake(cx);
         let is_group = matches!(says, Says::Group(_));
         let entries = Entries::new(vec![Entry { term: self.term, says }]).expect("one");
         let first = self.log.last().index.next();
@@ -90,6 +115,7 @@ impl Consensus {
         self.write(cx, Record::Append { first, entries });
         if is_group {
             self.meet(Time::ZERO);
+            self.on_quorum_due(cx);
         }
         self.feed_all(cx);
         first
@@ -106,12 +132,27 @@ impl Consensus {
 
     /// Lets everybody hear from it, and says what is committed.
     pub(super) fn beat(&mut self, cx: &mut Cx<'_, Self>) {
-        let head = self.head();
+        self.beat_to(cx, |_| true);
+    }
+
+    /// Lets these hear from it.
+    pub(super) fn beat_to(&mut self, cx: &mut Cx<'_, Self>, whom: impl Fn(Actor) -> bool) {
+        let (head, now) = (self.head(), cx.now().mono);
         let Office::Leader(lead) = &mut self.office else { return };
         lead.round += 1;
-        for (to, progress) in lead.peers.iter().filter(|(_, progress)| !matches!(progress.pace, Pace::Gone)) {
+        lead.beats.push_back((lead.round, now));
+        if lead.beats.len() > BEATS_MAX {
+            lead.beats.pop_front();
+        }
+        let there = |(to, progress): &(&Actor, &Progress)| whom(**to) && !matches!(progress.pace, Pace::Gone);
+        for (to, progress) in lead.peers.iter().filter(there) {
             let commit = self.commit.min(progress.matched);
-            let body = Body::Heartbeat { commit, matched: progress.matched, round: lead.round };
+            let (matched, round) = (progress.matched, lead.round);
+            let body = if lead.resting {
+                Body::Rest { commit, matched, round }
+            } else {
+                Body::Heartbeat { commit, matched, round }
+            };
             let (node, message) = head.to(*to, body);
             cx.send(node, message);
         }
@@ -121,17 +162,29 @@ impl Consensus {
         if !self.keeps_office(cx) {
             return;
         }
-        let (now, resend) = (cx.now().mono, self.config.resend);
+        let (now, resend) = (cx.now().mono, self.config.resend + 2 * self.round_trip);
         if let Office::Leader(lead) = &mut self.office {
             lead.peers.values_mut().for_each(|progress| progress.forget_lost(now, resend));
         }
         self.mind_the_disk(cx);
         self.give_up_transfer(cx);
         self.answer_late(cx);
+        if self.may_rest(now) {
+            self.lie_down(cx);
+            return self.feed_all(cx);
+        }
+        self.wake_unless_waiting(cx);
         self.beat(cx);
         self.feed_all(cx);
         if matches!(self.office, Office::Leader(_)) {
             cx.arm(Timer::Heartbeat, self.config.heartbeat);
+        }
+    }
+
+    /// It rested, and may not rest any longer.
+    fn wake_unless_waiting(&mut self, cx: &mut Cx<'_, Self>) {
+        if matches!(&self.office, Office::Leader(lead) if lead.resting) {
+            self.wake(cx);
         }
     }
 
@@ -140,6 +193,16 @@ impl Consensus {
         let Some(progress) = lead.peers.get_mut(&from) else { return };
         progress.heard_at = cx.now().mono;
         progress.round = progress.round.max(round.min(lead.round));
+        let began = lead.beats.iter().find(|(of, _)| *of == round).map(|(_, at)| *at);
+        if let Some(began) = began.filter(|_| self.groups.latest().is_some_and(|(_, group)| group.is_voter(from))) {
+            let took = cx.now().mono.since(began);
+            self.round_trip = took.max(self.round_trip / 8 * 7).min(super::rest::ROUND_TRIP_MAX);
+        }
+        if lead.resting && progress.matched < self.log.last().index {
+            // It is back, and lacks something.
+            self.wake(cx);
+            self.feed_all(cx);
+        }
         self.answer_reads(cx);
         self.hand_over(cx);
     }
@@ -147,7 +210,12 @@ impl Consensus {
     /// When a majority, itself included, was last heard.
     fn quorum_heard_at(&self, now: Time) -> Option<Time> {
         let (Office::Leader(lead), Some(group)) = (&self.office, self.group()) else { return None };
-        let heard = |id| lead.peers.get(&id).map_or(Time::ZERO, |progress| progress.heard_at);
+        // Whoever answered the last word before a rest ended had no reason to say anything until then.
+        let at_rest = 2 * self.config.rest + self.config.quorum_timeout.max(2 * self.round_trip);
+        let heard = |id| {
+            let heard_at = lead.peers.get(&id).map_or(Time::ZERO, |progress| progress.heard_at);
+            if lead.woken_at.since(heard_at) < at_rest { heard_at.max(lead.woken_at) } else { heard_at }
+        };
         Some(group.reached(|id| if id == self.me { now } else { heard(id) }))
     }
 
@@ -159,7 +227,10 @@ impl Consensus {
         }
         let Some(heard_at) = self.quorum_heard_at(now) else { return };
         // Never at once: no mistake in what was heard may keep a processor busy.
-        let left = self.config.quorum_timeout.saturating_sub(now.since(heard_at));
+        if self.group().is_some_and(|group| group.quorum() == 1 && group.is_voter(self.me)) {
+            return cx.disarm(Timer::Quorum); // It hears itself.
+        }
+        let left = self.silence_max().saturating_sub(now.since(heard_at));
         cx.arm(Timer::Quorum, left.max(Duration::from_millis(1)));
     }
 
@@ -167,7 +238,7 @@ impl Consensus {
     pub(super) fn keeps_office(&mut self, cx: &mut Cx<'_, Self>) -> bool {
         let now = cx.now().mono;
         let Some(heard_at) = self.quorum_heard_at(now) else { return false };
-        if now.since(heard_at) >= self.config.quorum_timeout {
+        if now.since(heard_at) >= self.silence_max() {
             self.resign(cx, Resigned::NoQuorum);
             self.follow(cx, None);
             // That there is no quorum is known already: nobody has to wait to be told.
@@ -213,7 +284,7 @@ impl Consensus {
     pub fn propose(&mut self, cx: &mut Cx<'_, Self>, intent: Intent) -> Result<(), Refusal> {
         self.may_lead(cx)?;
         if let Some((token, outcome)) = self.state.sessions().find(intent.request) {
-            cx.emit(Event::Answered { request: intent.request, answer: Answer::Decided { token, outcome } });
+            self.answered(cx, intent.request, Answer::Decided { token, outcome });
             return Ok(());
         }
         if cx.now().wall > intent.expires {
@@ -271,13 +342,11 @@ impl Consensus {
     fn answer_late(&mut self, cx: &mut Cx<'_, Self>) {
         let (now, patience) = (cx.now().mono, self.config.patience);
         let Office::Leader(lead) = &mut self.office else { return };
-        lead.waiting.retain(|_, (request, since)| {
-            let is_late = now.since(*since) >= patience;
-            if is_late {
-                cx.emit(Event::Answered { request: *request, answer: Answer::Unknown });
-            }
-            !is_late
-        });
+        let is_late = |since: &Time| now.since(*since) >= patience;
+        let late: Vec<RequestId> =
+            lead.waiting.values().filter(|(_, since)| is_late(since)).map(|(request, _)| *request).collect();
+        lead.waiting.retain(|_, (_, since)| !is_late(since));
+        late.into_iter().for_each(|request| self.answered(cx, request, Answer::Unknown));
     }
 
     /// Gives up the office, if it has it. Whoever waits is told what is certain.
@@ -290,7 +359,7 @@ impl Consensus {
         cx.disarm(Timer::Quorum);
         cx.emit(Event::Resigned { term: self.term, why });
         for (request, _) in lead.waiting.into_values() {
-            cx.emit(Event::Answered { request, answer: Answer::Unknown });
+            self.answered(cx, request, Answer::Unknown);
         }
         for read in lead.reads {
             cx.emit(Event::Unreadable { read: read.read });

@@ -3,11 +3,13 @@
 //! Every message says of which group and generation it is, in which term it was sent, and which stores are speaking with each
 //! other: what was meant for a store that is lost, or comes late from one, is known by that.
 
+use std::sync::Arc;
+
 use bincode::{Decode, Encode};
 
 use super::bounded::Blob;
 use super::log::{Entries, Says};
-use super::vocabulary::{Fault, Mark};
+use super::vocabulary::{Fault, Intent, Mark, Outcome, RequestId, Token};
 use crate::types::{Actor, Epoch, Index, Lane, Mint, NodeId, Term};
 
 /// Longest piece of a snapshot, in bytes.
@@ -113,6 +115,124 @@ pub enum Body {
     Succeed,
     /// I heard you and did not do it.
     Refused(Why),
+    /// As a heartbeat, and the next one comes after a long while: there is nothing to do.
+    Rest {
+        /// Up to here the log is committed, and held by you.
+        commit: Index,
+        /// Up to here you told me that you hold it.
+        matched: Index,
+        /// Names the answer.
+        round: u64,
+    },
+    /// Somebody needs a leader: do not rest.
+    Rouse,
+    /// From a member to a peer that is none: so much is decided.
+    Newest {
+        /// Up to here.
+        last: Mark,
+    },
+    /// From a peer that is no member: I know what was decided up to here.
+    Pull {
+        /// The place; nothing is known at zero.
+        after: Index,
+        /// Tell me also what follows, as it is decided.
+        follow: bool,
+    },
+    /// What was decided behind a place.
+    Decided {
+        /// It comes behind this one.
+        prev: Mark,
+        /// One at least.
+        entries: Entries,
+    },
+    /// A piece of what all decisions came to, for who is no member.
+    Copy {
+        /// What it goes up to.
+        last: Mark,
+        /// How many bytes it has.
+        total: u64,
+        /// Where this piece begins.
+        offset: u64,
+        /// The piece.
+        bytes: Blob<PIECE_MAX>,
+    },
+    /// I have so much of that copy.
+    Copied {
+        /// Which.
+        last: Mark,
+        /// How many bytes I have.
+        upto: u64,
+    },
+    /// Under what name does your store take part?
+    Who,
+    /// The frame says it.
+    Name,
+    /// Somebody wants this done.
+    Propose {
+        /// What.
+        intent: Arc<Intent>,
+    },
+    /// What came of it.
+    Proposed {
+        /// Of which request.
+        request: RequestId,
+        /// What.
+        said: Said,
+    },
+}
+
+/// An answer to a request that was passed on. All but the first two are refusals: nothing of it was appended there.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Said {
+    /// It is decided.
+    Decided {
+        /// Where.
+        token: Token,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// It was appended, and nothing is certain.
+    Unknown,
+    /// Somebody else leads, or nobody at the moment.
+    NotLeader {
+        /// Who.
+        leader: Option<NodeId>,
+    },
+    /// Nobody can decide anything.
+    NoQuorum,
+    /// Its time had passed.
+    Expired,
+    /// It may have been done and forgotten.
+    Forgotten {
+        /// What is remembered begins here.
+        floor: Index,
+    },
+    /// It says that it knew a later place than there is.
+    Unborn {
+        /// Where the log ends.
+        last: Index,
+    },
+    /// Too much waits.
+    Busy,
+}
+
+impl Body {
+    /// Whether it is no word between members: it may come from anybody, and names no store of the receiver.
+    pub(super) fn is_aside(&self) -> bool {
+        matches!(
+            self,
+            Self::Newest { .. }
+                | Self::Pull { .. }
+                | Self::Decided { .. }
+                | Self::Copy { .. }
+                | Self::Copied { .. }
+                | Self::Who
+                | Self::Name
+                | Self::Rouse
+                | Self::Propose { .. }
+                | Self::Proposed { .. }
+        )
+    }
 }
 
 /// How a vote is asked for.
@@ -141,7 +261,7 @@ impl Message {
     /// Snapshots are bulk; all else is urgent and small.
     #[must_use]
     pub fn lane(&self) -> Lane {
-        if matches!(self.body, Body::Piece { .. }) { Lane::Sync } else { Lane::Control }
+        if matches!(self.body, Body::Piece { .. } | Body::Copy { .. }) { Lane::Sync } else { Lane::Control }
     }
 
     /// What can be said of it without knowing anything else.
@@ -154,8 +274,17 @@ impl Message {
             }
             Body::Appended { matched } => (matched.value(), 0),
             Body::Conflict { rejected, hint } => (rejected.value(), hint.index.value().max(hint.term.value())),
-            Body::Heartbeat { commit, matched, .. } => (commit.value(), matched.value()),
-            Body::Piece { last, .. } => (last.term.value(), last.index.value()),
+            Body::Heartbeat { commit, matched, .. } | Body::Rest { commit, matched, .. } => {
+                (commit.value(), matched.value())
+            }
+            Body::Decided { prev, entries } => {
+                check_entries(self.term, *prev, entries)?;
+                (prev.index.value(), 0)
+            }
+            Body::Pull { after, .. } => (after.value(), 0),
+            Body::Piece { last, .. } | Body::Newest { last } | Body::Copy { last, .. } | Body::Copied { last, .. } => {
+                (last.term.value(), last.index.value())
+            }
             _ => (0, 0),
         };
         match [self.epoch.value(), self.term.value(), a, b].into_iter().find(|count| *count >= COUNT_MAX) {

@@ -32,12 +32,17 @@
 //! vote a term and store, also over restarts; what is committed is durable at a majority; a request is done once. Nothing that
 //! a peer sends makes a member panic.
 //!
-//! Left to others: who is to be a voter (the host chooses by membership), what actions do, leases of roles; telling decisions to peers
-//! that are no members ([`View::decided`] is where they are read); links. Links between voters should carry something now and then
-//! also when nothing is decided: one that died unseen swallows the first pre-vote.
+//! **Rest.** A group with nothing to do hears its leader once in a while, and a lone voter needs no timer: see `rest`.
+//!
+//! **Everybody else.** Peers that are no members learn of decisions from those that are (`outside`), and whoever is asked for one finds the
+//! leader (`ask`).
+//!
+//! Left to others: who is to be a voter (the host chooses by membership), what actions do, leases of roles; links. Links between voters
+//! should carry something now and then also when nothing is decided: one that died unseen swallows the first pre-vote.
 
 mod append;
 mod apply;
+mod ask;
 mod bounded;
 mod change;
 mod config;
@@ -45,13 +50,16 @@ mod durable;
 mod election;
 mod form;
 mod group;
+mod kept;
 mod lead;
 mod log;
 mod message;
+mod outside;
 mod progress;
 mod read;
 mod receive;
 mod record;
+mod rest;
 mod session;
 mod snapshot;
 mod state;
@@ -61,16 +69,18 @@ mod transfer;
 mod view;
 mod vocabulary;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use bounded::{Blob, List};
 pub use change::ChangeError;
 pub use config::{Config, ConfigError};
 pub use form::FormError;
 pub use group::{Change, Group, GroupError, MEMBERS_MAX, Member, VOTERS_MAX};
+pub use kept::Kept;
 pub use log::{ENTRIES_MAX, Entries, Entry, Says};
-pub use message::{Ballot, Body, COUNT_MAX, Message, PIECE_MAX, SNAPSHOT_MAX, Why};
+pub use message::{Ballot, Body, COUNT_MAX, Message, PIECE_MAX, SNAPSHOT_MAX, Said, Why};
 pub use record::{Record, RestoreError, Snapshot};
 pub use session::SESSIONS_MAX;
 pub use state::{REGISTERS_BYTES_MAX, REGISTERS_MAX, Register};
@@ -83,10 +93,12 @@ pub use vocabulary::{
 
 use crate::machine::{Cx, Machine, Never};
 use crate::types::{Actor, DiskFault, Epoch, Index, Lane, Mint, NodeId, Term, Time};
+use ask::Asking;
 use durable::Durable;
 use lead::Lead;
 use log::Log;
 use message::Head;
+use outside::{Outside, Subscriber};
 use snapshot::Incoming;
 use state::State;
 
@@ -99,6 +111,8 @@ pub struct Consensus {
     config: Config,
     /// This store's name. Its mint is zero until it has one.
     me: Actor,
+    /// Whether its log says so.
+    is_named: bool,
 
     // What is durable, or on its way to be.
     founding: Mint,
@@ -126,6 +140,21 @@ pub struct Consensus {
     /// When the timer of elections fires.
     election_at: Time,
     incoming: Option<Incoming>,
+    /// Whether the leader said that it will not be heard for a while.
+    resting: bool,
+    /// How often in a row office was sought in vain.
+    failures: u32,
+    /// How long an answer of a voter takes, at the most lately; and since when one is awaited to a ballot of this term, or to a beat.
+    round_trip: Duration,
+    asked: (Term, Time),
+    /// With whom there is a link.
+    links: BTreeSet<NodeId>,
+    /// What is known of decisions without being a member, and who is told.
+    outside: Outside,
+    subscribers: BTreeMap<NodeId, Subscriber>,
+    /// Requests of this peer, and who passed on those that were appended here.
+    asking: BTreeMap<RequestId, Asking>,
+    askers: BTreeMap<RequestId, NodeId>,
     /// Why this store takes part in nothing any more: a record was not taken.
     halted: Option<DiskFault>,
     /// What was told lately and need not be told with every frame that says it again.
@@ -165,6 +194,7 @@ impl Consensus {
         Self {
             config,
             me: Actor { node, mint: Mint::new(0) },
+            is_named: true,
             founding: Mint::new(0),
             epoch: Epoch::ZERO,
             term: Term::ZERO,
@@ -182,6 +212,15 @@ impl Consensus {
             leaderless_since: Time::ZERO,
             election_at: Time::ZERO,
             incoming: None,
+            resting: false,
+            failures: 0,
+            round_trip: Duration::ZERO,
+            asked: (Term::ZERO, Time::ZERO),
+            links: BTreeSet::new(),
+            outside: Outside::default(),
+            subscribers: BTreeMap::new(),
+            asking: BTreeMap::new(),
+            askers: BTreeMap::new(),
             halted: None,
             told: VecDeque::new(),
         }
@@ -191,7 +230,13 @@ impl Consensus {
     /// that its log lost its end, since what it promised may be lost with it.
     pub fn start(&mut self, cx: &mut Cx<'_, Self>, lost_its_end: bool) {
         self.leaderless_since = cx.now().mono;
-        if self.me.mint == Mint::new(0) || lost_its_end {
+        if self.me.mint == Mint::new(0) {
+            // It is written down with the first thing that is promised under it.
+            self.me.mint = Mint::new(cx.rng().bits().max(1));
+            self.is_named = false;
+            return cx.emit(Event::Named { id: self.me });
+        }
+        if lost_its_end {
             return self.rename(cx);
         }
         cx.emit(Event::Named { id: self.me });
@@ -200,13 +245,18 @@ impl Consensus {
 
     /// A timer fires.
     pub fn on_timer(&mut self, cx: &mut Cx<'_, Self>, timer: Timer) {
-        if self.halted.is_some() {
-            return;
+        match timer {
+            Timer::Ask => return self.on_ask_due(cx),
+            _ if self.halted.is_some() => return,
+            _ => {}
         }
         match timer {
             Timer::Election => self.on_election_due(cx),
             Timer::Heartbeat => self.on_heartbeat_due(cx),
             Timer::Quorum => self.on_quorum_due(cx),
+            Timer::Refresh => self.on_refresh_due(cx),
+            Timer::Retell => self.on_retell_due(cx),
+            Timer::Ask => {}
         }
     }
 
@@ -220,7 +270,7 @@ impl Consensus {
         }
         self.durable.answered(cx, wait.number);
         if wait.snapshot.is_some_and(|index| index == self.snapshot.last.index) {
-            self.compact();
+            self.compact(cx.now().mono);
         }
         self.on_durable(cx, wait);
     }
@@ -229,6 +279,19 @@ impl Consensus {
     #[must_use]
     pub fn view(&self) -> View<'_> {
         View { consensus: self }
+    }
+
+    /// The disk takes no writes, whoever's it was that failed.
+    pub fn fail(&mut self, cx: &mut Cx<'_, Self>, fault: DiskFault) {
+        if self.halted.is_none() {
+            self.halt(cx, fault);
+        }
+    }
+
+    /// The same store in a life that has not begun: its records are to be taken back, as after a start.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self { links: self.links.clone(), asking: self.asking.clone(), ..Self::new(self.me.node, self.config.clone()) }
     }
 
     /// Takes part in nothing any more: it could not keep what it promises.
@@ -253,6 +316,10 @@ impl Consensus {
 
     /// Writes a record, behind all those before.
     fn write(&mut self, cx: &mut Cx<'_, Self>, record: Record) -> u64 {
+        if !std::mem::replace(&mut self.is_named, true) && !matches!(record, Record::Named { .. }) {
+            let mint = self.me.mint;
+            self.write(cx, Record::Named { mint });
+        }
         let snapshot = if let Record::Snapshot(snapshot) = &record { Some(snapshot.last.index) } else { None };
         let number = self.durable.ask(cx.now().mono);
         cx.persist(record, Wait { number, last: self.log.last(), snapshot });

@@ -26,6 +26,7 @@ impl Consensus {
     /// [`Refusal`] says why not here.
     pub fn read(&mut self, cx: &mut Cx<'_, Self>, read: u64) -> Result<(), Refusal> {
         self.may_lead(cx)?;
+        self.wake(cx);
         let Office::Leader(lead) = &mut self.office else { unreachable!("it may lead") };
         if lead.reads.len() >= READS_MAX {
             return Err(Refusal::Busy { waiting: lead.reads.len() });

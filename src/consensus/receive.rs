@@ -32,6 +32,9 @@ impl Consensus {
         if let Err(fault) = message.check() {
             return self.fault(cx, from, fault);
         }
+        if message.body.is_aside() {
+            return self.on_aside(cx, sender, message);
+        }
         if let Body::Refused(why) = message.body {
             return self.on_refused(cx, sender, &message, why);
         }
@@ -47,7 +50,10 @@ impl Consensus {
     /// name: nobody does but who was told it.
     fn is_of_this_generation(&mut self, cx: &mut Cx<'_, Self>, sender: Actor, message: &Message) -> bool {
         if self.group().is_none() {
-            let leads = matches!(message.body, Body::Append { .. } | Body::Heartbeat { .. } | Body::Piece { .. });
+            let leads = matches!(
+                message.body,
+                Body::Append { .. } | Body::Heartbeat { .. } | Body::Rest { .. } | Body::Piece { .. }
+            );
             if !leads {
                 return false;
             }
@@ -81,9 +87,15 @@ impl Consensus {
             }
             Body::Heartbeat { commit, matched, round } => {
                 if self.heed(cx, sender, term, None) {
-                    self.on_heartbeat(cx, sender, commit, matched, round);
+                    self.on_heartbeat(cx, sender, commit, matched, (round, false));
                 }
             }
+            Body::Rest { commit, matched, round } => {
+                if self.heed(cx, sender, term, None) {
+                    self.on_heartbeat(cx, sender, commit, matched, (round, true));
+                }
+            }
+            Body::Rouse => self.on_rouse(cx, sender.node),
             Body::Piece { last, total, offset, bytes } => {
                 if self.heed(cx, sender, term, Some(last.index)) {
                     self.on_piece(cx, sender, last, total, offset, bytes.bytes());
@@ -115,9 +127,20 @@ impl Consensus {
             Body::Ask { .. }
             | Body::Append { .. }
             | Body::Heartbeat { .. }
+            | Body::Rest { .. }
+            | Body::Rouse
             | Body::Piece { .. }
             | Body::Succeed
-            | Body::Refused(_) => {}
+            | Body::Refused(_)
+            | Body::Newest { .. }
+            | Body::Pull { .. }
+            | Body::Decided { .. }
+            | Body::Copy { .. }
+            | Body::Copied { .. }
+            | Body::Who
+            | Body::Name
+            | Body::Propose { .. }
+            | Body::Proposed { .. } => {}
         }
     }
 
@@ -164,6 +187,7 @@ impl Consensus {
         }
         self.follow(cx, Some(sender));
         self.heard_at = cx.now().mono;
+        (self.resting, self.failures) = (false, 0);
         self.arm_election(cx);
         true
     }

@@ -15,7 +15,7 @@ use super::log::{Entries, Says};
 use super::message::SNAPSHOT_MAX;
 use super::state::State;
 use super::vocabulary::Mark;
-use crate::types::{Actor, Epoch, Index, Mint, Term};
+use crate::types::{Actor, Epoch, Index, Mint, Term, Time};
 
 /// One record. The order of the variants is the format: new ones come last.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -155,7 +155,7 @@ impl Consensus {
                 let state = State::decode(snapshot.state.bytes())
                     .map_err(|why| RestoreError::Snapshot { index: snapshot.last.index, why })?;
                 self.take_snapshot(snapshot.clone(), state);
-                self.compact();
+                self.compact(Time::ZERO);
             }
         }
         Ok(())

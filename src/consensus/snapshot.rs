@@ -11,7 +11,10 @@ use super::state::State;
 use super::vocabulary::{Event, Fault, Mark, Token};
 use super::{Consensus, Office, Record, Snapshot};
 use crate::machine::Cx;
-use crate::types::{Actor, Index};
+use crate::types::{Actor, Index, Time};
+
+/// While a snapshot is under way, entries behind it are kept for so many snapshots.
+const KEPT_FOR_SNAPSHOTS: u64 = 4;
 
 /// A snapshot that is being received.
 #[derive(Clone, Debug)]
@@ -48,8 +51,19 @@ impl Consensus {
     }
 
     /// Lets go of what the snapshot covers, but for the last of it.
-    pub(super) fn compact(&mut self) {
-        let upto = Index::new(self.snapshot.last.index.value().saturating_sub(self.config.entries_kept));
+    pub(super) fn compact(&mut self, now: Time) {
+        let mut upto = Index::new(self.snapshot.last.index.value().saturating_sub(self.config.entries_kept));
+        if let Office::Leader(lead) = &self.office {
+            // Whoever is being sent one goes on behind it: under load it would need the next one by then, and so for ever. What is kept for that is
+            // bounded.
+            let silence = self.silence_max();
+            let sent = lead.peers.values().filter_map(|progress| match &progress.pace {
+                Pace::Snapshot { last, .. } if now.since(progress.heard_at) < silence => Some(last.index),
+                _ => None,
+            });
+            let least = self.snapshot.last.index.value().saturating_sub(KEPT_FOR_SNAPSHOTS * self.config.snapshot_every);
+            upto = sent.filter(|at| at.value() >= least).fold(upto, Index::min);
+        }
         if upto > self.log.base().index {
             self.log.compact(upto);
             self.groups.compact(upto.value());
@@ -125,10 +139,15 @@ impl Consensus {
         }
         let state = State::decode(snapshot.state.bytes())?;
         let (last, snapshot) = (snapshot.last, Arc::new(snapshot));
+        let was_outside = self.group().is_none();
         self.take_snapshot(snapshot.clone(), state);
         self.write(cx, Record::Snapshot(snapshot));
         cx.emit(Event::Installed { token: Token { epoch: self.epoch, term: last.term, index: last.index } });
         self.promise(cx, from, Body::Appended { matched: last.index });
+        if was_outside {
+            self.enter_group(cx);
+        }
+        self.tell_subscribers(cx);
         Ok(())
     }
 }

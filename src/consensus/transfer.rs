@@ -40,7 +40,8 @@ impl Consensus {
     /// [`TransferError`] says why not. Nothing was changed.
     pub fn transfer(&mut self, cx: &mut Cx<'_, Self>, to: Option<Actor>) -> Result<Actor, TransferError> {
         self.may_lead(cx)?;
-        let (now, timeout) = (cx.now().mono, self.config.quorum_timeout);
+        self.rouse(cx);
+        let (now, timeout) = (cx.now().mono, self.silence_max());
         let Some(group) = self.group().cloned() else { return Err(Refusal::Outsider.into()) };
         let Office::Leader(lead) = &mut self.office else { unreachable!("it may lead") };
         let is_able = |id: &Actor| {

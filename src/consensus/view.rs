@@ -100,10 +100,29 @@ impl<'a> View<'a> {
         self.consensus.log.last()
     }
 
+    /// The term of its log's entry at a place, if it is kept.
+    #[must_use]
+    pub fn term_at(self, index: Index) -> Option<Term> {
+        self.consensus.log.term(index)
+    }
+
     /// Of a leader: whether it has committed something in its term, and so knows all that is.
     #[must_use]
     pub fn is_settled(self) -> bool {
         matches!(&self.consensus.office, Office::Leader(lead) if self.consensus.commit >= lead.first)
+    }
+
+    /// Of a leader: when it sent the last round of heartbeats that a majority has answered. Its own answer counts as given at once,
+    /// so alone that is now. Whoever is elected later is elected after that moment: of those that answered, one votes for it.
+    #[must_use]
+    pub fn quorum_sent_at(self, now: Time) -> Option<Time> {
+        let (Office::Leader(lead), Some(group)) = (&self.consensus.office, self.group()) else { return None };
+        let answered = |id| lead.peers.get(&id).map_or(0, |progress| progress.round);
+        let me = self.consensus.me;
+        match group.reached(|id| if id == me { u64::MAX } else { answered(id) }) {
+            u64::MAX => Some(now),
+            round => lead.began(round),
+        }
     }
 
     /// Of a leader: how far each other member holds the log, and when it was heard.
@@ -121,22 +140,51 @@ impl<'a> View<'a> {
     /// The registers.
     #[must_use]
     pub fn registers(self) -> &'a BTreeMap<Name, Register> {
-        self.consensus.state.registers()
+        match self.group() {
+            Some(_) => self.consensus.state.registers(),
+            None => self.consensus.outside.state().registers(),
+        }
+    }
+
+    /// The newest decision that is known here, whether this peer is a member or not.
+    #[must_use]
+    pub fn known(self) -> Token {
+        if self.group().is_none() {
+            return self.consensus.outside.newest();
+        }
+        let (epoch, index) = (self.consensus.epoch, self.consensus.commit);
+        let term = self.consensus.log.term(index).unwrap_or(self.consensus.snapshot.last.term);
+        Token { epoch, term, index }
+    }
+
+    /// Who decides, as far as is known here, whether this peer is a member or not.
+    #[must_use]
+    pub fn deciders(self) -> Option<&'a Arc<Group>> {
+        self.group().or_else(|| self.consensus.outside.group())
     }
 
     /// What came of a request, if that is remembered.
     #[must_use]
     pub fn outcome(self, request: RequestId) -> Option<(Token, Outcome)> {
-        self.consensus.state.sessions().find(request)
+        let state = if self.group().is_some() { &self.consensus.state } else { self.consensus.outside.state() };
+        state.sessions().find(request)
     }
 
     /// Committed entries behind a place, for peers that are no members: they learn what was decided from whoever has it. Nothing if some
     /// of them are no longer kept; then the registers say what came of them.
     #[must_use]
     pub fn decided(self, after: Index) -> Option<impl Iterator<Item = (Index, &'a Entry)>> {
-        let commit = self.consensus.commit;
-        let kept = after >= self.consensus.log.base().index;
-        kept.then(|| self.consensus.log.iter_from(after.next()).take_while(move |(at, _)| *at <= commit))
+        let log = if self.group().is_some() { &self.consensus.log } else { self.consensus.outside.log() };
+        let commit = self.known().index;
+        let kept = after >= log.base().index;
+        kept.then(|| log.iter_from(after.next()).take_while(move |(at, _)| *at <= commit))
+    }
+
+    /// What this store has promised, and what it holds: equal after two starts from the same log. Nothing in no group.
+    #[must_use]
+    pub fn promised(self) -> Option<(Actor, Epoch, Term, Option<Actor>, Mark)> {
+        let it = self.consensus;
+        self.group().map(|_| (it.me, it.epoch, it.term, it.vote, it.log.last()))
     }
 
     /// The nodes of all members: links to them are wanted.

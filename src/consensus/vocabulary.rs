@@ -113,7 +113,8 @@ pub struct Action {
 }
 
 /// What a register must hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Expect {
     /// Whatever.
     Any,
@@ -236,6 +237,12 @@ pub enum Timer {
     Heartbeat,
     /// A leader did not hear from a majority for too long.
     Quorum,
+    /// Who is no member asks whether it missed something.
+    Refresh,
+    /// What was told to who is no member, and not answered, is told again.
+    Retell,
+    /// A request is passed on again, or answered.
+    Ask,
 }
 
 /// Why a leader gave up.
@@ -375,6 +382,13 @@ pub enum Event {
         /// And which.
         answer: Answer,
     },
+    /// What came of a request that was asked here, wherever it was decided.
+    Asked {
+        /// Which.
+        request: RequestId,
+        /// What. A refusal is certain.
+        result: Result<Answer, Refusal>,
+    },
     /// All that was decided before the read was asked is known here.
     Readable {
         /// As given to [`read`](super::Consensus::read).
@@ -424,6 +438,11 @@ pub enum Event {
         acknowledged: Index,
         /// Where the log ends here.
         last: Index,
+    },
+    /// A peer says under what name its store could take part.
+    Met {
+        /// The name.
+        id: Actor,
     },
     /// A frame of a generation before ours was refused.
     OldEpoch {

@@ -12,6 +12,7 @@ use super::switch::SwitchError;
 use crate::config;
 use crate::error::{Error, ErrorKind};
 use crate::membership::ForgetError;
+use crate::roles::OrderError;
 use crate::node::{BootError, CommandError, PointError};
 use crate::types::TimelineId;
 use crate::{documents, events, membership};
@@ -209,6 +210,14 @@ impl From<CommandError> for Error {
             CommandError::Events(_) => ErrorKind::Invalid,
             CommandError::Leaving => ErrorKind::Leaving,
             CommandError::NotReplicated { .. } => ErrorKind::NotReplicated,
+            CommandError::NotLeader { .. } => ErrorKind::NotLeader,
+            CommandError::Role(OrderError::NoRole { .. }) => ErrorKind::NotFound,
+            CommandError::Role(OrderError::Busy | OrderError::NotSettled) => ErrorKind::Busy,
+            CommandError::Role(OrderError::Unknown) => ErrorKind::OutcomeUnknown,
+            CommandError::Role(_) | CommandError::RoleRefused(_) => ErrorKind::Invalid,
+            CommandError::NoQuorum => ErrorKind::NoQuorum,
+            CommandError::OutcomeUnknown { .. } => ErrorKind::OutcomeUnknown,
+            CommandError::Proposal { .. } => ErrorKind::Invalid,
             CommandError::UnknownMember { .. } => ErrorKind::NotFound,
             CommandError::Forget(ForgetError::Present { .. }) => ErrorKind::InUse,
             CommandError::Forget(_) => ErrorKind::NotFound,

@@ -3,7 +3,7 @@
 
 use crate::node::Event;
 use crate::types::DiskFaultKind;
-use crate::{audit, documents, events, membership, overlay, replication};
+use crate::{audit, consensus, documents, events, membership, overlay, replication, roles};
 
 pub(super) fn log(event: &Event) {
     match event {
@@ -13,6 +13,8 @@ pub(super) fn log(event: &Event) {
         Event::Documents(event) => documents(event),
         Event::Events(event) => events(event),
         Event::Audit(event) => audit(event),
+        Event::Consensus(event) => consensus(event),
+        Event::Roles(event) => roles(event),
         Event::BadFrame { peer, why } => tracing::warn!(%peer, %why, "a frame that cannot be read; the link is closed"),
         Event::ReadOnly { fault } => {
             let until = match fault.kind {
@@ -48,6 +50,39 @@ fn membership(event: &membership::Event) {
         }
         E::PeerFault { peer, why } => tracing::warn!(%peer, %why, "a peer sent what no correct peer sends"),
         other => tracing::debug!(event = ?other, "membership"),
+    }
+}
+
+fn roles(event: &roles::Event) {
+    use roles::Event as E;
+    match event {
+        E::Promote { role, token } => tracing::info!(%role, %token, "this peer holds a role from now on"),
+        E::Demote { role, token, why, .. } => tracing::warn!(%role, %token, ?why, "this peer holds a role no more"),
+        E::StopHooks { role, token } => tracing::warn!(%role, %token, "hooks have had their time"),
+        E::Completed { role, holder, took, .. } => tracing::info!(%role, %holder, ?took, "a role changed hands"),
+        E::Alert { role, alert } => tracing::error!(%role, ?alert, "a role needs a hand"),
+        E::PeerFault { peer, fault } => tracing::warn!(%peer, %fault, "a peer sent what no correct peer sends"),
+        other => tracing::debug!(event = ?other, "roles"),
+    }
+}
+
+fn consensus(event: &consensus::Event) {
+    use consensus::Event as E;
+    match event {
+        E::Elected { term } => tracing::info!(%term, "this peer leads the voters"),
+        E::Resigned { term, why } => tracing::info!(%term, ?why, "this peer does not lead the voters any more"),
+        E::Follows { leader: Some(leader), term } => tracing::info!(leader = %leader.node, %term, "somebody leads the voters"),
+        E::Changed { token, group } => {
+            let voters = group.voters().count();
+            tracing::info!(%token, voters, members = group.members().len(), "who votes has changed");
+        }
+        E::LostMemory { acknowledged, last } => {
+            tracing::warn!(%acknowledged, %last, "this store lost what it had promised as a voter; it takes part anew");
+        }
+        E::DiskFailed { fault } => tracing::error!(%fault, "this peer votes no more until its log takes writes"),
+        E::NewerEpoch { peer, epoch } => tracing::warn!(%peer, %epoch, "the voters were formed anew without this peer"),
+        E::PeerFault { peer, fault } => tracing::warn!(%peer, %fault, "a peer sent what no correct voter sends"),
+        other => tracing::debug!(event = ?other, "consensus"),
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{JoinError, spawn_blocking};
 
-use super::admission::Admission;
+use super::admission::{self, Admission};
 use super::aftermath::Aftermath;
 use super::archive;
 use super::clock::Clock;
@@ -86,7 +86,9 @@ impl Peer {
         }
         let mut remembered = Remembered::open(&dir, admission.node());
         routes.remember_issuer(&admission, &mut remembered, clock.now().wall);
-        let setup = setup(&config, &admission)?;
+        // Whoever minted the mesh is its first peer; one that was told of others, or remembers some, is not the only one.
+        let founds = admission::has_root(&dir) && !routes.knows_somebody() && remembered.peers().is_empty();
+        let setup = setup(&config, &admission, founds)?;
         let booting = clock.clone();
         let recorder = recorder(config.node.record.as_deref(), &setup, &facts)?;
         let (node, report, log, recorder) = blocking(move || boot(setup, &booting, log, recorder)).await??;
@@ -200,7 +202,7 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
     bound.await.map_err(|error| StartError::Api { address, error })
 }
 
-fn setup(config: &Config, admission: &Admission) -> Result<Setup, StartError> {
+fn setup(config: &Config, admission: &Admission, founds: bool) -> Result<Setup, StartError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(StartError::Entropy)?;
     let meta = Meta {
@@ -228,7 +230,11 @@ fn setup(config: &Config, admission: &Admission) -> Result<Setup, StartError> {
             audit: config.audit.clone(),
             wal: config.wal.clone(),
             snapshots: config.snapshots.clone(),
+            consensus: config.consensus.clone(),
+            voters: config.voters.clone().into(),
+            roles: config.roles.clone(),
         },
+        founds,
     })
 }
 

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::decide::{Deciders, Decisions, Proposal, VotersChange};
 use super::points::{Point, PointError};
 use super::quarantine::Quarantine;
 use super::replicas::{Replicas, ReplicationStatistics};
 use super::replicate::{Copies, Paused};
+use super::serving::{RoleOrder, RoleStatus};
 use super::snapshot::{Pack, SnapshotFile, Taken};
 use super::status::Status;
 use crate::overlay::SignedPolicy;
 use crate::types::{
-    Address, ClusterId, CommandId, DiskFault, IoId, Lane, LogId, NodeId, PersistId, SegmentId, Seq, TaskId,
+    Address, ClusterId, CommandId, DiskFault, Epoch, Index, IoId, Lane, LogId, NodeId, PersistId, SegmentId, Seq, TaskId, Term,
 };
-use crate::{audit, documents, events, membership, overlay, replication};
+use crate::{audit, consensus, documents, events, membership, overlay, replication, roles};
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -264,6 +266,39 @@ pub enum Command {
     Snapshot,
     /// Which snapshots there are. Answered by [`Outcome::Snapshots`].
     Snapshots,
+    /// Have the voters decide something. Answered by [`Outcome::Decided`], wherever the leader is.
+    Propose(Proposal),
+    /// Who decides. Answered by [`Outcome::Deciders`].
+    Deciders,
+    /// Change who votes, or who leads them. Answered by [`Outcome::Deciders`] once it is begun, at the leader.
+    ChangeVoters(VotersChange),
+    /// What was decided behind a place. Answered by [`Outcome::Decisions`].
+    Decisions {
+        /// The place; zero for all that is kept.
+        after: Index,
+        /// How many at most.
+        limit: usize,
+    },
+    /// Which roles there are, and who holds them. Answered by [`Outcome::Roles`].
+    Roles,
+    /// Move, release, pause or resume a role. Answered by [`Outcome::RoleOrdered`] once decided, at the leader.
+    OrderRole(RoleOrder),
+    /// Somebody acts upon this node in a role. Answered by [`Outcome::RoleAdmitted`], or by [`CommandError::RoleRefused`].
+    AdmitRole {
+        /// Which role.
+        role: roles::RoleName,
+        /// The token that is shown.
+        token: consensus::Token,
+    },
+    /// The hooks that [`roles::Event::Promote`] or [`roles::Event::Demote`] asked for ended. Answered by [`Outcome::Told`].
+    RoleHooksDone {
+        /// Which role.
+        role: roles::RoleName,
+        /// Under which token.
+        token: consensus::Token,
+        /// Whether they did what they should.
+        is_well: bool,
+    },
     /// Say goodbye to the mesh. Answered by [`Outcome::Left`] when the goodbye was sent.
     Leave,
 }
@@ -308,8 +343,38 @@ pub enum Outcome {
     Snapshot(SnapshotFile),
     /// The snapshots, oldest first.
     Snapshots(Vec<SnapshotFile>),
+    /// It is decided.
+    Decided(Proposed),
+    /// Who decides.
+    Deciders(Box<Deciders>),
+    /// What was decided.
+    Decisions(Decisions),
+    /// The roles.
+    Roles(Vec<RoleStatus>),
+    /// What was ordered of a role is decided.
+    RoleOrdered {
+        /// By this decision.
+        token: consensus::Token,
+    },
+    /// Whoever shows that token may act.
+    RoleAdmitted,
+    /// It is known now.
+    Told,
     /// The mesh was told goodbye.
     Left,
+}
+
+/// A decision that a client asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Proposed {
+    /// Under which name.
+    #[serde(skip)]
+    pub request: consensus::RequestId,
+    /// Its place among all decisions, and its fencing token.
+    pub token: consensus::Token,
+    /// What came of it.
+    #[serde(flatten)]
+    pub outcome: consensus::Outcome,
 }
 
 impl Outcome {
@@ -367,6 +432,37 @@ pub enum CommandError {
         /// Why.
         why: String,
     },
+    /// Nothing was decided, and nothing of it will be: somebody else leads, or nobody did in time.
+    #[error("the voters' leader did not take it on (epoch {epoch}, term {term})")]
+    NotLeader {
+        /// Who leads, as far as is known.
+        leader: Option<NodeId>,
+        /// The generation of the group.
+        epoch: Epoch,
+        /// The term.
+        term: Term,
+    },
+    /// A role's order was not carried out.
+    #[error(transparent)]
+    Role(roles::OrderError),
+    /// Whoever shows that token is not heeded.
+    #[error(transparent)]
+    RoleRefused(roles::Refused),
+    /// Nothing was decided, and nothing of it will be: no majority of the voters is in reach.
+    #[error("no majority of the voters is in reach: nothing can be decided, everything else goes on")]
+    NoQuorum,
+    /// It may be decided or not. Asking again under the same name tells, and does nothing twice.
+    #[error("it may be decided or not: ask again with the request {}.{:x}", request.born, request.number)]
+    OutcomeUnknown {
+        /// The name.
+        request: consensus::RequestId,
+    },
+    /// It cannot be decided so. Nothing was asked of the voters, or they refused it for good.
+    #[error("not decided: {why}")]
+    Proposal {
+        /// Why.
+        why: String,
+    },
     /// A node was asked to pause itself.
     #[error("a peer cannot pause itself")]
     PauseSelf,
@@ -398,6 +494,10 @@ pub enum Event {
     Events(events::Event),
     /// Of audits.
     Audit(audit::Event),
+    /// Of consensus.
+    Consensus(consensus::Event),
+    /// Of roles.
+    Roles(roles::Event),
     /// A peer sent a frame that cannot be read; it was dropped.
     BadFrame {
         /// Who sent it.

@@ -1,12 +1,14 @@
 //! How a machine's own words become the edge's: one impl a machine, no decisions.
 
 use crate::audit::{self, Audit};
+use crate::consensus::{self, Consensus};
 use crate::documents::{self, Documents};
 use crate::events::{self, Events};
 use crate::machine::{Machine, Rng};
 use crate::membership::{self, Membership};
 use crate::overlay::{self, Overlay};
 use crate::replication::{self, Replication};
+use crate::roles::{self, Roles};
 use crate::types::CommandId;
 use crate::wire::Kind;
 
@@ -21,6 +23,8 @@ use super::timers::Timer;
 pub(super) enum Wait {
     Replication(replication::Wait),
     Events(events::Wait),
+    Consensus(consensus::Wait),
+    Roles(roles::Wait),
     /// A restore point, for a client.
     Point(CommandId, Point),
     /// The node's own records: nobody waits, a failure shows as read-only.
@@ -178,5 +182,49 @@ impl Hosted for Events {
     }
     fn event(event: events::Event) -> Event {
         Event::Events(event)
+    }
+}
+
+impl Hosted for Consensus {
+    const KIND: Option<Kind> = Some(Kind::Consensus);
+    fn rng(rngs: &mut Rngs) -> &mut Rng {
+        &mut rngs.consensus
+    }
+    fn record(record: consensus::Record) -> Own {
+        Own::Consensus(record)
+    }
+    fn wait(wait: consensus::Wait) -> Wait {
+        Wait::Consensus(wait)
+    }
+    fn task(task: Self::Task) -> documents::Task {
+        match task {}
+    }
+    fn timer(timer: consensus::Timer) -> Timer {
+        Timer::Consensus(timer)
+    }
+    fn event(event: consensus::Event) -> Event {
+        Event::Consensus(event)
+    }
+}
+
+impl Hosted for Roles {
+    const KIND: Option<Kind> = Some(Kind::Roles);
+    fn rng(rngs: &mut Rngs) -> &mut Rng {
+        &mut rngs.roles
+    }
+    fn record(record: roles::Record) -> Own {
+        Own::Roles(record)
+    }
+    fn wait(wait: roles::Wait) -> Wait {
+        Wait::Roles(wait)
+    }
+    fn task(task: Self::Task) -> documents::Task {
+        match task {}
+    }
+    fn timer(timer: roles::Timer) -> Timer {
+        Timer::Roles(timer)
+    }
+    fn event(event: roles::Event) -> Event {
+        Event::Roles(event)
     }
 }

@@ -3,15 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bincode::{Decode, Encode};
+use bincode::de::{BorrowDecoder, Decoder};
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
+use bincode::{BorrowDecode, Decode, Encode};
 
 use super::points::Point;
 use super::record::{Own, Restored};
+use crate::consensus::Kept;
+use crate::roles;
 use crate::replication::{Branch, Trim};
 use crate::types::{Actor, Boot, Chain, Digest, Hlc, LogId, Lsn, NodeId, SegmentId, Seq};
 
 /// See the file's essay.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Life {
     pub(super) boot: Option<Boot>,
     /// As whom the node writes, if anything behind the last recovery says so.
@@ -31,6 +36,51 @@ pub(super) struct Life {
     pub(super) points: Vec<Point>,
     /// The last record that moved entries of the main chain to another log.
     pub(super) moved: Option<Lsn>,
+    /// What the records of consensus come to. In a snapshot it stands apart from the rest, since it may be long.
+    pub(super) decided: Kept,
+    /// And of roles; apart as well.
+    pub(super) roles: roles::Kept,
+}
+
+/// The rest, in the order in which it was declared when snapshots began.
+impl Encode for Life {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.boot.encode(encoder)?;
+        self.actor.encode(encoder)?;
+        self.restored.encode(encoder)?;
+        self.unlived.encode(encoder)?;
+        self.branches.encode(encoder)?;
+        self.start.encode(encoder)?;
+        self.trimmed.encode(encoder)?;
+        self.paused.encode(encoder)?;
+        self.points.encode(encoder)?;
+        self.moved.encode(encoder)
+    }
+}
+
+impl<'de, C> BorrowDecode<'de, C> for Life {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Decode::decode(decoder)
+    }
+}
+
+impl<C> Decode<C> for Life {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Ok(Self {
+            boot: Decode::decode(decoder)?,
+            actor: Decode::decode(decoder)?,
+            restored: Decode::decode(decoder)?,
+            unlived: Decode::decode(decoder)?,
+            branches: Decode::decode(decoder)?,
+            start: Decode::decode(decoder)?,
+            trimmed: Decode::decode(decoder)?,
+            paused: Decode::decode(decoder)?,
+            points: Decode::decode(decoder)?,
+            moved: Decode::decode(decoder)?,
+            decided: Kept::default(),
+            roles: roles::Kept::default(),
+        })
+    }
 }
 
 impl Life {
@@ -43,7 +93,13 @@ impl Life {
             Own::Booted { boot } => (self.boot, self.unlived) = (Some(boot), false),
             Own::Minted { actor } => self.actor = Some(actor),
             // What its actor wrote behind this point lives on elsewhere.
-            Own::Restored(restored) => (self.actor, self.restored, self.unlived) = (None, Some(restored), true),
+            // And what its store promised as a voter may be more than stands here.
+            Own::Restored(restored) => {
+                (self.actor, self.restored, self.unlived) = (None, Some(restored), true);
+                self.decided = Kept::default();
+            }
+            Own::Consensus(record) => self.decided.take(&record)?,
+            Own::Roles(record) => self.roles.take(&record),
             Own::Branch(_) => self.moved = Some(lsn),
             Own::Pause(pause) if pause.paused => _ = self.paused.insert(pause.peer),
             Own::Pause(pause) => _ = self.paused.remove(&pause.peer),

@@ -13,6 +13,7 @@
 
 mod alone;
 mod boot;
+mod decide;
 mod edge;
 mod hosted;
 mod life;
@@ -24,35 +25,42 @@ mod replay;
 mod replicas;
 mod replicate;
 mod route;
+mod serving;
 mod shared;
 mod snapshot;
 mod status;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod voters;
 
 pub use alone::Alone;
 #[cfg(feature = "sim")]
 pub(crate) use alone::Crash;
 pub use boot::{Boot, BootError, BootReport, Progress};
-pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome};
+pub use decide::{Decider, Deciders, Decision, Decisions, Proposal, VotersChange};
+pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome, Proposed};
 pub use points::{POINTS_MAX, Point, PointError};
 pub use quarantine::{Quarantine, Suspect};
 pub use record::{Own, Restored};
 pub use replicas::{ReplicaNode, Replicas, ReplicationSettings, ReplicationStatistics};
 pub use replicate::{Copies, Paused};
 pub use snapshot::{Pack, SnapshotFile, SnapshotState, Taken, Untaken, id_of_snapshot, look_at_snapshot};
-pub use status::{Intake, MemberStatus, PolicyStatus, Restoring, SnapshotsStatus, Status};
+pub use voters::Config as VotersConfig;
+pub use serving::{RoleOrder, RoleStatus};
+pub use status::{Coordination, Intake, Level, MemberStatus, PolicyStatus, Restoring, SnapshotsStatus, Status};
 
 use std::sync::Arc;
 
 use crate::audit::{self, Audit};
+use crate::consensus::{self, Consensus};
 use crate::documents::Documents;
 use crate::events::Events;
 use crate::membership::{self, Membership, Meta};
 use crate::overlay::{self, Overlay};
 use crate::probe::{always, planted, reachable};
 use crate::replication::{self, Replication};
+use crate::roles::{self, Roles};
 use crate::topology::Policy;
 use crate::types::{
     Actor, Address, Boot as BootNumber, CommandId, DiskFault, IoId, Lane, Mint, NodeId, Now, PersistId, TaskId, Time,
@@ -75,6 +83,8 @@ pub struct Setup {
     pub meta: Meta,
     /// How its machines behave.
     pub config: Config,
+    /// Whether it may found the group of voters: the first peer of a mesh, and nobody else ever.
+    pub founds: bool,
 }
 
 /// How the machines behave.
@@ -94,6 +104,15 @@ pub struct Config {
     pub events: events::Config,
     /// Of audits.
     pub audit: audit::Config,
+    /// Of consensus.
+    #[serde(default)]
+    pub consensus: consensus::Config,
+    /// Who votes.
+    #[serde(default)]
+    pub voters: VotersConfig,
+    /// Of roles.
+    #[serde(default)]
+    pub roles: roles::Config,
     /// Of the log.
     pub wal: wal::Config,
     /// Of snapshots of it.
@@ -133,6 +152,12 @@ pub struct Node {
     events: Events,
     acks: replicate::Acks,
     audit: Audit,
+    consensus: Consensus,
+    voters: voters::Voters,
+    deciding: decide::Deciding,
+    going: Option<decide::Going>,
+    roles: Roles,
+    serving: serving::Serving,
     shared: Shared,
 }
 
@@ -149,10 +174,13 @@ impl Node {
             Input::Linked { peer } => {
                 self.shared.step(now, |cx| self.membership.on_linked(cx, peer));
                 self.shared.step(now, |cx| self.overlay.on_linked(cx, peer, self.membership.view()));
+                self.shared.step(now, |cx| self.consensus.on_linked(cx, peer));
             }
             Input::Unlinked { peer } => {
                 self.shared.step(now, |cx| self.overlay.on_unlinked(cx, peer, self.membership.view()));
                 self.shared.step(now, |cx| self.membership.on_unlinked(cx, peer));
+                self.shared.step(now, |cx| self.consensus.on_unlinked(cx, peer));
+                self.serve(now, |machine, cx, sight| machine.on_unlinked(cx, sight, peer));
             }
             Input::DialFailed { peer } => {
                 self.shared.step(now, |cx| self.overlay.on_dial_failed(cx, peer));
@@ -231,6 +259,12 @@ impl Node {
         self.audit.findings()
     }
 
+    /// What is decided, and by whom.
+    #[must_use]
+    pub fn consensus(&self) -> consensus::View<'_> {
+        self.consensus.view()
+    }
+
     /// Why the log takes no more writes, if it does not.
     #[must_use]
     pub fn read_only(&self) -> Option<&DiskFault> {
@@ -265,6 +299,14 @@ impl Node {
                     let sight = sight(&self.documents, &self.replication);
                     self.shared.step(now, |cx| self.audit.on_message(cx, from, message, sight));
                 }
+            }
+            Kind::Consensus => {
+                let message = payload.decode()?;
+                self.shared.step(now, |cx| self.consensus.on_message(cx, from, message));
+            }
+            Kind::Roles => {
+                let message = payload.decode()?;
+                self.on_role_message(now, from, message);
             }
             Kind::Overlay => {
                 let message = payload.decode()?;
@@ -312,6 +354,10 @@ impl Node {
                 let result = result.map(|()| position);
                 self.shared.step(now, |cx| self.replication.on_persisted(cx, wait, result));
             }
+            Wait::Consensus(wait) => self.shared.step(now, |cx| self.consensus.on_persisted(cx, wait, result)),
+            Wait::Roles(wait) => {
+                self.serve(now, |machine, cx, sight| machine.on_persisted(cx, sight, &wait, &result));
+            }
             Wait::Events(_) => unreachable!("streams write nothing of their own"),
             Wait::Reopen | Wait::Snapshot(_) => unreachable!("it is not a write of the log"),
             Wait::Point(id, point) => self.on_point(id, point, result),
@@ -332,6 +378,7 @@ impl Node {
             }
             Wait::Reopen => self.on_reopened(now, result),
             Wait::Snapshot(wait) => self.on_snapshot(now, wait, result.map(Some)),
+            Wait::Consensus(_) | Wait::Roles(_) => unreachable!("it reads nothing"),
             Wait::Node | Wait::Point(..) => {}
         }
     }
@@ -374,11 +421,29 @@ impl Node {
                 Err(error) => Err(error),
             },
             Command::Snapshots => Ok(Outcome::Snapshots(self.snapshots.all())),
-            Command::Leave => {
-                self.leaving = true;
-                self.shared.step(now, |cx| self.membership.leave(cx));
-                Ok(Outcome::Left)
+            Command::Propose(_) if self.leaving => Err(CommandError::Leaving),
+            Command::Propose(proposal) => match self.propose(now, id, proposal) {
+                Ok(()) => return,
+                Err(refused) => Err(refused),
+            },
+            Command::Deciders => Ok(Outcome::Deciders(Box::new(self.deciders()))),
+            Command::ChangeVoters(change) => self.change_voters(now, change),
+            Command::Decisions { after, limit } => Ok(Outcome::Decisions(self.decisions(after, limit))),
+            Command::Roles => Ok(Outcome::Roles(self.roles(now))),
+            Command::OrderRole(order) => match self.order_role(now, id, order) {
+                Ok(()) => return,
+                Err(refused) => Err(refused),
+            },
+            Command::AdmitRole { role, token } => match self.admit_role(now, id, &role, token).transpose() {
+                Some(result) => result,
+                None => return,
+            },
+            Command::RoleHooksDone { role, token, is_well } => {
+                self.hooks_done(now, role, token, is_well);
+                Ok(Outcome::Told)
             }
+            Command::Leave if self.going.is_some() => Err(CommandError::Leaving),
+            Command::Leave => return self.leave(now, id),
         };
         self.shared.effects.push_back(Effect::Reply { id, result });
     }
@@ -411,6 +476,9 @@ impl Node {
                     self.shared.step(now, |cx| self.audit.on_timer(cx, &neighbors, sight));
                 }
                 Timer::Events(timer) => self.shared.step(now, |cx| self.events.on_timer(cx, timer)),
+                Timer::Consensus(timer) => self.shared.step(now, |cx| self.consensus.on_timer(cx, timer)),
+                Timer::Roles(timer) => self.serve(now, |machine, cx, sight| machine.on_timer(cx, sight, &timer)),
+                Timer::Voters => self.voters.changed = true,
                 Timer::Reopen => self.reopen(now),
                 Timer::Snapshot => self.look_at_snapshots(now),
             }

@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 use serde::Serialize;
 
-use crate::replication;
+use crate::{consensus, replication, roles};
 use crate::types::{Actor, Boot, Chain, Hlc, Lsn, TimelineId, Topic};
 
 /// One record. The kind's number stands in the log's frame; numbers are never reused.
@@ -43,6 +43,10 @@ pub enum Own {
         /// Its name.
         name: String,
     },
+    /// Of decisions: what this store promised as a voter, and the log of what is decided.
+    Consensus(consensus::Record),
+    /// The highest token that this node saw of a role.
+    Roles(roles::Record),
 }
 
 /// From what a log was put back, and why.
@@ -107,6 +111,8 @@ const PAUSE: u8 = 8;
 const RESTORED: u8 = 9;
 const POINT: u8 = 10;
 const FORKED: u8 = 11;
+const CONSENSUS: u8 = 12;
+const ROLES: u8 = 13;
 
 /// Longest record, in bytes: one entry of 16 MiB and its surroundings.
 const LEN_MAX: usize = (16 << 20) + (64 << 10);
@@ -144,6 +150,8 @@ impl Own {
             Self::Pause(pause) => (PAUSE, bytes_of(pause)),
             Self::Restored(restored) => restored.to_parts(),
             Self::Point { name } => (POINT, bytes_of(name)),
+            Self::Consensus(record) => (CONSENSUS, bytes_of(record)),
+            Self::Roles(record) => (ROLES, bytes_of(record)),
         }
     }
 
@@ -160,6 +168,8 @@ impl Own {
             Self::Pause(_) => "pause",
             Self::Restored(_) => "restored",
             Self::Point { .. } => "point",
+            Self::Consensus(_) => "consensus",
+            Self::Roles(_) => "roles",
         }
     }
 
@@ -180,6 +190,8 @@ impl Own {
             RESTORED => parse(payload).map(|said| Self::Restored(Restored::of(said, 0))),
             FORKED => parse(payload).map(|(said, fork)| Self::Restored(Restored::of(said, fork))),
             POINT => parse(payload).map(|name| Self::Point { name }),
+            CONSENSUS => parse(payload).map(Self::Consensus),
+            ROLES => parse(payload).map(Self::Roles),
             other => Err(format!("record kind {other} is not known; a newer version wrote this log")),
         }
     }
@@ -201,7 +213,7 @@ fn parse<T: Decode<()>>(payload: &[u8]) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Digest, LogId, Mint, NodeId, Seq, WallTime};
+    use crate::types::{Digest, Epoch, Index, LogId, Mint, NodeId, Seq, Term, WallTime};
     use bytes::Bytes;
 
     #[test]
@@ -235,7 +247,14 @@ mod tests {
             why: "lsn 300".into(),
         };
         let forked = Restored { fork: 7, ..restored.clone() };
-        let golden: [(Own, u8, Vec<u8>); 11] = [
+        let vote = consensus::Record::Vote { founding: Mint::new(9), epoch: Epoch::new(1), term: Term::new(2), vote: None };
+        let begun = roles::Record::Begun {
+            role: roles::RoleName::primary(),
+            token: consensus::Token { epoch: Epoch::new(1), term: Term::new(2), index: Index::new(300) },
+        };
+        let golden: [(Own, u8, Vec<u8>); 13] = [
+            (Own::Roles(begun), 13, b"\x01\x07primary\x01\x02\xfb\x2c\x01".to_vec()),
+            (Own::Consensus(vote), 12, vec![1, 9, 1, 2, 0]),
             (Own::Restored(forked), 11, b"\x03dir\xfb\x2c\x01\x05\x01\x02\x07lsn 300\x07".to_vec()),
             (Own::Point { name: "noon".into() }, 10, b"\x04noon".to_vec()),
             (Own::Restored(restored), 9, b"\x03dir\xfb\x2c\x01\x05\x01\x02\x07lsn 300".to_vec()),

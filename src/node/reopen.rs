@@ -45,6 +45,7 @@ impl Node {
         self.read_only = Some(fault.clone());
         // Whose write it was: nothing more is written by anybody, also while the host opens the log anew.
         self.replication.fail(fault.clone());
+        self.shared.step(now, |cx| self.consensus.fail(cx, fault.clone()));
         reachable!("node/read-only");
         self.shared.effects.push_back(Effect::Notify(Event::ReadOnly { fault: fault.clone() }));
         self.meta.read_only = true;
@@ -80,6 +81,7 @@ impl Node {
         self.shared.reopened();
         self.shared.step(now, |cx| self.replication.reopen(cx));
         self.mint(now, "the disk was full, and has room again");
+        self.resume_consensus(now);
         self.meta.read_only = false;
         self.describe(now);
         self.shared.effects.push_back(Effect::Notify(Event::Writable));

@@ -11,6 +11,7 @@ use super::life::Life;
 use super::record::Own;
 use super::snapshot::{Base, Missing};
 use super::{Config, wal};
+use crate::consensus::Consensus;
 use crate::documents::Documents;
 use crate::events::{Events, Stamp};
 use crate::replication::{self, Branch, Line, Record, Replication};
@@ -77,6 +78,11 @@ impl Main {
                 late.push_back((log, seq, body));
             }
         }
+        let mut consensus = Consensus::new(actor.node, config.consensus.clone());
+        for record in self.life.decided.records() {
+            let position = Position { segment: Chain::Main.origin().next(), offset: 0, len: 0 };
+            consensus.restore(&record).map_err(|why| Refused { position, why: why.to_string() })?;
+        }
         let mut events = Events::new(config.events.clone());
         for (log, (last, chain)) in &self.life.trimmed {
             replication.restore_base(&Line { log: *log, last: *last, chain: *chain }, true);
@@ -87,6 +93,7 @@ impl Main {
             replication,
             documents,
             events,
+            consensus,
             first,
             scanner: wal::Scanner::at(actor.node, first, next, store),
             branches: self.life.branches.clone(),
@@ -111,6 +118,7 @@ pub(super) struct Replay {
     pub(super) replication: Replication,
     pub(super) documents: Documents,
     pub(super) events: Events,
+    pub(super) consensus: Consensus,
     /// Segments of the chain before this one do not count.
     pub(super) first: SegmentId,
     pub(super) scanner: wal::Scanner,

@@ -5,7 +5,7 @@ use super::{CommandError, Node, Outcome};
 use crate::probe::planted;
 use crate::topology::{Policy, graph};
 use crate::types::{Hlc, LogId, NodeId, Now, Seq, Topic};
-use crate::{audit, documents, events, membership, overlay, replication};
+use crate::{audit, consensus, documents, events, membership, overlay, replication};
 
 /// Events may cause events, but never for ever: a chain longer than this is a loop in the wiring below.
 const HOPS_MAX: usize = 1 << 20;
@@ -19,6 +19,10 @@ impl Node {
                 hops += 1;
                 assert!(hops < HOPS_MAX, "events chase each other: {event:?}");
                 self.deliver(now, event);
+            }
+            if std::mem::take(&mut self.voters.changed) {
+                self.mind_voters(now);
+                continue;
             }
             // Neighbourhoods are computed over all members: once for all that one input brought.
             if std::mem::take(&mut self.members_changed) {
@@ -47,12 +51,14 @@ impl Node {
 
     fn deliver(&mut self, now: Now, event: Event) {
         match event {
-            Event::Membership(event) => self.on_membership_event(event),
+            Event::Membership(event) => self.on_membership_event(now, event),
             Event::Overlay(event) => self.on_overlay_event(now, event),
             Event::Replication(event) => self.on_replication_event(now, event),
             Event::Documents(event) => self.on_documents_event(now, event),
             Event::Events(event) => self.on_events_event(now, event),
             Event::Audit(event) => self.on_audit_event(now, event),
+            Event::Consensus(event) => self.on_consensus_event(now, event),
+            Event::Roles(event) => self.on_roles_event(now, event),
             // The node's own: told, heard by no machine.
             event @ (Event::BadFrame { .. }
             | Event::ReadOnly { .. }
@@ -68,10 +74,13 @@ impl Node {
         self.shared.effects.push_back(Effect::Notify(event));
     }
 
-    fn on_membership_event(&mut self, event: membership::Event) {
+    fn on_membership_event(&mut self, now: Now, event: membership::Event) {
         use membership::Event as E;
         match &event {
-            E::Joined { .. } | E::Died { .. } | E::Left { .. } | E::Updated { .. } => self.members_changed = true,
+            E::Joined { .. } | E::Died { .. } | E::Left { .. } | E::Updated { .. } => {
+                self.members_changed = true;
+                self.voters.changed = true;
+            }
             E::Seek { member, addresses } => {
                 self.shared.effects.push_back(Effect::Dial { peer: *member, addresses: addresses.clone() });
             }
@@ -82,7 +91,11 @@ impl Node {
                 self.shared.effects.push_back(Effect::Close { peer: *member, why });
             }
             // A suspect is still present, our own incarnation changes no neighbourhood, a faulty message was ignored.
-            E::Suspected { .. } | E::Refuted { .. } | E::Defended { .. } | E::PeerFault { .. } => {}
+            E::Suspected { member, .. } => {
+                self.shared.step(now, |cx| self.consensus.on_suspected(cx, *member));
+                self.serve(now, |machine, cx, sight| machine.on_suspected(cx, sight, *member));
+            }
+            E::Refuted { .. } | E::Defended { .. } | E::PeerFault { .. } => {}
         }
         self.tell(Event::Membership(event));
     }
@@ -141,9 +154,11 @@ impl Node {
                 if log.actor == self.actor && !planted!("node/actor-kept-after-rollback") =>
             {
                 self.mint(now, &format!("a neighbour holds our log up to {theirs}, we hold it up to {held}"));
+                self.lose_vote(now);
             }
             E::Forked { log, seq, .. } if log.actor == self.actor => {
                 self.mint(now, &format!("a neighbour holds another entry {seq} of our log"));
+                self.lose_vote(now);
             }
             E::GaveWay { log, from, .. } if log.topic == Topic::EVENTS => self.events.give_way(log, from),
             E::Skipped { .. } if planted!("node/gap-untold") => {}
@@ -206,6 +221,24 @@ impl Node {
             self.shared.step(now, |cx| self.documents.rebuild(cx, docs, missing, logs));
         }
         self.tell(Event::Audit(event));
+    }
+
+    fn on_consensus_event(&mut self, now: Now, event: consensus::Event) {
+        use consensus::Event as E;
+        match &event {
+            // What it holds is of the past: under a new name it may be added again.
+            E::NoMember { .. } | E::NewerEpoch { .. } => self.shared.step(now, |cx| self.consensus.withdraw(cx)),
+            E::Asked { request, result } => self.on_asked(*request, result.clone()),
+            E::Met { id } => self.voters.met(*id),
+            E::Reborn { member, mint } => self.voters.reborn(*member, *mint),
+            E::Elected { .. } | E::Resigned { .. } | E::Changed { .. } | E::ChangeEnded { .. } | E::Installed { .. } => {
+                self.voters.changed = true;
+                self.want_voters(now);
+            }
+            _ => {}
+        }
+        self.tell_roles(now, &event);
+        self.tell(Event::Consensus(event));
     }
 
     /// An entry of a stream with its place on the disk, if it is held still.

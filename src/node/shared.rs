@@ -30,6 +30,8 @@ pub(super) struct Rngs {
     pub(super) documents: Rng,
     pub(super) events: Rng,
     pub(super) audit: Rng,
+    pub(super) consensus: Rng,
+    pub(super) roles: Rng,
 }
 
 impl Rngs {
@@ -43,6 +45,8 @@ impl Rngs {
             documents: fork("documents"),
             events: fork("events"),
             audit: fork("audit"),
+            consensus: fork("consensus"),
+            roles: fork("roles"),
         }
     }
 }

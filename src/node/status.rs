@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::{Node, ReplicaNode, Restored, SnapshotFile, Suspect, Untaken};
+use super::{Deciders, Node, ReplicaNode, Restored, SnapshotFile, Suspect, Untaken};
 use crate::audit::Findings;
+use crate::consensus::Standing;
 use crate::documents::Usage;
 use crate::membership::{Grounds, Member, Meta, State};
 use crate::overlay::SignedPolicy;
@@ -78,6 +79,35 @@ pub struct Status {
     pub log_restored: Option<Restored>,
     /// Snapshots of what the log says.
     pub snapshots: SnapshotsStatus,
+    /// What can be done here, and who decides.
+    pub coordination: Coordination,
+}
+
+/// What can be done at a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Everything.
+    Full,
+    /// Everything but decisions of the voters.
+    Degraded,
+    /// The same, and nobody else hears of it.
+    Isolated,
+    /// The log takes no writes.
+    ReadOnly,
+}
+
+/// See [`Level`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Coordination {
+    /// What can be done.
+    pub level: Level,
+    /// Why not everything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
+    /// Who decides.
+    #[serde(flatten)]
+    pub deciders: Deciders,
 }
 
 /// How a node stands to what its neighbours hold.
@@ -212,7 +242,41 @@ impl Node {
                 newest: self.snapshots.newest(),
                 taking: self.snapshots.is_taking(),
             },
+            coordination: self.coordination(),
         }
+    }
+
+    /// What can be done here.
+    fn coordination(&self) -> Coordination {
+        let (deciders, view) = (self.deciders(), self.consensus.view());
+        let (mut level, mut reasons) = (Level::Full, Vec::new());
+        let mut at_least = |than: Level, why: String| {
+            level = level.max(than);
+            reasons.push(why);
+        };
+        let linked = self.overlay.view().links();
+        let voter_linked = view.deciders().is_some_and(|group| group.voters().any(|it| linked.contains(&it.id.node)));
+        match view.standing() {
+            Standing::Outsider if deciders.members.is_empty() => {
+                at_least(Level::Degraded, "no group of voters is known here".to_owned());
+            }
+            Standing::Outsider if !voter_linked => {
+                at_least(Level::Degraded, "no voter is linked".to_owned());
+            }
+            Standing::Halted => at_least(Level::Degraded, "the disk failed: this peer votes no more".to_owned()),
+            Standing::Outsider | Standing::Leader => {}
+            _ if deciders.leader.is_none() => {
+                at_least(Level::Degraded, "nobody leads the voters: no majority of them is in reach".to_owned());
+            }
+            _ => {}
+        }
+        if linked.is_empty() && self.membership.view().members().any(|it| it.id != self.identity.node && it.is_present()) {
+            at_least(Level::Isolated, "no other member is linked".to_owned());
+        }
+        if let Some(fault) = &self.read_only {
+            at_least(Level::ReadOnly, format!("the log takes no writes: {fault}"));
+        }
+        Coordination { level, reasons, deciders }
     }
 
     fn member_status(&self, now: Now, member: &Member) -> MemberStatus {

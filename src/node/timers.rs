@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::types::Time;
-use crate::{audit, documents, events, membership, overlay, replication};
+use crate::{audit, consensus, documents, events, membership, overlay, replication, roles};
 
 /// The name of a timer: arming it again replaces it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +14,10 @@ pub(super) enum Timer {
     Documents(documents::Timer),
     Events(events::Timer),
     Audit(audit::Timer),
+    Consensus(consensus::Timer),
+    Roles(roles::Timer),
+    /// Is there something to do about the voters?
+    Voters,
     /// The disk was full: is there room again?
     Reopen,
     /// Is a snapshot due?

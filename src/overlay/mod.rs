@@ -101,6 +101,8 @@ pub struct Overlay {
     repeating: bool,
     /// Who holds us for one.
     held_by: BTreeSet<NodeId>,
+    /// To whom links are wanted whatever the overlay is.
+    also: BTreeSet<NodeId>,
 }
 
 impl Machine for Overlay {
@@ -141,6 +143,7 @@ impl Overlay {
             unheard: BTreeMap::new(),
             repeating: false,
             held_by: BTreeSet::new(),
+            also: BTreeSet::new(),
         }
     }
 
@@ -148,6 +151,17 @@ impl Overlay {
     pub fn on_membership(&mut self, cx: &mut Cx<'_, Self>, members: membership::View<'_>) {
         if !self.computes_later(cx, members.present_len()) {
             self.compute(cx, &members.members().collect::<Vec<_>>());
+        }
+    }
+
+    /// Links to these are wanted too, neighbours or not.
+    pub fn want_also(&mut self, cx: &mut Cx<'_, Self>, nodes: BTreeSet<NodeId>, members: membership::View<'_>) {
+        if std::mem::replace(&mut self.also, nodes.clone()) != nodes {
+            let members: Vec<&Member> = members.members().collect();
+            let seats = neighbors::seats(members.iter().copied());
+            if seats.len() > self.config.links_max + 1 {
+                self.want(cx, &members, &seats);
+            }
         }
     }
 

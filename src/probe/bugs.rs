@@ -58,6 +58,49 @@ pub const BUGS: &[Bug] = &[
     bug("backup/missing-passed-over", "What is missing is not told.", &["B7"], STORED),
     bug("backup/moment-by-wall-clock", "Records of one microsecond are taken for one.", &["B12"], STORED),
     bug(
+        "consensus/acknowledged-before-durable",
+        "A voter acknowledges entries that its disk does not have yet.",
+        &["K3", "K2"],
+        &["small-voters"],
+    ),
+    bug(
+        "consensus/cut-log-keeps-its-name",
+        "A store whose log lost its end votes on under its old name.",
+        &["K1", "K3", "K2"],
+        &["small-voters"],
+    ),
+    bug(
+        "consensus/earlier-terms-counted",
+        "What a majority holds of an earlier term is taken for decided.",
+        &["K2", "K3"],
+        &["small-voters"],
+    ),
+    bug(
+        "consensus/followers-untold",
+        "Who is no member hears of no decision.",
+        &["K5"],
+        &["voters-churn"],
+    ),
+    bug(
+        "consensus/pre-vote-skipped",
+        "A voter that was cut off deposes the leader when it comes back.",
+        &["expect"],
+        &["leader-cut"],
+    ),
+    bug("consensus/request-done-twice", "What is asked twice is done twice.", &["K4"], &["small-voters"]),
+    bug(
+        "consensus/vote-before-durable",
+        "A vote is told before it is on the disk.",
+        &["K1", "K2", "K3"],
+        &["small-voters"],
+    ),
+    bug(
+        "consensus/vote-forgotten-by-a-restart",
+        "A voter that restarts may vote in the same term again.",
+        &["K1", "K2", "K3"],
+        &["small-voters"],
+    ),
+    bug(
         "disk/failed-sync-tried-again",
         "A sync that failed is tried again, and believed: the pages are marked clean by then.",
         &["U5"],
@@ -180,6 +223,12 @@ pub const BUGS: &[Bug] = &[
         "A snapshot counts when its last piece is handed to the disk, and older ones are removed.",
         &["U7"],
         &["snapshots"],
+    ),
+    bug(
+        "node/snapshot-forgets-decisions",
+        "A snapshot says nothing of what was decided.",
+        &["U13"],
+        &["small-voters"],
     ),
     bug(
         "node/snapshot-goes-up-to-its-end",

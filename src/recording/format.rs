@@ -15,7 +15,7 @@ use crate::membership::Meta;
 use crate::node::{Config, Identity, Setup};
 use crate::types::{ClusterId, NodeId};
 
-const MAGIC: [u8; 8] = *b"oxha-rc1";
+const MAGIC: [u8; 8] = *b"oxha-rc2";
 
 /// Most bytes of a block, before and after it is compressed. A read of a long log is one entry.
 pub const BLOCK_MAX: usize = 1 << 31;
@@ -41,6 +41,7 @@ pub struct Header {
     seed: [u8; 32],
     meta: Meta,
     config: String,
+    founds: bool,
 }
 
 impl Header {
@@ -58,6 +59,7 @@ impl Header {
             seed: setup.seed,
             meta: setup.meta.clone(),
             config: serde_json::to_string(&setup.config).expect("settings are JSON"),
+            founds: setup.founds,
         }
     }
 
@@ -69,7 +71,7 @@ impl Header {
         let config: Config = serde_json::from_str(&self.config)
             .map_err(|error| ReadError::Settings { build: self.build.clone(), why: error.to_string() })?;
         let identity = Identity { node: self.node, cluster: self.cluster };
-        Ok(Setup { identity, seed: self.seed, meta: self.meta.clone(), config })
+        Ok(Setup { identity, seed: self.seed, meta: self.meta.clone(), config, founds: self.founds })
     }
 }
 
@@ -221,6 +223,7 @@ impl<R: Read> Reader<R> {
                 seed: [0; 32],
                 meta: Meta::default(),
                 config: String::new(),
+                founds: false,
             },
             block: Vec::new(),
             read: 0,

@@ -14,6 +14,7 @@ fn setup() -> Setup {
         seed: [9; 32],
         meta: crate::membership::Meta { name: "one".into(), ..Default::default() },
         config: node::Config::default(),
+        founds: false,
     }
 }
 

@@ -46,6 +46,7 @@ impl Look {
             seed: [0; 32],
             meta: Meta::default(),
             config: Config::default(),
+            founds: false,
         };
         let (alone, _) = Alone::on(files, setup, located.last.at.wall)?;
         Ok(Self { alone })

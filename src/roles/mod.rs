@@ -51,7 +51,7 @@ use std::time::Duration;
 pub use config::{Config, ConfigError};
 pub use grant::{Grant, HISTORY_MAX, Past, Turn};
 pub use message::{Body, Message};
-pub use record::Record;
+pub use record::{Kept, Record};
 pub use sight::{Mandate, Sight};
 pub use view::{Holding, View};
 pub use vocabulary::{
@@ -99,6 +99,12 @@ impl Roles {
     pub fn new(me: NodeId, config: Config) -> Self {
         let (fences, holdings) = (Fences::default(), Holdings::default());
         Self { me, config, fences, holdings, office: None, left: None, leader: None }
+    }
+
+    /// What the operator turned.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// What the disk holds. Before anything else, in the order of the log.
@@ -210,6 +216,12 @@ impl Roles {
         if matches!(held.phase, hold::Phase::Ending(_)) {
             cx.emit(Event::StopHooks { role: role.clone(), token: held.token });
         }
+    }
+
+    /// Whether a message is one that only a leader sends.
+    #[must_use]
+    pub fn is_leaders(message: &Message) -> bool {
+        !matches!(message.body, Body::Renew { .. } | Body::Stopped { .. })
     }
 
     /// What others may read.

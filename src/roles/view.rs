@@ -46,6 +46,13 @@ impl<'a> View<'a> {
         })
     }
 
+    /// Whether somebody holds a role and has to be answered, as a leader knows.
+    #[must_use]
+    pub fn is_held(self) -> bool {
+        let mut watches = self.roles.office.iter().flat_map(|office| office.watches.values());
+        watches.any(|watch| watch.holder().is_some())
+    }
+
     /// Where roles stand in a failover, as the leader sees it; nothing elsewhere.
     pub fn states(self) -> impl Iterator<Item = (&'a RoleName, FailoverState)> {
         let watches = self.roles.office.iter().flat_map(|office| office.watches.iter());

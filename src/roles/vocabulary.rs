@@ -204,7 +204,7 @@ pub struct Order {
 }
 
 /// What is wanted of a role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
 pub enum OrderWhat {
     /// It goes to this peer, or to the best of the others.

@@ -40,6 +40,8 @@ pub(super) enum Asked {
     Content,
     /// A pause of a replica, or its end.
     Hold,
+    /// A proposal of the plan, by its number; or the last question, asked at this moment.
+    Proposal { number: Option<usize>, at: u64 },
     /// A guest's own.
     Guest,
     /// Goodbye.

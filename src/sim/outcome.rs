@@ -55,6 +55,14 @@ pub struct Figures {
     pub uncopied: u64,
     /// Times that a replica's lag passed a threshold, over all observers.
     pub lagging: u64,
+    /// Proposals asked of running peers, and those that were answered as decided.
+    pub proposals: u64,
+    /// Of them.
+    pub decided: u64,
+    /// The longest that one of them took.
+    pub decide_most_ns: Option<u64>,
+    /// How often somebody was elected to lead the voters.
+    pub elections: u64,
     /// Tasks of merge engines.
     pub tasks: u64,
     /// Syncs of disks.
@@ -293,11 +301,14 @@ pub(super) fn judge(scenario: &Scenario, figures: &Figures, failure: Option<(Vio
     let node_seconds = figures.virtual_ns / 1_000_000_000 * scenario.peers() as u64;
     let rate = figures.net.bytes.checked_div(node_seconds);
     at_most("bytes-per-peer-second", rate, expect.bytes_per_peer_second, &count);
+    at_most("elections", Some(figures.elections), expect.elections, &count);
+    at_most("decide-within", figures.decide_most_ns, expect.decide_within.map(|span| span.0), &span);
     at_most("uncopied", Some(figures.uncopied), expect.uncopied, &count);
     for (name, found, least) in [
         ("acknowledged", figures.acknowledged, expect.acknowledged),
         ("copied", figures.copied, expect.copied),
         ("lagging", figures.lagging, expect.lagging),
+        ("decided", figures.decided, expect.decided),
     ] {
         if let Some(least) = least.filter(|least| found < *least) {
             what.push(format!("{name} is {found}, expected at least {least}"));

@@ -15,6 +15,7 @@ pub(super) enum Piece {
     Turn(usize),
     Edit(usize),
     Append(usize),
+    Proposal(usize),
     /// That this peer is there at all.
     Peer(usize),
 }
@@ -26,6 +27,7 @@ pub(super) struct Part {
     pub(super) turns: Vec<u32>,
     pub(super) edits: Vec<u32>,
     pub(super) appends: Vec<u32>,
+    pub(super) proposals: Vec<u32>,
     pub(super) whole: Whole,
 }
 
@@ -37,6 +39,8 @@ pub(super) struct Whole {
     pub(super) turns: u32,
     pub(super) edits: u32,
     pub(super) appends: u32,
+    #[serde(default)]
+    pub(super) proposals: u32,
 }
 
 impl Plan {
@@ -49,6 +53,7 @@ impl Plan {
                 turns: count(self.turns.len()),
                 edits: count(self.edits.len()),
                 appends: count(self.appends.len()),
+                proposals: count(self.proposals.len()),
             },
             |part| part.whole,
         )
@@ -64,6 +69,7 @@ impl Plan {
             Piece::Turn(at) => numbered(|part| &part.turns, at),
             Piece::Edit(at) => numbered(|part| &part.edits, at),
             Piece::Append(at) => numbered(|part| &part.appends, at),
+            Piece::Proposal(at) => numbered(|part| &part.proposals, at),
             Piece::Peer(at) => at as u64,
         }
     }
@@ -71,21 +77,27 @@ impl Plan {
     /// The id of a piece's event. A fault has two: the image that it may need is taken under the next one.
     pub(super) fn id_of(&self, piece: Piece) -> u64 {
         let (whole, number) = (self.whole(), self.number_of(piece));
-        let [peers, faults, turns, edits] =
-            [self.starts.len() as u64, 2 * u64::from(whole.faults), whole.turns.into(), whole.edits.into()];
+        let [peers, faults, turns, edits, appends] = [
+            self.starts.len() as u64,
+            2 * u64::from(whole.faults),
+            whole.turns.into(),
+            whole.edits.into(),
+            whole.appends.into(),
+        ];
         1 + match piece {
             Piece::Peer(_) => number,
             Piece::Fault(_) => peers + 2 * number,
             Piece::Turn(_) => peers + faults + number,
             Piece::Edit(_) => peers + faults + turns + number,
             Piece::Append(_) => peers + faults + turns + edits + number,
+            Piece::Proposal(_) => peers + faults + turns + edits + appends + number,
         }
     }
 
     /// How many ids its pieces have together.
     pub(super) fn ids(&self) -> u64 {
-        let Whole { faults, turns, edits, appends } = self.whole();
-        let pieces = [2 * u64::from(faults), turns.into(), edits.into(), appends.into()];
+        let Whole { faults, turns, edits, appends, proposals } = self.whole();
+        let pieces = [2 * u64::from(faults), turns.into(), edits.into(), appends.into(), proposals.into()];
         self.starts.len() as u64 + pieces.iter().sum::<u64>()
     }
 
@@ -97,6 +109,7 @@ impl Plan {
             .chain((0..self.turns.len()).map(Piece::Turn))
             .chain((0..self.edits.len()).map(Piece::Edit))
             .chain((0..self.appends.len()).map(Piece::Append))
+            .chain((0..self.proposals.len()).map(Piece::Proposal))
             .chain(peers)
             .collect()
     }
@@ -127,6 +140,10 @@ impl Plan {
                     plan.appends.push(self.appends[at].clone());
                     part.appends.push(number);
                 }
+                Piece::Proposal(at) => {
+                    plan.proposals.push(self.proposals[at].clone());
+                    part.proposals.push(number);
+                }
                 Piece::Peer(at) => plan.starts[at] = self.starts[at],
             }
         }
@@ -141,6 +158,7 @@ impl Plan {
             Piece::Turn(at) => self.turns[at].at,
             Piece::Edit(at) => self.edits[at].at,
             Piece::Append(at) => self.appends[at].at,
+            Piece::Proposal(at) => self.proposals[at].at,
             Piece::Peer(at) => self.starts[at],
         }
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::luck::Luck;
 use super::outcome::Outcome;
 use super::part::{NEVER, Part, Piece, Whole};
-use super::plan::{Append, Edit, Fault, Item, PLAN_MAX, Plan, Turn};
+use super::plan::{Append, Edit, Fault, Item, PLAN_MAX, Plan, Proposal, Turn};
 use super::scenario::{Kind, Scenario, Span};
 use super::words;
 
@@ -46,6 +46,8 @@ pub(crate) struct Repro {
     edits: Vec<Numbered<Edit>>,
     #[serde(default)]
     appends: Vec<Numbered<Append>>,
+    #[serde(default)]
+    proposals: Vec<Numbered<Proposal>>,
 }
 
 /// A piece of the plan with its number in the whole plan.
@@ -101,11 +103,15 @@ impl Repro {
         let (turns, turned) = apart("turns", &self.turns, self.whole.turns, peers)?;
         let (edits, edited) = apart("edits", &self.edits, self.whole.edits, peers)?;
         let (appends, appended) = apart("appends", &self.appends, self.whole.appends, peers)?;
-        let part = Part { items: faults, turns: turned, edits: edited, appends: appended, whole: self.whole };
+        let (proposals, proposed) = apart("proposals", &self.proposals, self.whole.proposals, peers)?;
+        let whole = self.whole;
+        let part =
+            Part { items: faults, turns: turned, edits: edited, appends: appended, proposals: proposed, whole };
         if let Some(nobody) = self.core.iter().find(|place| **place as usize >= peers) {
             return Err(format!("core: there is no peer {nobody}, counted from 0 there are {peers}"));
         }
-        let plan = Plan { starts, items, edits, turns, appends, core: self.core.clone(), part: Some(part) };
+        let (core, part) = (self.core.clone(), Some(part));
+        let plan = Plan { starts, items, edits, turns, appends, proposals, core, part };
         happens(scenario, &plan)?;
         Ok(plan)
     }
@@ -144,6 +150,9 @@ fn happens(scenario: &Scenario, plan: &Plan) -> Result<(), String> {
                 "appends[{n}].stream: {stream} is none of those that [[appends]] has, counted from 0 there are {streams}"
             ));
         }
+    }
+    for (n, proposal) in plan.proposals.iter().enumerate() {
+        before(&format!("proposals[{n}].at"), proposal.at, calm, "the calm begins")?;
     }
     Ok(())
 }
@@ -204,6 +213,7 @@ pub(super) fn wrong_piece(text: &str) -> Option<String> {
     let file: toml::Table = text.parse().ok()?;
     let repro = file.get("repro")?.as_table()?;
     let edits = || of::<Edit>(repro, "edits").or_else(|| of::<Append>(repro, "appends"));
+    let edits = || edits().or_else(|| of::<Proposal>(repro, "proposals"));
     of::<Item>(repro, "faults").or_else(|| of::<Turn>(repro, "turns")).or_else(edits)
 }
 
@@ -236,8 +246,9 @@ pub(super) fn write(scenario: &Scenario, text: &str, luck: &Luck, plan: &Plan, o
     ));
     line(format_args!("{TABLE}\nof = {}\nseed = {}\nluck = \"{root}\"", quoted(&of), outcome.seed));
     line(format_args!("breaks = {}", quoted(&outcome.judgement.key().unwrap_or_default())));
-    let Whole { faults, turns, edits, appends } = whole;
-    line(format_args!("whole = {{ faults = {faults}, turns = {turns}, edits = {edits}, appends = {appends} }}"));
+    let Whole { faults, turns, edits, appends, proposals } = whole;
+    let more = if proposals > 0 { format!(", proposals = {proposals}") } else { String::new() };
+    line(format_args!("whole = {{ faults = {faults}, turns = {turns}, edits = {edits}, appends = {appends}{more} }}"));
     if !plan.core.is_empty() {
         line(format_args!("core = {:?}", plan.core));
     }
@@ -249,6 +260,8 @@ pub(super) fn write(scenario: &Scenario, text: &str, luck: &Luck, plan: &Plan, o
     let append =
         |append: &Append| format!("{} {} appends to sim/{}", Span(append.at), name(append.peer), append.stream);
     section(&mut file, "appends", plan, &plan.appends, Piece::Append, &append);
+    let proposal = |it: &Proposal| format!("{} {} has register {} set", Span(it.at), name(it.peer), it.register);
+    section(&mut file, "proposals", plan, &plan.proposals, Piece::Proposal, &proposal);
     file.push_str("\n[repro.starts]\n");
     for (place, at) in (0..).zip(&plan.starts) {
         match *at {

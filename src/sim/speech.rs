@@ -8,7 +8,7 @@ use super::words;
 use crate::membership::{self, State};
 use crate::node::{Command, Effect, Event, Input};
 use crate::types::{Lane, NodeId};
-use crate::{audit, documents, overlay, replication, wire};
+use crate::{audit, consensus, documents, overlay, replication, wire};
 
 /// Longest line of something that has no words of its own.
 const PLAIN_MAX: usize = 160;
@@ -137,6 +137,10 @@ impl<'a> Speech<'a> {
                 opened.decode::<replication::Message>().map(|message| self.short("replication", &message))
             }
             wire::Kind::Overlay => opened.decode::<overlay::Message>().map(|message| self.short("overlay", &message)),
+            wire::Kind::Consensus => {
+                opened.decode::<consensus::Message>().map(|message| self.short("consensus", &message))
+            }
+            wire::Kind::Roles => opened.decode::<crate::roles::Message>().map(|message| self.short("roles", &message)),
             wire::Kind::Audit => opened.decode::<audit::Message>().map(|message| self.short("audit", &message)),
         };
         read.unwrap_or_else(|error| format!("a frame that cannot be read ({error})"))

@@ -52,6 +52,8 @@ const HEADER: usize = 3;
 const SKIPPABLE: u8 = 0x80;
 const OVERLAY: u8 = 3 | SKIPPABLE;
 const AUDIT: u8 = 4 | SKIPPABLE;
+const CONSENSUS: u8 = 5 | SKIPPABLE;
+const ROLES: u8 = 6 | SKIPPABLE;
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 
@@ -82,6 +84,10 @@ pub enum Kind {
     Overlay,
     /// Of audits. Who does not know it may skip it: it is not audited then.
     Audit,
+    /// Of consensus. Who does not know it may skip it: it never votes, and learns of no decision.
+    Consensus,
+    /// Of roles. Who does not know it may skip it: it never holds one.
+    Roles,
 }
 
 impl Kind {
@@ -91,6 +97,8 @@ impl Kind {
             Self::Replication => 2,
             Self::Overlay => OVERLAY,
             Self::Audit => AUDIT,
+            Self::Consensus => CONSENSUS,
+            Self::Roles => ROLES,
         }
     }
 
@@ -100,6 +108,8 @@ impl Kind {
             2 => Some(Self::Replication),
             OVERLAY => Some(Self::Overlay),
             AUDIT => Some(Self::Audit),
+            CONSENSUS => Some(Self::Consensus),
+            ROLES => Some(Self::Roles),
             _ => None,
         }
     }

@@ -7,14 +7,14 @@ use oxigdal_ha::recovery::LOG_DIR;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Life, Luck, START};
+use super::{Life, Luck, START, watched};
 
 const WORDS: &str = "correct horse battery";
 
 fn run(arguments: &[&str], home: &Path) -> (i32, Value, String) {
     let mut process = Process::new(env!("CARGO_BIN_EXE_oxigdal-ha"));
     process.arg("--json").args(arguments).current_dir(home).env("OXIGDAL_HA_PASSPHRASE", WORDS);
-    let Output { status, stdout, stderr } = process.output().unwrap();
+    let Output { status, stdout, stderr } = watched::output(&mut process);
     let (stdout, stderr) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
     assert!(!stdout.contains(WORDS) && !stderr.contains(WORDS), "{stdout}{stderr}");
     (status.code().unwrap(), serde_json::from_str(&stdout).unwrap_or_default(), stderr)

@@ -16,12 +16,11 @@ use oxigdal_ha::recovery::snapshot::{SnapshotFile, SnapshotState, beside};
 use oxigdal_ha::recovery::{LOG_DIR, Source};
 use oxigdal_ha::types::{DocId, Family, SegmentId};
 use oxigdal_ha::wal;
-use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::kills::{CHANGES, copy, held, is_armed, traced};
-use super::{Docs, Luck};
+use super::kills::{CHANGES, copy, held, is_armed};
+use super::{Docs, Luck, watched};
 
 /// See above.
 const STRIDE: usize = 3;
@@ -158,7 +157,7 @@ impl Peer {
         let ended = self.process.try_wait().unwrap().is_some();
         if !ended && self.traced {
             // Without strace it would live on.
-            _ = traced(&self.process).map(|traced| kill_process(traced, Signal::KILL));
+            watched::end(&mut self.process);
         } else if !ended {
             self.process.kill().unwrap();
         }

@@ -3,9 +3,10 @@
 //! process stopped at each, and so they are counted over all threads, of which strace alone counts each for itself.
 
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, Command as Process, Stdio};
+use std::process::{Command as Process, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use oxigdal_ha::recovery::target::Target;
 use oxigdal_ha::recovery::{Source, Survey};
@@ -14,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::watched::{self, traced};
 use super::{Docs, Luck, lived, look};
 
 /// System calls that change what is on the disk, by the names of all machines: strace takes those that there are here.
@@ -25,14 +27,15 @@ pub(crate) const CHANGES: [&str; 6] = [
     "?mkdir,mkdirat,ftruncate",
     "?unlink,unlinkat,?rmdir",
 ];
+/// Longer than the program takes from one line of strace's to the next.
+const SILENCE: Duration = Duration::from_secs(120);
+
 /// Whether strace is here and may be used.
 pub(crate) fn is_armed() -> bool {
     let armed = Process::new("strace").args(["-qq", "-o", "/dev/null", "true"]).output();
     let armed = armed.is_ok_and(|output| output.status.success());
     if !armed {
-        // Past the harness, which keeps what tests print to itself.
-        let line = b"\n!!! SKIPPED: kills at every system call: strace is not installed, or may not trace\n\n";
-        io::stderr().lock().write_all(line).unwrap();
+        watched::tell("!!! SKIPPED: kills at every system call: strace is not installed, or may not trace");
     }
     armed
 }
@@ -45,42 +48,38 @@ fn killed_at(nth: usize, arguments: &[&str]) -> bool {
     process.arg("-e").arg(format!("inject={calls}:signal=STOP"));
     process.arg(env!("CARGO_BIN_EXE_oxigdal-ha")).args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
     let mut process = process.stderr(Stdio::piped()).spawn().unwrap();
-    let (mut changes, mut program, mut told, mut said) = (0, None, false, String::new());
-    for line in BufReader::new(process.stderr.take().unwrap()).lines().map(Result::unwrap) {
+    let lines = watched::lines(process.stderr.take().unwrap());
+    let (mut changes, mut told, mut said) = (0, false, String::new());
+    let status = loop {
+        let line = match lines.recv_timeout(SILENCE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => break process.wait().unwrap(),
+            Err(RecvTimeoutError::Timeout) => {
+                let at = [Some(Pid::from_child(&process)), traced(&process)].into_iter().flatten();
+                let at: String = at.map(watched::threads).collect();
+                watched::end(&mut process);
+                panic!("{nth} of {arguments:?} is stuck: {said}{at}");
+            }
+        };
         // What it tells its user changes nothing on the disk.
         told |= line.contains("write(2, ");
-        let signal = if line.contains("--- SIGSTOP {") {
+        if line.contains("--- SIGSTOP {") {
             changes += usize::from(!std::mem::take(&mut told));
-            (changes == nth).then_some(Signal::KILL)
-        } else {
-            // One for each thread; those that come too late find nothing that is stopped.
-            line.contains("--- stopped by SIGSTOP ---").then_some(Signal::CONT)
-        };
-        if let Some(signal) = signal {
-            program = program.or_else(|| traced(&process));
-            // It may be gone already.
-            _ = kill_process(program.unwrap(), signal);
+            if changes == nth {
+                watched::end(&mut process);
+                return true;
+            }
+        } else if line.contains("--- stopped by SIGSTOP ---") {
+            // One for each thread; those that come too late find nothing that is stopped, or nothing at all.
+            if let Some(program) = traced(&process) {
+                _ = kill_process(program, Signal::CONT);
+            }
         }
         said.push_str(&line);
         said.push('\n');
-    }
-    let status = process.wait().unwrap();
-    if changes >= nth {
-        // strace may have given up on it before it was over.
-        let state = || fs::read_to_string(format!("/proc/{}/stat", program.unwrap().as_raw_nonzero()));
-        while state().is_ok_and(|state| !state.contains(") Z ")) {
-            std::thread::yield_now();
-        }
-        return true;
-    }
+    };
     assert!(status.success(), "killed or done, and not failed: {said}");
     false
-}
-
-/// The program that this strace runs.
-pub(crate) fn traced(strace: &Child) -> Option<Pid> {
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", strace.id())).ok()?;
-    Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
 }
 
 /// Runs it again and again, from where `begin` puts things, killed one change later each time, and has each end looked at; with how
@@ -99,7 +98,7 @@ fn killed_everywhere(arguments: &[&str], mut begin: impl FnMut(), mut left: impl
 
 fn run(arguments: &[&str]) -> String {
     let mut process = Process::new(env!("CARGO_BIN_EXE_oxigdal-ha"));
-    let output = process.args(arguments).stdin(Stdio::null()).output().unwrap();
+    let output = watched::output(process.args(arguments));
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

@@ -24,6 +24,7 @@ fn start(files: Files) -> (Alone, Duration, u64) {
         seed: [3; 32],
         meta: Meta::default(),
         config: Config::default(),
+        founds: false,
     };
     let began = Instant::now();
     let (alone, report) = Alone::on(files, setup, WallTime::from_micros(1)).expect("it boots");

@@ -10,7 +10,7 @@ use oxigdal_ha::wal::Frame;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Life, Luck, START};
+use super::{Life, Luck, START, watched};
 
 /// A node's log with backups of it, and what follows them.
 struct Shop {
@@ -34,7 +34,7 @@ impl Shop {
     fn run(&self, arguments: &str) -> (i32, Value, Value) {
         let mut process = Process::new(env!("CARGO_BIN_EXE_oxigdal-ha"));
         process.arg("--json").args(arguments.split(' ')).current_dir(self.home.path());
-        let Output { status, stdout, stderr } = process.output().unwrap();
+        let Output { status, stdout, stderr } = watched::output(&mut process);
         let read = |bytes: &[u8]| serde_json::from_slice(bytes).unwrap_or_default();
         (status.code().unwrap(), read(&stdout), read(&stderr))
     }

@@ -76,6 +76,14 @@ pub(crate) enum Command {
     Overlay(crate::overlay::Args),
     /// List entries that were refused, and have them judged again
     Quarantine(crate::quarantine::Args),
+    /// Show who leads the voters
+    Leader(crate::decisions::Leader),
+    /// Show who votes on what is decided for the whole mesh, and change that
+    Voters(crate::decisions::Voters),
+    /// Show, move, release or pause roles
+    Role(crate::roles::Role),
+    /// Show what was decided for the whole mesh, or have something decided
+    Actions(crate::decisions::Actions),
     /// Name this moment in a peer's log, or list the names
     RestorePoint(crate::restore_point::Args),
     /// Take snapshots of what a peer's log says, or list them

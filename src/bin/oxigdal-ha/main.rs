@@ -10,6 +10,7 @@ mod args;
 mod backup;
 mod client;
 mod configuration;
+mod decisions;
 mod demo;
 mod doc;
 mod failure;
@@ -30,6 +31,7 @@ mod replication;
 mod restore;
 mod restore_point;
 mod revert;
+mod roles;
 mod run;
 mod simulate;
 mod snapshot;
@@ -89,6 +91,10 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::Revoke(arguments) => invite::revoke(&arguments, output),
         Command::Overlay(arguments) => overlay::overlay(&arguments, output),
         Command::Quarantine(arguments) => quarantine::quarantine(arguments, output),
+        Command::Leader(arguments) => decisions::leader(&arguments, output),
+        Command::Voters(arguments) => decisions::voters(&arguments, output),
+        Command::Role(arguments) => roles::role(&arguments, output),
+        Command::Actions(arguments) => decisions::actions(&arguments, output),
         Command::RestorePoint(arguments) => restore_point::run(&arguments, output),
         Command::Snapshot(arguments) => snapshot::run(&arguments, output),
         Command::Backup(arguments) => return backup::run(*arguments, output),

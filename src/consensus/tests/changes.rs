@@ -27,7 +27,7 @@ impl World {
 }
 
 fn small() -> Config {
-    Config { snapshot_every: 16, entries_kept: 4, ..Config::default() }
+    Config { snapshot_every: 16, entries_kept: 4, ..awake() }
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn a_wiped_voter_comes_back_as_a_learner() {
 /// A learner that was promoted and does not know it yet still helps to elect; so does one that lags behind in what it knows of the group.
 #[test]
 fn who_does_not_know_of_its_voice_votes_nevertheless() {
-    let mut world = World::founded(7, 4, 3, Config::default());
+    let mut world = World::founded(7, 4, 3, awake());
     let leader = world.settle();
     let id = world.id(3);
     world.change(Change::AddLearner { id, priority: 0 });

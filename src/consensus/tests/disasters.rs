@@ -133,7 +133,7 @@ fn what_is_not_durable_is_not_formed_anew() {
 
 #[test]
 fn what_cannot_be_formed_is_refused() {
-    let mut world = World::new(1, 2, Config::default());
+    let mut world = World::new(1, 2, awake());
     let (one, other) = (world.id(0), world.id(1));
     let found = |world: &mut World, voters: &[(Actor, u8)]| {
         world.step(0, |machine, cx| machine.found(cx, Mint::new(7), voters))

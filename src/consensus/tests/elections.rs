@@ -225,7 +225,7 @@ fn clocks_that_drift_are_borne() {
 fn the_first_in_rank_is_elected() {
     let mut first = 0;
     for seed in 0..40 {
-        let mut world = World::new(seed, 3, Config::default());
+        let mut world = World::new(seed, 3, awake());
         let voters: Vec<_> = [0, 1, 2].map(|at| (world.id(at), [0, 9, 5][at])).into();
         (0..3).for_each(|at| world.step(at, |machine, cx| machine.found(cx, Mint::new(7), &voters).unwrap()));
         let leader = world.settle();
@@ -240,7 +240,7 @@ fn the_first_in_rank_is_elected() {
 
 #[test]
 fn a_group_of_one_leads_itself() {
-    let mut world = World::founded(1, 1, 1, Config::default());
+    let mut world = World::founded(1, 1, 1, awake());
     let took = world.until(100, |world| world.leader() == Some(0));
     assert!(took < 20, "{took} ms");
     world.decide("alone");

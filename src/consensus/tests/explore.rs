@@ -37,7 +37,7 @@ impl Whole {
             committed: BTreeMap::new(),
         };
         for at in 0..voters {
-            let mut machine = Consensus::new(id(at).node, Config::default());
+            let mut machine = Consensus::new(id(at).node, awake());
             let named = Record::Named { mint: id(at).mint };
             machine.restore(&named).unwrap();
             whole.disks[at].push(named);
@@ -99,7 +99,7 @@ impl Whole {
 
     fn crash(&mut self, at: usize) {
         self.writes[at].clear();
-        let mut machine = Consensus::new(self.machines[at].me.node, Config::default());
+        let mut machine = Consensus::new(self.machines[at].me.node, awake());
         self.disks[at].iter().for_each(|record| machine.restore(record).unwrap());
         self.machines[at] = machine;
         self.step(at, |machine, cx| machine.start(cx, false));

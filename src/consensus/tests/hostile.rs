@@ -32,7 +32,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let mut world = World::founded(1, 4, 3, Config::default());
+        let mut world = World::founded(1, 4, 3, awake());
         let leader = world.settle();
         world.decide("a");
         world.run(200);
@@ -352,7 +352,7 @@ fn mutants_make_nobody_panic() {
         machine.on_timer(&mut cx, [Timer::Election, Timer::Heartbeat, Timer::Quorum][number % 3]);
         assert!(machine.commit <= machine.log.last().index && machine.term < Term::new(COUNT_MAX));
         // What it wrote can be read back.
-        let mut again = Consensus::new(machine.me.node, Config::default());
+        let mut again = Consensus::new(machine.me.node, awake());
         for op in ops {
             if let Op::Persist(record @ Record::Snapshot(_), _) = op {
                 again.restore(&record).unwrap();

@@ -5,7 +5,7 @@ use super::world::{Weather, World};
 use super::*;
 
 fn small() -> Config {
-    Config { snapshot_every: 32, entries_kept: 8, ..Config::default() }
+    Config { snapshot_every: 32, entries_kept: 8, ..awake() }
 }
 
 /// Figure 8 of the paper, R8: an entry of an earlier term that a majority holds is not committed by that.

@@ -9,6 +9,12 @@ mod explore;
 mod hostile;
 mod logs;
 mod requests;
-mod world;
+mod rest;
+pub(super) mod world;
 
 use super::*;
+
+/// A group that never rests: what is measured then is how it is when it is busy.
+fn awake() -> Config {
+    Config { rest: Duration::ZERO, ..Config::default() }
+}

@@ -82,7 +82,7 @@ fn a_follower_names_the_leader() {
     let (epoch, term) = (world.view(leader).epoch(), world.view(leader).term());
     let expected = Refusal::NotLeader { leader: Some(world.peers[leader].node), epoch, term };
     assert_eq!(world.propose(follower, "no").1, Err(expected));
-    let mut stranger = World::new(1, 1, Config::default());
+    let mut stranger = World::new(1, 1, awake());
     assert_eq!(stranger.propose(0, "no").1, Err(Refusal::Outsider));
 }
 
@@ -117,7 +117,7 @@ fn what_has_expired_is_not_begun() {
 
 #[test]
 fn names_from_the_past_and_from_the_future_are_refused() {
-    let mut world = World::founded(1, 1, 1, Config::default());
+    let mut world = World::founded(1, 1, 1, awake());
     world.settle();
     let old = RequestId { born: world.view(0).commit(), number: 1 };
     assert_eq!(world.propose_as(0, "old", old), Ok(()));

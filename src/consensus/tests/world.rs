@@ -29,13 +29,13 @@ impl Weather {
 }
 
 /// A peer and what the world knows of it.
-pub(super) struct Peer {
-    pub(super) node: NodeId,
+pub(in crate::consensus) struct Peer {
+    pub(in crate::consensus) node: NodeId,
     pub(super) machine: Consensus,
     pub(super) up: bool,
     boot: u64,
     /// What is durable, as bytes.
-    pub(super) disk: Vec<Vec<u8>>,
+    pub(in crate::consensus) disk: Vec<Vec<u8>>,
     writes: VecDeque<(Record, Wait)>,
     timers: BTreeMap<Timer, u64>,
     /// Of a thousand milliseconds its clock shows so many more.
@@ -55,11 +55,11 @@ enum Happening {
     Closed { at: usize, peer: NodeId },
 }
 
-pub(super) struct World {
+pub(in crate::consensus) struct World {
     pub(super) now: u64,
     number: u64,
     queue: BTreeMap<(u64, u64), Happening>,
-    pub(super) peers: Vec<Peer>,
+    pub(in crate::consensus) peers: Vec<Peer>,
     pub(super) weather: Weather,
     /// Nothing goes this way.
     pub(super) cut: BTreeSet<(usize, usize)>,
@@ -104,12 +104,15 @@ impl World {
         for at in 0..count {
             world.step(at, |machine, cx| machine.start(cx, false));
         }
+        for at in 0..count {
+            world.link(at);
+        }
         world.run(20);
         world
     }
 
     /// Of these, the first so many found a group.
-    pub(super) fn founded(seed: u64, count: usize, voters: usize, config: Config) -> Self {
+    pub(in crate::consensus) fn founded(seed: u64, count: usize, voters: usize, config: Config) -> Self {
         let mut world = Self::new(seed, count, config);
         let voters: Vec<_> = (0..voters).map(|at| (world.id(at), 0)).collect();
         for at in 0..voters.len() {
@@ -120,7 +123,7 @@ impl World {
 
     /// With a leader that is settled.
     pub(super) fn led(seed: u64, voters: usize) -> (Self, usize) {
-        let mut world = Self::founded(seed, voters, voters, Config::default());
+        let mut world = Self::founded(seed, voters, voters, awake());
         let leader = world.settle();
         (world, leader)
     }
@@ -212,7 +215,7 @@ impl World {
     }
 
     /// Goes on for so many milliseconds.
-    pub(super) fn run(&mut self, ms: u64) {
+    pub(in crate::consensus) fn run(&mut self, ms: u64) {
         self.run_nanos(ms * MS);
     }
 
@@ -286,7 +289,7 @@ impl World {
     }
 
     /// It loses what was not durable; the others see the link close, if it is not cut.
-    pub(super) fn crash(&mut self, at: usize, is_seen: bool) {
+    pub(in crate::consensus) fn crash(&mut self, at: usize, is_seen: bool) {
         let peer = &mut self.peers[at];
         peer.up = false;
         peer.boot += 1;
@@ -303,7 +306,7 @@ impl World {
     }
 
     /// It starts from what is on its disk.
-    pub(super) fn restart(&mut self, at: usize) {
+    pub(in crate::consensus) fn restart(&mut self, at: usize) {
         let peer = &mut self.peers[at];
         peer.machine = Consensus::new(peer.node, self.config.clone());
         for bytes in &peer.disk {
@@ -319,10 +322,21 @@ impl World {
                 self.step(other, |machine, cx| machine.on_linked(cx, node));
             }
         }
+        self.link(at);
+    }
+
+    /// Its links with all that are up.
+    fn link(&mut self, at: usize) {
+        for other in (0..self.peers.len()).filter(|other| *other != at) {
+            if self.peers[other].up {
+                let node = self.peers[other].node;
+                self.step(at, |machine, cx| machine.on_linked(cx, node));
+            }
+        }
     }
 
     /// Its disk is new.
-    pub(super) fn wipe(&mut self, at: usize) {
+    pub(in crate::consensus) fn wipe(&mut self, at: usize) {
         if self.peers[at].up {
             self.crash(at, true);
         }
@@ -348,7 +362,7 @@ impl World {
     }
 
     /// Goes on until somebody leads whom all voters that are up follow.
-    pub(super) fn settle(&mut self) -> usize {
+    pub(in crate::consensus) fn settle(&mut self) -> usize {
         self.until(10_000, |world| {
             let Some(leader) = world.leader() else { return false };
             let (id, group) = (world.id(leader), world.view(leader).group().unwrap());
@@ -374,7 +388,7 @@ impl World {
     }
 
     /// Decides something, wherever somebody leads; where it was decided.
-    pub(super) fn decide(&mut self, name: &str) -> Token {
+    pub(in crate::consensus) fn decide(&mut self, name: &str) -> Token {
         for _ in 0..200 {
             self.until(10_000, |world| world.leader().is_some());
             let leader = self.leader().unwrap();

@@ -243,6 +243,11 @@ impl fmt::Debug for Admission {
 }
 
 // Opening, minting, joining.
+/// Whether the mesh of this directory was minted here.
+pub(super) fn has_root(dir: &Path) -> bool {
+    dir.join(ROOT_FILE).exists()
+}
+
 impl Admission {
     /// The membership in this directory, `None` if it belongs to no mesh yet.
     ///

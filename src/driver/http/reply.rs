@@ -60,7 +60,8 @@ impl From<Error> for Refusal {
             ErrorKind::Disk => StatusCode::INSUFFICIENT_STORAGE,
             ErrorKind::Network => StatusCode::BAD_GATEWAY,
             ErrorKind::Unreachable => StatusCode::UNPROCESSABLE_ENTITY,
-            ErrorKind::NotReplicated => StatusCode::GATEWAY_TIMEOUT,
+            ErrorKind::NotReplicated | ErrorKind::OutcomeUnknown => StatusCode::GATEWAY_TIMEOUT,
+            ErrorKind::NotLeader | ErrorKind::NoQuorum => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.kind().code(), error.to_string())

@@ -19,9 +19,10 @@ use super::hosted::Wait;
 use super::points::Points;
 use super::record::Own;
 use super::replay::{Main, Refused, Replay};
+use crate::roles::Roles;
 use super::shared::{Logs, Rngs, Shared};
 use super::snapshot::{SnapshotFile, Untaken};
-use super::{Node, Setup};
+use super::{Node, Setup, decide, voters};
 use crate::audit::Audit;
 use crate::membership::{Membership, MetaError};
 use crate::overlay::Overlay;
@@ -414,7 +415,10 @@ impl Boot {
             cut: found.cut,
         };
         let me = setup.identity.node;
-        let Replay { mut replication, mut documents, events, .. } = replay;
+        let Replay { mut replication, mut documents, events, consensus, .. } = replay;
+        let founds = setup.founds;
+        let mut roles = Roles::new(me, setup.config.roles);
+        found.main.life.roles.records().for_each(|record| roles.restore(&record));
         replication.write_as(actor);
         documents.mint(actor);
         let mut node = Node {
@@ -439,6 +443,12 @@ impl Boot {
             events,
             acks: super::replicate::Acks::default(),
             audit: Audit::new(setup.config.audit),
+            voters: voters::Voters::new(setup.config.voters, founds),
+            consensus,
+            deciding: decide::Deciding::default(),
+            going: None,
+            roles,
+            serving: super::serving::Serving::default(),
             shared,
         };
         if let Some(cut) = &report.cut {
@@ -449,18 +459,19 @@ impl Boot {
             let why = format!("the log was restored from {} ({})", restored.from, restored.why).into();
             node.shared.effects.push_back(Effect::Notify(Event::Minted { actor, why }));
         }
-        node.begin(now);
+        node.begin(now, report.cut.is_some());
         Ok((node, report))
     }
 }
 
 impl Node {
-    fn begin(&mut self, now: Now) {
+    fn begin(&mut self, now: Now, lost_its_end: bool) {
         self.shared.step(now, |cx| self.membership.start(cx));
         self.shared.step(now, |cx| self.replication.start(cx));
         self.shared.step(now, |cx| self.documents.start(cx));
         self.shared.step(now, |cx| self.events.start(cx));
         self.shared.step(now, |cx| self.audit.start(cx));
+        self.begin_consensus(now, lost_its_end);
         self.begin_snapshots(now);
         self.route(now);
     }

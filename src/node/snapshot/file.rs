@@ -6,6 +6,7 @@ use bincode::{Decode, Encode};
 use bytes::Bytes;
 
 use super::Mark;
+use crate::{consensus, roles};
 use crate::documents::Kept;
 use crate::node::life::Life;
 use crate::replication::Slots;
@@ -25,6 +26,8 @@ pub(super) enum Kind {
     Documents,
     Logs,
     End,
+    Decided,
+    Roles,
 }
 
 impl Kind {
@@ -33,6 +36,8 @@ impl Kind {
             Self::Documents => 1,
             Self::Logs => 2,
             Self::End => 3,
+            Self::Decided => 4,
+            Self::Roles => 5,
         }
     }
 }
@@ -61,6 +66,10 @@ pub(super) struct Read {
     pub(super) end: End,
     pub(super) documents: Vec<Kept>,
     pub(super) slots: Vec<Slots>,
+    /// Of consensus.
+    pub(super) decided: Vec<consensus::Record>,
+    /// Of roles.
+    pub(super) roles: Vec<roles::Record>,
 }
 
 /// Sets a file's chunks apart from those of all others.
@@ -212,6 +221,7 @@ pub(super) fn read(node: NodeId, number: SegmentId, bytes: &[u8]) -> Result<Read
         return Err("it is of another node, or of another number".to_owned());
     }
     let (mut documents, mut slots, mut sum) = (Vec::new(), Vec::new(), Checksum::of(&[]));
+    let (mut decided, mut roles) = (Vec::new(), Vec::new());
     for n in 0.. {
         let offset = bytes.len() - rest.len();
         let at = |why: String| format!("chunk {n} at byte {offset}: {why}");
@@ -220,6 +230,8 @@ pub(super) fn read(node: NodeId, number: SegmentId, bytes: &[u8]) -> Result<Read
         match chunk.kind {
             1 => all(&plain, &mut documents).map_err(at)?,
             2 => all(&plain, &mut slots).map_err(at)?,
+            4 => all(&plain, &mut decided).map_err(at)?,
+            5 => all(&plain, &mut roles).map_err(at)?,
             3 => {
                 let mut ends: Vec<End> = Vec::new();
                 all(&plain, &mut ends).map_err(at)?;
@@ -230,7 +242,7 @@ pub(super) fn read(node: NodeId, number: SegmentId, bytes: &[u8]) -> Result<Read
                 if counted != end.counts() {
                     return Err(at(format!("it counts {:?} and {counted:?} are there", end.counts())));
                 }
-                return Ok(Read { store, end, documents, slots });
+                return Ok(Read { store, end, documents, slots, decided, roles });
             }
             kind => return Err(at(format!("it is of kind {kind}"))),
         }
@@ -269,7 +281,7 @@ mod tests {
             let (node, number) = (NodeId::from_u128(1), SegmentId::new(1 << 62 | 3));
             let (mut file, seed) = header(node, 2, number);
             let codec = Codec::ALL[usize::from(codec % 4)];
-            for kind in [Kind::Documents, Kind::Logs, Kind::End] {
+            for kind in [Kind::Documents, Kind::Logs, Kind::End, Kind::Decided, Kind::Roles] {
                 // Well framed, and no values.
                 let mut file = file.clone();
                 let pack = Pack { seed, kind, codec, number: 0, plain: [&[255][..], &bytes].concat() };

@@ -65,6 +65,7 @@ impl Host {
             seed: [u8::try_from(n + u128::from(at)).unwrap(); 32],
             meta: Meta { name: format!("n{n}"), ..Meta::default() },
             config,
+            founds: false,
         };
         Self {
             boot: Some(Box::new(Boot::start(setup))),

@@ -149,7 +149,7 @@ fn eager() -> Config {
         gather: Duration::from_millis(100),
         ..FailoverConfig::default()
     };
-    Config { roles: vec![RoleName::primary(), RoleName::new("backup").unwrap()], failover }
+    Config { roles: vec![RoleName::primary(), RoleName::new("backup").unwrap()], failover, hooks: true }
 }
 
 fn world(seed: u64, config: Config) -> World {

@@ -48,7 +48,7 @@ impl Office {
         let mandate =
             Mandate { epoch: Epoch::new(1), term: Term::new(TERM), is_settled: true, quorum_sent_at: Some(time(990)) };
         let mut office = Self {
-            machine: Roles::new(ME, Config::default()),
+            machine: Roles::new(ME, Config::primary()),
             registers: BTreeMap::from([(role().register(), register)]),
             mandate: Some(mandate),
             candidates: vec![candidate(2), candidate(3)],

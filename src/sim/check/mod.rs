@@ -14,10 +14,16 @@ mod c5;
 mod c6;
 mod c7;
 mod disks;
+mod f1;
 mod g3;
 mod g4;
 mod g5;
 mod j1;
+mod k1;
+mod k2;
+mod k3;
+mod k4;
+mod k5;
 mod l2;
 mod m1;
 mod m10;
@@ -43,6 +49,7 @@ mod r3;
 mod r4;
 mod s1;
 mod set;
+mod trust;
 mod u1;
 mod u10;
 mod u11;
@@ -56,6 +63,7 @@ mod u7;
 mod u8;
 mod u9;
 
+pub(super) use k5::{BEFORE_THE_END as ASKED_BEFORE_THE_END, CALM as DECISIONS_ARE_JUDGED_AFTER};
 pub(super) use r2::CALM as LAG_IS_JUDGED_AFTER;
 pub(super) use set::Checks;
 pub use set::ids;
@@ -66,6 +74,7 @@ use super::peers::PeerSet;
 use super::plan::Plan;
 use super::scenario::Scenario;
 use super::world::Mesh;
+use crate::consensus::Token;
 use crate::documents::{Listed, Stamp};
 use crate::events::{Appended, Page};
 use crate::node::{BootReport, Event, Node};
@@ -230,6 +239,8 @@ pub(super) trait Check {
     fn on_stream(&mut self, _sight: &Sight<'_>, _who: u32, _stream: u32, _pages: &[Page]) -> Verdict {
         Ok(())
     }
+    /// At the end something was asked of the voters; told again with what came of it.
+    fn on_asked(&mut self, _result: Option<Result<Token, String>>) {}
     /// What it measured on the way.
     fn figures(&self, _figures: &mut Figures) {}
 }

@@ -1,9 +1,10 @@
 //! All invariants of a run together, and the list of their ids.
 
 use super::{AtDisk, Check, Sight, Verdict, Violation};
-use super::{a1, c1, c2, c3, c5, c6, c7, c14, g3, g4, g5, j1, l2, r1, r2, r3, r4, s1};
+use super::{a1, c1, c2, c3, c5, c6, c7, c14, f1, g3, g4, g5, j1, k1, k2, k3, k4, k5, l2, r1, r2, r3, r4, s1};
 use super::{m1, m2, m3, m4, m5, m7, m9, m10, m12, m13, m14, o1, o2, o3, o5, o6, o7};
 use super::{u1, u2, u4, u5, u6, u7, u8, u9, u10, u11, u12, u13};
+use crate::consensus::Token;
 use crate::documents::{Listed, Stamp};
 use crate::events::{Appended, Page};
 use crate::node::{BootError, BootReport, Event};
@@ -29,6 +30,7 @@ const ALL: &[(&str, &str)] = &[
     ("C7", "after the calm no change waits for another, and none was refused"),
     ("C14", "stamps rise along each log, over restarts and whatever the wall clock does"),
     ("E1", "a node keeps to the contract of its edge"),
+    ("F1", "at no moment do two peers act in one role, and its tokens rise"),
     ("G1", "the same seed gives the same trace"),
     ("G2", "nothing panics"),
     ("G3", "queues are bounded"),
@@ -40,6 +42,14 @@ const ALL: &[(&str, &str)] = &[
     (
         "J1",
         "of what a live peer's log holds Automerge alone makes what it serves, and merges that of all peers to the same in any order",
+    ),
+    ("K1", "at most one peer leads the voters in a term"),
+    ("K2", "nobody takes something else for decided at a place"),
+    ("K3", "what was answered as decided is held by whoever leads later"),
+    ("K4", "a request is done once, however often it is asked"),
+    (
+        "K5",
+        "after the calm, where a majority of the voters was healed, what is asked is decided, and every live peer knows it",
     ),
     ("L1", "after the calm a core that was healed agrees, unless ground truth excuses it"),
     (
@@ -119,10 +129,16 @@ impl Checks {
             Box::new(c6::PlacesAreUnique::new(peers)),
             Box::new(c7::NothingWaits::new(peers)),
             Box::new(c14::StampsRise::default()),
+            Box::new(f1::OneHolder::default()),
             Box::new(g3::BoundedQueues),
             Box::new(g4::BoundedWork),
             Box::new(g5::VersionsMix),
             Box::new(j1::AutomergeAgrees::default()),
+            Box::new(k1::OneLeader::default()),
+            Box::new(k2::OneHistory::default()),
+            Box::new(k3::LeadersHoldAll::default()),
+            Box::new(k4::DoneOnce::default()),
+            Box::new(k5::DecidesAtRest::default()),
             Box::new(l2::AllAreUp),
             Box::new(m1::OnlyClimbs::new(peers)),
             Box::new(m2::OnlyItself::new(peers)),
@@ -270,6 +286,10 @@ impl Checks {
         pages: &[Page],
     ) -> Result<(), Violation> {
         self.each(|check| check.on_stream(sight, who, stream, pages))
+    }
+
+    pub(in crate::sim) fn on_asked(&mut self, result: Option<&Result<Token, String>>) {
+        self.checks.iter_mut().for_each(|check| check.on_asked(result.cloned()));
     }
 
     pub(in crate::sim) fn figures(&self, figures: &mut Figures) {

@@ -62,6 +62,7 @@ impl Check for SnapshotsTellTheLog {
                 seed: [1; 32],
                 meta: Meta::default(),
                 config: config.clone(),
+                founds: false,
             };
             seen(host.disk.copy(|file| snapshots || file.family() != Family::Snapshot), setup)
         };
@@ -76,7 +77,7 @@ impl Check for SnapshotsTellTheLog {
 }
 
 /// What can be seen of a node that starts from these files.
-fn seen(files: BTreeMap<SegmentId, Vec<u8>>, setup: Setup) -> Result<[String; 4], BootError> {
+fn seen(files: BTreeMap<SegmentId, Vec<u8>>, setup: Setup) -> Result<[String; 5], BootError> {
     let (mut alone, report) = Alone::on(files, setup, WallTime::from_micros(0))?;
     let values = match alone.documents("") {
         Ok(values) => format!("{values:?}"),
@@ -89,5 +90,6 @@ fn seen(files: BTreeMap<SegmentId, Vec<u8>>, setup: Setup) -> Result<[String; 4]
         format!("{:?} {:?}", node.replication().digest(), node.replication().vector()),
         format!("{heads:?} {} {}", node.documents().orphans(), node.documents().refused()),
         values,
+        format!("{:?}", node.consensus().promised()),
     ])
 }

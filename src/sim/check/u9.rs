@@ -37,6 +37,7 @@ impl StartsRepeat {
             seed: [depth; 32],
             meta: Meta::default(),
             config: sight.scenario.config_at(who).clone(),
+            founds: false,
         };
         let mut files = host.disk.copy(|_| true);
         // A log that is refused is judged where that happens.

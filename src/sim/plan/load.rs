@@ -1,8 +1,8 @@
 //! What is asked of the mesh: edits and appends by rate.
 
-use super::{Append, Edit, Level, PLAN_MAX, Plan};
+use super::{Append, Edit, Level, PLAN_MAX, Plan, Proposal};
 use crate::sim::luck::Stream;
-use crate::sim::scenario::{Appends, Edits, Rate, Scenario, Span};
+use crate::sim::scenario::{Appends, Edits, Proposals, Rate, Scenario, Span};
 
 impl Plan {
     pub(super) fn load(&mut self, scenario: &Scenario, says: &Edits, luck: Stream) -> Result<(), String> {
@@ -21,6 +21,21 @@ impl Plan {
             let stream = u32::try_from(luck.below(2, n, u64::from(says.streams))).expect("below a u32");
             self.appends.push(Append { at, peer, stream, events: says.events, padding: says.padding, ack });
         }
+        Ok(())
+    }
+}
+
+impl Plan {
+    pub(super) fn decisions(&mut self, scenario: &Scenario, says: &Proposals, luck: Stream) -> Result<(), String> {
+        let peers = says.peers.choose(&scenario.mesh, luck, u64::MAX)?;
+        let register = |n| u32::try_from(luck.below(2, n, u64::from(says.registers))).expect("below a u32");
+        let mut all = match (says.at, says.rate) {
+            (Some(at), None) if at.0 < scenario.calm_at() => vec![(0, at.0, peers[0])],
+            (Some(_), None) => return Err("at: it is too late, the calm has begun by then".to_owned()),
+            (None, Some(rate)) => moments(scenario, &peers, rate, (says.from, says.until), luck)?,
+            _ => return Err("either at or rate is needed".to_owned()),
+        };
+        self.proposals.extend(all.drain(..).map(|(n, at, peer)| Proposal { at, peer, register: register(n) }));
         Ok(())
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Plan {
     pub(super) turns: Vec<Turn>,
     /// What is appended to streams, in order of time.
     pub(super) appends: Vec<Append>,
+    /// What the voters are to decide, in order of time.
+    pub(super) proposals: Vec<Proposal>,
     /// Who is healed when the calm begins, in order; nobody named is everybody. What is wrong with the others stays.
     pub(super) core: Vec<u32>,
     /// If it is a part of a plan: which part.
@@ -95,6 +97,14 @@ pub(super) struct Append {
     pub(super) ack: Option<Level>,
 }
 
+/// One proposal of the plan: sets the register of this number to the proposal's own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Proposal {
+    pub(super) at: u64,
+    pub(super) peer: u32,
+    pub(super) register: u32,
+}
+
 impl Plan {
     /// The plan of a scenario under this luck.
     ///
@@ -124,6 +134,11 @@ impl Plan {
             plan.events(scenario, appends, stream).map_err(|why| format!("appends[{n}]: {why}"))?;
         }
         plan.appends.sort();
+        for (n, proposals) in scenario.says.proposals.iter().enumerate() {
+            let stream = luck.stream(&format!("proposals {n}"));
+            plan.decisions(scenario, proposals, stream).map_err(|why| format!("proposals[{n}]: {why}"))?;
+        }
+        plan.proposals.sort();
         if plan.items.len() > PLAN_MAX || plan.edits.len() > PLAN_MAX {
             let (faults, edits) = (plan.items.len(), plan.edits.len());
             return Err(format!("{faults} faults and {edits} edits, at most {PLAN_MAX} of each"));

@@ -41,6 +41,8 @@ pub(crate) struct File {
     pub(crate) turns: Vec<Turn>,
     #[serde(default)]
     pub(crate) appends: Vec<Appends>,
+    #[serde(default)]
+    pub(crate) proposals: Vec<Proposals>,
     #[serde(default, rename = "fault")]
     pub(crate) faults: Vec<Scheduled>,
     #[serde(default)]
@@ -269,6 +271,25 @@ pub(crate) struct Appends {
     pub(crate) ack: Option<String>,
 }
 
+/// `[[proposals]]`: what the voters are to decide.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Proposals {
+    /// Who asks for it.
+    #[serde(default)]
+    pub(crate) peers: Who,
+    /// Over how many registers.
+    #[serde(default = "one")]
+    pub(crate) registers: u32,
+    /// Proposals of all of them together; or one, by the first of them, at a time.
+    pub(crate) rate: Option<Rate>,
+    pub(crate) at: Option<Span>,
+    /// From the start of the run; by default from the end of the warm-up.
+    pub(crate) from: Option<Span>,
+    /// By default until the calm begins.
+    pub(crate) until: Option<Span>,
+}
+
 fn one() -> u32 {
     1
 }
@@ -374,6 +395,8 @@ pub(crate) struct Swarm {
     pub(crate) padding: Option<[u32; 2]>,
     /// Appends of all peers together; half of the seeds have none.
     pub(crate) appends: Option<[Rate; 2]>,
+    /// Proposals of all peers together; half of the seeds have none.
+    pub(crate) proposals: Option<[Rate; 2]>,
     /// Settings of all peers by their whole name, such as `wal.segment-bytes`: one of the values.
     pub(crate) config: BTreeMap<String, Vec<toml::Value>>,
     /// Kinds of faults. Of the families half are on, of their kinds half; at least one kind is off.
@@ -427,6 +450,12 @@ pub(crate) struct Expect {
     pub(crate) lagging: Option<u64>,
     /// At most so many suspicions of anybody; 0 in a mesh where nothing is wrong.
     pub(crate) suspicions: Option<u64>,
+    /// At least so many proposals are answered as decided.
+    pub(crate) decided: Option<u64>,
+    /// At most so often somebody is elected to lead the voters.
+    pub(crate) elections: Option<u64>,
+    /// No decision that was asked for takes longer.
+    pub(crate) decide_within: Option<Span>,
     /// At most so many times is a healthy peer declared dead.
     pub(crate) false_deaths: Option<u64>,
     /// At most so many bytes a peer and second, over the whole run.

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-pub(super) use file::{Appends, Edits, Expect, File, Heal, Mode, Network, Often, Scheduled};
+pub(super) use file::{Appends, Edits, Expect, File, Heal, Mode, Network, Often, Proposals, Scheduled};
 pub(super) use kind::Kind;
 pub use kind::{Family, FaultKind, faults};
 pub(super) use quantity::{Rate, Span};
@@ -271,10 +271,24 @@ fn config_of(table: &str, says: &toml::Table, mesh: &Topology) -> Result<node::C
     }
     let text = says.to_string();
     let read = config::parse(Some((Path::new("[config]"), &text)), [], &config::Flags::new());
-    let config::Config { membership, overlay, replication, documents, audit, streams, wal, snapshots, .. } =
-        read.map_err(|error| place::renamed(table, &text, &error.to_string()))?;
+    let config::Config {
+        membership, overlay, replication, documents, audit, streams, wal, snapshots, consensus, voters, roles, ..
+    } = read.map_err(|error| place::renamed(table, &text, &error.to_string()))?;
     let policy = mesh.overlay();
-    Ok(node::Config { membership, policy, overlay, replication, documents, events: streams, audit, wal, snapshots })
+    Ok(node::Config {
+        membership,
+        policy,
+        overlay,
+        replication,
+        documents,
+        events: streams,
+        audit,
+        wal,
+        snapshots,
+        consensus,
+        voters: voters.into(),
+        roles,
+    })
 }
 
 /// The whole configuration of each peer that has settings of its own.
@@ -389,6 +403,9 @@ fn checked(says: &File) -> Result<(), String> {
     let nowhere = |says: &Appends| says.streams == 0 || says.events == 0;
     if let Some(n) = says.appends.iter().position(nowhere) {
         return Err(format!("appends[{n}]: at least 1 stream and 1 event"));
+    }
+    if let Some(n) = says.proposals.iter().position(|says| says.registers == 0) {
+        return Err(format!("proposals[{n}].registers: at least 1"));
     }
     says.edits
         .iter()

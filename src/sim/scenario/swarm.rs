@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::file::{Appends, Edits, File, Mesh, Mode, Often, Ranges, Swarm};
+use super::file::{Appends, Edits, File, Mesh, Mode, Often, Proposals, Ranges, Swarm};
 use super::kind::{Family, Kind};
 use super::quantity::{Rate, Share, Span};
 use super::who::Who;
@@ -226,6 +226,12 @@ impl Draw {
             drawn.settings.insert("appends".to_owned(), format!("every {} to {streams}", Span(rate.every_ns)));
             let (from, until, ack) = (None, None, None);
             says.appends.push(Appends { peers: Who::All, streams, rate, events, from, until, padding: 40, ack });
+        }
+        if let Some(proposals) = swarm.proposals.filter(|_| self.half(28, 0)) {
+            let (rate, registers) = (self.rate(29, proposals), self.count(30, [1, 4]));
+            drawn.settings.insert("proposals".to_owned(), format!("every {} of {registers}", Span(rate.every_ns)));
+            let (peers, rate, at, from, until) = (Who::All, Some(rate), None, None, None);
+            says.proposals.push(Proposals { peers, registers, rate, at, from, until });
         }
     }
 

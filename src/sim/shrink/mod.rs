@@ -29,6 +29,8 @@ pub struct Size {
     pub edits: usize,
     /// Appends to streams.
     pub appends: usize,
+    /// What the voters are asked to decide.
+    pub proposals: usize,
     /// Peers that start.
     pub peers: usize,
 }
@@ -68,6 +70,7 @@ impl Size {
             turns: plan.turns.len(),
             edits: plan.edits.len(),
             appends: plan.appends.len(),
+            proposals: plan.proposals.len(),
             peers: plan.starts.iter().filter(|at| **at != NEVER).count(),
         }
     }
@@ -75,7 +78,7 @@ impl Size {
     /// All pieces together.
     #[must_use]
     pub const fn pieces(self) -> usize {
-        self.faults + self.turns + self.edits + self.appends + self.peers
+        self.faults + self.turns + self.edits + self.appends + self.proposals + self.peers
     }
 }
 
@@ -151,11 +154,12 @@ struct Search<'a> {
 type Kind = (&'static str, fn(Piece) -> bool);
 
 /// The kinds of pieces, in the order in which they go.
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     ("faults", |piece| matches!(piece, Piece::Fault(_))),
     ("overlays", |piece| matches!(piece, Piece::Turn(_))),
     ("edits", |piece| matches!(piece, Piece::Edit(_))),
     ("appends", |piece| matches!(piece, Piece::Append(_))),
+    ("proposals", |piece| matches!(piece, Piece::Proposal(_))),
     ("peers", |piece| matches!(piece, Piece::Peer(_))),
 ];
 

@@ -61,6 +61,7 @@ impl Life {
             seed: [u8::try_from(self.at % 251).unwrap(); 32],
             meta: Meta { name: "me".into(), ..Meta::default() },
             config: node::Config { wal: wal::Config { segment_bytes: 700 }, ..Default::default() },
+            founds: false,
         }));
         let mut syncs = false;
         loop {

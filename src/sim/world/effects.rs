@@ -16,7 +16,7 @@ use crate::node::{
     Boot, BootReport, CommandError, Copies, Effect, Event, Identity, Input, Io, IoOutcome, Outcome, Progress, Setup,
 };
 use crate::types::{ClusterId, CommandId, DiskFault, Hlc, LogId, NodeId, Seq};
-use crate::{documents, membership};
+use crate::{consensus, documents, membership};
 
 /// Reading and changing files, without a sync.
 const IO_NS: u64 = 40_000;
@@ -58,6 +58,7 @@ impl World<'_> {
             seed: self.luck.seed(&format!("node {place} epoch {}", host.epoch)),
             meta,
             config: self.scenario.config_at(place).clone(),
+            founds: place == 0 && !self.founded,
         };
         host.engine = Engine::new(setup.config.documents.limits);
         host.life = Life::Booting(Box::new(Boot::start(setup)));
@@ -353,6 +354,7 @@ impl World<'_> {
             (Asked::Edit { .. }, _) => self.figures.edits_refused += 1,
             (Asked::Append { number }, result) => self.on_append(place, number, result),
             (Asked::Stream { stream }, result) => self.on_stream_page(place, stream, result),
+            (Asked::Proposal { number, at }, result) => self.on_decided(place, number, at, result),
             (Asked::Step, result) => self.on_step(place, result),
             (Asked::Content, result) => self.on_content(place, result),
             (Asked::Hold, _) => {}
@@ -376,6 +378,7 @@ impl World<'_> {
     }
 
     fn notify(&mut self, place: u32, event: &Event) {
+        self.founded |= matches!(event, Event::Consensus(consensus::Event::Elected { .. }));
         self.spread.on_event(&self.mesh, place, event);
         let verdict = self.checks.on_event(&Sight::new(&self.mesh, self.scenario), place, event);
         self.judge(verdict);

@@ -5,6 +5,7 @@
 //! a while with each, so slow peers, pauses and overload come about by themselves.
 
 mod damage;
+mod decisions;
 mod effects;
 mod faults;
 mod feed;
@@ -24,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) use feed::{doc_of, place_of};
 pub(super) use streams::body_of;
 
-use super::check::{Checks, Sight, Violation};
+use super::check::{ASKED_BEFORE_THE_END, Checks, DECISIONS_ARE_JUDGED_AFTER, Sight, Violation};
 use super::clock::{Clock, Rates};
 use super::disk::Disk;
 use super::guest::Guests;
@@ -92,6 +93,10 @@ pub(super) enum Due {
     Turn { turn: usize },
     /// An append of the plan.
     Append { number: usize },
+    /// A proposal of the plan.
+    Proposal { number: usize },
+    /// Something is asked of the voters before the end.
+    LastQuestion,
     /// The client of a peer looks what it can do for the replay.
     Replay { peer: u32, look: u64 },
     /// The guest of a peer is woken.
@@ -146,6 +151,8 @@ pub(super) struct World<'a> {
     /// How often it was asked whether to go on, and whether the answer was no.
     asked: u64,
     called_off: bool,
+    /// Whether the first peer has founded the group of voters: nobody does it again.
+    founded: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -197,6 +204,7 @@ impl<'a> World<'a> {
             failure: None,
             asked: 0,
             called_off: false,
+            founded: false,
         };
         world.schedule();
         world
@@ -224,6 +232,12 @@ impl<'a> World<'a> {
         }
         for (number, append) in plan.appends.iter().enumerate() {
             queue.plan(plan.id_of(Piece::Append(number)), append.at, Due::Append { number });
+        }
+        for (number, proposal) in plan.proposals.iter().enumerate() {
+            queue.plan(plan.id_of(Piece::Proposal(number)), proposal.at, Due::Proposal { number });
+        }
+        if self.scenario.says.phases.calm.0 >= DECISIONS_ARE_JUDGED_AFTER {
+            queue.push(self.scenario.span_ns() - ASKED_BEFORE_THE_END, root, Due::LastQuestion);
         }
         for peer in self.replay.clients.keys().copied().collect::<Vec<u32>>() {
             self.look_at(peer, self.scenario.chaos_at());
@@ -285,6 +299,8 @@ impl<'a> World<'a> {
             Due::Edit { number } => self.edit(number),
             Due::Turn { turn } => self.turn(turn),
             Due::Append { number } => self.append(number),
+            Due::Proposal { number } => self.proposal(number),
+            Due::LastQuestion => self.last_question(),
             Due::Replay { peer, look } => self.look(peer, look),
             Due::Guest { host, epoch } => self.wake_guest(host, epoch),
             Due::Tick => self.tick(),

@@ -120,8 +120,15 @@ fn tell(small: &Shrunk, out: &Path, kept: Option<Size>, output: Output) -> Resul
 }
 
 pub(super) fn told(size: Size) -> String {
-    let Size { faults, turns, edits, appends, peers } = size;
-    let parts = [(faults, "fault"), (turns, "turn"), (edits, "edit"), (appends, "append"), (peers, "peer")];
+    let Size { faults, turns, edits, appends, proposals, peers } = size;
+    let parts = [
+        (faults, "fault"),
+        (turns, "turn"),
+        (edits, "edit"),
+        (appends, "append"),
+        (proposals, "proposal"),
+        (peers, "peer"),
+    ];
     let some: Vec<String> = parts
         .iter()
         .filter(|(count, _)| *count > 0)

@@ -80,6 +80,8 @@ fn reads(lane: Lane, frame: &[u8]) -> bool {
         Kind::Replication => same::<replication::Message>(&payload),
         Kind::Overlay => same::<overlay::Message>(&payload),
         Kind::Audit => same::<audit::Message>(&payload),
+        Kind::Consensus => same::<consensus::Message>(&payload),
+        Kind::Roles => same::<crate::roles::Message>(&payload),
     }
 }
 

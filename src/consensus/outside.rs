@@ -1,0 +1,463 @@
+//! Decisions for peers that are no members: whoever is none follows one that is, and relays to those that reach only it.
+//!
+//! A member greets a peer that is none with the place of the newest decision. Who lacks something pulls, and says whether it wants to be told
+//! of what follows; then it is told of each decision, and its next pull is the acknowledgement. Where what is missing is no longer kept, a copy of the state is
+//! sent in pieces. Nothing is said while nothing is decided, but for one question in a long while: links may lose messages.
+//!
+//! What is known so is in memory only, and binds nobody. A peer that becomes a member forgets it: what it acknowledges as a member comes from its own log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::bounded::Blob;
+use super::group::Group;
+use super::log::{Entries, Log, Says};
+use super::message::{Body, Head, Message, PIECE_MAX, SNAPSHOT_MAX};
+use super::state::{Applied, State};
+use super::vocabulary::{Event, Fault, Mark, Timer, Token};
+use super::{Consensus, Snapshot};
+use crate::machine::Cx;
+use crate::probe::planted;
+use crate::types::{Actor, Epoch, Index, Mint, NodeId, Term, Time};
+
+/// Peers that one tells at most.
+const SUBSCRIBERS_MAX: usize = 1_024;
+/// Decisions that are kept for others.
+const KEPT_MAX: u64 = 256;
+/// What was told and is not acknowledged is told again after this, and so often.
+const RETELL: Duration = Duration::from_secs(1);
+const RETOLD_MAX: u32 = 4;
+/// Where no member is linked somebody is asked so many times as often.
+const SOONER: u32 = 4;
+
+/// What a peer that is no member knows.
+#[derive(Clone, Debug)]
+pub(super) struct Outside {
+    founding: Mint,
+    epoch: Epoch,
+    /// What was decided last, as far as is known.
+    log: Log,
+    state: State,
+    group: Option<Arc<Group>>,
+    /// Who tells what follows.
+    source: Option<NodeId>,
+    incoming: Option<Copying>,
+}
+
+#[derive(Clone, Debug)]
+struct Copying {
+    from: NodeId,
+    head: (Mint, Epoch),
+    last: Mark,
+    total: u64,
+    bytes: Vec<u8>,
+}
+
+/// Somebody who is told.
+#[derive(Clone, Debug)]
+pub(super) struct Subscriber {
+    /// What it knows.
+    after: Index,
+    /// What it was told last and has not acknowledged, since when, and how often.
+    sent: Option<(Index, Time, u32)>,
+    follows: bool,
+    copy: Option<(Mark, Bytes)>,
+}
+
+impl Default for Outside {
+    fn default() -> Self {
+        let (founding, epoch) = (Mint::new(0), Epoch::ZERO);
+        let (log, state) = (Log::default(), State::default());
+        Self { founding, epoch, log, state, group: None, source: None, incoming: None }
+    }
+}
+
+impl Outside {
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(super) fn group(&self) -> Option<&Arc<Group>> {
+        self.group.as_ref()
+    }
+
+    pub(super) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The newest decision that is known.
+    pub(super) fn newest(&self) -> Token {
+        let Mark { term, index } = self.log.last();
+        Token { epoch: self.epoch, term, index }
+    }
+
+    fn apply(&mut self, cx: &mut Cx<'_, Consensus>, entries: &Entries) {
+        for entry in entries.iter() {
+            let index = self.log.push(entry.clone());
+            let token = Token { epoch: self.epoch, term: entry.term, index };
+            match &entry.says {
+                Says::Office => {}
+                Says::Act(intent) => {
+                    if let Applied::Now(outcome) = self.state.apply(token, intent) {
+                        let late = cx.now().wall > intent.expires;
+                        cx.emit(Event::Committed { token, intent: intent.as_ref().clone(), outcome, late });
+                    }
+                }
+                Says::Group(group) => {
+                    self.group = Some(group.clone());
+                    cx.emit(Event::Changed { token, group: group.as_ref().clone() });
+                }
+            }
+        }
+        let last = self.log.last().index.value();
+        if last.saturating_sub(self.log.base().index.value()) > 2 * KEPT_MAX {
+            self.log.compact(Index::new(last - KEPT_MAX));
+        }
+    }
+}
+
+impl Consensus {
+    /// A word that is none between members.
+    pub(super) fn on_aside(&mut self, cx: &mut Cx<'_, Self>, sender: Actor, message: Message) {
+        let from = sender.node;
+        let Message { founding, epoch, term, body, .. } = message;
+        match body {
+            Body::Rouse => self.on_rouse(cx, from),
+            Body::Who => self.aside(cx, from, Body::Name),
+            Body::Name => cx.emit(Event::Met { id: sender }),
+            Body::Pull { after, follow } => self.on_pull(cx, from, (founding, epoch), after, follow),
+            Body::Copied { last, upto } => self.on_copied(cx, from, last, upto),
+            Body::Propose { intent } => self.on_propose(cx, from, &intent),
+            Body::Proposed { request, said } => self.on_proposed(cx, from, request, said),
+            // Members know better.
+            Body::Newest { .. } | Body::Decided { .. } | Body::Copy { .. } if self.group().is_some() => {}
+            Body::Newest { last } => self.on_newest(cx, from, (founding, epoch), last),
+            Body::Decided { prev, entries } => self.on_decided(cx, from, (founding, epoch), prev, &entries),
+            Body::Copy { last, total, offset, bytes } => {
+                self.on_copy(cx, from, (founding, epoch, term), (last, total, offset), bytes.bytes());
+            }
+            _ => {}
+        }
+    }
+
+    /// Of which group what this peer knows is.
+    fn known_of(&self) -> (Mint, Epoch) {
+        if self.group().is_some() { (self.founding, self.epoch) } else { (self.outside.founding, self.outside.epoch) }
+    }
+
+    /// Up to where it knows what is decided.
+    fn known(&self) -> Mark {
+        if self.group().is_none() {
+            return self.outside.log.last();
+        }
+        let term = self.log.term(self.commit).unwrap_or(self.snapshot.last.term);
+        Mark { term, index: self.commit }
+    }
+
+    pub(super) fn aside(&self, cx: &mut Cx<'_, Self>, to: NodeId, body: Body) {
+        let (founding, epoch) = self.known_of();
+        let head = Head { founding, epoch, term: self.term.max(self.known().term), from: self.me.mint };
+        let (to, message) = head.to(Actor { node: to, mint: Mint::new(0) }, body);
+        cx.send(to, message);
+    }
+
+    /// Asks a peer for the name under which its store could take part; [`Event::Met`] tells it.
+    pub fn ask_name(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        self.aside(cx, peer, Body::Who);
+    }
+
+    /// A link is up, or this peer has become a member: who is none hears of it.
+    pub(super) fn greet(&self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        if self.group().is_some_and(|group| group.at(peer).next().is_none()) {
+            self.aside(cx, peer, Body::Newest { last: self.known() });
+        }
+    }
+
+    /// It has become a member, or founded a group.
+    pub(super) fn enter_group(&mut self, cx: &mut Cx<'_, Self>) {
+        self.outside = Outside::default();
+        cx.disarm(Timer::Refresh);
+        for peer in self.links.clone() {
+            self.greet(cx, peer);
+        }
+    }
+
+    /// A link is gone.
+    pub(super) fn part(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        self.subscribers.remove(&peer);
+        self.forget_asker(peer);
+        self.ask_again(cx, Some(peer));
+        if self.outside.source == Some(peer) {
+            self.outside.source = None;
+            self.choose_source(cx);
+        }
+    }
+
+    /// Follows a member: who leads is not known here, so one of those that are linked, drawn, that not all ask the same.
+    fn choose_source(&mut self, cx: &mut Cx<'_, Self>) {
+        let Some(peer) = self.drawn_source(cx) else { return };
+        self.outside.source = Some(peer);
+        self.pull(cx, peer, true);
+    }
+
+    /// A member with a link. Who is none is no source: two that follow each other would hear of nothing.
+    fn drawn_source(&self, cx: &mut Cx<'_, Self>) -> Option<NodeId> {
+        let some: Vec<NodeId> = self.links.iter().filter(|peer| self.is_known_member(**peer)).copied().collect();
+        (!some.is_empty()).then(|| some[cx.rng().index(some.len())])
+    }
+
+    fn is_known_member(&self, peer: NodeId) -> bool {
+        self.outside.group.as_ref().is_some_and(|group| group.at(peer).next().is_some())
+    }
+
+    fn has_source(&self) -> bool {
+        self.outside.source.is_some_and(|source| self.links.contains(&source))
+    }
+
+    fn pull(&self, cx: &mut Cx<'_, Self>, peer: NodeId, follow: bool) {
+        self.aside(cx, peer, Body::Pull { after: self.outside.log.last().index, follow });
+        cx.arm(Timer::Refresh, self.config.refresh);
+    }
+
+    /// Asks some member whether something was missed; where none is linked, anybody, and sooner again.
+    pub(super) fn on_refresh_due(&mut self, cx: &mut Cx<'_, Self>) {
+        if self.group().is_some() {
+            return;
+        }
+        if let Some(peer) = self.drawn_source(cx) {
+            if !self.has_source() {
+                self.outside.source = Some(peer);
+            }
+            return self.pull(cx, peer, self.outside.source == Some(peer));
+        }
+        let linked: Vec<NodeId> = self.links.iter().copied().collect();
+        if !linked.is_empty() {
+            let peer = linked[cx.rng().index(linked.len())];
+            self.pull(cx, peer, false);
+        }
+        cx.arm(Timer::Refresh, self.config.refresh / SOONER);
+    }
+
+    /// Only members say so.
+    fn on_newest(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, of: (Mint, Epoch), last: Mark) {
+        let is_news = self.is_news(of, last.index);
+        if !self.has_source() {
+            self.outside.source = Some(from);
+            self.pull(cx, from, true);
+        } else if is_news && self.outside.source != Some(from) {
+            self.pull(cx, from, false);
+        }
+    }
+
+    /// News came from somebody: a member that knows more than the source is the better one.
+    fn after_news(&mut self, cx: &mut Cx<'_, Self>, from: NodeId) {
+        if self.is_known_member(from) {
+            self.outside.source = Some(from);
+        }
+        if self.outside.source.is_some_and(|source| !self.is_known_member(source)) {
+            self.outside.source = None; // It is a member no more.
+        }
+        self.pull(cx, from, self.outside.source == Some(from));
+        self.tell_subscribers(cx);
+    }
+
+    /// Whether somebody knows more than this peer. A later generation always does; of two groups that were founded apart the one stays that was known first.
+    fn is_news(&self, (founding, epoch): (Mint, Epoch), index: Index) -> bool {
+        let Outside { founding: known, epoch: before, .. } = self.outside;
+        if known != founding {
+            return known == Mint::new(0);
+        }
+        (epoch, index) > (before, self.outside.log.last().index)
+    }
+
+    fn on_decided(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, of: (Mint, Epoch), prev: Mark, entries: &Entries) {
+        let outside = &mut self.outside;
+        if (outside.founding, outside.epoch) != of {
+            return;
+        }
+        let end = prev.index.value() + entries.len() as u64;
+        let known = outside.log.last();
+        if end <= known.index.value() {
+            return self.pull(cx, from, self.outside.source == Some(from));
+        }
+        // Before the copy that it began with, nothing is kept to compare.
+        if prev.index >= outside.log.base().index && !outside.log.has(prev) {
+            if prev.index > known.index {
+                return self.pull(cx, from, self.outside.source == Some(from)); // Some are missing between.
+            }
+            let (index, commit) = (prev.index, known.index);
+            return self.fault(cx, from, Fault::Committed { index, commit });
+        }
+        let skipped = usize::try_from(known.index.value() - prev.index.value()).unwrap_or(usize::MAX);
+        let new = Entries::new(entries[skipped.min(entries.len())..].to_vec()).expect("a part of a list");
+        outside.apply(cx, &new);
+        self.after_news(cx, from);
+    }
+
+    fn on_copy(
+        &mut self,
+        cx: &mut Cx<'_, Self>,
+        from: NodeId,
+        (founding, epoch, _): (Mint, Epoch, Term),
+        (last, total, offset): (Mark, u64, u64),
+        bytes: &Bytes,
+    ) {
+        if !self.is_news((founding, epoch), last.index) {
+            return;
+        }
+        let head = (founding, epoch);
+        if self.outside.incoming.as_ref().is_none_or(|it| (it.from, it.head, it.last, it.total) != (from, head, last, total)) {
+            self.outside.incoming = Some(Copying { from, head, last, total, bytes: Vec::new() });
+        }
+        let Some(incoming) = &mut self.outside.incoming else { return };
+        let expected = incoming.bytes.len() as u64;
+        let end = offset.saturating_add(bytes.len() as u64);
+        if total == 0 || total > SNAPSHOT_MAX as u64 || end > total || bytes.is_empty() {
+            self.outside.incoming = None;
+            return self.fault(cx, from, Fault::Piece { offset, total, expected });
+        }
+        if offset == expected {
+            incoming.bytes.extend_from_slice(bytes);
+        }
+        let upto = incoming.bytes.len() as u64;
+        if upto < total {
+            return self.aside(cx, from, Body::Copied { last, upto });
+        }
+        match self.take_copy() {
+            Ok(token) => {
+                cx.emit(Event::Installed { token });
+                self.after_news(cx, from);
+            }
+            Err(why) => self.fault(cx, from, Fault::Snapshot { index: last.index, why }),
+        }
+    }
+
+    fn take_copy(&mut self) -> Result<Token, String> {
+        let Some(Copying { head, last, bytes, .. }) = self.outside.incoming.take() else { return Err("none".into()) };
+        let snapshot = Snapshot::decode(&bytes)?;
+        if (snapshot.last, snapshot.founding, snapshot.epoch) != (last, head.0, head.1) {
+            return Err("it is another one than was announced".into());
+        }
+        let state = State::decode(snapshot.state.bytes())?;
+        let mut log = Log::default();
+        log.reset(last);
+        let (source, group) = (self.outside.source, Some(snapshot.group));
+        self.outside = Outside { founding: head.0, epoch: head.1, log, state, group, source, incoming: None };
+        Ok(self.outside.newest())
+    }
+
+    /// Somebody wants to know what was decided.
+    fn on_pull(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, of: (Mint, Epoch), after: Index, follow: bool) {
+        let known = self.known();
+        if known.index == Index::ZERO {
+            return;
+        }
+        let after = if of == self.known_of() { after } else { Index::ZERO };
+        if !follow && after >= known.index {
+            return;
+        }
+        if self.subscribers.len() >= SUBSCRIBERS_MAX && !self.subscribers.contains_key(&from) {
+            return;
+        }
+        let is_linked = self.links.contains(&from);
+        let before = self.subscribers.get(&from).is_some_and(|it| it.follows);
+        let follows = is_linked && (follow || before);
+        let subscriber = Subscriber { after, sent: None, follows, copy: None };
+        self.subscribers.insert(from, subscriber);
+        self.tell(cx, from);
+    }
+
+    /// All who follow hear of what is new.
+    pub(super) fn tell_subscribers(&mut self, cx: &mut Cx<'_, Self>) {
+        if planted!("consensus/followers-untold") {
+            return;
+        }
+        let waiting = self.subscribers.iter().filter(|(_, it)| it.sent.is_none()).map(|(peer, _)| *peer);
+        for peer in waiting.collect::<Vec<_>>() {
+            self.tell(cx, peer);
+        }
+    }
+
+    fn tell(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        let known = self.known();
+        if self.group().is_some_and(|group| group.at(peer).next().is_some()) {
+            self.subscribers.remove(&peer); // It has become a member, and hears of it as one.
+            return;
+        }
+        let Some(subscriber) = self.subscribers.get(&peer) else { return };
+        let (after, follows, tries) = (subscriber.after, subscriber.follows, subscriber.sent.map_or(0, |(.., tries)| tries));
+        if after >= known.index {
+            if !follows {
+                self.subscribers.remove(&peer);
+            }
+            return;
+        }
+        let log = if self.group().is_some() { &self.log } else { &self.outside.log };
+        let (body, copy) = match log.term(after).filter(|_| after > Index::ZERO) {
+            Some(term) => {
+                let some = log.slice(after.next(), self.config.batch_bytes);
+                let upto = usize::try_from(known.index.value() - after.value()).unwrap_or(usize::MAX);
+                let entries = Entries::new(some.iter().take(upto).cloned().collect()).expect("a part of a list");
+                (Body::Decided { prev: Mark { term, index: after }, entries }, None)
+            }
+            None => {
+                let bytes = self.copy_of(known).encode();
+                (copied(known, &bytes, 0), Some((known, bytes)))
+            }
+        };
+        if let Some(subscriber) = self.subscribers.get_mut(&peer) {
+            subscriber.sent = Some((known.index, cx.now().mono, tries + 1));
+            subscriber.copy = copy;
+        }
+        self.aside(cx, peer, body);
+        cx.arm(Timer::Retell, RETELL);
+    }
+
+    /// The state as it is known here.
+    fn copy_of(&self, last: Mark) -> Snapshot {
+        let (founding, epoch) = self.known_of();
+        let (state, group) = match self.group() {
+            Some(_) => (&self.state, self.groups.at(self.commit.value()).cloned()),
+            None => (&self.outside.state, self.outside.group.clone()),
+        };
+        let state = Blob::new(state.encode()).expect("registers and outcomes are bounded");
+        Snapshot { founding, epoch, last, group: group.unwrap_or_default(), state }
+    }
+
+    fn on_copied(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, of: Mark, upto: u64) {
+        let Some(subscriber) = self.subscribers.get_mut(&from) else { return };
+        let Some((last, bytes)) = subscriber.copy.as_ref().filter(|(last, bytes)| *last == of && upto < bytes.len() as u64)
+        else {
+            return;
+        };
+        let body = copied(*last, bytes, upto);
+        subscriber.sent = Some((last.index, cx.now().mono, 1));
+        self.aside(cx, from, body);
+    }
+
+    pub(super) fn on_retell_due(&mut self, cx: &mut Cx<'_, Self>) {
+        let now = cx.now().mono;
+        self.subscribers.retain(|_, it| it.follows || it.sent.is_none_or(|(.., tries)| tries < RETOLD_MAX));
+        let late = self.subscribers.iter().filter(|(_, it)| it.sent.is_some_and(|(_, at, tries)| now.since(at) >= RETELL && tries < RETOLD_MAX));
+        for peer in late.map(|(peer, _)| *peer).collect::<Vec<_>>() {
+            self.tell(cx, peer);
+        }
+        // Who did not answer so often is told of what comes next, or asks.
+        for it in self.subscribers.values_mut() {
+            it.sent = it.sent.filter(|(.., tries)| *tries < RETOLD_MAX);
+        }
+        if self.subscribers.values().any(|it| it.sent.is_some()) {
+            cx.arm(Timer::Retell, RETELL);
+        }
+    }
+}
+
+/// The piece of a copy from a place on.
+fn copied(last: Mark, bytes: &Bytes, upto: u64) -> Body {
+    let from = usize::try_from(upto).unwrap_or(usize::MAX).min(bytes.len());
+    let to = (from + PIECE_MAX).min(bytes.len());
+    let piece = Blob::new(bytes.slice(from..to)).expect("cut above");
+    Body::Copy { last, total: bytes.len() as u64, offset: from as u64, bytes: piece }
+}

@@ -1,0 +1,145 @@
+//! Rest, decisions for peers that are no members, and requests from anywhere.
+
+use super::world::World;
+use super::*;
+use crate::types::WallTime;
+
+/// With a leader, at rest.
+fn rested(seed: u64, count: usize, voters: usize) -> (World, usize) {
+    let mut world = World::founded(seed, count, voters, Config::default());
+    let leader = world.settle();
+    world.run(1_000);
+    (world, leader)
+}
+
+/// Has a register set, wherever the leader is; what came of it, and after how many milliseconds.
+fn ask(world: &mut World, at: usize, name: &str) -> (u64, Result<Answer, Refusal>) {
+    let request = RequestId { born: world.view(at).known().index, number: u128::from(world.below(u64::MAX)) };
+    let (expires, value) = (WallTime::from_micros(u64::MAX), Value::new(vec![1].into()));
+    let action = Action { name: Name::new(name).unwrap(), expect: Expect::Any, value };
+    world.step(at, |machine, cx| machine.ask(cx, Intent { request, expires, action }));
+    let answer = |world: &World| {
+        world.peers[at].told.iter().rev().find_map(|event| match event {
+            Event::Asked { request: of, result } if *of == request => Some(result.clone()),
+            _ => None,
+        })
+    };
+    let took = world.until(5_000, |world| answer(world).is_some());
+    (took, answer(world).unwrap())
+}
+
+fn is_decided(result: &Result<Answer, Refusal>) -> bool {
+    matches!(result, Ok(Answer::Decided { outcome: Outcome::Done, .. }))
+}
+
+#[test]
+fn a_group_with_nothing_to_do_is_nearly_silent_and_keeps_its_leader() {
+    for voters in [3, 5] {
+        let (mut world, leader) = rested(1, voters, voters);
+        let (before, term) = (world.sent, world.view(leader).term());
+        world.run(600_000);
+        let sent = world.sent - before;
+        println!("{voters} voters: {sent} messages in ten minutes");
+        assert!(sent <= 260 * (voters as u64 - 1), "{sent}");
+        assert_eq!((world.leader(), world.view(leader).term()), (Some(leader), term));
+    }
+}
+
+#[test]
+fn a_voter_alone_says_and_does_nothing() {
+    let (mut world, leader) = rested(1, 1, 1);
+    let before = world.sent;
+    world.run(600_000);
+    assert_eq!((world.sent - before, world.leader()), (0, Some(leader)));
+    world.decide("it decides nevertheless");
+}
+
+#[test]
+fn whoever_asks_ends_the_rest_and_a_leader_that_died_unseen_is_missed() {
+    for seed in 0..20 {
+        let (mut world, leader) = rested(seed, 3, 3);
+        let other = (leader + 1) % 3;
+        let (took, result) = ask(&mut world, other, "wakes");
+        assert!(is_decided(&result) && took <= 60, "{took} ms: {result:?}");
+        world.run(2_000);
+        world.crash(leader, false);
+        world.run(1_000);
+        let (took, result) = ask(&mut world, other, "misses");
+        assert!(is_decided(&result) && took <= 1_500, "{took} ms: {result:?}");
+        world.heal();
+    }
+}
+
+#[test]
+fn a_link_that_closes_at_rest_makes_it_as_fast_as_when_busy() {
+    for seed in 0..20 {
+        let (mut world, leader) = rested(seed, 3, 3);
+        world.crash(leader, true);
+        let took = world.until(5_000, |world| world.leader().is_some_and(|at| at != leader));
+        assert!(took <= 250, "{took} ms");
+        world.heal();
+    }
+}
+
+#[test]
+fn a_leader_that_dies_unseen_is_missed_in_the_end_though_nobody_asks() {
+    for seed in 0..5 {
+        let (mut world, leader) = rested(seed, 3, 3);
+        world.crash(leader, false);
+        world.until(13_000, |world| world.leader().is_some_and(|at| at != leader));
+        world.heal();
+    }
+}
+
+#[test]
+fn whoever_is_no_member_hears_of_every_decision_and_nothing_else() {
+    for seed in 0..10 {
+        let (mut world, _) = rested(seed, 6, 3);
+        for n in 0..5 {
+            world.decide(&n.to_string());
+        }
+        world.run(1_000);
+        let known = world.view(world.leader().unwrap()).known();
+        for at in 3..6 {
+            assert_eq!((world.view(at).known(), world.view(at).standing()), (known, Standing::Outsider));
+            assert_eq!(world.view(at).registers().len(), 5);
+        }
+        let before = world.sent;
+        world.run(60_000);
+        println!("{} messages in a minute", world.sent - before);
+        assert!(world.sent - before <= 80, "{}", world.sent - before);
+        // One that was away, and one that loses half of what it is sent.
+        world.crash(4, true);
+        world.weather.lost = 300;
+        for n in 0..5 {
+            world.decide(&format!("again {n}"));
+        }
+        world.restart(4);
+        world.run(45_000);
+        world.weather.lost = 0;
+        world.run(25_000);
+        let known = world.view(world.leader().unwrap()).known();
+        (3..6).for_each(|at| assert_eq!(world.view(at).known(), known, "{at}"));
+    }
+}
+
+#[test]
+fn any_peer_takes_a_request_and_says_in_time_that_there_is_no_quorum() {
+    for seed in 0..10 {
+        let (mut world, leader) = rested(seed, 5, 3);
+        for at in 0..5 {
+            let (took, result) = ask(&mut world, at, &at.to_string());
+            assert!(is_decided(&result) && took <= 100, "{at}: {took} ms, {result:?}");
+        }
+        let other = (leader + 1) % 3;
+        for at in (0..3).filter(|at| *at != other) {
+            world.crash(at, true);
+        }
+        world.run(300);
+        for at in [other, 3, 4] {
+            let (took, result) = ask(&mut world, at, "in vain");
+            assert!(took <= 400 && result == Err(Refusal::NoQuorum), "{at}: {took} ms, {result:?}");
+        }
+        world.heal();
+    }
+}

@@ -1,0 +1,299 @@
+//! Decisions that clients ask for here: an action for the voters, wherever they are, with one answer in time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::edge::{CommandError, Effect, Outcome};
+use super::timers::Timer;
+use super::{Node, Proposed};
+use crate::consensus::{
+    Action, Answer, Change, Expect, Intent, Name, Refusal, RequestId, Says, Standing, Token, VALUE_MAX, Value,
+};
+use crate::types::{CommandId, Epoch, Index, NodeId, Now, Term, Time, WallTime};
+
+/// Nobody begins an action that was asked for longer ago.
+const EXPIRES: Duration = Duration::from_secs(30);
+
+/// Who goes in order hands the lead over first, within this.
+const HAND_OVER: Duration = Duration::from_secs(1);
+/// Decisions in one page at most.
+const PAGE_MAX: usize = 1_000;
+
+/// Who decides, as far as a peer knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Deciders {
+    /// What this peer is among them.
+    pub standing: Standing,
+    /// Who leads them.
+    pub leader: Option<NodeId>,
+    /// The generation of the group, and the term.
+    pub epoch: Epoch,
+    /// As a leader counts it; of who is no member that of the newest decision.
+    pub term: Term,
+    /// The newest decision that is known here.
+    pub known: Token,
+    /// The voters and learners.
+    pub members: Vec<Decider>,
+    /// So many voters are needed for a decision.
+    pub quorum: usize,
+    /// So many may be lost.
+    pub tolerates: usize,
+}
+
+/// A voter or learner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Decider {
+    /// The node.
+    pub node: NodeId,
+    /// Its name, as far as it is known.
+    pub name: String,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Its wish to lead.
+    pub priority: u8,
+    /// How far it holds the log, as the leader knows; nothing elsewhere.
+    pub holds: Option<Index>,
+}
+
+/// What an operator wants of the voters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum VotersChange {
+    /// This node is chosen before all others, where there is a place.
+    Add {
+        /// Which.
+        node: NodeId,
+    },
+    /// This node votes no more, and is not chosen again while the same peer leads.
+    Remove {
+        /// Which.
+        node: NodeId,
+    },
+    /// Somebody else leads.
+    Transfer {
+        /// Who; by default whoever is first in rank.
+        to: Option<NodeId>,
+    },
+}
+
+/// A decision, as peers tell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    /// Its place.
+    pub index: Index,
+    /// The term.
+    pub term: Term,
+    /// Which register it is about; nothing where it is about the voters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub register: Option<String>,
+    /// What it sets the register to, as text; nothing removes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Who decides from there on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub voters: Vec<NodeId>,
+}
+
+/// Some decisions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Decisions {
+    /// In their order.
+    pub decisions: Vec<Decision>,
+    /// Ask behind this one next.
+    pub upto: Index,
+    /// Some before them are not kept here any more: the registers say what came of them.
+    pub gap: bool,
+}
+
+/// Somebody who waits until this peer has gone in order.
+#[derive(Debug)]
+pub(super) struct Going {
+    id: CommandId,
+    until: Time,
+}
+
+/// An action that a client wants decided: a register is to be set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Which register.
+    pub register: String,
+    /// What it must hold before.
+    pub expect: Expect,
+    /// What it is to hold; nothing removes it.
+    pub value: Option<Bytes>,
+    /// The name under which it was asked before, if it was.
+    pub request: Option<RequestId>,
+}
+
+/// Clients that wait for a decision.
+#[derive(Debug, Default)]
+pub(super) struct Deciding(BTreeMap<RequestId, CommandId>);
+
+impl Node {
+    /// A client wants something decided.
+    pub(super) fn propose(&mut self, now: Now, id: CommandId, proposal: Proposal) -> Result<(), CommandError> {
+        let refused = |why: String| CommandError::Proposal { why };
+        let Proposal { register, expect, value, request } = proposal;
+        let len = register.len();
+        let name = Name::new(&register)
+            .ok_or_else(|| refused(format!("a register's name has 1 to {} bytes, this one {len}", Name::LEN_MAX)))?;
+        let value = match value {
+            None => None,
+            Some(bytes) => {
+                let len = bytes.len();
+                let value = Value::new(bytes);
+                Some(value.ok_or_else(|| refused(format!("a value has at most {VALUE_MAX} bytes, this one {len}")))?)
+            }
+        };
+        let mut number = || {
+            let rng = &mut self.shared.rngs.consensus;
+            u128::from(rng.bits()) << 64 | u128::from(rng.bits())
+        };
+        let born = self.consensus.view().known().index;
+        let request = match request {
+            Some(request) => request,
+            None => RequestId { born, number: number() },
+        };
+        if self.deciding.0.contains_key(&request) {
+            return Err(refused("the same request waits for its answer already".to_owned()));
+        }
+        self.deciding.0.insert(request, id);
+        let expires = now.wall.as_micros().saturating_add(u64::try_from(EXPIRES.as_micros()).unwrap_or(u64::MAX));
+        let action = Action { name, expect, value };
+        let intent = Intent { request, expires: WallTime::from_micros(expires), action };
+        self.shared.step(now, |cx| self.consensus.ask(cx, intent));
+        Ok(())
+    }
+
+    /// It has its answer.
+    pub(super) fn on_asked(&mut self, request: RequestId, result: Result<Answer, Refusal>) {
+        let Some(id) = self.deciding.0.remove(&request) else { return };
+        let result = match result {
+            Ok(Answer::Decided { token, outcome }) => Ok(Outcome::Decided(Proposed { request, token, outcome })),
+            Ok(Answer::Unknown) => Err(CommandError::OutcomeUnknown { request }),
+            Err(Refusal::NotLeader { leader, epoch, term }) => Err(CommandError::NotLeader { leader, epoch, term }),
+            Err(Refusal::NoQuorum) => Err(CommandError::NoQuorum),
+            Err(Refusal::Disk(fault)) => Err(CommandError::Disk(fault)),
+            Err(other) => Err(CommandError::Proposal { why: other.to_string() }),
+        };
+        self.shared.effects.push_back(Effect::Reply { id, result });
+    }
+}
+
+impl Node {
+    /// Who decides, as far as this peer knows.
+    #[must_use]
+    pub fn deciders(&self) -> Deciders {
+        let view = self.consensus.view();
+        let group = view.deciders();
+        let holds: BTreeMap<_, _> = view.progress().map(|(id, matched, _)| (id, matched)).collect();
+        let members = group.into_iter().flat_map(|group| group.members());
+        let members = members.map(|it| Decider {
+            node: it.id.node,
+            name: self.membership.view().member(it.id.node).map(|member| member.meta.name.clone()).unwrap_or_default(),
+            voter: it.voter,
+            priority: it.priority,
+            holds: if it.id == view.id() { Some(view.last().index) } else { holds.get(&it.id).copied() },
+        });
+        let known = view.known();
+        let is_member = view.group().is_some();
+        Deciders {
+            standing: view.standing(),
+            leader: view.leader().map(|leader| leader.node),
+            epoch: if is_member { view.epoch() } else { known.epoch },
+            term: if is_member { view.term() } else { known.term },
+            known,
+            members: members.collect(),
+            quorum: group.map_or(0, |group| group.quorum()),
+            tolerates: group.map_or(0, |group| group.voters().count() - group.quorum()),
+        }
+    }
+
+    /// Decisions behind a place.
+    pub(super) fn decisions(&self, after: Index, limit: usize) -> Decisions {
+        let view = self.consensus.view();
+        let (mut upto, mut decisions) = (after, Vec::new());
+        let Some(some) = view.decided(after) else {
+            return Decisions { decisions, upto: view.known().index, gap: true };
+        };
+        for (index, entry) in some.take(limit.clamp(1, PAGE_MAX)) {
+            upto = index;
+            let (register, value, voters) = match &entry.says {
+                Says::Office => continue,
+                Says::Act(intent) => {
+                    let text = |value: &Value| String::from_utf8_lossy(value.bytes()).into_owned();
+                    let Action { name, value, .. } = &intent.action;
+                    (Some(name.as_str().to_owned()), value.as_ref().map(text), Vec::new())
+                }
+                Says::Group(group) => (None, None, group.voters().map(|voter| voter.id.node).collect()),
+            };
+            decisions.push(Decision { index, term: entry.term, register, value, voters });
+        }
+        Decisions { decisions, upto, gap: false }
+    }
+
+    /// An operator wants the voters changed. Only the leader does that.
+    pub(super) fn change_voters(&mut self, now: Now, change: VotersChange) -> Result<Outcome, CommandError> {
+        let view = self.consensus.view();
+        let refused = |why: String| CommandError::Proposal { why };
+        if view.standing() != Standing::Leader {
+            let leader = view.leader().map(|leader| leader.node);
+            return Err(CommandError::NotLeader { leader, epoch: view.epoch(), term: view.term() });
+        }
+        let at = |node: NodeId| view.group().and_then(|group| group.at(node).next());
+        match change {
+            VotersChange::Add { node } => {
+                let member = self.membership.view().member(node).ok_or(CommandError::UnknownMember { node })?;
+                if member.meta.observer {
+                    return Err(refused(format!("{node} is an observer")));
+                }
+                self.voters.prefer(node);
+            }
+            VotersChange::Remove { node } => {
+                let id = at(node).ok_or(CommandError::UnknownMember { node })?;
+                let mut begun = Ok(());
+                self.shared.step(now, |cx| begun = self.consensus.change(cx, Change::Remove { id }));
+                begun.map_err(|why| refused(why.to_string()))?;
+                self.voters.bar(node);
+            }
+            VotersChange::Transfer { to } => {
+                let to = to.map(|node| at(node).ok_or(CommandError::UnknownMember { node })).transpose()?;
+                let mut begun = Ok(());
+                self.shared.step(now, |cx| begun = self.consensus.transfer(cx, to).map(|_| ()));
+                begun.map_err(|why| refused(why.to_string()))?;
+            }
+        }
+        self.voters.changed = true;
+        Ok(Outcome::Deciders(Box::new(self.deciders())))
+    }
+
+    /// Goodbye: whoever leads hands over first, so that nothing waits for anybody to find out.
+    pub(super) fn leave(&mut self, now: Now, id: CommandId) {
+        self.leaving = true;
+        let mut begun = false;
+        self.shared.step(now, |cx| begun = self.consensus.transfer(cx, None).is_ok());
+        self.going = Some(Going { id, until: now.mono + HAND_OVER });
+        if begun {
+            self.shared.timers.arm(Timer::Voters, now.mono + HAND_OVER);
+        } else {
+            self.gone(now);
+        }
+    }
+
+    /// Whether the lead was handed over by now, or cannot be.
+    pub(super) fn go_if_free(&mut self, now: Now) {
+        let Some(going) = &self.going else { return };
+        if now.mono >= going.until || self.consensus.view().standing() != Standing::Leader {
+            self.gone(now);
+        }
+    }
+
+    fn gone(&mut self, now: Now) {
+        let Some(Going { id, .. }) = self.going.take() else { return };
+        self.shared.step(now, |cx| self.membership.leave(cx));
+        self.shared.effects.push_back(Effect::Reply { id, result: Ok(Outcome::Left) });
+    }
+}

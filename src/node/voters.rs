@@ -1,0 +1,518 @@
+//! Who votes: the first voter of a mesh, and afterwards what its leader does about the group by itself.
+//!
+//! One peer founds the group, alone: the first of a new mesh, and only if it has heard of no other group. All others join as learners, chosen
+//! by the leader from the members. One voter suffices in a mesh of one or two; from three members on there are three, or five where that is
+//! configured. A learner votes once it has the log and was there for a while; a voter that is gone for long is replaced by a learner that is ready,
+//! never merely dropped; a store that was lost is removed at once, since its name never comes back. Every change is one of
+//! [`Change`], one at a time: what would lose the quorum that is there now, consensus refuses, and it is tried again later. Observers, and peers whose
+//! log takes no writes, are not chosen.
+//!
+//! [`Voters::step`] is a function of what it is shown and of the time, so it is tested without a mesh.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Node;
+use super::timers::Timer;
+use crate::consensus::{Change, Group, Member, Standing};
+use crate::membership::State;
+use crate::probe::{planted, reachable};
+use crate::types::{Actor, Mint, NodeId, Now, Time};
+
+/// What was refused is tried again after this: while those who rested are awake, and one answer of theirs later.
+const RETRY: Duration = Duration::from_millis(60);
+/// And after twice as long each time, this often at most: half a minute.
+const DOUBLED_MAX: u32 = 9;
+/// A peer that does not say its name is not asked again within this.
+const SILENT: Duration = Duration::from_secs(10);
+/// Names and lost stores that are remembered at most.
+const NAMES_MAX: usize = 256;
+
+/// Who is to vote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// So many voters are wanted where there are as many members: 1, 3 or 5.
+    pub target: u8,
+    /// A member is chosen, and a learner promoted, once it was there for so long (Consul's autopilot: 10 s).
+    pub stabilization: Duration,
+    /// A voter is replaced when it is gone for so long.
+    pub replace_after: Duration,
+    /// Who may found a group waits for so long whether it hears of one.
+    pub found_after: Duration,
+}
+
+impl From<crate::config::Voters> for Config {
+    fn from(says: crate::config::Voters) -> Self {
+        let crate::config::Voters { target, stabilization, replace_after, found_after } = says;
+        Self { target, stabilization, replace_after, found_after }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            target: 3,
+            stabilization: Duration::from_secs(10),
+            replace_after: Duration::from_secs(300),
+            found_after: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A member of the mesh, as the choice sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    id: NodeId,
+    state: State,
+    /// Whether it may vote at all.
+    is_fit: bool,
+    /// Whether its log takes writes.
+    is_well: bool,
+    priority: u8,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Change(Change),
+    /// The name of this peer's store is needed.
+    Ask(NodeId),
+}
+
+/// What the leader remembers of the members.
+#[derive(Debug)]
+pub(super) struct Voters {
+    config: Config,
+    founds: bool,
+    found_at: Option<Time>,
+    /// Something changed that may matter.
+    pub(super) changed: bool,
+    here_since: BTreeMap<NodeId, Time>,
+    gone_since: BTreeMap<NodeId, Time>,
+    surplus_since: Option<Time>,
+    names: BTreeMap<NodeId, Mint>,
+    asked: BTreeMap<NodeId, Time>,
+    reborn: BTreeSet<Actor>,
+    /// Whom an operator wants before all others, and whom not, while this peer leads.
+    preferred: BTreeSet<NodeId>,
+    barred: BTreeSet<NodeId>,
+    /// What was refused last, and how often in a row.
+    refused: Option<(Step, u32)>,
+    /// When to look again.
+    next: Option<Time>,
+}
+
+impl Voters {
+    pub(super) fn new(config: Config, founds: bool) -> Self {
+        Self {
+            config,
+            founds,
+            found_at: None,
+            changed: false,
+            here_since: BTreeMap::new(),
+            gone_since: BTreeMap::new(),
+            surplus_since: None,
+            names: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            reborn: BTreeSet::new(),
+            preferred: BTreeSet::new(),
+            barred: BTreeSet::new(),
+            refused: None,
+            next: None,
+        }
+    }
+
+    /// A peer says under what name its store could take part.
+    pub(super) fn met(&mut self, id: Actor) {
+        if self.names.len() < NAMES_MAX || self.names.contains_key(&id.node) {
+            self.names.insert(id.node, id.mint);
+        }
+        self.asked.remove(&id.node);
+        self.changed = true;
+    }
+
+    /// At a member's node there is another store.
+    pub(super) fn reborn(&mut self, member: Actor, mint: Mint) {
+        if self.reborn.len() < NAMES_MAX {
+            self.reborn.insert(member);
+        }
+        self.met(Actor { mint, ..member });
+    }
+
+    /// An operator wants this one to vote.
+    pub(super) fn prefer(&mut self, node: NodeId) {
+        self.barred.remove(&node);
+        if self.preferred.len() < NAMES_MAX {
+            self.preferred.insert(node);
+        }
+    }
+
+    /// And this one not.
+    pub(super) fn bar(&mut self, node: NodeId) {
+        self.preferred.remove(&node);
+        if self.barred.len() < NAMES_MAX {
+            self.barred.insert(node);
+        }
+    }
+
+    fn look(&mut self, at: Time) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+
+    /// What was refused is tried again, ever more rarely: each attempt ends the rest of all voters.
+    fn retry(&mut self, now: Time, change: Change) {
+        let step = Step::Change(change);
+        let before = self.refused.filter(|(last, _)| *last == step).map_or(0, |(_, times)| times);
+        self.refused = Some((step, before + 1));
+        self.look(now + RETRY * (1 << before.min(DOUBLED_MAX)));
+    }
+
+    fn target(&self, seen: &[Seen]) -> usize {
+        let members = seen.iter().filter(|it| it.is_fit && it.state != State::Left).count();
+        match (members, self.config.target) {
+            (0..=2, _) | (_, 0..=2) => 1,
+            (3..=4, _) | (_, 3..=4) => 3,
+            _ => 5,
+        }
+    }
+
+    /// Who is there and since when.
+    fn note(&mut self, now: Time, group: &Group, seen: &[Seen]) {
+        let here = |it: &&Seen| matches!(it.state, State::Alive | State::Suspect) && it.is_fit && it.is_well;
+        let here: BTreeSet<NodeId> = seen.iter().filter(here).map(|it| it.id).collect();
+        self.here_since.retain(|id, _| here.contains(id));
+        here.iter().for_each(|id| _ = self.here_since.entry(*id).or_insert(now));
+        let nodes: BTreeSet<NodeId> = group.members().iter().map(|member| member.id.node).collect();
+        self.gone_since.retain(|id, _| nodes.contains(id) && !here.contains(id));
+        nodes.difference(&here).for_each(|id| _ = self.gone_since.entry(*id).or_insert(now));
+        self.reborn.retain(|id| group.member(*id).is_some());
+    }
+
+    /// Whether it is so since `after` or longer; if it is since a shorter time, it is looked at again then.
+    fn lasts(&mut self, since: Option<Time>, after: Duration, now: Time) -> bool {
+        let Some(since) = since else { return false };
+        let at = since + after;
+        if at > now {
+            self.look(at);
+        }
+        at <= now
+    }
+
+    fn is_gone(&mut self, member: &Member, seen: &[Seen], now: Time) -> bool {
+        let left = seen.iter().find(|it| it.id == member.id.node).is_none_or(|it| it.state == State::Left);
+        let after = if left { self.config.stabilization } else { self.config.replace_after };
+        self.lasts(self.gone_since.get(&member.id.node).copied(), after, now)
+    }
+
+    /// What the leader does next about the group, if anything.
+    fn step(&mut self, now: Time, me: Actor, group: &Group, seen: &[Seen]) -> Option<Step> {
+        self.next = None;
+        self.note(now, group, seen);
+        let remove = |id| Some(Step::Change(Change::Remove { id }));
+        if let Some(id) = self.reborn.iter().copied().find(|id| *id != me) {
+            return remove(id);
+        }
+        let (voters, learners): (Vec<Member>, Vec<Member>) = group.members().iter().copied().partition(|it| it.voter);
+        let stable = self.config.stabilization;
+        for learner in &learners {
+            if self.lasts(self.gone_since.get(&learner.id.node).copied(), stable, now) {
+                return remove(learner.id);
+            }
+        }
+        let target = self.target(seen);
+        let gone: Vec<Actor> =
+            voters.iter().filter(|it| it.id != me && self.is_gone(it, seen, now)).map(|it| it.id).collect();
+        if voters.len() > target {
+            let since = *self.surplus_since.get_or_insert(now);
+            if !self.lasts(Some(since), stable, now) {
+                return None;
+            }
+            let missing = |id: NodeId| self.gone_since.contains_key(&id);
+            let others = voters.iter().filter(|it| it.id != me);
+            let least = others.min_by_key(|it| (!missing(it.id.node), it.priority, Reverse(it.id)))?;
+            return remove(least.id);
+        }
+        self.surplus_since = None;
+        let ready = |it: &&Member| self.here_since.get(&it.id.node).is_some_and(|since| *since + stable <= now);
+        let best = learners.iter().filter(ready).max_by_key(|it| (it.priority, Reverse(it.id))).map(|it| it.id);
+        for learner in &learners {
+            self.lasts(self.here_since.get(&learner.id.node).copied(), stable, now);
+        }
+        match best {
+            Some(id) if voters.len() < target => return Some(Step::Change(Change::Promote { id })),
+            Some(_) if !gone.is_empty() => return remove(gone[0]),
+            _ => {}
+        }
+        if voters.len() - gone.len() >= target {
+            return learners.first().and_then(|learner| remove(learner.id));
+        }
+        if learners.is_empty() { self.choose(now, group, seen) } else { None }
+    }
+
+    /// Who is to become a learner.
+    fn choose(&mut self, now: Time, group: &Group, seen: &[Seen]) -> Option<Step> {
+        let mut some: Vec<Seen> = seen.iter().filter(|it| group.at(it.id).next().is_none()).copied().collect();
+        some.retain(|it| !self.barred.contains(&it.id));
+        some.sort_unstable_by_key(|it| (!self.preferred.contains(&it.id), Reverse(it.priority), it.id));
+        for it in some {
+            if !self.lasts(self.here_since.get(&it.id).copied(), self.config.stabilization, now) {
+                continue;
+            }
+            if let Some(mint) = self.names.get(&it.id) {
+                let id = Actor { node: it.id, mint: *mint };
+                if !group.is_retired(id) {
+                    return Some(Step::Change(Change::AddLearner { id, priority: it.priority }));
+                }
+            }
+            let asked = self.asked.get(&it.id).copied();
+            if asked.is_none() || self.lasts(asked, SILENT, now) {
+                self.asked.insert(it.id, now);
+                self.look(now + SILENT);
+                return Some(Step::Ask(it.id));
+            }
+        }
+        None
+    }
+}
+
+impl Node {
+    /// Consensus begins with the life.
+    pub(super) fn begin_consensus(&mut self, now: Now, lost_its_end: bool) {
+        let lost = lost_its_end && !planted!("consensus/cut-log-keeps-its-name");
+        self.shared.step(now, |cx| self.consensus.start(cx, lost));
+        if self.voters.founds && self.consensus.view().group().is_none() {
+            let after = self.voters.config.found_after;
+            self.voters.found_at = Some(now.mono + after);
+            self.shared.timers.arm(Timer::Voters, now.mono + after);
+        }
+    }
+
+    /// The log takes writes again: what it holds is what was promised, whatever was in memory.
+    pub(super) fn resume_consensus(&mut self, now: Now) {
+        let mut again = self.consensus.again();
+        for record in self.shared.life.decided.records() {
+            again.restore(&record).expect("it was taken from such a machine");
+        }
+        self.consensus = again;
+        self.shared.step(now, |cx| self.consensus.start(cx, false));
+        self.voters.changed = true;
+    }
+
+    /// The log forgot something of itself, and so perhaps what this store promised.
+    pub(super) fn lose_vote(&mut self, now: Now) {
+        if self.consensus.view().group().is_some() {
+            self.shared.step(now, |cx| self.consensus.withdraw(cx));
+        }
+    }
+
+    /// Does what is to be done about the voters, one step.
+    pub(super) fn mind_voters(&mut self, now: Now) {
+        self.found_if_due(now);
+        self.go_if_free(now);
+        let view = self.consensus.view();
+        let Some(group) = view.group().cloned().filter(|_| view.standing() == Standing::Leader && view.is_settled()) else {
+            (self.voters.here_since, self.voters.gone_since) = (BTreeMap::new(), BTreeMap::new());
+            if view.standing() != Standing::Leader {
+                (self.voters.preferred, self.voters.barred) = (BTreeSet::new(), BTreeSet::new());
+            }
+            return;
+        };
+        let me = view.id();
+        if self.leaving {
+            return;
+        }
+        let priority = |wish: u16| u8::try_from(wish).unwrap_or(u8::MAX);
+        let seen: Vec<Seen> = self
+            .membership
+            .view()
+            .members()
+            .map(|it| Seen {
+                id: it.id,
+                state: it.state,
+                is_fit: !it.meta.observer,
+                is_well: !it.meta.read_only,
+                priority: priority(it.meta.priority),
+            })
+            .collect();
+        match self.voters.step(now.mono, me, &group, &seen) {
+            None => {}
+            Some(Step::Ask(peer)) => self.shared.step(now, |cx| self.consensus.ask_name(cx, peer)),
+            Some(Step::Change(change)) => {
+                let mut begun = Ok(());
+                self.shared.step(now, |cx| begun = self.consensus.change(cx, change));
+                match begun {
+                    Ok(()) => {
+                        self.voters.refused = None;
+                        reachable!("node/voters-change");
+                    }
+                    Err(_) => self.voters.retry(now.mono, change),
+                }
+            }
+        }
+        match self.voters.next {
+            Some(at) => self.shared.timers.arm(Timer::Voters, at),
+            None => self.shared.timers.disarm(Timer::Voters),
+        }
+    }
+
+    fn found_if_due(&mut self, now: Now) {
+        let Some(at) = self.voters.found_at else { return };
+        let view = self.consensus.view();
+        if view.group().is_some() || view.known().index.value() > 0 {
+            self.voters.found_at = None;
+        } else if at > now.mono {
+            self.shared.timers.arm(Timer::Voters, at);
+        } else {
+            self.voters.found_at = None;
+            let founding = Mint::new(self.shared.rngs.consensus.bits().max(1));
+            let wish = u8::try_from(self.meta.priority).unwrap_or(u8::MAX);
+            let me = view.id();
+            self.shared.step(now, |cx| _ = self.consensus.found(cx, founding, &[(me, wish)]));
+        }
+    }
+
+    /// Links to those who decide together with this peer are kept, whatever the overlay says.
+    pub(super) fn want_voters(&mut self, now: Now) {
+        let view = self.consensus.view();
+        let is_member = !matches!(view.standing(), Standing::Outsider);
+        let nodes: BTreeSet<NodeId> = if is_member { view.nodes().collect() } else { BTreeSet::new() };
+        self.shared.step(now, |cx| self.overlay.want_also(cx, nodes, self.membership.view()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn id(n: u128) -> Actor {
+        Actor { node: NodeId::from_u128(n), mint: Mint::new(u64::try_from(n).unwrap() + 100) }
+    }
+
+    fn seen(n: u128, state: State) -> Seen {
+        Seen { id: NodeId::from_u128(n), state, is_fit: true, is_well: true, priority: 100 }
+    }
+
+    /// A leader, number 1, with a group that it changes as it is told; time passes by seconds.
+    struct Room {
+        voters: Voters,
+        group: Group,
+        now: u64,
+        done: Vec<(u64, Step)>,
+    }
+
+    impl Room {
+        fn new(target: u8) -> Self {
+            let config = Config { target, ..Config::default() };
+            Self { voters: Voters::new(config, false), group: Group::of(&[(id(1), 100)]).unwrap(), now: 0, done: Vec::new() }
+        }
+
+        /// So many seconds, with these members; whoever is asked says its name at once.
+        fn run(&mut self, seconds: u64, members: &[Seen]) {
+            for _ in 0..seconds {
+                for _ in 0..4 {
+                    let now = Time::from_nanos(self.now * SECOND);
+                    let Some(step) = self.voters.step(now, id(1), &self.group, members) else { break };
+                    match step {
+                        Step::Ask(peer) => self.voters.met(Actor { node: peer, mint: id(u128::from_be_bytes(*peer.as_bytes())).mint }),
+                        Step::Change(change) => {
+                            self.group = self.group.changed(change).unwrap();
+                            self.done.push((self.now, step));
+                        }
+                    }
+                }
+                self.now += 1;
+            }
+        }
+
+        fn voters(&self) -> Vec<u128> {
+            self.group.voters().map(|it| u128::from_be_bytes(*it.id.node.as_bytes())).collect()
+        }
+    }
+
+    #[test]
+    fn there_are_as_many_voters_as_serve() {
+        for (target, members, voters) in [(3, 1, 1), (3, 2, 1), (3, 3, 3), (3, 8, 3), (5, 4, 3), (5, 5, 5), (1, 9, 1)] {
+            let mut room = Room::new(target);
+            let all: Vec<Seen> = (1..=members).map(|n| seen(n, State::Alive)).collect();
+            room.run(9, &all);
+            assert_eq!(room.voters(), [1], "nobody is chosen before it has been there for a while");
+            room.run(60, &all);
+            assert_eq!(room.voters().len(), voters, "{target} of {members}");
+            let members = room.group.members().len();
+            assert_eq!(members, voters, "nobody is left a learner");
+        }
+    }
+
+    #[test]
+    fn observers_and_peers_that_cannot_write_are_not_chosen() {
+        let mut room = Room::new(3);
+        let all = [
+            seen(1, State::Alive),
+            Seen { is_fit: false, ..seen(2, State::Alive) },
+            Seen { is_well: false, ..seen(3, State::Alive) },
+            seen(4, State::Alive),
+            Seen { priority: 200, ..seen(5, State::Alive) },
+        ];
+        room.run(60, &all);
+        assert_eq!(room.voters(), [1, 4, 5]);
+        let fifth = id(5);
+        let learner = |step: &Step| matches!(step, Step::Change(Change::AddLearner { id, .. }) if *id == fifth);
+        assert!(learner(&room.done[0].1), "the higher priority first: {:?}", room.done);
+    }
+
+    #[test]
+    fn a_voter_that_is_gone_for_long_is_replaced_and_never_merely_dropped() {
+        let mut room = Room::new(3);
+        let mut all: Vec<Seen> = (1..=4).map(|n| seen(n, State::Alive)).collect();
+        room.run(60, &all);
+        assert_eq!(room.voters(), [1, 2, 3]);
+        all[1].state = State::Dead;
+        room.run(290, &all);
+        assert_eq!(room.voters(), [1, 2, 3]);
+        room.run(60, &all);
+        assert_eq!(room.voters(), [1, 3, 4]);
+        all[2].state = State::Dead;
+        room.run(900, &all);
+        assert_eq!(room.voters(), [1, 3, 4], "there is nobody in its place");
+        all[2].state = State::Alive;
+        room.run(900, &all);
+        assert_eq!(room.voters(), [1, 3, 4]);
+    }
+
+    #[test]
+    fn a_lost_store_goes_at_once_and_comes_back_under_its_new_name() {
+        let mut room = Room::new(3);
+        let all: Vec<Seen> = (1..=3).map(|n| seen(n, State::Alive)).collect();
+        room.run(60, &all);
+        room.voters.reborn(id(2), Mint::new(7));
+        room.run(1, &all);
+        assert!(!room.group.is_voter(id(2)));
+        room.run(60, &all);
+        assert!(room.group.is_voter(Actor { mint: Mint::new(7), ..id(2) }));
+    }
+
+    #[test]
+    fn who_says_goodbye_is_replaced_soon_and_a_mesh_of_two_has_one_voter() {
+        let mut room = Room::new(3);
+        let mut all: Vec<Seen> = (1..=3).map(|n| seen(n, State::Alive)).collect();
+        room.run(60, &all);
+        all[2].state = State::Left;
+        room.run(60, &all);
+        assert_eq!(room.voters(), [1]);
+    }
+
+    #[test]
+    fn it_looks_again_only_when_something_may_be_due() {
+        let mut room = Room::new(3);
+        let all: Vec<Seen> = (1..=3).map(|n| seen(n, State::Alive)).collect();
+        room.voters.step(Time::ZERO, id(1), &room.group, &all);
+        assert_eq!(room.voters.next, Some(Time::from_nanos(10 * SECOND)));
+        room.run(60, &all);
+        assert_eq!(room.voters.next, None);
+    }
+}

@@ -1,0 +1,120 @@
+//! Failover on real processes: three peers on loopback decide, lose their leader, and go on deciding.
+//!
+//! Nothing here asserts how long something took; each wait is bounded, and machines are shared.
+
+#![cfg(feature = "cli")]
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real processes are waited for in real time")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "processes/harness.rs"]
+#[expect(dead_code, reason = "it is shared with the tests of processes")]
+mod harness;
+
+use harness::{Peer, Place, wait_for};
+use serde_json::Value;
+
+/// Three peers, all of which vote.
+fn three(dir: &std::path::Path) -> Vec<Peer> {
+    let place = |name| {
+        Place::on_loopback(dir, name)
+            .with("VOTERS__STABILIZATION", "300ms")
+            .with("VOTERS__FOUND_AFTER", "200ms")
+            .with("VOTERS__REPLACE_AFTER", "1h")
+    };
+    let first = place("a").start(None);
+    let invites = [first.invite(), first.invite()];
+    let mut peers = vec![first];
+    peers.extend(["b", "c"].into_iter().zip(&invites).map(|(name, invite)| place(name).start(Some(invite))));
+    wait_for("three vote, and all know who leads", || {
+        peers.iter().all(|peer| voters(peer) == 3 && leader(peer).is_some() && leader(peer) == leader(&peers[0]))
+    });
+    peers
+}
+
+fn voters(peer: &Peer) -> usize {
+    let told = peer.ask(&["voters", "list"]);
+    told["members"].as_array().unwrap().iter().filter(|member| member["voter"] == true).count()
+}
+
+fn leader(peer: &Peer) -> Option<String> {
+    peer.try_ask(&["leader"])?["leader"].as_str().map(str::to_owned)
+}
+
+fn id(peer: &Peer) -> String {
+    peer.ask(&["status"])["node"].as_str().unwrap().to_owned()
+}
+
+/// Takes whoever leads out of the peers.
+fn take_leader(peers: &mut Vec<Peer>) -> Peer {
+    let leads = leader(&peers[0]).unwrap();
+    let at = peers.iter().position(|peer| id(peer) == leads).unwrap();
+    peers.remove(at)
+}
+
+/// Has a register set, and asks again until it is decided. A refusal is certain, so it may be asked anew.
+fn decide(peer: &Peer, register: &str, value: &str) -> Value {
+    let mut decided = None;
+    wait_for(&format!("{register} is decided"), || {
+        decided = peer.try_ask(&["actions", "set", register, value]);
+        decided.is_some()
+    });
+    decided.unwrap()
+}
+
+fn knows(peer: &Peer, register: &str, value: &str) -> bool {
+    let output = peer.run(&["actions", "tail", "--json"]);
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let mut all = serde_json::Deserializer::from_str(&lines).into_iter::<Value>().map(Result::unwrap);
+    all.any(|it| it["register"] == register && it["value"] == value)
+}
+
+#[test]
+fn a_killed_leader_is_followed_and_nothing_that_was_decided_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut peers = three(dir.path());
+    decide(&peers[1], "before", "1");
+    for round in 0..3 {
+        let place = take_leader(&mut peers).kill();
+        let value = round.to_string();
+        decide(&peers[0], "after", &value);
+        wait_for("both survivors know it", || {
+            peers.iter().all(|peer| knows(peer, "after", &value) && knows(peer, "before", "1"))
+        });
+        let back = place.start(None);
+        wait_for("whoever comes back knows it too", || knows(&back, "after", &value));
+        peers.push(back);
+        wait_for("all know who leads", || peers.iter().all(|peer| leader(peer).is_some() && leader(peer) == leader(&peers[0])));
+    }
+}
+
+#[test]
+fn who_is_told_to_stop_hands_over_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut peers = three(dir.path());
+    let leads = take_leader(&mut peers);
+    let (was, place) = (id(&leads), leads.place.clone());
+    let (code, log) = leads.told_to_stop();
+    assert_eq!(code, Some(0), "{log}");
+    decide(&peers[0], "after", "1");
+    assert_ne!(leader(&peers[0]), Some(was));
+    let back = place.start(None);
+    wait_for("it is back", || knows(&back, "after", "1"));
+}
+
+#[test]
+fn a_minority_says_that_it_is_one_and_goes_on_editing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut peers = three(dir.path());
+    let (last, others) = (peers.remove(0), peers);
+    let places: Vec<Place> = others.into_iter().map(Peer::kill).collect();
+    wait_for("nothing is decided", || {
+        let output = last.run(&["actions", "set", "alone", "1", "--json"]);
+        output.status.code() == Some(1) && String::from_utf8_lossy(&output.stderr).contains("no majority")
+    });
+    let status = last.ask(&["status"]);
+    assert_ne!(status["coordination"]["level"], "full", "{}", status["coordination"]);
+    last.ask(&["doc", "put", "notes/alone", "{\"still\": \"here\"}"]);
+    let back: Vec<Peer> = places.iter().map(|place| place.start(None)).collect();
+    decide(&last, "together", "1");
+    wait_for("all know it", || back.iter().all(|peer| knows(peer, "together", "1")));
+}
