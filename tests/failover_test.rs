@@ -83,7 +83,9 @@ fn a_killed_leader_is_followed_and_nothing_that_was_decided_is_lost() {
         let back = place.start(None);
         wait_for("whoever comes back knows it too", || knows(&back, "after", &value));
         peers.push(back);
-        wait_for("all know who leads", || peers.iter().all(|peer| leader(peer).is_some() && leader(peer) == leader(&peers[0])));
+        wait_for("all know who leads", || {
+            peers.iter().all(|peer| leader(peer).is_some() && leader(peer) == leader(&peers[0]))
+        });
     }
 }
 

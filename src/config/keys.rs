@@ -67,10 +67,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "membership",
         "Who is alive. A profile sets the periods; single ones may be set here. Peers should agree on them.",
     ),
-    (
-        "consensus",
-        "How decisions are made by the voters of the mesh. All peers should agree on this.",
-    ),
+    ("consensus", "How decisions are made by the voters of the mesh. All peers should agree on this."),
     ("voters", "Who votes. The leader of the voters does it by itself."),
     ("roles", "Roles that one peer holds at a time, with a lease and a fencing token. All peers should agree on this."),
     ("replication", "How edits spread."),

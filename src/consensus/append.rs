@@ -29,6 +29,7 @@ impl Consensus {
         let now = cx.now().mono;
         let Office::Leader(lead) = &mut self.office else {
             self.seek_sooner(cx, peer);
+            self.wait_for_greeting(cx);
             return self.greet(cx, peer);
         };
         let (last, rests) = (self.log.last().index, lead.resting);

@@ -28,6 +28,10 @@ impl Consensus {
                 Says::Group(group) => {
                     cx.emit(Event::Changed { token, group: group.as_ref().clone() });
                     self.end_change(cx, index);
+                    // Whoever is a member no more hears of decisions as all others do.
+                    if let Some(gone) = group.last_removed().filter(|_| matches!(self.office, Office::Leader(_))) {
+                        self.greet(cx, gone.node);
+                    }
                 }
             }
         }

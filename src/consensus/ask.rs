@@ -138,7 +138,8 @@ impl Consensus {
                 continue;
             }
             let is_lost = asking.sent.is_none() && waited >= leaderless;
-            if waited >= patience || (is_lost && self.target_of(cx, request).is_none()) {
+            let is_vain = matches!(asking.refused, Some(Refusal::NoQuorum));
+            if waited >= patience || (is_lost && (is_vain || self.target_of(cx, request).is_none())) {
                 let refused = self.refusal_of(request);
                 self.finish(cx, request, Err(refused));
                 continue;

@@ -38,7 +38,8 @@ impl Consensus {
             Some(turn) if least + turn < most => least + turn + self.patience_at_rest(),
             _ => {
                 // Where nobody answers, ever more rarely; a link that comes up makes it soon again.
-                let spread = most.saturating_sub(least) * (1 << self.failures.saturating_sub(FAILURES_FREE).min(DOUBLED_MAX));
+                let spread =
+                    most.saturating_sub(least) * (1 << self.failures.saturating_sub(FAILURES_FREE).min(DOUBLED_MAX));
                 let spread = u64::try_from(spread.as_micros()).unwrap_or(u64::MAX);
                 least + Duration::from_micros(cx.rng().below(spread)) + self.patience_at_rest()
             }

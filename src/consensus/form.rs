@@ -126,6 +126,7 @@ impl Consensus {
         self.write(cx, Record::Named { mint });
         cx.disarm(Timer::Election);
         cx.emit(Event::Named { id: self.me });
+        self.wait_for_greeting(cx);
     }
 
     /// As if it had never been in a group.

@@ -176,6 +176,11 @@ impl Group {
         self.retired.contains(&id)
     }
 
+    /// Who was removed last.
+    pub(super) fn last_removed(&self) -> Option<Actor> {
+        self.retired.last().copied()
+    }
+
     /// The members at this node. Two, while a store that was lost is being replaced.
     pub fn at(&self, node: NodeId) -> impl Iterator<Item = Actor> {
         self.members.iter().map(|member| member.id).filter(move |id| id.node == node)

@@ -41,7 +41,7 @@ impl Kept {
         match record {
             Record::Named { mint } => *self = Self { named: Some(*mint), ..Self::default() },
             Record::Vote { founding, epoch, term, vote } => {
-                let known = self.vote.map_or((self.epoch(), self.base.term), |vote| (vote.epoch, vote.term));
+                let known = self.vote.map_or_else(|| (self.epoch(), self.base.term), |vote| (vote.epoch, vote.term));
                 if (*epoch, *term) < known {
                     return Err(format!("term {term} comes behind term {}", known.1));
                 }
@@ -67,7 +67,8 @@ impl Kept {
     /// As [`Consensus::take_snapshot`](super::Consensus): what is behind it stays only if the log has what it ends with.
     fn take_snapshot(&mut self, snapshot: &Arc<Snapshot>) {
         let last = snapshot.last;
-        let goes_on = self.snapshot.is_some() && self.epoch() == snapshot.epoch && self.term(last.index) == Some(last.term);
+        let goes_on =
+            self.snapshot.is_some() && self.epoch() == snapshot.epoch && self.term(last.index) == Some(last.term);
         if goes_on {
             let gone = usize::try_from(last.index.value() - self.base.index.value()).unwrap_or(usize::MAX);
             self.entries.drain(..gone);
@@ -153,8 +154,7 @@ mod tests {
                 let mut kept = Kept::default();
                 for upto in 0..disk.len() {
                     kept.take(&disk[upto]).unwrap();
-                    let (all, few) =
-                        (restored(peer.node, disk[..=upto].to_vec()), restored(peer.node, kept.records()));
+                    let (all, few) = (restored(peer.node, disk[..=upto].to_vec()), restored(peer.node, kept.records()));
                     assert_eq!(
                         (all.me, all.founding, all.epoch, all.term, all.vote, all.commit, all.log.last()),
                         (few.me, few.founding, few.epoch, few.term, few.vote, few.commit, few.log.last())
@@ -174,14 +174,16 @@ mod tests {
     #[test]
     fn what_cannot_follow_is_refused_and_changes_nothing() {
         let office = Entry { term: Term::new(1), says: super::super::log::Says::Office };
-        let append = |first| Record::Append { first: Index::new(first), entries: Entries::new(vec![office.clone()]).unwrap() };
+        let append =
+            |first| Record::Append { first: Index::new(first), entries: Entries::new(vec![office.clone()]).unwrap() };
         let mut kept = Kept::default();
         kept.take(&append(1)).unwrap();
         let before = kept.clone();
         for record in [append(3), append(0)] {
             assert!(kept.take(&record).is_err());
         }
-        let vote = |term| Record::Vote { founding: Mint::new(1), epoch: Epoch::new(1), term: Term::new(term), vote: None };
+        let vote =
+            |term| Record::Vote { founding: Mint::new(1), epoch: Epoch::new(1), term: Term::new(term), vote: None };
         assert_eq!(kept, before);
         kept.take(&vote(5)).unwrap();
         assert!(kept.take(&vote(4)).is_err());

@@ -175,6 +175,13 @@ impl Consensus {
         }
     }
 
+    /// Who knows nobody that tells it of decisions asks around, if nobody greets it.
+    pub(super) fn wait_for_greeting(&self, cx: &mut Cx<'_, Self>) {
+        if self.group().is_none() && !self.has_source() {
+            cx.arm(Timer::Refresh, self.config.refresh / SOONER);
+        }
+    }
+
     /// It has become a member, or founded a group.
     pub(super) fn enter_group(&mut self, cx: &mut Cx<'_, Self>) {
         self.outside = Outside::default();
@@ -308,7 +315,12 @@ impl Consensus {
             return;
         }
         let head = (founding, epoch);
-        if self.outside.incoming.as_ref().is_none_or(|it| (it.from, it.head, it.last, it.total) != (from, head, last, total)) {
+        if self
+            .outside
+            .incoming
+            .as_ref()
+            .is_none_or(|it| (it.from, it.head, it.last, it.total) != (from, head, last, total))
+        {
             self.outside.incoming = Some(Copying { from, head, last, total, bytes: Vec::new() });
         }
         let Some(incoming) = &mut self.outside.incoming else { return };
@@ -387,7 +399,8 @@ impl Consensus {
             return;
         }
         let Some(subscriber) = self.subscribers.get(&peer) else { return };
-        let (after, follows, tries) = (subscriber.after, subscriber.follows, subscriber.sent.map_or(0, |(.., tries)| tries));
+        let (after, follows, tries) =
+            (subscriber.after, subscriber.follows, subscriber.sent.map_or(0, |(.., tries)| tries));
         if after >= known.index {
             if !follows {
                 self.subscribers.remove(&peer);
@@ -428,7 +441,8 @@ impl Consensus {
 
     fn on_copied(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, of: Mark, upto: u64) {
         let Some(subscriber) = self.subscribers.get_mut(&from) else { return };
-        let Some((last, bytes)) = subscriber.copy.as_ref().filter(|(last, bytes)| *last == of && upto < bytes.len() as u64)
+        let Some((last, bytes)) =
+            subscriber.copy.as_ref().filter(|(last, bytes)| *last == of && upto < bytes.len() as u64)
         else {
             return;
         };
@@ -440,7 +454,10 @@ impl Consensus {
     pub(super) fn on_retell_due(&mut self, cx: &mut Cx<'_, Self>) {
         let now = cx.now().mono;
         self.subscribers.retain(|_, it| it.follows || it.sent.is_none_or(|(.., tries)| tries < RETOLD_MAX));
-        let late = self.subscribers.iter().filter(|(_, it)| it.sent.is_some_and(|(_, at, tries)| now.since(at) >= RETELL && tries < RETOLD_MAX));
+        let late = self
+            .subscribers
+            .iter()
+            .filter(|(_, it)| it.sent.is_some_and(|(_, at, tries)| now.since(at) >= RETELL && tries < RETOLD_MAX));
         for peer in late.map(|(peer, _)| *peer).collect::<Vec<_>>() {
             self.tell(cx, peer);
         }

@@ -24,7 +24,8 @@ impl Consensus {
     pub(super) fn may_rest(&self, now: Time) -> bool {
         let Office::Leader(lead) = &self.office else { return false };
         let (last, timeout) = (self.log.last().index, self.silence_max());
-        let nothing_waits = lead.waiting.is_empty() && lead.reads.is_empty() && lead.change.is_none() && lead.transfer.is_none();
+        let nothing_waits =
+            lead.waiting.is_empty() && lead.reads.is_empty() && lead.change.is_none() && lead.transfer.is_none();
         if self.config.rest.is_zero() || self.commit != last || !self.durable.is_idle() || !nothing_waits {
             return false;
         }

@@ -61,7 +61,8 @@ impl Consensus {
                 Pace::Snapshot { last, .. } if now.since(progress.heard_at) < silence => Some(last.index),
                 _ => None,
             });
-            let least = self.snapshot.last.index.value().saturating_sub(KEPT_FOR_SNAPSHOTS * self.config.snapshot_every);
+            let least =
+                self.snapshot.last.index.value().saturating_sub(KEPT_FOR_SNAPSHOTS * self.config.snapshot_every);
             upto = sent.filter(|at| at.value() >= least).fold(upto, Index::min);
         }
         if upto > self.log.base().index {

@@ -180,6 +180,13 @@ impl<'a> View<'a> {
         kept.then(|| log.iter_from(after.next()).take_while(move |(at, _)| *at <= commit))
     }
 
+    /// Behind which place decisions are kept here.
+    #[must_use]
+    pub fn kept_behind(self) -> Index {
+        let log = if self.group().is_some() { &self.consensus.log } else { self.consensus.outside.log() };
+        log.base().index
+    }
+
     /// What this store has promised, and what it holds: equal after two starts from the same log. Nothing in no group.
     #[must_use]
     pub fn promised(self) -> Option<(Actor, Epoch, Term, Option<Actor>, Mark)> {

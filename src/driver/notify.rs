@@ -71,7 +71,9 @@ fn consensus(event: &consensus::Event) {
     match event {
         E::Elected { term } => tracing::info!(%term, "this peer leads the voters"),
         E::Resigned { term, why } => tracing::info!(%term, ?why, "this peer does not lead the voters any more"),
-        E::Follows { leader: Some(leader), term } => tracing::info!(leader = %leader.node, %term, "somebody leads the voters"),
+        E::Follows { leader: Some(leader), term } => {
+            tracing::info!(leader = %leader.node, %term, "somebody leads the voters")
+        }
         E::Changed { token, group } => {
             let voters = group.voters().count();
             tracing::info!(%token, voters, members = group.members().len(), "who votes has changed");

@@ -104,7 +104,7 @@ pub struct Decisions {
     pub decisions: Vec<Decision>,
     /// Ask behind this one next.
     pub upto: Index,
-    /// Some before them are not kept here any more: the registers say what came of them.
+    /// Some before them are not kept here: the registers say what came of them.
     pub gap: bool,
 }
 
@@ -215,10 +215,11 @@ impl Node {
     /// Decisions behind a place.
     pub(super) fn decisions(&self, after: Index, limit: usize) -> Decisions {
         let view = self.consensus.view();
+        // A group is founded at place 1: nothing is decided there.
+        let gap = after.next() < view.kept_behind();
+        let after = after.max(view.kept_behind());
         let (mut upto, mut decisions) = (after, Vec::new());
-        let Some(some) = view.decided(after) else {
-            return Decisions { decisions, upto: view.known().index, gap: true };
-        };
+        let some = view.decided(after).into_iter().flatten();
         for (index, entry) in some.take(limit.clamp(1, PAGE_MAX)) {
             upto = index;
             let (register, value, voters) = match &entry.says {
@@ -232,7 +233,7 @@ impl Node {
             };
             decisions.push(Decision { index, term: entry.term, register, value, voters });
         }
-        Decisions { decisions, upto, gap: false }
+        Decisions { decisions, upto, gap }
     }
 
     /// An operator wants the voters changed. Only the leader does that.

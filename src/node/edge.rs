@@ -15,7 +15,8 @@ use super::snapshot::{Pack, SnapshotFile, Taken};
 use super::status::Status;
 use crate::overlay::SignedPolicy;
 use crate::types::{
-    Address, ClusterId, CommandId, DiskFault, Epoch, Index, IoId, Lane, LogId, NodeId, PersistId, SegmentId, Seq, TaskId, Term,
+    Address, ClusterId, CommandId, DiskFault, Epoch, Index, IoId, Lane, LogId, NodeId, PersistId, SegmentId, Seq,
+    TaskId, Term,
 };
 use crate::{audit, consensus, documents, events, membership, overlay, replication, roles};
 
@@ -296,6 +297,8 @@ pub enum Command {
         role: roles::RoleName,
         /// Under which token.
         token: consensus::Token,
+        /// Which hooks.
+        which: roles::Hooks,
         /// Whether they did what they should.
         is_well: bool,
     },

@@ -46,9 +46,9 @@ pub use record::{Own, Restored};
 pub use replicas::{ReplicaNode, Replicas, ReplicationSettings, ReplicationStatistics};
 pub use replicate::{Copies, Paused};
 pub use snapshot::{Pack, SnapshotFile, SnapshotState, Taken, Untaken, id_of_snapshot, look_at_snapshot};
-pub use voters::Config as VotersConfig;
 pub use serving::{RoleOrder, RoleStatus};
 pub use status::{Coordination, Intake, Level, MemberStatus, PolicyStatus, Restoring, SnapshotsStatus, Status};
+pub use voters::Config as VotersConfig;
 
 use std::sync::Arc;
 
@@ -438,8 +438,8 @@ impl Node {
                 Some(result) => result,
                 None => return,
             },
-            Command::RoleHooksDone { role, token, is_well } => {
-                self.hooks_done(now, role, token, is_well);
+            Command::RoleHooksDone { role, token, which, is_well } => {
+                self.hooks_done(now, &role, token, (which, is_well));
                 Ok(Outcome::Told)
             }
             Command::Leave if self.going.is_some() => Err(CommandError::Leaving),

@@ -3,8 +3,8 @@
 use bincode::{Decode, Encode};
 use serde::Serialize;
 
-use crate::{consensus, replication, roles};
 use crate::types::{Actor, Boot, Chain, Hlc, Lsn, TimelineId, Topic};
+use crate::{consensus, replication, roles};
 
 /// One record. The kind's number stands in the log's frame; numbers are never reused.
 #[derive(Clone, Debug, PartialEq, Eq)]

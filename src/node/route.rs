@@ -231,7 +231,11 @@ impl Node {
             E::Asked { request, result } => self.on_asked(*request, result.clone()),
             E::Met { id } => self.voters.met(*id),
             E::Reborn { member, mint } => self.voters.reborn(*member, *mint),
-            E::Elected { .. } | E::Resigned { .. } | E::Changed { .. } | E::ChangeEnded { .. } | E::Installed { .. } => {
+            E::Elected { .. }
+            | E::Resigned { .. }
+            | E::Changed { .. }
+            | E::ChangeEnded { .. }
+            | E::Installed { .. } => {
                 self.voters.changed = true;
                 self.want_voters(now);
             }

@@ -14,7 +14,7 @@ use crate::failover::{Candidate, FailoverState, FailoverStatistics};
 use crate::machine::Cx;
 use crate::membership::State;
 use crate::roles::{
-    self, Admission, Mandate, Message, Order, OrderError, OrderWhat, Past, Reason, Refused, RoleName, Roles, Sight, View,
+    self, Admission, Hooks, Mandate, Message, Order, OrderError, OrderWhat, Past, Reason, Refused, RoleName, Roles, Sight, View,
 };
 use crate::types::{Address, CommandId, NodeId, Now, Time, WallTime};
 
@@ -163,8 +163,11 @@ impl Node {
                 }
                 return;
             }
-            E::Promote { role, token } | E::Demote { role, token, .. } if !self.roles.config().hooks => {
-                self.hooks_done(now, role.clone(), *token, true);
+            E::Promote { role, token } if !self.roles.config().hooks => {
+                self.hooks_done(now, role, *token, (Hooks::Begin, true));
+            }
+            E::Demote { role, token, .. } if !self.roles.config().hooks => {
+                self.hooks_done(now, role, *token, (Hooks::End, true));
             }
             E::Ordered { id, result } => {
                 if let Some(command) = self.serving.orders.remove(id) {
@@ -185,8 +188,8 @@ impl Node {
     }
 
     /// Hooks ran to their end, well or not.
-    pub(super) fn hooks_done(&mut self, now: Now, role: RoleName, token: Token, is_well: bool) {
-        self.serve(now, |machine, cx, sight| machine.on_hooks_done(cx, sight, &role, token, is_well));
+    pub(super) fn hooks_done(&mut self, now: Now, role: &RoleName, token: Token, how: (Hooks, bool)) {
+        self.serve(now, |machine, cx, sight| machine.on_hooks_done(cx, sight, role, token, how));
     }
 
     /// An operator orders something. Only the leader takes that.

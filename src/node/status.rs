@@ -270,7 +270,9 @@ impl Node {
             }
             _ => {}
         }
-        if linked.is_empty() && self.membership.view().members().any(|it| it.id != self.identity.node && it.is_present()) {
+        if linked.is_empty()
+            && self.membership.view().members().any(|it| it.id != self.identity.node && it.is_present())
+        {
             at_least(Level::Isolated, "no other member is linked".to_owned());
         }
         if let Some(fault) = &self.read_only {

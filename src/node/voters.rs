@@ -313,7 +313,8 @@ impl Node {
         self.found_if_due(now);
         self.go_if_free(now);
         let view = self.consensus.view();
-        let Some(group) = view.group().cloned().filter(|_| view.standing() == Standing::Leader && view.is_settled()) else {
+        let Some(group) = view.group().cloned().filter(|_| view.standing() == Standing::Leader && view.is_settled())
+        else {
             (self.voters.here_since, self.voters.gone_since) = (BTreeMap::new(), BTreeMap::new());
             if view.standing() != Standing::Leader {
                 (self.voters.preferred, self.voters.barred) = (BTreeSet::new(), BTreeSet::new());
@@ -408,7 +409,12 @@ mod tests {
     impl Room {
         fn new(target: u8) -> Self {
             let config = Config { target, ..Config::default() };
-            Self { voters: Voters::new(config, false), group: Group::of(&[(id(1), 100)]).unwrap(), now: 0, done: Vec::new() }
+            Self {
+                voters: Voters::new(config, false),
+                group: Group::of(&[(id(1), 100)]).unwrap(),
+                now: 0,
+                done: Vec::new(),
+            }
         }
 
         /// So many seconds, with these members; whoever is asked says its name at once.
@@ -418,7 +424,9 @@ mod tests {
                     let now = Time::from_nanos(self.now * SECOND);
                     let Some(step) = self.voters.step(now, id(1), &self.group, members) else { break };
                     match step {
-                        Step::Ask(peer) => self.voters.met(Actor { node: peer, mint: id(u128::from_be_bytes(*peer.as_bytes())).mint }),
+                        Step::Ask(peer) => {
+                            self.voters.met(Actor { node: peer, mint: id(u128::from_be_bytes(*peer.as_bytes())).mint })
+                        }
                         Step::Change(change) => {
                             self.group = self.group.changed(change).unwrap();
                             self.done.push((self.now, step));

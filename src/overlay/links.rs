@@ -37,7 +37,13 @@ impl Overlay {
         } else {
             let above = graph::above(seats, self.policy, self.me);
             let next = above.map(|above| graph::stand_ins(seats, self.policy, self.me, &BTreeSet::from([above])));
-            self.computed.iter().chain(&self.stand_ins).chain(&self.also).copied().chain(next.into_iter().flatten()).collect()
+            self.computed
+                .iter()
+                .chain(&self.stand_ins)
+                .chain(&self.also)
+                .copied()
+                .chain(next.into_iter().flatten())
+                .collect()
         };
         wanted.remove(&self.me);
         wanted

@@ -75,12 +75,7 @@ pub const BUGS: &[Bug] = &[
         &["K2", "K3"],
         &["small-voters"],
     ),
-    bug(
-        "consensus/followers-untold",
-        "Who is no member hears of no decision.",
-        &["K5"],
-        &["voters-churn"],
-    ),
+    bug("consensus/followers-untold", "Who is no member hears of no decision.", &["K5"], &["voters-churn"]),
     bug(
         "consensus/pre-vote-skipped",
         "A voter that was cut off deposes the leader when it comes back.",
@@ -224,12 +219,7 @@ pub const BUGS: &[Bug] = &[
         &["U7"],
         &["snapshots"],
     ),
-    bug(
-        "node/snapshot-forgets-decisions",
-        "A snapshot says nothing of what was decided.",
-        &["U13"],
-        &["small-voters"],
-    ),
+    bug("node/snapshot-forgets-decisions", "A snapshot says nothing of what was decided.", &["U13"], &["small-voters"]),
     bug(
         "node/snapshot-goes-up-to-its-end",
         "A snapshot says that it goes up to what became durable while it was written.",

@@ -105,8 +105,7 @@ impl Repro {
         let (appends, appended) = apart("appends", &self.appends, self.whole.appends, peers)?;
         let (proposals, proposed) = apart("proposals", &self.proposals, self.whole.proposals, peers)?;
         let whole = self.whole;
-        let part =
-            Part { items: faults, turns: turned, edits: edited, appends: appended, proposals: proposed, whole };
+        let part = Part { items: faults, turns: turned, edits: edited, appends: appended, proposals: proposed, whole };
         if let Some(nobody) = self.core.iter().find(|place| **place as usize >= peers) {
             return Err(format!("core: there is no peer {nobody}, counted from 0 there are {peers}"));
         }

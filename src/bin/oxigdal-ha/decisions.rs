@@ -28,7 +28,11 @@ pub(crate) fn leader(arguments: &Leader, output: Output) -> Result {
     match told["leader"].as_str() {
         Some(node) => {
             let (name, term) = (name_of(&voters, node), &told["term"]);
-            output.line(format_args!("{} leads, in term {term}  {}", output.paint(Tone::Bold, name), output.paint(Tone::Dim, node)))
+            output.line(format_args!(
+                "{} leads, in term {term}  {}",
+                output.paint(Tone::Bold, name),
+                output.paint(Tone::Dim, node)
+            ))
         }
         None => Err(Failure::new("nobody leads the voters, as far as this peer knows")),
     }
@@ -121,7 +125,13 @@ fn list(voters: &Value, output: Output) -> Result {
             (false, false) => cell(Tone::Dim, "learns"),
         };
         let holds = it["holds"].as_u64().map_or_else(|| "-".to_owned(), |index| index.to_string());
-        table.add_row([cell(Tone::Bold, name_of(voters, node)), vote, number(&it["priority"]), number(holds), cell(Tone::Dim, node)]);
+        table.add_row([
+            cell(Tone::Bold, name_of(voters, node)),
+            vote,
+            number(&it["priority"]),
+            number(holds),
+            cell(Tone::Dim, node),
+        ]);
     }
     output.rows(&table)?;
     let (quorum, tolerates) = (&voters["quorum"], &voters["tolerates"]);
@@ -179,8 +189,8 @@ pub(crate) fn actions(arguments: &Actions, output: Output) -> Result {
 fn tail(client: &Client, mut after: u64, follow: bool, output: Output) -> Result {
     loop {
         let page: Value = client.get("/v1/actions", &[("after", &after.to_string())])?;
-        if page["gap"] == true {
-            output.line(output.paint(Tone::Warn, format_args!("what was decided up to {} is not kept here any more", page["upto"])))?;
+        if page["gap"] == true && !output.json {
+            output.line(output.paint(Tone::Warn, format_args!("what was decided before is not kept here any more")))?;
         }
         let decisions = page["decisions"].as_array().map_or(&[][..], Vec::as_slice);
         for it in decisions {

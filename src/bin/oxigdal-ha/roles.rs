@@ -69,7 +69,10 @@ enum RoleCommand {
 
 pub(crate) fn role(arguments: &Role, output: Output) -> Result {
     let (target, role, what, to) = match &arguments.command {
-        RoleCommand::List { target } => return list(&Client::new(target)?.get("/v1/roles", &[])?, output),
+        RoleCommand::List { target } => {
+            let roles: Vec<Value> = Client::new(target)?.get("/v1/roles", &[])?;
+            return list(&roles, output);
+        }
         RoleCommand::Show { role, target } => return show(&find(target, role)?, output),
         RoleCommand::History { role, target } => return history(&find(target, role)?, output),
         RoleCommand::Move { role, to, target } => (target, role, "move", to.as_ref()),
@@ -121,7 +124,13 @@ fn list(roles: &[Value], output: Output) -> Result {
         };
         let reason = it["reason"].as_str().unwrap_or_default();
         let name = cell(Tone::Bold, it["role"].as_str().unwrap_or_default());
-        table.add_row([name, cell(Tone::Name, holder(it)), cell(Tone::Dim, reason), number(token(&it["token"])), state]);
+        table.add_row([
+            name,
+            cell(Tone::Name, holder(it)),
+            cell(Tone::Dim, reason),
+            number(token(&it["token"])),
+            state,
+        ]);
     }
     output.rows(&table)
 }
@@ -131,13 +140,27 @@ fn show(role: &Value, output: Output) -> Result {
         return output.value(role);
     }
     let name = role["role"].as_str().unwrap_or_default();
-    output.line(format_args!("{} is held by {}, under {}", output.paint(Tone::Bold, name), holder(role), token(&role["token"])))?;
-    output.line(format_args!("because of: {}, by {}", role["reason"].as_str().unwrap_or_default(), role["by"].as_str().unwrap_or_default()))?;
+    output.line(format_args!(
+        "{} is held by {}, under {}",
+        output.paint(Tone::Bold, name),
+        holder(role),
+        token(&role["token"])
+    ))?;
+    output.line(format_args!(
+        "because of: {}, by {}",
+        role["reason"].as_str().unwrap_or_default(),
+        role["by"].as_str().unwrap_or_default()
+    ))?;
     let statistics = &role["statistics"];
     let ms = |name: &str| millis(statistics[name].as_u64().unwrap_or_default() / 1_000);
     if statistics["count"].as_u64().unwrap_or_default() > 0 {
         let count = &statistics["count"];
-        output.line(format_args!("{count} failovers: the last took {}, {} to {}", ms("last_us"), ms("min_us"), ms("max_us")))?;
+        output.line(format_args!(
+            "{count} failovers: the last took {}, {} to {}",
+            ms("last_us"),
+            ms("min_us"),
+            ms("max_us")
+        ))?;
     }
     if role["paused"] == true { output.line("it is paused: nothing is done about it") } else { Ok(()) }
 }
@@ -151,7 +174,12 @@ fn history(role: &Value, output: Output) -> Result {
         let (reason, by) = (it["turn"]["reason"].as_str(), it["turn"]["by"].as_str());
         let who = it["holder"].as_str().unwrap_or("nobody");
         let reason = cell(Tone::Bold, reason.unwrap_or_default());
-        table.add_row([number(token(&it["token"])), reason, cell(Tone::Name, by.unwrap_or_default()), cell(Tone::Dim, who)]);
+        table.add_row([
+            number(token(&it["token"])),
+            reason,
+            cell(Tone::Name, by.unwrap_or_default()),
+            cell(Tone::Dim, who),
+        ]);
     }
     output.rows(&table)
 }

@@ -64,7 +64,12 @@ struct Chaos {
 impl Chaos {
     fn new(seed: u64, voters: usize) -> Self {
         // Short logs, so that snapshots are taken and sent.
-        let config = Config { snapshot_every: 8, entries_kept: 2, patience: ms(500), ..if seed % 2 == 0 { awake() } else { Config::default() } };
+        let config = Config {
+            snapshot_every: 8,
+            entries_kept: 2,
+            patience: ms(500),
+            ..if seed % 2 == 0 { awake() } else { Config::default() }
+        };
         let mut world = World::founded(seed, 5, voters, config);
         for at in 0..5 {
             world.peers[at].drift = i64::try_from(world.below(101)).unwrap() - 50;

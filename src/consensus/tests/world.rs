@@ -67,6 +67,8 @@ pub(in crate::consensus) struct World {
     pub(super) checks: Checks,
     config: Config,
     pub(super) sent: u64,
+    /// What is said from here on, in words, if anybody wants to know.
+    pub(super) overheard: Option<Vec<String>>,
 }
 
 impl World {
@@ -100,6 +102,7 @@ impl World {
             checks: Checks::new(count),
             config,
             sent: 0,
+            overheard: None,
         };
         for at in 0..count {
             world.step(at, |machine, cx| machine.start(cx, false));
@@ -185,6 +188,9 @@ impl World {
     fn send(&mut self, at: usize, to: NodeId, message: &Message) {
         self.checks.on_send(&self.peers, at, message);
         self.sent += 1;
+        if let Some(overheard) = &mut self.overheard {
+            overheard.push(format!("{at} to {to:?}: {:?}", message.body));
+        }
         let Some(to) = self.peers.iter().position(|peer| peer.node == to) else { return };
         if self.cut.contains(&(at, to)) || self.rng.below(1_000) < self.weather.lost {
             return;

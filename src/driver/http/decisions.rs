@@ -80,7 +80,8 @@ pub(super) async fn propose(
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Made>, Refusal> {
     let Wanted { register, expect, value, request } = wanted;
-    let request = request.map(|text| parse(&text).ok_or_else(|| Refusal::invalid(format!("{text:?} names no request"))));
+    let request =
+        request.map(|text| parse(&text).ok_or_else(|| Refusal::invalid(format!("{text:?} names no request"))));
     let (expect, value) = (expect.unwrap_or(Expect::Any), value.map(Into::into));
     let proposal = Proposal { register, expect, value, request: request.transpose()? };
     match interface.link.command(Command::Propose(proposal)).await? {

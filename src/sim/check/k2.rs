@@ -30,13 +30,15 @@ impl Check for OneHistory {
             _ => return Ok(()),
         };
         let found = (token.term, digest64(says.as_bytes()));
-        let (term, digest, first) =
-            *self.decided.entry((token.epoch, token.index)).or_insert((found.0, found.1, who));
+        let (term, digest, first) = *self.decided.entry((token.epoch, token.index)).or_insert((found.0, found.1, who));
         if (term, digest) == found || self.trust.is_broken() {
             return Ok(());
         }
         let (other, name) = (sight.name(first), sight.name(who));
-        Err(format!("at place {} {other} learnt of a decision of term {term}, {name} of another: {token} {says}", token.index))
+        Err(format!(
+            "at place {} {other} learnt of a decision of term {term}, {name} of another: {token} {says}",
+            token.index
+        ))
     }
 
     fn on_put_back(&mut self, who: u32, _: usize) {

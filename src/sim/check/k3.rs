@@ -42,7 +42,9 @@ impl Check for LeadersHoldAll {
                 let held = view.term_at(token.index);
                 if view.last().index < token.index || held.is_some_and(|term| term != token.term) {
                     let name = sight.name(who);
-                    return Err(format!("{token} was answered as decided, and {name}, which leads in term {term}, does not hold it"));
+                    return Err(format!(
+                        "{token} was answered as decided, and {name}, which leads in term {term}, does not hold it"
+                    ));
                 }
             }
             _ => {}

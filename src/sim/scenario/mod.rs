@@ -272,7 +272,18 @@ fn config_of(table: &str, says: &toml::Table, mesh: &Topology) -> Result<node::C
     let text = says.to_string();
     let read = config::parse(Some((Path::new("[config]"), &text)), [], &config::Flags::new());
     let config::Config {
-        membership, overlay, replication, documents, audit, streams, wal, snapshots, consensus, voters, roles, ..
+        membership,
+        overlay,
+        replication,
+        documents,
+        audit,
+        streams,
+        wal,
+        snapshots,
+        consensus,
+        voters,
+        roles,
+        ..
     } = read.map_err(|error| place::renamed(table, &text, &error.to_string()))?;
     let policy = mesh.overlay();
     Ok(node::Config {
