@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::message::Body;
-use super::vocabulary::{Event, RoleName, Timer, Wait, Why};
+use super::vocabulary::{Event, Hooks, RoleName, Timer, Wait, Why};
 use super::{Roles, Sight};
 use crate::consensus::Token;
 use crate::failover::FailoverConfig;
@@ -213,22 +213,23 @@ impl Roles {
         sight: &Sight<'_>,
         role: &RoleName,
         token: Token,
-        is_well: bool,
+        (which, is_well): (Hooks, bool),
     ) {
         self.lapse(cx, sight);
         if let Some(held) = self.holdings.find(role, token) {
-            match held.phase {
-                Phase::Acting(_) if is_well => {
+            match (held.phase, which) {
+                (Phase::Acting(_), Hooks::Begin) if is_well => {
                     held.is_ready = true;
                     self.renew(cx, sight, role);
                 }
-                Phase::Acting(_) => self.demote(cx, sight, role, Why::HookFailed),
-                Phase::Ending(why) => {
+                (Phase::Acting(_), Hooks::Begin) => self.demote(cx, sight, role, Why::HookFailed),
+                (Phase::Ending(why), Hooks::End) => {
                     held.phase = Phase::Ended { is_wish: why.is_wish(), is_noted: false };
                     cx.disarm(Timer::Hooks(role.clone()));
                     self.renew(cx, sight, role);
                 }
-                Phase::Writing | Phase::Asking | Phase::Ended { .. } => {}
+                // The end of hooks that were stopped for others, and that ran to it at the same moment.
+                _ => {}
             }
         }
         self.look(cx, sight);

@@ -55,7 +55,7 @@ pub use record::{Kept, Record};
 pub use sight::{Mandate, Sight};
 pub use view::{Holding, View};
 pub use vocabulary::{
-    Admission, Alert, Event, Fault, Order, OrderError, OrderWhat, REGISTER_PREFIX, ROLES_MAX, Reason, Refused,
+    Admission, Alert, Event, Fault, Hooks, Order, OrderError, OrderWhat, REGISTER_PREFIX, ROLES_MAX, Reason, Refused,
     RoleName, RoleNameError, Timer, Wait, Why,
 };
 

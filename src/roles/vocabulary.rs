@@ -188,6 +188,16 @@ impl Why {
     }
 }
 
+/// Which hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hooks {
+    /// Those that begin the work, for [`Event::Promote`].
+    Begin,
+    /// Those that end it, for [`Event::Demote`].
+    End,
+}
+
 /// What an operator wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {

@@ -132,7 +132,9 @@ fn it_stops_by_itself_and_says_so_when_its_hooks_are_done() {
         machine.on_timer(cx, sight, &Timer::Fence(role()));
     }));
     assert_eq!(told, [Event::Demote { role: role(), token: token(5), why: Why::Lapsed, limit }]);
-    let ops = play(&mut machine, 130, |machine, cx, sight| machine.on_hooks_done(cx, sight, &role(), token(5), true));
+    let ops = play(&mut machine, 130, |machine, cx, sight| {
+        machine.on_hooks_done(cx, sight, &role(), token(5), (Hooks::End, true))
+    });
     let stopped = Message { role: role(), token: token(5), body: Body::Stopped { is_wish: false } };
     assert!(ops.contains(&Op::Send(LEADER, stopped)), "{ops:?}");
     // And never begins again under that token, whoever says so.
@@ -164,16 +166,29 @@ fn a_life_before_is_ended_and_not_gone_on_with() {
     let told = events(hear(&mut machine, 0, token(5), granted()));
     assert!(matches!(told[..], [Event::Demote { why: Why::Restarted, .. }]), "{told:?}");
     assert_eq!(hear(&mut machine, 1, token(4), granted()), [], "older ones are nothing at all");
-    play(&mut machine, 2, |machine, cx, sight| machine.on_hooks_done(cx, sight, &role(), token(5), true));
+    play(&mut machine, 2, |machine, cx, sight| machine.on_hooks_done(cx, sight, &role(), token(5), (Hooks::End, true)));
     let ops = hear(&mut machine, 3, token(6), granted());
     assert!(matches!(ops[..], [Op::Persist(..)]), "{ops:?}");
+}
+
+/// A world found it (seed 7472347145525552592): the hooks that begin the work end at the moment at which the lease does, and were taken for those
+/// that end it.
+#[test]
+fn hooks_that_begin_the_work_do_not_end_it() {
+    let mut machine = acting();
+    let ops = play(&mut machine, 120, |machine, cx, sight| {
+        machine.on_hooks_done(cx, sight, &role(), token(5), (Hooks::Begin, true));
+    });
+    assert!(!ops.iter().any(|op| matches!(op, Op::Send(..))), "{ops:?}");
+    assert!(matches!(events(ops)[..], [Event::Demote { why: Why::Lapsed, .. }]));
 }
 
 #[test]
 fn hooks_that_fail_to_begin_give_the_role_back() {
     let mut machine = acting();
-    let told =
-        events(play(&mut machine, 20, |machine, cx, sight| machine.on_hooks_done(cx, sight, &role(), token(5), false)));
+    let told = events(play(&mut machine, 20, |machine, cx, sight| {
+        machine.on_hooks_done(cx, sight, &role(), token(5), (Hooks::Begin, false))
+    }));
     assert!(matches!(told[..], [Event::Demote { why: Why::HookFailed, .. }]), "{told:?}");
 }
 

@@ -550,7 +550,8 @@ impl World {
         let Some((_, holding)) = holding else { return };
         if holding.is_ending == is_ending {
             let is_well = is_ending || !self.peers[at].hooks_fail;
-            self.plays(at, |machine, cx, sight| machine.on_hooks_done(cx, sight, role, token, is_well));
+            let which = if is_ending { Hooks::End } else { Hooks::Begin };
+            self.plays(at, |machine, cx, sight| machine.on_hooks_done(cx, sight, role, token, (which, is_well)));
         }
     }
 
