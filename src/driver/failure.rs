@@ -12,8 +12,8 @@ use super::switch::SwitchError;
 use crate::config;
 use crate::error::{Error, ErrorKind};
 use crate::membership::ForgetError;
-use crate::roles::OrderError;
 use crate::node::{BootError, CommandError, PointError};
+use crate::roles::OrderError;
 use crate::types::TimelineId;
 use crate::{documents, events, membership};
 

@@ -11,8 +11,8 @@ use bincode::{BorrowDecode, Decode, Encode};
 use super::points::Point;
 use super::record::{Own, Restored};
 use crate::consensus::Kept;
-use crate::roles;
 use crate::replication::{Branch, Trim};
+use crate::roles;
 use crate::types::{Actor, Boot, Chain, Digest, Hlc, LogId, Lsn, NodeId, SegmentId, Seq};
 
 /// See the file's essay.

@@ -247,7 +247,8 @@ mod tests {
             why: "lsn 300".into(),
         };
         let forked = Restored { fork: 7, ..restored.clone() };
-        let vote = consensus::Record::Vote { founding: Mint::new(9), epoch: Epoch::new(1), term: Term::new(2), vote: None };
+        let vote =
+            consensus::Record::Vote { founding: Mint::new(9), epoch: Epoch::new(1), term: Term::new(2), vote: None };
         let begun = roles::Record::Begun {
             role: roles::RoleName::primary(),
             token: consensus::Token { epoch: Epoch::new(1), term: Term::new(2), index: Index::new(300) },

@@ -14,7 +14,8 @@ use crate::failover::{Candidate, FailoverState, FailoverStatistics};
 use crate::machine::Cx;
 use crate::membership::State;
 use crate::roles::{
-    self, Admission, Hooks, Mandate, Message, Order, OrderError, OrderWhat, Past, Reason, Refused, RoleName, Roles, Sight, View,
+    self, Admission, Hooks, Mandate, Message, Order, OrderError, OrderWhat, Past, Reason, Refused, RoleName, Roles,
+    Sight, View,
 };
 use crate::types::{Address, CommandId, NodeId, Now, Time, WallTime};
 
@@ -118,7 +119,10 @@ impl Node {
                 node: member.id,
                 priority: u8::try_from(member.meta.priority).unwrap_or(u8::MAX),
                 observer: member.meta.observer,
-                healthy: member.state == State::Alive && is_linked && !member.meta.read_only && !(is_me && self.leaving),
+                healthy: member.state == State::Alive
+                    && is_linked
+                    && !member.meta.read_only
+                    && !(is_me && self.leaving),
                 lag: lag.unwrap_or(u64::MAX),
                 load: 0,
             }

@@ -24,7 +24,6 @@ impl Config {
         Self { roles: vec![RoleName::primary()], ..Self::default() }
     }
 
-
     /// Checks what the protocol relies on.
     ///
     /// # Errors

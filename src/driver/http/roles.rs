@@ -64,7 +64,8 @@ impl Interface {
     }
 
     async fn holds(&self, name: &str) -> (StatusCode, Json<Value>) {
-        let none = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "role": name, "acts": false, "why": why })));
+        let none =
+            |why: &str| (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "role": name, "acts": false, "why": why })));
         let roles = match self.roles().await {
             Ok(roles) => roles,
             Err(refusal) => return none(&refusal.message),
@@ -73,15 +74,18 @@ impl Interface {
             return none("nobody was granted this role, as far as this peer knows");
         };
         let code = if status.acts { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        (code, Json(json!({
-            "role": name,
-            "acts": status.acts,
-            "holder": status.holder.map(|node| {
-                json!({ "node": node, "name": status.name, "addresses": status.addresses })
-            }),
-            "token": status.token,
-            "state": status.state,
-            "paused": status.paused,
-        })))
+        (
+            code,
+            Json(json!({
+                "role": name,
+                "acts": status.acts,
+                "holder": status.holder.map(|node| {
+                    json!({ "node": node, "name": status.name, "addresses": status.addresses })
+                }),
+                "token": status.token,
+                "state": status.state,
+                "paused": status.paused,
+            })),
+        )
     }
 }

@@ -19,7 +19,6 @@ use super::hosted::Wait;
 use super::points::Points;
 use super::record::Own;
 use super::replay::{Main, Refused, Replay};
-use crate::roles::Roles;
 use super::shared::{Logs, Rngs, Shared};
 use super::snapshot::{SnapshotFile, Untaken};
 use super::{Node, Setup, decide, voters};
@@ -27,6 +26,7 @@ use crate::audit::Audit;
 use crate::membership::{Membership, MetaError};
 use crate::overlay::Overlay;
 use crate::probe::{planted, sometimes};
+use crate::roles::Roles;
 use crate::types::{
     Actor, Boot as BootNumber, Chain, DiskFault, HlcClock, IoId, Lsn, Mint, Now, PersistId, Position, SegmentId,
 };

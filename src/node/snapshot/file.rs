@@ -6,12 +6,12 @@ use bincode::{Decode, Encode};
 use bytes::Bytes;
 
 use super::Mark;
-use crate::{consensus, roles};
 use crate::documents::Kept;
 use crate::node::life::Life;
 use crate::replication::Slots;
 use crate::types::{Checksum, Hlc, NodeId, SegmentId, WallTime};
 use crate::wal::{Codec, Packed, Packer};
+use crate::{consensus, roles};
 
 const MAGIC: [u8; 8] = *b"OXHASNP\n";
 const VERSION: u32 = 1;

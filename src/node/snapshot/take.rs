@@ -312,7 +312,8 @@ impl Node {
         let end = End { chunks, documents, entries, sum, mark, segments, life, stamps, taken };
         if let Some(taking) = &mut self.snapshots.taking {
             let has_roles = end.life.roles.records().next().is_some();
-            taking.stage = if has_roles { Stage::Roles(left, Box::new(end)) } else { behind_roles(left, Box::new(end)) };
+            taking.stage =
+                if has_roles { Stage::Roles(left, Box::new(end)) } else { behind_roles(left, Box::new(end)) };
         }
         self.snapshot_step(now);
     }
