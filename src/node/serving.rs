@@ -117,7 +117,8 @@ impl Node {
             let is_linked = is_me || links.contains(&member.id);
             Candidate {
                 node: member.id,
-                priority: u8::try_from(member.meta.priority).unwrap_or(u8::MAX),
+                // The lowest wish of a peer is no refusal: who is never to hold a role is an observer.
+                priority: u8::try_from(member.meta.priority).unwrap_or(u8::MAX).saturating_add(1),
                 observer: member.meta.observer,
                 healthy: member.state == State::Alive
                     && is_linked
