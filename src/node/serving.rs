@@ -91,7 +91,8 @@ impl Node {
         let mandate = self.mandate(now.mono);
         let candidates = if mandate.is_some() { self.candidates(now.mono) } else { Vec::new() };
         let view = self.consensus.view();
-        let leader = view.leader().map(|leader| leader.node).or(self.serving.leader.filter(|_| view.group().is_none()));
+        let told = self.serving.leader.filter(|_| view.group().is_none());
+        let leader = view.leader().map(|leader| leader.node).or(told);
         let (commit, registers) = (view.known().index, view.registers());
         let sight = Sight { leader, mandate, commit, registers, candidates: &candidates };
         let roles = &mut self.roles;
