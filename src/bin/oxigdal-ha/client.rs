@@ -75,13 +75,10 @@ impl Client {
         self.read(self.answered(self.signed(request).call())?)
     }
 
-    /// Asks how something stands, of which the status of the answer says no more than its body; who takes longer than this is not
-    /// waited for.
+    /// As [`get`](Self::get), of a peer that is not waited for when it takes longer than this.
     pub(crate) fn probe<T: DeserializeOwned>(&self, path: &str, within: Duration) -> Result<T> {
         let request = self.agent.get(self.url(path)).config().timeout_global(Some(within)).build();
-        let response = self.signed(request).call().map_err(|error| self.unreachable(&error))?;
-        let known = response.status().is_success() || response.status() == StatusCode::SERVICE_UNAVAILABLE;
-        if known { self.read(response) } else { Err(self.refused(response)) }
+        self.read(self.answered(self.signed(request).call())?)
     }
 
     /// Changes something, with a body.
