@@ -16,6 +16,12 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
         };
         trouble(format!("it takes no edits: {}: {}", word("what"), word("why")), advice);
     }
+    if let Some(stalled) = status["disk_stalled_ms"].as_u64() {
+        trouble(
+            format!("its disk has not answered a write for {}", millis(stalled)),
+            "look at the disk, and at what it is reached through; others do not rely on this peer until it answers, and nothing is lost",
+        );
+    }
     not_all_there(status, &mut trouble);
     if let Some(cut) = status["log_cut"].as_str() {
         trouble(

@@ -7,6 +7,7 @@ mod points;
 mod quarantine;
 mod restored;
 mod snapshots;
+mod stalls;
 mod streams;
 
 use std::collections::{BTreeMap, VecDeque};
