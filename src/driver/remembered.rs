@@ -27,7 +27,9 @@ const PEERS_MAX: usize = 256;
 /// Longest file that is read: 256 peers with 16 addresses of 256 bytes, twice.
 const BYTES_MAX: u64 = 4 << 20;
 /// Between two writes, at least.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(250);
+/// From a first change to its write: members come in groups.
+const GATHERED: Duration = Duration::from_millis(50);
 /// A peer that was not seen for so long is forgotten.
 const KEPT: Duration = Duration::from_hours(90 * 24);
 
@@ -64,6 +66,8 @@ pub(super) struct Remembered {
     known: BTreeMap<NodeId, Known>,
     /// When to write, if something changed.
     due: Option<Time>,
+    /// Not before: it was written a moment ago.
+    rests_until: Time,
     writing: Arc<AtomicBool>,
 }
 
@@ -82,7 +86,7 @@ impl Remembered {
             }
         };
         let known = known.into_iter().filter(|peer| peer.node != me).map(|peer| (peer.node, peer)).collect();
-        Self { path, me, known, due: None, writing: Arc::default() }
+        Self { path, me, known, due: None, rests_until: Time::ZERO, writing: Arc::default() }
     }
 
     /// Who was met, and where, the latest first.
@@ -99,9 +103,9 @@ impl Remembered {
         let Event::Membership(E::Joined { .. } | E::Updated { .. } | E::Left { .. } | E::Died { .. }) = event else {
             return;
         };
-        // The first are written at once: a peer that is killed before would know nobody.
-        let pause = if self.known.is_empty() { Duration::ZERO } else { PAUSE };
-        self.due.get_or_insert(now + pause);
+        // A change is written at once unless one was a moment ago: where all get new addresses when they restart, a peer that is killed
+        // before it has written them would find nobody, and nobody it.
+        self.due.get_or_insert((now + GATHERED).max(self.rests_until));
     }
 
     /// Remembers who was met before there was a mesh to see, if nobody is remembered: the issuer that let this peer in. On the
@@ -132,6 +136,7 @@ impl Remembered {
         }
         self.due = None;
         self.update(now.wall, members);
+        self.rests_until = now.mono + PAUSE;
         let (path, contents, writing) = (self.path.clone(), self.contents(), Arc::clone(&self.writing));
         tokio::task::spawn_blocking(move || {
             save(&path, &contents);
@@ -233,23 +238,29 @@ mod tests {
         }
     }
 
+    fn joined(nth: u128) -> Event {
+        let member = NodeId::from_u128(nth);
+        Event::Membership(membership::Event::Joined { member, from: member })
+    }
+
     #[test]
-    fn what_changed_is_written_once_after_a_pause() {
+    fn a_change_is_written_at_once_and_the_next_after_a_pause() {
         let dir = tempfile::tempdir().unwrap();
         let mut remembered = Remembered::open(dir.path(), NodeId::from_u128(1));
         assert_eq!(remembered.deadline(), None);
-        let joined =
-            Event::Membership(membership::Event::Joined { member: NodeId::from_u128(2), from: NodeId::from_u128(2) });
-        remembered.hear(&joined, Time::from_nanos(5));
-        remembered.hear(&joined, Time::from_nanos(9));
-        assert_eq!(remembered.deadline(), Some(Time::from_nanos(5)), "the first at once");
-        remembered.due = None;
+        // Somebody was met before: that is no reason to wait with who is met now.
         let address = Address::parse("/ip4/192.0.2.1/tcp/7").unwrap();
         remembered.meet_first(NodeId::from_u128(3), std::slice::from_ref(&address), WallTime::from_micros(1));
-        remembered.hear(&joined, Time::from_nanos(5));
-        assert_eq!(remembered.deadline(), Some(Time::from_nanos(5) + PAUSE));
         // As a kill at this moment leaves it.
         let peers = Remembered::open(dir.path(), NodeId::from_u128(1)).peers();
         assert_eq!(peers, [(NodeId::from_u128(3), vec![address])]);
+        let began = Time::ZERO + Duration::from_secs(9);
+        remembered.hear(&joined(2), began);
+        remembered.hear(&joined(4), began + Duration::from_millis(20));
+        assert_eq!(remembered.deadline(), Some(began + GATHERED));
+        remembered.due = None;
+        remembered.rests_until = began + GATHERED + PAUSE;
+        remembered.hear(&joined(5), began + Duration::from_millis(100));
+        assert_eq!(remembered.deadline(), Some(began + GATHERED + PAUSE));
     }
 }
