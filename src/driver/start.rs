@@ -22,6 +22,7 @@ use super::clock::Clock;
 use super::disk::Disk;
 use super::failure::StartError;
 use super::filling;
+use super::hooks::{self, Hooks};
 use super::http::{Interface, Token};
 use super::keeper::Keeper;
 use super::log::Log;
@@ -54,6 +55,14 @@ impl Peer {
     /// # Errors
     /// [`StartError`]; nothing of it runs then.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, Hooks::new()).await
+    }
+
+    /// The same, with what is to run when this peer is given a role, and when it loses one. Programs of the configuration run first.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing of it runs then.
+    pub async fn start_with(config: Config, hooks: Hooks) -> Result<Self, StartError> {
         tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let clock = Clock::start();
         let dir = config.node.data_dir.clone();
@@ -63,6 +72,9 @@ impl Peer {
             blocking(move || open(&dir)).await??
         };
         check_copies(&config, &dir)?;
+        if hooks.end_something() && config.roles.failover.hook_limit.is_zero() {
+            return Err(StartError::NoTimeForHooks);
+        }
         let routes = Routes::of(&config.network)?;
         routes.check()?;
         let bound = bind(config.api.listen).await?;
@@ -86,7 +98,8 @@ impl Peer {
         // Whoever minted the mesh is its first peer; one that was told of others, or remembers some, is not the only one.
         let knows_somebody = routes.knows_somebody() || !remembered.peers().is_empty();
         let founds = admission::has_root(&dir) && !knows_somebody;
-        let setup = setup(&config, &admission, founds)?;
+        let mut setup = setup(&config, &admission, founds)?;
+        setup.config.roles.hooks = hooks::are_there(&config.programs, &hooks);
         let booting = clock.clone();
         let recorder = recorder(config.node.record.as_deref(), &setup, &facts)?;
         let (node, report, log, recorder) = blocking(move || boot(setup, &booting, log, recorder)).await??;
@@ -116,6 +129,7 @@ impl Peer {
             facts,
             remembered,
             routes,
+            hooks: hooks::start(config.programs.clone(), hooks, admission.node(), link.clone()),
             keeper: Keeper::start(admission),
             recorder,
             open: Open::default(),
@@ -232,6 +246,7 @@ fn setup(config: &Config, admission: &Admission, founds: bool) -> Result<Setup, 
             snapshots: config.snapshots.clone(),
             consensus: config.consensus.clone(),
             voters: config.voters.clone().into(),
+            roles: config.roles.clone(),
         },
         founds,
     })

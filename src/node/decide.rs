@@ -113,6 +113,8 @@ pub struct Decisions {
 pub(super) struct Going {
     id: CommandId,
     until: Time,
+    /// Somebody else is about to lead.
+    hands_over: bool,
 }
 
 /// An action that a client wants decided: a register is to be set.
@@ -271,23 +273,24 @@ impl Node {
         Ok(Outcome::Deciders(Box::new(self.deciders())))
     }
 
-    /// Goodbye: whoever leads hands over first, so that nothing waits for anybody to find out.
+    /// Goodbye: whoever leads, or holds a role, hands over first, so that nothing waits for anybody to find out.
     pub(super) fn leave(&mut self, now: Now, id: CommandId) {
         self.leaving = true;
-        let mut begun = false;
-        self.shared.step(now, |cx| begun = self.consensus.transfer(cx, None).is_ok());
-        self.going = Some(Going { id, until: now.mono + HAND_OVER });
-        if begun {
-            self.shared.timers.arm(Timer::Voters, now.mono + HAND_OVER);
-        } else {
-            self.gone(now);
-        }
+        self.give_up_roles(now);
+        let mut hands_over = false;
+        self.shared.step(now, |cx| hands_over = self.consensus.transfer(cx, None).is_ok());
+        // What ends the work of a role has its time.
+        let until = now.mono + HAND_OVER + self.roles.config().failover.hook_limit;
+        self.going = Some(Going { id, until, hands_over });
+        self.shared.timers.arm(Timer::Voters, until);
+        self.go_if_free(now);
     }
 
-    /// Whether the lead was handed over by now, or cannot be.
+    /// Whether all was handed over by now, or cannot be.
     pub(super) fn go_if_free(&mut self, now: Now) {
         let Some(going) = &self.going else { return };
-        if now.mono >= going.until || self.consensus.view().standing() != Standing::Leader {
+        let leads = going.hands_over && self.consensus.view().standing() == Standing::Leader;
+        if now.mono >= going.until || !leads && self.roles.view().is_free() {
             self.gone(now);
         }
     }
