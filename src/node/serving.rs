@@ -80,7 +80,9 @@ impl Node {
     /// Whether there is any role.
     fn has_roles(&self) -> bool {
         let decided = self.consensus.view().registers();
-        !self.roles.config().roles.is_empty() || decided.keys().any(|name| RoleName::of_register(name).is_some())
+        !self.roles.config().roles.is_empty()
+            || decided.keys().any(|name| RoleName::of_register(name).is_some())
+            || self.roles.view().records().next().is_some()
     }
 
     /// One step of the room, with what it is shown.

@@ -156,6 +156,22 @@ fn a_holder_that_restarts_ends_its_old_work_before_anybody_begins() {
     assert!(world.grant().0 > old, "it never begins again under its old token");
 }
 
+#[test]
+fn a_holder_that_comes_back_when_another_one_serves_ends_its_old_work_too() {
+    let (mut world, _) = served();
+    moved(&mut world, 3);
+    let old = world.grant().0;
+    world.crash(3, true);
+    world.until(2_000, |world| world.primary().is_some_and(|primary| primary != 3));
+    world.restart(3);
+    world.run(100);
+    let restarted = |event: &Event| matches!(event, Event::Demote { why: Why::Restarted, token, .. } if *token == old);
+    assert!(world.peers[3].told.iter().any(restarted));
+    assert_ne!(world.primary(), Some(3));
+    world.run(1_000);
+    assert_eq!(world.peers[3].roles.view().holdings().count(), 0, "it is put behind it");
+}
+
 /// L7.
 #[test]
 fn a_move_does_not_wait_for_the_lease() {

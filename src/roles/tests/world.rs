@@ -671,6 +671,7 @@ impl World {
         peer.up = true;
         let node = peer.node;
         self.decides(at, |machine, cx| machine.start(cx, false));
+        self.plays(at, |machine, cx, sight| machine.start(cx, sight));
         for other in (0..self.peers.len()).filter(|other| *other != at) {
             if self.peers[other].up {
                 self.decides(other, |machine, cx| machine.on_linked(cx, node));
