@@ -6,6 +6,8 @@
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real processes are waited for in real time")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "failover_test/backups.rs"]
+mod backups;
 #[path = "processes/harness.rs"]
 #[expect(dead_code, reason = "it is shared with the tests of processes")]
 mod harness;

@@ -37,6 +37,7 @@ mod scrub;
 mod start;
 mod streams;
 pub mod switch;
+mod together;
 mod turn;
 mod workers;
 

@@ -35,6 +35,7 @@ use super::routes::Routes;
 use super::schedule;
 use super::scrub;
 use super::switch::{self, SwitchError};
+use super::together;
 use super::turn::{Open, Turn};
 use super::workers::{self, Workers};
 use crate::backup::standby::STANDBY_FILE;
@@ -113,7 +114,7 @@ impl Peer {
         let (stop, stopping) = watch::channel(false);
         phase.send_replace(Phase::Ready);
         tokio::spawn(aftermath.watch(link.clone()));
-        look_after(&config, &dir, &report, &facts, &phase)?;
+        look_after(&config, &dir, &report, &link, &phase)?;
         let turn = Turn {
             node,
             clock,
@@ -163,13 +164,15 @@ fn look_after(
     config: &Config,
     dir: &Path,
     report: &BootReport,
-    facts: &Facts,
+    link: &Link,
     phase: &watch::Sender<Phase>,
 ) -> Result<(), StartError> {
+    let facts = &link.facts;
     let (mesh, clock) = (facts.admission.cluster().to_string(), &facts.clock);
     let dir = dir.to_owned();
     scrub::start(&dir, report, phase.subscribe())?.into_iter().for_each(|scrub| facts.set_scrub(scrub));
-    facts.set_schedules(schedule::start(&config.schedules, dir.clone(), mesh.clone(), clock, phase.subscribe())?);
+    facts.set_schedules(schedule::start(&config.schedules, dir.clone(), mesh.clone(), link)?);
+    together::start(dir.clone(), mesh.clone(), link)?;
     if !config.archive.repository.is_empty() {
         facts.set_archive(archive::start(&config.archive, &dir, mesh, clock, phase.subscribe())?);
     }

@@ -6,12 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::edge::{CommandError, Effect, Outcome};
+use super::edge::{CommandError, Effect, Held, Outcome};
 use super::timers::Timer;
 use super::{Node, Proposed};
 use crate::consensus::{
-    Action, Answer, Change, Expect, Intent, Name, Refusal, RequestId, Says, Standing, Token, VALUE_MAX, Value,
+    self, Action, Answer, Change, Expect, Intent, Name, Refusal, RequestId, Says, Standing, Token, VALUE_MAX, Value,
 };
+use crate::roles::REGISTER_PREFIX;
 use crate::types::{CommandId, Epoch, Index, NodeId, Now, Term, Time, WallTime};
 
 /// Nobody begins an action that was asked for longer ago.
@@ -139,6 +140,11 @@ impl Node {
     pub(super) fn propose(&mut self, now: Now, id: CommandId, proposal: Proposal) -> Result<(), CommandError> {
         let refused = |why: String| CommandError::Proposal { why };
         let Proposal { register, expect, value, request } = proposal;
+        if register.starts_with(REGISTER_PREFIX) {
+            return Err(refused(
+                "registers of roles are set by who grants them: `role move`, `role release`".to_owned(),
+            ));
+        }
         let len = register.len();
         let name = Name::new(&register)
             .ok_or_else(|| refused(format!("a register's name has 1 to {} bytes, this one {len}", Name::LEN_MAX)))?;
@@ -185,7 +191,19 @@ impl Node {
     }
 }
 
+/// Whether a peer asks for what nobody asks for: registers of roles are set by the leader alone.
+pub(super) fn is_foreign(message: &consensus::Message) -> bool {
+    let consensus::Body::Propose { intent } = &message.body else { return false };
+    intent.action.name.as_str().starts_with(REGISTER_PREFIX)
+}
+
 impl Node {
+    /// What a register holds, as far as is known here.
+    pub(super) fn register(&self, name: &str) -> Option<Held> {
+        let register = self.consensus.view().registers().get(&Name::new(name)?)?;
+        Some(Held { token: register.token, value: register.value.bytes().clone() })
+    }
+
     /// Who decides, as far as this peer knows.
     #[must_use]
     pub fn deciders(&self) -> Deciders {

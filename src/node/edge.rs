@@ -280,6 +280,11 @@ pub enum Command {
         /// How many at most.
         limit: usize,
     },
+    /// What a register holds, as far as is known here. Answered by [`Outcome::Register`].
+    Register {
+        /// Which.
+        name: String,
+    },
     /// Which roles there are, and who holds them. Answered by [`Outcome::Roles`].
     Roles,
     /// Move, release, pause or resume a role. Answered by [`Outcome::RoleOrdered`] once decided, at the leader.
@@ -352,6 +357,8 @@ pub enum Outcome {
     Deciders(Box<Deciders>),
     /// What was decided.
     Decisions(Decisions),
+    /// What it holds, if anything.
+    Register(Option<Held>),
     /// The roles.
     Roles(Vec<RoleStatus>),
     /// What was ordered of a role is decided.
@@ -365,6 +372,15 @@ pub enum Outcome {
     Told,
     /// The mesh was told goodbye.
     Left,
+}
+
+/// What a register holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// By which decision it was set.
+    pub token: consensus::Token,
+    /// To what.
+    pub value: Bytes,
 }
 
 /// A decision that a client asked for.

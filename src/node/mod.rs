@@ -40,7 +40,7 @@ pub use alone::Alone;
 pub(crate) use alone::Crash;
 pub use boot::{Boot, BootError, BootReport, Progress};
 pub use decide::{Decider, Deciders, Decision, Decisions, Proposal, VotersChange};
-pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome, Proposed};
+pub use edge::{Command, CommandError, Effect, Event, Held, Identity, Input, Io, IoOutcome, Outcome, Proposed};
 pub use points::{POINTS_MAX, Point, PointError};
 pub use quarantine::{Quarantine, Suspect};
 pub use record::{Own, Restored};
@@ -304,7 +304,12 @@ impl Node {
                 }
             }
             Kind::Consensus => {
-                let message = payload.decode()?;
+                let message: consensus::Message = payload.decode()?;
+                if decide::is_foreign(&message) {
+                    let why = "it asks for a decision about a role, which only the leader does".into();
+                    self.shared.effects.push_back(Effect::Notify(Event::BadFrame { peer: from, why }));
+                    return Ok(());
+                }
                 self.shared.step(now, |cx| self.consensus.on_message(cx, from, message));
             }
             Kind::Roles => {
@@ -432,6 +437,7 @@ impl Node {
             Command::Deciders => Ok(Outcome::Deciders(Box::new(self.deciders()))),
             Command::ChangeVoters(change) => self.change_voters(now, change),
             Command::Decisions { after, limit } => Ok(Outcome::Decisions(self.decisions(after, limit))),
+            Command::Register { name } => Ok(Outcome::Register(self.register(&name))),
             Command::Roles => Ok(Outcome::Roles(self.roles(now))),
             Command::OrderRole(order) => match self.order_role(now, id, order) {
                 Ok(()) => return,
