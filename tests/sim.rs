@@ -100,6 +100,7 @@ scenarios! {
     small_rollback "small-rollback" 2;
     small_streams "small-streams" 2;
     small_turns "small-turns" 2;
+    small_roles "small-roles" 4;
     small_voters "small-voters" 4;
     snapshots "snapshots" 2;
     star_hub_dies "star-hub-dies" 2;

@@ -281,6 +281,9 @@ pub const BUGS: &[Bug] = &[
         &["expect"],
         &["small-calm"],
     ),
+    bug("roles/acts-beyond-its-lease", "A holder acts on when its lease is over.", &["F1"], &["paused-primary"]),
+    bug("roles/begins-twice", "A holder that restarts begins again under its old token.", &["F1"], &["small-roles"]),
+    bug("roles/lease-not-waited", "A role is granted anew before the old lease is over.", &["F1"], &["small-roles"]),
     bug("wal/claims-unsynced", "A record says that all before it is durable.", &["U3"], &["small-power"]),
     bug(
         "wal/goes-on-over-a-cut",

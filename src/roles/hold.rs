@@ -14,6 +14,7 @@ use super::{Roles, Sight};
 use crate::consensus::Token;
 use crate::failover::FailoverConfig;
 use crate::machine::Cx;
+use crate::probe::planted;
 use crate::types::{NodeId, Time};
 
 /// So many renewals may be under way.
@@ -72,6 +73,9 @@ impl Held {
 
     /// Whether it acts at this time.
     pub(super) fn acts(&self, now: Time) -> bool {
+        if planted!("roles/acts-beyond-its-lease") {
+            return matches!(self.phase, Phase::Acting(_));
+        }
         matches!(self.phase, Phase::Acting(until) if now < until)
     }
 }
@@ -79,6 +83,9 @@ impl Held {
 impl Roles {
     /// A life begins: what the last one was about to begin, or had begun, is ended. After everything was restored.
     pub fn start(&mut self, cx: &mut Cx<'_, Self>, sight: &Sight<'_>) {
+        if planted!("roles/begins-twice") {
+            return;
+        }
         let begun: Vec<_> = self.fences.begun().collect();
         let FailoverConfig { lease, hook_limit: hooks, .. } = self.config.failover;
         for (role, token) in begun {
@@ -110,7 +117,7 @@ impl Roles {
             return;
         }
         let held = |phase| Held::new(token, lease, hooks, phase);
-        if token <= seen.begun {
+        if token <= seen.begun && !planted!("roles/begins-twice") {
             // A life before has begun under it, or was about to.
             self.holdings.0.insert(role.clone(), held(Phase::Asking));
             return self.demote(cx, sight, role, Why::Restarted);
@@ -193,6 +200,9 @@ impl Roles {
 
     /// Whatever lease is over by now is: a process that was stopped finds out here, before it does anything else.
     pub(super) fn lapse(&mut self, cx: &mut Cx<'_, Self>, sight: &Sight<'_>) {
+        if planted!("roles/acts-beyond-its-lease") {
+            return;
+        }
         let now = cx.now().mono;
         let is_over = |held: &Held| matches!(held.phase, Phase::Acting(until) if now >= until);
         while let Some(role) = self.holdings.0.iter().find(|(_, held)| is_over(held)).map(|(role, _)| role.clone()) {
