@@ -73,14 +73,14 @@ pub const BUGS: &[Bug] = &[
         "consensus/earlier-terms-counted",
         "What a majority holds of an earlier term is taken for decided.",
         &["K2", "K3"],
-        &["small-blackouts"],
+        &["figure-8"],
     ),
     bug("consensus/followers-untold", "Who is no member hears of no decision.", &["K5"], &["voters-churn"]),
     bug(
         "consensus/pre-vote-skipped",
         "A voter that was cut off deposes the leader when it comes back.",
-        &["K7"],
-        &["leader-cut"],
+        &["K7", "expect"],
+        &["rejoining-voter"],
     ),
     bug("consensus/request-done-twice", "What is asked twice is done twice.", &["K4"], &["small-blackouts"]),
     bug(
