@@ -19,7 +19,7 @@ use crate::types::{NodeId, WallTime};
 /// The register of the job.
 pub const JOB_REGISTER: &str = "backup/job";
 /// Most peers that take a backup at a time.
-pub const SHARES_MAX: usize = 64;
+pub const SHARES_MAX: usize = 48;
 /// A share goes to so many peers one after the other at most.
 const ATTEMPTS_MAX: u32 = 5;
 /// An error's words, in bytes: a register has little room.

@@ -13,7 +13,7 @@ use crate::config;
 use crate::error::{Error, ErrorKind};
 use crate::membership::ForgetError;
 use crate::node::{BootError, CommandError, PointError};
-use crate::roles::OrderError;
+use crate::roles::{OrderError, Refused};
 use crate::types::TimelineId;
 use crate::{documents, events, membership};
 
@@ -217,6 +217,8 @@ impl From<CommandError> for Error {
             CommandError::Role(OrderError::NoRole { .. }) => ErrorKind::NotFound,
             CommandError::Role(OrderError::Busy | OrderError::NotSettled) => ErrorKind::Busy,
             CommandError::Role(OrderError::Unknown) => ErrorKind::OutcomeUnknown,
+            CommandError::RoleRefused(Refused::Stale { .. }) => ErrorKind::Outdated,
+            CommandError::RoleRefused(Refused::Disk(_)) => ErrorKind::Disk,
             CommandError::Role(_) | CommandError::RoleRefused(_) => ErrorKind::Invalid,
             CommandError::NoQuorum => ErrorKind::NoQuorum,
             CommandError::OutcomeUnknown { .. } => ErrorKind::OutcomeUnknown,

@@ -1,11 +1,17 @@
 //! Roles on real processes: one holder at a time, programs at both ends of a turn, clients that are led to it.
 
+use std::io::BufReader;
+use std::net::TcpStream;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use super::harness::{Peer, wait_for};
+use super::harness::{Peer, free_port, wait_for};
 use super::{id, redirect, says, service, three_with};
+
+/// No test is about how short a lease can be, and machines are shared: a peer that is not scheduled for so long loses its role, and is right to.
+const LEASE_MS: &str = "3000";
 
 /// Three peers with a primary, whose programs note what they are told.
 fn three(dir: &Path, services: impl Fn(&'static str) -> String) -> Vec<Peer> {
@@ -15,6 +21,7 @@ fn three(dir: &Path, services: impl Fn(&'static str) -> String) -> Vec<Peer> {
             .with("NODE__SERVICES", &services(name))
             .with("ROLES__NAMES", "primary")
             .with("ROLES__PROMOTIONS_MAX", "100")
+            .with("ROLES__LEASE_MS", LEASE_MS)
             .with("ROLES__ON_PROMOTE", &note(name))
             .with("ROLES__ON_DEMOTE", &note(name))
             .with("ROLES__HOOK_LIMIT_MS", "5000")
@@ -60,6 +67,20 @@ fn answers(peer: &Peer) -> u16 {
     }
 }
 
+/// What whoever is acted upon under a token says.
+fn admits(peer: &Peer, index: u64) -> u16 {
+    let token = serde_json::json!({ "epoch": 1, "term": role(peer).unwrap()["token"]["term"], "index": index });
+    let secret = std::fs::read_to_string(peer.place.data.join("api-token")).unwrap();
+    let answer = ureq::post(format!("http://{}/v1/roles/admit", peer.place.api))
+        .header("authorization", format!("Bearer {}", secret.trim()))
+        .send_json(serde_json::json!({ "role": "primary", "token": token }));
+    match answer {
+        Ok(answer) => answer.status().as_u16(),
+        Err(ureq::Error::StatusCode(code)) => code,
+        Err(error) => panic!("{error}"),
+    }
+}
+
 /// Takes whoever is the primary out of the peers.
 fn take_primary(peers: &mut Vec<Peer>) -> Peer {
     let holds = holder(&peers[0]).unwrap();
@@ -80,6 +101,8 @@ fn a_killed_primary_is_replaced_and_ends_its_old_work_when_it_is_back() {
     let second = index(&peers[0]);
     assert!(second > first);
     wait_for("the one that is acts", || peers.iter().filter(|peer| answers(peer) == 200).count() == 1);
+    // Whoever is acted upon refuses what the old one would do, under any term.
+    assert!(peers.iter().all(|peer| (admits(peer, second), admits(peer, first)) == (200, 409)));
     let back = place.start(None);
     // What a life before had begun is ended, under the token that it had.
     wait_for("the old work is ended", || noted(dir.path(), &name).last() == Some(&("demote".into(), first)));
@@ -139,11 +162,72 @@ fn a_program_that_fails_gives_the_role_to_another_peer() {
         let place =
             place.with("ROLES__NAMES", "primary").with("NODE__PRIORITY", if name == "a" { "200" } else { "100" });
         let program = if name == "a" { "/bin/false" } else { "/bin/true" };
-        place.with("ROLES__ON_PROMOTE", program)
+        place.with("ROLES__ON_PROMOTE", program).with("ROLES__LEASE_MS", LEASE_MS)
     });
     let a = id(&peers[0]);
     wait_for("another one is the primary, and has begun", || {
         peers[1..].iter().any(|peer| answers(peer) == 200) && holder(&peers[1]).is_some_and(|holds| holds != a)
     });
     assert_eq!(answers(&peers[0]), 503);
+}
+
+/// The example of a load balancer, before peers on this machine.
+#[test]
+fn haproxy_follows_the_primary() {
+    if Command::new("haproxy").arg("-v").output().is_err() {
+        return println!("skipped: there is no haproxy here");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let ports: Vec<_> = ["a", "b", "c"].map(|name| (name, service(name))).into();
+    let port_of = |name: &str| ports.iter().find(|(of, _)| *of == name).unwrap().1;
+    let mut peers = three(dir.path(), |_| String::new());
+    let (writes, reads) = (free_port(), free_port());
+    let example = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/haproxy.cfg")).unwrap();
+    let servers = |name: &str| {
+        let server = |peer: &Peer| {
+            let api = peer.place.api.rsplit(':').next().unwrap();
+            format!("    server {0} 127.0.0.1:{1} check port {api}\n", peer.place.name, port_of(&peer.place.name))
+        };
+        assert!(example.contains(&format!("backend {name}")));
+        peers.iter().map(server).collect::<String>()
+    };
+    let mut text = String::new();
+    let mut section = "";
+    for line in example.lines().filter(|line| !line.trim_start().starts_with("server ")) {
+        section = line.strip_prefix("backend ").unwrap_or(section);
+        let line =
+            line.replace(":8080", &format!("127.0.0.1:{writes}")).replace(":8090", &format!("127.0.0.1:{reads}"));
+        text.push_str(&line);
+        text.push('\n');
+        if line.contains("expect status") {
+            text.push_str(&servers(section));
+        }
+    }
+    let file = dir.path().join("haproxy.cfg");
+    std::fs::write(&file, text).unwrap();
+    let proxy = Command::new("haproxy").arg("-f").arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let _proxy = Ends(proxy.unwrap());
+    let asked = |port: u16| {
+        let mut client = BufReader::new(TcpStream::connect(("127.0.0.1", port)).ok()?);
+        says(&mut client)
+    };
+    let primary = take_primary(&mut peers);
+    let was = primary.place.name.clone();
+    wait_for("writes come to the primary, reads to others", || {
+        asked(writes).as_ref() == Some(&was) && asked(reads).is_some_and(|name| name != was)
+    });
+    primary.kill();
+    wait_for("writes come to whoever is the primary then", || asked(writes).is_some_and(|name| name != was));
+    let is = asked(writes).unwrap();
+    assert_eq!(holder(&peers[0]), peers.iter().find(|peer| peer.place.name == is).map(id));
+}
+
+/// A program that ends with the test.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

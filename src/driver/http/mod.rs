@@ -30,6 +30,7 @@
 //! | `GET /v1/leader` | who leads the voters, as far as this peer knows |
 //! | `GET`, `POST /v1/roles` | roles and their holders; `{"role":NAME,"what":{"order":"move","to":ID},"by":WHO}`, `release`, `pause`, `resume` |
 //! | `GET`, `POST`, `DELETE /v1/backups/mesh` | the backup of the whole mesh: how it stands; `{"task":{"kind":"full","repository":URL},"takers":"best"}`; to give it up |
+//! | `POST /v1/roles/admit` | somebody acts upon this machine: `{"role":NAME,"token":{"epoch":E,"term":T,"index":I}}` is heeded (200), or lower than one that was seen here (409) |
 //! | `GET /primary`, `/role/NAME` | for load balancers: 200 where this peer acts in the role, else 503 and who does |
 //! | `GET /replica?max_behind=N` | 200 where this peer is not the primary and behind in no more than N logs |
 //! | `GET`, `POST /v1/voters` | who votes; `{"op":"add","node":ID}`, `remove`, `transfer`: at the leader only, else 503 `not_leader` |
@@ -141,6 +142,7 @@ impl Interface {
             .route("/v1/voters", post(decisions::change))
             .route("/v1/actions", post(decisions::propose))
             .route("/v1/roles", post(roles::order))
+            .route("/v1/roles/admit", post(roles::admit))
             .route("/v1/backups/mesh", post(backups::begin).delete(backups::give_up))
             .route("/v1/revert", post(revert::run))
             .route_layer(from_fn_with_state(self.clone(), guard::token_always));

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Interface;
 use super::reply::{Body, Last, Query, Refusal};
+use crate::consensus::Token;
 use crate::node::{Command, Outcome, RoleOrder, RoleStatus};
 use crate::roles::RoleName;
 
@@ -22,6 +23,25 @@ pub(super) async fn order(
     match interface.link.command(Command::OrderRole(order)).await? {
         Outcome::RoleOrdered { token } => Ok(Json(json!({ "token": token }))),
         other => unreachable!("an order about a role was answered by {other:?}"),
+    }
+}
+
+/// Somebody acts upon this machine in a role.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Shown {
+    role: RoleName,
+    token: Token,
+}
+
+/// Whether a token is to be heeded: 200 once it is the highest that was seen here, durably; else refused, for good.
+pub(super) async fn admit(
+    State(interface): State<Interface>,
+    Body(Shown { role, token }): Body<Shown>,
+) -> Result<Json<Value>, Refusal> {
+    match interface.link.command(Command::AdmitRole { role, token }).await? {
+        Outcome::RoleAdmitted => Ok(Json(json!({ "admitted": true }))),
+        other => unreachable!("a question about a token was answered by {other:?}"),
     }
 }
 
