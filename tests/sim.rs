@@ -40,6 +40,8 @@ scenarios! {
     copies_tree "copies-tree" 2;
     crash_restart "crash-restart" 2;
     datagrams "datagrams" 2;
+    deaf_leader "deaf-leader" 2;
+    figure_8 "figure-8" 3;
     full_disk "full-disk" 2;
     garbled "garbled" 2;
     join_through_one "join-through-one" 1;
@@ -51,6 +53,7 @@ scenarios! {
     little_memory "little-memory" 1;
     little_memory_rolled_back "little-memory-rolled-back" 1;
     lossy_links "lossy-links" 2;
+    lost_ends "lost-ends" 3;
     lost_change "lost-change" 2;
     membership_cut "membership-cut" 1;
     membership_deaths "membership-deaths" 1;
@@ -63,6 +66,7 @@ scenarios! {
     membership_stalls "membership-stalls" 1;
     mesh_heal "mesh-heal" 2;
     mixed_versions "mixed-versions" 2;
+    mute_leader "mute-leader" 2;
     one_way_cut "one-way-cut" 2;
     overlay_unreachable "overlay-unreachable" 1;
     partition_heal "partition-heal" 2;
@@ -83,17 +87,22 @@ scenarios! {
     overlay_mesh_1000 "overlay-mesh-1000" 1;
     overlay_mesh_30 "overlay-mesh-30" 1;
     power_loss "power-loss" 2;
+    rejoining_voter "rejoining-voter" 3;
     relay_dies "relay-dies" 2;
     replica_paused "replica-paused" 2;
     rolled_back "rolled-back" 2;
     rolling_restart "rolling-restart" 2;
+    rolling_voters "rolling-voters" 2;
+    slow_disks "slow-disks" 2;
     slow_members "slow-members" 1;
+    small_blackouts "small-blackouts" 3;
     small_calm "small-calm" 2;
     small_clocks "small-clocks" 2;
     small_copies "small-copies" 2;
     small_crashes "small-crashes" 2;
     small_datagrams "small-datagrams" 2;
     small_distances "small-distances" 2;
+    small_duels "small-duels" 4;
     small_leaves "small-leaves" 2;
     small_pauses "small-pauses" 2;
     small_power "small-power" 2;
@@ -102,6 +111,7 @@ scenarios! {
     small_turns "small-turns" 2;
     small_roles "small-roles" 4;
     small_voters "small-voters" 4;
+    snapshot_to_a_follower "snapshot-to-a-follower" 2;
     snapshots "snapshots" 2;
     star_hub_dies "star-hub-dies" 2;
     star_hub_gone "star-hub-gone" 2;

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use super::Consensus;
-use super::message::Message;
+use super::message::{Body, Message};
 use crate::machine::Cx;
+use crate::probe::planted;
 use crate::types::{NodeId, Time};
 
 /// Promises that may wait for the disk. Correct members stay far below; what is more is lost, as messages may be.
@@ -46,7 +47,12 @@ impl Durable {
 
     /// Sends once all that was written is durable.
     pub(super) fn promise(&mut self, cx: &mut Cx<'_, Consensus>, to: NodeId, message: Message) {
-        if self.is_idle() {
+        let early = match message.body {
+            Body::Voted { .. } => planted!("consensus/vote-before-durable"),
+            Body::Appended { .. } => planted!("consensus/acknowledged-before-durable"),
+            _ => false,
+        };
+        if self.is_idle() || early {
             cx.send(to, message);
         } else if self.promises.len() < PROMISES_MAX {
             self.promises.push_back((self.asked, to, message));
@@ -71,7 +77,6 @@ impl Durable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::Body;
     use super::*;
     use crate::consensus::Why;
     use crate::machine::testkit::step;

@@ -12,6 +12,7 @@ use super::receive::Voice;
 use super::vocabulary::{Event, Mark, Resigned, Timer, Wait};
 use super::{Consensus, Office, Record};
 use crate::machine::Cx;
+use crate::probe::planted;
 use crate::types::{Actor, NodeId, Term, Time};
 
 /// How often the time between two attempts at office is doubled: to four seconds at most.
@@ -141,7 +142,7 @@ impl Consensus {
         self.failures = self.failures.saturating_add(1);
         self.ask_in(self.term.next(), cx.now().mono);
         self.arm_election(cx);
-        if self.is_elected() {
+        if self.is_elected() || planted!("consensus/pre-vote-skipped") {
             return self.stand(cx, Ballot::Vote);
         }
         let (last, head) = (self.log.last(), super::message::Head { term: self.term.next(), ..self.head() });

@@ -181,6 +181,11 @@ impl Group {
         self.retired.last().copied()
     }
 
+    /// Who of this node was removed last.
+    pub(super) fn last_removed_at(&self, node: NodeId) -> Option<Actor> {
+        self.retired.iter().rev().find(|id| id.node == node).copied()
+    }
+
     /// The members at this node. Two, while a store that was lost is being replaced.
     pub fn at(&self, node: NodeId) -> impl Iterator<Item = Actor> {
         self.members.iter().map(|member| member.id).filter(move |id| id.node == node)

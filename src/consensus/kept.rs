@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::log::{Entries, Entry};
 use super::record::{Record, Snapshot};
 use super::vocabulary::Mark;
+use crate::probe::planted;
 use crate::types::{Actor, Epoch, Index, Mint, Term};
 
 /// Entries in one record at most, when they are told anew: with the longest values that is a megabyte.
@@ -44,7 +45,8 @@ impl Kept {
                 if (*epoch, *term) < known {
                     return Err(format!("term {term} comes behind term {}", known.1));
                 }
-                self.vote = Some(Vote { founding: *founding, epoch: *epoch, term: *term, vote: *vote });
+                let vote = vote.filter(|_| !planted!("consensus/vote-forgotten-by-a-restart"));
+                self.vote = Some(Vote { founding: *founding, epoch: *epoch, term: *term, vote });
             }
             Record::Append { first, entries } => {
                 let (base, last) = (self.base.index.value(), self.last());

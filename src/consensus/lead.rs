@@ -13,6 +13,7 @@ use super::transfer::Transfer;
 use super::vocabulary::{Answer, Event, Intent, Mark, Refusal, RequestId, Resigned, Timer};
 use super::{Consensus, Office, Record};
 use crate::machine::Cx;
+use crate::probe::planted;
 use crate::types::{Actor, Index, Time};
 
 /// Requests that may wait for a majority at a time.
@@ -283,7 +284,9 @@ impl Consensus {
     /// [`Refusal`] says why it was not taken on, and where it would be.
     pub fn propose(&mut self, cx: &mut Cx<'_, Self>, intent: Intent) -> Result<(), Refusal> {
         self.may_lead(cx)?;
-        if let Some((token, outcome)) = self.state.sessions().find(intent.request) {
+        if let Some((token, outcome)) = self.state.sessions().find(intent.request)
+            && !planted!("consensus/request-done-twice")
+        {
             self.answered(cx, intent.request, Answer::Decided { token, outcome });
             return Ok(());
         }

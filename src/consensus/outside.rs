@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::bounded::Blob;
 use super::group::Group;
 use super::log::{Entries, Log, Says};
-use super::message::{Body, Head, Message, PIECE_MAX, SNAPSHOT_MAX};
+use super::message::{Body, Head, Message, PIECE_MAX, SNAPSHOT_MAX, Why};
 use super::state::{Applied, State};
 use super::vocabulary::{Event, Fault, Mark, Timer, Token};
 use super::{Consensus, Snapshot};
@@ -128,6 +128,8 @@ impl Consensus {
         match body {
             Body::Rouse => self.on_rouse(cx, from),
             Body::Who => self.aside(cx, from, Body::Name),
+            // A name that is used up: whoever bears it has not heard of that.
+            Body::Name if self.is_retired(sender) => self.say(cx, sender, Body::Refused(Why::NoMember)),
             Body::Name => cx.emit(Event::Met { id: sender }),
             Body::Pull { after, follow } => self.on_pull(cx, sender, (founding, epoch), after, follow),
             Body::Copied { last, upto } => self.on_copied(cx, from, last, upto),
@@ -170,11 +172,17 @@ impl Consensus {
         self.aside(cx, peer, Body::Who);
     }
 
-    /// A link is up, or this peer has become a member: who is none hears of it.
+    /// A link is up, or this peer has become a member: who is none hears of it. Whoever was one hears that it is none any more: a learner
+    /// seeks no office, and would learn of that from nobody else.
     pub(super) fn greet(&self, cx: &mut Cx<'_, Self>, peer: NodeId) {
-        if self.group().is_some_and(|group| group.at(peer).next().is_none()) {
-            self.aside(cx, peer, Body::Newest { last: self.known() });
+        if self.group().is_none_or(|group| group.at(peer).next().is_some()) {
+            return;
         }
+        let certain = self.groups.at(self.commit.value());
+        if let Some(gone) = certain.and_then(|group| group.last_removed_at(peer)) {
+            self.say(cx, gone, Body::Refused(Why::NoMember));
+        }
+        self.aside(cx, peer, Body::Newest { last: self.known() });
     }
 
     /// Who knows nobody that tells it of decisions asks around, if nobody greets it.

@@ -214,7 +214,7 @@ impl Consensus {
     }
 
     /// Whether it is certain that it was removed: a change that is not may be taken back.
-    fn is_retired(&self, id: Actor) -> bool {
+    pub(super) fn is_retired(&self, id: Actor) -> bool {
         self.groups.at(self.commit.value()).is_some_and(|group| group.is_retired(id))
     }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::bounded::List;
 use super::session::{Kept, Sessions};
 use super::vocabulary::{Action, Expect, Intent, Name, Outcome, Token, Value};
+use crate::probe::planted;
 
 /// Most registers.
 pub const REGISTERS_MAX: usize = 1_024;
@@ -52,7 +53,9 @@ struct Written {
 impl State {
     /// Does an action at its place, once.
     pub(super) fn apply(&mut self, token: Token, intent: &Intent) -> Applied {
-        if let Some((before, outcome)) = self.sessions.find(intent.request) {
+        if let Some((before, outcome)) = self.sessions.find(intent.request)
+            && !planted!("consensus/request-done-twice")
+        {
             return Applied::Before(before, outcome);
         }
         // A name from the future would never be too old to be done again.

@@ -259,7 +259,10 @@ pub(super) fn write(scenario: &Scenario, text: &str, luck: &Luck, plan: &Plan, o
     let append =
         |append: &Append| format!("{} {} appends to sim/{}", Span(append.at), name(append.peer), append.stream);
     section(&mut file, "appends", plan, &plan.appends, Piece::Append, &append);
-    let proposal = |it: &Proposal| format!("{} {} has register {} set", Span(it.at), name(it.peer), it.register);
+    let proposal = |it: &Proposal| {
+        let named = if it.request > 0 { format!(", request {}", it.request) } else { String::new() };
+        format!("{} {} has register {} set{named}", Span(it.at), name(it.peer), it.register)
+    };
     section(&mut file, "proposals", plan, &plan.proposals, Piece::Proposal, &proposal);
     file.push_str("\n[repro.starts]\n");
     for (place, at) in (0..).zip(&plan.starts) {

@@ -5,7 +5,7 @@ use super::frame::{le32, le64};
 use crate::types::{Checksum, Lsn, NodeId, SegmentId};
 
 /// Bytes of a segment's header.
-pub(super) const HEADER: usize = 80;
+pub const HEADER: usize = 80;
 
 /// The only version there is.
 pub(super) const VERSION: u32 = 1;

@@ -32,7 +32,7 @@ mod writer;
 pub use codec::{Codec, Packed, Packer};
 pub use error::{Cut, Damage, Error, Place};
 pub use frame::{Frame, RECORD_MAX};
-pub use header::owner;
+pub use header::{HEADER, owner};
 pub use scan::{End, Scanned, Scanner};
 pub use snapshot::SnapshotConfig;
 pub use writer::{Appended, Writer, read_back};

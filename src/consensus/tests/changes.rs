@@ -309,3 +309,31 @@ fn no_member_is_told_to_be_none_before_that_is_certain() {
     assert!(!told.iter().any(|event| matches!(event, Event::NoMember { .. })), "{told:?}");
     world.heal();
 }
+
+/// A learner seeks no office, so nobody would refuse it: who was removed and was not told hears it from the next link, or when it says its
+/// name (small-blackouts). Else it takes itself for a member for ever, and learns of no decision.
+#[test]
+fn a_learner_that_was_removed_unheard_is_told() {
+    for by_name in [false, true] {
+        let mut world = World::founded(7, 4, 3, awake());
+        let leader = world.settle();
+        let id = world.id(3);
+        world.change(Change::AddLearner { id, priority: 0 });
+        world.run(300);
+        assert_eq!(world.view(3).standing(), Standing::Learner);
+        world.isolate(&[3]);
+        world.change(Change::Remove { id });
+        world.run(300);
+        world.cut.clear();
+        let (node, told) = (world.peers[3].node, Event::NoMember { peer: world.peers[leader].node });
+        assert!(!world.told(3).contains(&told));
+        if by_name {
+            world.step(leader, |machine, cx| machine.ask_name(cx, node));
+        } else {
+            world.step(leader, |machine, cx| machine.on_linked(cx, node));
+        }
+        world.run(100);
+        assert!(world.told(3).contains(&told));
+        assert!(!world.told(leader).contains(&Event::Met { id }), "its name is used up");
+    }
+}

@@ -140,7 +140,7 @@ fn order(world: &mut World, a: u8, b: u8) {
     ];
     let what = all[usize::from(a) % all.len()];
     let who = at(world, a);
-    if b % 2 == 0 || !world.is_awake(who) {
+    if b.is_multiple_of(2) || !world.is_awake(who) {
         let _ = world.order(what, 1);
     } else {
         world.order_at(who, what, 1);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::trust::Trust;
 use super::{Check, Sight, Verdict};
 use crate::consensus::Token;
 use crate::node::{Event, Node};
@@ -13,7 +12,6 @@ use crate::sim::host::Host;
 #[derive(Default)]
 pub(super) struct OneHolder {
     began: BTreeMap<RoleName, (u32, Token)>,
-    trust: Trust,
 }
 
 impl Check for OneHolder {
@@ -24,10 +22,9 @@ impl Check for OneHolder {
     /// Whoever begins: nobody else acts, by its own clock. Windows begin with this event and end by time, so no other moment has to be
     /// looked at.
     fn on_event(&mut self, sight: &Sight<'_>, who: u32, event: &Event) -> Verdict {
-        self.trust.on_event(sight, who, event);
         let Event::Roles(roles::Event::Promote { role, token }) = event else { return Ok(()) };
         let before = self.began.insert(role.clone(), (who, *token));
-        if self.trust.is_broken() {
+        if sight.trust.is_broken() {
             return Ok(());
         }
         if let Some((other, before)) = before.filter(|(_, before)| before >= token) {
@@ -44,13 +41,5 @@ impl Check for OneHolder {
             }
             None => Ok(()),
         }
-    }
-
-    fn on_put_back(&mut self, who: u32, _: usize) {
-        self.trust.on_forgotten(who);
-    }
-
-    fn on_damaged(&mut self, who: u32) {
-        self.trust.on_forgotten(who);
     }
 }

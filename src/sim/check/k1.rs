@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::trust::Trust;
 use super::{Check, Sight, Verdict};
 use crate::consensus;
 use crate::node::Event;
@@ -14,7 +13,6 @@ use crate::types::{Actor, Epoch, Term};
 pub(super) struct OneLeader {
     leaders: BTreeMap<(Epoch, Term), Actor>,
     elections: u64,
-    trust: Trust,
 }
 
 impl Check for OneLeader {
@@ -23,24 +21,15 @@ impl Check for OneLeader {
     }
 
     fn on_event(&mut self, sight: &Sight<'_>, who: u32, event: &Event) -> Verdict {
-        self.trust.on_event(sight, who, event);
         let Event::Consensus(consensus::Event::Elected { term }) = event else { return Ok(()) };
         let Some(view) = sight.node(who).map(crate::node::Node::consensus) else { return Ok(()) };
         self.elections += 1;
         let (me, at) = (view.id(), (view.epoch(), *term));
         let first = *self.leaders.entry(at).or_insert(me);
-        if first == me || self.trust.is_broken() {
+        if first == me || sight.trust.is_broken() {
             return Ok(());
         }
         Err(format!("{} and {} lead in term {term}", sight.name_of(first.node), sight.name(who)))
-    }
-
-    fn on_put_back(&mut self, who: u32, _: usize) {
-        self.trust.on_forgotten(who);
-    }
-
-    fn on_damaged(&mut self, who: u32) {
-        self.trust.on_forgotten(who);
     }
 
     fn figures(&self, figures: &mut Figures) {

@@ -1,17 +1,16 @@
-//! K4: a request is done once, however often it is asked.
+//! K4: a request is done once, however often it is asked, and whoever asks is told the same.
 
 use std::collections::BTreeMap;
 
-use super::trust::Trust;
 use super::{Check, Sight, Verdict};
-use crate::consensus::{self, Outcome, RequestId, Token};
+use crate::consensus::{self, Answer, Outcome, RequestId, Token};
 use crate::node::Event;
 
-/// Where each request was done.
+/// Where each request was done, and what was answered to it.
 #[derive(Default)]
 pub(super) struct DoneOnce {
     done: BTreeMap<RequestId, Token>,
-    trust: Trust,
+    answered: BTreeMap<RequestId, (Token, Outcome)>,
 }
 
 impl Check for DoneOnce {
@@ -20,22 +19,30 @@ impl Check for DoneOnce {
     }
 
     fn on_event(&mut self, sight: &Sight<'_>, who: u32, event: &Event) -> Verdict {
-        self.trust.on_event(sight, who, event);
-        let Event::Consensus(consensus::Event::Committed { token, intent, outcome: Outcome::Done, .. }) = event else {
-            return Ok(());
-        };
-        let first = *self.done.entry(intent.request).or_insert(*token);
-        if first == *token || self.trust.is_broken() {
+        use consensus::Event as E;
+        if sight.trust.is_broken() {
             return Ok(());
         }
-        Err(format!("{:?} was done at {first}, and {} does it at {token} again", intent.request, sight.name(who)))
-    }
-
-    fn on_put_back(&mut self, who: u32, _: usize) {
-        self.trust.on_forgotten(who);
-    }
-
-    fn on_damaged(&mut self, who: u32) {
-        self.trust.on_forgotten(who);
+        match event {
+            Event::Consensus(E::Committed { token, intent, outcome: Outcome::Done, .. }) => {
+                let first = *self.done.entry(intent.request).or_insert(*token);
+                if first != *token {
+                    let (request, name) = (intent.request, sight.name(who));
+                    return Err(format!("{request:?} was done at {first}, and {name} does it at {token} again"));
+                }
+            }
+            Event::Consensus(E::Asked { request, result: Ok(Answer::Decided { token, outcome }) }) => {
+                let first = *self.answered.entry(*request).or_insert((*token, *outcome));
+                if first != (*token, *outcome) {
+                    let name = sight.name(who);
+                    return Err(format!(
+                        "{request:?} was answered with {first:?}, and at {name} with {:?}",
+                        (token, outcome)
+                    ));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 }

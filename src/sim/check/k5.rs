@@ -4,7 +4,6 @@
 //! the stores that are to vote is among those that were healed and run; that a store forgot what it promised; that whoever leads is not among the healed, so
 //! that others may never reach it; or that the calm was too short to be healed in.
 
-use super::trust::Trust;
 use super::{Check, Sight, Verdict};
 use crate::consensus::{self, Group, Standing, Token};
 use crate::node::Event;
@@ -22,12 +21,11 @@ pub(super) struct DecidesAtRest {
     asked: bool,
     decided: Option<Token>,
     refused: Option<String>,
-    trust: Trust,
 }
 
 impl DecidesAtRest {
     fn excuse(&self, sight: &Sight<'_>) -> bool {
-        if sight.scenario.says.phases.calm.0 < CALM || self.trust.is_broken() {
+        if sight.scenario.says.phases.calm.0 < CALM || sight.trust.is_broken() {
             return true;
         }
         let Some((_, group)) = &self.group else { return true };
@@ -49,7 +47,6 @@ impl Check for DecidesAtRest {
     }
 
     fn on_event(&mut self, sight: &Sight<'_>, who: u32, event: &Event) -> Verdict {
-        self.trust.on_event(sight, who, event);
         match event {
             Event::Consensus(consensus::Event::Changed { token, group })
                 if self
@@ -77,14 +74,6 @@ impl Check for DecidesAtRest {
             Some(Ok(token)) => self.decided = Some(token),
             Some(Err(why)) => self.refused = Some(why),
         }
-    }
-
-    fn on_put_back(&mut self, who: u32, _: usize) {
-        self.trust.on_forgotten(who);
-    }
-
-    fn on_damaged(&mut self, who: u32) {
-        self.trust.on_forgotten(who);
     }
 
     fn settled(&mut self, sight: &Sight<'_>) -> Verdict {

@@ -24,6 +24,9 @@ mod k2;
 mod k3;
 mod k4;
 mod k5;
+mod k6;
+mod k7;
+mod k8;
 mod l2;
 mod m1;
 mod m10;
@@ -67,6 +70,7 @@ pub(super) use k5::{BEFORE_THE_END as ASKED_BEFORE_THE_END, CALM as DECISIONS_AR
 pub(super) use r2::CALM as LAG_IS_JUDGED_AFTER;
 pub(super) use set::Checks;
 pub use set::ids;
+pub(super) use trust::Trust;
 
 use super::host::Host;
 use super::outcome::Figures;
@@ -74,7 +78,7 @@ use super::peers::PeerSet;
 use super::plan::Plan;
 use super::scenario::Scenario;
 use super::world::Mesh;
-use crate::consensus::Token;
+use crate::consensus::{self, Token};
 use crate::documents::{Listed, Stamp};
 use crate::events::{Appended, Page};
 use crate::node::{BootReport, Event, Node};
@@ -103,6 +107,8 @@ pub(super) struct Sight<'a> {
     pub(super) scenario: &'a Scenario,
     /// Who was healed when the calm began, if it was not everybody.
     pub(super) core: Option<&'a PeerSet>,
+    /// Whether the stores of voters hold what they promised, as far as disks can.
+    pub(super) trust: &'a Trust,
 }
 
 impl<'a> Sight<'a> {
@@ -114,6 +120,7 @@ impl<'a> Sight<'a> {
             active: &mesh.active,
             scenario,
             core: mesh.core.as_ref(),
+            trust: &mesh.trust,
         }
     }
 
@@ -189,6 +196,12 @@ pub(super) trait Check {
     ) -> Verdict {
         Ok(())
     }
+    /// A node sends a message of consensus.
+    fn on_said(&mut self, _sight: &Sight<'_>, _who: u32, _to: NodeId, _message: &consensus::Message) -> Verdict {
+        Ok(())
+    }
+    /// A node is about to be given one.
+    fn on_heard(&mut self, _sight: &Sight<'_>, _who: u32, _from: NodeId, _message: &consensus::Message) {}
     /// Something happens at a disk.
     fn on_disk(&mut self, _sight: &Sight<'_>, _who: u32, _what: AtDisk<'_>) -> Verdict {
         Ok(())

@@ -1,10 +1,12 @@
 //! All invariants of a run together, and the list of their ids.
 
 use super::{AtDisk, Check, Sight, Verdict, Violation};
-use super::{a1, c1, c2, c3, c5, c6, c7, c14, f1, g3, g4, g5, j1, k1, k2, k3, k4, k5, l2, r1, r2, r3, r4, s1};
+use super::{
+    a1, c1, c2, c3, c5, c6, c7, c14, f1, g3, g4, g5, j1, k1, k2, k3, k4, k5, k6, k7, k8, l2, r1, r2, r3, r4, s1,
+};
 use super::{m1, m2, m3, m4, m5, m7, m9, m10, m12, m13, m14, o1, o2, o3, o5, o6, o7};
 use super::{u1, u2, u4, u5, u6, u7, u8, u9, u10, u11, u12, u13};
-use crate::consensus::Token;
+use crate::consensus::{self, Token};
 use crate::documents::{Listed, Stamp};
 use crate::events::{Appended, Page};
 use crate::node::{BootError, BootReport, Event};
@@ -45,12 +47,15 @@ const ALL: &[(&str, &str)] = &[
     ),
     ("K1", "at most one peer leads the voters in a term"),
     ("K2", "nobody takes something else for decided at a place"),
-    ("K3", "what was answered as decided is held by whoever leads later"),
-    ("K4", "a request is done once, however often it is asked"),
+    ("K3", "what is decided is held by whoever leads later"),
+    ("K4", "a request is done once, however often it is asked, and whoever asks is told the same"),
     (
         "K5",
         "after the calm, where a majority of the voters was healed, what is asked is decided, and every live peer knows it",
     ),
+    ("K6", "a store votes for one candidate in a term, over all its lives"),
+    ("K7", "nobody begins a term that a majority would not have, and who hears its leader would have none"),
+    ("K8", "what a voter promises is durable by then: its vote, and what it acknowledges of the log"),
     ("L1", "after the calm a core that was healed agrees, unless ground truth excuses it"),
     (
         "L2",
@@ -139,6 +144,9 @@ impl Checks {
             Box::new(k3::LeadersHoldAll::default()),
             Box::new(k4::DoneOnce::default()),
             Box::new(k5::DecidesAtRest::default()),
+            Box::new(k6::VotesOnce::default()),
+            Box::new(k7::NobodyIsDisturbed::default()),
+            Box::new(k8::PromisesAreDurable::new(peers)),
             Box::new(l2::AllAreUp),
             Box::new(m1::OnlyClimbs::new(peers)),
             Box::new(m2::OnlyItself::new(peers)),
@@ -209,6 +217,20 @@ impl Checks {
         members: &[NodeId],
     ) -> Result<(), Violation> {
         self.each(|check| check.on_copied(sight, who, edit, place, members))
+    }
+
+    pub(in crate::sim) fn on_said(
+        &mut self,
+        sight: &Sight<'_>,
+        who: u32,
+        to: NodeId,
+        message: &consensus::Message,
+    ) -> Result<(), Violation> {
+        self.each(|check| check.on_said(sight, who, to, message))
+    }
+
+    pub(in crate::sim) fn on_heard(&mut self, sight: &Sight<'_>, who: u32, from: NodeId, message: &consensus::Message) {
+        self.checks.iter_mut().for_each(|check| check.on_heard(sight, who, from, message));
     }
 
     pub(in crate::sim) fn on_disk(&mut self, sight: &Sight<'_>, who: u32, what: AtDisk<'_>) -> Result<(), Violation> {

@@ -4,6 +4,9 @@ use super::{Append, Edit, Level, PLAN_MAX, Plan, Proposal};
 use crate::sim::luck::Stream;
 use crate::sim::scenario::{Appends, Edits, Proposals, Rate, Scenario, Span};
 
+/// A client asks again within this.
+const AGAIN_NS: u64 = 3_000_000_000;
+
 impl Plan {
     pub(super) fn load(&mut self, scenario: &Scenario, says: &Edits, luck: Stream) -> Result<(), String> {
         let (peers, ack) = (says.peers.choose(&scenario.mesh, luck, u64::MAX)?, Level::of(says.ack.as_ref())?);
@@ -29,13 +32,27 @@ impl Plan {
     pub(super) fn decisions(&mut self, scenario: &Scenario, says: &Proposals, luck: Stream) -> Result<(), String> {
         let peers = says.peers.choose(&scenario.mesh, luck, u64::MAX)?;
         let register = |n| u32::try_from(luck.below(2, n, u64::from(says.registers))).expect("below a u32");
-        let mut all = match (says.at, says.rate) {
+        let all = match (says.at, says.rate) {
             (Some(at), None) if at.0 < scenario.calm_at() => vec![(0, at.0, peers[0])],
             (Some(_), None) => return Err("at: it is too late, the calm has begun by then".to_owned()),
             (None, Some(rate)) => moments(scenario, &peers, rate, (says.from, says.until), luck)?,
             _ => return Err("either at or rate is needed".to_owned()),
         };
-        self.proposals.extend(all.drain(..).map(|(n, at, peer)| Proposal { at, peer, register: register(n) }));
+        for (n, at, peer) in all {
+            let once = Proposal { at, peer, register: register(n), padding: says.padding, request: 0 };
+            if !luck.chance(3, n, says.again.0) {
+                self.proposals.push(once);
+                continue;
+            }
+            // A client whose answer is lost asks again, anywhere.
+            let request = u32::try_from(self.proposals.len()).map_err(|_| "too many")? + 1;
+            let again = at + luck.below(4, n, AGAIN_NS);
+            let other = peers[usize::try_from(luck.below(5, n, peers.len() as u64)).expect("a usize")];
+            self.proposals.push(Proposal { request, ..once.clone() });
+            if again < scenario.calm_at() {
+                self.proposals.push(Proposal { request, at: again, peer: other, ..once });
+            }
+        }
         Ok(())
     }
 }

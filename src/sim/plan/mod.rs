@@ -103,6 +103,17 @@ pub(super) struct Proposal {
     pub(super) at: u64,
     pub(super) peer: u32,
     pub(super) register: u32,
+    /// Bytes of the value, about.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) padding: u32,
+    /// The name under which it is asked, which another one may have too; zero: the peer names it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) request: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Plan {

@@ -281,6 +281,12 @@ pub(crate) struct Proposals {
     /// Over how many registers.
     #[serde(default = "one")]
     pub(crate) registers: u32,
+    /// Bytes of each value, about.
+    #[serde(default)]
+    pub(crate) padding: u32,
+    /// So many of them are asked a second time under the same name, within three seconds, of any of the peers.
+    #[serde(default)]
+    pub(crate) again: Share,
     /// Proposals of all of them together; or one, by the first of them, at a time.
     pub(crate) rate: Option<Rate>,
     pub(crate) at: Option<Span>,

@@ -1,11 +1,13 @@
-//! Decisions: proposals of the plan, and one before the end that every peer must come to know.
+//! Decisions: proposals of the plan, and one before the end that every peer must come to know; and what is said about them, for the checks.
 
 use bytes::Bytes;
 
 use super::super::host::Asked;
 use super::{Due, World};
-use crate::consensus::Expect;
+use crate::consensus::{self, Expect, RequestId};
 use crate::node::{self, Command, CommandError, Input, Proposal};
+use crate::types::{Index, Lane, NodeId};
+use crate::wire;
 
 impl World<'_> {
     pub(super) fn proposal(&mut self, number: usize) {
@@ -14,7 +16,12 @@ impl World<'_> {
             return;
         }
         self.figures.proposals += 1;
-        self.ask_voters(says.peer, Some(number), format!("sim/{}", says.register), format!("{number}"));
+        let named = |request| RequestId { born: Index::ZERO, number: u128::from(request) };
+        let request = Some(says.request).filter(|request| *request > 0).map(named);
+        let mut value = request.map_or_else(|| format!("{number}"), |request| format!("request {}", request.number));
+        value.extend(std::iter::repeat_n('.', says.padding as usize));
+        let asked = Asked::Proposal { number: Some(number), at: self.mesh.now };
+        self.ask_voters(says.peer, asked, format!("sim/{}", says.register), (value, request));
     }
 
     /// At the first peer that is up, and was healed.
@@ -22,15 +29,20 @@ impl World<'_> {
         let first = self.sight().live().map(|(place, ..)| place).next();
         if let Some(place) = first {
             self.checks.on_asked(None);
-            self.ask_voters(place, None, "sim/last".to_owned(), "asked".to_owned());
+            self.ask_last(place);
         }
     }
 
-    fn ask_voters(&mut self, place: u32, number: Option<usize>, register: String, value: String) {
+    fn ask_last(&mut self, place: u32) {
+        let asked = Asked::Proposal { number: None, at: self.mesh.now };
+        self.ask_voters(place, asked, "sim/last".to_owned(), ("asked".to_owned(), None));
+    }
+
+    fn ask_voters(&mut self, place: u32, asked: Asked, register: String, says: (String, Option<RequestId>)) {
         let (now, cause) = (self.mesh.now, self.cause);
         let host = self.host(place);
-        let (id, epoch) = (host.ask(Asked::Proposal { number, at: now }), host.epoch);
-        let (expect, value, request) = (Expect::Any, Some(Bytes::from(value)), None);
+        let (id, epoch) = (host.ask(asked), host.epoch);
+        let (expect, value, request) = (Expect::Any, Some(Bytes::from(says.0)), says.1);
         let command = Command::Propose(Proposal { register, expect, value, request });
         let input = Box::new(Input::Command { id, command });
         self.queue.push(now + 1, cause, Due::Input { host: place, epoch, input });
@@ -51,7 +63,7 @@ impl World<'_> {
                 Err(CommandError::OutcomeUnknown { .. } | CommandError::NoQuorum | CommandError::NotLeader { .. })
                     if self.mesh.now + 500_000_000 < self.scenario.span_ns() =>
                 {
-                    return self.ask_voters(place, None, "sim/last".to_owned(), "asked".to_owned());
+                    return self.ask_last(place);
                 }
                 Err(error) => Err(error.to_string()),
             };
@@ -63,4 +75,29 @@ impl World<'_> {
             self.figures.decide_most_ns = self.figures.decide_most_ns.max(Some(took));
         }
     }
+}
+
+impl World<'_> {
+    /// Shows the checks what a node sends, if it is of consensus.
+    pub(super) fn on_said(&mut self, place: u32, to: NodeId, lane: Lane, frame: &[u8]) {
+        if let Some(message) = message_of(lane, frame) {
+            let verdict = self.checks.on_said(&super::Sight::new(&self.mesh, self.scenario), place, to, &message);
+            self.judge(verdict);
+        }
+    }
+
+    /// Shows them what a node is about to be given, if it is that.
+    pub(super) fn on_heard(&mut self, place: u32, input: &Input) {
+        let Input::Received { from, lane, frame } = input else { return };
+        if let Some(message) = message_of(*lane, frame) {
+            self.checks.on_heard(&super::Sight::new(&self.mesh, self.scenario), place, *from, &message);
+        }
+    }
+}
+
+fn message_of(lane: Lane, frame: &[u8]) -> Option<consensus::Message> {
+    if wire::kind(frame) != Some(wire::Kind::Consensus) {
+        return None;
+    }
+    wire::open(frame, lane).ok()??.decode().ok()
 }

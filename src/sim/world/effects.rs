@@ -80,6 +80,7 @@ impl World<'_> {
             self.acted_at(place, |fault| matches!(fault, Fault::Slow { .. }));
         }
         self.seen(place, &Seen::Input(&input));
+        self.on_heard(place, &input);
         let host = &mut self.mesh.hosts[place as usize];
         if matches!(input, Input::IoDone { result: Ok(IoOutcome::Truncated), .. }) {
             host.disk.answered_removal();
@@ -155,6 +156,7 @@ impl World<'_> {
     fn perform(&mut self, place: u32, at: u64, effect: Effect) {
         match effect {
             Effect::Send { to, lane, frame } => {
+                self.on_said(place, to, lane, &frame);
                 let Some(to) = self.place_of(to) else { return };
                 self.spread.on_frame(&self.mesh, self.scenario, place, to, &frame);
                 let host = &self.mesh.hosts[place as usize];
@@ -380,6 +382,7 @@ impl World<'_> {
     fn notify(&mut self, place: u32, event: &Event) {
         self.founded |= matches!(event, Event::Consensus(consensus::Event::Elected { .. }));
         self.spread.on_event(&self.mesh, place, event);
+        self.mesh.trust.on_event(&self.mesh.hosts, place, event);
         let verdict = self.checks.on_event(&Sight::new(&self.mesh, self.scenario), place, event);
         self.judge(verdict);
         self.tell_guest(place, Tell::Heard(event));

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) use feed::{doc_of, place_of};
 pub(super) use streams::body_of;
 
-use super::check::{ASKED_BEFORE_THE_END, Checks, DECISIONS_ARE_JUDGED_AFTER, Sight, Violation};
+use super::check::{ASKED_BEFORE_THE_END, Checks, DECISIONS_ARE_JUDGED_AFTER, Sight, Trust, Violation};
 use super::clock::{Clock, Rates};
 use super::disk::Disk;
 use super::guest::Guests;
@@ -120,6 +120,7 @@ pub(super) struct Mesh {
     pub(super) active: Vec<bool>,
     /// Who was healed, once that is done and was not everybody.
     pub(super) core: Option<PeerSet>,
+    pub(super) trust: Trust,
 }
 
 /// A run.
@@ -185,7 +186,15 @@ impl<'a> World<'a> {
             scenario,
             draws,
             checks: Checks::new(scenario, &plan, hosts.len()),
-            mesh: Mesh { now: 0, hosts, net, active: vec![false; plan.items.len()], plan, core: None },
+            mesh: Mesh {
+                now: 0,
+                hosts,
+                net,
+                active: vec![false; plan.items.len()],
+                plan,
+                core: None,
+                trust: Trust::default(),
+            },
             queue: Queue::new(luck.stream("ties")),
             luck,
             trace: Trace::new(),
