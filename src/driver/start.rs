@@ -44,6 +44,7 @@ use crate::membership::Meta;
 use crate::node::{self, Boot, BootReport, Identity, Input, Node, Progress, Setup, SnapshotFile, SnapshotState};
 use crate::recording::Header;
 use crate::recovery::LOG_DIR;
+use crate::roles;
 use crate::types::NodeId;
 use crate::wire;
 
@@ -72,10 +73,7 @@ impl Peer {
             let dir = dir.clone();
             blocking(move || open(&dir)).await??
         };
-        check_copies(&config, &dir)?;
-        if hooks.end_something() && config.roles.failover.hook_limit.is_zero() {
-            return Err(StartError::NoTimeForHooks);
-        }
+        check(&config, &hooks, &dir)?;
         let routes = Routes::of(&config.network)?;
         routes.check()?;
         let bound = bind(config.api.listen).await?;
@@ -99,8 +97,7 @@ impl Peer {
         // Whoever minted the mesh is its first peer; one that was told of others, or remembers some, is not the only one.
         let knows_somebody = routes.knows_somebody() || !remembered.peers().is_empty();
         let founds = admission::has_root(&dir) && !knows_somebody;
-        let mut setup = setup(&config, &admission, founds)?;
-        setup.config.roles.hooks = hooks::are_there(&config.programs, &hooks);
+        let setup = setup(&config, &hooks, &admission, founds)?;
         let booting = clock.clone();
         let recorder = recorder(config.node.record.as_deref(), &setup, &facts)?;
         let (node, report, log, recorder) = blocking(move || boot(setup, &booting, log, recorder)).await??;
@@ -140,8 +137,11 @@ impl Peer {
     }
 }
 
-/// Whether what is to be shipped elsewhere can be; before anything runs.
-fn check_copies(config: &Config, dir: &Path) -> Result<(), StartError> {
+/// Whether what is to be shipped elsewhere can be, and hooks have time; before anything runs.
+fn check(config: &Config, hooks: &Hooks, dir: &Path) -> Result<(), StartError> {
+    if hooks.end_something() && config.roles.failover.hook_limit.is_zero() {
+        return Err(StartError::NoTimeForHooks);
+    }
     schedule::check(&config.schedules, dir)?;
     if !config.archive.repository.is_empty() {
         archive::check(&config.archive, dir)?;
@@ -218,7 +218,7 @@ async fn bind(address: Option<SocketAddr>) -> Result<Option<(TcpListener, Socket
     bound.await.map_err(|error| StartError::Api { address, error })
 }
 
-fn setup(config: &Config, admission: &Admission, founds: bool) -> Result<Setup, StartError> {
+fn setup(config: &Config, hooks: &Hooks, admission: &Admission, founds: bool) -> Result<Setup, StartError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(StartError::Entropy)?;
     let meta = Meta {
@@ -249,7 +249,7 @@ fn setup(config: &Config, admission: &Admission, founds: bool) -> Result<Setup, 
             snapshots: config.snapshots.clone(),
             consensus: config.consensus.clone(),
             voters: config.voters.clone().into(),
-            roles: config.roles.clone(),
+            roles: roles::Config { hooks: hooks::are_there(&config.programs, hooks), ..config.roles.clone() },
         },
         founds,
     })

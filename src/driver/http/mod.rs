@@ -112,6 +112,10 @@ pub(super) struct Interface {
     history: Arc<OnceLock<Arc<History>>>,
 }
 
+async fn nothing() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "no_such_path", "there is nothing at this path")
+}
+
 impl Interface {
     pub(super) fn new(link: Link, admission: Admission, token: Token, bound: SocketAddr) -> Self {
         let (requests, watchers) = (Arc::new(Semaphore::new(REQUESTS_MAX)), Arc::new(Semaphore::new(WATCHERS_MAX)));
@@ -186,9 +190,7 @@ impl Interface {
             .route("/primary", get(roles::primary))
             .route("/replica", get(roles::replica))
             .route("/role/{name}", get(roles::role))
-            .fallback(any(async || {
-                Refusal::new(StatusCode::NOT_FOUND, "no_such_path", "there is nothing at this path")
-            }))
+            .fallback(any(nothing))
             .method_not_allowed_fallback(async || {
                 Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path does not take this method")
             })
