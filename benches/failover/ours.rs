@@ -62,7 +62,8 @@ impl Trio for Ours {
     fn settled(&self) -> Option<usize> {
         let told: Vec<Value> = (0..3).map(|at| self.get(at, "/v1/leader")).collect::<Option<_>>()?;
         let is_same = |it: &Value| it["leader"] == told[0]["leader"] && it["known"] == told[0]["known"];
-        let links = |at| self.get(at, "/v1/links").is_some_and(|it| it["links"].as_array().is_some_and(|it| it.len() == 2));
+        let links =
+            |at| self.get(at, "/v1/links").is_some_and(|it| it["links"].as_array().is_some_and(|it| it.len() == 2));
         let leads = told.iter().position(|it| it["standing"] == "leader")?;
         (told.iter().all(is_same) && (0..3).all(links)).then_some(leads)
     }

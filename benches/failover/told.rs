@@ -30,6 +30,19 @@ pub(crate) fn table(blow: Blow, ours: &[Cost], theirs: Option<(&str, &[Cost])>) 
     );
 }
 
+/// Times of one kind.
+pub(crate) fn gaps(times: &[Duration], goals: [Option<u64>; 3]) {
+    let sorted = sorted_times(times.to_vec());
+    let Some(first) = sorted.first() else { return println!("nothing was seen") };
+    let [p50, p99, max] = goals.map(|goal| goal.map_or(String::new(), |ms| format!("{ms}")));
+    println!("| ms | n | min | p50 | p90 | p99 | max |");
+    println!("|---|---|---|---|---|---|---|");
+    println!("| goal | | | {p50} | | {p99} | {max} |");
+    let [p50, p90, p99, max] = [50, 90, 99, 100].map(|percent| quantile(&sorted, percent));
+    let (n, min) = (sorted.len(), first.as_secs_f64() * 1e3);
+    println!("| {} | {n} | {min:.0} | {p50:.0} | {p90:.0} | {p99:.0} | {max:.0} |", Ours::NAME);
+}
+
 fn row(name: &str, costs: &[Cost]) {
     let (open, closed) = (sorted(costs, |cost| cost.open), sorted(costs, |cost| cost.closed));
     let [p50, p90, p99, max] = [50, 90, 99, 100].map(|percent| quantile(&open, percent));
@@ -42,7 +55,10 @@ fn row(name: &str, costs: &[Cost]) {
 }
 
 fn sorted(costs: &[Cost], of: impl Fn(&Cost) -> Duration) -> Vec<Duration> {
-    let mut times: Vec<Duration> = costs.iter().map(of).collect();
+    sorted_times(costs.iter().map(of).collect())
+}
+
+fn sorted_times(mut times: Vec<Duration>) -> Vec<Duration> {
     times.sort_unstable();
     times
 }

@@ -157,7 +157,7 @@ fn first_after(asker: &Asker, began: Instant) -> Duration {
 const LAST_WORDS: Duration = Duration::from_millis(8);
 
 /// The longest time without a decision, from a little before a moment on.
-fn longest_gap(decided: &[Instant], moment: Instant) -> Duration {
+pub(crate) fn longest_gap(decided: &[Instant], moment: Instant) -> Duration {
     let from = moment - Duration::from_millis(50);
     let all: Vec<&Instant> = decided.iter().filter(|at| **at >= from).collect();
     all.windows(2).map(|two| *two[1] - *two[0]).max().expect("something was decided")
@@ -172,7 +172,7 @@ const fn blow_signal(blow: Blow) -> Signal {
 }
 
 /// Waits until all hold the same; who leads.
-fn settle<T: Trio>(trio: &T) -> usize {
+pub(crate) fn settle<T: Trio>(trio: &T) -> usize {
     let mut leader = None;
     wait_for("all agree", || {
         leader = trio.settled();
