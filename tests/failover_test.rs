@@ -6,9 +6,16 @@
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real processes are waited for in real time")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "failover_test/cut.rs"]
+mod cut;
 #[path = "processes/harness.rs"]
 #[expect(dead_code, reason = "it is shared with the tests of processes")]
 mod harness;
+#[path = "processes/lab.rs"]
+#[expect(dead_code, reason = "it is shared with the tests of processes")]
+mod lab;
+#[path = "failover_test/stores.rs"]
+mod stores;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
@@ -24,13 +31,19 @@ fn three(dir: &std::path::Path) -> Vec<Peer> {
 
 /// The same, each with services beside it.
 fn three_with(dir: &std::path::Path, services: impl Fn(&'static str) -> String) -> Vec<Peer> {
-    let place = |name| {
-        Place::on_loopback(dir, name)
-            .with("VOTERS__STABILIZATION", "300ms")
-            .with("VOTERS__FOUND_AFTER", "200ms")
-            .with("VOTERS__REPLACE_AFTER", "1h")
-            .with("NODE__SERVICES", &services(name))
-    };
+    three_of(|name| place(dir, name).with("NODE__SERVICES", &services(name)))
+}
+
+/// On loopback, and soon a voter.
+fn place(dir: &std::path::Path, name: &str) -> Place {
+    Place::on_loopback(dir, name)
+        .with("VOTERS__STABILIZATION", "300ms")
+        .with("VOTERS__FOUND_AFTER", "200ms")
+        .with("VOTERS__REPLACE_AFTER", "1h")
+}
+
+/// Three of these places; the first makes invites.
+fn three_of(place: impl Fn(&'static str) -> Place) -> Vec<Peer> {
     let first = place("a").start(None);
     let invites = [first.invite(), first.invite()];
     let mut peers = vec![first];
@@ -69,6 +82,12 @@ fn decide(peer: &Peer, register: &str, value: &str) -> Value {
         decided.is_some()
     });
     decided.unwrap()
+}
+
+/// Whether a peer says that nothing is decided there.
+fn refused_for_want_of_a_majority(peer: &Peer, register: &str) -> bool {
+    let output = peer.run(&["actions", "set", register, "1", "--json"]);
+    output.status.code() == Some(1) && String::from_utf8_lossy(&output.stderr).contains("no majority")
 }
 
 fn knows(peer: &Peer, register: &str, value: &str) -> bool {
@@ -119,10 +138,7 @@ fn a_minority_says_that_it_is_one_and_goes_on_editing() {
     let mut peers = three(dir.path());
     let (last, others) = (peers.remove(0), peers);
     let places: Vec<Place> = others.into_iter().map(Peer::kill).collect();
-    wait_for("nothing is decided", || {
-        let output = last.run(&["actions", "set", "alone", "1", "--json"]);
-        output.status.code() == Some(1) && String::from_utf8_lossy(&output.stderr).contains("no majority")
-    });
+    wait_for("nothing is decided", || refused_for_want_of_a_majority(&last, "alone"));
     let status = last.ask(&["status"]);
     assert_ne!(status["coordination"]["level"], "full", "{}", status["coordination"]);
     last.ask(&["doc", "put", "notes/alone", "{\"still\": \"here\"}"]);
