@@ -6,6 +6,8 @@
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real processes are waited for in real time")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "failover_test/backups.rs"]
+mod backups;
 #[path = "failover_test/cut.rs"]
 mod cut;
 #[path = "processes/harness.rs"]
@@ -14,36 +16,32 @@ mod harness;
 #[path = "processes/lab.rs"]
 #[expect(dead_code, reason = "it is shared with the tests of processes")]
 mod lab;
+#[path = "failover_test/roles.rs"]
+mod roles;
 #[path = "failover_test/stores.rs"]
 mod stores;
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 
 use harness::{Peer, Place, wait_for};
 use serde_json::Value;
 
 /// Three peers, all of which vote.
 fn three(dir: &std::path::Path) -> Vec<Peer> {
-    three_with(dir, |_| String::new())
+    three_with(dir, |_, place| place)
 }
 
-/// The same, each with services beside it.
-fn three_with(dir: &std::path::Path, services: impl Fn(&'static str) -> String) -> Vec<Peer> {
-    three_of(|name| place(dir, name).with("NODE__SERVICES", &services(name)))
-}
-
-/// On loopback, and soon a voter.
-fn place(dir: &std::path::Path, name: &str) -> Place {
-    Place::on_loopback(dir, name)
-        .with("VOTERS__STABILIZATION", "300ms")
-        .with("VOTERS__FOUND_AFTER", "200ms")
-        .with("VOTERS__REPLACE_AFTER", "1h")
-}
-
-/// Three of these places; the first makes invites.
-fn three_of(place: impl Fn(&'static str) -> Place) -> Vec<Peer> {
+/// The same, each with settings of its own.
+fn three_with(dir: &std::path::Path, settings: impl Fn(&'static str, Place) -> Place) -> Vec<Peer> {
+    let place = |name| {
+        let place = Place::on_loopback(dir, name)
+            .with("VOTERS__STABILIZATION", "300ms")
+            .with("VOTERS__FOUND_AFTER", "200ms")
+            .with("VOTERS__REPLACE_AFTER", "1h");
+        settings(name, place)
+    };
     let first = place("a").start(None);
     let invites = [first.invite(), first.invite()];
     let mut peers = vec![first];
@@ -172,21 +170,55 @@ fn says(client: &mut BufReader<TcpStream>) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
+/// A redirector that runs.
+struct Redirect {
+    child: std::process::Child,
+    told: Lines<BufReader<ChildStdout>>,
+    address: String,
+}
+
+/// Starts one that asks these peers.
+fn redirect<'a>(args: &[&str], peers: impl IntoIterator<Item = &'a Peer>) -> Redirect {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oxigdal-ha"));
+    command.args(["--json", "redirect", "--listen", "127.0.0.1:0", "--port-of", "who", "--wait", "60s"]).args(args);
+    peers.into_iter().for_each(|peer| _ = command.args(["--api", &peer.place.api]));
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
+    let listening: Value = serde_json::from_str(&told.next().unwrap().unwrap()).unwrap();
+    Redirect { child, told, address: listening["address"].as_str().unwrap().to_owned() }
+}
+
+impl Redirect {
+    fn connect(&self) -> BufReader<TcpStream> {
+        BufReader::new(TcpStream::connect(&self.address).unwrap())
+    }
+
+    /// Ends it. What it tells last.
+    fn end(mut self) -> Value {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let last = self.told.by_ref().map(Result::unwrap).last().unwrap();
+        assert!(self.child.wait().unwrap().success());
+        serde_json::from_str(&last).unwrap()
+    }
+}
+
+impl Drop for Redirect {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn clients_are_led_to_whoever_leads() {
     let dir = tempfile::tempdir().unwrap();
-    let mut peers = three_with(dir.path(), |name| format!("who:{}", service(name)));
+    let mut peers =
+        three_with(dir.path(), |name, place| place.with("NODE__SERVICES", &format!("who:{}", service(name))));
     let names: Vec<(String, &str)> = peers.iter().map(id).zip(["a", "b", "c"]).collect();
     let name = |peer: &Peer| names.iter().find(|(id, _)| Some(id) == leader(peer).as_ref()).unwrap().1;
-    let mut redirect = Command::new(env!("CARGO_BIN_EXE_oxigdal-ha"));
-    redirect.args(["--json", "redirect", "--listen", "127.0.0.1:0", "--port-of", "who", "--wait", "60s"]);
-    peers.iter().for_each(|peer| _ = redirect.args(["--api", &peer.place.api]));
-    let mut redirect = redirect.stdout(Stdio::piped()).spawn().unwrap();
-    let mut told = BufReader::new(redirect.stdout.take().unwrap()).lines();
-    let listening: Value = serde_json::from_str(&told.next().unwrap().unwrap()).unwrap();
-    let address = listening["address"].as_str().unwrap();
-    let connect = || BufReader::new(TcpStream::connect(address).unwrap());
-    let (mut first, was) = (connect(), name(&peers[0]));
+    let redirect = redirect(&["--role", "leader"], &peers);
+    let (mut first, was) = (redirect.connect(), name(&peers[0]));
     assert_eq!(says(&mut first).as_deref(), Some(was));
     // The service lives on beside the peer that dies: what is open ends since the leader is another.
     take_leader(&mut peers).kill();
@@ -194,10 +226,7 @@ fn clients_are_led_to_whoever_leads() {
     let is = name(&peers[0]);
     assert_ne!(is, was);
     wait_for("the old connection is over", || says(&mut first).is_none());
-    assert_eq!(says(&mut connect()).as_deref(), Some(is));
-    rustix::process::kill_process(rustix::process::Pid::from_child(&redirect), rustix::process::Signal::TERM).unwrap();
-    let last = told.map(Result::unwrap).last().unwrap();
-    let last: Value = serde_json::from_str(&last).unwrap();
+    assert_eq!(says(&mut redirect.connect()).as_deref(), Some(is));
+    let last = redirect.end();
     assert_eq!((&last["event"], &last["connections"]["moved"]), (&"stopped".into(), &1.into()), "{last}");
-    assert!(redirect.wait().unwrap().success());
 }

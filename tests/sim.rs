@@ -66,6 +66,7 @@ scenarios! {
     one_way_cut "one-way-cut" 2;
     overlay_unreachable "overlay-unreachable" 1;
     partition_heal "partition-heal" 2;
+    paused_primary "paused-primary" 2;
     overlay_gateway_dies "overlay-gateway-dies" 1;
     overlay_hub_dies "overlay-hub-dies" 1;
     overlay_mesh_100 "overlay-mesh-100" 1;

@@ -1,5 +1,5 @@
-//! What clients notice: each writes to a service beside the leader, through `redirect`. The leader's process and its service are killed;
-//! a client's gap is the longest time between two of its acknowledged writes.
+//! What clients notice: each writes to a service beside whoever leads, or is the primary, through `redirect`. That process and its service are
+//! killed; a client's gap is the longest time between two of its acknowledged writes.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -26,10 +26,6 @@ const PAUSE: Duration = Duration::from_millis(2);
 const AGAIN: Duration = Duration::from_millis(5);
 /// A write without an answer is given up after this, and its connection with it.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// What the redirector follows: one word to change once it follows another role.
-const ROLE: &str = "leader";
-const WORDS: &str = "kill -9 of the leader and the service beside it: the longest time in which a redirected client's write was not acknowledged";
-
 /// A service is this program again, so that it can be killed like one.
 pub(crate) fn serve(port: &str) {
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
@@ -63,27 +59,50 @@ impl Drop for Service {
     }
 }
 
-pub(crate) fn run(home: &Path, count: usize) {
-    println!("\n{WORDS}; {count} times, {CLIENTS} clients, load average {}", told::load_average());
+/// Clients of whoever leads the voters.
+pub(crate) fn of_leader(home: &Path, count: usize) {
+    run(home, count, "leader");
+}
+
+/// Clients of a role's holder: another one is granted it only when the lease is over.
+pub(crate) fn of_primary(home: &Path, count: usize) {
+    run(home, count, "primary");
+}
+
+fn run(home: &Path, count: usize, role: &str) {
+    let load = told::load_average();
+    println!(
+        "\nkill -9 of the {role} and the service beside it: the longest time in which a redirected client's write was"
+    );
+    println!("not acknowledged; {count} times, {CLIENTS} clients, load average {load}");
     let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
-    let mut ours = Ours::start_with(home, |at, place| place.with("NODE__SERVICES", &format!("db:{}", ports[at])));
+    let mut ours = Ours::start_with(home, |at, place| {
+        let place = place.with("NODE__SERVICES", &format!("db:{}", ports[at]));
+        match role {
+            "leader" => place,
+            role => place.with("ROLES__NAMES", role).with("ROLES__PROMOTIONS_MAX", "1000"),
+        }
+    });
     let mut services: Vec<Option<Service>> = ports.iter().map(|port| Some(Service::start(*port))).collect();
-    let redirect = Redirect::start(&ours);
+    wait_for("somebody has it", || ours.holds(role).is_some());
+    let redirect = Redirect::start(&ours, role);
     let clients: Vec<Client> = (0..CLIENTS).map(|_| Client::start(redirect.address.clone())).collect();
     let (mut gaps, mut luck) = (Vec::new(), told::Luck::default());
     for _ in 0..count {
-        let leader = settle(&ours);
+        settle(&ours);
+        wait_for("somebody has it, and all know who", || ours.holds(role).is_some());
         std::thread::sleep(Duration::from_millis(300 + luck.next() % 500));
         clients.iter().for_each(|client| drop(client.taken()));
         std::thread::sleep(Duration::from_millis(100));
+        let Some(dies) = ours.holds(role) else { continue };
         let began = Instant::now();
-        signal(ours.pid(leader), Signal::KILL);
-        drop(services[leader].take());
+        signal(ours.pid(dies), Signal::KILL);
+        drop(services[dies].take());
         wait_for("all are served again", || clients.iter().all(|client| client.last() > began + PATIENCE / 4));
         gaps.extend(clients.iter().map(|client| longest_gap(&client.taken(), began)));
-        services[leader] = Some(Service::start(ports[leader]));
-        ours.reap(leader);
-        ours.restart(leader);
+        services[dies] = Some(Service::start(ports[dies]));
+        ours.reap(dies);
+        ours.restart(dies);
     }
     told::gaps(&gaps, [Some(300), Some(1_000), None]);
     println!("load average {}", told::load_average());
@@ -95,9 +114,9 @@ struct Redirect {
 }
 
 impl Redirect {
-    fn start(ours: &Ours) -> Self {
+    fn start(ours: &Ours, role: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_oxigdal-ha"));
-        command.args(["--json", "redirect", "--role", ROLE, "--listen", "127.0.0.1:0", "--port-of", "db"]);
+        command.args(["--json", "redirect", "--role", role, "--listen", "127.0.0.1:0", "--port-of", "db"]);
         ours.interfaces().for_each(|api| _ = command.args(["--api", api]));
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut told = BufReader::new(child.stdout.take().unwrap());

@@ -1,8 +1,8 @@
 //! What failures of a leader cost: three voters, each a process of its own with a log that is synced, on one machine.
 //!
 //! `cargo bench --bench failover` prints what `benches/README.md` tells; `.. -- kill 100` one of `kill`, `kill-busy`, `stop`, `stop-idle`,
-//! `term`, `rolling`, `clients` and `cut` so many times. Where `etcd` is found, three of its members are struck in turn with ours, and the ratio
-//! stands beside.
+//! `term`, `rolling`, `clients`, `clients-primary` and `cut` so many times. Where `etcd` is found, three of its members are struck in turn with
+//! ours, and the ratio stands beside.
 //! Nothing fails because a machine is slow: goals are told beside what was found. Without `--bench` each is done once, to show that it works.
 
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real processes are measured in real time")]
@@ -49,7 +49,9 @@ fn main() {
             run(blow, count, measured);
         }
     }
-    for (name, run) in [("clients", clients::run as fn(&Path, usize)), ("cut", cut::run)] {
+    let more: [(_, fn(&Path, usize)); 3] =
+        [("clients", clients::of_leader), ("clients-primary", clients::of_primary), ("cut", cut::run)];
+    for (name, run) in more {
         if is_wanted(name) {
             run(home().path(), count);
         }

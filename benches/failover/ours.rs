@@ -50,6 +50,21 @@ impl Ours {
         serde_json::from_slice(&answer.body_mut().read_to_vec().ok()?).ok()
     }
 
+    /// Who has a role, if all say the same; of the role `leader` who leads.
+    pub(crate) fn holds(&self, role: &str) -> Option<usize> {
+        let nodes: Vec<Value> =
+            (0..3).map(|at| Some(self.get(at, "/v1/status")?["node"].clone())).collect::<Option<_>>()?;
+        let holder = |at| match role {
+            "leader" => Some(self.get(at, "/v1/leader")?["leader"].clone()),
+            role => {
+                let roles = self.get(at, "/v1/roles")?;
+                Some(roles.as_array()?.iter().find(|it| it["role"] == role)?["holder"].clone())
+            }
+        };
+        let told: Vec<Value> = (0..3).map(holder).collect::<Option<_>>()?;
+        nodes.iter().position(|node| *node == told[0]).filter(|_| told.iter().all(|it| *it == told[0]))
+    }
+
     /// Where the interface of each is.
     pub(crate) fn interfaces(&self) -> impl Iterator<Item = &str> {
         self.places.iter().map(|place| place.api.as_str())

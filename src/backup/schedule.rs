@@ -18,6 +18,7 @@ use super::manifest::BackupType;
 use super::retention::Retention;
 use super::verify::Level;
 use crate::config::span;
+use crate::roles::RoleName;
 use crate::types::WallTime;
 
 /// Most schedules of a peer.
@@ -76,6 +77,8 @@ pub struct Schedule {
     pub key_file: Option<PathBuf>,
     /// The file of its passphrase.
     pub passphrase_file: Option<PathBuf>,
+    /// Only while this peer holds that role.
+    pub role: Option<RoleName>,
 }
 
 /// What came of a run.
@@ -344,7 +347,7 @@ impl fmt::Display for Span {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, kind, when, repository, codec, keep, grace, verify, key_file, passphrase_file } = self;
+        let Self { name, kind, when, repository, codec, keep, grace, verify, key_file, passphrase_file, role } = self;
         write!(f, "{name} kind={kind} {when} repository={repository} compression={codec}")?;
         for (rule, count) in [
             ("last", keep.last),
@@ -365,6 +368,9 @@ impl fmt::Display for Schedule {
             if let Some(path) = path {
                 write!(f, " {key}={}", path.display())?;
             }
+        }
+        if let Some(role) = role {
+            write!(f, " role={role}")?;
         }
         Ok(())
     }
@@ -411,6 +417,7 @@ impl FromStr for Schedule {
             verify: None,
             key_file: None,
             passphrase_file: None,
+            role: None,
         };
         for word in words {
             let (key, value) = word.split_once('=').ok_or_else(|| format!("{word:?}: expected KEY=VALUE"))?;
@@ -449,6 +456,7 @@ impl FromStr for Schedule {
                 }
                 "key-file" => schedule.key_file = Some(value.into()),
                 "passphrase-file" => schedule.passphrase_file = Some(value.into()),
+                "role" => schedule.role = Some(RoleName::new(value).map_err(|why| why.to_string())?),
                 _ => return Err(format!("{key:?} is not known")),
             }
         }

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cluster::Cluster;
+use super::decisions::{Programs, Voters};
 use super::error::{Error, Relation};
 use super::values::{Value, Values};
 use super::{Flags, Setting};
 use crate::events::{self, Retention};
 use crate::membership::{self, Profile, Service};
 use crate::replication::{Ack, LagWarn, Retry};
+use crate::roles;
 use crate::topology::Policy;
 use crate::types::Address;
 use crate::wire::Packing;
@@ -38,6 +40,10 @@ pub struct Config {
     pub consensus: consensus::Config,
     /// Who votes.
     pub voters: Voters,
+    /// Which roles there are, and how they change hands.
+    pub roles: roles::Config,
+    /// What runs when this peer is given a role, and when it loses one.
+    pub programs: Programs,
     /// How edits spread.
     pub replication: replication::Config,
     /// How much of the documents is kept in memory.
@@ -55,19 +61,6 @@ pub struct Config {
     /// Snapshots of what it says.
     pub snapshots: wal::SnapshotConfig,
     values: Values,
-}
-
-/// Who votes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Voters {
-    /// So many, where there are as many members.
-    pub target: u8,
-    /// How long a member must have been there.
-    pub stabilization: Duration,
-    /// How long a voter may be gone.
-    pub replace_after: Duration,
-    /// How long the first peer waits whether it hears of a group.
-    pub found_after: Duration,
 }
 
 /// Where the log is shipped to while the peer runs.
@@ -200,6 +193,8 @@ impl TryFrom<Values> for Config {
             membership,
             consensus: values.consensus()?,
             voters: values.voters()?,
+            roles: values.roles()?,
+            programs: values.programs()?,
             replication: values.replication()?,
             documents: values.documents()?,
             audit: audit::Config { interval: Duration::from_secs(values.size("documents.audit-s", 5, 86_400)?) },
@@ -370,38 +365,6 @@ impl Values {
         Ok(config)
     }
 
-    fn consensus(&mut self) -> Result<consensus::Config, Error> {
-        const HEARTBEAT: &str = "consensus.heartbeat-ms";
-        let far = matches!(self.text("membership.profile"), "wan" | "edge");
-        let base = if far { consensus::Config::wan() } else { consensus::Config::default() };
-        let ms = i64::try_from(base.heartbeat.as_millis()).expect("a heartbeat is short");
-        self.lay_profile(if far { "wan" } else { "lan" }, HEARTBEAT, ms);
-        let minute = Duration::from_secs(60);
-        let config = consensus::Config {
-            rest: self.span("consensus.rest", Duration::ZERO, minute)?,
-            rest_after: self.span("consensus.rest-after", Duration::from_millis(50), minute)?,
-            snapshot_every: self.size("consensus.snapshot-every", 8, 1_000_000)?,
-            ..base.paced(self.millis(HEARTBEAT, 10, 10_000)?)
-        };
-        config.check().map_err(|why| self.refused(HEARTBEAT, &why.to_string()))?;
-        Ok(config)
-    }
-
-    fn voters(&self) -> Result<Voters, Error> {
-        const TARGET: &str = "voters.target";
-        let (hour, month) = (Duration::from_secs(3_600), Duration::from_secs(30 * 86_400));
-        let target = self.number(TARGET, 1, 5)?;
-        if target % 2 == 0 {
-            return Err(self.refused(TARGET, "an even number of voters bears no more than one less"));
-        }
-        Ok(Voters {
-            target,
-            stabilization: self.span("voters.stabilization", Duration::from_millis(100), hour)?,
-            replace_after: self.span("voters.replace-after", Duration::from_secs(1), month)?,
-            found_after: self.span("voters.found-after", Duration::from_millis(10), hour)?,
-        })
-    }
-
     fn overlay(&self, links_max: usize) -> overlay::Config {
         overlay::Config { links_max, ..overlay::Config::default() }
     }
@@ -551,28 +514,33 @@ fn retention(text: &str, base: Retention) -> Option<(String, Retention)> {
 
 // Reading single values.
 impl Values {
-    fn text(&self, key: &'static str) -> &str {
+    pub(super) fn text(&self, key: &'static str) -> &str {
         match &self.entry(key).value {
             Value::Text(text) => text,
             other => unreachable!("{key} is {other:?}: the kind was checked when the value was laid"),
         }
     }
 
-    fn texts(&self, key: &'static str) -> &[String] {
+    pub(super) fn texts(&self, key: &'static str) -> &[String] {
         match &self.entry(key).value {
             Value::Texts(texts) => texts,
             other => unreachable!("{key} is {other:?}: the kind was checked when the value was laid"),
         }
     }
 
-    fn switch(&self, key: &'static str) -> bool {
+    pub(super) fn switch(&self, key: &'static str) -> bool {
         match self.entry(key).value {
             Value::Switch(on) => on,
             ref other => unreachable!("{key} is {other:?}: the kind was checked when the value was laid"),
         }
     }
 
-    fn number<N: TryFrom<i64> + Into<i64> + Copy>(&self, key: &'static str, min: N, max: N) -> Result<N, Error> {
+    pub(super) fn number<N: TryFrom<i64> + Into<i64> + Copy>(
+        &self,
+        key: &'static str,
+        min: N,
+        max: N,
+    ) -> Result<N, Error> {
         let Value::Number(number) = self.entry(key).value else {
             unreachable!("{key} has a number: the kind was checked when the value was laid")
         };
@@ -582,12 +550,16 @@ impl Values {
         }
     }
 
-    fn check<T>(&self, key: &'static str, check: impl FnOnce(&str) -> Result<T, &'static str>) -> Result<T, Error> {
+    pub(super) fn check<T>(
+        &self,
+        key: &'static str,
+        check: impl FnOnce(&str) -> Result<T, &'static str>,
+    ) -> Result<T, Error> {
         check(self.text(key)).map_err(|why| self.refused(key, why))
     }
 
     /// A number with its unit.
-    fn span(&self, key: &'static str, min: Duration, max: Duration) -> Result<Duration, Error> {
+    pub(super) fn span(&self, key: &'static str, min: Duration, max: Duration) -> Result<Duration, Error> {
         let span =
             self.check(key, |text| span(text).ok_or("expected a number with its unit: ms, s, m, h or d, such as 10s"))?;
         if (min..=max).contains(&span) {
@@ -632,16 +604,16 @@ impl Values {
             .collect()
     }
 
-    fn count(&self, key: &'static str, min: i64, max: i64) -> Result<usize, Error> {
+    pub(super) fn count(&self, key: &'static str, min: i64, max: i64) -> Result<usize, Error> {
         let count = self.number(key, min, max)?;
         usize::try_from(count).map_err(|_| self.refused(key, "more than this machine can count"))
     }
 
-    fn size(&self, key: &'static str, min: i64, max: i64) -> Result<u64, Error> {
+    pub(super) fn size(&self, key: &'static str, min: i64, max: i64) -> Result<u64, Error> {
         Ok(self.number(key, min, max)?.unsigned_abs())
     }
 
-    fn millis(&self, key: &'static str, min: u32, max: u32) -> Result<Duration, Error> {
+    pub(super) fn millis(&self, key: &'static str, min: u32, max: u32) -> Result<Duration, Error> {
         Ok(Duration::from_millis(self.number(key, min, max)?.into()))
     }
 

@@ -11,6 +11,7 @@
 
 mod checked;
 mod cluster;
+mod decisions;
 mod error;
 mod keys;
 mod terms;
@@ -22,8 +23,9 @@ mod tests;
 use std::fmt::Write as _;
 use std::path::Path;
 
-pub use checked::{Api, Archive, Config, Log, LogFormat, Network, Node, Voters, address, span};
+pub use checked::{Api, Archive, Config, Log, LogFormat, Network, Node, address, span};
 pub use cluster::Cluster;
+pub use decisions::{Program, Programs, Voters};
 pub use error::{Error, Origin, Relation};
 pub use terms::{Difference, Differences, TERM_KEY_MAX, TERM_VALUE_MAX, TERMS_MAX, Terms};
 

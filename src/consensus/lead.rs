@@ -51,6 +51,13 @@ pub(super) struct Lead {
     pub(super) woken_at: Time,
 }
 
+impl Lead {
+    /// When a round began, if that is remembered.
+    pub(super) fn began(&self, round: u64) -> Option<Time> {
+        self.beats.iter().find(|(of, _)| *of == round).map(|(_, at)| *at)
+    }
+}
+
 impl Consensus {
     /// Leads from now on. Its first entry makes known what is committed of those before.
     pub(super) fn take_office(&mut self, cx: &mut Cx<'_, Self>) {

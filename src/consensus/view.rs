@@ -112,6 +112,19 @@ impl<'a> View<'a> {
         matches!(&self.consensus.office, Office::Leader(lead) if self.consensus.commit >= lead.first)
     }
 
+    /// Of a leader: when it sent the last round of heartbeats that a majority has answered. Its own answer counts as given at once,
+    /// so alone that is now. Whoever is elected later is elected after that moment: of those that answered, one votes for it.
+    #[must_use]
+    pub fn quorum_sent_at(self, now: Time) -> Option<Time> {
+        let (Office::Leader(lead), Some(group)) = (&self.consensus.office, self.group()) else { return None };
+        let answered = |id| lead.peers.get(&id).map_or(0, |progress| progress.round);
+        let me = self.consensus.me;
+        match group.reached(|id| if id == me { u64::MAX } else { answered(id) }) {
+            u64::MAX => Some(now),
+            round => lead.began(round),
+        }
+    }
+
     /// Of a leader: how far each other member holds the log, and when it was heard.
     pub fn progress(self) -> impl Iterator<Item = (Actor, Index, Time)> + 'a {
         let lead = if let Office::Leader(lead) = &self.consensus.office { Some(lead) } else { None };

@@ -13,6 +13,7 @@ use crate::config;
 use crate::error::{Error, ErrorKind};
 use crate::membership::ForgetError;
 use crate::node::{BootError, CommandError, PointError};
+use crate::roles::{OrderError, Refused};
 use crate::types::TimelineId;
 use crate::{documents, events, membership};
 
@@ -109,6 +110,9 @@ pub enum StartError {
         /// That of the directory.
         papers: TimelineId,
     },
+    /// A hook ends the work of a role, and has no time for it.
+    #[error("a hook that ends the work of a role needs time: `roles.hook-limit-ms` is 0")]
+    NoTimeForHooks,
     /// An entry of the configuration's `network` section cannot be used.
     #[error("`{key}`: {text:?}: {why}")]
     Address {
@@ -210,6 +214,12 @@ impl From<CommandError> for Error {
             CommandError::Leaving => ErrorKind::Leaving,
             CommandError::NotReplicated { .. } => ErrorKind::NotReplicated,
             CommandError::NotLeader { .. } => ErrorKind::NotLeader,
+            CommandError::Role(OrderError::NoRole { .. }) => ErrorKind::NotFound,
+            CommandError::Role(OrderError::Busy | OrderError::NotSettled) => ErrorKind::Busy,
+            CommandError::Role(OrderError::Unknown) => ErrorKind::OutcomeUnknown,
+            CommandError::RoleRefused(Refused::Stale { .. }) => ErrorKind::Outdated,
+            CommandError::RoleRefused(Refused::Disk(_)) => ErrorKind::Disk,
+            CommandError::Role(_) | CommandError::RoleRefused(_) => ErrorKind::Invalid,
             CommandError::NoQuorum => ErrorKind::NoQuorum,
             CommandError::OutcomeUnknown { .. } => ErrorKind::OutcomeUnknown,
             CommandError::Proposal { .. } => ErrorKind::Invalid,

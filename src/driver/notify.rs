@@ -3,7 +3,7 @@
 
 use crate::node::Event;
 use crate::types::DiskFaultKind;
-use crate::{audit, consensus, documents, events, membership, overlay, replication};
+use crate::{audit, consensus, documents, events, membership, overlay, replication, roles};
 
 pub(super) fn log(event: &Event) {
     match event {
@@ -14,6 +14,7 @@ pub(super) fn log(event: &Event) {
         Event::Events(event) => events(event),
         Event::Audit(event) => audit(event),
         Event::Consensus(event) => consensus(event),
+        Event::Roles(event) => roles(event),
         Event::BadFrame { peer, why } => tracing::warn!(%peer, %why, "a frame that cannot be read; the link is closed"),
         Event::ReadOnly { fault } => {
             let until = match fault.kind {
@@ -53,6 +54,19 @@ fn membership(event: &membership::Event) {
         }
         E::PeerFault { peer, why } => tracing::warn!(%peer, %why, "a peer sent what no correct peer sends"),
         other => tracing::debug!(event = ?other, "membership"),
+    }
+}
+
+fn roles(event: &roles::Event) {
+    use roles::Event as E;
+    match event {
+        E::Promote { role, token } => tracing::info!(%role, %token, "this peer holds a role from now on"),
+        E::Demote { role, token, why, .. } => tracing::warn!(%role, %token, ?why, "this peer holds a role no more"),
+        E::StopHooks { role, token } => tracing::warn!(%role, %token, "hooks have had their time"),
+        E::Completed { role, holder, took, .. } => tracing::info!(%role, %holder, ?took, "a role changed hands"),
+        E::Alert { role, alert } => tracing::error!(%role, ?alert, "a role needs a hand"),
+        E::PeerFault { peer, fault } => tracing::warn!(%peer, %fault, "a peer sent what no correct peer sends"),
+        other => tracing::debug!(event = ?other, "roles"),
     }
 }
 

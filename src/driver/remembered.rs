@@ -105,7 +105,7 @@ impl Remembered {
         };
         // A change is written at once unless one was a moment ago: where all get new addresses when they restart, a peer that is killed
         // before it has written them would find nobody, and nobody it.
-        self.due.get_or_insert((now + GATHERED).max(self.rests_until));
+        self.due.get_or_insert_with(|| (now + GATHERED).max(self.rests_until));
     }
 
     /// Remembers who was met before there was a mesh to see, if nobody is remembered: the issuer that let this peer in. On the

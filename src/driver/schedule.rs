@@ -12,13 +12,13 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::archive::Here;
-use super::clock::Clock;
 use super::failure::StartError;
-use super::peer::Phase;
+use super::peer::{Link, Phase};
 use crate::backup::{
     Catalogue, Created, Directory, Error, Host as _, Outcome, Pruning, Repository, Retention, Schedule, Secret,
     Stretch, check_built, check_outside, create, locate, verify,
 };
+use crate::node::{self, Command};
 use crate::types::WallTime;
 
 /// How often it is looked whether something is due, and what the file says.
@@ -93,18 +93,13 @@ fn not_relative(schedule: &Schedule) -> Result<(), String> {
 ///
 /// # Errors
 /// [`StartError::Archive`]: a schedule of the configuration cannot be run.
-pub(super) fn start(
-    texts: &[String],
-    dir: PathBuf,
-    mesh: String,
-    clock: &Clock,
-    phase: watch::Receiver<Phase>,
-) -> Result<Arc<Shared>, StartError> {
+pub(super) fn start(texts: &[String], dir: PathBuf, mesh: String, link: &Link) -> Result<Arc<Shared>, StartError> {
     let configured = check(texts, &dir)?;
     let shared = Arc::new(Shared::default());
-    let here = Here::new(clock.clone());
+    let here = Here::new(link.facts.clock.clone());
     let since = here.wall();
-    let work = Work { configured, dir, mesh, here, since, phase, shared: Arc::clone(&shared) };
+    let (link, phase) = (link.clone(), link.phase.clone());
+    let work = Work { configured, dir, mesh, here, since, link, phase, shared: Arc::clone(&shared) };
     let failed = |error: std::io::Error| StartError::Archive {
         repository: "`backup.schedule`".into(),
         why: format!("cannot start a thread: {error}"),
@@ -122,6 +117,7 @@ struct Work {
     mesh: String,
     here: Here,
     since: WallTime,
+    link: Link,
     phase: watch::Receiver<Phase>,
     shared: Arc<Shared>,
 }
@@ -130,6 +126,9 @@ impl Work {
     async fn run(mut self) {
         loop {
             for schedule in self.look() {
+                if !self.is_ours(&schedule).await {
+                    continue;
+                }
                 let last = self.shared.change(|told| {
                     let status = told.schedules.iter_mut().find(|status| status.name == schedule.name)?;
                     status.running = true;
@@ -157,6 +156,15 @@ impl Work {
             if until_stopped(&mut self.phase, tokio::time::sleep(GLANCE)).await.is_none() {
                 return;
             }
+        }
+    }
+
+    /// Whether a schedule is this peer's at the moment: one of a role is its holder's.
+    async fn is_ours(&self, schedule: &Schedule) -> bool {
+        let Some(role) = &schedule.role else { return true };
+        match self.link.command(Command::Roles).await {
+            Ok(node::Outcome::Roles(roles)) => roles.iter().any(|status| status.role == *role && status.acts),
+            _ => false,
         }
     }
 
@@ -203,7 +211,7 @@ pub(super) async fn until_stopped<T>(phase: &mut watch::Receiver<Phase>, work: i
 }
 
 /// One run, and what came of it.
-async fn attempt(
+pub(super) async fn attempt(
     schedule: &Schedule,
     dir: &std::path::Path,
     mesh: &str,

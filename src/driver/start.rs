@@ -22,6 +22,7 @@ use super::clock::Clock;
 use super::disk::Disk;
 use super::failure::StartError;
 use super::filling;
+use super::hooks::{self, Hooks};
 use super::http::{Interface, Token};
 use super::keeper::Keeper;
 use super::log::Log;
@@ -34,6 +35,7 @@ use super::routes::Routes;
 use super::schedule;
 use super::scrub;
 use super::switch::{self, SwitchError};
+use super::together;
 use super::turn::{Open, Turn};
 use super::workers::{self, Workers};
 use crate::backup::standby::STANDBY_FILE;
@@ -54,6 +56,14 @@ impl Peer {
     /// # Errors
     /// [`StartError`]; nothing of it runs then.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, Hooks::new()).await
+    }
+
+    /// The same, with what is to run when this peer is given a role, and when it loses one. Programs of the configuration run first.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing of it runs then.
+    pub async fn start_with(config: Config, hooks: Hooks) -> Result<Self, StartError> {
         tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let clock = Clock::start();
         let dir = config.node.data_dir.clone();
@@ -63,6 +73,9 @@ impl Peer {
             blocking(move || open(&dir)).await??
         };
         check_copies(&config, &dir)?;
+        if hooks.end_something() && config.roles.failover.hook_limit.is_zero() {
+            return Err(StartError::NoTimeForHooks);
+        }
         let routes = Routes::of(&config.network)?;
         routes.check()?;
         let bound = bind(config.api.listen).await?;
@@ -86,7 +99,8 @@ impl Peer {
         // Whoever minted the mesh is its first peer; one that was told of others, or remembers some, is not the only one.
         let knows_somebody = routes.knows_somebody() || !remembered.peers().is_empty();
         let founds = admission::has_root(&dir) && !knows_somebody;
-        let setup = setup(&config, &admission, founds)?;
+        let mut setup = setup(&config, &admission, founds)?;
+        setup.config.roles.hooks = hooks::are_there(&config.programs, &hooks);
         let booting = clock.clone();
         let recorder = recorder(config.node.record.as_deref(), &setup, &facts)?;
         let (node, report, log, recorder) = blocking(move || boot(setup, &booting, log, recorder)).await??;
@@ -100,7 +114,7 @@ impl Peer {
         let (stop, stopping) = watch::channel(false);
         phase.send_replace(Phase::Ready);
         tokio::spawn(aftermath.watch(link.clone()));
-        look_after(&config, &dir, &report, &facts, &phase)?;
+        look_after(&config, &dir, &report, &link, &phase)?;
         let turn = Turn {
             node,
             clock,
@@ -116,6 +130,7 @@ impl Peer {
             facts,
             remembered,
             routes,
+            hooks: hooks::start(config.programs.clone(), hooks, admission.node(), link.clone()),
             keeper: Keeper::start(admission),
             recorder,
             open: Open::default(),
@@ -149,13 +164,15 @@ fn look_after(
     config: &Config,
     dir: &Path,
     report: &BootReport,
-    facts: &Facts,
+    link: &Link,
     phase: &watch::Sender<Phase>,
 ) -> Result<(), StartError> {
+    let facts = &link.facts;
     let (mesh, clock) = (facts.admission.cluster().to_string(), &facts.clock);
     let dir = dir.to_owned();
     scrub::start(&dir, report, phase.subscribe())?.into_iter().for_each(|scrub| facts.set_scrub(scrub));
-    facts.set_schedules(schedule::start(&config.schedules, dir.clone(), mesh.clone(), clock, phase.subscribe())?);
+    facts.set_schedules(schedule::start(&config.schedules, dir.clone(), mesh.clone(), link)?);
+    together::start(dir.clone(), mesh.clone(), link)?;
     if !config.archive.repository.is_empty() {
         facts.set_archive(archive::start(&config.archive, &dir, mesh, clock, phase.subscribe())?);
     }
@@ -232,6 +249,7 @@ fn setup(config: &Config, admission: &Admission, founds: bool) -> Result<Setup, 
             snapshots: config.snapshots.clone(),
             consensus: config.consensus.clone(),
             voters: config.voters.clone().into(),
+            roles: config.roles.clone(),
         },
         founds,
     })

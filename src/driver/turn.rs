@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::clock::Clock;
 use super::disk::Request;
+use super::hooks::HookQueue;
 use super::keeper::Keeper;
 use super::log::Log;
 use super::network::{NetworkEvent, NetworkHandle};
@@ -62,6 +63,7 @@ pub(super) struct Turn {
     pub(super) remembered: Remembered,
     pub(super) routes: Routes,
     pub(super) keeper: Keeper,
+    pub(super) hooks: HookQueue,
     pub(super) recorder: Recorder,
     pub(super) open: Open,
 }
@@ -252,6 +254,7 @@ impl Turn {
             Effect::Notify(event) => {
                 notify::log(&event);
                 self.remembered.hear(&event, self.clock.now().mono);
+                self.hooks.hear(&event);
                 // Without subscribers there is nobody to tell.
                 let _ = self.events.send(Arc::new(event));
             }

@@ -41,7 +41,7 @@ pub struct Candidate {
 }
 
 /// Why a peer may not take a role over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Encode, Decode)]
 #[serde(tag = "ineligible", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Ineligible {

@@ -6,12 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::edge::{CommandError, Effect, Outcome};
+use super::edge::{CommandError, Effect, Held, Outcome};
 use super::timers::Timer;
 use super::{Node, Proposed};
 use crate::consensus::{
-    Action, Answer, Change, Expect, Intent, Name, Refusal, RequestId, Says, Standing, Token, VALUE_MAX, Value,
+    self, Action, Answer, Change, Expect, Intent, Name, Refusal, RequestId, Says, Standing, Token, VALUE_MAX, Value,
 };
+use crate::roles::REGISTER_PREFIX;
 use crate::types::{CommandId, Epoch, Index, NodeId, Now, Term, Time, WallTime};
 
 /// Nobody begins an action that was asked for longer ago.
@@ -113,6 +114,8 @@ pub struct Decisions {
 pub(super) struct Going {
     id: CommandId,
     until: Time,
+    /// Somebody else is about to lead.
+    hands_over: bool,
 }
 
 /// An action that a client wants decided: a register is to be set.
@@ -137,6 +140,11 @@ impl Node {
     pub(super) fn propose(&mut self, now: Now, id: CommandId, proposal: Proposal) -> Result<(), CommandError> {
         let refused = |why: String| CommandError::Proposal { why };
         let Proposal { register, expect, value, request } = proposal;
+        if register.starts_with(REGISTER_PREFIX) {
+            return Err(refused(
+                "registers of roles are set by who grants them: `role move`, `role release`".to_owned(),
+            ));
+        }
         let len = register.len();
         let name = Name::new(&register)
             .ok_or_else(|| refused(format!("a register's name has 1 to {} bytes, this one {len}", Name::LEN_MAX)))?;
@@ -183,7 +191,19 @@ impl Node {
     }
 }
 
+/// Whether a peer asks for what nobody asks for: registers of roles are set by the leader alone.
+pub(super) fn is_foreign(message: &consensus::Message) -> bool {
+    let consensus::Body::Propose { intent } = &message.body else { return false };
+    intent.action.name.as_str().starts_with(REGISTER_PREFIX)
+}
+
 impl Node {
+    /// What a register holds, as far as is known here.
+    pub(super) fn register(&self, name: &str) -> Option<Held> {
+        let register = self.consensus.view().registers().get(&Name::new(name)?)?;
+        Some(Held { token: register.token, value: register.value.bytes().clone() })
+    }
+
     /// Who decides, as far as this peer knows.
     #[must_use]
     pub fn deciders(&self) -> Deciders {
@@ -271,23 +291,24 @@ impl Node {
         Ok(Outcome::Deciders(Box::new(self.deciders())))
     }
 
-    /// Goodbye: whoever leads hands over first, so that nothing waits for anybody to find out.
+    /// Goodbye: whoever leads, or holds a role, hands over first, so that nothing waits for anybody to find out.
     pub(super) fn leave(&mut self, now: Now, id: CommandId) {
         self.leaving = true;
-        let mut begun = false;
-        self.shared.step(now, |cx| begun = self.consensus.transfer(cx, None).is_ok());
-        self.going = Some(Going { id, until: now.mono + HAND_OVER });
-        if begun {
-            self.shared.timers.arm(Timer::Voters, now.mono + HAND_OVER);
-        } else {
-            self.gone(now);
-        }
+        self.give_up_roles(now);
+        let mut hands_over = false;
+        self.shared.step(now, |cx| hands_over = self.consensus.transfer(cx, None).is_ok());
+        // What ends the work of a role has its time.
+        let until = now.mono + HAND_OVER + self.roles.config().failover.hook_limit;
+        self.going = Some(Going { id, until, hands_over });
+        self.shared.timers.arm(Timer::Voters, until);
+        self.go_if_free(now);
     }
 
-    /// Whether the lead was handed over by now, or cannot be.
+    /// Whether all was handed over by now, or cannot be.
     pub(super) fn go_if_free(&mut self, now: Now) {
         let Some(going) = &self.going else { return };
-        if now.mono >= going.until || self.consensus.view().standing() != Standing::Leader {
+        let leads = going.hands_over && self.consensus.view().standing() == Standing::Leader;
+        if now.mono >= going.until || !leads && self.roles.view().is_free() {
             self.gone(now);
         }
     }

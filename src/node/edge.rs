@@ -10,6 +10,7 @@ use super::points::{Point, PointError};
 use super::quarantine::Quarantine;
 use super::replicas::{Replicas, ReplicationStatistics};
 use super::replicate::{Copies, Paused};
+use super::serving::{RoleOrder, RoleStatus};
 use super::snapshot::{Pack, SnapshotFile, Taken};
 use super::status::Status;
 use crate::overlay::SignedPolicy;
@@ -17,7 +18,7 @@ use crate::types::{
     Address, ClusterId, CommandId, DiskFault, Epoch, Index, IoId, Lane, LogId, NodeId, PersistId, SegmentId, Seq,
     TaskId, Term,
 };
-use crate::{audit, consensus, documents, events, membership, overlay, replication};
+use crate::{audit, consensus, documents, events, membership, overlay, replication, roles};
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -279,6 +280,33 @@ pub enum Command {
         /// How many at most.
         limit: usize,
     },
+    /// What a register holds, as far as is known here. Answered by [`Outcome::Register`].
+    Register {
+        /// Which.
+        name: String,
+    },
+    /// Which roles there are, and who holds them. Answered by [`Outcome::Roles`].
+    Roles,
+    /// Move, release, pause or resume a role. Answered by [`Outcome::RoleOrdered`] once decided, at the leader.
+    OrderRole(RoleOrder),
+    /// Somebody acts upon this node in a role. Answered by [`Outcome::RoleAdmitted`], or by [`CommandError::RoleRefused`].
+    AdmitRole {
+        /// Which role.
+        role: roles::RoleName,
+        /// The token that is shown.
+        token: consensus::Token,
+    },
+    /// The hooks that [`roles::Event::Promote`] or [`roles::Event::Demote`] asked for ended. Answered by [`Outcome::Told`].
+    RoleHooksDone {
+        /// Which role.
+        role: roles::RoleName,
+        /// Under which token.
+        token: consensus::Token,
+        /// Which hooks.
+        which: roles::Hooks,
+        /// Whether they did what they should.
+        is_well: bool,
+    },
     /// Say goodbye to the mesh. Answered by [`Outcome::Left`] when the goodbye was sent.
     Leave,
 }
@@ -329,8 +357,30 @@ pub enum Outcome {
     Deciders(Box<Deciders>),
     /// What was decided.
     Decisions(Decisions),
+    /// What it holds, if anything.
+    Register(Option<Held>),
+    /// The roles.
+    Roles(Vec<RoleStatus>),
+    /// What was ordered of a role is decided.
+    RoleOrdered {
+        /// By this decision.
+        token: consensus::Token,
+    },
+    /// Whoever shows that token may act.
+    RoleAdmitted,
+    /// It is known now.
+    Told,
     /// The mesh was told goodbye.
     Left,
+}
+
+/// What a register holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// By which decision it was set.
+    pub token: consensus::Token,
+    /// To what.
+    pub value: Bytes,
 }
 
 /// A decision that a client asked for.
@@ -411,6 +461,12 @@ pub enum CommandError {
         /// The term.
         term: Term,
     },
+    /// A role's order was not carried out.
+    #[error(transparent)]
+    Role(roles::OrderError),
+    /// Whoever shows that token is not heeded.
+    #[error(transparent)]
+    RoleRefused(roles::Refused),
     /// Nothing was decided, and nothing of it will be: no majority of the voters is in reach.
     #[error("no majority of the voters is in reach: nothing can be decided, everything else goes on")]
     NoQuorum,
@@ -459,6 +515,8 @@ pub enum Event {
     Audit(audit::Event),
     /// Of consensus.
     Consensus(consensus::Event),
+    /// Of roles.
+    Roles(roles::Event),
     /// A peer sent a frame that cannot be read; it was dropped.
     BadFrame {
         /// Who sent it.

@@ -8,6 +8,7 @@ use crate::machine::{Machine, Rng};
 use crate::membership::{self, Membership};
 use crate::overlay::{self, Overlay};
 use crate::replication::{self, Replication};
+use crate::roles::{self, Roles};
 use crate::types::CommandId;
 use crate::wire::Kind;
 
@@ -23,6 +24,7 @@ pub(super) enum Wait {
     Replication(replication::Wait),
     Events(events::Wait),
     Consensus(consensus::Wait),
+    Roles(roles::Wait),
     /// A restore point, for a client.
     Point(CommandId, Point),
     /// The node's own records: nobody waits, a failure shows as read-only.
@@ -202,5 +204,27 @@ impl Hosted for Consensus {
     }
     fn event(event: consensus::Event) -> Event {
         Event::Consensus(event)
+    }
+}
+
+impl Hosted for Roles {
+    const KIND: Option<Kind> = Some(Kind::Roles);
+    fn rng(rngs: &mut Rngs) -> &mut Rng {
+        &mut rngs.roles
+    }
+    fn record(record: roles::Record) -> Own {
+        Own::Roles(record)
+    }
+    fn wait(wait: roles::Wait) -> Wait {
+        Wait::Roles(wait)
+    }
+    fn task(task: Self::Task) -> documents::Task {
+        match task {}
+    }
+    fn timer(timer: roles::Timer) -> Timer {
+        Timer::Roles(timer)
+    }
+    fn event(event: roles::Event) -> Event {
+        Event::Roles(event)
     }
 }

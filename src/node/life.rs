@@ -12,6 +12,7 @@ use super::points::Point;
 use super::record::{Own, Restored};
 use crate::consensus::Kept;
 use crate::replication::{Branch, Trim};
+use crate::roles;
 use crate::types::{Actor, Boot, Chain, Digest, Hlc, LogId, Lsn, NodeId, SegmentId, Seq};
 
 /// See the file's essay.
@@ -37,6 +38,8 @@ pub(super) struct Life {
     pub(super) moved: Option<Lsn>,
     /// What the records of consensus come to. In a snapshot it stands apart from the rest, since it may be long.
     pub(super) decided: Kept,
+    /// And of roles; apart as well.
+    pub(super) roles: roles::Kept,
 }
 
 /// The rest, in the order in which it was declared when snapshots began.
@@ -75,6 +78,7 @@ impl<C> Decode<C> for Life {
             points: Decode::decode(decoder)?,
             moved: Decode::decode(decoder)?,
             decided: Kept::default(),
+            roles: roles::Kept::default(),
         })
     }
 }
@@ -95,6 +99,7 @@ impl Life {
                 self.decided = Kept::default();
             }
             Own::Consensus(record) => self.decided.take(&record)?,
+            Own::Roles(record) => self.roles.take(&record),
             Own::Branch(_) => self.moved = Some(lsn),
             Own::Pause(pause) if pause.paused => _ = self.paused.insert(pause.peer),
             Own::Pause(pause) => _ = self.paused.remove(&pause.peer),

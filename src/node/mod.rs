@@ -25,6 +25,7 @@ mod replay;
 mod replicas;
 mod replicate;
 mod route;
+mod serving;
 mod shared;
 mod snapshot;
 mod stall;
@@ -39,12 +40,13 @@ pub use alone::Alone;
 pub(crate) use alone::Crash;
 pub use boot::{Boot, BootError, BootReport, Progress};
 pub use decide::{Decider, Deciders, Decision, Decisions, Proposal, VotersChange};
-pub use edge::{Command, CommandError, Effect, Event, Identity, Input, Io, IoOutcome, Outcome, Proposed};
+pub use edge::{Command, CommandError, Effect, Event, Held, Identity, Input, Io, IoOutcome, Outcome, Proposed};
 pub use points::{POINTS_MAX, Point, PointError};
 pub use quarantine::{Quarantine, Suspect};
 pub use record::{Own, Restored};
 pub use replicas::{ReplicaNode, Replicas, ReplicationSettings, ReplicationStatistics};
 pub use replicate::{Copies, Paused};
+pub use serving::{RoleOrder, RoleStatus};
 pub use snapshot::{Pack, SnapshotFile, SnapshotState, Taken, Untaken, id_of_snapshot, look_at_snapshot};
 pub use status::{Coordination, Intake, Level, MemberStatus, PolicyStatus, Restoring, SnapshotsStatus, Status};
 pub use voters::Config as VotersConfig;
@@ -59,6 +61,7 @@ use crate::membership::{self, Membership, Meta};
 use crate::overlay::{self, Overlay};
 use crate::probe::{always, planted, reachable};
 use crate::replication::{self, Replication};
+use crate::roles::{self, Roles};
 use crate::topology::Policy;
 use crate::types::{
     Actor, Address, Boot as BootNumber, CommandId, DiskFault, IoId, Lane, Mint, NodeId, Now, PersistId, TaskId, Time,
@@ -108,6 +111,9 @@ pub struct Config {
     /// Who votes.
     #[serde(default)]
     pub voters: VotersConfig,
+    /// Of roles.
+    #[serde(default)]
+    pub roles: roles::Config,
     /// Of the log.
     pub wal: wal::Config,
     /// Of snapshots of it.
@@ -152,6 +158,8 @@ pub struct Node {
     voters: voters::Voters,
     deciding: decide::Deciding,
     going: Option<decide::Going>,
+    roles: Roles,
+    serving: serving::Serving,
     shared: Shared,
 }
 
@@ -174,6 +182,7 @@ impl Node {
                 self.shared.step(now, |cx| self.overlay.on_unlinked(cx, peer, self.membership.view()));
                 self.shared.step(now, |cx| self.membership.on_unlinked(cx, peer));
                 self.shared.step(now, |cx| self.consensus.on_unlinked(cx, peer));
+                self.serve(now, |machine, cx, sight| machine.on_unlinked(cx, sight, peer));
             }
             Input::DialFailed { peer } => {
                 self.shared.step(now, |cx| self.overlay.on_dial_failed(cx, peer));
@@ -295,8 +304,17 @@ impl Node {
                 }
             }
             Kind::Consensus => {
-                let message = payload.decode()?;
+                let message: consensus::Message = payload.decode()?;
+                if decide::is_foreign(&message) {
+                    let why = "it asks for a decision about a role, which only the leader does".into();
+                    self.shared.effects.push_back(Effect::Notify(Event::BadFrame { peer: from, why }));
+                    return Ok(());
+                }
                 self.shared.step(now, |cx| self.consensus.on_message(cx, from, message));
+            }
+            Kind::Roles => {
+                let message = payload.decode()?;
+                self.on_role_message(now, from, message);
             }
             Kind::Overlay => {
                 let message = payload.decode()?;
@@ -345,6 +363,9 @@ impl Node {
                 self.shared.step(now, |cx| self.replication.on_persisted(cx, wait, result));
             }
             Wait::Consensus(wait) => self.shared.step(now, |cx| self.consensus.on_persisted(cx, wait, result)),
+            Wait::Roles(wait) => {
+                self.serve(now, |machine, cx, sight| machine.on_persisted(cx, sight, &wait, &result));
+            }
             Wait::Events(_) => unreachable!("streams write nothing of their own"),
             Wait::Reopen | Wait::Snapshot(_) => unreachable!("it is not a write of the log"),
             Wait::Point(id, point) => self.on_point(id, point, result),
@@ -365,7 +386,7 @@ impl Node {
             }
             Wait::Reopen => self.on_reopened(now, result),
             Wait::Snapshot(wait) => self.on_snapshot(now, wait, result.map(Some)),
-            Wait::Consensus(_) => unreachable!("it reads nothing"),
+            Wait::Consensus(_) | Wait::Roles(_) => unreachable!("it reads nothing"),
             Wait::Node | Wait::Point(..) => {}
         }
     }
@@ -416,6 +437,20 @@ impl Node {
             Command::Deciders => Ok(Outcome::Deciders(Box::new(self.deciders()))),
             Command::ChangeVoters(change) => self.change_voters(now, change),
             Command::Decisions { after, limit } => Ok(Outcome::Decisions(self.decisions(after, limit))),
+            Command::Register { name } => Ok(Outcome::Register(self.register(&name))),
+            Command::Roles => Ok(Outcome::Roles(self.roles(now))),
+            Command::OrderRole(order) => match self.order_role(now, id, order) {
+                Ok(()) => return,
+                Err(refused) => Err(refused),
+            },
+            Command::AdmitRole { role, token } => match self.admit_role(now, id, &role, token).transpose() {
+                Some(result) => result,
+                None => return,
+            },
+            Command::RoleHooksDone { role, token, which, is_well } => {
+                self.hooks_done(now, &role, token, (which, is_well));
+                Ok(Outcome::Told)
+            }
             Command::Leave if self.going.is_some() => Err(CommandError::Leaving),
             Command::Leave => return self.leave(now, id),
         };
@@ -451,6 +486,7 @@ impl Node {
                 }
                 Timer::Events(timer) => self.shared.step(now, |cx| self.events.on_timer(cx, timer)),
                 Timer::Consensus(timer) => self.shared.step(now, |cx| self.consensus.on_timer(cx, timer)),
+                Timer::Roles(timer) => self.serve(now, |machine, cx, sight| machine.on_timer(cx, sight, &timer)),
                 Timer::Voters => self.voters.changed = true,
                 Timer::Reopen => self.reopen(now),
                 Timer::Stall => self.on_stall(now),

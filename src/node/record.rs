@@ -4,7 +4,7 @@ use bincode::{Decode, Encode};
 use serde::Serialize;
 
 use crate::types::{Actor, Boot, Chain, Hlc, Lsn, TimelineId, Topic};
-use crate::{consensus, replication};
+use crate::{consensus, replication, roles};
 
 /// One record. The kind's number stands in the log's frame; numbers are never reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub enum Own {
     },
     /// Of decisions: what this store promised as a voter, and the log of what is decided.
     Consensus(consensus::Record),
+    /// The highest token that this node saw of a role.
+    Roles(roles::Record),
 }
 
 /// From what a log was put back, and why.
@@ -110,6 +112,7 @@ const RESTORED: u8 = 9;
 const POINT: u8 = 10;
 const FORKED: u8 = 11;
 const CONSENSUS: u8 = 12;
+const ROLES: u8 = 13;
 
 /// Longest record, in bytes: one entry of 16 MiB and its surroundings.
 const LEN_MAX: usize = (16 << 20) + (64 << 10);
@@ -148,6 +151,7 @@ impl Own {
             Self::Restored(restored) => restored.to_parts(),
             Self::Point { name } => (POINT, bytes_of(name)),
             Self::Consensus(record) => (CONSENSUS, bytes_of(record)),
+            Self::Roles(record) => (ROLES, bytes_of(record)),
         }
     }
 
@@ -165,6 +169,7 @@ impl Own {
             Self::Restored(_) => "restored",
             Self::Point { .. } => "point",
             Self::Consensus(_) => "consensus",
+            Self::Roles(_) => "roles",
         }
     }
 
@@ -186,6 +191,7 @@ impl Own {
             FORKED => parse(payload).map(|(said, fork)| Self::Restored(Restored::of(said, fork))),
             POINT => parse(payload).map(|name| Self::Point { name }),
             CONSENSUS => parse(payload).map(Self::Consensus),
+            ROLES => parse(payload).map(Self::Roles),
             other => Err(format!("record kind {other} is not known; a newer version wrote this log")),
         }
     }
@@ -207,7 +213,7 @@ fn parse<T: Decode<()>>(payload: &[u8]) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Digest, Epoch, LogId, Mint, NodeId, Seq, Term, WallTime};
+    use crate::types::{Digest, Epoch, Index, LogId, Mint, NodeId, Seq, Term, WallTime};
     use bytes::Bytes;
 
     #[test]
@@ -243,7 +249,12 @@ mod tests {
         let forked = Restored { fork: 7, ..restored.clone() };
         let vote =
             consensus::Record::Vote { founding: Mint::new(9), epoch: Epoch::new(1), term: Term::new(2), vote: None };
-        let golden: [(Own, u8, Vec<u8>); 12] = [
+        let begun = roles::Record::Begun {
+            role: roles::RoleName::primary(),
+            token: consensus::Token { epoch: Epoch::new(1), term: Term::new(2), index: Index::new(300) },
+        };
+        let golden: [(Own, u8, Vec<u8>); 13] = [
+            (Own::Roles(begun), 13, b"\x01\x07primary\x01\x02\xfb\x2c\x01".to_vec()),
             (Own::Consensus(vote), 12, vec![1, 9, 1, 2, 0]),
             (Own::Restored(forked), 11, b"\x03dir\xfb\x2c\x01\x05\x01\x02\x07lsn 300\x07".to_vec()),
             (Own::Point { name: "noon".into() }, 10, b"\x04noon".to_vec()),

@@ -58,6 +58,7 @@ impl Node {
             Event::Events(event) => self.on_events_event(now, event),
             Event::Audit(event) => self.on_audit_event(now, event),
             Event::Consensus(event) => self.on_consensus_event(now, event),
+            Event::Roles(event) => self.on_roles_event(now, event),
             // The node's own: told, heard by no machine.
             event @ (Event::BadFrame { .. }
             | Event::ReadOnly { .. }
@@ -94,6 +95,7 @@ impl Node {
             // A suspect is still present, our own incarnation changes no neighbourhood, a faulty message was ignored.
             E::Suspected { member, .. } => {
                 self.shared.step(now, |cx| self.consensus.on_suspected(cx, *member));
+                self.serve(now, |machine, cx, sight| machine.on_suspected(cx, sight, *member));
             }
             E::Refuted { .. } | E::Defended { .. } | E::PeerFault { .. } => {}
         }
@@ -241,6 +243,7 @@ impl Node {
             }
             _ => {}
         }
+        self.tell_roles(now, &event);
         self.tell(Event::Consensus(event));
     }
 

@@ -31,6 +31,7 @@ pub(super) struct Rngs {
     pub(super) events: Rng,
     pub(super) audit: Rng,
     pub(super) consensus: Rng,
+    pub(super) roles: Rng,
 }
 
 impl Rngs {
@@ -45,6 +46,7 @@ impl Rngs {
             events: fork("events"),
             audit: fork("audit"),
             consensus: fork("consensus"),
+            roles: fork("roles"),
         }
     }
 }

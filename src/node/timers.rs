@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::types::Time;
-use crate::{audit, consensus, documents, events, membership, overlay, replication};
+use crate::{audit, consensus, documents, events, membership, overlay, replication, roles};
 
 /// The name of a timer: arming it again replaces it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +15,7 @@ pub(super) enum Timer {
     Events(events::Timer),
     Audit(audit::Timer),
     Consensus(consensus::Timer),
+    Roles(roles::Timer),
     /// Is there something to do about the voters?
     Voters,
     /// The disk was full: is there room again?

@@ -6,22 +6,24 @@ use super::vocabulary::{ROLES_MAX, RoleName};
 use crate::failover::{FailoverConfig, FailoverConfigError};
 
 /// Which roles there are, and how they change hands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// The roles that are granted. Others that were decided are tended too, until they are released.
+    /// The roles that are granted; none by default. Others that were decided are tended too, until they are released.
     pub roles: Vec<RoleName>,
     /// How.
     pub failover: FailoverConfig,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { roles: vec![RoleName::primary()], failover: FailoverConfig::default() }
-    }
+    /// The host runs hooks, and tells their end; else they are done at once.
+    pub hooks: bool,
 }
 
 impl Config {
+    /// The role that every mesh can have, and no hooks.
+    #[must_use]
+    pub fn primary() -> Self {
+        Self { roles: vec![RoleName::primary()], ..Self::default() }
+    }
+
     /// Checks what the protocol relies on.
     ///
     /// # Errors

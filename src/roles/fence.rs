@@ -67,6 +67,12 @@ impl Fences {
         Some(self.0.entry(role.clone()).or_default())
     }
 
+    /// Under which tokens this peer began, or was about to.
+    pub(super) fn begun(&self) -> impl Iterator<Item = (RoleName, Token)> {
+        let begun = self.0.iter().filter(|(_, fence)| fence.begun > Token::default());
+        begun.map(|(role, fence)| (role.clone(), fence.begun))
+    }
+
     /// What is durable.
     pub(super) fn records(&self) -> impl Iterator<Item = Record> {
         let is_known = |token: &Token| *token > Token::default();

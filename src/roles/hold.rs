@@ -2,7 +2,8 @@
 //!
 //! A peer acts in a role only between the first answer to a renewal and the end of the lease that the last one gave, counted from when it
 //! asked. What is granted is no lease yet. Before it asks at all, the token is on its disk: so it never begins twice under one token, and
-//! a process that was killed and comes back ends the work of its life before, and says that it has.
+//! a process that was killed and comes back ends the work of its life before, and says that it has: also if somebody else holds the role by then, since
+//! programs outlive the process that began them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -65,6 +66,10 @@ impl Holdings {
 }
 
 impl Held {
+    fn new(token: Token, lease: Duration, hooks: Duration, phase: Phase) -> Self {
+        Self { token, lease, hooks, phase, is_ready: false, asked: VecDeque::new(), last_number: 0 }
+    }
+
     /// Whether it acts at this time.
     pub(super) fn acts(&self, now: Time) -> bool {
         matches!(self.phase, Phase::Acting(until) if now < until)
@@ -72,6 +77,16 @@ impl Held {
 }
 
 impl Roles {
+    /// A life begins: what the last one was about to begin, or had begun, is ended. After everything was restored.
+    pub fn start(&mut self, cx: &mut Cx<'_, Self>, sight: &Sight<'_>) {
+        let begun: Vec<_> = self.fences.begun().collect();
+        let FailoverConfig { lease, hook_limit: hooks, .. } = self.config.failover;
+        for (role, token) in begun {
+            self.holdings.0.insert(role.clone(), Held::new(token, lease, hooks, Phase::Asking));
+            self.demote(cx, sight, &role, Why::Restarted);
+        }
+    }
+
     /// The leader says that this peer was granted a role.
     pub(super) fn on_granted(
         &mut self,
@@ -94,7 +109,7 @@ impl Roles {
         if token < seen.seen {
             return;
         }
-        let held = |phase| Held { token, lease, hooks, phase, is_ready: false, asked: VecDeque::new(), last_number: 0 };
+        let held = |phase| Held::new(token, lease, hooks, phase);
         if token <= seen.begun {
             // A life before has begun under it, or was about to.
             self.holdings.0.insert(role.clone(), held(Phase::Asking));

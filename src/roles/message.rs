@@ -4,23 +4,24 @@ use std::time::Duration;
 
 use bincode::{Decode, Encode};
 
-use super::vocabulary::{Fault, RoleName};
-use crate::consensus::{COUNT_MAX, Token};
+use super::vocabulary::{Fault, OrderError, OrderWhat, RoleName};
+use crate::consensus::{COUNT_MAX, Name, RequestId, Token};
 use crate::failover::LEASE_MAX;
+use crate::types::WallTime;
 
 /// A message about one role.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Message {
     /// Which.
     pub role: RoleName,
-    /// The holder's token.
+    /// The holder's token; of orders none.
     pub token: Token,
     /// What.
     pub body: Body,
 }
 
 /// What a message says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Body {
     /// Leader to holder: you were granted the role. Said until it renews.
     Granted {
@@ -57,12 +58,33 @@ pub enum Body {
         /// By this.
         by: Token,
     },
+    /// Anybody to the leader: an operator orders this.
+    Order {
+        /// Its name.
+        id: RequestId,
+        /// It is not begun after this.
+        expires: WallTime,
+        /// Who wants it.
+        by: Name,
+        /// What.
+        what: OrderWhat,
+    },
+    /// The answer.
+    Ordered {
+        /// To this order.
+        id: RequestId,
+        /// By which decision, or why not.
+        result: Result<Token, OrderError>,
+    },
 }
 
 impl Message {
     /// What can be said of it without knowing anything else.
     pub(super) fn check(&self) -> Result<(), Fault> {
-        let by = if let Body::Superseded { by } = self.body { by } else { self.token };
+        let by = match self.body {
+            Body::Superseded { by } | Body::Ordered { result: Ok(by), .. } => by,
+            _ => self.token,
+        };
         for token in [self.token, by] {
             let counts = [token.epoch.value(), token.term.value(), token.index.value()];
             if counts.into_iter().any(|count| count >= COUNT_MAX) {

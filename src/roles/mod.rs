@@ -18,7 +18,7 @@
 //! * **Failover.** A holder that is not heard, whose link is closed, or that membership suspects, is replaced by the best candidate, as soon as its
 //!   lease is over by any clock; at once if it says that it stopped. Not more often than some times in ten minutes: what kills one primary
 //!   may kill the next. See `tend`.
-//! * **Orders** of operators: move, release, pause, resume. See `order`.
+//! * **Orders** of operators: move, release, pause, resume, from any peer. See `order`, `pass`.
 //!
 //! **What the host must give**: a [`Sight`] with every input. [`Mandate::quorum_sent_at`] is what safety rests on; everything else in it may
 //! be late. It calls [`Roles::on_changed`] when the leader, the office, a register or a candidate changed, [`Roles::on_decided`] for each
@@ -38,6 +38,7 @@ mod hold;
 mod message;
 mod office;
 mod order;
+mod pass;
 mod record;
 mod sight;
 mod tend;
@@ -46,12 +47,13 @@ mod tests;
 mod view;
 mod vocabulary;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use config::{Config, ConfigError};
 pub use grant::{Grant, HISTORY_MAX, Past, Turn};
 pub use message::{Body, Message};
-pub use record::Record;
+pub use record::{Kept, Record};
 pub use sight::{Mandate, Sight};
 pub use view::{Holding, View};
 pub use vocabulary::{
@@ -59,12 +61,14 @@ pub use vocabulary::{
     RoleName, RoleNameError, Timer, Wait, Why,
 };
 
+use crate::consensus::RequestId;
 use crate::failover::FailureDetector;
 use crate::machine::{Cx, Machine, Never};
 use crate::types::{DiskFault, Epoch, Lane, NodeId, Term};
 use fence::Fences;
 use hold::Holdings;
 use office::Office;
+use pass::Passing;
 
 /// The roles of the mesh, as this peer grants, holds and heeds them.
 #[derive(Clone, Debug)]
@@ -78,6 +82,10 @@ pub struct Roles {
     left: Option<(Epoch, Term)>,
     /// Who led when this peer last looked.
     leader: Option<NodeId>,
+    /// Orders of this peer without an answer.
+    passing: BTreeMap<RequestId, Passing>,
+    /// Who passed on which order, about which role, that this leader carries out.
+    askers: BTreeMap<RequestId, (NodeId, RoleName)>,
 }
 
 impl Machine for Roles {
@@ -98,7 +106,14 @@ impl Roles {
     #[must_use]
     pub fn new(me: NodeId, config: Config) -> Self {
         let (fences, holdings) = (Fences::default(), Holdings::default());
-        Self { me, config, fences, holdings, office: None, left: None, leader: None }
+        let (passing, askers) = (BTreeMap::new(), BTreeMap::new());
+        Self { me, config, fences, holdings, office: None, left: None, leader: None, passing, askers }
+    }
+
+    /// What the operator turned.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// What the disk holds. Before anything else, in the order of the log.
@@ -115,6 +130,7 @@ impl Roles {
         if self.leader != sight.leader {
             self.leader = sight.leader;
             self.renew_all(cx, sight);
+            self.pass_all(cx, sight);
         }
         self.look(cx, sight);
     }
@@ -123,6 +139,7 @@ impl Roles {
     pub fn on_unlinked(&mut self, cx: &mut Cx<'_, Self>, sight: &Sight<'_>, peer: NodeId) {
         self.lapse(cx, sight);
         self.suspect(cx, sight, peer, FailureDetector::unlinked);
+        self.forget_asker(peer);
         self.look(cx, sight);
     }
 
@@ -139,6 +156,7 @@ impl Roles {
         match timer {
             Timer::Renew(role) => self.renew(cx, sight, role),
             Timer::Hooks(role) => self.stop_hooks(cx, role),
+            Timer::Pass => self.pass_all(cx, sight),
             // The first is what was done above, the other what is done below.
             Timer::Fence(_) | Timer::Look => {}
         }
@@ -179,6 +197,10 @@ impl Roles {
         match body {
             Body::Renew { number, ready } => return self.on_renew(cx, sight, from, &role, token, (number, ready)),
             Body::Stopped { is_wish } => return self.on_stopped(cx, sight, from, &role, token, is_wish),
+            Body::Order { id, expires, by, what } => {
+                return self.on_order(cx, sight, from, &Order { id, expires, by, role, what });
+            }
+            Body::Ordered { id, result } => return self.on_ordered(cx, from, id, result),
             _ => {}
         }
         // Only whom this peer holds for the leader tells it what it holds: others would be heeded again when they are.
@@ -200,7 +222,7 @@ impl Roles {
             }
             Body::Noted => self.on_noted(&role, token),
             Body::Superseded { by } => self.on_superseded(cx, sight, &role, by),
-            Body::Renew { .. } | Body::Stopped { .. } => {}
+            Body::Renew { .. } | Body::Stopped { .. } | Body::Order { .. } | Body::Ordered { .. } => {}
         }
     }
 
@@ -210,6 +232,13 @@ impl Roles {
         if matches!(held.phase, hold::Phase::Ending(_)) {
             cx.emit(Event::StopHooks { role: role.clone(), token: held.token });
         }
+    }
+
+    /// Whether a message is one that only a leader sends.
+    #[must_use]
+    pub fn is_leaders(message: &Message) -> bool {
+        use Body as B;
+        matches!(message.body, B::Granted { .. } | B::Renewed { .. } | B::Stop | B::Noted | B::Superseded { .. })
     }
 
     /// What others may read.

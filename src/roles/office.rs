@@ -189,7 +189,10 @@ impl Roles {
         let told = sight.mandate.map(|mandate| (mandate.epoch, mandate.term));
         if let Some(office) = self.office.take_if(|office| Some((office.epoch, office.term)) != told) {
             self.left = Some((office.epoch, office.term));
-            office.end(cx);
+            for running in office.watches.into_values().filter_map(|watch| watch.order) {
+                let error = running.lost();
+                self.end_order(cx, &running, Err(error));
+            }
         }
         let Some(Mandate { epoch, term, is_settled, .. }) = sight.mandate else { return false };
         let is_resumed = self.left == told;
@@ -321,15 +324,6 @@ impl Roles {
         let Some(office) = &mut self.office else { return };
         for watch in office.watches.values_mut().filter(|watch| watch.holder().is_some_and(|(node, _)| node == peer)) {
             hint(&mut watch.detector);
-        }
-    }
-}
-
-impl Office {
-    /// It is lost. Whoever waits is told that nothing is certain.
-    fn end(self, cx: &mut Cx<'_, Roles>) {
-        for order in self.watches.into_values().filter_map(|watch| watch.order) {
-            order.lost(cx);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::grant::{Grant, Turn};
 use super::office::Decided;
 use super::tend::Choice;
-use super::vocabulary::{Event, Order, OrderError, OrderWhat, Reason, RoleName};
+use super::vocabulary::{Order, OrderError, OrderWhat, Reason, RoleName};
 use super::{Roles, Sight};
 use crate::consensus::{Name, RequestId, Token};
 use crate::failover::ReplicaPromotion;
@@ -57,17 +57,9 @@ impl Running {
         matches!(self.task, Task::Move(..) | Task::Withdraw)
     }
 
-    /// It has its answer.
-    pub(super) fn answer(self, cx: &mut Cx<'_, Roles>, result: Result<Token, OrderError>) {
-        if let Some((id, _)) = self.asked {
-            cx.emit(Event::Ordered { id, result });
-        }
-    }
-
-    /// The office is lost before it has.
-    pub(super) fn lost(self, cx: &mut Cx<'_, Roles>) {
-        let error = if self.proposed.is_some() { OrderError::Unknown } else { OrderError::NotLeader { leader: None } };
-        self.answer(cx, Err(error));
+    /// Why it is not carried out when the office is lost.
+    pub(super) fn lost(&self) -> OrderError {
+        if self.proposed.is_some() { OrderError::Unknown } else { OrderError::NotLeader { leader: None } }
     }
 }
 
@@ -138,7 +130,7 @@ impl Roles {
             && cx.now().wall > expires
         {
             watch.order = None;
-            return running.answer(cx, Err(OrderError::Expired { expires }));
+            return self.end_order(cx, &running, Err(OrderError::Expired { expires }));
         }
         match self.ordered(cx, sight, role, &running) {
             Ok((next, is_turn)) => self.propose(cx, sight, role, &next, is_turn),
@@ -146,8 +138,15 @@ impl Roles {
                 if let Some(watch) = self.watch(role) {
                     watch.order = None;
                 }
-                running.answer(cx, Err(error));
+                self.end_order(cx, &running, Err(error));
             }
+        }
+    }
+
+    /// It has its answer.
+    pub(super) fn end_order(&mut self, cx: &mut Cx<'_, Self>, running: &Running, result: Result<Token, OrderError>) {
+        if let Some((id, _)) = running.asked {
+            self.answer(cx, id, result);
         }
     }
 

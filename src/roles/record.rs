@@ -1,8 +1,10 @@
 //! What a peer keeps of roles on its disk: the highest token that it saw of each.
 
+use std::collections::BTreeMap;
+
 use bincode::{Decode, Encode};
 
-use super::vocabulary::RoleName;
+use super::vocabulary::{ROLES_MAX, RoleName};
 use crate::consensus::Token;
 
 /// A record of this room.
@@ -22,4 +24,48 @@ pub enum Record {
         /// Its token.
         token: Token,
     },
+}
+
+/// What the records of a log come to: of each role the highest token, and the last under which this peer began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept(BTreeMap<RoleName, (Token, Token)>);
+
+impl Kept {
+    /// Takes the next record.
+    pub fn take(&mut self, record: &Record) {
+        let (Record::Fence { role, token } | Record::Begun { role, token }) = record;
+        if self.0.len() >= ROLES_MAX && !self.0.contains_key(role) {
+            return;
+        }
+        let (highest, begun) = self.0.entry(role.clone()).or_default();
+        *highest = (*highest).max(*token);
+        if matches!(record, Record::Begun { .. }) {
+            *begun = (*begun).max(*token);
+        }
+    }
+
+    /// The fewest records that come to the same.
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        self.0.iter().flat_map(|(role, (highest, begun))| {
+            let begins = (*begun > Token::default()).then(|| Record::Begun { role: role.clone(), token: *begun });
+            let fence = (highest > begun).then(|| Record::Fence { role: role.clone(), token: *highest });
+            begins.into_iter().chain(fence)
+        })
+    }
+}
+
+#[test]
+fn what_is_kept_is_what_all_records_come_to() {
+    use crate::types::{Epoch, Index, Term};
+    let token = |index| Token { epoch: Epoch::new(1), term: Term::new(1), index: Index::new(index) };
+    let fence = |index| Record::Fence { role: RoleName::primary(), token: token(index) };
+    let begun = |index| Record::Begun { role: RoleName::primary(), token: token(index) };
+    let kept = |records: &[Record]| {
+        let mut kept = Kept::default();
+        records.iter().for_each(|record| kept.take(record));
+        kept.records().collect::<Vec<_>>()
+    };
+    assert_eq!(kept(&[fence(1), begun(3), fence(2)]), [begun(3)]);
+    assert_eq!(kept(&[begun(3), fence(5), fence(4)]), [begun(3), fence(5)]);
+    assert_eq!(kept(&[fence(4)]), [fence(4)]);
 }

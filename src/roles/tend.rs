@@ -304,7 +304,7 @@ impl Roles {
                 watch.retry_at = retry_at;
             }
             if let Some(order) = order {
-                order.answer(cx, if is_done { Ok(token) } else { Err(OrderError::Overtaken) });
+                self.end_order(cx, &order, if is_done { Ok(token) } else { Err(OrderError::Overtaken) });
             }
         }
         self.look(cx, sight);

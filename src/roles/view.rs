@@ -46,6 +46,19 @@ impl<'a> View<'a> {
         })
     }
 
+    /// Whether this peer holds nothing, and the leader knows.
+    #[must_use]
+    pub fn is_free(self) -> bool {
+        self.roles.holdings.0.values().all(|held| matches!(held.phase, Phase::Ended { is_noted: true, .. }))
+    }
+
+    /// Whether somebody holds a role and has to be answered, as a leader knows.
+    #[must_use]
+    pub fn is_held(self) -> bool {
+        let mut watches = self.roles.office.iter().flat_map(|office| office.watches.values());
+        watches.any(|watch| watch.holder().is_some())
+    }
+
     /// Where roles stand in a failover, as the leader sees it; nothing elsewhere.
     pub fn states(self) -> impl Iterator<Item = (&'a RoleName, FailoverState)> {
         let watches = self.roles.office.iter().flat_map(|office| office.watches.iter());

@@ -121,6 +121,8 @@ pub enum Timer {
     Hooks(RoleName),
     /// The leader looks at all roles.
     Look,
+    /// Orders that are passed on are looked at.
+    Pass,
 }
 
 /// What the machine asks for a write, to know it again.
@@ -214,7 +216,7 @@ pub struct Order {
 }
 
 /// What is wanted of a role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
 pub enum OrderWhat {
     /// It goes to this peer, or to the best of the others.
@@ -231,7 +233,7 @@ pub enum OrderWhat {
 }
 
 /// Why an order is not carried out. Nothing was decided by it, if that is not [`OrderError::Unknown`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Encode, Decode)]
 #[non_exhaustive]
 pub enum OrderError {
     /// Somebody else leads, or nobody does.

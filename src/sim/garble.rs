@@ -35,7 +35,7 @@ pub(super) fn garbled(luck: Stream, way: u64, at: u64, ppm: u64, frame: Bytes) -
 /// and behind that whatever it likes.
 pub(super) fn unknown(luck: Stream, way: u64, at: u64, ppm: u64, beside: &Bytes) -> Option<Bytes> {
     /// The first kind that nobody has yet, skippable, and how many there are.
-    const NEXT_KINDS: (u8, u64) = (0x86, 0x7a);
+    const NEXT_KINDS: (u8, u64) = (0x87, 0x79);
     const CODINGS: u64 = 4;
     let counter = digest64(beside).value() ^ at;
     let draw = |n: u64, bound: u64| luck.below(way, counter.wrapping_add(n), bound);

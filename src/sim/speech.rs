@@ -140,6 +140,7 @@ impl<'a> Speech<'a> {
             wire::Kind::Consensus => {
                 opened.decode::<consensus::Message>().map(|message| self.short("consensus", &message))
             }
+            wire::Kind::Roles => opened.decode::<crate::roles::Message>().map(|message| self.short("roles", &message)),
             wire::Kind::Audit => opened.decode::<audit::Message>().map(|message| self.short("audit", &message)),
         };
         read.unwrap_or_else(|error| format!("a frame that cannot be read ({error})"))

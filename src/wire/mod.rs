@@ -53,6 +53,7 @@ const SKIPPABLE: u8 = 0x80;
 const OVERLAY: u8 = 3 | SKIPPABLE;
 const AUDIT: u8 = 4 | SKIPPABLE;
 const CONSENSUS: u8 = 5 | SKIPPABLE;
+const ROLES: u8 = 6 | SKIPPABLE;
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 
@@ -85,6 +86,8 @@ pub enum Kind {
     Audit,
     /// Of consensus. Who does not know it may skip it: it never votes, and learns of no decision.
     Consensus,
+    /// Of roles. Who does not know it may skip it: it never holds one.
+    Roles,
 }
 
 impl Kind {
@@ -95,6 +98,7 @@ impl Kind {
             Self::Overlay => OVERLAY,
             Self::Audit => AUDIT,
             Self::Consensus => CONSENSUS,
+            Self::Roles => ROLES,
         }
     }
 
@@ -105,6 +109,7 @@ impl Kind {
             OVERLAY => Some(Self::Overlay),
             AUDIT => Some(Self::Audit),
             CONSENSUS => Some(Self::Consensus),
+            ROLES => Some(Self::Roles),
             _ => None,
         }
     }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::harness::{Peer, Place, free_port, wait_for};
-use crate::{decide, id, knows, leader, place, three_of};
+use crate::{decide, id, knows, leader, three_with};
 
 /// Three voters; one that is gone is soon replaced.
 fn three(dir: &Path) -> Vec<Peer> {
-    three_of(|name| place(dir, name).with("VOTERS__REPLACE_AFTER", "1s"))
+    three_with(dir, |_, place| place.with("VOTERS__REPLACE_AFTER", "1s"))
 }
 
 /// Whether this node is a member of the group: whether it votes.
@@ -124,8 +124,8 @@ fn a_voter_whose_log_was_shortened_by_hand_votes_again() {
 fn a_power_cut_amid_writes_of_all_voters_leaves_the_group_alive() {
     let dir = tempfile::tempdir().unwrap();
     // All are gone at once, so each must be found where it was.
-    let at = |name| Place { listen: format!("/ip4/127.0.0.1/tcp/{}", free_port()), ..place(dir.path(), name) };
-    let peers = three_of(at);
+    let at = |_, place| Place { listen: format!("/ip4/127.0.0.1/tcp/{}", free_port()), ..place };
+    let peers = three_with(dir.path(), at);
     decide(&peers[0], "before", "1");
     wait_for("all know it", || peers.iter().all(|peer| knows(peer, "before", "1")));
     let places: Vec<Place> = peers.into_iter().map(Peer::kill).collect();

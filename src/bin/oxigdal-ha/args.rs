@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Leader(crate::decisions::Leader),
     /// Show who votes on what is decided for the whole mesh, and change that
     Voters(crate::decisions::Voters),
+    /// Show, move, release or pause roles
+    Role(crate::roles::Role),
     /// Show what was decided for the whole mesh, or have something decided
     Actions(crate::decisions::Actions),
     /// Name this moment in a peer's log, or list the names

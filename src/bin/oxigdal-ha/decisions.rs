@@ -91,7 +91,7 @@ pub(crate) fn voters(arguments: &Voters, output: Output) -> Result {
 }
 
 /// The id of a member by its name, or its id.
-fn id_of(client: &Client, name: &str) -> Result<String> {
+pub(crate) fn id_of(client: &Client, name: &str) -> Result<String> {
     let members: Vec<Value> = client.get("/v1/members", &[])?;
     let is_meant = |member: &&Value| member["node"] == name || member["name"] == name;
     let found: Vec<&Value> = members.iter().filter(is_meant).collect();

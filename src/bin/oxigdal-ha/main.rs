@@ -32,6 +32,7 @@ mod replication;
 mod restore;
 mod restore_point;
 mod revert;
+mod roles;
 mod run;
 mod simulate;
 mod snapshot;
@@ -93,6 +94,7 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::Quarantine(arguments) => quarantine::quarantine(arguments, output),
         Command::Leader(arguments) => decisions::leader(&arguments, output),
         Command::Voters(arguments) => decisions::voters(&arguments, output),
+        Command::Role(arguments) => roles::role(&arguments, output),
         Command::Actions(arguments) => decisions::actions(&arguments, output),
         Command::RestorePoint(arguments) => restore_point::run(&arguments, output),
         Command::Snapshot(arguments) => snapshot::run(&arguments, output),

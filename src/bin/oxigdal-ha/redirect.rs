@@ -1,4 +1,4 @@
-//! `redirect`: a TCP port that leads to whoever leads the voters.
+//! `redirect`: a TCP port that leads to whoever holds a role, or leads the voters.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::failure::{Failure, Result};
 use crate::output::{Output, Tone};
 
 const AFTER: &str = "\
-  oxigdal-ha redirect --listen 127.0.0.1:5432 --port-of db            connections there go to `db` at whoever leads
+  oxigdal-ha redirect --listen 127.0.0.1:5432 --port-of db            connections there go to `db` at whoever is the primary
   oxigdal-ha redirect --listen :8080 --port-of 80 --strategy drain    to port 80; what is open when the role moves may end by itself
 
-The role that can be followed is `leader`, whoever leads the voters; peers grant no others yet. A leader that is cut off may be followed for a while by
-who is cut off with it: what must not be written twice needs a fence of its own.
+Roles are those of `[roles] names`; `leader` is whoever leads the voters. A holder that is cut off may be followed for a while by who is cut off with
+it: what must not be written twice needs the role's fencing token.
 
 Peers say in `node.services` what there is at their host (`services = [\"db:5432\"]`); a number is a port that is the same everywhere. New connections go
 to the new holder at once and wait for it while there is none. An open connection cannot be moved, only ended so that its client comes back:
@@ -41,8 +41,8 @@ enum Way {
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub(crate) struct Args {
-    /// Which role to follow
-    #[arg(long, value_name = "NAME", default_value = "leader")]
+    /// Which role to follow; `leader`: whoever leads the voters
+    #[arg(long, value_name = "NAME", default_value = "primary")]
     role: String,
     /// Where to listen; without a host on this machine alone
     #[arg(long, value_name = "ADDR")]
@@ -97,8 +97,40 @@ struct Member {
     services: Vec<Service>,
 }
 
-/// Epoch and term: of two answers the one with the higher is the later.
-type Since = (u64, u64);
+/// What a peer knows of a role.
+#[derive(Debug, Deserialize)]
+struct Held {
+    role: String,
+    holder: Option<String>,
+    token: Token,
+}
+
+#[derive(Debug, Deserialize)]
+struct Token {
+    epoch: u64,
+    term: u64,
+    index: u64,
+}
+
+/// Epoch, term and, of roles, the place of the decision: of two answers the one with the higher is the later.
+type Since = (u64, u64, u64);
+
+/// What was asked for.
+struct Found {
+    since: Since,
+    place: Place,
+    /// What its holder is called.
+    name: String,
+}
+
+/// Where a role is.
+enum Place {
+    At(Target),
+    /// Its holder gave it up.
+    Nowhere,
+    /// Voters seek a leader.
+    Unknown,
+}
 
 #[derive(Debug, Deserialize)]
 struct Service {
@@ -107,13 +139,6 @@ struct Service {
 }
 
 pub(crate) fn run(arguments: &Args, output: Output) -> Result {
-    if arguments.role != "leader" {
-        let words = format_args!(
-            "the role {:?} cannot be followed: peers grant no roles yet, only `leader` can",
-            arguments.role
-        );
-        return Err(Failure::usage(words));
-    }
     let address = place(&arguments.listen)?;
     let clients =
         arguments.api.iter().map(|api| Client::new(&crate::args::Target { api: api.clone(), token_file: None }));
@@ -132,11 +157,12 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
     let (sender, receiver) = watch::channel(None);
     let follower = Follower {
         clients,
+        role: arguments.role.clone(),
         service: arguments.port_of.clone(),
         output,
         counts: Arc::clone(&counts),
         known: None,
-        since: (0, 0),
+        since: (0, 0, 0),
         trouble: None,
     };
     // Asked once before anything listens: a service that there is not, or no peer to ask, is told at once.
@@ -180,6 +206,7 @@ fn place(text: &str) -> Result<SocketAddr> {
 
 struct Follower {
     clients: Vec<Client>,
+    role: String,
     service: String,
     output: Output,
     counts: Arc<Counts>,
@@ -193,14 +220,9 @@ impl Follower {
     fn follow(mut self, targets: &watch::Sender<Option<Target>>) {
         while !targets.is_closed() {
             let pause = match self.look() {
-                Ok((since, target, name)) => {
-                    (self.since, self.trouble) = (since, None);
-                    // While voters seek a leader the old one may well be it again: nothing is ended for that.
-                    if let Some(target) = target.filter(|target| self.known.as_ref() != Some(target)) {
-                        self.moved(&target, &name);
-                        self.known = Some(target.clone());
-                        targets.send_replace(Some(target));
-                    }
+                Ok(found) => {
+                    (self.since, self.trouble) = (found.since, None);
+                    self.take(targets, found);
                     LOOK_EVERY
                 }
                 // What was known stays so: whom to ask is gone, not who holds the role.
@@ -217,44 +239,77 @@ impl Follower {
         }
     }
 
-    /// What the first peer says that knows at least as much as was known: since when, where that is, and what it is called.
-    fn look(&self) -> Result<(Since, Option<Target>, String)> {
+    /// Has connections led to where the role is now.
+    fn take(&mut self, targets: &watch::Sender<Option<Target>>, found: Found) {
+        let target = match found.place {
+            Place::At(target) => Some(target),
+            Place::Nowhere => None,
+            // The old one may well be it again: nothing is ended for that.
+            Place::Unknown => return,
+        };
+        if self.known == target {
+            return;
+        }
+        match &target {
+            Some(target) => self.moved(target, &found.name),
+            None => _ = tell(self.output, "vacant", &format!("nobody is {}", self.role), &json!({ "holder": null })),
+        }
+        self.known.clone_from(&target);
+        targets.send_replace(target);
+    }
+
+    /// What the first peer says that knows at least as much as was known.
+    fn look(&self) -> Result<Found> {
         let mut last = None;
         for client in &self.clients {
-            let asked = client.probe::<Led>("/v1/leader", LOOK_MAX).and_then(|led| {
-                // A peer that is cut off knows an older leader.
-                if (led.epoch, led.term) < self.since { Ok(None) } else { self.target(client, led).map(Some) }
-            });
-            match asked {
-                Ok(Some(found)) => return Ok(found),
-                Ok(None) => {}
+            match self.ask(client) {
+                // A peer that is cut off knows an older holder.
+                Ok(found) if found.since < self.since => {}
+                Ok(found) => return Ok(found),
                 Err(failure) => last = last.or(Some(failure)),
             }
         }
-        Err(last.unwrap_or_else(|| Failure::new("nobody who answers knows as late a leader as was known")))
+        Err(last.unwrap_or_else(|| Failure::new("nobody who answers knows as late a holder as was known")))
     }
 
-    fn target(&self, client: &Client, led: Led) -> Result<(Since, Option<Target>, String)> {
-        let since = (led.epoch, led.term);
-        let Some(leader) = led.leader else { return Ok((since, None, String::new())) };
-        if let Some(known) = self.known.as_ref().filter(|known| known.holder == leader && self.since == since) {
-            return Ok((since, Some(known.clone()), String::new()));
+    fn ask(&self, client: &Client) -> Result<Found> {
+        if self.role == "leader" {
+            let Led { leader, epoch, term } = client.probe("/v1/leader", LOOK_MAX)?;
+            return self.find(client, leader, (epoch, term, 0), Place::Unknown);
+        }
+        let roles: Vec<Held> = client.probe("/v1/roles", LOOK_MAX)?;
+        let held = roles.into_iter().find(|held| held.role == self.role).ok_or_else(|| {
+            Failure::new(format_args!("nobody was granted the role {:?}, as far as this peer knows", self.role))
+                .hint("roles are named in `[roles] names` of the configuration; `oxigdal-ha role list` shows them")
+        })?;
+        let Token { epoch, term, index } = held.token;
+        self.find(client, held.holder, (epoch, term, index), Place::Nowhere)
+    }
+
+    /// Where the holder's service is.
+    fn find(&self, client: &Client, holder: Option<String>, since: Since, nobody: Place) -> Result<Found> {
+        let Some(holder) = holder else { return Ok(Found { since, place: nobody, name: String::new() }) };
+        if since <= self.since
+            && let Some(known) = self.known.as_ref().filter(|known| known.holder == holder)
+        {
+            return Ok(Found { since, place: Place::At(known.clone()), name: String::new() });
         }
         let members: Vec<Member> = client.probe("/v1/members", LOOK_MAX)?;
-        let unknown = || Failure::new(format_args!("{leader} leads, and is no member that is known here"));
-        let member = members.into_iter().find(|member| member.node == leader).ok_or_else(unknown)?;
+        let unknown = || Failure::new(format_args!("{holder} is {}, and no member that is known here", self.role));
+        let member = members.into_iter().find(|member| member.node == holder).ok_or_else(unknown)?;
         let named = || member.services.iter().find(|service| service.name == self.service).map(|service| service.port);
         let port = self.service.parse().ok().or_else(named).ok_or_else(|| {
-            Failure::new(format_args!("{} leads and names no service {:?}", member.name, self.service))
+            Failure::new(format_args!("{} is {} and names no service {:?}", member.name, self.role, self.service))
                 .hint("it belongs into `node.services` of its configuration, as NAME:PORT")
         })?;
         let places = member.addresses.iter().filter_map(|address| Some((host(address)?, port))).collect();
-        Ok((since, Some(Target { holder: leader, places }), member.name))
+        Ok(Found { since, place: Place::At(Target { holder, places }), name: member.name })
     }
 
     fn moved(&self, target: &Target, name: &str) {
         let connections = self.counts.read();
-        let words = format!("{} leads; {} connections are open", self.output.paint(Tone::Name, name), connections.open);
+        let name = self.output.paint(Tone::Name, name);
+        let words = format!("{name} is {}; {} connections are open", self.role, connections.open);
         let value = json!({ "holder": target.holder, "connections": connections });
         // Whoever does not read it does not want it.
         _ = tell(self.output, "holder", &words, &value);

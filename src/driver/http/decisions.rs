@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Interface;
 use super::reply::{Body, Refusal};
+use crate::backup::JOB_REGISTER;
 use crate::consensus::{Expect, RequestId};
 use crate::node::{Command, Deciders, Decisions, Outcome, Proposal, VotersChange};
 use crate::types::Index;
@@ -80,6 +81,9 @@ pub(super) async fn propose(
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Made>, Refusal> {
     let Wanted { register, expect, value, request } = wanted;
+    if register == JOB_REGISTER {
+        return Err(Refusal::invalid("`backup create --mesh` sets this register, and nobody else"));
+    }
     let request =
         request.map(|text| parse(&text).ok_or_else(|| Refusal::invalid(format!("{text:?} names no request"))));
     let (expect, value) = (expect.unwrap_or(Expect::Any), value.map(Into::into));

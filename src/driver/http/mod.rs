@@ -28,6 +28,11 @@
 //! | `GET`, `POST /v1/revoked` | who may not any more |
 //! | `GET`, `POST /v1/issuers`, `POST /v1/issuers/request` | who signs tickets, and becoming one who does |
 //! | `GET /v1/leader` | who leads the voters, as far as this peer knows |
+//! | `GET`, `POST /v1/roles` | roles and their holders; `{"role":NAME,"what":{"order":"move","to":ID},"by":WHO}`, `release`, `pause`, `resume` |
+//! | `GET`, `POST`, `DELETE /v1/backups/mesh` | the backup of the whole mesh: how it stands; `{"task":{"kind":"full","repository":URL},"takers":"best"}`; to give it up |
+//! | `POST /v1/roles/admit` | somebody acts upon this machine: `{"role":NAME,"token":{"epoch":E,"term":T,"index":I}}` is heeded (200), or lower than one that was seen here (409) |
+//! | `GET /primary`, `/role/NAME` | for load balancers: 200 where this peer acts in the role, else 503 and who does |
+//! | `GET /replica?max_behind=N` | 200 where this peer is not the primary and behind in no more than N logs |
 //! | `GET`, `POST /v1/voters` | who votes; `{"op":"add","node":ID}`, `remove`, `transfer`: at the leader only, else 503 `not_leader` |
 //! | `GET /v1/actions?after&limit` | what was decided |
 //! | `POST /v1/actions` | have a register set, wherever the leader is; 503 `no_quorum`, `not_leader`: nothing of it will be; 504 `outcome_unknown`: ask again with its `request` |
@@ -41,6 +46,7 @@
 //! a slow watcher loses events and is told how many.
 
 mod admission;
+mod backups;
 mod connection;
 mod decisions;
 mod docs;
@@ -54,6 +60,7 @@ mod quarantine;
 mod replication;
 mod reply;
 mod revert;
+mod roles;
 mod snapshots;
 mod state;
 mod streams;
@@ -134,6 +141,9 @@ impl Interface {
             .route("/v1/snapshots", post(snapshots::take))
             .route("/v1/voters", post(decisions::change))
             .route("/v1/actions", post(decisions::propose))
+            .route("/v1/roles", post(roles::order))
+            .route("/v1/roles/admit", post(roles::admit))
+            .route("/v1/backups/mesh", post(backups::begin).delete(backups::give_up))
             .route("/v1/revert", post(revert::run))
             .route_layer(from_fn_with_state(self.clone(), guard::token_always));
         let reads = Router::new()
@@ -156,6 +166,8 @@ impl Interface {
             .route("/v1/leader", get(decisions::leader))
             .route("/v1/voters", get(decisions::voters))
             .route("/v1/actions", get(decisions::tail))
+            .route("/v1/roles", get(roles::list))
+            .route("/v1/backups/mesh", get(backups::show))
             .route("/v1/restore-points", get(points::list))
             .route("/v1/snapshots", get(snapshots::list))
             .route_layer(from_fn_with_state(self.clone(), guard::token_for_changes));
@@ -171,6 +183,9 @@ impl Interface {
             .route("/livez", get(state::live))
             .route("/readyz", get(state::ready))
             .route("/healthz", get(state::health))
+            .route("/primary", get(roles::primary))
+            .route("/replica", get(roles::replica))
+            .route("/role/{name}", get(roles::role))
             .fallback(any(async || {
                 Refusal::new(StatusCode::NOT_FOUND, "no_such_path", "there is nothing at this path")
             }))

@@ -26,6 +26,7 @@ use crate::audit::Audit;
 use crate::membership::{Membership, MetaError};
 use crate::overlay::Overlay;
 use crate::probe::{planted, sometimes};
+use crate::roles::Roles;
 use crate::types::{
     Actor, Boot as BootNumber, Chain, DiskFault, HlcClock, IoId, Lsn, Mint, Now, PersistId, Position, SegmentId,
 };
@@ -416,6 +417,8 @@ impl Boot {
         let me = setup.identity.node;
         let Replay { mut replication, mut documents, events, consensus, .. } = replay;
         let founds = setup.founds;
+        let mut roles = Roles::new(me, setup.config.roles);
+        found.main.life.roles.records().for_each(|record| roles.restore(&record));
         replication.write_as(actor);
         documents.mint(actor);
         let mut node = Node {
@@ -445,6 +448,8 @@ impl Boot {
             consensus,
             deciding: decide::Deciding::default(),
             going: None,
+            roles,
+            serving: super::serving::Serving::default(),
             shared,
         };
         if let Some(cut) = &report.cut {
@@ -470,6 +475,7 @@ impl Node {
         self.shared.step(now, |cx| self.events.start(cx));
         self.shared.step(now, |cx| self.audit.start(cx));
         self.begin_consensus(now, lost_its_end);
+        self.serve(now, |machine, cx, sight| machine.start(cx, sight));
         self.begin_snapshots(now);
         self.route(now);
     }

@@ -6,12 +6,12 @@ use bincode::{Decode, Encode};
 use bytes::Bytes;
 
 use super::Mark;
-use crate::consensus;
 use crate::documents::Kept;
 use crate::node::life::Life;
 use crate::replication::Slots;
 use crate::types::{Checksum, Hlc, NodeId, SegmentId, WallTime};
 use crate::wal::{Codec, Packed, Packer};
+use crate::{consensus, roles};
 
 const MAGIC: [u8; 8] = *b"OXHASNP\n";
 const VERSION: u32 = 1;
@@ -27,6 +27,7 @@ pub(super) enum Kind {
     Logs,
     End,
     Decided,
+    Roles,
 }
 
 impl Kind {
@@ -36,6 +37,7 @@ impl Kind {
             Self::Logs => 2,
             Self::End => 3,
             Self::Decided => 4,
+            Self::Roles => 5,
         }
     }
 }
@@ -66,6 +68,8 @@ pub(super) struct Read {
     pub(super) slots: Vec<Slots>,
     /// Of consensus.
     pub(super) decided: Vec<consensus::Record>,
+    /// Of roles.
+    pub(super) roles: Vec<roles::Record>,
 }
 
 /// Sets a file's chunks apart from those of all others.
@@ -216,7 +220,8 @@ pub(super) fn read(node: NodeId, number: SegmentId, bytes: &[u8]) -> Result<Read
     if head[..] != expected[..] {
         return Err("it is of another node, or of another number".to_owned());
     }
-    let (mut documents, mut slots, mut decided, mut sum) = (Vec::new(), Vec::new(), Vec::new(), Checksum::of(&[]));
+    let (mut documents, mut slots, mut sum) = (Vec::new(), Vec::new(), Checksum::of(&[]));
+    let (mut decided, mut roles) = (Vec::new(), Vec::new());
     for n in 0.. {
         let offset = bytes.len() - rest.len();
         let at = |why: String| format!("chunk {n} at byte {offset}: {why}");
@@ -226,6 +231,7 @@ pub(super) fn read(node: NodeId, number: SegmentId, bytes: &[u8]) -> Result<Read
             1 => all(&plain, &mut documents).map_err(at)?,
             2 => all(&plain, &mut slots).map_err(at)?,
             4 => all(&plain, &mut decided).map_err(at)?,
+            5 => all(&plain, &mut roles).map_err(at)?,
             3 => {
                 let mut ends: Vec<End> = Vec::new();
                 all(&plain, &mut ends).map_err(at)?;
@@ -236,7 +242,7 @@ pub(super) fn read(node: NodeId, number: SegmentId, bytes: &[u8]) -> Result<Read
                 if counted != end.counts() {
                     return Err(at(format!("it counts {:?} and {counted:?} are there", end.counts())));
                 }
-                return Ok(Read { store, end, documents, slots, decided });
+                return Ok(Read { store, end, documents, slots, decided, roles });
             }
             kind => return Err(at(format!("it is of kind {kind}"))),
         }
@@ -275,7 +281,7 @@ mod tests {
             let (node, number) = (NodeId::from_u128(1), SegmentId::new(1 << 62 | 3));
             let (mut file, seed) = header(node, 2, number);
             let codec = Codec::ALL[usize::from(codec % 4)];
-            for kind in [Kind::Documents, Kind::Logs, Kind::End, Kind::Decided] {
+            for kind in [Kind::Documents, Kind::Logs, Kind::End, Kind::Decided, Kind::Roles] {
                 // Well framed, and no values.
                 let mut file = file.clone();
                 let pack = Pack { seed, kind, codec, number: 0, plain: [&[255][..], &bytes].concat() };

@@ -63,6 +63,8 @@ enum Stage {
     Mark,
     /// What was decided up to there; then the logs.
     Decided(VecDeque<consensus::Record>, VecDeque<(LogId, Seq, Seq)>, Box<End>),
+    /// What was seen of roles up to there; then what was decided.
+    Roles(VecDeque<(LogId, Seq, Seq)>, Box<End>),
     /// Of each log, from where on and up to where.
     Logs(VecDeque<(LogId, Seq, Seq)>, Box<End>),
     /// The end is on its way.
@@ -74,6 +76,15 @@ impl End {
         let Self { documents, entries, mark, taken, .. } = self;
         Taken { lsn: mark.lsn, at: mark.hlc, taken: *taken, documents: *documents, entries: *entries, bytes }
     }
+}
+
+/// What comes behind the roles: decisions, if there are any.
+fn behind_roles(left: VecDeque<(LogId, Seq, Seq)>, end: Box<End>) -> Stage {
+    let mut records = end.life.decided.records();
+    if planted!("node/snapshot-forgets-decisions") {
+        records.clear();
+    }
+    if records.is_empty() { Stage::Logs(left, end) } else { Stage::Decided(records, left, end) }
 }
 
 impl Node {
@@ -176,6 +187,11 @@ impl Node {
             Stage::Mark => {
                 let wait = hosted::Wait::Snapshot(Wait::Listed(taking.number));
                 return self.shared.io(Io::List, wait);
+            }
+            Stage::Roles(left, end) => {
+                end.life.roles.records().for_each(|record| file::put(&record, &mut plain));
+                taking.stage = behind_roles(std::mem::take(left), end.clone());
+                Kind::Roles
             }
             Stage::Decided(records, left, end) => {
                 while plain.len() < BYTES
@@ -295,14 +311,9 @@ impl Node {
         let (chunks, documents, entries, sum) = (0, 0, 0, 0);
         let end = End { chunks, documents, entries, sum, mark, segments, life, stamps, taken };
         if let Some(taking) = &mut self.snapshots.taking {
-            let mut records = end.life.decided.records();
-            if planted!("node/snapshot-forgets-decisions") {
-                records.clear();
-            }
-            taking.stage = match records.is_empty() {
-                true => Stage::Logs(left, Box::new(end)),
-                false => Stage::Decided(records, left, Box::new(end)),
-            };
+            let has_roles = end.life.roles.records().next().is_some();
+            taking.stage =
+                if has_roles { Stage::Roles(left, Box::new(end)) } else { behind_roles(left, Box::new(end)) };
         }
         self.snapshot_step(now);
     }

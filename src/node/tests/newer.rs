@@ -8,7 +8,7 @@ use crate::wire::VERSION;
 type Files = BTreeMap<SegmentId, Vec<u8>>;
 
 /// The first kind of record that nobody has yet.
-const NEXT_RECORD: u8 = 13;
+const NEXT_RECORD: u8 = 14;
 
 fn said(host: &mut Host, lane: Lane, frame: &[u8]) -> u64 {
     let frame = bytes::Bytes::copy_from_slice(frame);
@@ -22,7 +22,7 @@ fn frames_that_ask_to_be_skipped_are_counted_and_the_link_stays() {
     let mut host = Host::on(1, BTreeMap::new(), 1);
     let long = [&[VERSION, 0x90, 0][..], &vec![7; wire::CONTROL_MAX]].concat();
     let frames =
-        [&[VERSION, 0x86, 0][..], &[VERSION, 0xff, 9, 1, 2, 3], &[VERSION, 0x90, 1, 255, 255, 255, 255], &long];
+        [&[VERSION, 0x87, 0][..], &[VERSION, 0xff, 9, 1, 2, 3], &[VERSION, 0x90, 1, 255, 255, 255, 255], &long];
     let counts: Vec<u64> = frames.into_iter().map(|frame| said(&mut host, Lane::Control, frame)).collect();
     assert_eq!(counts, [1, 2, 3, 4], "whatever stands behind the kind");
     assert_eq!(said(&mut host, Lane::Sync, frames[1]), 5);

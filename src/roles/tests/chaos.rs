@@ -138,7 +138,13 @@ fn order(world: &mut World, a: u8, b: u8) {
         OrderWhat::Resume,
         OrderWhat::Resume,
     ];
-    let _ = world.order(all[usize::from(a) % all.len()], 1);
+    let what = all[usize::from(a) % all.len()];
+    let who = at(world, a);
+    if b % 2 == 0 || !world.is_awake(who) {
+        let _ = world.order(what, 1);
+    } else {
+        world.order_at(who, what, 1);
+    }
 }
 
 /// Promotions without a limit, so that worlds in which much goes wrong heal soon.
@@ -149,7 +155,7 @@ fn eager() -> Config {
         gather: Duration::from_millis(100),
         ..FailoverConfig::default()
     };
-    Config { roles: vec![RoleName::primary(), RoleName::new("backup").unwrap()], failover }
+    Config { roles: vec![RoleName::primary(), RoleName::new("backup").unwrap()], failover, hooks: true }
 }
 
 fn world(seed: u64, config: Config) -> World {

@@ -58,7 +58,7 @@ fn holds(machine: &Roles, ms: u64) -> bool {
 
 /// One that asked at 0 and was answered at 10 with the whole lease.
 fn acting() -> Roles {
-    let mut machine = Roles::new(ME, Config::default());
+    let mut machine = Roles::new(ME, Config::primary());
     hear(&mut machine, 0, token(5), granted());
     written(&mut machine, 0, token(5));
     hear(&mut machine, 10, token(5), renewed(1, 150));
@@ -71,7 +71,7 @@ fn events(ops: Vec<Op<Roles>>) -> Vec<Event> {
 
 #[test]
 fn its_token_is_durable_before_it_asks() {
-    let mut machine = Roles::new(ME, Config::default());
+    let mut machine = Roles::new(ME, Config::primary());
     let ops = hear(&mut machine, 0, token(5), granted());
     let wait = Wait { role: role(), token: token(5), begins: true };
     assert_eq!(ops, [Op::Persist(Record::Begun { role: role(), token: token(5) }, wait)]);
@@ -89,7 +89,7 @@ fn a_lease_counts_from_when_it_asked_and_a_fifth_is_left_unused() {
 
 #[test]
 fn an_answer_that_comes_too_late_is_none() {
-    let mut machine = Roles::new(ME, Config::default());
+    let mut machine = Roles::new(ME, Config::primary());
     hear(&mut machine, 0, token(5), granted());
     written(&mut machine, 0, token(5));
     assert_eq!(hear(&mut machine, 120, token(5), renewed(1, 150)), []);
@@ -118,7 +118,7 @@ fn an_answer_that_was_never_asked_for_is_none() {
 
 #[test]
 fn only_the_leader_is_heard() {
-    let mut machine = Roles::new(ME, Config::default());
+    let mut machine = Roles::new(ME, Config::primary());
     let message = Message { role: role(), token: token(5), body: granted() };
     let other = NodeId::from_u128(9);
     assert_eq!(play(&mut machine, 0, |machine, cx, sight| machine.on_message(cx, sight, other, message)), []);
@@ -161,7 +161,7 @@ fn hooks_that_take_too_long_are_stopped_and_only_their_end_is_told_on() {
 
 #[test]
 fn a_life_before_is_ended_and_not_gone_on_with() {
-    let mut machine = Roles::new(ME, Config::default());
+    let mut machine = Roles::new(ME, Config::primary());
     machine.restore(&Record::Begun { role: role(), token: token(5) });
     let told = events(hear(&mut machine, 0, token(5), granted()));
     assert!(matches!(told[..], [Event::Demote { why: Why::Restarted, .. }]), "{told:?}");
@@ -194,7 +194,7 @@ fn hooks_that_fail_to_begin_give_the_role_back() {
 
 #[test]
 fn a_disk_that_fails_makes_no_holder() {
-    let mut machine = Roles::new(ME, Config::default());
+    let mut machine = Roles::new(ME, Config::primary());
     hear(&mut machine, 0, token(5), granted());
     let fault = DiskFault { kind: DiskFaultKind::Failed, what: "a".into(), why: "b".into() };
     let wait = Wait { role: role(), token: token(5), begins: true };
@@ -207,7 +207,7 @@ fn a_disk_that_fails_makes_no_holder() {
 
 #[test]
 fn what_no_leader_says_is_a_fault() {
-    let mut machine = Roles::new(ME, Config::default());
+    let mut machine = Roles::new(ME, Config::primary());
     let endless = Body::Granted { lease_us: u64::MAX, hooks_us: 0 };
     let told = events(hear(&mut machine, 0, token(5), endless));
     assert!(matches!(told[..], [Event::PeerFault { fault: Fault::Immense { .. }, .. }]), "{told:?}");
@@ -227,7 +227,7 @@ fn fenced(machine: &mut Roles, index: u64) -> Vec<Event> {
 
 #[test]
 fn a_fence_heeds_what_is_durable_and_refuses_what_is_lower() {
-    let mut machine = Roles::new(ME, Config::default());
+    let mut machine = Roles::new(ME, Config::primary());
     let stale = Refused::Stale { shown: token(4), highest: token(5) };
     assert_eq!(admit(&mut machine, token(5), 1), Ok(Admission::Later));
     assert_eq!(admit(&mut machine, token(4), 2), Ok(Admission::Later), "what is refused is so for ever");
@@ -236,7 +236,7 @@ fn a_fence_heeds_what_is_durable_and_refuses_what_is_lower() {
     assert_eq!(fenced(&mut machine, 5), answers);
     assert_eq!(admit(&mut machine, token(5), 3), Ok(Admission::Admitted));
     let records: Vec<_> = machine.view().records().collect();
-    let mut again = Roles::new(ME, Config::default());
+    let mut again = Roles::new(ME, Config::primary());
     records.iter().for_each(|record| again.restore(record));
     assert_eq!(admit(&mut again, token(4), 4), Err(stale), "also in a later life");
     assert_eq!(admit(&mut again, token(5), 5), Ok(Admission::Admitted));
@@ -244,7 +244,7 @@ fn a_fence_heeds_what_is_durable_and_refuses_what_is_lower() {
 
 #[test]
 fn who_waits_behind_a_fence_is_refused_when_a_higher_token_comes() {
-    let mut machine = Roles::new(ME, Config::default());
+    let mut machine = Roles::new(ME, Config::primary());
     assert_eq!(admit(&mut machine, token(5), 1), Ok(Admission::Later));
     assert_eq!(admit(&mut machine, token(6), 2), Ok(Admission::Later));
     assert_eq!(fenced(&mut machine, 5), []);
@@ -257,7 +257,7 @@ fn who_waits_behind_a_fence_is_refused_when_a_higher_token_comes() {
 /// that had begun in a life before.
 #[test]
 fn to_have_seen_a_token_is_not_to_have_begun_under_it() {
-    let mut machine = Roles::new(ME, Config::default());
+    let mut machine = Roles::new(ME, Config::primary());
     machine.restore(&Record::Fence { role: role(), token: token(5) });
     let ops = hear(&mut machine, 0, token(5), granted());
     assert!(matches!(ops[..], [Op::Persist(Record::Begun { .. }, _)]), "{ops:?}");
@@ -273,7 +273,7 @@ fn what_begins_is_in_what_a_snapshot_keeps() {
 quickcheck::quickcheck! {
     /// L3, for any order of tokens, answers of the disk and restarts.
     fn a_fence_never_heeds_an_older_token(steps: Vec<(u8, u8)>) -> bool {
-        let mut machine = Roles::new(ME, Config::default());
+        let mut machine = Roles::new(ME, Config::primary());
         let (mut disk, mut open, mut asked) = (Vec::new(), Vec::new(), Vec::new());
         let (mut highest, mut refused) = (Token::default(), Token::default());
         for (ticket, (what, index)) in steps.into_iter().enumerate() {
@@ -302,7 +302,7 @@ quickcheck::quickcheck! {
                 2 => {}
                 _ => {
                     open.clear();
-                    machine = Roles::new(ME, Config::default());
+                    machine = Roles::new(ME, Config::primary());
                     disk.iter().for_each(|record| machine.restore(record));
                 }
             }

@@ -48,7 +48,7 @@ impl Office {
         let mandate =
             Mandate { epoch: Epoch::new(1), term: Term::new(TERM), is_settled: true, quorum_sent_at: Some(time(990)) };
         let mut office = Self {
-            machine: Roles::new(ME, Config::default()),
+            machine: Roles::new(ME, Config::primary()),
             registers: BTreeMap::from([(role().register(), register)]),
             mandate: Some(mandate),
             candidates: vec![candidate(2), candidate(3)],
@@ -251,7 +251,7 @@ fn what_is_given_is_in_the_grant_and_not_in_this_peers_configuration() {
 fn an_order_whose_time_has_passed_is_not_taken_on() {
     let mut office = Office::new();
     let mut order = |ms: u64, expires: u64| {
-        let id = crate::consensus::RequestId { born: Index::new(9), number: 1 };
+        let id = RequestId { born: Index::new(9), number: 1 };
         let by = Name::new("somebody").unwrap();
         let expires = WallTime::from_micros(expires * 1_000);
         let order = Order { id, expires, by, role: role(), what: OrderWhat::Move { to: None } };
@@ -267,7 +267,7 @@ fn an_order_whose_time_has_passed_is_not_taken_on() {
     let ops = office.look(1_300);
     let expires = WallTime::from_micros(1_001_000);
     let answered = Event::Ordered {
-        id: crate::consensus::RequestId { born: Index::new(9), number: 1 },
+        id: RequestId { born: Index::new(9), number: 1 },
         result: Err(OrderError::Expired { expires }),
     };
     assert!(ops.contains(&Op::Emit(answered)), "{ops:?}");

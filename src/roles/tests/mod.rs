@@ -4,5 +4,6 @@ mod chaos;
 mod checks;
 mod holders;
 mod leaders;
+mod passing;
 mod stories;
 mod world;

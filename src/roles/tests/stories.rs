@@ -7,13 +7,13 @@ use super::world::World;
 use crate::failover::{Failback, FailoverConfig, FailoverState, PromotionStrategy};
 
 fn config(change: impl FnOnce(&mut FailoverConfig)) -> Config {
-    let mut config = Config::default();
+    let mut config = Config::primary();
     change(&mut config.failover);
     config
 }
 
 fn served() -> (World, usize) {
-    World::served(1, 4, 3, Config::default())
+    World::served(1, 4, 3, Config::primary())
 }
 
 /// Who acts as the primary, if that is somebody else than this one.
@@ -97,7 +97,7 @@ fn a_holder_outside_the_group_keeps_its_role_when_the_leader_goes() {
 #[test]
 fn when_the_leader_goes_somebody_holds_the_role_again_soon() {
     for seed in 0..10 {
-        let (mut world, _) = World::served(seed, 4, 3, Config::default());
+        let (mut world, _) = World::served(seed, 4, 3, Config::primary());
         moved(&mut world, 3);
         let leader = world.leader().unwrap();
         world.crash(leader, seed % 2 == 0);
@@ -154,6 +154,22 @@ fn a_holder_that_restarts_ends_its_old_work_before_anybody_begins() {
     let restarted = |event: &Event| matches!(event, Event::Demote { why: Why::Restarted, token, .. } if *token == old);
     assert!(world.peers[3].told.iter().any(restarted));
     assert!(world.grant().0 > old, "it never begins again under its old token");
+}
+
+#[test]
+fn a_holder_that_comes_back_when_another_one_serves_ends_its_old_work_too() {
+    let (mut world, _) = served();
+    moved(&mut world, 3);
+    let old = world.grant().0;
+    world.crash(3, true);
+    world.until(2_000, |world| world.primary().is_some_and(|primary| primary != 3));
+    world.restart(3);
+    world.run(100);
+    let restarted = |event: &Event| matches!(event, Event::Demote { why: Why::Restarted, token, .. } if *token == old);
+    assert!(world.peers[3].told.iter().any(restarted));
+    assert_ne!(world.primary(), Some(3));
+    world.run(1_000);
+    assert_eq!(world.peers[3].roles.view().holdings().count(), 0, "it is put behind it");
 }
 
 /// L7.
@@ -334,7 +350,7 @@ fn an_order_is_answered_when_the_office_is_lost() {
 
 #[test]
 fn who_is_granted_a_role_and_does_not_begin_is_passed_over() {
-    let (mut world, _) = World::served(1, 5, 5, Config::default());
+    let (mut world, _) = World::served(1, 5, 5, Config::primary());
     let leader = world.leader().unwrap();
     let (holder, deaf) = ((leader + 1) % 5, (leader + 2) % 5);
     moved(&mut world, holder);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::checks::Checks;
-use crate::consensus::{self, Consensus, Intent, Standing, Token};
+use crate::consensus::{self, Consensus, Intent, RequestId, Standing, Token};
 use crate::failover::Candidate;
 use crate::machine::{Op, Rng};
 use crate::types::{Actor, Mint, Now, Time, WallTime};
@@ -156,6 +156,8 @@ pub(super) struct World {
     pub(super) config: Config,
     /// Who led last.
     led_by: Option<usize>,
+    /// Who was asked for which order, in which life.
+    asked: Vec<(RequestId, usize, u64)>,
 }
 
 impl World {
@@ -205,6 +207,7 @@ impl World {
             checks: Checks::default(),
             config,
             led_by: None,
+            asked: Vec::new(),
         };
         for at in 0..count {
             world.decides(at, |machine, cx| machine.start(cx, false));
@@ -505,8 +508,9 @@ impl World {
             Happening::Decides { from, bytes, .. } => self.takes_decision(at, from, &bytes),
             Happening::Arrives { from, bytes, .. } => {
                 let node = self.peers[from].node;
-                let (message, _) = bincode::decode_from_slice(&bytes, bincode::config::standard()).unwrap();
-                self.plays(at, |machine, cx, sight| machine.on_message(cx, sight, node, message));
+                let (message, _): (Message, usize) =
+                    bincode::decode_from_slice(&bytes, bincode::config::standard()).unwrap();
+                self.takes(at, node, message);
             }
             Happening::Fires { boot, clock, number, .. } => {
                 if self.peers[at].boot == boot && self.peers[at].timers.get(&clock) == Some(&number) {
@@ -527,6 +531,17 @@ impl World {
             Happening::Hears { .. } => self.plays(at, |machine, cx, sight| machine.on_changed(cx, sight)),
             Happening::Works { .. } => {}
         }
+    }
+
+    fn takes(&mut self, at: usize, from: NodeId, message: Message) {
+        // As every host: what was decided under an order's name is not ordered again.
+        if let Body::Order { id, .. } = message.body
+            && let Some((token, _)) = self.peers[at].consensus.view().outcome(id)
+        {
+            let answer = Message { body: Body::Ordered { id, result: Ok(token) }, ..message };
+            return self.plays(at, |_, cx, _| cx.send(from, answer));
+        }
+        self.plays(at, |machine, cx, sight| machine.on_message(cx, sight, from, message));
     }
 
     fn takes_decision(&mut self, at: usize, from: usize, bytes: &[u8]) {
@@ -656,6 +671,7 @@ impl World {
         peer.up = true;
         let node = peer.node;
         self.decides(at, |machine, cx| machine.start(cx, false));
+        self.plays(at, |machine, cx, sight| machine.start(cx, sight));
         for other in (0..self.peers.len()).filter(|other| *other != at) {
             if self.peers[other].up {
                 self.decides(other, |machine, cx| machine.on_linked(cx, node));
@@ -695,17 +711,28 @@ impl World {
     }
 
     /// An operator asks the leader. Nothing if there is none.
-    pub(super) fn order(&mut self, what: OrderWhat, seconds: u64) -> Option<Result<consensus::RequestId, OrderError>> {
+    pub(super) fn order(&mut self, what: OrderWhat, seconds: u64) -> Option<Result<RequestId, OrderError>> {
         let leader = self.leader().filter(|leader| self.is_awake(*leader))?;
-        let wall = self.peers[leader].clock(leader, self.now).wall;
-        let id = consensus::RequestId {
-            born: self.peers[leader].consensus.view().commit(),
-            number: u128::from(self.rng.bits()),
-        };
+        let order = self.ordered(leader, what, seconds);
+        Some(self.plays(leader, |machine, cx, sight| machine.order(cx, sight, &order)).map(|()| order.id))
+    }
+
+    /// An operator asks any peer.
+    pub(super) fn order_at(&mut self, at: usize, what: OrderWhat, seconds: u64) -> RequestId {
+        let order = self.ordered(at, what, seconds);
+        let id = order.id;
+        self.asked.push((id, at, self.peers[at].boot));
+        self.plays(at, |machine, cx, sight| machine.ask(cx, sight, order));
+        id
+    }
+
+    fn ordered(&mut self, at: usize, what: OrderWhat, seconds: u64) -> Order {
+        let born = self.peers[at].consensus.view().commit();
+        let id = RequestId { born, number: u128::from(self.rng.bits()) };
+        let wall = self.peers[at].clock(at, self.now).wall;
         let expires = WallTime::from_micros(wall.as_micros() + seconds * 1_000_000);
         let (by, role) = (consensus::Name::new("somebody").unwrap(), RoleName::primary());
-        let order = Order { id, expires, by, role, what };
-        Some(self.plays(leader, |machine, cx, sight| machine.order(cx, sight, &order)).map(|()| id))
+        Order { id, expires, by, role, what }
     }
 
     /// The office of consensus goes to somebody else.
@@ -716,12 +743,21 @@ impl World {
     }
 
     /// What was told of an order.
-    pub(super) fn answer(&self, id: consensus::RequestId) -> Option<Result<Token, OrderError>> {
+    pub(super) fn answer(&self, id: RequestId) -> Option<Result<Token, OrderError>> {
         let answers = self.peers.iter().flat_map(|peer| &peer.told);
         answers.rev().find_map(|event| match event {
             Event::Ordered { id: of, result } if *of == id => Some(result.clone()),
             _ => None,
         })
+    }
+
+    /// L8: what a peer was asked for it answers once, if it lives on.
+    fn all_are_answered(&self) {
+        for (id, at, boot) in &self.asked {
+            let is_answer = |event: &&Event| matches!(event, Event::Ordered { id: of, .. } if of == id);
+            let answers = self.peers[*at].told.iter().filter(is_answer).count();
+            assert!(answers == 1 || self.peers[*at].boot != *boot, "L8: {answers} answers to an order");
+        }
     }
 
     /// Draws.
@@ -742,6 +778,7 @@ impl World {
         }
         self.run(3_000);
         let _ = self.order(OrderWhat::Resume, 5);
+        self.all_are_answered();
         // Who was passed over is so no more after a while.
         let shun = u64::try_from(self.config.failover.shun.as_millis()).unwrap();
         self.run(2_000 + shun);

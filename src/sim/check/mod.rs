@@ -14,6 +14,7 @@ mod c5;
 mod c6;
 mod c7;
 mod disks;
+mod f1;
 mod g3;
 mod g4;
 mod g5;

@@ -1,7 +1,7 @@
 //! All invariants of a run together, and the list of their ids.
 
 use super::{AtDisk, Check, Sight, Verdict, Violation};
-use super::{a1, c1, c2, c3, c5, c6, c7, c14, g3, g4, g5, j1, k1, k2, k3, k4, k5, l2, r1, r2, r3, r4, s1};
+use super::{a1, c1, c2, c3, c5, c6, c7, c14, f1, g3, g4, g5, j1, k1, k2, k3, k4, k5, l2, r1, r2, r3, r4, s1};
 use super::{m1, m2, m3, m4, m5, m7, m9, m10, m12, m13, m14, o1, o2, o3, o5, o6, o7};
 use super::{u1, u2, u4, u5, u6, u7, u8, u9, u10, u11, u12, u13};
 use crate::consensus::Token;
@@ -30,6 +30,7 @@ const ALL: &[(&str, &str)] = &[
     ("C7", "after the calm no change waits for another, and none was refused"),
     ("C14", "stamps rise along each log, over restarts and whatever the wall clock does"),
     ("E1", "a node keeps to the contract of its edge"),
+    ("F1", "at no moment do two peers act in one role, and its tokens rise"),
     ("G1", "the same seed gives the same trace"),
     ("G2", "nothing panics"),
     ("G3", "queues are bounded"),
@@ -128,6 +129,7 @@ impl Checks {
             Box::new(c6::PlacesAreUnique::new(peers)),
             Box::new(c7::NothingWaits::new(peers)),
             Box::new(c14::StampsRise::default()),
+            Box::new(f1::OneHolder::default()),
             Box::new(g3::BoundedQueues),
             Box::new(g4::BoundedWork),
             Box::new(g5::VersionsMix),

@@ -163,7 +163,7 @@ impl<'a> Film<'a> {
             Some(wire::Kind::Membership) | None => 0,
             Some(wire::Kind::Replication) => 1,
             Some(wire::Kind::Overlay) => 2,
-            Some(wire::Kind::Audit | wire::Kind::Consensus) => 3,
+            Some(wire::Kind::Audit | wire::Kind::Consensus | wire::Kind::Roles) => 3,
         };
         let kind = if lane == Lane::Sync { kind + 4 } else { kind };
         let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);

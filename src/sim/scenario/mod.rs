@@ -282,6 +282,7 @@ fn config_of(table: &str, says: &toml::Table, mesh: &Topology) -> Result<node::C
         snapshots,
         consensus,
         voters,
+        roles,
         ..
     } = read.map_err(|error| place::renamed(table, &text, &error.to_string()))?;
     let policy = mesh.overlay();
@@ -297,6 +298,7 @@ fn config_of(table: &str, says: &toml::Table, mesh: &Topology) -> Result<node::C
         snapshots,
         consensus,
         voters: voters.into(),
+        roles,
     })
 }
 

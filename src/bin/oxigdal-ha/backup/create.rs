@@ -32,6 +32,8 @@ pub(crate) struct Args {
     /// How to compress: none, lz4, zstd or gzip
     #[arg(long, value_name = "CODEC", default_value_t)]
     compression: BackupCompression,
+    #[command(flatten)]
+    mesh: super::mesh::MeshArgs,
 }
 
 pub(crate) async fn run(place: &Place, arguments: &Args, output: Output) -> Result {
@@ -40,6 +42,9 @@ pub(crate) async fn run(place: &Place, arguments: &Args, output: Output) -> Resu
         Args { differential: true, .. } => BackupType::Differential,
         _ => BackupType::Incremental,
     };
+    if arguments.mesh.mesh {
+        return super::mesh::run(place, &arguments.mesh, (kind, arguments.compression), output);
+    }
     let ear = Ear::new(output);
     // Only says which mesh it was; a directory without a key is backed up too.
     let mesh = Admission::open(&arguments.data).ok().flatten().map(|admission| admission.cluster().to_string());

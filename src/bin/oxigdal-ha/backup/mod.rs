@@ -2,6 +2,7 @@
 
 mod create;
 mod list;
+mod mesh;
 pub(crate) mod progress;
 mod prune;
 pub(crate) mod restore;
@@ -28,6 +29,7 @@ gs://bucket/prefix, az://container/prefix. Credentials come from the environment
 
   oxigdal-ha backup create --full --repo /srv/backups        the peer may be running
   oxigdal-ha backup create --repo /srv/backups               what came since the last one
+  oxigdal-ha backup create --mesh --repo s3://bucket/ha      one for the mesh, taken by the peer that is best
   oxigdal-ha restore --repo /srv/backups --at latest --into DIR
 
 With a passphrase or key file given when the repository is made, all that is in it is encrypted. Without them nobody

@@ -20,7 +20,7 @@ the configuration, `backup.schedule`, are looked after too and are listed by `st
 
 What may be said: kind=full|incremental|differential, every=6h or at=03:00 or at=fri,sun/03:00 (UTC), repository=URL,
 compression=CODEC, keep-last|hourly|daily|weekly|monthly=N, grace=24h, verify=list|checksums|content, key-file=FILE,
-passphrase-file=FILE.";
+passphrase-file=FILE, role=primary (only the peer that holds the role).";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]

@@ -81,6 +81,7 @@ fn reads(lane: Lane, frame: &[u8]) -> bool {
         Kind::Overlay => same::<overlay::Message>(&payload),
         Kind::Audit => same::<audit::Message>(&payload),
         Kind::Consensus => same::<consensus::Message>(&payload),
+        Kind::Roles => same::<roles::Message>(&payload),
     }
 }
 

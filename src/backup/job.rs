@@ -1,0 +1,352 @@
+//! A backup of the mesh: one decision, who takes it, and what came of it.
+//!
+//! The job stands in a register that the voters decide about (`consensus`), so there is one at a time, and whoever leads knows how it
+//! stands. Each of its *shares* is one peer's. A share's result is decided once: it is told with the attempt that it is of, and an attempt that was
+//! given to somebody else since is heeded no more. What such a peer had stored already is a whole backup of its own, or rests for its next run.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::codec::BackupCompression;
+use super::id::BackupId;
+use super::manifest::BackupType;
+use super::schedule::Outcome;
+use crate::types::{NodeId, WallTime};
+
+/// The register of the job.
+pub const JOB_REGISTER: &str = "backup/job";
+/// Most peers that take a backup at a time.
+pub const SHARES_MAX: usize = 48;
+/// A share goes to so many peers one after the other at most.
+const ATTEMPTS_MAX: u32 = 5;
+/// An error's words, in bytes: a register has little room.
+const WHY_MAX: usize = 100;
+
+/// What is to be taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    /// What of it.
+    pub kind: BackupType,
+    /// Where to: every peer that takes one has to reach it.
+    pub repository: String,
+    /// How it is compressed.
+    #[serde(default)]
+    pub codec: BackupCompression,
+    /// The file of the repository's key, at the peer that takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+    /// The file of its passphrase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// Who takes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Takers {
+    /// One peer: the one that is least behind, and not the primary if there is another.
+    #[default]
+    Best,
+    /// Every peer that is well.
+    All,
+    /// Whoever is the primary.
+    Primary,
+    /// These.
+    These(Vec<NodeId>),
+}
+
+/// A peer that could take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taker {
+    /// Which.
+    pub node: NodeId,
+    /// How many changes it lacks, as far as is known.
+    pub lag: u64,
+    /// Higher is preferred.
+    pub priority: u16,
+    /// It holds the role of the primary.
+    pub is_primary: bool,
+}
+
+/// A backup of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// Its name.
+    pub id: Uuid,
+    /// What.
+    pub task: Task,
+    /// Who wanted it.
+    pub by: String,
+    /// When.
+    pub asked: WallTime,
+    /// Who takes it.
+    pub shares: Vec<Share>,
+}
+
+/// One peer's part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Share {
+    /// Whose.
+    pub node: NodeId,
+    /// How often it was given to somebody.
+    pub attempt: u32,
+    /// What came of it; nothing yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub done: Option<ShareDone>,
+}
+
+/// What came of a share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShareDone {
+    /// The backup, if it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupId>,
+    /// Records in it.
+    pub records: u64,
+    /// Bytes of its objects.
+    pub stored_bytes: u64,
+    /// Why it is not as it should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// When.
+    pub at: WallTime,
+}
+
+/// Why there is no job.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// One goes on.
+    #[error("the backup {id} of the mesh is being taken: one at a time")]
+    Busy {
+        /// Which.
+        id: Uuid,
+    },
+    /// Nobody can take it.
+    #[error("{0}")]
+    Nobody(&'static str),
+    /// One that was named cannot.
+    #[error("{0} is no member that is well: it cannot take a backup")]
+    NotWell(NodeId),
+    /// Too many.
+    #[error("{0} peers are to take it; at most {SHARES_MAX} do at a time")]
+    TooMany(usize),
+}
+
+impl Takers {
+    /// Those that take it, of those that are well.
+    ///
+    /// # Errors
+    /// [`JobError`].
+    pub fn choose(&self, well: &[Taker]) -> Result<Vec<NodeId>, JobError> {
+        let chosen = match self {
+            Self::Best => best(well, &BTreeSet::new()).into_iter().collect(),
+            Self::All => well.iter().map(|taker| taker.node).collect(),
+            Self::Primary => {
+                let primary = well.iter().find(|taker| taker.is_primary).map(|taker| taker.node);
+                vec![primary.ok_or(JobError::Nobody("nobody is the primary, or not one that is well"))?]
+            }
+            Self::These(nodes) => {
+                let is_well = |node: &NodeId| well.iter().any(|taker| taker.node == *node);
+                if let Some(node) = nodes.iter().find(|node| !is_well(node)) {
+                    return Err(JobError::NotWell(*node));
+                }
+                let each: BTreeSet<_> = nodes.iter().copied().collect();
+                each.into_iter().collect::<Vec<_>>()
+            }
+        };
+        match chosen.len() {
+            0 => Err(JobError::Nobody("no peer is well enough to take a backup")),
+            count if count > SHARES_MAX => Err(JobError::TooMany(count)),
+            _ => Ok(chosen),
+        }
+    }
+}
+
+/// The best of those that are well, without these.
+fn best(well: &[Taker], without: &BTreeSet<NodeId>) -> Option<NodeId> {
+    let others = well.iter().filter(|taker| !without.contains(&taker.node));
+    others.min_by_key(|it| (it.is_primary, it.lag, u16::MAX - it.priority, it.node)).map(|taker| taker.node)
+}
+
+impl Job {
+    /// Of a register.
+    #[must_use]
+    pub fn read(value: &[u8]) -> Option<Self> {
+        serde_json::from_slice(value).ok()
+    }
+
+    /// For the register.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a job is plain data")
+    }
+
+    /// A job that begins.
+    #[must_use]
+    pub fn new(id: Uuid, task: Task, by: &str, asked: WallTime, takers: Vec<NodeId>) -> Self {
+        let shares = takers.into_iter().map(|node| Share { node, attempt: 1, done: None }).collect();
+        Self { id, task, by: short(by), asked, shares }
+    }
+
+    /// Whether nothing of it is left to do.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.shares.iter().all(|share| share.done.is_some())
+    }
+
+    /// What a peer is to do for it: the attempt.
+    #[must_use]
+    pub fn wants_of(&self, node: NodeId) -> Option<u32> {
+        self.shares.iter().find(|share| share.node == node && share.done.is_none()).map(|share| share.attempt)
+    }
+
+    /// A peer tells what came of its attempt. Whether that is heeded: not if it was given to somebody else meanwhile.
+    #[must_use]
+    pub fn finish(&mut self, node: NodeId, attempt: u32, outcome: &Outcome) -> bool {
+        let is_meant = |share: &&mut Share| share.node == node && share.attempt == attempt && share.done.is_none();
+        let Some(share) = self.shares.iter_mut().find(is_meant) else { return false };
+        share.done = Some(ShareDone {
+            backup: outcome.backup,
+            records: outcome.records,
+            stored_bytes: outcome.stored_bytes,
+            error: outcome.error.as_deref().map(short),
+            at: outcome.finished,
+        });
+        true
+    }
+
+    /// An operator does not want to wait for the rest.
+    pub fn give_up(&mut self, by: &str, now: WallTime) {
+        for share in self.shares.iter_mut().filter(|share| share.done.is_none()) {
+            let error = Some(format!("given up by {}", short(by)));
+            share.done = Some(ShareDone { backup: None, records: 0, stored_bytes: 0, error, at: now });
+        }
+    }
+
+    /// Gives the shares of peers that are gone to others that are well. Whether anything changed.
+    #[must_use]
+    pub fn pass_on(&mut self, is_gone: impl Fn(NodeId) -> bool, well: &[Taker], now: WallTime) -> bool {
+        let mut taking: BTreeSet<_> = self.shares.iter().map(|share| share.node).collect();
+        let mut changed = false;
+        for share in self.shares.iter_mut().filter(|share| share.done.is_none() && is_gone(share.node)) {
+            changed = true;
+            match best(well, &taking).filter(|_| share.attempt < ATTEMPTS_MAX) {
+                Some(node) => {
+                    taking.insert(node);
+                    (share.node, share.attempt) = (node, share.attempt + 1);
+                }
+                None => {
+                    let error = Some("the peer is gone, and no other one is there to take it".to_owned());
+                    share.done = Some(ShareDone { backup: None, records: 0, stored_bytes: 0, error, at: now });
+                }
+            }
+        }
+        changed
+    }
+}
+
+/// The begin of a text, so that a job fits into its register.
+fn short(text: &str) -> String {
+    let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= WHY_MAX).last();
+    text[..end.unwrap_or(0)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::VALUE_MAX;
+
+    fn node(number: u128) -> NodeId {
+        NodeId::from_u128(number)
+    }
+
+    fn taker(number: u128, lag: u64) -> Taker {
+        Taker { node: node(number), lag, priority: 100, is_primary: number == 1 }
+    }
+
+    fn task() -> Task {
+        let (key_file, passphrase_file) = (None, None);
+        let codec = BackupCompression::default();
+        Task { kind: BackupType::Full, repository: "/srv/backups".into(), codec, key_file, passphrase_file }
+    }
+
+    fn job(takers: &[u128]) -> Job {
+        Job::new(
+            Uuid::from_u128(7),
+            task(),
+            "somebody",
+            WallTime::default(),
+            takers.iter().copied().map(node).collect(),
+        )
+    }
+
+    fn outcome(error: Option<&str>) -> Outcome {
+        let mut outcome = Outcome::begun("mesh", WallTime::default());
+        (outcome.records, outcome.error) = (5, error.map(str::to_owned));
+        outcome
+    }
+
+    #[test]
+    fn who_takes_it_is_who_was_asked_for() {
+        let well = [taker(1, 0), taker(2, 9), taker(3, 4)];
+        let chosen = |takers: Takers| takers.choose(&well);
+        assert_eq!(chosen(Takers::Best), Ok(vec![node(3)]), "the primary has other work");
+        assert_eq!(Takers::Best.choose(&well[..1]), Ok(vec![node(1)]));
+        assert_eq!(chosen(Takers::All).unwrap().len(), 3);
+        assert_eq!(chosen(Takers::Primary), Ok(vec![node(1)]));
+        assert_eq!(chosen(Takers::These(vec![node(2), node(2)])), Ok(vec![node(2)]));
+        assert_eq!(chosen(Takers::These(vec![node(4)])), Err(JobError::NotWell(node(4))));
+        assert!(matches!(Takers::Primary.choose(&well[1..]), Err(JobError::Nobody(_))));
+        assert!(matches!(Takers::Best.choose(&[]), Err(JobError::Nobody(_))));
+        let many: Vec<_> = (0..100).map(|number| taker(number, 0)).collect();
+        assert_eq!(Takers::All.choose(&many), Err(JobError::TooMany(100)));
+    }
+
+    #[test]
+    fn a_share_is_done_once_by_whom_it_was_given_to_last() {
+        let mut job = job(&[1, 2]);
+        assert!(!job.pass_on(|_| false, &[], WallTime::default()));
+        assert!(job.pass_on(|it| it == node(1), &[taker(2, 0), taker(3, 0)], WallTime::default()));
+        assert_eq!((job.wants_of(node(1)), job.wants_of(node(3))), (None, Some(2)), "2 has a share of its own");
+        assert!(!job.finish(node(1), 1, &outcome(None)), "it was given to 3");
+        assert!(!job.finish(node(3), 1, &outcome(None)));
+        assert!(job.finish(node(3), 2, &outcome(None)) && !job.finish(node(3), 2, &outcome(None)));
+        assert!(!job.is_over());
+        assert!(job.finish(node(2), 1, &outcome(Some("no room"))) && job.is_over());
+        assert_eq!(job.shares[1].done.as_ref().unwrap().error.as_deref(), Some("no room"));
+    }
+
+    #[test]
+    fn what_nobody_can_take_ends() {
+        let mut job = job(&[1]);
+        assert!(job.pass_on(|_| true, &[], WallTime::default()) && job.is_over());
+        let mut job = self::job(&[1]);
+        for number in 2..9 {
+            let _ = job.pass_on(|_| true, &[taker(number, 0)], WallTime::default());
+        }
+        assert!(job.is_over() && job.shares[0].done.as_ref().unwrap().error.is_some());
+    }
+
+    #[test]
+    fn the_largest_job_fits_into_a_register_and_is_read_back() {
+        let mut job = job(&(0..SHARES_MAX as u128).collect::<Vec<_>>());
+        job.task.repository = format!("s3://{}", "x".repeat(1_000));
+        let mut long = outcome(Some(&"ä".repeat(1_000)));
+        (long.backup, long.records, long.stored_bytes) =
+            (Some(BackupId::new(WallTime::default(), [7; 10])), u64::MAX, u64::MAX);
+        for number in 0..SHARES_MAX as u128 {
+            assert!(job.finish(node(number), 1, &long));
+        }
+        assert!(job.bytes().len() <= VALUE_MAX, "{} bytes", job.bytes().len());
+        assert_eq!(Job::read(&job.bytes()), Some(job));
+        assert_eq!(Job::read(b"{}"), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! `backup create --mesh`: one backup for the whole mesh, taken by whom the voters decide on.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use oxigdal_ha::backup::{BackupCompression, BackupType, Job, Share, Takers, Task};
+use serde_json::{Value, json};
+
+use super::Place;
+use crate::args::Target;
+use crate::client::Client;
+use crate::decisions::id_of;
+use crate::failure::{Failure, Result};
+use crate::output::{Output, Tone, bytes, cell, number};
+
+const PATH: &str = "/v1/backups/mesh";
+/// How often it is looked how it stands.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Of the mesh")]
+pub(super) struct MeshArgs {
+    /// Have the mesh decide on one backup, and take it at the peers of --on; they have to reach the repository and its key
+    #[arg(long, conflicts_with = "data")]
+    pub(super) mesh: bool,
+    /// Who takes it: best, all, primary, or names of peers
+    #[arg(long, requires = "mesh", value_name = "WHO", value_delimiter = ',', default_value = "best")]
+    on: Vec<String>,
+    /// Do not wait for the end; the same command with --show tells how it stands
+    #[arg(long, requires = "mesh")]
+    no_wait: bool,
+    /// Show the last one, and ask for none
+    #[arg(long, requires = "mesh")]
+    show: bool,
+    /// Give up the one that goes on
+    #[arg(long, requires = "mesh", conflicts_with = "show")]
+    cancel: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(super) fn run(
+    place: &Place,
+    arguments: &MeshArgs,
+    (kind, codec): (BackupType, BackupCompression),
+    output: Output,
+) -> Result {
+    let client = Client::new(&arguments.target)?;
+    if arguments.show {
+        return told(&client.get(PATH, &[])?, &client, output);
+    }
+    if arguments.cancel {
+        return told(&client.delete(PATH)?, &client, output);
+    }
+    let absolute = |path: &Path| {
+        std::path::absolute(path).map_err(|error| Failure::usage(format_args!("{}: {error}", path.display())))
+    };
+    let file = |path: &Option<PathBuf>| path.as_deref().map(absolute).transpose();
+    let url = place.url()?;
+    let repository = if url.contains("://") { url.to_owned() } else { absolute(Path::new(url))?.display().to_string() };
+    let (key_file, passphrase_file) = (file(&place.key.key_file)?, file(&place.key.passphrase_file)?);
+    let task = Task { kind, repository, codec, key_file, passphrase_file };
+    let takers = match arguments.on.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["best"] => Takers::Best,
+        ["all"] => Takers::All,
+        ["primary"] => Takers::Primary,
+        ref names => {
+            let ids = names.iter().map(|name| id_of(&client, name)?.parse().map_err(Failure::new));
+            Takers::These(ids.collect::<Result<_>>()?)
+        }
+    };
+    let by = std::env::var("USER").unwrap_or_else(|_| "operator".to_owned());
+    let wanted = json!({ "task": task, "takers": takers, "by": by });
+    let job: Job = client.send("POST", PATH, &[], &wanted)?;
+    let job = if arguments.no_wait { job } else { wait(&client, job, output)? };
+    told(&job, &client, output)
+}
+
+/// Until it is over. Whoever breaks off here breaks off nothing but this.
+fn wait(client: &Client, mut job: Job, output: Output) -> Result<Job> {
+    let target = if output.json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(Some(job.shares.len() as u64), target);
+    let style = "{spinner} the mesh takes its backup: {pos} of {len} {elapsed}";
+    bar.set_style(ProgressStyle::with_template(style).expect("it is a template"));
+    while !job.is_over() {
+        std::thread::sleep(LOOK_EVERY);
+        let now: Job = client.get(PATH, &[])?;
+        if now.id != job.id {
+            bar.finish_and_clear();
+            return Err(Failure::new(format_args!("another backup of the mesh was asked for since: {}", now.id)));
+        }
+        job = now;
+        bar.set_position(job.shares.iter().filter(|share| share.done.is_some()).count() as u64);
+        bar.tick();
+    }
+    bar.finish_and_clear();
+    Ok(job)
+}
+
+fn told(job: &Job, client: &Client, output: Output) -> Result {
+    let failed = job.shares.iter().filter(|share| why(share).is_some()).count();
+    let all_failed =
+        || Failure::new(format_args!("{failed} of {} shares were not taken as they should be", job.shares.len()));
+    if output.json {
+        output.value(job)?;
+        return if failed == 0 { Ok(()) } else { Err(all_failed()) };
+    }
+    let members: Vec<Value> = client.get("/v1/members", &[])?;
+    let name = |share: &Share| {
+        let node = share.node.to_string();
+        let known = members.iter().find(|member| member["node"] == node.as_str());
+        known.and_then(|member| member["name"].as_str()).map_or(node, str::to_owned)
+    };
+    let mut table = output.table(&["PEER", "BACKUP", "RECORDS", "STORED", "STATE"]);
+    for share in &job.shares {
+        let done = share.done.as_ref();
+        let backup = done.and_then(|done| done.backup).map_or_else(|| "-".to_owned(), |id| id.to_string());
+        let state = match (done, why(share)) {
+            (None, _) => cell(Tone::Dim, "goes on"),
+            (Some(_), None) => cell(Tone::Good, "done"),
+            (Some(_), Some(why)) => cell(Tone::Warn, why),
+        };
+        table.add_row([
+            cell(Tone::Name, name(share)),
+            cell(Tone::Bold, backup),
+            number(done.map_or(0, |done| done.records)),
+            number(bytes(done.map_or(0, |done| done.stored_bytes))),
+            state,
+        ]);
+    }
+    output.rows(&table)?;
+    if failed == 0 { Ok(()) } else { Err(all_failed()) }
+}
+
+/// Why a share is not as it should be.
+fn why(share: &Share) -> Option<&str> {
+    share.done.as_ref().and_then(|done| done.error.as_deref())
+}

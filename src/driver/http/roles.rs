@@ -1,0 +1,111 @@
+//! Roles: who holds them, for people and load balancers, and orders about them.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Json;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Interface;
+use super::reply::{Body, Last, Query, Refusal};
+use crate::consensus::Token;
+use crate::node::{Command, Outcome, RoleOrder, RoleStatus};
+use crate::roles::RoleName;
+
+pub(super) async fn list(State(interface): State<Interface>) -> Result<Json<Vec<RoleStatus>>, Refusal> {
+    interface.roles().await.map(Json)
+}
+
+pub(super) async fn order(
+    State(interface): State<Interface>,
+    Body(order): Body<RoleOrder>,
+) -> Result<Json<Value>, Refusal> {
+    match interface.link.command(Command::OrderRole(order)).await? {
+        Outcome::RoleOrdered { token } => Ok(Json(json!({ "token": token }))),
+        other => unreachable!("an order about a role was answered by {other:?}"),
+    }
+}
+
+/// Somebody acts upon this machine in a role.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Shown {
+    role: RoleName,
+    token: Token,
+}
+
+/// Whether a token is to be heeded: 200 once it is the highest that was seen here, durably; else refused, for good.
+pub(super) async fn admit(
+    State(interface): State<Interface>,
+    Body(Shown { role, token }): Body<Shown>,
+) -> Result<Json<Value>, Refusal> {
+    match interface.link.command(Command::AdmitRole { role, token }).await? {
+        Outcome::RoleAdmitted => Ok(Json(json!({ "admitted": true }))),
+        other => unreachable!("a question about a token was answered by {other:?}"),
+    }
+}
+
+/// 200 where this peer acts as the primary at this moment, else 503; the body says who does.
+pub(super) async fn primary(State(interface): State<Interface>) -> (StatusCode, Json<Value>) {
+    interface.holds("primary").await
+}
+
+/// The same of any role.
+pub(super) async fn role(State(interface): State<Interface>, Last(name): Last) -> (StatusCode, Json<Value>) {
+    interface.holds(&name).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Behind {
+    /// Logs that the peer may know to be behind in, at most.
+    max_behind: Option<usize>,
+}
+
+/// 200 where this peer serves reads, is not the primary, and is not further behind than asked; else 503.
+pub(super) async fn replica(
+    State(interface): State<Interface>,
+    Query(query): Query<Behind>,
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let behind = interface.link.report().await?.node.intake.behind;
+    let primary = RoleName::primary();
+    let acts = interface.roles().await?.into_iter().any(|status| status.role == primary && status.acts);
+    let good = !acts && query.max_behind.is_none_or(|max| behind <= max);
+    let told = json!({ "role": if acts { "primary" } else { "replica" }, "behind": behind });
+    Ok((if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(told)))
+}
+
+impl Interface {
+    async fn roles(&self) -> Result<Vec<RoleStatus>, Refusal> {
+        match self.link.command(Command::Roles).await? {
+            Outcome::Roles(roles) => Ok(roles),
+            other => unreachable!("a question about roles was answered by {other:?}"),
+        }
+    }
+
+    async fn holds(&self, name: &str) -> (StatusCode, Json<Value>) {
+        let none =
+            |why: &str| (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "role": name, "acts": false, "why": why })));
+        let roles = match self.roles().await {
+            Ok(roles) => roles,
+            Err(refusal) => return none(&refusal.message),
+        };
+        let Some(status) = roles.into_iter().find(|status| status.role.as_str() == name) else {
+            return none("nobody was granted this role, as far as this peer knows");
+        };
+        let code = if status.acts { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (
+            code,
+            Json(json!({
+                "role": name,
+                "acts": status.acts,
+                "holder": status.holder.map(|node| {
+                    json!({ "node": node, "name": status.name, "addresses": status.addresses })
+                }),
+                "token": status.token,
+                "state": status.state,
+                "paused": status.paused,
+            })),
+        )
+    }
+}

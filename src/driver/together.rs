@@ -1,0 +1,229 @@
+//! Backups of the whole mesh: each peer takes its share of the job that was decided, and whoever leads gives the shares of the dead to others.
+//!
+//! The job is in a register (`backup::job`). What a peer changes in it, it changes only if it still holds what was read: so of two that change it
+//! at once one looks again. Where no majority is in reach a share is taken all the same, and told when one is.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::admission::key::random;
+use super::archive::Here;
+use super::failure::StartError;
+use super::peer::{Link, Phase, Report};
+use super::schedule::{attempt, until_stopped};
+use crate::backup::{EVERY_MIN, JOB_REGISTER, Job, JobError, Outcome, Retention, Schedule, Taker, Takers, Task, When};
+use crate::consensus::{self, Expect, Standing, Token};
+use crate::error::{Error, ErrorKind};
+use crate::membership::State;
+use crate::node::{self, Command, Proposal};
+use crate::roles::RoleName;
+use crate::types::{NodeId, WallTime};
+
+/// How often it is looked whether there is something to do.
+const GLANCE: Duration = Duration::from_millis(500);
+/// After something could not be decided.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Two that change the job at once are one behind the other after a few times.
+const TRIES: u32 = 8;
+
+/// Starts it: what takes a share on a thread of its own, since it waits for disks; who watches over all on the loop's.
+pub(super) fn start(dir: PathBuf, mesh: String, link: &Link) -> Result<(), StartError> {
+    tokio::spawn(watch(link.clone()));
+    let here = Here::new(link.facts.clock.clone());
+    let work = Work { dir, mesh, here, link: link.clone(), phase: link.phase.clone() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Workers)?;
+    let spawned = std::thread::Builder::new().name("mesh backup".into()).spawn(move || runtime.block_on(work.run()));
+    spawned.map(drop).map_err(StartError::Workers)
+}
+
+/// Has a backup of the mesh begun.
+pub(super) async fn begin(link: &Link, task: Task, takers: &Takers, by: &str) -> Result<Job, Error> {
+    let invalid = |error: JobError| {
+        let kind = if matches!(error, JobError::Busy { .. }) { ErrorKind::Busy } else { ErrorKind::Invalid };
+        Error::new(kind, error.to_string())
+    };
+    let shares = takers.choose(&well(link).await?).map_err(invalid)?;
+    let job = Job::new(uuid::Builder::from_random_bytes(random()).into_uuid(), task, by, wall(link), shares);
+    for _ in 0..TRIES {
+        let expect = match read(link).await? {
+            Some((_, running)) if !running.is_over() => return Err(invalid(JobError::Busy { id: running.id })),
+            Some((token, _)) => Expect::Set(token),
+            None => Expect::Any,
+        };
+        if set(link, expect, &job).await? {
+            return Ok(job);
+        }
+    }
+    Err(Error::new(ErrorKind::Busy, "the job changes too often: try again"))
+}
+
+/// Ends the job that goes on, whatever its peers are at.
+pub(super) async fn give_up(link: &Link, by: &str) -> Result<Option<Job>, Error> {
+    let now = wall(link);
+    change(link, |job| {
+        let goes_on = !job.is_over();
+        job.give_up(by, now);
+        goes_on
+    })
+    .await?;
+    Ok(read(link).await?.map(|(_, job)| job))
+}
+
+/// The job, if there ever was one, and by which decision it is as it is.
+pub(super) async fn read(link: &Link) -> Result<Option<(Token, Job)>, Error> {
+    match link.command(Command::Register { name: JOB_REGISTER.to_owned() }).await? {
+        node::Outcome::Register(held) => Ok(held.and_then(|held| Job::read(&held.value).map(|job| (held.token, job)))),
+        other => unreachable!("a question about a register was answered by {other:?}"),
+    }
+}
+
+/// Whether the job is this now; else something else was decided meanwhile.
+async fn set(link: &Link, expect: Expect, job: &Job) -> Result<bool, Error> {
+    let value = Some(job.bytes().into());
+    let proposal = Proposal { register: JOB_REGISTER.to_owned(), expect, value, request: None };
+    match link.command(Command::Propose(proposal)).await? {
+        node::Outcome::Decided(made) => Ok(made.outcome == consensus::Outcome::Done),
+        other => unreachable!("Propose was answered by {other:?}"),
+    }
+}
+
+/// Changes the job, if there is something to change.
+async fn change(link: &Link, change: impl Fn(&mut Job) -> bool) -> Result<(), Error> {
+    for _ in 0..TRIES {
+        let Some((token, mut job)) = read(link).await? else { return Ok(()) };
+        if !change(&mut job) || set(link, Expect::Set(token), &job).await? {
+            return Ok(());
+        }
+    }
+    Err(Error::new(ErrorKind::Busy, "the job changes too often"))
+}
+
+fn wall(link: &Link) -> WallTime {
+    link.facts.clock.now().wall
+}
+
+/// Who can take a backup, as far as this peer knows.
+async fn well(link: &Link) -> Result<Vec<Taker>, Error> {
+    let Report { node, .. } = link.report().await?;
+    let lags: BTreeMap<NodeId, u64> = match link.command(Command::Replicas).await? {
+        node::Outcome::Replicas(replicas) => {
+            replicas.replicas.into_iter().map(|replica| (replica.id, replica.lag.changes)).collect()
+        }
+        other => unreachable!("a question about replicas was answered by {other:?}"),
+    };
+    let primary = match link.command(Command::Roles).await? {
+        node::Outcome::Roles(roles) => {
+            let primary = roles.into_iter().find(|status| status.role == RoleName::primary());
+            primary.and_then(|status| status.holder)
+        }
+        other => unreachable!("a question about roles was answered by {other:?}"),
+    };
+    let is_well =
+        |member: &&node::MemberStatus| member.state == State::Alive && !member.meta.read_only && !member.meta.observer;
+    let taker = |member: &node::MemberStatus| Taker {
+        node: member.node,
+        lag: lags.get(&member.node).copied().unwrap_or(0),
+        priority: member.meta.priority,
+        is_primary: primary == Some(member.node),
+    };
+    Ok(node.members.iter().filter(is_well).map(taker).collect())
+}
+
+/// Gives the shares of peers that are dead to others, while this peer leads.
+async fn watch(link: Link) {
+    let mut phase = link.phase.clone();
+    while until_stopped(&mut phase, tokio::time::sleep(GLANCE)).await.is_some() {
+        if let Err(error) = look(&link).await {
+            // It is looked again.
+            tracing::debug!(%error, "the backup of the mesh could not be looked after");
+        }
+    }
+}
+
+async fn look(link: &Link) -> Result<(), Error> {
+    let Some((_, job)) = read(link).await?.filter(|(_, job)| !job.is_over()) else { return Ok(()) };
+    let leads = match link.command(Command::Deciders).await? {
+        node::Outcome::Deciders(deciders) => deciders.standing == Standing::Leader,
+        other => unreachable!("a question about voters was answered by {other:?}"),
+    };
+    if !leads {
+        return Ok(());
+    }
+    let Report { node, .. } = link.report().await?;
+    let is_there = |who: NodeId| {
+        node.members.iter().any(|member| member.node == who && matches!(member.state, State::Alive | State::Suspect))
+    };
+    if job.shares.iter().all(|share| share.done.is_some() || is_there(share.node)) {
+        return Ok(());
+    }
+    let (well, now) = (well(link).await?, wall(link));
+    change(link, |job| job.pass_on(|who| !is_there(who), &well, now)).await
+}
+
+/// What takes this peer's share.
+struct Work {
+    dir: PathBuf,
+    mesh: String,
+    here: Here,
+    link: Link,
+    phase: watch::Receiver<Phase>,
+}
+
+impl Work {
+    async fn run(mut self) {
+        let me = self.link.facts.admission.node();
+        loop {
+            let job = read(&self.link).await.ok().flatten().map(|(_, job)| job);
+            if let Some((job, share)) = job.and_then(|job| job.wants_of(me).map(|share| (job, share))) {
+                let schedule = schedule(&job.task);
+                let run = attempt(&schedule, &self.dir, &self.mesh, None, &self.here);
+                // What is broken off is taken over by the next life's.
+                let Some(outcome) = until_stopped(&mut self.phase, run).await else { return };
+                match &outcome.error {
+                    Some(why) => tracing::warn!(job = %job.id, why, "this peer's share of a backup was not taken"),
+                    None => tracing::info!(job = %job.id, records = outcome.records, "this peer's share of a backup"),
+                }
+                if self.tell(me, job.id, share, &outcome).await.is_none() {
+                    return;
+                }
+            }
+            if until_stopped(&mut self.phase, tokio::time::sleep(GLANCE)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Tells what came of it until that is decided; nothing when the peer stops before.
+    async fn tell(&mut self, me: NodeId, job: Uuid, share: u32, outcome: &Outcome) -> Option<()> {
+        loop {
+            let told = change(&self.link, |now| now.id == job && now.finish(me, share, outcome)).await;
+            match told {
+                Ok(()) => return Some(()),
+                Err(error) => tracing::debug!(%error, "what came of a backup is not decided yet"),
+            }
+            until_stopped(&mut self.phase, tokio::time::sleep(AGAIN)).await?;
+        }
+    }
+}
+
+/// The task, as what runs backups takes it.
+fn schedule(task: &Task) -> Schedule {
+    let Task { kind, repository, codec, key_file, passphrase_file } = task.clone();
+    Schedule {
+        name: "mesh".to_owned(),
+        kind,
+        when: When::Every(EVERY_MIN),
+        repository,
+        codec,
+        keep: Retention::default(),
+        grace: Duration::ZERO,
+        verify: None,
+        key_file,
+        passphrase_file,
+        role: None,
+    }
+}

@@ -1,0 +1,50 @@
+//! Backups of the whole mesh on real processes: decided once, taken once, whoever dies.
+
+use super::harness::wait_for;
+use super::{id, leader, take_leader, three};
+
+#[test]
+fn a_backup_of_the_mesh_is_taken_by_one_peer_or_by_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let peers = three(dir.path());
+    peers[0].ask(&["doc", "put", "notes/a", "{\"x\": 1}"]);
+    let repository = dir.path().join("repository").display().to_string();
+    let made = peers[1].ask(&["backup", "create", "--mesh", "--full", "--repo", &repository]);
+    let shares = made["shares"].as_array().unwrap();
+    assert_eq!(shares.len(), 1, "{made}");
+    assert!(shares[0]["done"]["backup"].is_string() && shares[0]["done"]["error"].is_null(), "{made}");
+    let taken = peers[2].ask(&["backup", "create", "--mesh", "--on", "all", "--repo", &repository]);
+    let mut takers: Vec<_> = taken["shares"].as_array().unwrap().iter().map(|share| share["node"].clone()).collect();
+    let mut all: Vec<_> = peers.iter().map(|peer| serde_json::Value::from(id(peer))).collect();
+    takers.sort_by_key(ToString::to_string);
+    all.sort_by_key(ToString::to_string);
+    assert_eq!(takers, all);
+    let listed = peers[0].run(&["backup", "list", "--repo", &repository, "--node", &id(&peers[0]), "--json"]);
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    // What cannot be reached is told, with whose share it was.
+    let output = peers[0].run(&["backup", "create", "--mesh", "--on", "b", "--repo", "/proc/nowhere", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let job: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(job["shares"][0]["node"], id(peers.iter().find(|peer| peer.place.name == "b").unwrap()));
+    assert!(job["shares"][0]["done"]["error"].is_string(), "{job}");
+}
+
+#[test]
+fn a_backup_outlives_the_leader_and_whoever_was_to_take_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut peers = three(dir.path());
+    let first = take_leader(&mut peers);
+    let (name, repository) = (first.place.name.clone(), dir.path().join("repository").display().to_string());
+    peers[0].ask(&["doc", "put", "notes/a", "{\"x\": 1}"]);
+    let job = peers[0].ask(&["backup", "create", "--mesh", "--no-wait", "--on", &name, "--repo", &repository]);
+    let gone = id(&first);
+    first.kill();
+    let show = || peers[0].try_ask(&["backup", "create", "--mesh", "--show"]);
+    // Either it was done before the end came, or another one did it.
+    wait_for("the backup is taken once", || {
+        show().is_some_and(|now| now["id"] == job["id"] && now["shares"][0]["done"]["backup"].is_string())
+    });
+    let share = show().unwrap()["shares"][0].clone();
+    assert_eq!(share["attempt"] == 1, share["node"] == gone.as_str(), "{share}");
+    wait_for("somebody leads", || leader(&peers[0]).is_some_and(|leads| leads != gone));
+}

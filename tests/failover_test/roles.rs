@@ -1,0 +1,233 @@
+//! Roles on real processes: one holder at a time, programs at both ends of a turn, clients that are led to it.
+
+use std::io::BufReader;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use super::harness::{Peer, free_port, wait_for};
+use super::{id, redirect, says, service, three_with};
+
+/// No test is about how short a lease can be, and machines are shared: a peer that is not scheduled for so long loses its role, and is right to.
+const LEASE_MS: &str = "3000";
+
+/// Three peers with a primary, whose programs note what they are told.
+fn three(dir: &Path, services: impl Fn(&'static str) -> String) -> Vec<Peer> {
+    let note = |name: &str| format!(r#"["/bin/sh", "-c", "cat >> {}"]"#, notes(dir, name).display());
+    let peers = three_with(dir, |name, place| {
+        place
+            .with("NODE__SERVICES", &services(name))
+            .with("ROLES__NAMES", "primary")
+            .with("ROLES__PROMOTIONS_MAX", "100")
+            .with("ROLES__LEASE_MS", LEASE_MS)
+            .with("ROLES__ON_PROMOTE", &note(name))
+            .with("ROLES__ON_DEMOTE", &note(name))
+            .with("ROLES__HOOK_LIMIT_MS", "5000")
+    });
+    wait_for("one is the primary, and all know", || {
+        let known: Vec<_> = peers.iter().map(holder).collect();
+        known[0].is_some() && known.iter().all(|it| *it == known[0])
+    });
+    peers
+}
+
+fn notes(dir: &Path, name: &str) -> std::path::PathBuf {
+    dir.join(format!("{name}.notes"))
+}
+
+/// What the programs of a peer were told: the event and the token's place.
+fn noted(dir: &Path, name: &str) -> Vec<(String, u64)> {
+    let text = std::fs::read_to_string(notes(dir, name)).unwrap_or_default();
+    let calls = serde_json::Deserializer::from_str(&text).into_iter::<Value>().map_while(Result::ok);
+    calls.map(|call| (call["event"].as_str().unwrap().to_owned(), call["token"]["index"].as_u64().unwrap())).collect()
+}
+
+fn role(peer: &Peer) -> Option<Value> {
+    let roles = peer.try_ask(&["role", "list"])?;
+    roles.as_array().unwrap().iter().find(|role| role["role"] == "primary").cloned()
+}
+
+fn holder(peer: &Peer) -> Option<String> {
+    role(peer)?["holder"].as_str().map(str::to_owned)
+}
+
+fn index(peer: &Peer) -> u64 {
+    role(peer).unwrap()["token"]["index"].as_u64().unwrap()
+}
+
+/// What a load balancer that asks for the primary is answered.
+fn answers(peer: &Peer) -> u16 {
+    let answer = ureq::get(format!("http://{}/primary", peer.place.api)).call();
+    match answer {
+        Ok(answer) => answer.status().as_u16(),
+        Err(ureq::Error::StatusCode(code)) => code,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// What whoever is acted upon under a token says.
+fn admits(peer: &Peer, index: u64) -> u16 {
+    let token = serde_json::json!({ "epoch": 1, "term": role(peer).unwrap()["token"]["term"], "index": index });
+    let secret = std::fs::read_to_string(peer.place.data.join("api-token")).unwrap();
+    let answer = ureq::post(format!("http://{}/v1/roles/admit", peer.place.api))
+        .header("authorization", format!("Bearer {}", secret.trim()))
+        .send_json(serde_json::json!({ "role": "primary", "token": token }));
+    match answer {
+        Ok(answer) => answer.status().as_u16(),
+        Err(ureq::Error::StatusCode(code)) => code,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Takes whoever is the primary out of the peers.
+fn take_primary(peers: &mut Vec<Peer>) -> Peer {
+    let holds = holder(&peers[0]).unwrap();
+    let at = peers.iter().position(|peer| id(peer) == holds).unwrap();
+    peers.remove(at)
+}
+
+#[test]
+fn a_killed_primary_is_replaced_and_ends_its_old_work_when_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut peers = three(dir.path(), |_| String::new());
+    let primary = take_primary(&mut peers);
+    let (was, name, first) = (id(&primary), primary.place.name.clone(), index(&primary));
+    wait_for("its program began the work", || noted(dir.path(), &name) == [("promote".into(), first)]);
+    wait_for("load balancers find it", || answers(&primary) == 200 && answers(&peers[0]) == 503);
+    let place = primary.kill();
+    wait_for("somebody else is the primary", || holder(&peers[0]).is_some_and(|holds| holds != was));
+    let second = index(&peers[0]);
+    assert!(second > first);
+    wait_for("the one that is acts", || peers.iter().filter(|peer| answers(peer) == 200).count() == 1);
+    // Whoever is acted upon refuses what the old one would do, under any term.
+    assert!(peers.iter().all(|peer| (admits(peer, second), admits(peer, first)) == (200, 409)));
+    let back = place.start(None);
+    // What a life before had begun is ended, under the token that it had.
+    wait_for("the old work is ended", || noted(dir.path(), &name).last() == Some(&("demote".into(), first)));
+    wait_for("it knows who is", || holder(&back) == holder(&peers[0]));
+    assert_eq!(answers(&back), 503);
+}
+
+#[test]
+fn a_role_moves_by_order_of_any_peer_and_goes_with_who_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut peers = three(dir.path(), |_| String::new());
+    let primary = take_primary(&mut peers);
+    let (to, asked) = (id(&peers[0]), &peers[1]);
+    let decided = asked.ask(&["role", "move", "primary", &to]);
+    let token = decided["token"]["index"].as_u64().unwrap();
+    let first = noted(dir.path(), &primary.place.name)[0].1;
+    wait_for("it is there", || holder(asked).as_ref() == Some(&to));
+    wait_for("the old one ended its work", || {
+        noted(dir.path(), &primary.place.name) == [("promote".into(), first), ("demote".into(), first)]
+    });
+    wait_for("the new one began", || noted(dir.path(), &peers[0].place.name) == [("promote".into(), token)]);
+    let again = asked.run(&["role", "move", "primary", &to]);
+    assert!(!again.status.success());
+    assert!(String::from_utf8_lossy(&again.stderr).contains("it is so already"), "{again:?}");
+    // It is told to stop: its work is ended before it goes, and somebody else has begun.
+    let goes = peers.remove(0);
+    let name = goes.place.name.clone();
+    let (code, log) = goes.told_to_stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(noted(dir.path(), &name), [("promote".into(), token), ("demote".into(), token)], "{log}");
+    wait_for("somebody else is", || holder(&primary).is_some_and(|holds| holds != to));
+    let history = peers[0].ask(&["role", "history", "primary"]);
+    let reasons: Vec<_> = history.as_array().unwrap().iter().map(|past| past["turn"]["reason"].clone()).collect();
+    assert!(reasons.contains(&"switchover".into()) || reasons.contains(&"first".into()), "{history}");
+}
+
+#[test]
+fn clients_are_led_to_the_primary() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut peers = three(dir.path(), |name| format!("who:{}", service(name)));
+    let primary = take_primary(&mut peers);
+    let name = primary.place.name.clone();
+    let redirect = redirect(&["--role", "primary"], peers.iter().chain([&primary]));
+    let mut first = redirect.connect();
+    assert_eq!(says(&mut first), Some(name.clone()));
+    primary.kill();
+    wait_for("the old connection is over", || says(&mut first).is_none());
+    let is = says(&mut redirect.connect()).unwrap();
+    assert_ne!(is, name);
+    assert!(peers.iter().any(|peer| peer.place.name == is));
+}
+
+#[test]
+fn a_program_that_fails_gives_the_role_to_another_peer() {
+    let dir = tempfile::tempdir().unwrap();
+    let peers = three_with(dir.path(), |name, place| {
+        let place =
+            place.with("ROLES__NAMES", "primary").with("NODE__PRIORITY", if name == "a" { "200" } else { "100" });
+        let program = if name == "a" { "/bin/false" } else { "/bin/true" };
+        place.with("ROLES__ON_PROMOTE", program).with("ROLES__LEASE_MS", LEASE_MS)
+    });
+    let a = id(&peers[0]);
+    wait_for("another one is the primary, and has begun", || {
+        peers[1..].iter().any(|peer| answers(peer) == 200) && holder(&peers[1]).is_some_and(|holds| holds != a)
+    });
+    assert_eq!(answers(&peers[0]), 503);
+}
+
+/// The example of a load balancer, before peers on this machine.
+#[test]
+fn haproxy_follows_the_primary() {
+    if Command::new("haproxy").arg("-v").output().is_err() {
+        return println!("skipped: there is no haproxy here");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let ports: Vec<_> = ["a", "b", "c"].map(|name| (name, service(name))).into();
+    let port_of = |name: &str| ports.iter().find(|(of, _)| *of == name).unwrap().1;
+    let mut peers = three(dir.path(), |_| String::new());
+    let (writes, reads) = (free_port(), free_port());
+    let example = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/haproxy.cfg")).unwrap();
+    let servers = |name: &str| {
+        let server = |peer: &Peer| {
+            let api = peer.place.api.rsplit(':').next().unwrap();
+            format!("    server {0} 127.0.0.1:{1} check port {api}\n", peer.place.name, port_of(&peer.place.name))
+        };
+        assert!(example.contains(&format!("backend {name}")));
+        peers.iter().map(server).collect::<String>()
+    };
+    let mut text = String::new();
+    let mut section = "";
+    for line in example.lines().filter(|line| !line.trim_start().starts_with("server ")) {
+        section = line.strip_prefix("backend ").unwrap_or(section);
+        let line =
+            line.replace(":8080", &format!("127.0.0.1:{writes}")).replace(":8090", &format!("127.0.0.1:{reads}"));
+        text.push_str(&line);
+        text.push('\n');
+        if line.contains("expect status") {
+            text.push_str(&servers(section));
+        }
+    }
+    let file = dir.path().join("haproxy.cfg");
+    std::fs::write(&file, text).unwrap();
+    let proxy = Command::new("haproxy").arg("-f").arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let _proxy = Ends(proxy.unwrap());
+    let asked = |port: u16| {
+        let mut client = BufReader::new(TcpStream::connect(("127.0.0.1", port)).ok()?);
+        says(&mut client)
+    };
+    let primary = take_primary(&mut peers);
+    let was = primary.place.name.clone();
+    wait_for("writes come to the primary, reads to others", || {
+        asked(writes).as_ref() == Some(&was) && asked(reads).is_some_and(|name| name != was)
+    });
+    primary.kill();
+    wait_for("writes come to whoever is the primary then", || asked(writes).is_some_and(|name| name != was));
+    let is = asked(writes).unwrap();
+    assert_eq!(holder(&peers[0]), peers.iter().find(|peer| peer.place.name == is).map(id));
+}
+
+/// A program that ends with the test.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
