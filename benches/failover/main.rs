@@ -49,9 +49,11 @@ fn main() {
             run(blow, count, measured);
         }
     }
-    let more: [(_, fn(&Path, usize)); 3] =
-        [("clients", clients::of_leader), ("clients-primary", clients::of_primary), ("cut", cut::run)];
-    for (name, run) in more {
+    for (name, run) in [
+        ("clients", clients::of_leader as fn(&Path, usize)),
+        ("clients-primary", clients::of_primary),
+        ("cut", cut::run),
+    ] {
         if is_wanted(name) {
             run(home().path(), count);
         }
