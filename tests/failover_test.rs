@@ -8,11 +8,18 @@
 
 #[path = "failover_test/backups.rs"]
 mod backups;
+#[path = "failover_test/cut.rs"]
+mod cut;
 #[path = "processes/harness.rs"]
 #[expect(dead_code, reason = "it is shared with the tests of processes")]
 mod harness;
+#[path = "processes/lab.rs"]
+#[expect(dead_code, reason = "it is shared with the tests of processes")]
+mod lab;
 #[path = "failover_test/roles.rs"]
 mod roles;
+#[path = "failover_test/stores.rs"]
+mod stores;
 
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::net::TcpStream;
@@ -75,6 +82,12 @@ fn decide(peer: &Peer, register: &str, value: &str) -> Value {
     decided.unwrap()
 }
 
+/// Whether a peer says that nothing is decided there.
+fn refused_for_want_of_a_majority(peer: &Peer, register: &str) -> bool {
+    let output = peer.run(&["actions", "set", register, "1", "--json"]);
+    output.status.code() == Some(1) && String::from_utf8_lossy(&output.stderr).contains("no majority")
+}
+
 fn knows(peer: &Peer, register: &str, value: &str) -> bool {
     let output = peer.run(&["actions", "tail", "--json"]);
     let lines = String::from_utf8(output.stdout).unwrap();
@@ -123,10 +136,7 @@ fn a_minority_says_that_it_is_one_and_goes_on_editing() {
     let mut peers = three(dir.path());
     let (last, others) = (peers.remove(0), peers);
     let places: Vec<Place> = others.into_iter().map(Peer::kill).collect();
-    wait_for("nothing is decided", || {
-        let output = last.run(&["actions", "set", "alone", "1", "--json"]);
-        output.status.code() == Some(1) && String::from_utf8_lossy(&output.stderr).contains("no majority")
-    });
+    wait_for("nothing is decided", || refused_for_want_of_a_majority(&last, "alone"));
     let status = last.ask(&["status"]);
     assert_ne!(status["coordination"]["level"], "full", "{}", status["coordination"]);
     last.ask(&["doc", "put", "notes/alone", "{\"still\": \"here\"}"]);

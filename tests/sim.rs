@@ -121,6 +121,7 @@ scenarios! {
     swarm_mesh "swarm-mesh" 1;
     swarm_small "swarm-small" 4;
     tree_root_dies "tree-root-dies" 2;
+    voters_blackout "voters-blackout" 1;
     voters_churn "voters-churn" 2;
 }
 

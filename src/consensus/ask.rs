@@ -58,7 +58,7 @@ impl Consensus {
     fn pass_on(&mut self, cx: &mut Cx<'_, Self>, request: RequestId) {
         let now = cx.now().mono;
         let wait = self.config.resend + 2 * self.round_trip;
-        let target = self.target_of(cx, request);
+        let (target, is_outside) = (self.target_of(cx, request), self.group().is_none());
         let Some(asking) = self.asking.get_mut(&request) else { return };
         asking.next = now + AGAIN;
         let Some(to) = target else { return };
@@ -73,19 +73,29 @@ impl Consensus {
             };
             return self.on_refusal(cx, request, refused);
         }
-        (asking.sent, asking.next) = (Some((to, now)), now + wait);
+        let is_first = asking.sent.is_none();
+        // Who is no member cannot know whether they rest. Where nothing is wrong the answer is there by then.
+        let soon = if is_outside && is_first { wait.min(self.config.heartbeat + 2 * self.round_trip) } else { wait };
+        (asking.sent, asking.next) = (Some((to, now)), now + soon);
         asking.attempts += 1;
         self.aside(cx, to, Body::Propose { intent });
+        if self.resting {
+            // A leader that died unseen is missed from here on, and not when the answer is late.
+            self.rouse_all(cx);
+        }
     }
 
-    /// Whom to ask: the leader; else who was named by the last one asked; else some voter, who knows more.
+    /// Whom to ask: the leader; else who was named by the last one asked; else some voter, who knows more. Not who was asked last and did
+    /// not answer: it may be dead, though its link is not.
     fn target_of(&self, cx: &mut Cx<'_, Self>, request: RequestId) -> Option<NodeId> {
         if matches!(self.office, Office::Leader(_)) {
             return Some(self.me.node);
         }
         let linked = |peer: &NodeId| self.links.contains(peer);
         let leader = self.leader.map(|leader| leader.node).filter(linked);
-        let hint = || self.asking.get(&request).and_then(|asking| asking.hint).filter(linked);
+        let silent = self.asking.get(&request).and_then(|asking| asking.sent).map(|(to, _)| to);
+        let hint = || self.asking.get(&request).and_then(|asking| asking.hint);
+        let hint = || hint().filter(|peer| linked(peer) && Some(*peer) != silent);
         if let Some(known) = leader.or_else(hint) {
             return Some(known);
         }
@@ -94,7 +104,10 @@ impl Consensus {
             return None;
         }
         let group = self.group().or_else(|| self.outside.group())?;
-        let voters: Vec<NodeId> = group.voters().map(|voter| voter.id.node).filter(linked).collect();
+        let mut voters: Vec<NodeId> = group.voters().map(|voter| voter.id.node).filter(linked).collect();
+        if voters.len() > 1 {
+            voters.retain(|peer| Some(*peer) != silent);
+        }
         (!voters.is_empty()).then(|| voters[cx.rng().index(voters.len())])
     }
 
@@ -144,11 +157,15 @@ impl Consensus {
                 self.finish(cx, request, Err(refused));
                 continue;
             }
-            if asking.sent.is_some() {
+            let again = asking.sent.map(|(_, at)| at + self.config.resend + 2 * self.round_trip);
+            if again.is_some() {
                 reachable!("consensus/leader-missed-by-a-request");
                 self.rouse_all(cx);
             }
-            self.pass_on(cx, request);
+            match self.asking.get_mut(&request).zip(again.filter(|again| *again > now)) {
+                Some((asking, again)) => asking.next = again,
+                None => self.pass_on(cx, request),
+            }
         }
         self.arm_ask(cx);
     }
@@ -171,9 +188,12 @@ impl Consensus {
 
     /// Whoever may know whether the leader lives is to find out.
     fn rouse_all(&mut self, cx: &mut Cx<'_, Self>) {
+        // Whom it follows it tells itself.
+        let told = self.leader.filter(|_| self.resting).map(|leader| leader.node);
         self.rouse(cx);
         let Some(group) = self.group().or_else(|| self.outside.group()).cloned() else { return };
-        for voter in group.voters().map(|voter| voter.id.node).filter(|node| *node != self.me.node) {
+        let others = group.voters().map(|voter| voter.id.node);
+        for voter in others.filter(|node| *node != self.me.node && Some(*node) != told) {
             if self.links.contains(&voter) {
                 self.aside(cx, voter, Body::Rouse);
             }

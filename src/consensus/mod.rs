@@ -227,7 +227,7 @@ impl Consensus {
     }
 
     /// Begins. Once, after the last [`restore`](Self::restore). A store that has no name draws one; so does one of which the host knows
-    /// that its log lost its end, since what it promised may be lost with it.
+    /// that its log lost an end that was durable, since what it promised may be lost with it.
     pub fn start(&mut self, cx: &mut Cx<'_, Self>, lost_its_end: bool) {
         self.leaderless_since = cx.now().mono;
         if self.me.mint == Mint::new(0) {

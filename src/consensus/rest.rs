@@ -3,8 +3,9 @@
 //! When all is decided and every member that answers holds it, the leader says so with its last word ([`Body::Rest`]), and whoever hears
 //! that waits for so much longer before it seeks office. Anything new ends it: entries or a heartbeat from the leader; a request for a
 //! vote; a link to the leader that closes; somebody who wants something decided and asks ([`Body::Rouse`]). Whoever is roused takes the
-//! leader for heard at that moment, lets it know, and then all is as it is while the group is busy: so a leader that died unseen is missed as
-//! soon as somebody needs it. A voter alone needs no timer at all.
+//! leader for heard at that moment, lets it know, and then all is as it is while the group is busy. A member that passes a request on rouses all voters at
+//! once, and who is no member when the answer is late by a heartbeat: so a leader that died unseen is missed as soon as somebody needs it, and as
+//! soon as under load. A voter alone needs no timer at all.
 
 use std::time::Duration;
 

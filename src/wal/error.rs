@@ -225,7 +225,7 @@ impl Error {
     }
 }
 
-/// A damaged last write: from where on the log does not count, and what that loses. Nobody can tell whether it was torn
+/// A damaged last write: from where on the log does not count, and what that loses. Nobody can tell for certain whether it was torn
 /// (then it was never acknowledged) or damaged later (then it was), so it is reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
@@ -235,6 +235,9 @@ pub struct Cut {
     pub lsn: Lsn,
     /// What is wrong there.
     pub what: Damage,
+    /// Whether it looks as a power cut leaves a write that was never acknowledged: its end, or a whole sector of it, was never
+    /// written. What was written in full and reads otherwise now was damaged later, and somebody may rely on it.
+    pub looks_torn: bool,
     /// Bytes that do not count any more, over all files.
     pub lost_bytes: u64,
     /// Intact records among them: writes behind a torn one that were not acknowledged either.
@@ -254,7 +257,7 @@ impl Cut {
 
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at, lsn, what, lost_bytes, dropped, behind } = self;
+        let Self { at, lsn, what, lost_bytes, dropped, behind, .. } = self;
         write!(f, "{at}: the last write is torn or damaged from record {lsn} on: {what}; cut {lost_bytes} bytes")?;
         match dropped {
             0 => {}

@@ -193,7 +193,9 @@ impl Scanner {
         }
         let at = Place { segment, offset: offset as u64 };
         let lost_bytes = len64(bytes) - at.offset;
-        let mut cut = Cut { at, lsn: self.end.next, what, lost_bytes, dropped: 0, behind: Vec::new() };
+        let looks_torn = matches!(what, Damage::Short { .. } | Damage::Zeros { .. })
+            || search::lost_a_sector(bytes, offset, bytes.len());
+        let mut cut = Cut { at, lsn: self.end.next, what, looks_torn, lost_bytes, dropped: 0, behind: Vec::new() };
         self.judge(segment, bytes, &mut cut, offset, true)?;
         self.damage = Some(cut);
         Ok(())

@@ -75,6 +75,11 @@ impl Lab {
         assert!(ip(&[&["-n", &self.hub()], args].concat()), "{args:?}");
     }
 
+    /// Pulls the cable of a host, `down`, or plugs it in, `up`.
+    pub(crate) fn cable(&self, n: usize, state: &str) {
+        self.in_hub(&["link", "set", &format!("port{n}"), state]);
+    }
+
     /// Sets the line between the sites `up` or `down`.
     pub(crate) fn line(&self, state: &str) {
         self.in_hub(&["link", "set", "line1", state]);

@@ -460,7 +460,9 @@ impl Boot {
             let why = format!("the log was restored from {} ({})", restored.from, restored.why).into();
             node.shared.effects.push_back(Effect::Notify(Event::Minted { actor, why }));
         }
-        node.begin(now, report.cut.is_some());
+        // What is torn was promised to nobody. Were that a reason to vote no more, one power cut amid writes would end the group.
+        let lost_its_end = report.cut.as_ref().is_some_and(|cut| !cut.looks_torn);
+        node.begin(now, lost_its_end);
         Ok((node, report))
     }
 }

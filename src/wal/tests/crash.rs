@@ -110,6 +110,9 @@ impl Model {
         if found.len() < self.records.len() && scanned.cut.is_none() && self.answered == self.records.len() {
             return Err("loss without a report".into());
         }
+        if scanned.cut.as_ref().is_some_and(|cut| !cut.looks_torn) {
+            return Err("what was never written looks like what was damaged later".into());
+        }
         self.cuts += usize::from(scanned.cut.is_some());
         self.truncation = scanned.cut.as_ref().and_then(Cut::truncation);
         self.writer = Writer::new(Config { segment_bytes: SEGMENT }, scanned.end, !STORE);

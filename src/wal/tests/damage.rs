@@ -33,6 +33,7 @@ fn any_truncation_of_the_last_write_cuts_exactly_that() {
         assert_eq!(frames.len(), 2);
         let cut = scanned.cut.unwrap();
         assert_eq!((cut.at, cut.lsn, cut.dropped), (at(offsets[2]), Lsn::new(3), 0));
+        assert!(cut.looks_torn);
         assert_eq!(cut.lost_bytes, (len - offsets[2]) as u64);
         assert_eq!(cut.truncation(), Some((ONE, offsets[2] as u64)));
     }
@@ -67,7 +68,8 @@ fn a_flipped_bit_in_the_last_record_is_cut_and_any_other_is_refused_by_name() {
             match scan_one(&log) {
                 Ok((frames, scanned)) => {
                     assert_eq!((frames.len(), place), (2, offsets[2]), "byte {byte}");
-                    assert_eq!(scanned.cut.unwrap().at, at(offsets[2]));
+                    let cut = scanned.cut.unwrap();
+                    assert_eq!((cut.at, cut.looks_torn), (at(offsets[2]), false), "byte {byte}");
                 }
                 Err(Error::Corrupt { at: found, lsn, intact, intact_lsn, .. }) => {
                     assert!(byte < offsets[2]);
