@@ -7,6 +7,7 @@ mod disasters;
 mod elections;
 mod explore;
 mod hostile;
+mod linear;
 mod logs;
 mod requests;
 mod rest;
