@@ -53,7 +53,6 @@ scenarios! {
     little_memory "little-memory" 1;
     little_memory_rolled_back "little-memory-rolled-back" 1;
     lossy_links "lossy-links" 2;
-    lost_ends "lost-ends" 3;
     lost_change "lost-change" 2;
     membership_cut "membership-cut" 1;
     membership_deaths "membership-deaths" 1;
@@ -142,7 +141,10 @@ fn a_sweep_of_fresh_seeds_passes() {
     let (from, to): (u64, u64) = (from.parse().unwrap(), to.parse().unwrap());
     let seconds = std::env::var("OXIGDAL_HA_SIM_SECONDS").map_or(60, |seconds| seconds.parse().unwrap());
     let (began, bound) = (Instant::now(), Duration::from_secs(seconds));
-    let small: Vec<Scenario> = NAMES.iter().map(|name| scenario(name)).filter(|it| it.peers() <= 20).collect();
+    let only = std::env::var("OXIGDAL_HA_SIM_NAMES").unwrap_or_default();
+    let is_meant = |name: &&str| only.is_empty() || only.split(',').any(|meant| meant == *name);
+    let meant = NAMES.iter().copied().filter(is_meant);
+    let small: Vec<Scenario> = meant.map(scenario).filter(|it| it.peers() <= 20).collect();
     let (mut runs, mut failed) = (0, Vec::new());
     'sweep: for seed in from..to {
         for scenario in &small {

@@ -19,7 +19,7 @@ use super::Node;
 use super::timers::Timer;
 use crate::consensus::{Change, Group, Member, Standing};
 use crate::membership::State;
-use crate::probe::{planted, reachable};
+use crate::probe::reachable;
 use crate::types::{Actor, Mint, NodeId, Now, Time};
 
 /// What was refused is tried again after this: while those who rested are awake, and one answer of theirs later.
@@ -281,8 +281,7 @@ impl Voters {
 impl Node {
     /// Consensus begins with the life.
     pub(super) fn begin_consensus(&mut self, now: Now, lost_its_end: bool) {
-        let lost = lost_its_end && !planted!("consensus/cut-log-keeps-its-name");
-        self.shared.step(now, |cx| self.consensus.start(cx, lost));
+        self.shared.step(now, |cx| self.consensus.start(cx, lost_its_end));
         if self.voters.founds && self.consensus.view().group().is_none() {
             let after = self.voters.config.found_after;
             self.voters.found_at = Some(now.mono + after);

@@ -64,12 +64,6 @@ pub const BUGS: &[Bug] = &[
         &["small-blackouts"],
     ),
     bug(
-        "consensus/cut-log-keeps-its-name",
-        "A store whose log lost its end votes on under its old name.",
-        &["K3", "K2", "K1", "K6"],
-        &["lost-ends"],
-    ),
-    bug(
         "consensus/earlier-terms-counted",
         "What a majority holds of an earlier term is taken for decided.",
         &["K2", "K3"],

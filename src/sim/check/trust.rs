@@ -1,7 +1,8 @@
 //! Which stores of voters may have forgotten what they promised, on ground truth: no protocol among them can bear that.
 //!
 //! A disk that is put back to an image looks whole to its peer: it may vote again in a term in which it voted, and lack what it acknowledged. That is no
-//! defect of consensus. A disk that is empty or damaged is no excuse: whoever starts on it must see that, and take part anew.
+//! defect of consensus. Nor is it one when a disk said of a write that it was durable and never wrote it: that looks like the write that a power cut
+//! tore, which was promised to nobody. A disk that is empty or damaged otherwise is no excuse: whoever starts on it must see that, and take part anew.
 
 use std::collections::BTreeSet;
 
@@ -30,8 +31,8 @@ impl Trust {
         }
     }
 
-    /// What this machine's disk holds is what it held once, and its peer may not see that.
-    pub(in crate::sim) fn on_put_back(&mut self, who: u32) {
+    /// What this machine's disk holds is what it held once, or lacks what it said it held; its peer may not see that.
+    pub(in crate::sim) fn on_forgot(&mut self, who: u32) {
         self.broken |= self.members.contains(&who);
     }
 

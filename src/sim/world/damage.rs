@@ -65,6 +65,9 @@ impl World<'_> {
             .filter(|(_, item)| item.fault.peer() == Some(place) && astray(&item.fault))
             .map(|(item, _)| item)
             .collect();
+        if of.iter().any(|item| matches!(items[*item].fault, Fault::LostWrite { .. })) {
+            self.mesh.trust.on_forgot(place);
+        }
         self.acted.extend(of);
     }
 

@@ -105,7 +105,7 @@ impl World<'_> {
         let host = self.host(place);
         host.disk.put_back(disk, model, torn, luck, u64::from(place), number);
         (host.damaged, host.book, host.policies) = (damaged, book, policies);
-        self.mesh.trust.on_put_back(place);
+        self.mesh.trust.on_forgot(place);
         self.checks.on_put_back(place, item);
         if damaged {
             self.checks.on_damaged(place);
