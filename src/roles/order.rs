@@ -64,7 +64,7 @@ impl Running {
 }
 
 impl Roles {
-    /// Takes on an order. [`Event::Ordered`] comes, once. The host asks for the outcome of the id first: what was decided under it is not
+    /// Takes on an order. [`Event::Ordered`](super::Event::Ordered) comes, once. The host asks for the outcome of the id first: what was decided under it is not
     /// ordered again.
     ///
     /// # Errors
