@@ -52,7 +52,8 @@ pub(super) async fn begin(link: &Link, task: Task, takers: &Takers, by: &str) ->
         let expect = match read(link).await? {
             Some((_, running)) if !running.is_over() => return Err(invalid(JobError::Busy { id: running.id })),
             Some((token, _)) => Expect::Set(token),
-            None => Expect::Any,
+            // Of two that ask at once one is the first.
+            None => Expect::Absent,
         };
         if set(link, expect, &job).await? {
             return Ok(job);
@@ -76,7 +77,11 @@ pub(super) async fn give_up(link: &Link, by: &str) -> Result<Option<Job>, Error>
 /// The job, if there ever was one, and by which decision it is as it is.
 pub(super) async fn read(link: &Link) -> Result<Option<(Token, Job)>, Error> {
     match link.command(Command::Register { name: JOB_REGISTER.to_owned() }).await? {
-        node::Outcome::Register(held) => Ok(held.and_then(|held| Job::read(&held.value).map(|job| (held.token, job)))),
+        node::Outcome::Register(None) => Ok(None),
+        node::Outcome::Register(Some(held)) => match Job::read(&held.value) {
+            Some(job) => Ok(Some((held.token, job))),
+            None => Err(Error::new(ErrorKind::Invalid, "the job's register holds what this version cannot read")),
+        },
         other => unreachable!("a question about a register was answered by {other:?}"),
     }
 }
