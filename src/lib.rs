@@ -38,5 +38,9 @@ pub mod backup;
 #[cfg(feature = "net")]
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the driver is where time and threads enter")]
 pub mod driver;
+#[cfg(feature = "net")]
+pub use driver::mesh::{Change, Changes, MemberUpdate, Mesh, MeshBuilder, Update};
+#[cfg(feature = "net")]
+pub use driver::{Health, Lease};
 #[cfg(feature = "sim")]
 pub mod sim;

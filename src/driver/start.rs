@@ -127,6 +127,7 @@ impl Peer {
             facts,
             remembered,
             routes,
+            works: hooks.works().clone(),
             hooks: hooks::start(config.programs.clone(), hooks, admission.node(), link.clone()),
             keeper: Keeper::start(admission),
             recorder,
