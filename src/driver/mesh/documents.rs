@@ -233,7 +233,9 @@ impl Scan {
         match self.link.documents(Command::Scan { prefix, after, limit: PAGE, values: true }).await? {
             Outcome::Page { docs, more } => {
                 self.more = more;
-                self.after = docs.last().map(|listed| listed.doc.clone()).or(self.after.take());
+                if let Some(last) = docs.last() {
+                    self.after = Some(last.doc.clone());
+                }
                 let document = |Listed { doc, heads, value }: Listed| {
                     value.map(|value| Document { key: doc, value, version: heads })
                 };

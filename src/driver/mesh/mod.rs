@@ -99,7 +99,6 @@ impl Drop for Held {
 
 impl Mesh {
     /// Begins to build one. See [`MeshBuilder`].
-    #[must_use]
     pub fn builder(config: Config) -> MeshBuilder {
         MeshBuilder::new(config)
     }
