@@ -19,7 +19,7 @@ use super::peer::Link;
 use crate::consensus::Token;
 use crate::node::{Command, Node};
 use crate::roles::{Hooks, RoleName};
-use crate::types::Time;
+use crate::types::{NodeId, Time};
 
 /// What is done in a role. An error, or a panic, gives the role to somebody else; a good end keeps it without doing more.
 pub(super) type Work = Arc<dyn Fn(Lease) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
@@ -38,6 +38,7 @@ struct Held {
 /// which refuses a lower one than the highest that it has seen: between the question and the step the lease may end.
 #[derive(Clone)]
 pub struct Lease {
+    node: NodeId,
     role: RoleName,
     token: Token,
     held: watch::Receiver<Option<Held>>,
@@ -45,6 +46,13 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// Who holds it: this node, which [`Mesh::running_as`](super::mesh::Mesh::running_as) gives to work that wants it. A handle that is kept keeps
+    /// the node running.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// The role.
     #[must_use]
     pub fn role(&self) -> &RoleName {
@@ -137,7 +145,7 @@ impl Works {
     pub(super) fn begin(&self, role: &RoleName, token: Token, link: &Link) {
         let Some(one) = self.0.get(role) else { return };
         let (role, held) = (role.clone(), one.held.subscribe());
-        let lease = Lease { role, token, held, clock: link.facts.clock.clone() };
+        let lease = Lease { node: link.facts.admission.node(), role, token, held, clock: link.facts.clock.clone() };
         let task = tokio::spawn(run(Arc::clone(&one.work), lease, link.clone()));
         one.replace(Some(task)).into_iter().for_each(|before| before.abort());
     }

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 mod calls;
+mod managers;
 mod roles;
 
 use std::future::Future;
