@@ -24,6 +24,7 @@ mod http;
 pub mod identity;
 mod keeper;
 pub mod life;
+mod load;
 mod log;
 pub mod mesh;
 pub mod network;
