@@ -9,13 +9,14 @@ mod wires;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use oxigdal_geojson::{Feature, FeatureCollection, GeoJsonReader, GeoJsonWriter, Validator};
 use oxigdal_ha::config::{self, Config, Flags};
 use oxigdal_ha::consensus::Token;
 use oxigdal_ha::{Lease, Mesh, Update};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use wires::Wires;
 
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
@@ -53,9 +54,9 @@ impl Published {
 /// What a node does while it holds the role `export`: writes the layer whenever it changes.
 async fn export(node: usize, mesh: Mesh, published: Arc<Published>, lease: Lease) -> Result<(), String> {
     let mut changes = mesh.subscribe(LAYER);
-    let scan = async |mesh: &Mesh| mesh.scan(LAYER).collect::<Feature>().await.map_err(|error| error.to_string());
     loop {
-        let features = scan(&mesh).await?.into_iter().map(|(_, feature)| feature).collect();
+        let layer = mesh.scan(LAYER).collect::<Feature>().await.map_err(|error| error.to_string())?;
+        let features = layer.into_iter().map(|(_, feature)| feature).collect();
         if !lease.held() {
             return Ok(());
         }

@@ -7,12 +7,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use oxigdal_ha::Mesh;
 use oxigdal_ha::config::{self, Config, Flags};
 use serde_json::json;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 /// How long what was given free may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(20);

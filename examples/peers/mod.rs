@@ -7,16 +7,16 @@ use oxigdal_ha::membership::State;
 use oxigdal_ha::{Error, Mesh, MeshBuilder};
 
 /// Longest wait for what happens by itself.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// They stop when this is dropped, and their directories go.
-pub struct Peers {
-    pub mesh: Vec<Mesh>,
+pub(crate) struct Peers {
+    pub(crate) mesh: Vec<Mesh>,
     _home: tempfile::TempDir,
 }
 
 /// Starts so many, and waits until each sees all others. The first founds the mesh, and invites the others.
-pub async fn start(
+pub(crate) async fn start(
     count: usize,
     build: impl Fn(usize, Config) -> MeshBuilder,
 ) -> Result<Peers, Box<dyn std::error::Error>> {
@@ -49,7 +49,10 @@ pub async fn start(
 }
 
 /// Waits until something holds.
-pub async fn until(what: &str, holds: impl AsyncFn() -> Result<bool, Error>) -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) async fn until(
+    what: &str,
+    holds: impl AsyncFn() -> Result<bool, Error>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let waiting = async {
         while !holds().await? {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 /// All wires. They end with the runtime.
-pub struct Wires {
+pub(crate) struct Wires {
     places: Vec<SocketAddr>,
     wires: Vec<Arc<Wire>>,
 }
@@ -27,7 +27,7 @@ struct Wire {
 
 impl Wires {
     /// A place for each of so many nodes, and the wires between them.
-    pub async fn open(nodes: usize) -> std::io::Result<Self> {
+    pub(crate) async fn open(nodes: usize) -> std::io::Result<Self> {
         let mut places = Vec::new();
         for _ in 0..nodes {
             // It is free a moment later, when the node takes it.
@@ -61,18 +61,18 @@ impl Wires {
     }
 
     /// Where a node listens.
-    pub fn place(&self, node: usize) -> SocketAddr {
+    pub(crate) fn place(&self, node: usize) -> SocketAddr {
         self.places[node]
     }
 
     /// What a node dials in place of what others tell, for `network.dial-via`.
-    pub fn detours(&self, node: usize) -> Vec<String> {
+    pub(crate) fn detours(&self, node: usize) -> Vec<String> {
         let mine = self.wires.iter().filter(|wire| wire.from == node);
         mine.map(|wire| format!("{} -> {}", self.places[wire.to], wire.address)).collect()
     }
 
     /// Cuts the wires of these pairs.
-    pub fn cut(&self, pairs: impl Fn(usize, usize) -> bool) {
+    pub(crate) fn cut(&self, pairs: impl Fn(usize, usize) -> bool) {
         for wire in self.wires.iter().filter(|wire| pairs(wire.from, wire.to)) {
             wire.is_cut.store(true, Ordering::SeqCst);
             wire.connections.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
@@ -80,7 +80,7 @@ impl Wires {
     }
 
     /// All carry again.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.wires.iter().for_each(|wire| wire.is_cut.store(false, Ordering::SeqCst));
     }
 }

@@ -272,7 +272,7 @@ mod tests {
     quickcheck::quickcheck! {
         fn percentiles_are_measurements_and_in_order(lags: Vec<u32>) -> bool {
             let mut monitor = LagMonitor::default();
-            (0..).zip(&lags).for_each(|(n, lag)| drop(monitor.record_lag(node(1), u64::from(*lag), at(n))));
+            (0..).zip(&lags).for_each(|(n, lag)| _ = monitor.record_lag(node(1), u64::from(*lag), at(n)));
             let Some(stats) = monitor.get_stats(node(1)) else { return lags.is_empty() };
             let ranks = [stats.min_ms, stats.p50_ms, stats.p95_ms, stats.p99_ms, stats.max_ms];
             let kept: Vec<u64> = monitor.measurements(node(1)).map(|it| it.lag_ms).collect();

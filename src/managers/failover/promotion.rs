@@ -88,6 +88,9 @@ struct Member {
     read_only: bool,
     state: String,
     linked: bool,
+    /// In percent of its cores; absent where its machine does not tell.
+    #[serde(default)]
+    load: Option<u16>,
 }
 
 #[derive(Deserialize)]
@@ -136,7 +139,7 @@ impl ReplicaPromotion {
                 observer: member.observer,
                 healthy: member.state == "alive" && reached && !member.read_only,
                 lag: lag.unwrap_or(u64::MAX),
-                load: 0,
+                load: member.load.map_or(u32::MAX, u32::from),
             };
             (candidate, lag)
         };
