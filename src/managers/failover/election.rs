@@ -15,6 +15,8 @@ use crate::types::{NodeId, WallTime};
 
 /// The register in which an election is put down: that it can be written shows that a majority follows the winner.
 const REGISTER: &str = "managers/election";
+/// What is answered where no majority follows the leader, or does not any more.
+const UNDECIDED: [ErrorKind; 3] = [ErrorKind::NoQuorum, ErrorKind::NotLeader, ErrorKind::OutcomeUnknown];
 /// How often it is looked whether somebody leads.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -113,7 +115,8 @@ impl LeaderElection {
             self.transfer(&bound).await?;
         }
         loop {
-            match elected(&bound).await {
+            let left = patience.saturating_sub(begun.elapsed()).max(LOOK);
+            match tokio::time::timeout(left, elected(&bound)).await.unwrap_or_else(|_| not_yet("no majority answers")) {
                 Ok(voters) => {
                     let winner_id = voters.leader.expect("it is looked for above").uuid();
                     if self.priority > 0 || winner_id != self.node {
@@ -186,7 +189,6 @@ impl LeaderElection {
 
 /// The voters, when somebody leads them whom this node reaches, and a majority has just decided something; else what is missing.
 async fn elected(bound: &Bound) -> Result<Voters, HaResult<String>> {
-    let not_yet = |why: &str| Err(Ok(why.to_owned()));
     let before: Voters = bound.ask(Question::Voters).await.map_err(Err)?;
     if before.members.is_empty() {
         return not_yet("no group of voters is known");
@@ -199,13 +201,16 @@ async fn elected(bound: &Bound) -> Result<Voters, HaResult<String>> {
     let value = leader.to_string();
     match bound.ask::<serde_json::Value>(Question::Propose { register: REGISTER, value: &value }).await {
         Ok(_) => {}
-        Err(error) if [ErrorKind::NoQuorum, ErrorKind::NotLeader].iter().any(|it| error.code() == Some(it.code())) => {
-            return Err(Ok(error.to_string()));
-        }
+        Err(error) if UNDECIDED.iter().any(|it| error.code() == Some(it.code())) => return not_yet(&error.to_string()),
         Err(error) => return Err(Err(error)),
     }
     let after: Voters = bound.ask(Question::Voters).await.map_err(Err)?;
     if after.leader == Some(leader) { Ok(after) } else { not_yet("the lead changed hands meanwhile") }
+}
+
+/// What is missing to an election.
+fn not_yet<T>(why: &str) -> Result<T, HaResult<String>> {
+    Err(Ok(why.to_owned()))
 }
 
 fn role(voters: &Voters) -> NodeRole {
