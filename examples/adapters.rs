@@ -105,7 +105,8 @@ impl PeerDiscovery for MeshPeers {
     }
 
     async fn register(&self, service: &str) -> Result<(), Error> {
-        self.0.set(&format!("caches/{}", self.0.id()), service, true).await.map(drop)
+        let offers = json!({ service: true });
+        self.0.put(&format!("caches/{}", self.0.id()), &offers).await.map(drop)
     }
 
     async fn unregister(&self, service: &str) -> Result<(), Error> {
@@ -186,7 +187,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert!(found.len() == 2 && other.health_check(&here.id().to_string()).await?, "{found:?}");
     assert!(!other.health_check("nobody").await?);
     here.wait_synced(1, peers::PATIENCE).await?;
-    assert_eq!(there.get_at::<bool>(&format!("caches/{}", here.id()), "tiles").await?, Some(true));
+    let offers = async || there.get_at::<bool>(&format!("caches/{}", here.id()), "tiles").await;
+    peers::until("it is visible there", async || Ok(offers().await? == Some(true))).await?;
     cache.unregister("tiles").await?;
     println!("PeerDiscovery: {} peers, at {}", found.len(), found[0].1);
 

@@ -128,6 +128,11 @@ impl Works {
         self.0.is_empty()
     }
 
+    /// Under which token this peer holds a role that it does some work in.
+    pub(super) fn held(&self, role: &RoleName) -> Option<Token> {
+        self.0.get(role)?.held.borrow().map(|held| held.token)
+    }
+
     /// Publishes what the node holds. Called after each turn, before anything else may happen.
     pub(super) fn publish(&self, node: &Node) {
         if self.0.is_empty() {

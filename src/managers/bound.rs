@@ -226,3 +226,93 @@ fn read<T: DeserializeOwned>(answer: Value) -> HaResult<T> {
 fn garbled(why: impl std::fmt::Display) -> HaError {
     HaError::Peer(Error::new(ErrorKind::Invalid, format!("the node's answer cannot be read: {why}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Flags, parse};
+
+    const WAIT: Duration = Duration::from_secs(30);
+
+    /// A node that leads a group of voters of its own, asked in this process and over its interface.
+    async fn both(dir: &std::path::Path) -> (Mesh, Bound, Bound) {
+        let flags = Flags::new()
+            .set("test", "node.data-dir", dir.to_str().unwrap())
+            .set("test", "api.listen", "127.0.0.1:0")
+            .set("test", "voters.found-after", "50ms")
+            .list("test", "network.listen", ["127.0.0.1:0"]);
+        let mesh = Mesh::builder(parse(None, [], &flags).unwrap()).start().await.unwrap();
+        let token = std::fs::read_to_string(dir.join("api-token")).unwrap();
+        let api = Api::at(&mesh.peer().api().unwrap().to_string(), Some(token.trim().to_owned()));
+        let here = Bound::to(Some(mesh.id().uuid())).await.unwrap();
+        let there = Bound { node: mesh.id(), way: Way::Api(api) };
+        while here.ask::<Value>(Question::Voters).await.unwrap()["leader"].is_null() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        (mesh, here, there)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_node_answers_the_same_in_its_process_and_over_its_interface() {
+        let test = async {
+            let dir = tempfile::tempdir().unwrap();
+            let (_mesh, here, there) = both(dir.path()).await;
+            let questions = [Question::Voters, Question::Roles, Question::Replicas];
+            for question in questions {
+                let one: Value = here.ask(question.clone()).await.unwrap();
+                assert_eq!(one, there.ask::<Value>(question.clone()).await.unwrap(), "{question:?}");
+            }
+            let who: Who = there.ask(Question::Status).await.unwrap();
+            assert_eq!(who.node, here.node());
+            let propose = Question::Propose { register: "a", value: "b" };
+            let tokens = [&here, &there].map(|bound| bound.ask::<Value>(propose.clone()));
+            for made in futures::future::join_all(tokens).await {
+                assert!(made.unwrap()["token"].as_str().unwrap().starts_with("1."), "a place among all decisions");
+            }
+            let nobody = Question::Pause(Pause { peer: NodeId::from_u128(7), paused: true });
+            let [one, other] = [&here, &there].map(|bound| bound.ask::<Value>(nobody.clone()));
+            let (one, other) = (one.await.unwrap_err(), other.await.unwrap_err());
+            assert_eq!((one.code(), other.code()), (Some("not_found"), Some("not_found")), "{one}; {other}");
+        };
+        tokio::time::timeout(WAIT, test).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn events_of_any_bytes_pass_both_ways() {
+        let test = async {
+            let dir = tempfile::tempdir().unwrap();
+            let (_mesh, here, there) = both(dir.path()).await;
+            let stream = Name::parse("any/bytes").unwrap();
+            let events: Vec<Bytes> =
+                vec![Bytes::from_static(b"a\nb"), Bytes::from_static(&[0, 255, 10]), "words".into()];
+            there.append(&stream, events.clone(), Ack::Local).await.unwrap();
+            here.append(&stream, events.clone(), Ack::Local).await.unwrap();
+            for bound in [&here, &there] {
+                let (read, from) = bound.read(&stream, Begin::Start, 4).await.unwrap();
+                assert_eq!(read, [&events[..], &events[..1]].concat());
+                assert_eq!(bound.read(&stream, from, 4).await.unwrap().0, events[1..]);
+            }
+        };
+        tokio::time::timeout(WAIT, test).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn where_nothing_answers_or_the_token_is_wrong_it_is_said() {
+        let test = async {
+            let dir = tempfile::tempdir().unwrap();
+            let (mesh, _, _) = both(dir.path()).await;
+            let at = mesh.peer().api().unwrap().to_string();
+            let refused = Api::at(&at, None).post("/v1/voters", json!({})).await.unwrap_err();
+            assert!(
+                matches!(&refused, HaError::Api { api, code, .. } if *api == at && !code.is_empty()),
+                "{refused:?}"
+            );
+            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+            let nobody = Api::at(&free, None).get("/v1/status").await.unwrap_err();
+            assert!(matches!(&nobody, HaError::Api { api, code, .. } if *api == free && code.is_empty()), "{nobody:?}");
+        };
+        tokio::time::timeout(WAIT, test).await.unwrap();
+    }
+}

@@ -49,6 +49,7 @@ fn documents_are_read_and_written_as_the_hosts_own_types() {
         let other = mesh.get::<Layer>("layers/relief").await.unwrap_err();
         assert!(other.kind() == ErrorKind::Invalid && other.to_string().contains("path"), "{other}");
         assert_eq!(mesh.set("", "x", 1).await.unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(mesh.set("layers/none", "x", 1).await.unwrap_err().kind(), ErrorKind::NotFound);
         assert!(mesh.history("layers/relief").await.unwrap().len() >= 5);
         for nth in 0..300 {
             mesh.put(&format!("many/{nth:03}"), &json!({ "nth": nth })).await.unwrap();

@@ -71,7 +71,8 @@ impl MeshBuilder {
             return Err(Error::new(ErrorKind::Config, error));
         }
         self.config.roles.check().map_err(|error| Error::new(ErrorKind::Config, error))?;
-        Ok(Mesh::new(Peer::start_with(self.config, self.hooks).await?))
+        let works = self.hooks.works().clone();
+        Ok(Mesh::new(Peer::start_with(self.config, self.hooks).await?, works))
     }
 }
 

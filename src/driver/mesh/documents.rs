@@ -106,11 +106,11 @@ impl Mesh {
         self.link().document(parse(key)?, String::new()).await
     }
 
-    /// Sets one place of a document, and makes the objects on the way and the document itself where they are not there. The path is a
+    /// Sets one place of a document that is there, and makes the objects on the way where they are not. The path is a
     /// JSON Pointer (RFC 6901) of which the leading slash may be left out; in a list a number names an element that is there, and `-` the place behind the last one.
     ///
     /// # Errors
-    /// As [`put`](Self::put).
+    /// [`ErrorKind::NotFound`] if there is no such document: the first [`put`](Self::put) makes it; else as [`put`](Self::put).
     pub async fn set<T: Serialize>(&self, key: &str, path: &str, value: T) -> Result<Written, Error> {
         self.edit(key, vec![Edit::Set { path: path.to_owned(), value: json(key, &value)? }]).await
     }
@@ -127,7 +127,7 @@ impl Mesh {
     /// characters go and `insert` comes. What several write at once at different places all stays.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if the text is shorter, or what is there is no text; else as [`put`](Self::put).
+    /// [`ErrorKind::Invalid`] if the text is shorter, or what is there is no text; else as [`set`](Self::set).
     pub async fn splice(
         &self,
         key: &str,
@@ -140,10 +140,11 @@ impl Mesh {
         self.edit(key, vec![Edit::Splice { path, at, remove, insert }]).await
     }
 
-    /// Makes several edits of one document: all or none, in this order, as one change.
+    /// Makes several edits of one document: all or none, in this order, as one change. One that is not there yet is made by an
+    /// [`Edit::Put`] in front.
     ///
     /// # Errors
-    /// As [`put`](Self::put).
+    /// As [`set`](Self::set).
     pub async fn edit(&self, key: &str, edits: Vec<Edit>) -> Result<Written, Error> {
         self.write(key, edits, false).await
     }

@@ -76,6 +76,7 @@ pub use roles::RoleWatch;
 pub use wellness::HealthWatch;
 
 use super::peer::{Link, Peer, Report, Stop};
+use super::works::Works;
 use crate::config::Config;
 use crate::error::Error;
 use crate::types::{Address, NodeId};
@@ -89,6 +90,7 @@ pub struct Mesh {
 /// What all clones share.
 struct Held {
     peer: Peer,
+    works: Works,
 }
 
 impl Drop for Held {
@@ -103,8 +105,8 @@ impl Mesh {
         MeshBuilder::new(config)
     }
 
-    fn new(peer: Peer) -> Self {
-        let mesh = Self { held: Arc::new(Held { peer }) };
+    fn new(peer: Peer, works: Works) -> Self {
+        let mesh = Self { held: Arc::new(Held { peer, works }) };
         running::remember(&mesh);
         mesh
     }

@@ -35,10 +35,14 @@ impl Mesh {
     /// [`ErrorKind::NotFound`]: this node does not hold it. Nothing was changed.
     pub async fn step_down(&self, role: &str) -> Result<(), Error> {
         let role = parse(role)?;
-        let held = self.link().roles().await?.into_iter().find(|status| status.role == role && status.acts);
+        // What is decided may not be known here yet when the lease is.
+        let token = match self.held.works.held(&role) {
+            Some(token) => Some(token),
+            None => self.link().roles().await?.into_iter().find(|it| it.role == role && it.acts).map(|it| it.token),
+        };
         let why = format!("this node does not hold the role {role}");
-        let status = held.ok_or_else(|| Error::new(ErrorKind::NotFound, why))?;
-        works::give_up(self.link(), role, status.token).await;
+        let token = token.ok_or_else(|| Error::new(ErrorKind::NotFound, why))?;
+        works::give_up(self.link(), role, token).await;
         Ok(())
     }
 

@@ -13,7 +13,8 @@ use crate::types::NodeId;
 
 impl Mesh {
     /// Waits until `copies` other nodes hold, on their disks, all that this node has written by now, and gives which ones. For callers who
-    /// want that before they answer; writes themselves do not wait for it. With 0 it returns at once.
+    /// want that before they answer; writes themselves do not wait for it. With 0 it returns at once. On their disks is not yet in their
+    /// documents: it is read there a moment later.
     ///
     /// ```no_run
     /// # use std::time::Duration;
