@@ -53,9 +53,6 @@ async fn two(dir: &Path) -> [Mesh; 2] {
         })
     };
     let first = build("first", None).start().await.unwrap();
-    while first.listening().is_empty() {
-        tokio::task::yield_now().await;
-    }
     let invite = first.invite(PATIENCE).unwrap();
     let second = build("second", Some(&invite)).start().await.unwrap();
     let mut changes = second.subscribe("");

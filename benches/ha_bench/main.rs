@@ -45,11 +45,7 @@ async fn peers(dir: &Path, count: usize) -> Vec<Mesh> {
     let mut peers: Vec<Mesh> = Vec::new();
     for at in 0..count {
         let invite = peers.first().map(|first| first.invite(PATIENCE).unwrap());
-        let peer = Mesh::builder(config(dir, at, invite)).start().await.unwrap();
-        while peer.listening().is_empty() {
-            tokio::task::yield_now().await;
-        }
-        peers.push(peer);
+        peers.push(Mesh::builder(config(dir, at, invite)).start().await.unwrap());
     }
     for peer in &peers {
         while peer.members().await.unwrap().iter().filter(|it| it.linked && !it.meta.addresses.is_empty()).count()

@@ -34,9 +34,7 @@ pub(crate) async fn start(
             .set("example", "voters.stabilization", "200ms")
             .list("example", "network.listen", ["127.0.0.1:0"])
             .list("example", "network.join", invite);
-        let peer = build(at, config::parse(None, [], &flags)?).start().await?;
-        until("it listens", async || Ok(!peer.listening().is_empty())).await?;
-        mesh.push(peer);
+        mesh.push(build(at, config::parse(None, [], &flags)?).start().await?);
     }
     for peer in &mesh {
         until("each sees all others", async || {

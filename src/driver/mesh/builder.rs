@@ -14,6 +14,10 @@ use crate::roles::{RoleName, RoleNameError};
 /// What a holder's work has to be dropped in, at least. See [`MeshBuilder::role`].
 const END_MIN: Duration = Duration::from_millis(50);
 
+/// How long it is waited for an open socket, and how often it is looked.
+const OPEN_MAX: Duration = Duration::from_secs(5);
+const OPEN_LOOK: Duration = Duration::from_millis(2);
+
 /// Builds a [`Mesh`]. Nothing runs before [`start`](Self::start).
 #[must_use = "nothing runs before it is started"]
 pub struct MeshBuilder {
@@ -72,7 +76,15 @@ impl MeshBuilder {
         }
         self.config.roles.check().map_err(|error| Error::new(ErrorKind::Config, error))?;
         let works = self.hooks.works().clone();
-        Ok(Mesh::new(Peer::start_with(self.config, self.hooks).await?, works))
+        let mesh = Mesh::new(Peer::start_with(self.config, self.hooks).await?, works);
+        let opening = async {
+            while mesh.listening().is_empty() {
+                tokio::time::sleep(OPEN_LOOK).await;
+            }
+        };
+        // One that is not open by then may be later: the node serves without it.
+        let _ = tokio::time::timeout(OPEN_MAX, opening).await;
+        Ok(mesh)
     }
 }
 
