@@ -35,8 +35,23 @@ pub mod recovery;
 
 #[cfg(feature = "net")]
 pub mod backup;
+pub mod dr;
 #[cfg(feature = "net")]
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the driver is where time and threads enter")]
 pub mod driver;
+#[cfg(feature = "net")]
+pub use driver::mesh::{Change, Changes, MemberUpdate, Mesh, MeshBuilder, Update};
+#[cfg(feature = "net")]
+pub use driver::{Health, Lease};
 #[cfg(feature = "sim")]
 pub mod sim;
+
+#[cfg(feature = "net")]
+#[expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "they run in a host, and say how long things took"
+)]
+pub mod managers;
+#[cfg(feature = "net")]
+pub use managers::{HaError, HaResult};

@@ -33,9 +33,11 @@ const TIERS: &[(&str, u8)] = &[
     ("recording", 8),
     ("recovery", 8),
     ("backup", 9),
+    ("dr", 9),
     ("driver", 10),
     ("sim", 10),
-    ("bin", 11),
+    ("managers", 11),
+    ("bin", 12),
 ];
 
 /// Longest file, in lines.
@@ -145,6 +147,11 @@ fn imports(path: &str, text: &str) -> Vec<String> {
     };
     let mut faults = Vec::new();
     for (number, line) in code(&joined_uses(text)) {
+        // The paths of the user's documents lead through lower rooms to what binds their calls to a node: a line that gives such names
+        // out, and does nothing with them.
+        if line.starts_with("pub use crate::managers::") {
+            continue;
+        }
         for other in named(line) {
             match tier(&other) {
                 Some(theirs) if other != room && theirs >= own => {

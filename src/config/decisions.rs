@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::Error;
 use super::values::Values;
 use crate::consensus;
-use crate::failover::{Failback, FailoverConfig, PromotionStrategy};
+use crate::failover::{Failback, FailoverLimits, PromotionStrategy};
 use crate::roles::{self, RoleName};
 
 /// Who votes.
@@ -79,7 +79,7 @@ impl Values {
         let name = |text: &String| RoleName::new(text).map_err(|why| self.refused(NAMES, &why.to_string()));
         let lease = self.millis(LEASE, 125, 60_000)?;
         let hold = self.span("roles.failback-after", Duration::ZERO, Duration::from_secs(30 * 86_400))?;
-        let failover = FailoverConfig {
+        let failover = FailoverLimits {
             lease,
             dead_after: lease,
             hook_limit: self.millis(LIMIT, 0, 60_000)?,
@@ -95,7 +95,7 @@ impl Values {
             promotions_max: self.number("roles.promotions-max", 1, 1_000_000)?,
             automatic: self.switch("roles.automatic"),
             max_lag: self.number("roles.max-lag", 0_u32, 1_000_000_000)?.into(),
-            ..FailoverConfig::default()
+            ..FailoverLimits::default()
         };
         let names = self.texts(NAMES).iter().map(name).collect::<Result<_, _>>()?;
         let config = roles::Config { roles: names, failover, hooks: false };

@@ -14,6 +14,7 @@ mod cluster;
 mod decisions;
 mod error;
 mod keys;
+mod presets;
 mod terms;
 mod values;
 

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::peer::Link;
+use super::works::{Lease, Work, Works};
 use crate::config::{Program, Programs};
 use crate::consensus::Token;
 use crate::node;
@@ -72,6 +73,7 @@ pub type Hook = Arc<dyn Fn(Call) -> BoxFuture<'static, Result<(), String>> + Sen
 pub struct Hooks {
     promote: Option<Hook>,
     demote: Option<Hook>,
+    works: Works,
 }
 
 impl Hooks {
@@ -101,16 +103,39 @@ impl Hooks {
         self
     }
 
+    /// What this peer does in a role: begun when [`promote`](Self::promote) has come to its end, dropped before
+    /// [`demote`](Self::demote) runs, and in any case when the lease is over. An error, or a panic, gives the role to somebody else;
+    /// a good end keeps it, without doing more.
+    ///
+    /// Dropping a future takes no time to speak of, yet somebody else may be granted the role in that moment unless
+    /// `roles.hook-limit-ms` leaves some: the token is what keeps two holders apart. [`MeshBuilder`](super::mesh::MeshBuilder) leaves it.
+    #[must_use]
+    pub fn work<F: Future<Output = Result<(), String>> + Send + 'static>(
+        mut self,
+        role: RoleName,
+        work: impl Fn(Lease) -> F + Send + Sync + 'static,
+    ) -> Self {
+        let work: Work = Arc::new(move |lease| Box::pin(work(lease)));
+        self.works.add(role, work);
+        self
+    }
+
     /// Whether the work's end takes time.
     pub(super) fn end_something(&self) -> bool {
         self.demote.is_some()
+    }
+
+    /// What is done in roles.
+    pub(super) fn works(&self) -> &Works {
+        &self.works
     }
 }
 
 impl fmt::Debug for Hooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (promote, demote) = (self.promote.is_some(), self.demote.is_some());
-        f.debug_struct("Hooks").field("promote", &promote).field("demote", &demote).finish()
+        let works: Vec<_> = self.works.roles().collect();
+        f.debug_struct("Hooks").field("promote", &promote).field("demote", &demote).field("works", &works).finish()
     }
 }
 
@@ -133,7 +158,7 @@ impl HookQueue {
 
 /// Whether there is anything to run.
 pub(super) fn are_there(programs: &Programs, hooks: &Hooks) -> bool {
-    *programs != Programs::default() || hooks.promote.is_some() || hooks.demote.is_some()
+    *programs != Programs::default() || hooks.promote.is_some() || hooks.demote.is_some() || !hooks.works.is_empty()
 }
 
 /// Runs hooks until the loop ends.
@@ -204,15 +229,27 @@ impl Runner {
             HookEvent::Demote => (self.programs.demote.clone(), self.hooks.demote.clone()),
         };
         let (stop, stopped) = oneshot::channel();
-        let (link, role) = (self.link.clone(), call.role.clone());
-        let ended = tokio::spawn(one(program, hook, call, stopped, link));
+        let (link, role, works) = (self.link.clone(), call.role.clone(), self.hooks.works.clone());
+        let ended = tokio::spawn(one((program, hook), works, call, stopped, link));
         self.running.insert(role, Running { stop, ended });
     }
 }
 
 /// One hook, from its begin to its end, which is told; not that of work which was to begin and was stopped.
-async fn one(program: Option<Program>, hook: Option<Hook>, call: Call, mut stopped: oneshot::Receiver<()>, link: Link) {
+async fn one(
+    (program, hook): (Option<Program>, Option<Hook>),
+    works: Works,
+    call: Call,
+    mut stopped: oneshot::Receiver<()>,
+    link: Link,
+) {
+    if call.event == HookEvent::Demote {
+        works.end(&call.role).await;
+    }
     let result = both(program, hook, &call, &mut stopped).await;
+    if let (HookEvent::Promote, Ok(true)) = (call.event, &result) {
+        works.begin(&call.role, call.token, &link);
+    }
     let (Call { role, token, event, .. }, hook) = (&call, call.event.name());
     match &result {
         Ok(true) => tracing::debug!(%role, %token, hook, "a hook is done"),

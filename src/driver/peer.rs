@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, wat
 use super::admission::{Admission, Papers};
 use super::archive::{self, ArchiveStatus};
 use super::clock::Clock;
+use super::history::History;
 use super::network::{LinkStatus, NetworkView, NotLinked, Totals};
 use super::recorder::{Fate, Recording};
 use super::revert::{Revert, Reverted};
@@ -429,6 +430,11 @@ impl Link {
         }
     }
 
+    /// What watchers are told; kept from the first time on.
+    pub(super) fn history(&self) -> Arc<History> {
+        Arc::clone(self.facts.history.get_or_init(|| History::begin(self)))
+    }
+
     pub(super) fn events(&self) -> Events {
         // After the end the channel is closed: a subscriber then hears its end at once.
         Events(self.events.upgrade().map_or_else(|| broadcast::channel(1).1, |events| events.subscribe()))
@@ -485,6 +491,8 @@ pub(super) struct Facts {
     archive: OnceLock<Arc<archive::Shared>>,
     schedules: OnceLock<Arc<schedule::Shared>>,
     scrub: OnceLock<watch::Receiver<ScrubStatus>>,
+    /// From the first watcher on, so that one who comes back goes on where it was.
+    history: OnceLock<Arc<History>>,
     filling: AtomicBool,
     listen: RwLock<Vec<Address>>,
     turns: AtomicU64,
@@ -503,7 +511,7 @@ impl Facts {
     ) -> Self {
         let (turns, lag_max_us, turn_max_us) = Default::default();
         let (network, stop, listen) = (OnceLock::new(), OnceLock::new(), RwLock::default());
-        let (recording, archive, schedules, scrub, filling) = Default::default();
+        let (recording, archive, schedules, scrub, history, filling) = Default::default();
         Self {
             admission,
             clock,
@@ -517,6 +525,7 @@ impl Facts {
             archive,
             schedules,
             scrub,
+            history,
             filling,
             listen,
             turns,

@@ -86,8 +86,7 @@ impl Peer {
             Facts::new(admission.clone(), clock.clone(), api, dir.clone(), workers.counters(), config.cluster.clone());
         let facts = Arc::new(facts);
         let (phase, phases) = watch::channel(Phase::Booting);
-        let (asks, asked) = mpsc::channel(ASKS_MAX);
-        let (events, _) = broadcast::channel(EVENTS_MAX);
+        let ((asks, asked), (events, _)) = (mpsc::channel(ASKS_MAX), broadcast::channel(EVENTS_MAX));
         let link = Link::new(asks, events.downgrade(), phases, Arc::clone(&facts));
         if let Some((listener, address)) = bound {
             let interface = Interface::new(link.clone(), admission.clone(), token, address);
@@ -128,6 +127,7 @@ impl Peer {
             facts,
             remembered,
             routes,
+            works: hooks.works().clone(),
             hooks: hooks::start(config.programs.clone(), hooks, admission.node(), link.clone()),
             keeper: Keeper::start(admission),
             recorder,

@@ -25,6 +25,7 @@ use super::recorder::Recorder;
 use super::remembered::Remembered;
 use super::routes::Routes;
 use super::workers::Workers;
+use super::works::Works;
 use crate::node::{CommandError, Effect, Event, Input, Node, Outcome};
 use crate::types::{Address, CommandId, Time};
 
@@ -64,6 +65,7 @@ pub(super) struct Turn {
     pub(super) routes: Routes,
     pub(super) keeper: Keeper,
     pub(super) hooks: HookQueue,
+    pub(super) works: Works,
     pub(super) recorder: Recorder,
     pub(super) open: Open,
 }
@@ -162,6 +164,8 @@ impl Turn {
         let late = self.node.deadline().map_or(Duration::ZERO, |due| now.mono.since(due));
         self.recorder.input(now, &input);
         self.node.handle(now, input);
+        // Before anybody hears that a lease began or ended.
+        self.works.publish(&self.node);
         self.perform_all();
         self.facts.turned(late, self.clock.now().mono.since(now.mono));
     }
@@ -266,6 +270,9 @@ impl Turn {
         let now = self.clock.now().wall;
         let Self { node, log, workers, network, heard, asks, events, phase, facts, remembered, open, recorder, .. } =
             self;
+        if timeout(FLUSH_MAX, self.works.end_all()).await.is_err() {
+            tracing::warn!("the work of a role does not yield: the peer stops without it");
+        }
         drop((asks, open));
         network.shutdown(FLUSH_MAX).await;
         drop(heard);

@@ -13,7 +13,7 @@ pub const LEASE_MAX: Duration = Duration::from_secs(60);
 /// and the limit of hooks, stands in every grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct FailoverConfig {
+pub struct FailoverLimits {
     /// A holder renews its lease this often.
     pub heartbeat: Duration,
     /// How long a holder may act after the leader last heard from a majority. The holder stops at four fifths of it.
@@ -58,7 +58,7 @@ pub enum Failback {
     },
 }
 
-impl Default for FailoverConfig {
+impl Default for FailoverLimits {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_millis(50), // As consensus: a lease counts from its rounds.
@@ -79,7 +79,7 @@ impl Default for FailoverConfig {
     }
 }
 
-impl FailoverConfig {
+impl FailoverLimits {
     /// For members between continents, 30 to 60 ms apart.
     #[must_use]
     pub fn wan() -> Self {
@@ -173,13 +173,13 @@ mod tests {
 
     #[test]
     fn what_ships_can_work() {
-        assert_eq!((FailoverConfig::default().check(), FailoverConfig::wan().check()), (Ok(()), Ok(())));
+        assert_eq!((FailoverLimits::default().check(), FailoverLimits::wan().check()), (Ok(()), Ok(())));
     }
 
     #[test]
     fn what_cannot_work_is_named() {
-        let error = |change: fn(&mut FailoverConfig)| {
-            let mut config = FailoverConfig::default();
+        let error = |change: fn(&mut FailoverLimits)| {
+            let mut config = FailoverLimits::default();
             change(&mut config);
             config.check().unwrap_err().to_string()
         };
@@ -194,10 +194,10 @@ mod tests {
         /// The sum that the whole room rests on, for clocks that are each up to 5 % wrong: what a holder uses of its lease, and its
         /// hooks after it, take less real time than the granter waits.
         fn a_lease_is_over_before_it_is_given_anew(lease: u16, hook: u16, granter: u8, holder: u8) -> bool {
-            let config = FailoverConfig::default();
+            let config = FailoverLimits::default();
             let (lease, hook) = (Duration::from_millis(lease.into()), Duration::from_millis(hook.into()));
             let rate = |n: u8| 0.95 + 0.1 * f64::from(n) / 255.0;
-            let used = (lease - FailoverConfig::margin(lease) + hook).as_secs_f64() / rate(holder);
+            let used = (lease - FailoverLimits::margin(lease) + hook).as_secs_f64() / rate(holder);
             let waited = config.wait(lease, hook).as_secs_f64() / rate(granter);
             used <= waited
         }

@@ -1,6 +1,9 @@
 //! Whether the holder of a role is alive, as its leader sees it: by its renewals, and sooner by hints.
 
-use super::FailoverConfig;
+#[cfg(feature = "net")]
+pub use crate::managers::failover::detection::{FailureDetection, FailureDetector, HealthStatus};
+
+use super::FailoverLimits;
 use crate::types::Time;
 
 /// What is believed of a holder. It is a reason to look for another one, and none to start another one: for that the lease has to be
@@ -17,8 +20,8 @@ pub enum Verdict {
 
 /// Watches one holder.
 #[derive(Clone, Debug)]
-pub struct FailureDetector {
-    config: FailoverConfig,
+pub struct HolderWatch {
+    config: FailoverLimits,
     heard_at: Time,
     /// It renewed at least once.
     has_begun: bool,
@@ -26,10 +29,10 @@ pub struct FailureDetector {
     unlinked: bool,
 }
 
-impl FailureDetector {
+impl HolderWatch {
     /// Of a holder of whom nothing was heard yet; the time counts from [`begin`](Self::begin).
     #[must_use]
-    pub fn new(config: FailoverConfig) -> Self {
+    pub fn new(config: FailoverLimits) -> Self {
         Self { config, heard_at: Time::ZERO, has_begun: false, suspected: false, unlinked: false }
     }
 
@@ -91,8 +94,8 @@ mod tests {
         Time::ZERO + Duration::from_millis(ms)
     }
 
-    fn watching() -> FailureDetector {
-        let mut detector = FailureDetector::new(FailoverConfig::default());
+    fn watching() -> HolderWatch {
+        let mut detector = HolderWatch::new(FailoverLimits::default());
         detector.heard(at(1_000));
         detector
     }
@@ -116,7 +119,7 @@ mod tests {
 
     #[test]
     fn who_is_to_begin_has_longer() {
-        let mut detector = FailureDetector::new(FailoverConfig::default());
+        let mut detector = HolderWatch::new(FailoverLimits::default());
         detector.begin(at(1_000), false);
         assert_eq!((detector.verdict(at(2_000)), detector.verdict(at(2_001))), (Verdict::Alive, Verdict::Dead));
     }

@@ -3,22 +3,25 @@
 //! What is elected here is who holds a role. Who decides that, the leader of the voters, is elected by Raft (room `consensus`), and no
 //! peer can win that by itself: an election counts only when the grant is committed.
 
-use super::promotion::{Candidate, Ineligible, ReplicaPromotion};
-use super::{FailoverConfig, PromotionStrategy};
+#[cfg(feature = "net")]
+pub use crate::managers::failover::election::{ElectionResult, LeaderElection, NodeRole};
+
+use super::promotion::{Candidate, Ineligible, PromotionRules};
+use super::{FailoverLimits, PromotionStrategy};
 use crate::types::NodeId;
 
 /// A peer that asks how an election would end.
 #[derive(Clone, Debug)]
-pub struct LeaderElection {
+pub struct RoleElection {
     node: NodeId,
     priority: u8,
-    rules: ReplicaPromotion,
+    rules: PromotionRules,
     strategy: PromotionStrategy,
 }
 
 /// How it would end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ElectionResult {
+pub struct RoleElected {
     /// Who wins.
     pub winner_id: NodeId,
     /// As what it stood.
@@ -31,22 +34,22 @@ pub struct ElectionResult {
     pub out: Vec<(NodeId, Ineligible)>,
 }
 
-impl LeaderElection {
+impl RoleElection {
     /// Of this peer, with this priority; 0 is never.
     #[must_use]
-    pub fn new(node: NodeId, priority: u8, config: FailoverConfig) -> Self {
-        Self { node, priority, rules: ReplicaPromotion::new(&config), strategy: config.strategy }
+    pub fn new(node: NodeId, priority: u8, config: FailoverLimits) -> Self {
+        Self { node, priority, rules: PromotionRules::new(&config), strategy: config.strategy }
     }
 
     /// Elects among these, of which this peer has the priority that it was given. Nobody if nobody may, or if an operator chooses.
     #[must_use]
-    pub fn elect(&self, candidates: &[Candidate]) -> Option<ElectionResult> {
+    pub fn elect(&self, candidates: &[Candidate]) -> Option<RoleElected> {
         let mut all = candidates.to_vec();
         all.iter_mut().filter(|it| it.node == self.node).for_each(|it| it.priority = self.priority);
         let winner = self.rules.choose(&all)?;
         let ranking = self.rules.ranked(&all).iter().map(|it| it.node).collect();
         let out = all.iter().filter_map(|it| self.rules.check(it).err().map(|why| (it.node, why))).collect();
-        Some(ElectionResult { winner_id: winner.node, winner, strategy: self.strategy, ranking, out })
+        Some(RoleElected { winner_id: winner.node, winner, strategy: self.strategy, ranking, out })
     }
 }
 
@@ -65,10 +68,10 @@ mod tests {
             load: 0,
         };
         let all = [of(1, 50), of(2, 60), of(3, 255)];
-        let result = LeaderElection::new(all[0].node, 100, FailoverConfig::default()).elect(&all).unwrap();
+        let result = RoleElection::new(all[0].node, 100, FailoverLimits::default()).elect(&all).unwrap();
         assert_eq!((result.winner_id, result.ranking), (all[0].node, vec![all[0].node, all[1].node]));
         assert_eq!(result.out, [(all[2].node, Ineligible::Observer)]);
-        let never = LeaderElection::new(all[0].node, 0, FailoverConfig::default());
+        let never = RoleElection::new(all[0].node, 0, FailoverLimits::default());
         assert_eq!((never.elect(&all[..1]), never.elect(&[])), (None, None));
     }
 }

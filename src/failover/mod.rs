@@ -7,7 +7,7 @@
 //!   a successor be looked for sooner; it never makes anybody start sooner than the old lease is over.
 //! * [`promotion`]: who is eligible and who is best, by the strategy of the operator.
 //! * [`election`]: the same asked by one candidate, with its rank and the reasons why others are out.
-//! * [`FailoverConfig`]: all durations and limits, with what they must be to each other.
+//! * [`FailoverLimits`]: all durations and limits, with what they must be to each other.
 
 mod config;
 pub mod detection;
@@ -15,8 +15,10 @@ pub mod election;
 pub mod promotion;
 mod statistics;
 
-pub use config::{Failback, FailoverConfig, FailoverConfigError, LEASE_MAX};
-pub use detection::{FailureDetector, Verdict};
-pub use election::{ElectionResult, LeaderElection};
-pub use promotion::{Candidate, Ineligible, PromotionStrategy, ReplicaPromotion};
+#[cfg(feature = "net")]
+pub use crate::managers::failover::FailoverConfig;
+pub use config::{Failback, FailoverConfigError, FailoverLimits, LEASE_MAX};
+pub use detection::{HolderWatch, Verdict};
+pub use election::{RoleElected, RoleElection};
+pub use promotion::{Candidate, Ineligible, PromotionRules, PromotionStrategy};
 pub use statistics::{FailoverState, FailoverStatistics};

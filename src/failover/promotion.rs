@@ -1,11 +1,14 @@
 //! Who may take a role over, and who is best.
 
+#[cfg(feature = "net")]
+pub use crate::managers::failover::promotion::{PromotionCandidate, PromotionResult, ReplicaPromotion};
+
 use std::cmp::Reverse;
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use super::FailoverConfig;
+use super::FailoverLimits;
 use crate::types::NodeId;
 
 /// By what the best of those that are eligible is chosen.
@@ -69,15 +72,15 @@ pub enum Ineligible {
 
 /// Chooses by a strategy, within limits.
 #[derive(Clone, Copy, Debug)]
-pub struct ReplicaPromotion {
+pub struct PromotionRules {
     strategy: PromotionStrategy,
     max_lag: u64,
 }
 
-impl ReplicaPromotion {
+impl PromotionRules {
     /// By these rules.
     #[must_use]
-    pub fn new(config: &FailoverConfig) -> Self {
+    pub fn new(config: &FailoverLimits) -> Self {
         Self { strategy: config.strategy, max_lag: config.max_lag }
     }
 
@@ -153,8 +156,8 @@ pub(crate) mod tests {
         }
     }
 
-    fn rules(strategy: PromotionStrategy) -> ReplicaPromotion {
-        ReplicaPromotion::new(&FailoverConfig { strategy, ..FailoverConfig::default() })
+    fn rules(strategy: PromotionStrategy) -> PromotionRules {
+        PromotionRules::new(&FailoverLimits { strategy, ..FailoverLimits::default() })
     }
 
     fn candidate(n: u128, priority: u8, lag: u64, load: u32) -> Candidate {

@@ -238,6 +238,12 @@ pub enum Command {
         /// How many.
         ack: replication::Ack,
     },
+    /// Wait until so many other members hold durably all that this node has written so far. Answered by [`Outcome::Copied`], or by
+    /// [`CommandError::NotReplicated`].
+    Spread {
+        /// How many.
+        ack: replication::Ack,
+    },
     /// Exchange nothing with a member from now on, or do so again. Answered by [`Outcome::Paused`].
     Pause(replication::Pause),
     /// How far the other members hold what this node holds. Answered by [`Outcome::Replicas`].

@@ -70,6 +70,21 @@ impl Node {
         self.on_command(now, id, command);
     }
 
+    /// A client waits for copies of all that was written here.
+    pub(super) fn on_spread(&mut self, now: Now, id: CommandId, ack: Ack) {
+        let ours = |log: &LogId| log.actor.node == self.identity.node;
+        let places: Vec<(LogId, Seq)> = self.replication.view().logs().filter(|(log, _)| ours(log)).collect();
+        if ack == Ack::Local || places.is_empty() {
+            let (outcome, copies) = (Box::new(Outcome::Told), Copies { ack: ack.to_string(), members: Vec::new() });
+            let result = Ok(Outcome::Copied { outcome, copies });
+            return self.shared.effects.push_back(Effect::Reply { id, result });
+        }
+        let patience = self.replication.view().config().ack_timeout;
+        self.acks.waiting.insert(id, (Outcome::Told, ack));
+        let token = id.value();
+        self.shared.step(now, |cx| self.replication.await_copies_of_all(cx, token, &places, ack, patience));
+    }
+
     /// An answer of documents or streams: given at once, or when there are copies enough.
     pub(super) fn answer(&mut self, now: Now, id: CommandId, result: Result<Outcome, CommandError>) {
         let ack = self.acks.asked.remove(&id).unwrap_or_else(|| self.replication.view().config().ack);

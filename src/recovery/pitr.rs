@@ -22,12 +22,23 @@ use super::image::ImageError;
 use super::side::{self, Lost};
 use super::target::{Mark, Stamp, Target};
 use super::{LocateError, Source, SourceError, Survey};
+use crate::config::Config;
 use crate::types::{Lsn, WallTime};
 use crate::wal;
 
-/// How a recovery is done.
+/// How a recovery is done, and how a node is run that is to be recovered: the fields of the user's documents are kept with their
+/// defaults, and [`configure`](Self::configure) lays them on a node's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveryConfig {
+    /// A node takes a snapshot after so long, in seconds, if nothing else has it take one sooner.
+    pub snapshot_interval_secs: u64,
+    /// How long a node keeps events of streams, in seconds. What its log says of documents is never given up: any moment of it can be
+    /// recovered.
+    pub wal_retention_secs: u64,
+    /// Whether a node's snapshots are compressed, by zstd.
+    pub enable_snapshot_compression: bool,
+    /// Whether what is shipped of the log into an archive is compressed, by zstd. The log itself is not: record by record that saves 2 %.
+    pub enable_wal_compression: bool,
     /// Where the log of that moment goes: a directory that is not there, or is empty. Without one: beside the data directory,
     /// `DATA.recovered`.
     pub into: Option<PathBuf>,
@@ -42,8 +53,31 @@ pub struct RecoveryConfig {
 impl Default for RecoveryConfig {
     /// Beside the data directory, in segments as a peer writes them.
     fn default() -> Self {
-        let wal_segment_size = wal::Config::default().segment_bytes;
-        Self { into: None, wal_segment_size, exclusive: false, dry_run: false }
+        Self {
+            snapshot_interval_secs: 3_600,
+            wal_retention_secs: 604_800,
+            enable_snapshot_compression: true,
+            enable_wal_compression: true,
+            into: None,
+            wal_segment_size: wal::Config::default().segment_bytes,
+            exclusive: false,
+            dry_run: false,
+        }
+    }
+}
+
+impl RecoveryConfig {
+    /// The configuration of a node that is to be recovered so: for [`Mesh::builder`](crate::driver::mesh::Mesh::builder). What is outside of a value's bounds
+    /// is brought inside.
+    #[must_use]
+    pub fn configure(&self, mut config: Config) -> Config {
+        let codec = |on: bool| if on { wal::Codec::Zstd } else { wal::Codec::None };
+        config.snapshots.every = Duration::from_secs(self.snapshot_interval_secs.clamp(1, 31_536_000));
+        config.snapshots.codec = codec(self.enable_snapshot_compression);
+        config.streams.retention.age = Some(Duration::from_secs(self.wal_retention_secs)).filter(|age| !age.is_zero());
+        config.wal.segment_bytes = self.wal_segment_size.clamp(64 << 10, 1 << 30);
+        config.archive.compression = codec(self.enable_wal_compression).to_string();
+        config
     }
 }
 
@@ -196,4 +230,43 @@ impl PitrManager {
 
 fn millis(took: Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configured(change: impl FnOnce(&mut RecoveryConfig)) -> Config {
+        let mut config = RecoveryConfig::default();
+        change(&mut config);
+        config.configure(Config::default())
+    }
+
+    #[test]
+    fn the_documented_defaults_are_those_of_a_node() {
+        let config = RecoveryConfig::default();
+        assert_eq!(
+            (config.snapshot_interval_secs, config.wal_segment_size, config.wal_retention_secs),
+            (3_600, 16 << 20, 604_800)
+        );
+        assert!(config.enable_snapshot_compression && config.enable_wal_compression);
+        let (node, default) = (configured(|_| ()), Config::default());
+        assert_eq!(
+            (node.snapshots, node.wal, node.streams.retention),
+            (default.snapshots, default.wal, default.streams.retention)
+        );
+    }
+
+    #[test]
+    fn each_field_is_laid_on_a_nodes_configuration() {
+        assert_eq!(configured(|config| config.snapshot_interval_secs = 60).snapshots.every.as_secs(), 60);
+        assert_eq!(configured(|config| config.snapshot_interval_secs = 0).snapshots.every.as_secs(), 1);
+        assert_eq!(configured(|config| config.wal_segment_size = 1 << 20).wal.segment_bytes, 1 << 20);
+        let age = |secs| configured(|config| config.wal_retention_secs = secs).streams.retention.age;
+        assert_eq!([age(60), age(0)], [Some(Duration::from_secs(60)), None]);
+        let codec = |on| configured(|config| config.enable_snapshot_compression = on).snapshots.codec;
+        assert_eq!([codec(true), codec(false)], [wal::Codec::Zstd, wal::Codec::None]);
+        let archive = |on| configured(|config| config.enable_wal_compression = on).archive.compression;
+        assert_eq!([archive(true), archive(false)], ["zstd", "none"]);
+    }
 }

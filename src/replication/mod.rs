@@ -43,6 +43,7 @@ mod copies;
 mod give;
 mod hearsay;
 mod knowledge;
+pub mod lag_monitor;
 mod log;
 mod message;
 mod origin;
@@ -78,6 +79,12 @@ pub use view::{Known, View};
 pub use vocabulary::{
     Ack, AckError, Branch, Event, Kept, Pause, Rank, Record, ReplicationState, RestoreError, Statistics, Timer, Trim,
     Wait,
+};
+
+#[cfg(feature = "net")]
+pub use crate::managers::replication::{
+    ActiveActiveReplication, ReplicaNode, ReplicationConfig, ReplicationEvent, ReplicationManager, ReplicationMode,
+    ReplicationStats, ReplicationTopology,
 };
 
 use crate::machine::{Cx, Machine, Never};

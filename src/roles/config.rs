@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::vocabulary::{ROLES_MAX, RoleName};
-use crate::failover::{FailoverConfig, FailoverConfigError};
+use crate::failover::{FailoverConfigError, FailoverLimits};
 
 /// Which roles there are, and how they change hands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,7 +12,7 @@ pub struct Config {
     /// The roles that are granted; none by default. Others that were decided are tended too, until they are released.
     pub roles: Vec<RoleName>,
     /// How.
-    pub failover: FailoverConfig,
+    pub failover: FailoverLimits,
     /// The host runs hooks, and tells their end; else they are done at once.
     pub hooks: bool,
 }

@@ -12,7 +12,7 @@ use super::message::Body;
 use super::vocabulary::{Event, Hooks, RoleName, Timer, Wait, Why};
 use super::{Roles, Sight};
 use crate::consensus::Token;
-use crate::failover::FailoverConfig;
+use crate::failover::FailoverLimits;
 use crate::machine::Cx;
 use crate::probe::planted;
 use crate::types::{NodeId, Time};
@@ -87,7 +87,7 @@ impl Roles {
             return;
         }
         let begun: Vec<_> = self.fences.begun().collect();
-        let FailoverConfig { lease, hook_limit: hooks, .. } = self.config.failover;
+        let FailoverLimits { lease, hook_limit: hooks, .. } = self.config.failover;
         for (role, token) in begun {
             self.holdings.0.insert(role.clone(), Held::new(token, lease, hooks, Phase::Asking));
             self.demote(cx, sight, &role, Why::Restarted);
@@ -182,7 +182,7 @@ impl Roles {
         let Some((_, sent)) = held.asked.iter().find(|(asked, _)| *asked == number).copied() else { return };
         held.asked.retain(|(asked, _)| *asked > number);
         // Nobody can give more than a lease. The end of it is for clocks that differ.
-        let left = left.min(held.lease).saturating_sub(FailoverConfig::margin(held.lease));
+        let left = left.min(held.lease).saturating_sub(FailoverLimits::margin(held.lease));
         let until = sent + left;
         if now >= until {
             return;

@@ -62,7 +62,7 @@ pub use vocabulary::{
 };
 
 use crate::consensus::RequestId;
-use crate::failover::FailureDetector;
+use crate::failover::HolderWatch;
 use crate::machine::{Cx, Machine, Never};
 use crate::types::{DiskFault, Epoch, Lane, NodeId, Term};
 use fence::Fences;
@@ -138,7 +138,7 @@ impl Roles {
     /// The link to a peer is gone.
     pub fn on_unlinked(&mut self, cx: &mut Cx<'_, Self>, sight: &Sight<'_>, peer: NodeId) {
         self.lapse(cx, sight);
-        self.suspect(cx, sight, peer, FailureDetector::unlinked);
+        self.suspect(cx, sight, peer, HolderWatch::unlinked);
         self.forget_asker(peer);
         self.look(cx, sight);
     }
@@ -146,7 +146,7 @@ impl Roles {
     /// Membership suspects a peer.
     pub fn on_suspected(&mut self, cx: &mut Cx<'_, Self>, sight: &Sight<'_>, peer: NodeId) {
         self.lapse(cx, sight);
-        self.suspect(cx, sight, peer, FailureDetector::suspected);
+        self.suspect(cx, sight, peer, HolderWatch::suspected);
         self.look(cx, sight);
     }
 

@@ -12,7 +12,7 @@ use super::order::Running;
 use super::vocabulary::{Alert, Event, ROLES_MAX, Reason, RoleName};
 use super::{Mandate, Roles, Sight};
 use crate::consensus::{RequestId, Token};
-use crate::failover::{FailoverConfig, FailoverState, FailureDetector};
+use crate::failover::{FailoverLimits, FailoverState, HolderWatch};
 use crate::machine::Cx;
 use crate::probe::planted;
 use crate::types::{Epoch, NodeId, Term, Time};
@@ -40,7 +40,7 @@ pub(super) struct Watch {
     pub(super) decided: Decided,
     /// The holder's token, if somebody holds it.
     pub(super) holding: Option<Token>,
-    pub(super) detector: FailureDetector,
+    pub(super) detector: HolderWatch,
     /// No lease of this holder counts from later than this; nothing if it never had one.
     pub(super) leased_at: Option<Time>,
     /// The holder said that it stopped.
@@ -96,11 +96,11 @@ pub(super) struct Pending {
 }
 
 impl Watch {
-    fn new(config: &FailoverConfig) -> Self {
+    fn new(config: &FailoverLimits) -> Self {
         Self {
             decided: Decided::Nothing,
             holding: None,
-            detector: FailureDetector::new(config.clone()),
+            detector: HolderWatch::new(config.clone()),
             leased_at: None,
             has_stopped: false,
             pending: None,
@@ -122,7 +122,7 @@ impl Watch {
     }
 
     /// When nobody acts any more under the holder's token, unless a leader goes on giving it leases.
-    pub(super) fn over_at(&self, config: &FailoverConfig) -> Time {
+    pub(super) fn over_at(&self, config: &FailoverLimits) -> Time {
         if planted!("roles/lease-not-waited") {
             return Time::ZERO;
         }
@@ -320,7 +320,7 @@ impl Roles {
         cx: &mut Cx<'_, Self>,
         sight: &Sight<'_>,
         peer: NodeId,
-        hint: fn(&mut FailureDetector),
+        hint: fn(&mut HolderWatch),
     ) {
         if !self.read(cx, sight) {
             return;

@@ -13,7 +13,7 @@ use super::tend::Choice;
 use super::vocabulary::{Order, OrderError, OrderWhat, Reason, RoleName};
 use super::{Roles, Sight};
 use crate::consensus::{Name, RequestId, Token};
-use crate::failover::ReplicaPromotion;
+use crate::failover::PromotionRules;
 use crate::machine::Cx;
 use crate::types::{NodeId, WallTime};
 
@@ -97,7 +97,7 @@ impl Roles {
 
     /// What an order means as things stand.
     fn task(&mut self, sight: &Sight<'_>, order: &Order) -> Result<Task, OrderError> {
-        let rules = ReplicaPromotion::new(&self.config.failover);
+        let rules = PromotionRules::new(&self.config.failover);
         let watch = self.watch(&order.role).ok_or_else(|| OrderError::NoRole { role: order.role.clone() })?;
         if matches!(watch.decided, Decided::Unreadable(_)) {
             return Err(OrderError::Unreadable);
@@ -158,7 +158,7 @@ impl Roles {
         role: &RoleName,
         running: &Running,
     ) -> Result<(Grant, bool), OrderError> {
-        let (rules, wall) = (ReplicaPromotion::new(&self.config.failover), cx.now().wall);
+        let (rules, wall) = (PromotionRules::new(&self.config.failover), cx.now().wall);
         let by = running.by.clone().unwrap_or_else(automation);
         let turn = |reason| Turn { reason, by: by.clone(), since: wall, took_us: None };
         let empty = self.empty(turn(Reason::First));

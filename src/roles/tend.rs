@@ -13,7 +13,7 @@ use super::order::{Running, Task, automation};
 use super::vocabulary::{Alert, Event, OrderError, Reason, RoleName, Timer};
 use super::{Roles, Sight};
 use crate::consensus::{Action, Expect, Intent, Outcome, RequestId, Token};
-use crate::failover::{Candidate, Failback, FailoverState, PromotionStrategy, ReplicaPromotion, Verdict};
+use crate::failover::{Candidate, Failback, FailoverState, PromotionRules, PromotionStrategy, Verdict};
 use crate::machine::Cx;
 use crate::types::{Time, WallTime};
 
@@ -189,7 +189,7 @@ impl Roles {
             is_dead || watch.shunned.contains_key(&it.node)
         };
         let candidates: Vec<_> = sight.candidates.iter().filter(|it| !is_out(it)).copied().collect();
-        let Some(best) = ReplicaPromotion::new(&config).choose(&candidates) else {
+        let Some(best) = PromotionRules::new(&config).choose(&candidates) else {
             return alert(cx, role, watch, Alert::NoCandidate);
         };
         let turn = Turn { reason: why, by: automation(), since: wall, took_us: None };
@@ -209,7 +209,7 @@ impl Roles {
         let is_ready = |it: &Candidate| it.lag == 0 && !watch.shunned.contains_key(&it.node);
         let candidates: Vec<_> = sight.candidates.iter().filter(|it| is_ready(it)).copied().collect();
         let priority = sight.candidates.iter().find(|it| it.node == holder).map_or(0, |it| it.priority);
-        let best = ReplicaPromotion::new(&config).choose(&candidates);
+        let best = PromotionRules::new(&config).choose(&candidates);
         let Some(best) = best.filter(|it| it.node != holder && it.priority > priority) else {
             watch.preferred = None;
             return;
@@ -331,7 +331,7 @@ impl Roles {
 }
 
 /// Until when nobody is promoted without an operator, if too many were.
-fn limit(grant: &Grant, config: &crate::failover::FailoverConfig, wall: WallTime) -> Option<WallTime> {
+fn limit(grant: &Grant, config: &crate::failover::FailoverLimits, wall: WallTime) -> Option<WallTime> {
     let window = super::grant::micros(config.promotions_window);
     let ends = |at: WallTime| at.as_micros().saturating_add(window);
     let recent: Vec<_> = grant.promotions().map(ends).filter(|end| *end > wall.as_micros()).collect();

@@ -52,7 +52,6 @@ mod decisions;
 mod docs;
 mod edits;
 mod guard;
-mod history;
 mod members;
 mod overlay;
 mod points;
@@ -70,7 +69,7 @@ mod token;
 mod watch;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -86,7 +85,6 @@ pub use token::TokenError;
 use super::admission::Admission;
 use super::peer::{Link, Phase};
 use connection::Clients;
-use history::History;
 use reply::Refusal;
 
 /// Most bytes of a request's body: what a document's largest change may hold, and then some.
@@ -109,7 +107,6 @@ pub(super) struct Interface {
     bound: SocketAddr,
     requests: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
-    history: Arc<OnceLock<Arc<History>>>,
 }
 
 async fn nothing() -> Refusal {
@@ -119,12 +116,7 @@ async fn nothing() -> Refusal {
 impl Interface {
     pub(super) fn new(link: Link, admission: Admission, token: Token, bound: SocketAddr) -> Self {
         let (requests, watchers) = (Arc::new(Semaphore::new(REQUESTS_MAX)), Arc::new(Semaphore::new(WATCHERS_MAX)));
-        Self { link, admission, token: Arc::new(token), bound, requests, watchers, history: Arc::default() }
-    }
-
-    /// What watchers are told; kept from the first time on.
-    fn history(&self) -> Arc<History> {
-        Arc::clone(self.history.get_or_init(|| History::begin(&self.link)))
+        Self { link, admission, token: Arc::new(token), bound, requests, watchers }
     }
 
     fn router(self) -> Router {

@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::reply::{Query, Raw, Refusal, StreamName};
-use super::watch::hex;
 use super::{Interface, WATCHERS_MAX, replication};
+use crate::driver::history::hex;
 use crate::driver::streams::Tail;
 use crate::error::ErrorKind;
 use crate::events::{Begin, Command, Info, Item, Outcome, Page};

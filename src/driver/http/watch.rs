@@ -6,7 +6,6 @@
 //! restarted meanwhile.
 
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -17,10 +16,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::history::{History, Mark, Next};
 use super::reply::{Query, Refusal};
 use super::{Interface, WATCHERS_MAX};
 use crate::documents;
+use crate::driver::history::{History, Mark, Next, hex};
 use crate::driver::peer::Phase;
 use crate::error::ErrorKind;
 use crate::node::Event;
@@ -50,7 +49,7 @@ pub(super) async fn watch(
         let message = format!("there are {WATCHERS_MAX} watchers already");
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Busy.code(), message)
     })?;
-    let history = interface.history();
+    let history = interface.link.history();
     let at = match headers.get("last-event-id") {
         Some(id) => id.to_str().unwrap_or("?").parse().map_err(Refusal::invalid)?,
         None => history.now(),
@@ -111,11 +110,4 @@ impl Watcher {
 async fn stopped(phase: &mut watch::Receiver<Phase>) {
     // An error means that the loop has gone, which is the same.
     drop(phase.wait_for(|phase| *phase == Phase::Stopped).await);
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
 }

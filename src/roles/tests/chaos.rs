@@ -6,7 +6,7 @@ use quickcheck::{Arbitrary, Gen, QuickCheck};
 
 use super::super::*;
 use super::world::{Weather, World};
-use crate::failover::FailoverConfig;
+use crate::failover::FailoverLimits;
 
 /// Something that befalls the world. Peers are counted modulo how many there are, so any part of a list is one.
 #[derive(Clone, Debug)]
@@ -149,11 +149,11 @@ fn order(world: &mut World, a: u8, b: u8) {
 
 /// Promotions without a limit, so that worlds in which much goes wrong heal soon.
 fn eager() -> Config {
-    let failover = FailoverConfig {
+    let failover = FailoverLimits {
         promotions_max: 10_000,
         shun: Duration::from_millis(700),
         gather: Duration::from_millis(100),
-        ..FailoverConfig::default()
+        ..FailoverLimits::default()
     };
     Config { roles: vec![RoleName::primary(), RoleName::new("backup").unwrap()], failover, hooks: true }
 }

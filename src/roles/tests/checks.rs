@@ -71,7 +71,7 @@ impl Checks {
         let register = crate::consensus::Register { token: Token::default(), value: value.clone() };
         let grant = Grant::of_register(&register).expect("it can be read");
         if let (Some(holder), None) = (grant.holder, grant.begun) {
-            let rules = crate::failover::ReplicaPromotion::new(&config.failover);
+            let rules = crate::failover::PromotionRules::new(&config.failover);
             let checked = rules.check_node(&peer.candidates, holder);
             assert!(checked.is_ok(), "L4: {role} is to be granted to {holder:?}, who is {checked:?}");
         }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::super::*;
 use super::world::World;
-use crate::failover::{Failback, FailoverConfig, FailoverState, PromotionStrategy};
+use crate::failover::{Failback, FailoverLimits, FailoverState, PromotionStrategy};
 
-fn config(change: impl FnOnce(&mut FailoverConfig)) -> Config {
+fn config(change: impl FnOnce(&mut FailoverLimits)) -> Config {
     let mut config = Config::primary();
     change(&mut config.failover);
     config

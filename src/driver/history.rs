@@ -4,15 +4,15 @@
 //! section 9.2.3). Keeping begins with the first watcher.
 
 use std::collections::VecDeque;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 
+use super::admission::key::random;
+use super::peer::{Events, Link};
 use crate::documents;
-use crate::driver::admission::key::random;
-use crate::driver::peer::{Events, Link};
 use crate::node::Event;
 
 /// Events kept: what a watcher may miss.
@@ -37,7 +37,7 @@ impl FromStr for Mark {
         let parts = text.split_once('-').and_then(|(life, number)| {
             Some(Self { life: u64::from_str_radix(life, 16).ok()?, number: number.parse().ok()? })
         });
-        parts.ok_or_else(|| format!("{text:?} is not an event id of this interface"))
+        parts.ok_or_else(|| format!("{text:?} is not an event id of this peer"))
     }
 }
 
@@ -136,6 +136,14 @@ async fn keep(history: std::sync::Weak<History>, mut events: Events) {
 /// Whether watchers are told of it at all.
 fn is_watched(event: &Event) -> bool {
     matches!(event, Event::Documents(documents::Event::Changed { .. }) | Event::Membership(_))
+}
+
+/// Bytes for people and for URLs.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+        text
+    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,206 @@
+//! The sockets that OxiGDAL's crates already have, filled by a node of the mesh: `cargo run --example adapters`.
+//!
+//! Three traits of OxiGDAL 0.1.7 have no implementer but a mock, or one within a process. Their shapes are said again here, so that this
+//! program needs none of those crates (they bring arrow, sled and an SQL engine); with `async-trait`, as they have them:
+//!
+//! | trait | from | what fills it |
+//! |---|---|---|
+//! | `SyncProtocol { push, pull(since), sync, is_connected }` | `oxigdal-edge`, `sync::protocol` | a stream of items |
+//! | `PeerDiscovery { discover, register, unregister, health_check }` | `oxigdal-cache-advanced` | the members of the mesh |
+//! | `RemoteBackend { push_operation, fetch_updates(since), ping }` | `oxigdal-offline` | documents, one a record |
+//!
+//! Where theirs take a `chrono` time, a place in what the mesh holds is meant here by it: a cursor, since clocks of small boxes differ.
+
+mod peers;
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use oxigdal_ha::driver::mesh::Cursor;
+use oxigdal_ha::events::{Begin, Cursor as StreamCursor};
+use oxigdal_ha::membership::State;
+use oxigdal_ha::{Error, Mesh, Update};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// An item of `oxigdal-edge`: what a small box has to tell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct SyncItem {
+    id: String,
+    key: String,
+    data: Vec<u8>,
+    version: u64,
+}
+
+/// As in `oxigdal-edge`.
+#[async_trait]
+trait SyncProtocol: Send + Sync {
+    async fn push(&self, items: Vec<SyncItem>) -> Result<usize, Error>;
+    async fn pull(&self, since: Option<StreamCursor>) -> Result<(Vec<SyncItem>, StreamCursor), Error>;
+    async fn sync(&self, items: Vec<SyncItem>) -> Result<Vec<SyncItem>, Error>;
+    async fn is_connected(&self) -> bool;
+}
+
+/// Items are events of a stream: durable here when `push` returns, and elsewhere when there is a way. So a box may push while it is cut off.
+struct MeshSync {
+    mesh: Mesh,
+    stream: &'static str,
+    /// What `sync` has seen.
+    seen: Mutex<Option<StreamCursor>>,
+}
+
+#[async_trait]
+impl SyncProtocol for MeshSync {
+    async fn push(&self, items: Vec<SyncItem>) -> Result<usize, Error> {
+        let events = items.iter().map(|item| json!(item).to_string().into());
+        Ok(self.mesh.append(self.stream, events).await?.events)
+    }
+
+    async fn pull(&self, since: Option<StreamCursor>) -> Result<(Vec<SyncItem>, StreamCursor), Error> {
+        let from = since.map_or(Begin::Start, Begin::Cursor);
+        let page = self.mesh.read(self.stream, from, 1_000).await?;
+        // What others appended that is no item is not ours to read.
+        let items = page.events.iter().filter_map(|event| serde_json::from_slice(&event.body).ok());
+        Ok((items.collect(), page.cursor))
+    }
+
+    async fn sync(&self, items: Vec<SyncItem>) -> Result<Vec<SyncItem>, Error> {
+        let since = self.seen.lock().expect("nobody panics with it").clone();
+        let (pulled, cursor) = self.pull(since).await?;
+        *self.seen.lock().expect("nobody panics with it") = Some(cursor);
+        if !items.is_empty() {
+            self.push(items).await?;
+        }
+        Ok(pulled)
+    }
+
+    async fn is_connected(&self) -> bool {
+        self.mesh.members().await.is_ok_and(|members| members.iter().any(|member| member.linked))
+    }
+}
+
+/// As in `oxigdal-cache-advanced`: who may hold a tile.
+#[async_trait]
+trait PeerDiscovery: Send + Sync {
+    async fn discover(&self) -> Result<Vec<(String, String)>, Error>;
+    async fn register(&self, service: &str) -> Result<(), Error>;
+    async fn unregister(&self, service: &str) -> Result<(), Error>;
+    async fn health_check(&self, peer: &str) -> Result<bool, Error>;
+}
+
+/// Members are found by membership. What a node offers stands in a document of its own.
+struct MeshPeers(Mesh);
+
+#[async_trait]
+impl PeerDiscovery for MeshPeers {
+    async fn discover(&self) -> Result<Vec<(String, String)>, Error> {
+        let members = self.0.members().await?;
+        let alive = members.iter().filter(|member| member.state == State::Alive);
+        let place = |member: &oxigdal_ha::node::MemberStatus| {
+            let address = member.meta.addresses.first().map(ToString::to_string).unwrap_or_default();
+            (member.node.to_string(), address)
+        };
+        Ok(alive.map(place).collect())
+    }
+
+    async fn register(&self, service: &str) -> Result<(), Error> {
+        let offers = json!({ service: true });
+        self.0.put(&format!("caches/{}", self.0.id()), &offers).await.map(drop)
+    }
+
+    async fn unregister(&self, service: &str) -> Result<(), Error> {
+        self.0.remove(&format!("caches/{}", self.0.id()), service).await.map(drop)
+    }
+
+    async fn health_check(&self, peer: &str) -> Result<bool, Error> {
+        let members = self.0.members().await?;
+        Ok(members.iter().any(|member| member.node.to_string() == peer && member.state == State::Alive))
+    }
+}
+
+/// As in `oxigdal-offline`, whose futures need not be `Send`.
+#[async_trait(?Send)]
+trait RemoteBackend {
+    async fn push_operation(&self, key: &str, value: Option<Value>) -> Result<(), Error>;
+    async fn fetch_updates(&self, since: Option<Cursor>) -> Result<(Vec<(String, Option<Value>)>, Cursor), Error>;
+    async fn ping(&self) -> Result<bool, Error>;
+}
+
+/// Records are documents: concurrent edits of different fields both survive, without a merger of one's own.
+struct MeshRecords(Mesh);
+
+#[async_trait(?Send)]
+impl RemoteBackend for MeshRecords {
+    async fn push_operation(&self, key: &str, value: Option<Value>) -> Result<(), Error> {
+        match value {
+            Some(value) => self.0.put(&format!("records/{key}"), &value).await.map(drop),
+            None => self.0.delete(&format!("records/{key}")).await.map(drop),
+        }
+    }
+
+    async fn fetch_updates(&self, since: Option<Cursor>) -> Result<(Vec<(String, Option<Value>)>, Cursor), Error> {
+        let key = |key: &str| key.trim_start_matches("records/").to_owned();
+        let mut changes = match since {
+            Some(cursor) => self.0.subscribe_from("records/", cursor),
+            None => self.0.subscribe("records/"),
+        };
+        let mut updates = Vec::new();
+        let mut all = since.is_none();
+        // What is there already comes at once.
+        while let Ok(Some(update)) = tokio::time::timeout(Duration::from_millis(100), changes.next()).await {
+            match update {
+                Update::Changed(change) => updates.push((key(change.key.as_str()), change.value)),
+                Update::Lost { .. } => all = true,
+                _ => {}
+            }
+        }
+        if all {
+            let records = self.0.scan("records/").collect::<Value>().await?;
+            updates = records.into_iter().map(|(id, value)| (key(id.as_str()), Some(value))).collect();
+        }
+        Ok((updates, changes.cursor()))
+    }
+
+    async fn ping(&self) -> Result<bool, Error> {
+        Ok(self.0.health().await.ready)
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let peers = peers::start(2, |_, config| Mesh::builder(config)).await?;
+    let (here, there) = (peers.mesh[0].clone(), peers.mesh[1].clone());
+
+    let sync = |mesh: &Mesh| MeshSync { mesh: mesh.clone(), stream: "edge/items", seen: Mutex::new(None) };
+    let (edge, site) = (sync(&here), sync(&there));
+    let item = SyncItem { id: "1".into(), key: "roof/temperature".into(), data: b"21.5".to_vec(), version: 1 };
+    edge.push(vec![item.clone()]).await?;
+    here.wait_synced(1, peers::PATIENCE).await?;
+    assert_eq!(site.sync(Vec::new()).await?, std::slice::from_ref(&item), "it is on the other node's disk");
+    assert!(site.sync(Vec::new()).await?.is_empty() && site.is_connected().await, "and comes once");
+    println!("SyncProtocol: {} of {:?} crossed", item.key, item.data);
+
+    let (cache, other) = (MeshPeers(here.clone()), MeshPeers(there.clone()));
+    cache.register("tiles").await?;
+    let found = other.discover().await?;
+    assert!(found.len() == 2 && other.health_check(&here.id().to_string()).await?, "{found:?}");
+    assert!(!other.health_check("nobody").await?);
+    here.wait_synced(1, peers::PATIENCE).await?;
+    let offers = async || there.get_at::<bool>(&format!("caches/{}", here.id()), "tiles").await;
+    peers::until("it is visible there", async || Ok(offers().await? == Some(true))).await?;
+    cache.unregister("tiles").await?;
+    println!("PeerDiscovery: {} peers, at {}", found.len(), found[0].1);
+
+    let (records, backend) = (MeshRecords(here.clone()), MeshRecords(there.clone()));
+    let (_, cursor) = backend.fetch_updates(None).await?;
+    records.push_operation("parcel-7", Some(json!({ "owner": "A", "area": 120 }))).await?;
+    here.wait_synced(1, peers::PATIENCE).await?;
+    let updates = async || backend.fetch_updates(Some(cursor)).await;
+    peers::until("the record is visible there", async || Ok(!updates().await?.0.is_empty())).await?;
+    let (updates, _) = updates().await?;
+    assert_eq!(updates, [("parcel-7".to_owned(), Some(json!({ "owner": "A", "area": 120 })))]);
+    assert!(backend.ping().await?);
+    println!("RemoteBackend: {} came as {:?}", updates[0].0, updates[0].1);
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! From a configuration and what the host does in roles to a running node.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Mesh;
+use crate::config::Config;
+use crate::driver::hooks::Hooks;
+use crate::driver::peer::Peer;
+use crate::driver::works::Lease;
+use crate::error::{Error, ErrorKind};
+use crate::roles::{RoleName, RoleNameError};
+
+/// What a holder's work has to be dropped in, at least. See [`MeshBuilder::role`].
+const END_MIN: Duration = Duration::from_millis(50);
+
+/// Builds a [`Mesh`]. Nothing runs before [`start`](Self::start).
+#[must_use = "nothing runs before it is started"]
+pub struct MeshBuilder {
+    config: Config,
+    hooks: Hooks,
+    wrong: Option<RoleNameError>,
+}
+
+impl MeshBuilder {
+    pub(super) fn new(config: Config) -> Self {
+        Self { config, hooks: Hooks::new(), wrong: None }
+    }
+
+    /// What this node does while it holds a role. The mesh grants the role to one node at a time, by priority and lag; `work` is called
+    /// once for each grant, and its future is dropped when the lease is lost.
+    ///
+    /// `Ok` keeps the role without doing more. `Err`, or a panic, is logged and gives the role to another node. A role of which
+    /// `roles.names` says nothing is added to it. The voters' leader grants the role anew only when the old lease is over and
+    /// `roles.hook-limit-ms` has passed, which is raised to 50 ms here so that the old future is dropped before the new one begins; what
+    /// the role acts upon should still refuse a lower [`Lease::token`] than it has seen.
+    pub fn role<F: Future<Output = Result<(), String>> + Send + 'static>(
+        mut self,
+        name: &str,
+        work: impl Fn(Lease) -> F + Send + Sync + 'static,
+    ) -> Self {
+        match RoleName::new(name) {
+            Ok(role) => {
+                if !self.config.roles.roles.contains(&role) {
+                    self.config.roles.roles.push(role.clone());
+                }
+                let limit = &mut self.config.roles.failover.hook_limit;
+                *limit = (*limit).max(END_MIN);
+                self.hooks = std::mem::take(&mut self.hooks).work(role, work);
+            }
+            Err(error) => self.wrong = Some(error),
+        }
+        self
+    }
+
+    /// What runs at both ends of every role's turn, beside what was given by [`role`](Self::role).
+    pub fn hooks(mut self, change: impl FnOnce(Hooks) -> Hooks) -> Self {
+        self.hooks = change(std::mem::take(&mut self.hooks));
+        self
+    }
+
+    /// Starts the node on the tokio runtime of the caller, and returns when it serves: its log is read, and its sockets are open.
+    /// Other nodes need not be there.
+    ///
+    /// # Errors
+    /// Nothing runs then. [`ErrorKind::Config`] for a role's name or a value; [`ErrorKind::InUse`] if another process has the data
+    /// directory or an address; [`ErrorKind::Damaged`], [`ErrorKind::Disk`], [`ErrorKind::Network`] and
+    /// [`ErrorKind::NotAdmitted`] as they say; the cause is a [`StartError`](crate::driver::StartError).
+    pub async fn start(self) -> Result<Mesh, Error> {
+        if let Some(error) = self.wrong {
+            return Err(Error::new(ErrorKind::Config, error));
+        }
+        self.config.roles.check().map_err(|error| Error::new(ErrorKind::Config, error))?;
+        let works = self.hooks.works().clone();
+        Ok(Mesh::new(Peer::start_with(self.config, self.hooks).await?, works))
+    }
+}
+
+impl fmt::Debug for MeshBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MeshBuilder").field("config", &self.config).field("hooks", &self.hooks).finish_non_exhaustive()
+    }
+}

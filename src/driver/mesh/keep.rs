@@ -1,0 +1,174 @@
+//! The past: snapshots, restore points, going back, and backups in a repository.
+
+use std::path::{Path, PathBuf};
+
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+
+use super::Mesh;
+use crate::backup::{
+    self, BackupCompression, BackupType, Catalogue, Created, Directory, Done, Found, Host as _, Level, Repository,
+    Secret, Stretch, Verified, check_apart, check_outside, locate,
+};
+use crate::driver::archive::Here;
+use crate::driver::revert::{Revert, Reverted};
+use crate::error::Error;
+use crate::node::{Command, Outcome, Point, SnapshotFile};
+use crate::recovery::target::Target;
+
+/// How often the log is looked at anew of which something expired while it was backed up.
+const LOOKS_MAX: u32 = 16;
+
+/// Where backups are kept, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackupPlace {
+    /// A directory outside of the data directory, or the URL of a store: `s3://bucket/prefix` and others, in a build with that feature.
+    pub repository: String,
+    /// The file of the key that opens it, if it is encrypted with one.
+    pub key_file: Option<PathBuf>,
+    /// A file that holds the passphrase that opens it; without either, the variable `OXIGDAL_HA_PASSPHRASE` counts.
+    pub passphrase_file: Option<PathBuf>,
+    /// How what is stored is compressed.
+    pub compression: BackupCompression,
+}
+
+impl BackupPlace {
+    /// This repository, not encrypted unless the environment has a passphrase.
+    #[must_use]
+    pub fn new(repository: impl Into<String>) -> Self {
+        let compression = BackupCompression::default();
+        Self { repository: repository.into(), key_file: None, passphrase_file: None, compression }
+    }
+
+    fn secret(&self) -> Result<Option<Secret>, backup::Error> {
+        Secret::given(self.key_file.as_deref(), self.passphrase_file.as_deref())
+    }
+
+    async fn open(&self) -> Result<Repository, backup::Error> {
+        Repository::open(locate(&self.repository, false)?, &self.repository, self.secret()?.as_ref()).await
+    }
+}
+
+impl Mesh {
+    /// Takes a snapshot of what the log says, beside it, so that the next start need not read all of it. Returns when it is whole and durable.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Disk`](crate::ErrorKind::Disk): none was taken; the log has all of it.
+    pub async fn snapshot(&self) -> Result<SnapshotFile, Error> {
+        match self.peer().command(Command::Snapshot).await? {
+            Outcome::Snapshot(file) => Ok(file),
+            other => unreachable!("Snapshot was answered by {other:?}"),
+        }
+    }
+
+    /// Writes a name into this node's log, to come back to this moment by `point:NAME`. Returns when it is durable.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), [`ErrorKind::Exists`](crate::ErrorKind::Exists): nothing was written.
+    pub async fn restore_point(&self, name: &str) -> Result<Point, Error> {
+        match self.peer().command(Command::Point { name: name.to_owned() }).await? {
+            Outcome::Point(point) => Ok(point),
+            other => unreachable!("Point was answered by {other:?}"),
+        }
+    }
+
+    /// Brings documents back to how they were, by new changes that spread as any.
+    ///
+    /// # Errors
+    /// As [`Peer::revert`](crate::driver::Peer::revert).
+    pub async fn revert(&self, revert: Revert) -> Result<Reverted, Error> {
+        self.peer().revert(revert).await
+    }
+
+    /// Backs this node's log up while it serves. A repository that is not there is made. On a thread that may wait.
+    ///
+    /// ```no_run
+    /// use oxigdal_ha::backup::{BackupType, Level};
+    /// use oxigdal_ha::driver::mesh::BackupPlace;
+    ///
+    /// # async fn nightly(mesh: oxigdal_ha::Mesh) -> Result<(), Box<dyn std::error::Error>> {
+    /// let place = BackupPlace::new("/mnt/backups");
+    /// let made = mesh.backup(place.clone(), BackupType::Incremental).await?;
+    /// let verified = mesh.verify(place, Level::Content).await?;
+    /// println!("{} records, {} faults", made.metadata.statistics.records, verified.faults.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What cannot be read or stored: there is no backup then, and what was stored of it is taken over by the next one.
+    pub async fn backup(&self, place: BackupPlace, kind: BackupType) -> Result<Created, backup::Error> {
+        let (dir, cluster) = (self.data_dir().to_owned(), self.peer().admission().cluster().to_string());
+        self.waiting(move |here| async move {
+            check_outside(&place.repository, &dir)?;
+            let (location, secret) = (locate(&place.repository, true)?, place.secret()?);
+            let at = &place.repository;
+            let repository = Repository::open_or_make(location, at, secret.as_ref(), Stretch::default(), &here).await?;
+            let unreadable = |error: crate::recovery::SourceError| backup::Error::Source(error.into());
+            let mut directory = Directory::open(&dir, Some(cluster), here.wall()).map_err(unreadable)?;
+            for _ in 1..LOOKS_MAX {
+                match backup::create(&repository, &directory, kind, place.compression, &here).await {
+                    Err(error) if error.is_expired() => drop(directory.renew(here.wall()).map_err(unreadable)?),
+                    created => return created,
+                }
+            }
+            backup::create(&repository, &directory, kind, place.compression, &here).await
+        })
+        .await
+    }
+
+    /// Looks at all backups of this node in a repository. Damage is no error, but a fault in what is returned.
+    ///
+    /// # Errors
+    /// There is no such repository, or none of its backups is this node's, or the store refuses.
+    pub async fn verify(&self, place: BackupPlace, level: Level) -> Result<Verified, backup::Error> {
+        let node = self.id();
+        self.waiting(move |here| async move {
+            let repository = place.open().await?;
+            let catalogue = Catalogue::read(&repository, node).await?;
+            backup::verify(&repository, catalogue, None, level, &here).await
+        })
+        .await
+    }
+
+    /// Makes a data directory of what this node's backups hold up to a moment, in a place where none is: for a node that is to be started
+    /// from it, or to look at. This node goes on as it is. What a directory so made is good for, and when others are to forget what came
+    /// after, is `oxigdal-ha restore --help`'s matter.
+    ///
+    /// # Errors
+    /// The moment cannot be had, which says what can; something is damaged; it cannot be written. Nothing is there then.
+    pub async fn restore(
+        &self,
+        place: BackupPlace,
+        target: Target,
+        into: &Path,
+    ) -> Result<(Found, Done), backup::Error> {
+        let (node, into) = (self.id(), into.to_owned());
+        self.waiting(move |here| async move {
+            check_apart(&into)?;
+            let repository = place.open().await?;
+            let mut catalogue = Catalogue::read(&repository, node).await?;
+            let found = backup::find(&repository, &mut catalogue, &target, false, &here).await?;
+            let done = backup::restore_into(&repository, &catalogue, &found, target.to_string(), &into, &here).await?;
+            Ok((found, done))
+        })
+        .await
+    }
+
+    /// Runs work that reads files and computes on a thread where that holds nobody up.
+    async fn waiting<T, W, F>(&self, work: W) -> Result<T, backup::Error>
+    where
+        T: Send + 'static,
+        W: FnOnce(Here) -> F + Send + 'static,
+        F: Future<Output = Result<T, backup::Error>>,
+    {
+        let (here, runtime) = (Here::new(self.link().facts.clock.clone()), Handle::current());
+        match spawn_blocking(move || runtime.block_on(work(here))).await {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime shuts down, and whoever waits with it.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}

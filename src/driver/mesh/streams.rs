@@ -1,0 +1,54 @@
+//! Streams of opaque events: sensor readings, audit lines, whatever is appended and never changed.
+
+use bytes::Bytes;
+
+use super::Mesh;
+use crate::driver::streams::Tail;
+use crate::error::{Error, ErrorKind};
+use crate::events::{Appended, Begin, Info, Name, Page};
+
+impl Mesh {
+    /// Appends events to a stream, which is made if it is new: in order, and all or none. Durable here when it returns; others follow.
+    ///
+    /// ```no_run
+    /// # async fn tide(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// mesh.append("sensors/harbour/tide", ["2.41".into(), "2.39".into()]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: no name of a stream, or no events; [`ErrorKind::TooLarge`], [`ErrorKind::Busy`], [`ErrorKind::Leaving`]:
+    /// nothing was appended. [`ErrorKind::Disk`]: it is not durable, and may be there after a restart or not.
+    pub async fn append(&self, stream: &str, events: impl IntoIterator<Item = Bytes>) -> Result<Appended, Error> {
+        self.link().append(parse(stream)?, events.into_iter().collect()).await
+    }
+
+    /// Reads some events of a stream, `limit` at most: of each origin in its order. A page's cursor is good at any node, and after a restart.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: no name of a stream; [`ErrorKind::Disk`], [`ErrorKind::Leaving`].
+    pub async fn read(&self, stream: &str, from: Begin, limit: usize) -> Result<Page, Error> {
+        self.link().read(parse(stream)?, from, limit).await
+    }
+
+    /// Reads the events of a stream as they come, `limit` at a time at most.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: no name of a stream.
+    pub fn tail(&self, stream: &str, from: Begin, limit: usize) -> Result<Tail, Error> {
+        Ok(self.peer().tail(parse(stream)?, from, limit))
+    }
+
+    /// The streams whose names begin so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Leaving`] when the node has stopped.
+    pub async fn streams(&self, prefix: &str) -> Result<Vec<Info>, Error> {
+        self.link().streams(prefix.to_owned()).await
+    }
+}
+
+fn parse(stream: &str) -> Result<Name, Error> {
+    Name::parse(stream).map_err(|error| Error::new(ErrorKind::Invalid, error))
+}

@@ -1,0 +1,318 @@
+//! To which node something is bound: one that runs in this process, else the one at `OXIGDAL_HA_API`.
+//!
+//! Both are asked the same questions and answer with the same JSON, that of the HTTP interface, so that the managers read one form. Nobody
+//! here keeps a node running: one of this process is looked for at each question.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::api::Api;
+use super::error::{HaError, HaResult};
+use crate::consensus::Expect;
+use crate::driver::mesh::Mesh;
+use crate::error::{Error, ErrorKind};
+use crate::events::{Begin, Name};
+use crate::node::{Command, Outcome, Proposal, RoleOrder, VotersChange};
+use crate::replication::{Ack, Pause};
+use crate::types::NodeId;
+
+/// The variable that names a peer's interface.
+pub(super) const API: &str = "OXIGDAL_HA_API";
+
+/// A node, and how it is asked.
+#[derive(Clone, Debug)]
+pub(super) struct Bound {
+    node: NodeId,
+    way: Way,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
+    /// In this process.
+    Here,
+    Api(Api),
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub(super) enum Question<'a> {
+    Status,
+    Replicas,
+    Voters,
+    Roles,
+    Pause(Pause),
+    ChangeVoters(VotersChange),
+    OrderRole(&'a RoleOrder),
+    Propose { register: &'a str, value: &'a str },
+}
+
+/// What of a node's status is needed to know who it is.
+#[derive(Deserialize)]
+struct Who {
+    node: NodeId,
+}
+
+impl Bound {
+    /// To the node of this id; without an id to the one that was started first in this process, or the one at [`API`].
+    pub(super) async fn to(wanted: Option<Uuid>) -> HaResult<Self> {
+        let running = Mesh::running();
+        let here = match wanted {
+            Some(id) => running.iter().find(|mesh| mesh.id().uuid() == id),
+            None => running.first(),
+        };
+        if let Some(mesh) = here {
+            return Ok(Self { node: mesh.id(), way: Way::Here });
+        }
+        let found: Vec<String> = running.iter().map(|mesh| mesh.id().to_string()).collect();
+        let Some(api) = Api::of_environment()? else {
+            return Err(match wanted {
+                Some(wanted) if !found.is_empty() => HaError::OtherPeer { wanted, found: found.join(", ") },
+                _ => HaError::NoPeer,
+            });
+        };
+        let Who { node } = read(api.get("/v1/status").await?)?;
+        match wanted {
+            Some(wanted) if wanted != node.uuid() => {
+                let found: Vec<String> = found.into_iter().chain([format!("{node} at {API}")]).collect();
+                Err(HaError::OtherPeer { wanted, found: found.join(", ") })
+            }
+            _ => Ok(Self { node, way: Way::Api(api) }),
+        }
+    }
+
+    pub(super) fn node(&self) -> NodeId {
+        self.node
+    }
+
+    fn mesh(&self) -> HaResult<Mesh> {
+        Mesh::running_as(self.node)
+            .ok_or_else(|| HaError::Peer(Error::new(ErrorKind::Leaving, format!("the node {} has stopped", self.node))))
+    }
+
+    /// Asks, and reads the answer.
+    pub(super) async fn ask<T: DeserializeOwned>(&self, question: Question<'_>) -> HaResult<T> {
+        let answer = match &self.way {
+            Way::Here => here(&self.mesh()?, question).await?,
+            Way::Api(api) => there(api, question).await?,
+        };
+        read(answer)
+    }
+
+    /// Appends events, all or none, and waits for so many copies.
+    pub(super) async fn append(&self, stream: &Name, events: Vec<Bytes>, ack: Ack) -> HaResult<()> {
+        match &self.way {
+            Way::Here => {
+                let command = Command::Events(crate::events::Command::Append { stream: stream.clone(), events });
+                self.mesh()?.peer().write(command, ack).await.map(drop)?;
+            }
+            // One request an event, since an event may hold any byte: of several some may be done when one is refused.
+            Way::Api(api) => {
+                let path = format!("/v1/streams/{stream}?format=binary&ack={ack}");
+                for event in events {
+                    api.post_bytes(&path, event).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Some events of a stream from a place on, and where to go on.
+    pub(super) async fn read(&self, stream: &Name, from: Begin, limit: usize) -> HaResult<(Vec<Bytes>, Begin)> {
+        match &self.way {
+            Way::Here => {
+                let page = self.mesh()?.read(stream.as_str(), from, limit).await?;
+                Ok((page.events.into_iter().map(|item| item.body).collect(), Begin::Cursor(page.cursor)))
+            }
+            Way::Api(api) => {
+                let from = match from {
+                    Begin::Start => "start".to_owned(),
+                    Begin::Now => "now".to_owned(),
+                    Begin::Cursor(cursor) => cursor.to_string(),
+                };
+                let page: Page = read(api.get(&format!("/v1/streams/{stream}?from={from}&limit={limit}")).await?)?;
+                let bodies = page.events.into_iter().map(Item::body).collect::<Option<_>>();
+                let bodies = bodies.ok_or_else(|| garbled("an event is neither text nor hexadecimal digits"))?;
+                let cursor = page.cursor.parse().map_err(garbled)?;
+                Ok((bodies, Begin::Cursor(cursor)))
+            }
+        }
+    }
+}
+
+/// A page as the interface gives it.
+#[derive(Deserialize)]
+struct Page {
+    events: Vec<Item>,
+    cursor: String,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    text: Option<String>,
+    hex: Option<String>,
+}
+
+impl Item {
+    fn body(self) -> Option<Bytes> {
+        match self {
+            Self { text: Some(text), .. } => Some(text.into()),
+            Self { hex: Some(hex), .. } => {
+                let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16)?).ok();
+                let pairs = hex.as_bytes().chunks(2);
+                let byte = |pair: &[u8]| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?);
+                pairs.map(byte).collect::<Option<Vec<u8>>>().map(Bytes::from)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Of a node in this process, as its interface would answer.
+async fn here(mesh: &Mesh, question: Question<'_>) -> HaResult<Value> {
+    let command = match question {
+        Question::Status => return value(&mesh.status().await?),
+        Question::Replicas => return value(&mesh.replicas().await?.replicas),
+        Question::Voters => Command::Deciders,
+        Question::Roles => return value(&mesh.roles().await?),
+        Question::Pause(pause) => Command::Pause(pause),
+        Question::ChangeVoters(change) => Command::ChangeVoters(change),
+        Question::OrderRole(order) => Command::OrderRole(order.clone()),
+        Question::Propose { register, value } => {
+            let value = Some(value.to_owned().into());
+            let proposal = Proposal { register: register.to_owned(), expect: Expect::Any, value, request: None };
+            Command::Propose(proposal)
+        }
+    };
+    match mesh.peer().command(command).await? {
+        Outcome::Deciders(deciders) => value(&deciders),
+        Outcome::Paused(paused) => value(&paused),
+        Outcome::RoleOrdered { token } => Ok(json!({ "token": token })),
+        Outcome::Decided(made) => Ok(json!({ "token": made.token.to_string() })),
+        other => unreachable!("none of these questions is answered by {other:?}"),
+    }
+}
+
+/// Of a node behind its interface.
+async fn there(api: &Api, question: Question<'_>) -> HaResult<Value> {
+    match question {
+        Question::Status => api.get("/v1/status").await,
+        Question::Replicas => api.get("/v1/peers").await,
+        Question::Voters => api.get("/v1/voters").await,
+        Question::Roles => api.get("/v1/roles").await,
+        Question::Pause(Pause { peer, paused }) => {
+            let what = if paused { "pause" } else { "resume" };
+            api.post(&format!("/v1/peers/{peer}/{what}"), json!({})).await
+        }
+        Question::ChangeVoters(change) => api.post("/v1/voters", value(&change)?).await,
+        Question::OrderRole(order) => api.post("/v1/roles", value(order)?).await,
+        Question::Propose { register, value } => {
+            api.post("/v1/actions", json!({ "register": register, "value": value })).await
+        }
+    }
+}
+
+fn value(value: &impl serde::Serialize) -> HaResult<Value> {
+    serde_json::to_value(value).map_err(garbled)
+}
+
+fn read<T: DeserializeOwned>(answer: Value) -> HaResult<T> {
+    serde_json::from_value(answer).map_err(garbled)
+}
+
+/// An answer that is none: the peer is of another version.
+fn garbled(why: impl std::fmt::Display) -> HaError {
+    HaError::Peer(Error::new(ErrorKind::Invalid, format!("the node's answer cannot be read: {why}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Flags, parse};
+
+    const WAIT: Duration = Duration::from_secs(30);
+
+    /// A node that leads a group of voters of its own, asked in this process and over its interface.
+    async fn both(dir: &std::path::Path) -> (Mesh, Bound, Bound) {
+        let flags = Flags::new()
+            .set("test", "node.data-dir", dir.to_str().unwrap())
+            .set("test", "api.listen", "127.0.0.1:0")
+            .set("test", "voters.found-after", "50ms")
+            .list("test", "network.listen", ["127.0.0.1:0"]);
+        let mesh = Mesh::builder(parse(None, [], &flags).unwrap()).start().await.unwrap();
+        let token = std::fs::read_to_string(dir.join("api-token")).unwrap();
+        let api = Api::at(&mesh.peer().api().unwrap().to_string(), Some(token.trim().to_owned()));
+        let here = Bound::to(Some(mesh.id().uuid())).await.unwrap();
+        let there = Bound { node: mesh.id(), way: Way::Api(api) };
+        while here.ask::<Value>(Question::Voters).await.unwrap()["leader"].is_null() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        (mesh, here, there)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_node_answers_the_same_in_its_process_and_over_its_interface() {
+        let test = async {
+            let dir = tempfile::tempdir().unwrap();
+            let (_mesh, here, there) = both(dir.path()).await;
+            let questions = [Question::Voters, Question::Roles, Question::Replicas];
+            for question in questions {
+                let one: Value = here.ask(question.clone()).await.unwrap();
+                assert_eq!(one, there.ask::<Value>(question.clone()).await.unwrap(), "{question:?}");
+            }
+            let who: Who = there.ask(Question::Status).await.unwrap();
+            assert_eq!(who.node, here.node());
+            let propose = Question::Propose { register: "a", value: "b" };
+            let tokens = [&here, &there].map(|bound| bound.ask::<Value>(propose.clone()));
+            for made in futures::future::join_all(tokens).await {
+                assert!(made.unwrap()["token"].as_str().unwrap().starts_with("1."), "a place among all decisions");
+            }
+            let nobody = Question::Pause(Pause { peer: NodeId::from_u128(7), paused: true });
+            let [one, other] = [&here, &there].map(|bound| bound.ask::<Value>(nobody.clone()));
+            let (one, other) = (one.await.unwrap_err(), other.await.unwrap_err());
+            assert_eq!((one.code(), other.code()), (Some("not_found"), Some("not_found")), "{one}; {other}");
+        };
+        tokio::time::timeout(WAIT, test).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn events_of_any_bytes_pass_both_ways() {
+        let test = async {
+            let dir = tempfile::tempdir().unwrap();
+            let (_mesh, here, there) = both(dir.path()).await;
+            let stream = Name::parse("any/bytes").unwrap();
+            let events: Vec<Bytes> =
+                vec![Bytes::from_static(b"a\nb"), Bytes::from_static(&[0, 255, 10]), "words".into()];
+            there.append(&stream, events.clone(), Ack::Local).await.unwrap();
+            here.append(&stream, events.clone(), Ack::Local).await.unwrap();
+            for bound in [&here, &there] {
+                let (read, from) = bound.read(&stream, Begin::Start, 4).await.unwrap();
+                assert_eq!(read, [&events[..], &events[..1]].concat());
+                assert_eq!(bound.read(&stream, from, 4).await.unwrap().0, events[1..]);
+            }
+        };
+        tokio::time::timeout(WAIT, test).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn where_nothing_answers_or_the_token_is_wrong_it_is_said() {
+        let test = async {
+            let dir = tempfile::tempdir().unwrap();
+            let (mesh, _, _) = both(dir.path()).await;
+            let at = mesh.peer().api().unwrap().to_string();
+            let refused = Api::at(&at, None).post("/v1/voters", json!({})).await.unwrap_err();
+            assert!(
+                matches!(&refused, HaError::Api { api, code, .. } if *api == at && !code.is_empty()),
+                "{refused:?}"
+            );
+            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+            let nobody = Api::at(&free, None).get("/v1/status").await.unwrap_err();
+            assert!(matches!(&nobody, HaError::Api { api, code, .. } if *api == free && code.is_empty()), "{nobody:?}");
+        };
+        tokio::time::timeout(WAIT, test).await.unwrap();
+    }
+}

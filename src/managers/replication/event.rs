@@ -1,0 +1,163 @@
+//! What is replicated, to whom, and how it goes.
+
+use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::driver::Clock;
+use crate::driver::admission::key::random;
+use crate::managers::error::{HaError, HaResult};
+use crate::replication::ReplicationState;
+use crate::types::{Checksum, WallTime};
+
+/// A replica: another member of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaNode {
+    /// The member's id.
+    pub id: Uuid,
+    /// A name for people.
+    pub name: String,
+    /// Where the member listens for peers: a multiaddr or `host:port`, one of those that it tells. Empty: wherever it is.
+    pub address: String,
+    /// Higher is preferred where a replica is chosen; it is this program's own.
+    pub priority: u32,
+    /// How it stands; what is given when it is added is not looked at, since the node knows.
+    #[serde(skip_deserializing, default = "initializing")]
+    pub state: ReplicationState,
+    /// When it was last known to hold more than before, in microseconds since 1970.
+    #[serde(skip_deserializing, default)]
+    pub last_replicated_at: Option<WallTime>,
+    /// For how long it has lacked the oldest of what it lacks, in milliseconds; nothing while nothing is known.
+    pub lag_ms: Option<u64>,
+}
+
+fn initializing() -> ReplicationState {
+    ReplicationState::Initializing
+}
+
+/// Some bytes for one replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReplicationEvent {
+    /// Names it.
+    pub id: Uuid,
+    /// Who sends it.
+    pub source_node_id: Uuid,
+    /// Whom it is for.
+    pub target_node_id: Uuid,
+    /// When it was made, in microseconds since 1970.
+    pub timestamp: WallTime,
+    /// What it says.
+    pub data: Vec<u8>,
+    /// The sender's own number for it.
+    pub sequence: u64,
+    /// CRC-32C of the data.
+    pub checksum: u32,
+}
+
+/// As it is in a stream.
+#[derive(Encode, Decode)]
+struct Stored {
+    id: u128,
+    source: u128,
+    target: u128,
+    timestamp: u64,
+    sequence: u64,
+    checksum: u32,
+    data: Vec<u8>,
+}
+
+impl ReplicationEvent {
+    /// Longest data, in bytes, with room for what stands around it in an entry.
+    pub const DATA_MAX: usize = 1 << 20;
+
+    /// An event of now, with an id of its own.
+    #[must_use]
+    pub fn new(source_node_id: Uuid, target_node_id: Uuid, data: Vec<u8>, sequence: u64) -> Self {
+        let (id, timestamp) = (uuid::Builder::from_random_bytes(random()).into_uuid(), Clock::start().now().wall);
+        let checksum = Checksum::of(&data).value();
+        Self { id, source_node_id, target_node_id, timestamp, data, sequence, checksum }
+    }
+
+    /// Whether the data is what the checksum is of.
+    #[must_use]
+    pub fn verify_checksum(&self) -> bool {
+        self.check().is_ok()
+    }
+
+    pub(super) fn check(&self) -> HaResult<()> {
+        let found = Checksum::of(&self.data).value();
+        let expected = self.checksum;
+        if found == expected { Ok(()) } else { Err(HaError::Checksum { expected, found }) }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let stored = Stored {
+            id: self.id.as_u128(),
+            source: self.source_node_id.as_u128(),
+            target: self.target_node_id.as_u128(),
+            timestamp: self.timestamp.as_micros(),
+            sequence: self.sequence,
+            checksum: self.checksum,
+            data: self.data.clone(),
+        };
+        bincode::encode_to_vec(stored, bincode::config::standard()).expect("writing to a Vec does not fail")
+    }
+
+    /// Nothing if it is none: anybody may append to a stream.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let config = bincode::config::standard().with_limit::<{ 2 * Self::DATA_MAX }>();
+        let (stored, read): (Stored, usize) = bincode::decode_from_slice(bytes, config).ok()?;
+        let event = Self {
+            id: Uuid::from_u128(stored.id),
+            source_node_id: Uuid::from_u128(stored.source),
+            target_node_id: Uuid::from_u128(stored.target),
+            timestamp: WallTime::from_micros(stored.timestamp),
+            data: stored.data,
+            sequence: stored.sequence,
+            checksum: stored.checksum,
+        };
+        (read == bytes.len() && event.verify_checksum()).then_some(event)
+    }
+}
+
+/// How it goes, since the start of the manager.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ReplicationStats {
+    /// Events that were acknowledged as the mode wants.
+    pub events_replicated: u64,
+    /// The bytes of their data.
+    pub bytes_replicated: u64,
+    /// Events that were refused, or of which the copies that the mode wants were not known in time.
+    pub events_failed: u64,
+    /// The lag of the replica that lags most, in milliseconds.
+    pub current_lag_ms: u64,
+    /// The mean of all lags that are remembered.
+    pub average_lag_ms: f64,
+    /// The longest lag that is remembered.
+    pub peak_lag_ms: u64,
+    /// Events that were acknowledged, a second, since the start.
+    pub throughput_eps: f64,
+    /// The bits of their data, a second, since the start.
+    pub bandwidth_bps: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_itself_after_it_was_stored_and_anything_else_is_none() {
+        let (source, target) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let event = ReplicationEvent::new(source, target, vec![1, 2, 3], 7);
+        let bytes = event.encode();
+        assert_eq!(ReplicationEvent::decode(&bytes), Some(event.clone()));
+        assert_ne!(ReplicationEvent::new(source, target, vec![1, 2, 3], 7).id, event.id);
+        for at in 0..bytes.len() {
+            assert_eq!(ReplicationEvent::decode(&bytes[..at]), None);
+        }
+        let mut forged = event;
+        forged.data.push(4);
+        assert!(!forged.verify_checksum() && ReplicationEvent::decode(&forged.encode()).is_none());
+    }
+}

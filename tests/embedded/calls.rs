@@ -1,0 +1,203 @@
+//! Documents, streams, subscriptions, members, health, figures, backups.
+
+use std::time::Duration;
+
+use oxigdal_ha::backup::{BackupType, Level};
+use oxigdal_ha::driver::Stop;
+use oxigdal_ha::driver::mesh::{BackupPlace, Cursor, MemberChange};
+use oxigdal_ha::events::Begin;
+use oxigdal_ha::recovery::target::Target;
+use oxigdal_ha::{Change, Changes, ErrorKind, MemberUpdate, Mesh, Update};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{WAIT, bounded, config, nodes, until};
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Layer {
+    path: String,
+    zooms: Vec<u8>,
+}
+
+async fn changed(changes: &mut Changes) -> Change {
+    match tokio::time::timeout(WAIT, changes.next()).await.expect("no change came") {
+        Some(Update::Changed(change)) => change,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn documents_are_read_and_written_as_the_hosts_own_types() {
+    bounded(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mesh = Mesh::builder(config(dir.path(), "one", None)).start().await.unwrap();
+        let layer = Layer { path: "/data/relief.tif".into(), zooms: vec![0, 1] };
+        let written = mesh.put("layers/relief", &layer).await.unwrap();
+        assert!(written.stamp.is_some() && written.version.len() == 1, "{written:?}");
+        assert_eq!(mesh.put("layers/relief", &layer).await.unwrap().stamp, None, "nothing differed");
+        assert_eq!(mesh.get::<Layer>("layers/relief").await.unwrap(), Some(layer));
+        assert_eq!(mesh.get::<Layer>("layers/none").await.unwrap(), None);
+        let exists = mesh.create("layers/relief", &json!({})).await.unwrap_err();
+        assert_eq!(exists.kind(), ErrorKind::Exists);
+        mesh.set("layers/relief", "zooms/-", 2).await.unwrap();
+        mesh.set("layers/relief", "path", "grey").await.unwrap();
+        mesh.splice("layers/relief", "path", 4, 0, "scale").await.unwrap();
+        assert_eq!(mesh.get_at::<String>("layers/relief", "path").await.unwrap().as_deref(), Some("greyscale"));
+        assert_eq!(mesh.get_at::<Vec<u8>>("layers/relief", "zooms").await.unwrap(), Some(vec![0, 1, 2]));
+        assert_eq!(mesh.get_at::<Value>("layers/relief", "none").await.unwrap(), None);
+        mesh.remove("layers/relief", "path").await.unwrap();
+        let other = mesh.get::<Layer>("layers/relief").await.unwrap_err();
+        assert!(other.kind() == ErrorKind::Invalid && other.to_string().contains("path"), "{other}");
+        assert_eq!(mesh.set("", "x", 1).await.unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(mesh.set("layers/none", "x", 1).await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(mesh.history("layers/relief").await.unwrap().len() >= 5);
+        for nth in 0..300 {
+            mesh.put(&format!("many/{nth:03}"), &json!({ "nth": nth })).await.unwrap();
+        }
+        let all: Vec<(_, Value)> = mesh.scan("many/").collect().await.unwrap();
+        assert!(all.len() == 300 && all[299].1["nth"] == 299, "more than a page");
+        mesh.delete("many/000").await.unwrap();
+        assert_eq!(mesh.delete("many/000").await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(mesh.shutdown(WAIT).await, Stop::Left);
+        assert_eq!(mesh.get::<Value>("many/001").await.unwrap_err().kind(), ErrorKind::Leaving);
+    });
+}
+
+#[test]
+fn several_nodes_of_one_process_share_documents_and_tell_what_changed_and_by_whom() {
+    bounded(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mesh = nodes(dir.path(), 3, |_, config| Mesh::builder(config)).await;
+        let running: Vec<_> =
+            Mesh::running().iter().map(Mesh::id).filter(|id| mesh.iter().any(|it| it.id() == *id)).collect();
+        assert_eq!(running, mesh.iter().map(Mesh::id).collect::<Vec<_>>());
+        let mut changes = mesh[2].subscribe("layers/");
+        mesh[0].put("other/a", &json!({})).await.unwrap();
+        mesh[0].put("layers/a", &json!({ "name": "a" })).await.unwrap();
+        let holders = mesh[0].wait_synced(2, WAIT).await.unwrap();
+        assert_eq!(holders.len(), 2, "{holders:?}");
+        let change = changed(&mut changes).await;
+        assert_eq!((change.key.as_str(), change.value), ("layers/a", Some(json!({ "name": "a" }))));
+        assert_eq!(change.origins, [mesh[0].id()]);
+        assert_eq!(
+            change.version,
+            mesh[0].document("layers/a").await.unwrap().unwrap().version,
+            "one version everywhere"
+        );
+        mesh[1].delete("layers/a").await.unwrap();
+        let gone = changed(&mut changes).await;
+        assert_eq!((gone.value, gone.origins), (None, vec![mesh[1].id()]));
+        let short =
+            mesh[0].put("layers/b", &json!({})).await.map(|_| mesh[0].wait_synced(3, Duration::from_millis(300)));
+        assert_eq!(short.unwrap().await.unwrap_err().kind(), ErrorKind::NotReplicated, "there are only two others");
+        mesh[0].append("log/a", ["one".into(), "two".into()]).await.unwrap();
+        mesh[0].wait_synced(2, WAIT).await.unwrap();
+        let page = mesh[1].read("log/a", Begin::Start, 10).await.unwrap();
+        assert_eq!(page.events.iter().map(|event| &event.body[..]).collect::<Vec<_>>(), [&b"one"[..], b"two"]);
+    });
+}
+
+#[test]
+fn a_subscription_goes_on_behind_its_cursor_and_says_when_it_cannot() {
+    bounded(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mesh = Mesh::builder(config(dir.path(), "one", None)).start().await.unwrap();
+        let mut changes = mesh.subscribe("");
+        mesh.put("a", &json!({ "n": 1 })).await.unwrap();
+        let first = changed(&mut changes).await;
+        drop(changes);
+        mesh.put("b", &json!({ "n": 2 })).await.unwrap();
+        mesh.put("c", &json!({ "n": 3 })).await.unwrap();
+        // As text, as a host would keep it.
+        let cursor: Cursor = first.cursor.to_string().parse().unwrap();
+        let mut again = mesh.subscribe_from("", cursor);
+        assert_eq!(changed(&mut again).await.key.as_str(), "b");
+        assert_eq!(changed(&mut again).await.key.as_str(), "c");
+        assert!("17".parse::<Cursor>().is_err());
+        mesh.shutdown(WAIT).await;
+        assert_eq!(again.next().await, None, "the node has stopped");
+        drop(mesh);
+        let back = Mesh::builder(config(dir.path(), "one", None)).start().await.unwrap();
+        let mut other = back.subscribe_from("", cursor);
+        assert!(matches!(other.next().await, Some(Update::Lost { missed: None, .. })), "another life");
+        back.put("d", &json!({})).await.unwrap();
+        assert_eq!(changed(&mut other).await.key.as_str(), "d");
+        for nth in 0..5_000 {
+            back.put("e", &json!({ "nth": nth })).await.unwrap();
+        }
+        match other.next().await {
+            Some(Update::Lost { missed: Some(missed), cursor }) => {
+                assert!(missed > 0 && cursor == other.cursor(), "{missed}");
+            }
+            other => panic!("what is not kept must be told as lost, not left out: {other:?}"),
+        }
+    });
+}
+
+#[test]
+fn members_come_and_go_and_health_and_figures_say_so() {
+    bounded(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mesh = nodes(dir.path(), 1, |_, config| Mesh::builder(config)).await;
+        let first = mesh.remove(0);
+        let mut members = first.subscribe_members();
+        let invite = first.invite(WAIT).unwrap();
+        let second = Mesh::builder(config(dir.path(), "second", Some(&invite))).start().await.unwrap();
+        async fn told(members: &mut oxigdal_ha::driver::mesh::Members) -> (MemberChange, Option<String>) {
+            loop {
+                match tokio::time::timeout(WAIT, members.next()).await.unwrap().unwrap() {
+                    MemberUpdate::Changed { change: MemberChange::Updated, .. } => {}
+                    MemberUpdate::Changed { change, member, .. } => return (change, member.map(|it| it.meta.name)),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert_eq!(told(&mut members).await, (MemberChange::Joined, Some("second".into())));
+        until("both are well", || async { first.health().await.ready && second.health().await.ready }).await;
+        let health = serde_json::to_value(first.health().await).unwrap();
+        assert_eq!((&health["live"], &health["ready"]), (&json!(true), &json!(true)), "{health}");
+        let figures = first.metrics().await.unwrap();
+        for line in
+            ["oxigdal_ha_ready 1\n", "oxigdal_ha_members{state=\"alive\"} 2\n", "# TYPE oxigdal_ha_documents gauge\n"]
+        {
+            assert!(figures.contains(line), "{line}: {figures}");
+        }
+        assert!(figures.lines().all(|line| line.starts_with("# ") || line.starts_with("oxigdal_ha_")), "{figures}");
+        let mut health = second.watch_health();
+        assert!(health.changed().await.unwrap().live);
+        second.shutdown(WAIT).await;
+        while let Some(last) = health.changed().await {
+            if !last.live {
+                assert_eq!(last.reasons[0].code, "stopped");
+            }
+        }
+        assert_eq!(told(&mut members).await.0, MemberChange::Left);
+    });
+}
+
+#[test]
+fn a_node_is_backed_up_verified_and_restored_by_calls() {
+    bounded(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mesh = Mesh::builder(config(dir.path(), "one", None)).start().await.unwrap();
+        mesh.put("a", &json!({ "n": 1 })).await.unwrap();
+        mesh.restore_point("before").await.unwrap();
+        assert_eq!(mesh.restore_point("before").await.unwrap_err().kind(), ErrorKind::Exists);
+        mesh.put("a", &json!({ "n": 2 })).await.unwrap();
+        mesh.snapshot().await.unwrap();
+        let place = BackupPlace::new(dir.path().join("repository").to_str().unwrap());
+        assert!(mesh.verify(place.clone(), Level::List).await.is_err(), "there is none yet");
+        let made = mesh.backup(place.clone(), BackupType::Full).await.unwrap();
+        assert!(made.is_new && made.metadata.statistics.records > 2, "{made:?}");
+        assert!(mesh.verify(place.clone(), Level::Content).await.unwrap().is_good());
+        let into = dir.path().join("restored");
+        let (_, done) = mesh.restore(place.clone(), Target::Point("before".into()), &into).await.unwrap();
+        assert!(done.written.records > 0);
+        let none = mesh.restore(place, Target::Point("never".into()), &dir.path().join("never")).await;
+        assert!(none.is_err() && !dir.path().join("never").exists(), "{none:?}");
+        let look = oxigdal_ha::recovery::Source::open(&into).unwrap();
+        assert!(oxigdal_ha::recovery::Survey::of(&look).is_ok());
+        let inside = BackupPlace::new(mesh.data_dir().join("here").to_str().unwrap());
+        assert!(mesh.backup(inside, BackupType::Full).await.is_err(), "what takes the one takes the other");
+    });
+}

@@ -1,0 +1,87 @@
+//! The programs in `examples/` that show what an embedding program does: each is run, ends well, and says what it has to.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real programs run in real time")]
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest life of one.
+const LIMIT: Duration = Duration::from_secs(150);
+
+/// The program: beside this one, where `cargo test` has built it; else it is built now.
+fn program(name: &str) -> PathBuf {
+    let deps = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+    let program = deps.parent().unwrap().join("examples").join(name);
+    if !program.exists() {
+        let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--example", name]).status().unwrap();
+        assert!(built.success() && program.exists(), "{} is not there", program.display());
+    }
+    program
+}
+
+/// Runs it, and gives what it said.
+fn said(name: &str) -> String {
+    let mut child = Command::new(program(name))
+        .env_remove("OXIGDAL_HA_API")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if begun.elapsed() > LIMIT => {
+                child.kill().unwrap();
+                break child.wait().unwrap();
+            }
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    // What it says fits into a pipe.
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(status.success(), "{name}: {status} after {:?}: {text}", begun.elapsed());
+    text
+}
+
+fn says(name: &str, words: &[&str]) {
+    let text = said(name);
+    for words in words {
+        assert!(text.contains(words), "{name} does not say {words:?}: {text}");
+    }
+}
+
+#[test]
+fn replication_sends_an_event_from_one_peer_to_another() {
+    says("replication", &["durable at", "arrived at", "[1, 2, 3, 4, 5]", "the mesh has no member"]);
+}
+
+#[test]
+fn failover_elects_another_leader_among_real_voters() {
+    says("failover", &["of 3 voters", "New leader elected: ", "found to have failed", "may take a role over"]);
+}
+
+#[test]
+fn recovery_recovers_a_real_directory() {
+    says("recovery", &["Recovery complete: ", "100 documents are in", "a directory that is not there"]);
+}
+
+#[test]
+fn disaster_says_that_it_is_not_supported() {
+    says("disaster", &["us-east-1 to us-west-2 is not supported"]);
+}
+
+#[test]
+fn oxigdal_node_edits_a_layer_through_a_cut_and_a_killed_exporter() {
+    says("oxigdal_node", &["177 countries", "with both edits", "is not the highest", "has 177 features"]);
+}
+
+#[test]
+fn adapters_fill_the_sockets_that_oxigdal_has() {
+    says("adapters", &["SyncProtocol: ", "PeerDiscovery: 2 peers", "RemoteBackend: parcel-7"]);
+}
