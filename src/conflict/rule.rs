@@ -166,6 +166,15 @@ impl Customs {
     }
 }
 
+/// Equal if they have the same names.
+impl PartialEq for Customs {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.keys().eq(other.0.keys())
+    }
+}
+
+impl Eq for Customs {}
+
 impl fmt::Debug for Customs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()

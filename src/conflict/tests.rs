@@ -68,7 +68,7 @@ fn shuffled(values: &[ConflictingValue], mut seed: u64) -> Vec<ConflictingValue>
     while !left.is_empty() {
         let len = left.len() as u64;
         out.push(left.swap_remove(usize::try_from(seed % len).unwrap()));
-        seed = seed / len + 0x9e37_79b9;
+        seed = (seed / len).wrapping_add(0x9e37_79b9);
     }
     out
 }
