@@ -10,6 +10,8 @@
 mod backups;
 #[path = "failover_test/cut.rs"]
 mod cut;
+#[path = "failover_test/fence.rs"]
+mod fence;
 #[path = "processes/harness.rs"]
 #[expect(dead_code, reason = "it is shared with the tests of processes")]
 mod harness;

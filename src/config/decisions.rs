@@ -87,8 +87,9 @@ impl Values {
             strategy: self.check("roles.strategy", |text| match text {
                 "priority" => Ok(PromotionStrategy::Priority),
                 "least-lag" => Ok(PromotionStrategy::LeastLag),
+                "least-load" => Ok(PromotionStrategy::LeastLoad),
                 "manual" => Ok(PromotionStrategy::Manual),
-                _ => Err("expected priority, least-lag or manual"),
+                _ => Err("expected priority, least-lag, least-load or manual"),
             })?,
             failback: if hold.is_zero() { Failback::Manual } else { Failback::Automatic { hold } },
             promotions_max: self.number("roles.promotions-max", 1, 1_000_000)?,

@@ -247,7 +247,7 @@ pub(super) const KEYS: &[Key] = &[
         "roles.strategy",
         Kind::Text,
         r#""priority""#,
-        "Who is best: priority (of the same, the least lag), or least-lag; manual: an operator chooses.",
+        "Who is best: priority (of the same, the least lag), least-lag, or least-load, by the load of its machine; manual: an operator chooses.",
     ),
     key(
         "roles.failback-after",

@@ -129,13 +129,13 @@ impl Consensus {
         self.wait_for_greeting(cx);
     }
 
-    /// As if it had never been in a group.
+    /// As if it had never been in a group. What is known from outside of one stays known.
     pub(super) fn forget(&mut self, mint: Mint) {
         let config: Config = self.config.clone();
         let durable = std::mem::take(&mut self.durable);
         let (links, subscribers) = (std::mem::take(&mut self.links), std::mem::take(&mut self.subscribers));
-        let asking = std::mem::take(&mut self.asking);
+        let (asking, outside) = (std::mem::take(&mut self.asking), std::mem::take(&mut self.outside));
         let fresh = Self::new(self.me.node, config);
-        *self = Self { durable, links, subscribers, asking, me: Actor { mint, ..self.me }, ..fresh };
+        *self = Self { durable, links, subscribers, asking, outside, me: Actor { mint, ..self.me }, ..fresh };
     }
 }

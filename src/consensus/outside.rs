@@ -270,6 +270,10 @@ impl Consensus {
 
     /// News came from somebody: a member that knows more than the source is the better one.
     fn after_news(&mut self, cx: &mut Cx<'_, Self>, from: NodeId) {
+        // It was added and removed before it heard of either. Under that name it would never be added again.
+        if self.outside.group.as_ref().is_some_and(|group| group.is_retired(self.me)) {
+            self.rename(cx);
+        }
         if self.is_known_member(from) {
             self.outside.source = Some(from);
         }

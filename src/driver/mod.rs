@@ -22,6 +22,7 @@ mod http;
 pub mod identity;
 mod keeper;
 pub mod life;
+mod load;
 mod log;
 pub mod network;
 mod notify;

@@ -25,6 +25,7 @@ use super::filling;
 use super::hooks::{self, Hooks};
 use super::http::{Interface, Token};
 use super::keeper::Keeper;
+use super::load;
 use super::log::Log;
 use super::network::Network;
 use super::packing::Packing;
@@ -173,6 +174,7 @@ fn look_after(
     scrub::start(&dir, report, phase.subscribe())?.into_iter().for_each(|scrub| facts.set_scrub(scrub));
     facts.set_schedules(schedule::start(&config.schedules, dir.clone(), mesh.clone(), link)?);
     together::start(dir.clone(), mesh.clone(), link)?;
+    tokio::spawn(load::watch(link.clone()));
     if !config.archive.repository.is_empty() {
         facts.set_archive(archive::start(&config.archive, &dir, mesh, clock, phase.subscribe())?);
     }
@@ -231,6 +233,7 @@ fn setup(config: &Config, hooks: &Hooks, admission: &Admission, founds: bool) ->
         protocol: wire::VERSION.into(),
         read_only: false,
         services: config.node.services.clone(),
+        load: None,
     };
     meta.check()?;
     Ok(Setup {

@@ -36,7 +36,7 @@ pub struct Candidate {
     pub healthy: bool,
     /// Entries that it is behind; [`u64::MAX`] where that is not known.
     pub lag: u64,
-    /// How busy it says it is; the unit is its own affair.
+    /// How busy its machine is, in percent of its cores; [`u32::MAX`] where that is not known.
     pub load: u32,
 }
 

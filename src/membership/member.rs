@@ -13,7 +13,7 @@ use crate::types::{Address, Boot, Incarnation, NodeId, Time};
 /// What a member says of itself. Only the member changes it; a change raises its incarnation.
 ///
 /// On the wire it is its fields in order, `read_only` as the high bit of `protocol`: who knows nothing of it reads a version that
-/// it does not look at. `services` stand at the end, if there are any and as the bit below it says.
+/// it does not look at. `services` stand behind, if there are any and as the bit below it says, and then `load`, as the next one says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Meta {
     /// A name for people, unique by convention only.
@@ -34,6 +34,9 @@ pub struct Meta {
     pub read_only: bool,
     /// What clients find at its host, beside itself.
     pub services: Vec<Service>,
+    /// How busy its host is: work that wants to run, in percent of what its cores do, as a mean of the last minute. Nothing where
+    /// that is not known.
+    pub load: Option<u16>,
 }
 
 /// Something that clients connect to at a member's host.
@@ -49,6 +52,10 @@ pub struct Service {
 const READ_ONLY: u16 = 1 << 15;
 /// The same.
 const SERVICES: u16 = 1 << 14;
+/// The same.
+const LOAD: u16 = 1 << 13;
+/// All of them.
+const FLAGS: u16 = READ_ONLY | SERVICES | LOAD;
 
 impl Encode for Meta {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
@@ -60,8 +67,12 @@ impl Encode for Meta {
         self.addresses.encode(encoder)?;
         let read_only = if self.read_only { READ_ONLY } else { 0 };
         let services = if self.services.is_empty() { 0 } else { SERVICES };
-        (self.protocol & !(READ_ONLY | SERVICES) | read_only | services).encode(encoder)?;
-        if self.services.is_empty() { Ok(()) } else { self.services.encode(encoder) }
+        let load = if self.load.is_some() { LOAD } else { 0 };
+        (self.protocol & !FLAGS | read_only | services | load).encode(encoder)?;
+        if !self.services.is_empty() {
+            self.services.encode(encoder)?;
+        }
+        self.load.map_or(Ok(()), |load| load.encode(encoder))
     }
 }
 
@@ -70,9 +81,10 @@ impl<C> Decode<C> for Meta {
         let (name, region, zone) = (Decode::decode(decoder)?, Decode::decode(decoder)?, Decode::decode(decoder)?);
         let (priority, observer) = (Decode::decode(decoder)?, Decode::decode(decoder)?);
         let (addresses, version) = (Decode::decode(decoder)?, u16::decode(decoder)?);
-        let (protocol, read_only) = (version & !(READ_ONLY | SERVICES), version & READ_ONLY != 0);
+        let (protocol, read_only) = (version & !FLAGS, version & READ_ONLY != 0);
         let services = if version & SERVICES == 0 { Vec::new() } else { Decode::decode(decoder)? };
-        Ok(Self { name, region, zone, priority, observer, addresses, protocol, read_only, services })
+        let load = if version & LOAD == 0 { None } else { Some(Decode::decode(decoder)?) };
+        Ok(Self { name, region, zone, priority, observer, addresses, protocol, read_only, services, load })
     }
 }
 
@@ -100,7 +112,8 @@ impl Meta {
         let texts = self.name.len() + self.region.len() + self.zone.len();
         let addresses: usize = self.addresses.iter().map(|address| address.as_str().len() + 3).sum();
         let services: usize = self.services.iter().map(|service| service.name.len() + 6).sum();
-        texts + addresses + services + if self.services.is_empty() { 19 } else { 22 }
+        // The load counts also where it is not told: a description that fits goes on to when it is.
+        texts + addresses + services + if self.services.is_empty() { 22 } else { 25 }
     }
 }
 

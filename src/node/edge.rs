@@ -310,6 +310,11 @@ pub enum Command {
         /// Whether they did what they should.
         is_well: bool,
     },
+    /// The host is so busy, in percent of its cores: roles may be granted by it. Answered by [`Outcome::Told`].
+    Load {
+        /// Work that wants to run, as a mean of a minute; 100 is what its cores do.
+        percent: u16,
+    },
     /// Say goodbye to the mesh. Answered by [`Outcome::Left`] when the goodbye was sent.
     Leave,
 }

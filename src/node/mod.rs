@@ -17,6 +17,7 @@ mod decide;
 mod edge;
 mod hosted;
 mod life;
+mod load;
 mod points;
 mod policies;
 mod quarantine;
@@ -453,6 +454,10 @@ impl Node {
             },
             Command::RoleHooksDone { role, token, which, is_well } => {
                 self.hooks_done(now, &role, token, (which, is_well));
+                Ok(Outcome::Told)
+            }
+            Command::Load { percent } => {
+                self.set_load(now, Some(percent));
                 Ok(Outcome::Told)
             }
             Command::Leave if self.going.is_some() => Err(CommandError::Leaving),

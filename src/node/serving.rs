@@ -121,7 +121,7 @@ impl Node {
     }
 
     /// All members, as this peer knows them.
-    fn candidates(&self, now: Time) -> Vec<Candidate> {
+    pub(super) fn candidates(&self, now: Time) -> Vec<Candidate> {
         let (links, replicas) = (self.overlay.view().links(), self.replication.view());
         let candidate = |member: &crate::membership::Member| {
             let is_me = member.id == self.identity.node;
@@ -137,7 +137,7 @@ impl Node {
                     && !member.meta.read_only
                     && !(is_me && self.leaving),
                 lag: lag.unwrap_or(u64::MAX),
-                load: 0,
+                load: member.meta.load.map_or(u32::MAX, u32::from),
             }
         };
         self.membership.view().members().map(candidate).collect()

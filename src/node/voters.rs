@@ -91,6 +91,8 @@ pub(super) struct Voters {
     /// Something changed that may matter.
     pub(super) changed: bool,
     here_since: BTreeMap<NodeId, Time>,
+    /// Members of the group that were seen in the mesh while this peer led.
+    known: BTreeSet<NodeId>,
     gone_since: BTreeMap<NodeId, Time>,
     surplus_since: Option<Time>,
     names: BTreeMap<NodeId, Mint>,
@@ -113,6 +115,7 @@ impl Voters {
             found_at: None,
             changed: false,
             here_since: BTreeMap::new(),
+            known: BTreeSet::new(),
             gone_since: BTreeMap::new(),
             surplus_since: None,
             names: BTreeMap::new(),
@@ -170,13 +173,20 @@ impl Voters {
         self.look(now + RETRY * (1 << before.min(DOUBLED_MAX)));
     }
 
-    fn target(&self, seen: &[Seen]) -> usize {
+    fn target(&self, group: &Group, seen: &[Seen]) -> usize {
         let members = seen.iter().filter(|it| it.is_fit && it.state != State::Left).count();
-        match (members, self.config.target) {
+        // What is known of the mesh is in memory only: whoever was not met again since all were restarted has not left it.
+        let unmet = group.voters().filter(|it| self.is_unmet(it.id.node, seen)).count();
+        match (members + unmet, self.config.target) {
             (0..=2, _) | (_, 0..=2) => 1,
             (3..=4, _) | (_, 3..=4) => 3,
             _ => 5,
         }
+    }
+
+    /// Whether this peer has not seen it since it leads. Who was seen and is no more was forgotten.
+    fn is_unmet(&self, node: NodeId, seen: &[Seen]) -> bool {
+        !self.known.contains(&node) && seen.iter().all(|it| it.id != node)
     }
 
     /// Who is there and since when.
@@ -186,6 +196,8 @@ impl Voters {
         self.here_since.retain(|id, _| here.contains(id));
         here.iter().for_each(|id| _ = self.here_since.entry(*id).or_insert(now));
         let nodes: BTreeSet<NodeId> = group.members().iter().map(|member| member.id.node).collect();
+        self.known.extend(seen.iter().map(|it| it.id).filter(|id| nodes.contains(id)));
+        self.known.retain(|id| nodes.contains(id));
         self.gone_since.retain(|id, _| nodes.contains(id) && !here.contains(id));
         nodes.difference(&here).for_each(|id| _ = self.gone_since.entry(*id).or_insert(now));
         self.reborn.retain(|id| group.member(*id).is_some());
@@ -202,7 +214,11 @@ impl Voters {
     }
 
     fn is_gone(&mut self, member: &Member, seen: &[Seen], now: Time) -> bool {
-        let left = seen.iter().find(|it| it.id == member.id.node).is_none_or(|it| it.state == State::Left);
+        let node = member.id.node;
+        let left = match seen.iter().find(|it| it.id == node) {
+            Some(it) => it.state == State::Left,
+            None => !self.is_unmet(node, seen),
+        };
         let after = if left { self.config.stabilization } else { self.config.replace_after };
         self.lasts(self.gone_since.get(&member.id.node).copied(), after, now)
     }
@@ -222,7 +238,7 @@ impl Voters {
                 return remove(learner.id);
             }
         }
-        let target = self.target(seen);
+        let target = self.target(group, seen);
         let gone: Vec<Actor> =
             voters.iter().filter(|it| it.id != me && self.is_gone(it, seen, now)).map(|it| it.id).collect();
         if voters.len() > target {
@@ -315,6 +331,7 @@ impl Node {
         let Some(group) = view.group().cloned().filter(|_| view.standing() == Standing::Leader && view.is_settled())
         else {
             (self.voters.here_since, self.voters.gone_since) = (BTreeMap::new(), BTreeMap::new());
+            self.voters.known = BTreeSet::new();
             if view.standing() != Standing::Leader {
                 (self.voters.preferred, self.voters.barred) = (BTreeSet::new(), BTreeSet::new());
             }
@@ -511,6 +528,20 @@ mod tests {
         all[2].state = State::Left;
         room.run(60, &all);
         assert_eq!(room.voters(), [1]);
+    }
+
+    /// Found by small-duels, seed 103029: all were restarted, and two of three had met.
+    #[test]
+    fn whoever_was_not_met_again_since_a_restart_has_not_left() {
+        let mut room = Room::new(3);
+        room.group = Group::of(&[(id(1), 100), (id(2), 100), (id(3), 100)]).unwrap();
+        let two = [seen(1, State::Alive), seen(2, State::Alive)];
+        room.run(900, &two);
+        assert_eq!(room.voters(), [1, 2, 3]);
+        room.run(30, &[two[0], two[1], seen(3, State::Dead)]);
+        assert_eq!(room.voters(), [1, 2, 3]);
+        room.run(60, &two);
+        assert_eq!(room.voters(), [1], "it was met, and then forgotten");
     }
 
     #[test]

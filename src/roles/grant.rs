@@ -33,7 +33,7 @@ pub struct Grant {
     pub priority: u8,
     /// Entries that it was behind.
     pub lag: u64,
-    /// Its load.
+    /// Its load, in percent of its cores; the largest number where that was not known.
     pub load: u32,
     /// No automation touches the role.
     pub is_paused: bool,

@@ -11,7 +11,7 @@ use super::harness::{Peer, free_port, wait_for};
 use super::{id, redirect, says, service, three_with};
 
 /// No test is about how short a lease can be, and machines are shared: a peer that is not scheduled for so long loses its role, and is right to.
-const LEASE_MS: &str = "3000";
+pub(super) const LEASE_MS: &str = "3000";
 
 /// Three peers with a primary, whose programs note what they are told.
 fn three(dir: &Path, services: impl Fn(&'static str) -> String) -> Vec<Peer> {
@@ -49,7 +49,7 @@ fn role(peer: &Peer) -> Option<Value> {
     roles.as_array().unwrap().iter().find(|role| role["role"] == "primary").cloned()
 }
 
-fn holder(peer: &Peer) -> Option<String> {
+pub(super) fn holder(peer: &Peer) -> Option<String> {
     role(peer)?["holder"].as_str().map(str::to_owned)
 }
 

@@ -337,3 +337,23 @@ fn a_learner_that_was_removed_unheard_is_told() {
         assert!(!world.told(leader).contains(&Event::Met { id }), "its name is used up");
     }
 }
+
+/// Found by small-duels, seed 103029. It hears of neither: it learns from what was decided that its name is used up.
+#[test]
+fn who_was_added_and_removed_unheard_takes_another_name() {
+    let mut world = World::founded(8, 4, 3, awake());
+    world.settle();
+    let id = world.id(3);
+    world.isolate(&[3]);
+    world.change(Change::AddLearner { id, priority: 0 });
+    world.change(Change::Remove { id });
+    world.cut.clear();
+    world.run(30_000);
+    let other = world.id(3);
+    assert_ne!(other, id);
+    let known = world.view(3).known();
+    assert!(known.index.value() > 2, "what it knows from outside stays known: {known:?}");
+    world.change(Change::AddLearner { id: other, priority: 0 });
+    world.run(500);
+    assert_eq!(world.view(3).standing(), Standing::Learner);
+}

@@ -568,6 +568,22 @@ fn services_stand_behind_what_everybody_reads() {
 }
 
 #[test]
+fn the_load_stands_behind_all_else() {
+    let bytes = |meta: &Meta| bincode::encode_to_vec(meta, bincode::config::standard()).unwrap();
+    let services = vec![Service { name: "wms".into(), port: 80 }];
+    for (services, load, flags, end) in [
+        (Vec::new(), Some(7), 0x20, vec![7]),
+        (services.clone(), Some(u16::MAX), 0x60, vec![1, 3, b'w', b'm', b's', 80, 251, 255, 255]),
+    ] {
+        let meta = Meta { protocol: 1, services, load, ..Meta::default() };
+        assert_eq!(bytes(&meta), [vec![0, 0, 0, 0, 0, 0, 251, 1, flags], end].concat());
+        let (back, _): (Meta, usize) = bincode::decode_from_slice(&bytes(&meta), bincode::config::standard()).unwrap();
+        assert_eq!(back, meta);
+        assert!(bytes(&meta).len() <= meta.encoded_len());
+    }
+}
+
+#[test]
 fn who_is_dead_is_forgotten_when_asked_and_not_told_of_again_until_it_lives() {
     let mut machine = machine();
     let gone = NodeId::from_u128(9);

@@ -356,6 +356,23 @@ fn two_linked_nodes_learn_of_each_other_and_share_edits() {
 }
 
 #[test]
+fn who_is_how_busy_is_known_to_whoever_grants_roles() {
+    let (mut a, mut b) = (Host::on(1, BTreeMap::new(), 1), Host::on(2, BTreeMap::new(), 1));
+    link(&mut a, &mut b, 2);
+    converse(&mut a, &mut b, 2, 12);
+    let loads = |host: &mut Host| {
+        let candidates = host.node().candidates(now(22).mono);
+        candidates.iter().map(|it| (it.node, it.load)).collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(loads(&mut a), BTreeMap::from([(id(1), u32::MAX), (id(2), u32::MAX)]), "nobody has said");
+    b.handle(12, Input::Command { id: CommandId::new(70), command: Command::Load { percent: 180 } });
+    b.settle(12);
+    assert_eq!(b.replies.remove(&CommandId::new(70)), Some(Ok(Outcome::Told)));
+    converse(&mut a, &mut b, 12, 22);
+    assert_eq!(loads(&mut a), BTreeMap::from([(id(1), u32::MAX), (id(2), 180)]));
+}
+
+#[test]
 fn an_edit_that_changes_nothing_waits_for_copies_of_what_others_wrote() {
     let (mut a, mut b) = (Host::on(1, BTreeMap::new(), 1), Host::on(2, BTreeMap::new(), 1));
     a.set(1, 2, 41).unwrap();
