@@ -36,6 +36,8 @@ scenarios! {
     calm_5 "calm-5" 2;
     calm_50 "calm-50" 1;
     clocks "clocks" 1;
+    conflicts_five "conflicts-five" 1;
+    conflicts_small "conflicts-small" 2;
     copies_disk_lost "copies-disk-lost" 1;
     copies_tree "copies-tree" 1;
     crash_restart "crash-restart" 1;
