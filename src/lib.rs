@@ -5,6 +5,7 @@
 pub mod probe;
 pub mod types;
 
+pub mod conflict;
 pub mod machine;
 pub mod topology;
 pub mod wal;

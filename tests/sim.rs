@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use oxigdal_ha::sim::{Outcome, Scenario, run};
 use scenarios::{root, scenario};
 
-/// The scenarios and how many seeds of each are run here: large meshes one, the others a few.
+/// The scenarios and how many seeds of each are run here: those that cost seconds one, the others a few.
 macro_rules! scenarios {
     ($($(#[$meta:meta])* $test:ident $name:literal $seeds:literal;)*) => {
         $(
@@ -35,17 +35,19 @@ scenarios! {
     calm_1000 "calm-1000" 1;
     calm_5 "calm-5" 2;
     calm_50 "calm-50" 1;
-    clocks "clocks" 2;
-    copies_disk_lost "copies-disk-lost" 2;
-    copies_tree "copies-tree" 2;
-    crash_restart "crash-restart" 2;
+    clocks "clocks" 1;
+    conflicts_five "conflicts-five" 1;
+    conflicts_small "conflicts-small" 2;
+    copies_disk_lost "copies-disk-lost" 1;
+    copies_tree "copies-tree" 1;
+    crash_restart "crash-restart" 1;
     datagrams "datagrams" 2;
     deaf_leader "deaf-leader" 2;
     figure_8 "figure-8" 3;
     full_disk "full-disk" 2;
     garbled "garbled" 2;
     join_through_one "join-through-one" 1;
-    kitchen_sink "kitchen-sink" 2;
+    kitchen_sink "kitchen-sink" 1;
     lag_thresholds "lag-thresholds" 1;
     leader_cut "leader-cut" 2;
     leader_dies "leader-dies" 2;
@@ -63,12 +65,12 @@ scenarios! {
     membership_loss "membership-loss" 1;
     membership_mass_restart "membership-mass-restart" 1;
     membership_stalls "membership-stalls" 1;
-    mesh_heal "mesh-heal" 2;
+    mesh_heal "mesh-heal" 1;
     mixed_versions "mixed-versions" 2;
     mute_leader "mute-leader" 2;
     one_way_cut "one-way-cut" 2;
     overlay_unreachable "overlay-unreachable" 1;
-    partition_heal "partition-heal" 2;
+    partition_heal "partition-heal" 1;
     paused_primary "paused-primary" 2;
     overlay_gateway_dies "overlay-gateway-dies" 1;
     overlay_hub_dies "overlay-hub-dies" 1;
@@ -77,20 +79,20 @@ scenarios! {
     overlay_mesh_cut "overlay-mesh-cut" 1;
     overlay_parent_dies "overlay-parent-dies" 1;
     overlay_regions "overlay-regions" 1;
-    overlay_set_cut "overlay-set-cut" 2;
-    overlay_set_storm "overlay-set-storm" 2;
+    overlay_set_cut "overlay-set-cut" 1;
+    overlay_set_storm "overlay-set-storm" 1;
     overlay_star_30 "overlay-star-30" 1;
     overlay_switch "overlay-switch" 1;
     overlay_tree_30 "overlay-tree-30" 1;
     #[ignore = "minutes in a debug build: cargo test --release --test sim -- --ignored"]
     overlay_mesh_1000 "overlay-mesh-1000" 1;
     overlay_mesh_30 "overlay-mesh-30" 1;
-    power_loss "power-loss" 2;
+    power_loss "power-loss" 1;
     rejoining_voter "rejoining-voter" 3;
     relay_dies "relay-dies" 2;
     replica_paused "replica-paused" 2;
-    rolled_back "rolled-back" 2;
-    rolling_restart "rolling-restart" 2;
+    rolled_back "rolled-back" 1;
+    rolling_restart "rolling-restart" 1;
     rolling_voters "rolling-voters" 2;
     slow_disks "slow-disks" 2;
     slow_members "slow-members" 1;
@@ -104,22 +106,22 @@ scenarios! {
     small_duels "small-duels" 4;
     small_leaves "small-leaves" 2;
     small_pauses "small-pauses" 2;
-    small_power "small-power" 2;
+    small_power "small-power" 1;
     small_rollback "small-rollback" 2;
     small_streams "small-streams" 2;
     small_turns "small-turns" 2;
     small_roles "small-roles" 4;
     small_voters "small-voters" 4;
     snapshot_to_a_follower "snapshot-to-a-follower" 2;
-    snapshots "snapshots" 2;
+    snapshots "snapshots" 1;
     star_hub_dies "star-hub-dies" 2;
     star_hub_gone "star-hub-gone" 2;
-    streams_crash "streams-crash" 2;
+    streams_crash "streams-crash" 1;
     streams_partition "streams-partition" 2;
-    streams_retention "streams-retention" 2;
+    streams_retention "streams-retention" 1;
     swarm_mesh "swarm-mesh" 1;
     swarm_small "swarm-small" 4;
-    tree_root_dies "tree-root-dies" 2;
+    tree_root_dies "tree-root-dies" 1;
     voters_blackout "voters-blackout" 1;
     voters_churn "voters-churn" 2;
 }

@@ -14,6 +14,7 @@ use oxigdal_ha::topology::Topology;
 const TIERS: &[(&str, u8)] = &[
     ("probe", 0),
     ("types", 0),
+    ("conflict", 1),
     ("machine", 1),
     ("topology", 1),
     ("wal", 1),

@@ -4,7 +4,7 @@ use std::cell::LazyCell;
 
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
-use oxigdal_ha::documents::{Arrived, Done, Edit, Engine, Limits, Task, Wanted};
+use oxigdal_ha::documents::{Arrived, Done, Edit, Engine, Limits, Policies, Task, Wanted};
 use oxigdal_ha::types::{Actor, CommandId, DocId, LogId, Mint, NodeId, Seq, Topic, WallTime};
 use serde_json::{Value, json};
 
@@ -33,7 +33,13 @@ impl Writer {
     pub(crate) fn edit(&mut self, doc: &DocId, edit: Edit) -> Arrived {
         let batch = vec![Wanted { command: CommandId::ZERO, edits: vec![edit], create: false, at: None }];
         let at = WallTime::from_micros(1_700_000_000_000_000 + self.written * 1_000);
-        let done = self.engine.run(Task::Edit { doc: doc.clone(), actor: self.actor, at, batch });
+        let done = self.engine.run(Task::Edit {
+            doc: doc.clone(),
+            actor: self.actor,
+            at,
+            batch,
+            policies: Policies::default(),
+        });
         let Done::Edited { change: Some(change), .. } = done else { panic!("{done:?}") };
         self.written += 1;
         let log = LogId { actor: self.actor, topic: Topic::DOCUMENTS };

@@ -187,7 +187,13 @@ fn a_rebuilt_document_has_what_the_log_says_and_what_it_had_besides() {
     for n in 0..4_u64 {
         let value = serde_json::json!({ "n": n });
         let wanted = Wanted { command: CommandId::new(n), edits: vec![Edit::Put { value }], create: false, at: None };
-        let task = Task::Edit { doc: doc(1), actor: actor(1), at: WallTime::from_micros(n), batch: vec![wanted] };
+        let task = Task::Edit {
+            doc: doc(1),
+            actor: actor(1),
+            at: WallTime::from_micros(n),
+            batch: vec![wanted],
+            policies: documents::Policies::default(),
+        };
         let Done::Edited { change: Some(change), .. } = engines[0].run(task) else { panic!("no change") };
         let log = LogId { actor: actor(1), topic: Topic::DOCUMENTS };
         changes.push(Arrived { log, seq: Seq::new(n + 1), change });

@@ -234,13 +234,16 @@ impl Consensus {
             // It is written down with the first thing that is promised under it.
             self.me.mint = Mint::new(cx.rng().bits().max(1));
             self.is_named = false;
-            return cx.emit(Event::Named { id: self.me });
+            cx.emit(Event::Named { id: self.me });
+            return self.wait_for_greeting(cx);
         }
         if lost_its_end {
             return self.rename(cx);
         }
         cx.emit(Event::Named { id: self.me });
         self.begin(cx);
+        // Its links may be up already, if its log was only reopened: nobody greets it then.
+        self.wait_for_greeting(cx);
     }
 
     /// A timer fires.

@@ -97,7 +97,7 @@ impl Documents {
             return Err(format!("{doc} has {changes} changes at {} places, {spares} of them spare", held.len()));
         }
         let all = held.iter().map(|(number, seq)| (self.logs[number as usize], seq)).collect();
-        let state = DocState { heads: heads.into(), exists, changes, bytes, folded };
+        let state = DocState { heads: heads.into(), exists, changes, bytes, folded, met: None };
         self.index(&doc, state);
         let indexed = self.docs.get_mut(&doc).expect("it was just indexed");
         (indexed.places, indexed.spares) = (held, spares);

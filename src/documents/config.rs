@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::policy::Policies;
+use crate::conflict::Customs;
+
 /// Limits of this room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
@@ -35,6 +38,14 @@ pub struct Config {
     pub memory_bytes: usize,
     /// Documents that are read back at the same time at most.
     pub returns_max: usize,
+    /// By what it is decided what shows where several values stand, as long as nothing was decided for the mesh. All peers must have the
+    /// same.
+    #[serde(default)]
+    pub policies: Policies,
+    /// Functions that make a value of those that stand at one place, by the names that policies know them by. All peers must have the
+    /// same.
+    #[serde(skip)]
+    pub customs: Customs,
     /// Of the merge engine.
     pub limits: Limits,
     /// Bytes of changes that one way through the log may gather to build documents again; a single document may have more. The
@@ -58,6 +69,8 @@ impl Default for Config {
             orphan_ttl: Duration::from_secs(600),
             memory_bytes: 64 << 20,
             returns_max: 16,
+            policies: Policies::default(),
+            customs: Customs::new(),
             limits: Limits::default(),
             rebuild_bytes: 64 << 20,
         }

@@ -61,7 +61,8 @@ impl Documents {
         }
         work.edited = true;
         work.busy = Busy::Editing { actor: self.actor, batch: batch.clone() };
-        cx.task(Task::Edit { doc: doc.clone(), actor: self.actor, at: cx.now().wall, batch });
+        let policies = self.policies_for(doc);
+        cx.task(Task::Edit { doc: doc.clone(), actor: self.actor, at: cx.now().wall, batch, policies });
     }
 
     pub(super) fn on_edited(

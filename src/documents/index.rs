@@ -12,13 +12,15 @@ use bytes::Bytes;
 use super::change::Hash;
 use super::memory::{Indexed, Memory};
 use super::orphans::Pool;
+use super::policy::Policies;
 use super::quarantine::Quarantine;
-use super::reads::{Ask, Read, Scan};
+use super::reads::{Ask, Read, Scan, What};
 use super::rebuild::Rebuild;
 use super::returning::Return;
 use super::trie::Trie;
 use super::{Arrived, Command, Config, DocState, Done, Error, Event, Outcome, Stamp, Task, Timer, Token, View, Wanted};
 use crate::machine::{Cx, Machine, Never};
+use crate::probe::planted;
 use crate::types::{Actor, CommandId, Digest, DiskFault, DocId, Lane, LogId, Seq, digest64};
 
 /// How often what was asked for is asked for again, and what waits for too long gives up its bytes.
@@ -29,6 +31,7 @@ const ORPHAN_TICK: Duration = Duration::from_secs(10);
 pub struct Documents {
     pub(super) actor: Actor,
     pub(super) config: Config,
+    pub(super) policies: Policies,
     pub(super) docs: BTreeMap<DocId, Indexed>,
     pub(super) memory: Memory,
     /// Logs that hold documents' changes, by their number in places; and back.
@@ -118,7 +121,7 @@ impl Work {
     fn needs_whole(&self, state: &DocState) -> bool {
         let newest = |at: &[Hash]| at.len() == state.heads.len() && at.iter().all(|head| state.heads.contains(head));
         let older = |wanted: &Wanted| wanted.at.as_deref().is_some_and(|at| !newest(at));
-        self.reads.iter().any(|read| matches!(read, Read::History { .. })) || self.edits.iter().any(older)
+        self.reads.iter().any(Read::needs_whole) || self.edits.iter().any(older)
     }
 }
 
@@ -141,6 +144,7 @@ impl Documents {
     pub fn new(actor: Actor, config: Config) -> Self {
         Self {
             actor,
+            policies: config.policies.clone(),
             config,
             docs: BTreeMap::new(),
             memory: Memory::default(),
@@ -172,6 +176,17 @@ impl Documents {
             rebuild_next: None,
             untold: Vec::new(),
         }
+    }
+
+    /// What shows is decided by these policies from now on.
+    pub fn set_policies(&mut self, policies: Policies) {
+        self.policies = policies;
+    }
+
+    /// The policies that concern a document.
+    pub(super) fn policies_for(&self, doc: &DocId) -> Policies {
+        let left = planted!("documents/policy-of-half-the-peers") && self.actor.node.as_bytes()[15] & 1 == 1;
+        if self.policies.concern(doc) && !left { self.policies.clone() } else { Policies::default() }
     }
 
     /// Write as this actor from now on. An edit that a worker is at is made again in the new name.
@@ -213,8 +228,15 @@ impl Documents {
             Command::EditAt { doc, edits, heads } => self.on_edit(cx, id, doc, edits, false, Some(heads)),
             Command::Get { doc, path } => self.on_read(cx, doc, Read::Get { command: id, path }),
             Command::History { doc } => self.on_read(cx, doc, Read::History { command: id }),
+            Command::Met { prefix, after, limit, look, wish } => {
+                self.on_scan(cx, id, Scan::new(prefix, after, limit, What::Met(look, wish)));
+            }
             Command::Scan { prefix, after, limit, values } => {
-                self.on_scan(cx, id, Scan::new(prefix, after, limit, values));
+                self.on_scan(
+                    cx,
+                    id,
+                    Scan::new(prefix, after, limit, if values { What::Contents } else { What::Names }),
+                );
             }
         }
     }
@@ -293,6 +315,7 @@ impl Documents {
                 self.on_applied(cx, doc, (&applied, &known), orphans, (refused, older), state);
             }
             Done::Got { doc, command, value, state } => self.on_got(cx, doc, command, value, &state),
+            Done::Met { doc, command, found, state } => self.on_met(cx, doc, command, found, state),
             Done::Told { doc, command, changes } => {
                 self.asks.remove(&command);
                 self.reply(cx, command, changes.map(|changes| Outcome::History { doc, changes }));
@@ -346,11 +369,12 @@ impl Documents {
                 }
                 return;
             }
-            if free && !work.restoring {
-                for read in std::mem::take(&mut work.reads) {
-                    cx.task(read.task(doc));
-                }
+            if free && !work.restoring && !work.reads.is_empty() {
+                let reads = std::mem::take(&mut work.reads);
+                let policies = self.policies_for(doc);
+                reads.into_iter().for_each(|read| cx.task(read.task(doc, policies.clone())));
             }
+            let Some(work) = self.work.get_mut(doc) else { return };
             if !matches!(work.busy, Busy::Idle) {
                 return;
             }

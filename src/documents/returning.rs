@@ -97,7 +97,7 @@ impl Documents {
             let changes = std::mem::take(&mut back.got);
             (work.back, work.busy) = (None, Busy::Restoring);
             let needs_all = self.docs.get_mut(doc).is_some_and(|indexed| std::mem::take(&mut indexed.needs_all));
-            let whole = needs_all || work.reads.iter().any(|read| matches!(read, Read::History { .. }));
+            let whole = needs_all || work.reads.iter().any(Read::needs_whole);
             cx.task(Task::Restore { doc: doc.clone(), changes, whole });
         }
     }
@@ -186,6 +186,9 @@ impl Documents {
             match read {
                 Read::Get { command, .. } => {
                     self.on_got(cx, doc.clone(), command, Err(error.clone()), &DocState::default());
+                }
+                Read::Met { command, .. } => {
+                    self.on_met(cx, doc.clone(), command, Err(error.clone()), DocState::default());
                 }
                 Read::History { command } => {
                     self.asks.remove(&command);

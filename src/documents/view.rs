@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::places::Places;
-use super::{DocState, Documents, Quarantined, Trie, Usage};
+use super::{Config, DocState, Documents, Policies, Quarantined, Trie, Usage};
 use crate::types::{Digest, DocId, LogId, NodeId, Seq};
 
 /// A read-only face of [`Documents`].
@@ -21,6 +21,18 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn content(self) -> Digest {
         self.documents.content()
+    }
+
+    /// How the room was set up.
+    #[must_use]
+    pub fn config(self) -> &'a Config {
+        &self.documents.config
+    }
+
+    /// By what it is decided what shows where several values stand.
+    #[must_use]
+    pub fn policies(self) -> &'a Policies {
+        &self.documents.policies
     }
 
     /// What is held, to be compared.

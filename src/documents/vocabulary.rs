@@ -6,6 +6,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::conflicts::{Found, Look, Meeting, OpenConflict, Wish};
+use super::policy::Policies;
 use crate::types::{Actor, CommandId, DiskFault, DocId, Hlc, LogId, Seq, WallTime};
 
 /// One edit of one document, applied in the order given.
@@ -46,6 +48,15 @@ pub enum Edit {
         #[serde(default)]
         insert: String,
     },
+    /// Write a place at which several values stand, so that this value supersedes all of them: also if it is the one that shows
+    /// already. Where one value stands it is a plain edit.
+    Resolve {
+        /// Where: a JSON Pointer (RFC 6901); the leading slash may be left out.
+        path: String,
+        /// The value; absent to remove what is there.
+        #[serde(default)]
+        value: Option<Value>,
+    },
     /// Remove the document: its content goes, its history stays. An edit elsewhere that had not seen this brings the document
     /// back whole. Stands alone in its command.
     Delete,
@@ -57,7 +68,9 @@ impl Edit {
     pub fn path(&self) -> &str {
         match self {
             Self::Put { .. } | Self::Delete => "",
-            Self::Set { path, .. } | Self::Remove { path } | Self::Splice { path, .. } => path,
+            Self::Set { path, .. } | Self::Remove { path } | Self::Splice { path, .. } | Self::Resolve { path, .. } => {
+                path
+            }
         }
     }
 }
@@ -108,6 +121,19 @@ pub enum Command {
         /// Which.
         doc: DocId,
     },
+    /// What met in many documents, in order of id. Answered by [`Outcome::Met`].
+    Met {
+        /// Only in documents whose ids begin with this.
+        prefix: String,
+        /// Only in documents with ids above this.
+        after: Option<DocId>,
+        /// In how many documents at most; bounded by [`Config::page_max`](super::Config::page_max).
+        limit: usize,
+        /// Open conflicts, or the trail.
+        look: Look,
+        /// Which entries of the trail.
+        wish: Wish,
+    },
 }
 
 /// What a command came to.
@@ -141,6 +167,20 @@ pub enum Outcome {
         docs: Vec<Listed>,
         /// Whether more follow after the last one.
         more: bool,
+    },
+    /// What met.
+    Met {
+        /// Places where several values stand.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        open: Vec<OpenConflict>,
+        /// What met, of each document the newest first.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        trail: Vec<Meeting>,
+        /// Documents of which more met than is told.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        cut: Vec<DocId>,
+        /// Behind which document to go on, if there are more.
+        next: Option<DocId>,
     },
     /// Changes in causal order.
     History {
@@ -298,6 +338,8 @@ pub enum Task {
         at: WallTime,
         /// The commands, in order.
         batch: Vec<Wanted>,
+        /// By what it is decided what shows, and so what differs.
+        policies: Policies,
     },
     /// Check and apply changes of others, or of our own log at boot. They may come in any order and more than once.
     Apply {
@@ -322,6 +364,19 @@ pub enum Task {
         command: CommandId,
         /// A JSON Pointer.
         path: String,
+        /// By what it is decided what shows.
+        policies: Policies,
+    },
+    /// Find what met.
+    Met {
+        /// Which document.
+        doc: DocId,
+        /// Who asks.
+        command: CommandId,
+        /// Open conflicts, or the trail. For that all of the document must be in memory.
+        look: Look,
+        /// By what it is decided what shows.
+        policies: Policies,
     },
     /// Read the history.
     History {
@@ -362,6 +417,7 @@ impl Task {
             | Self::Apply { doc, .. }
             | Self::Rebuild { doc, .. }
             | Self::Get { doc, .. }
+            | Self::Met { doc, .. }
             | Self::History { doc, .. }
             | Self::Restore { doc, .. }
             | Self::Evict { doc }
@@ -453,6 +509,17 @@ pub enum Done {
         /// How the document stands.
         state: DocState,
     },
+    /// To [`Task::Met`].
+    Met {
+        /// Which document.
+        doc: DocId,
+        /// Who asked.
+        command: CommandId,
+        /// What met.
+        found: Result<Found, Error>,
+        /// How the document stands.
+        state: DocState,
+    },
     /// To [`Task::History`].
     Told {
         /// Which document.
@@ -494,6 +561,7 @@ impl Done {
             | Self::Parted { doc, .. }
             | Self::Applied { doc, .. }
             | Self::Got { doc, .. }
+            | Self::Met { doc, .. }
             | Self::Told { doc, .. }
             | Self::Restored { doc, .. }
             | Self::Evicted { doc }
@@ -524,6 +592,9 @@ pub struct DocState {
     pub bytes: usize,
     /// Whether some of its changes are not in memory, but folded into its state.
     pub folded: bool,
+    /// Whether changes of it stand side by side, so that something may have met. Not known of a document that was taken from a
+    /// snapshot and not built since.
+    pub met: Option<bool>,
 }
 
 /// What documents tell.

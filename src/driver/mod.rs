@@ -31,6 +31,7 @@ pub mod network;
 mod notify;
 mod packing;
 mod peer;
+mod policies;
 mod recorder;
 pub mod redirect;
 mod remembered;

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::documents::{Arrived, Config, DocState, Done, Engine, Error, Task};
+use crate::documents::{Arrived, Config, DocState, Done, Engine, Error, Policies, Task};
 use crate::types::{CommandId, DocId, TaskId};
 
 /// Most threads: beyond it the log, not merging, is what a peer waits for.
@@ -65,7 +65,7 @@ impl Workers {
         let count = count.max(1);
         let limits = config.limits.shared(count);
         Self::with(count, || {
-            let mut engine = Engine::new(limits);
+            let mut engine = Engine::new(limits).with_customs(config.customs.clone());
             move |task| engine.run(task)
         })
     }
@@ -149,7 +149,8 @@ fn work(
 
 /// How the document of a task that panicked stands now, as far as the engine can still tell.
 fn standing(run: &mut impl FnMut(Task) -> Done, doc: &DocId) -> DocState {
-    let get = Task::Get { doc: doc.clone(), command: CommandId::ZERO, path: String::new() };
+    let get =
+        Task::Get { doc: doc.clone(), command: CommandId::ZERO, path: String::new(), policies: Policies::default() };
     match catch_unwind(AssertUnwindSafe(|| run(get))) {
         Ok(Done::Got { state, .. }) => state,
         _ => DocState::default(),
@@ -166,6 +167,7 @@ enum What {
     Edit(Vec<CommandId>),
     Apply(Vec<Arrived>),
     Get(CommandId),
+    Met(CommandId),
     History(CommandId),
     Restore,
     Evict,
@@ -178,6 +180,7 @@ impl Undone {
             Task::Edit { batch, .. } => What::Edit(batch.iter().map(|wanted| wanted.command).collect()),
             Task::Apply { changes, .. } | Task::Rebuild { changes, .. } => What::Apply(changes.clone()),
             Task::Get { command, .. } => What::Get(*command),
+            Task::Met { command, .. } => What::Met(*command),
             Task::History { command, .. } => What::History(*command),
             Task::Restore { .. } => What::Restore,
             Task::Evict { .. } => What::Evict,
@@ -207,6 +210,7 @@ impl Undone {
                 }
             }
             What::Get(command) => Done::Got { command, value: Err(failed()), state, doc },
+            What::Met(command) => Done::Met { command, found: Err(failed()), state, doc },
             What::History(command) => Done::Told { command, changes: Err(failed()), doc },
             What::Restore => Done::Restored { doc, orphans: Vec::new(), state },
             What::Evict => Done::Evicted { doc },
@@ -229,7 +233,12 @@ mod tests {
     use super::*;
 
     fn get(doc: &str, command: u64) -> Task {
-        Task::Get { doc: DocId::parse(doc).unwrap(), command: CommandId::new(command), path: String::new() }
+        Task::Get {
+            doc: DocId::parse(doc).unwrap(),
+            command: CommandId::new(command),
+            path: String::new(),
+            policies: Policies::default(),
+        }
     }
 
     fn got(task: Task) -> Done {

@@ -157,7 +157,7 @@ impl Alone {
 
 impl Host {
     fn over(files: BTreeMap<SegmentId, Vec<u8>>, setup: &Setup, wall: WallTime) -> Self {
-        let engine = Engine::new(setup.config.documents.limits);
+        let engine = Engine::new(setup.config.documents.limits).with_customs(setup.config.documents.customs.clone());
         Self { files, engine, reply: None, now: Now { mono: Time::ZERO, wall } }
     }
 

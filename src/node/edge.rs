@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::{Deciders, Decisions, Proposal, VotersChange};
 use super::points::{Point, PointError};
+use super::policies::PoliciesStatus;
 use super::quarantine::Quarantine;
 use super::replicas::{Replicas, ReplicationStatistics};
 use super::replicate::{Copies, Paused};
@@ -291,6 +292,8 @@ pub enum Command {
         /// Which.
         name: String,
     },
+    /// By what it is decided what shows where several values stand. Answered by [`Outcome::Policies`].
+    Policies,
     /// Which roles there are, and who holds them. Answered by [`Outcome::Roles`].
     Roles,
     /// Move, release, pause or resume a role. Answered by [`Outcome::RoleOrdered`] once decided, at the leader.
@@ -370,6 +373,8 @@ pub enum Outcome {
     Decisions(Decisions),
     /// What it holds, if anything.
     Register(Option<Held>),
+    /// The policies in force here.
+    Policies(Box<PoliciesStatus>),
     /// The roles.
     Roles(Vec<RoleStatus>),
     /// What was ordered of a role is decided.

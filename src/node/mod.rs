@@ -19,6 +19,7 @@ mod hosted;
 mod life;
 mod load;
 mod points;
+mod policies;
 mod quarantine;
 mod record;
 mod reopen;
@@ -43,6 +44,7 @@ pub use boot::{Boot, BootError, BootReport, Progress};
 pub use decide::{Decider, Deciders, Decision, Decisions, Proposal, VotersChange};
 pub use edge::{Command, CommandError, Effect, Event, Held, Identity, Input, Io, IoOutcome, Outcome, Proposed};
 pub use points::{POINTS_MAX, Point, PointError};
+pub use policies::{POLICIES_REGISTER, PoliciesStatus, read_policies, write_policies};
 pub use quarantine::{Quarantine, Suspect};
 pub use record::{Own, Restored};
 pub use replicas::{ReplicaNode, Replicas, ReplicationSettings, ReplicationStatistics};
@@ -147,6 +149,7 @@ pub struct Node {
     /// From what the log was restored, if it ever was.
     put_back: Option<Restored>,
     points: Points,
+    policies: PoliciesStatus,
     snapshots: snapshot::Snapshots,
     membership: Membership,
     overlay: Overlay,
@@ -440,6 +443,7 @@ impl Node {
             Command::ChangeVoters(change) => self.change_voters(now, change),
             Command::Decisions { after, limit } => Ok(Outcome::Decisions(self.decisions(after, limit))),
             Command::Register { name } => Ok(Outcome::Register(self.register(&name))),
+            Command::Policies => Ok(Outcome::Policies(Box::new(self.policies.clone()))),
             Command::Roles => Ok(Outcome::Roles(self.roles(now))),
             Command::OrderRole(order) => match self.order_role(now, id, order) {
                 Ok(()) => return,

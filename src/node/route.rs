@@ -243,6 +243,9 @@ impl Node {
             }
             _ => {}
         }
+        if matches!(event, E::Committed { .. } | E::Installed { .. }) {
+            self.mind_policies();
+        }
         self.tell_roles(now, &event);
         self.tell(Event::Consensus(event));
     }

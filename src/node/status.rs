@@ -43,6 +43,13 @@ pub struct Status {
     /// Origins whose entries were refused, or that have suspiciously many waiting changes or logs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub quarantined: Vec<Suspect>,
+    /// Functions that policies of conflicts name and that this peer does not have: it shows the last write where others show what the
+    /// function makes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing_functions: Vec<String>,
+    /// Why the policies of conflicts that were decided cannot be read here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreadable_policies: Option<String>,
     /// What audits found: whether neighbours with the same logs have the same documents.
     pub audit: Findings,
     /// Equal on two nodes if and only if they hold the same origin logs.
@@ -212,6 +219,8 @@ impl Node {
             orphans: documents.orphans(),
             refused: documents.refused(),
             quarantined: self.suspects(),
+            missing_functions: self.policies.missing.clone(),
+            unreadable_policies: self.policies.unreadable.clone(),
             audit: self.audit.findings().clone(),
             streams: self.events.view().count(),
             events: self.events.view().events(),

@@ -126,6 +126,18 @@ pub const BUGS: &[Bug] = &[
         &["small-distances"],
     ),
     bug(
+        "documents/policy-of-half-the-peers",
+        "By a policy it is decided what shows on half of the peers only.",
+        &["C1", "J2"],
+        &["conflicts-small"],
+    ),
+    bug(
+        "documents/trail-as-it-came",
+        "The trail of what met follows the order in which changes came.",
+        &["J2"],
+        &["conflicts-small"],
+    ),
+    bug(
         "events/cursor-forgets-half-an-entry",
         "A page that ends within an entry is followed by the whole entry.",
         &["S1"],

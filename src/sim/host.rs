@@ -38,6 +38,8 @@ pub(super) enum Asked {
     Stream { stream: u32 },
     /// The content of all documents, page by page.
     Content,
+    /// What met.
+    Met { look: crate::documents::Look },
     /// A pause of a replica, or its end.
     Hold,
     /// A proposal of the plan, by its number; or the last question, asked at this moment.

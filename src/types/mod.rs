@@ -4,6 +4,7 @@
 //! and a time is a count of nanoseconds whose origin belongs to whoever drives the node.
 
 mod checksum;
+mod clock;
 mod counter;
 mod hlc;
 mod id;
@@ -13,6 +14,7 @@ mod timeline;
 mod vector;
 
 pub use checksum::{Checksum, Digest, digest64};
+pub use clock::VectorClock;
 pub use counter::{Boot, CommandId, Epoch, Incarnation, Index, IoId, Lsn, PersistId, SegmentId, Seq, TaskId, Term};
 pub use hlc::{Hlc, HlcClock, HlcDrift};
 pub use id::{Actor, Address, ClusterId, DocId, IdError, LogId, Mint, NodeId, Topic};

@@ -6,6 +6,7 @@
 
 mod agreement;
 mod archive;
+mod conflicts;
 mod copies;
 mod durability;
 mod harness;

@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Revoke(Revoke),
     /// Show which overlay the mesh has, or set another while it runs
     Overlay(crate::overlay::Args),
+    /// Show what met in documents, and settle it
+    Conflicts(crate::conflicts::Args),
     /// List entries that were refused, and have them judged again
     Quarantine(crate::quarantine::Args),
     /// Show who leads the voters

@@ -73,6 +73,7 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
         );
     }
     quarantined(status, &mut trouble);
+    policies(status, &mut trouble);
     differing(status, &mut trouble);
     troubles
 }
@@ -183,6 +184,22 @@ fn archive(status: &Value, trouble: &mut impl FnMut(String, &str)) {
             "the store takes less than is written: look at its speed, or lower archive.bytes",
         ),
         _ => {}
+    }
+}
+
+/// It may show something else than others.
+fn policies(status: &Value, trouble: &mut impl FnMut(String, &str)) {
+    for name in status["missing_functions"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        trouble(
+            format!("a policy of conflicts names the function {name:?}, which this peer does not have"),
+            "where that decides it shows the last write, others what the function makes: give it the function, or set another rule",
+        );
+    }
+    if let Some(why) = status["unreadable_policies"].as_str() {
+        trouble(
+            format!("the policies of conflicts cannot be read: {why}"),
+            "a newer version wrote them: update this peer; until then it shows by what was decided before",
+        );
     }
 }
 
@@ -416,6 +433,7 @@ mod tests {
     #[test]
     fn who_is_expelled_is_no_trouble() {
         let gone = serde_json::json!({
+            "missing_functions": ["union"],
             "members": [{ "state": "dead", "name": "b", "node": "2" }, { "state": "alive", "node": "1" }],
             "network": { "not_linked": [{ "refused": true, "node": "2", "why": "node 2 is revoked" }] },
             "admission": { "standing": "good", "expelled": ["2"] },
@@ -514,7 +532,8 @@ mod tests {
                 "e lags: it lacks 3 changes (400 B), the oldest for 61.0 s, as of 2000 ms ago",
                 "2 changes wait for others that they build on",
                 "1 changes in the logs of b were refused",
-                "9 has 40 logs and 0 waiting changes"
+                "9 has 40 logs and 0 waiting changes",
+                "a policy of conflicts names the function \"union\", which this peer does not have"
             ]
         );
     }

@@ -10,6 +10,7 @@ mod args;
 mod backup;
 mod client;
 mod configuration;
+mod conflicts;
 mod decisions;
 mod demo;
 mod doc;
@@ -91,6 +92,7 @@ fn dispatch(command: Command, output: Output) -> Result<ExitCode> {
         Command::Invite(arguments) => invite::invite(arguments, output),
         Command::Revoke(arguments) => invite::revoke(&arguments, output),
         Command::Overlay(arguments) => overlay::overlay(&arguments, output),
+        Command::Conflicts(arguments) => conflicts::conflicts(arguments, output),
         Command::Quarantine(arguments) => quarantine::quarantine(arguments, output),
         Command::Leader(arguments) => decisions::leader(&arguments, output),
         Command::Voters(arguments) => decisions::voters(&arguments, output),

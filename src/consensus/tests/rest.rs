@@ -2,7 +2,7 @@
 
 use super::world::World;
 use super::*;
-use crate::types::WallTime;
+use crate::types::{DiskFault, DiskFaultKind, WallTime};
 
 /// With a leader, at rest.
 fn rested(seed: u64, count: usize, voters: usize) -> (World, usize) {
@@ -171,4 +171,22 @@ fn any_peer_takes_a_request_and_says_in_time_that_there_is_no_quorum() {
         }
         world.heal();
     }
+}
+
+/// Found by swarm-small, seed 101154: its links stayed up while its log took no writes, so nobody greeted it when it did again.
+#[test]
+fn who_is_no_member_hears_of_decisions_again_after_its_disk_had_failed() {
+    let mut world = World::founded(11, 4, 3, Config::default());
+    world.settle();
+    world.decide("before");
+    world.run(10_000);
+    let known = world.view(3).known();
+    assert!(known.index.value() > 0);
+    let full = DiskFault { kind: DiskFaultKind::Full, what: "write".into(), why: "no space left".into() };
+    world.step(3, |machine, cx| machine.halt(cx, full));
+    world.run(60_000);
+    world.peers[3].machine = world.peers[3].machine.again();
+    world.step(3, |machine, cx| machine.start(cx, false));
+    world.run(30_000);
+    assert_eq!(world.view(3).known(), known);
 }

@@ -29,6 +29,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::change::{CREATE, Change, Hash, Name};
 use super::table::Table;
+use crate::types::Hlc;
 
 /// Whose changes an operation is one of.
 pub(super) type Writer = [u8; 24];
@@ -50,6 +51,10 @@ pub(super) struct Base {
     pub(super) pivot: Hash,
     pub(super) max_op: u32,
     pub(super) deletes: bool,
+    /// The pivot's stamp.
+    pub(super) hlc: Hlc,
+    /// Whether changes stood side by side among those that it stands for.
+    pub(super) concurrent: bool,
     /// How many changes it stands for, the pivot included.
     pub(super) changes: usize,
     /// Who wrote them: how many, and the last one.
@@ -73,6 +78,7 @@ impl Base {
     ) -> Option<Self> {
         let pivot = *changes.last()?;
         let (max_op, deletes) = table.end_of(&pivot)?;
+        let (hlc, concurrent) = (table.stamp_of(&pivot)?, table.is_concurrent());
         let actor = actor(&pivot);
         let mut target = Automerge::new_with_encoding(TextEncoding::UnicodeCodePoint).with_actor(actor);
         let mut tx = target.transaction();
@@ -102,6 +108,8 @@ impl Base {
             pivot,
             max_op,
             deletes,
+            hlc,
+            concurrent,
             changes: count,
             writers,
             past,

@@ -125,6 +125,27 @@ impl Branches {
         self.list.get(at as usize).map(|branch| branch.name)
     }
 
+    /// How many changes of a writer were folded, if this is its stem.
+    pub(super) fn folded(&self, at: u32) -> u32 {
+        self.list.get(at as usize).filter(|branch| branch.parent.is_none()).map_or(0, |branch| branch.before)
+    }
+
+    /// The branch that Automerge calls so.
+    pub(super) fn known(&self, name: Name) -> Option<u32> {
+        match name.branch {
+            None => self.stems.get(&name.actor).copied(),
+            Some(first) => self.begun.get(&first).copied(),
+        }
+    }
+
+    /// The change of a branch that made the operation with this counter.
+    pub(super) fn hash_at(&self, at: u32, counter: u32) -> Option<Hash> {
+        let runs = self.runs(at);
+        let found = runs.partition_point(|run| run.end() <= counter);
+        runs.get(found)?.rows(at).next().filter(|(first, _)| first.counter() <= counter)?;
+        self.get(at).hashes.get(found).copied()
+    }
+
     /// The index that the next branch gets.
     pub(super) fn next(&self) -> u32 {
         u32::try_from(self.list.len()).expect("each branch took more than one byte of a change")

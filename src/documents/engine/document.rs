@@ -3,22 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use automerge::transaction::{CommitOptions, Transactable, Transaction};
-use automerge::{ActorId, Automerge, ChangeHash, PatchLog};
+use automerge::ActorId;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::super::change::{CREATE, Change, DELETE, Hash, OPS_MAX, PLAIN_MAX, Refusal};
-use super::super::{Arrived, ChangeInfo, DocState, Edit, Error, Orphan, Wanted, geojson, size};
+use super::super::change::{Change, Hash, Refusal};
+use super::super::policy::Policies;
+use super::super::{Arrived, ChangeInfo, DocState, Error, Orphan, Wanted};
+use super::super::{Found, Look};
 use super::base::{Base, Writer};
 use super::branches::{Fork, Parting};
+use super::choose::Chooser;
+use super::commands::{Results, Version, commands, fail, lens, version};
 use super::open::{Accepted, Open, renumbered};
-use super::table::{Stand, Table, Verdict};
-use super::{path, read, write};
-use crate::types::{Actor, CommandId, DocId, LogId, Seq, Topic, WallTime};
-
-/// Bytes of edits that are gathered into one change at most.
-const GATHER_MAX: usize = PLAIN_MAX / 2;
+use super::table::{Table, Verdict};
+use super::{met, path, read, standing};
+use crate::conflict::Customs;
+use crate::types::{Actor, DocId, LogId, Seq, Topic, WallTime};
 
 /// So many changes wait for somebody who reads or edits at most: then these need not wait longer than a millisecond.
 const UNTRIED_MAX: usize = 64;
@@ -47,8 +48,8 @@ pub(super) struct Document {
     ops: usize,
 }
 
-/// What came of each command.
-type Results = Vec<(CommandId, Result<(), Error>)>;
+/// By what it is decided what shows.
+type Views<'a> = (&'a Policies, &'a Customs);
 
 /// What came of changes.
 #[derive(Debug, Default)]
@@ -263,7 +264,13 @@ impl Document {
     }
 
     /// Makes one change of these commands, as many as fit into it.
-    pub(super) fn edit(&mut self, actor: Actor, at: WallTime, batch: &[Wanted]) -> (Option<Bytes>, Results) {
+    pub(super) fn edit(
+        &mut self,
+        actor: Actor,
+        at: WallTime,
+        batch: &[Wanted],
+        views: Views<'_>,
+    ) -> (Option<Bytes>, Results) {
         let open = match self.merged() {
             Ok(_) => self.open.as_mut().expect("it was just opened"),
             Err(error) => return (None, fail(batch, &error)),
@@ -273,12 +280,14 @@ impl Document {
             Err(error) => return (None, fail(batch, &error)),
         };
         if version.heads.is_some() {
-            return self.edit_before(actor, at, batch, &version);
+            return self.edit_before(actor, at, batch, (&version, views));
         }
         let (id, base) = (&self.id, self.base.as_deref());
         let made = contain(|| {
-            open.merged.set_actor(ActorId::from(actor.to_bytes().as_slice()));
-            Ok(commands(id, &mut open.merged, &version, at, batch))
+            let (Open { merged, table, .. }, (policies, customs)) = (&mut **open, views);
+            let chooser = Chooser { doc: id, table, policies, customs };
+            merged.set_actor(ActorId::from(actor.to_bytes().as_slice()));
+            Ok(commands(merged, &version, at, batch, (id, lens(&chooser))))
         });
         let (bytes, results) = match made {
             Ok((false, results)) => return (None, results),
@@ -310,13 +319,14 @@ impl Document {
         actor: Actor,
         at: WallTime,
         batch: &[Wanted],
-        version: &Version,
+        (version, (policies, customs)): (&Version, Views<'_>),
     ) -> (Option<Bytes>, Results) {
         let (id, open) = (&self.id, self.open.as_mut().expect("the caller opened it"));
         let made = contain(|| {
             let mut draft = open.merged.clone();
             draft.set_actor(ActorId::from(actor.to_bytes().as_slice()));
-            let (wrote, results) = commands(id, &mut draft, version, at, batch);
+            let chooser = Chooser { doc: id, table: &open.table, policies, customs };
+            let (wrote, results) = commands(&mut draft, version, at, batch, (id, lens(&chooser)));
             let change = wrote.then(|| draft.get_last_local_change()).flatten();
             let next_op = version.heads.iter().flatten().map(|head| open.table.next_op(&head.0)).max().unwrap_or(1);
             Ok((change.map(|change| renumbered(change.decode(), next_op)), results))
@@ -376,7 +386,7 @@ impl Document {
         }
     }
 
-    pub(super) fn get(&mut self, pointer: &str) -> Result<Value, Error> {
+    pub(super) fn get(&mut self, pointer: &str, (policies, customs): Views<'_>) -> Result<Value, Error> {
         let doc = self.id.clone();
         let steps =
             path::steps(pointer).map_err(|why| Error::Invalid { doc: doc.clone(), path: pointer.to_owned(), why })?;
@@ -384,7 +394,8 @@ impl Document {
             return Err(Error::NotFound { doc });
         }
         let open = self.merged()?;
-        match contain(|| Ok(read::at(&open.merged, &steps))) {
+        let chooser = Chooser { doc: &doc, table: &open.table, policies, customs };
+        match contain(|| Ok(read::at(&open.merged, &steps, lens(&chooser)))) {
             Ok(Some(value)) => Ok(value),
             Ok(None) => Err(Error::NoSuchPath { doc, path: pointer.to_owned() }),
             Err(why) => {
@@ -392,6 +403,35 @@ impl Document {
                 Err(Error::Engine { doc, why })
             }
         }
+    }
+
+    /// What met in it.
+    pub(super) fn met(&mut self, look: Look, (policies, customs): Views<'_>) -> Result<Found, Error> {
+        let (doc, exists) = (self.id.clone(), self.state.exists);
+        if self.accepted.is_empty() && self.base.is_none() {
+            return Err(Error::NotFound { doc });
+        }
+        self.merged()?;
+        let open = self.open.as_mut().expect("it was just opened");
+        let chooser = Chooser { doc: &doc, table: &open.table, policies, customs };
+        let (merged, accepted) = (&open.merged, &self.accepted);
+        let found = contain(|| {
+            Ok(match look {
+                Look::Open if !exists => Found::Open(Vec::new(), false),
+                Look::Open => {
+                    let (open, more) = standing::open(&chooser, merged);
+                    Found::Open(open, more)
+                }
+                Look::Trail => {
+                    let (trail, more) = met::trail(&chooser, accepted);
+                    Found::Trail(trail, more)
+                }
+            })
+        });
+        found.map_err(|why| {
+            self.close();
+            Error::Engine { doc, why }
+        })
     }
 
     pub(super) fn history(&self) -> Result<Vec<ChangeInfo>, Error> {
@@ -523,6 +563,7 @@ impl Document {
                 changes: open.table.changes(),
                 bytes: self.weight(..) + self.base.as_ref().map_or(0, |base| base.weight()),
                 folded: self.base.is_some(),
+                met: (open.table.changes() > 0).then(|| open.table.is_concurrent()),
             };
             self.ops = open.table.ops();
         }
@@ -608,133 +649,6 @@ fn orphans(table: &Table, queues: Vec<VecDeque<Arrived>>) -> Vec<Orphan> {
         Orphan { missing: deps.into_iter().filter(|dep| !table.contains(dep)).collect(), arrived }
     };
     queues.into_iter().flatten().map(waits).collect()
-}
-
-/// What is edited.
-struct Version {
-    /// Whether the document has content there.
-    exists: bool,
-    /// Its heads, unless it is the newest.
-    heads: Option<Vec<ChangeHash>>,
-}
-
-impl Version {
-    fn begin<'a>(&self, merged: &'a mut Automerge) -> Transaction<'a> {
-        match &self.heads {
-            None => merged.transaction(),
-            Some(heads) => merged.transaction_at(PatchLog::null(), heads).expect("a log of no document fits any"),
-        }
-    }
-}
-
-/// The version that these commands edit: the newest, or the one that the only command names.
-fn version(doc: &DocId, open: &mut Open, folded: bool, actor: Actor, batch: &[Wanted]) -> Result<Version, Error> {
-    let newest = Version { exists: open.table.exists(), heads: None };
-    let [Wanted { at: Some(heads), edits, .. }] = batch else { return Ok(newest) };
-    match open.table.stand(&actor.to_bytes(), heads) {
-        Stand::Newest => Ok(newest),
-        // Whoever asks for an older version sees to it that all of the document is here.
-        Stand::Before { .. } if folded => {
-            let why = "its past is folded".to_owned();
-            Err(Error::Engine { doc: doc.clone(), why })
-        }
-        Stand::Before { .. } if edits[..] == [Edit::Delete] => {
-            let why = "only the newest version can be deleted".to_owned();
-            Err(Error::Invalid { doc: doc.clone(), path: String::new(), why })
-        }
-        Stand::Before { exists } => {
-            Ok(Version { exists, heads: Some(heads.iter().map(|head| ChangeHash(*head)).collect()) })
-        }
-        Stand::Outdated => Err(Error::Outdated { doc: doc.clone() }),
-        Stand::Unseen(head) => Err(Error::Unseen { doc: doc.clone(), head: hex(&head) }),
-    }
-}
-
-/// Runs the commands in one transaction and commits it; whether a change was made, and what came of each command.
-fn commands(doc: &DocId, merged: &mut Automerge, version: &Version, at: WallTime, batch: &[Wanted]) -> (bool, Results) {
-    let exists = version.exists;
-    let (mut results, mut accepted, mut bytes) = (Vec::new(), Vec::new(), 0);
-    let time = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
-    let options = || CommitOptions::default().with_time(time);
-    let mut tx = version.begin(merged);
-    for wanted in batch {
-        let there = exists || !accepted.is_empty();
-        let own: usize = wanted.edits.iter().map(size::of_edit).sum();
-        if !accepted.is_empty() && (wanted.edits == [Edit::Delete] || bytes + own > GATHER_MAX) {
-            break;
-        }
-        if wanted.edits == [Edit::Delete] && there {
-            tx.rollback();
-            merged.empty_commit(options().with_message(DELETE));
-            results.push((wanted.command, Ok(())));
-            return (true, results);
-        }
-        let before = tx.pending_ops();
-        let done = command(doc, &mut tx, wanted, there);
-        let ops = tx.pending_ops();
-        if done.is_ok() && ops <= OPS_MAX {
-            accepted.push(wanted);
-            bytes += own;
-            results.push((wanted.command, Ok(())));
-            continue;
-        }
-        if ops > before {
-            tx.rollback();
-            tx = version.begin(merged);
-            for wanted in &accepted {
-                command(doc, &mut tx, wanted, true).expect("it went well a moment ago");
-            }
-        }
-        let too_large = matches!(done, Ok(()) | Err(Error::TooLarge { .. }));
-        if too_large && !accepted.is_empty() {
-            break;
-        }
-        let large = Error::TooLarge { doc: doc.clone(), what: "operations", found: ops, max: OPS_MAX };
-        results.push((wanted.command, done.and(Err(large))));
-    }
-    let (wrote, created) = (tx.pending_ops() > 0, !exists && version.heads.is_none() && !accepted.is_empty());
-    tx.commit_with(options());
-    if !wrote && created {
-        merged.empty_commit(options().with_message(CREATE));
-    }
-    (wrote || created, results)
-}
-
-fn command(doc: &DocId, tx: &mut impl Transactable, wanted: &Wanted, exists: bool) -> Result<(), Error> {
-    if wanted.create && exists {
-        return Err(Error::Exists { doc: doc.clone() });
-    }
-    if !exists && !matches!(wanted.edits.first(), Some(Edit::Put { .. })) {
-        return Err(Error::NotFound { doc: doc.clone() });
-    }
-    wanted.edits.iter().try_for_each(|edit| {
-        write::edit(tx, edit).and_then(|()| geometry(tx, edit)).map_err(|fault| {
-            let (doc, path) = (doc.clone(), edit.path().to_owned());
-            match fault {
-                write::Fault::NoSuchPath => Error::NoSuchPath { doc, path },
-                write::Fault::Invalid(why) => Error::Invalid { doc, path, why },
-                write::Fault::TooLarge(found) => Error::TooLarge { doc, what: "operations", found, max: OPS_MAX },
-            }
-        })
-    })
-}
-
-/// The geometry of a feature is one that an import would take, whoever wrote it here.
-fn geometry(tx: &impl Transactable, edit: &Edit) -> Result<(), write::Fault> {
-    let steps = path::steps(edit.path()).map_err(write::Fault::Invalid)?;
-    let kind = |tx| read::at(tx, &["type".into()]);
-    if steps.first().is_some_and(|step| step != "geometry") || kind(tx).is_none_or(|kind| kind != "Feature") {
-        return Ok(());
-    }
-    match read::at(tx, &["geometry".into()]) {
-        Some(value) => geojson::check_geometry(&value).map_err(write::Fault::Invalid),
-        None if steps.is_empty() => Ok(()),
-        None => Err(write::Fault::Invalid("a feature has a geometry; it may be null".to_owned())),
-    }
-}
-
-fn fail(batch: &[Wanted], error: &Error) -> Results {
-    batch.iter().map(|wanted| (wanted.command, Err(error.clone()))).collect()
 }
 
 /// Runs what may panic on foreign bytes. After an error what it worked on must be thrown away.

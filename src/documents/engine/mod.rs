@@ -22,10 +22,14 @@
 mod atomic;
 mod base;
 mod branches;
+mod choose;
+mod commands;
 mod document;
+mod met;
 mod open;
 mod path;
 mod read;
+mod standing;
 mod table;
 mod twins;
 mod write;
@@ -34,6 +38,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Done, Error, Limits, Task};
+use crate::conflict::Customs;
 use crate::types::DocId;
 
 pub(super) use atomic::canonical;
@@ -44,6 +49,7 @@ use document::{Document, Outcome};
 #[derive(Debug)]
 pub struct Engine {
     limits: Limits,
+    customs: Customs,
     docs: BTreeMap<DocId, Held>,
     /// Opened documents, by when they were used last.
     opened: BTreeMap<u64, DocId>,
@@ -66,7 +72,21 @@ impl Engine {
     /// No documents yet.
     #[must_use]
     pub const fn new(limits: Limits) -> Self {
-        Self { limits, docs: BTreeMap::new(), opened: BTreeMap::new(), open_ops: 0, uses: 0, worth: WORTH }
+        Self {
+            limits,
+            customs: Customs::new(),
+            docs: BTreeMap::new(),
+            opened: BTreeMap::new(),
+            open_ops: 0,
+            uses: 0,
+            worth: WORTH,
+        }
+    }
+
+    /// With these functions, by which policies may have a value made of those that stand.
+    #[must_use]
+    pub fn with_customs(self, customs: Customs) -> Self {
+        Self { customs, ..self }
     }
 
     /// Does one task.
@@ -80,7 +100,7 @@ impl Engine {
         }
         let mut held =
             self.docs.remove(&doc).unwrap_or_else(|| Held { document: Document::new(doc.clone()), used: None });
-        let done = run(&mut held.document, task, (self.limits.history, self.worth));
+        let done = run(&mut held.document, task, (self.limits.history, self.worth), &self.customs);
         self.note_use(&doc, &mut held);
         // A document that was only asked about, or whose changes all wait elsewhere, leaves no trace.
         if held.document.is_new() {
@@ -110,6 +130,7 @@ impl Engine {
             Task::History { .. } => {
                 return Duration::from_micros(2 + held.map_or(0, |held| held.document.state().changes as u64));
             }
+            Task::Met { .. } => 10 + 2 * ops,
             Task::Forget { .. } => 10 + 5 * ops,
         };
         Duration::from_micros(micros + opening)
@@ -162,11 +183,11 @@ impl Engine {
     }
 }
 
-fn run(document: &mut Document, task: Task, (history, worth): (usize, usize)) -> Done {
+fn run(document: &mut Document, task: Task, (history, worth): (usize, usize), customs: &Customs) -> Done {
     match task {
         Task::Edit { doc, actor, .. } if document.is_parted(actor) => Done::Parted { doc, actor },
-        Task::Edit { doc, actor, at, batch } => {
-            let (change, results) = document.edit(actor, at, &batch);
+        Task::Edit { doc, actor, at, batch, policies } => {
+            let (change, results) = document.edit(actor, at, &batch, (&policies, customs));
             document.fold(history, worth);
             Done::Edited { doc, change, results, state: document.state().clone() }
         }
@@ -197,8 +218,12 @@ fn run(document: &mut Document, task: Task, (history, worth): (usize, usize)) ->
             refused.extend(document.take_fallen());
             Done::Applied { doc, applied, orphans, refused, known, older, state: document.state().clone() }
         }
-        Task::Get { doc, command, path } => {
-            let value = document.get(&path);
+        Task::Met { doc, command, look, policies } => {
+            let found = document.met(look, (&policies, customs));
+            Done::Met { doc, command, found, state: document.state().clone() }
+        }
+        Task::Get { doc, command, path, policies } => {
+            let value = document.get(&path, (&policies, customs));
             Done::Got { doc, command, value, state: document.state().clone() }
         }
         Task::History { doc, command } => Done::Told { doc, command, changes: document.history() },

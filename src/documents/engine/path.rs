@@ -38,6 +38,11 @@ fn step(text: &str) -> Result<Cow<'_, str>, String> {
     Ok(Cow::Owned(key))
 }
 
+/// The pointer of these steps.
+pub(super) fn pointer<'a>(steps: impl IntoIterator<Item = &'a str>) -> String {
+    steps.into_iter().flat_map(|step| ["/".to_owned(), step.replace('~', "~0").replace('/', "~1")]).collect()
+}
+
 /// The index that a step names in a list: digits without leading zeros.
 pub(super) fn index(step: &str) -> Option<usize> {
     let digits = step == "0" || (!step.starts_with('0') && step.bytes().all(|byte| byte.is_ascii_digit()));
@@ -54,6 +59,8 @@ mod tests {
         assert_eq!(steps("/a/b~1c/~0~01").unwrap(), ["a", "b/c", "~~1"]);
         assert_eq!(steps("a/0").unwrap(), ["a", "0"]);
         assert_eq!(steps("/").unwrap(), [""]);
+        assert_eq!(pointer(["a", "b/c", "~~1"]), "/a/b~1c/~0~01");
+        assert_eq!(pointer([]), "");
         assert!(steps("/a~2").is_err());
         assert!(steps("/a~").is_err());
     }

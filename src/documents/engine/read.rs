@@ -6,25 +6,36 @@ use automerge::{ObjId, ReadDoc, ScalarValue};
 use serde_json::{Number, Value};
 
 use super::path;
-use super::twins::{Member, Twins};
+use super::twins::{Lens, Member, Twins};
 
 /// What stands at a place, with everything in it.
-pub(super) fn member(doc: &impl ReadDoc, member: &Member) -> Value {
+pub(super) fn member(doc: &impl ReadDoc, member: &Member<'_>) -> Value {
     match member {
         Member::Map(twins) => map(doc, twins),
-        Member::List(id) => list(doc, id),
+        Member::List(id, lens) => list(doc, id, *lens),
+        Member::Made(value) => value.clone(),
         Member::Text(id) => Value::String(doc.text(id).unwrap_or_default()),
         Member::Scalar(value) => scalar(value),
     }
 }
 
-fn map(doc: &impl ReadDoc, twins: &Twins) -> Value {
+fn map(doc: &impl ReadDoc, twins: &Twins<'_>) -> Value {
     Value::Object(twins.members(doc).into_iter().map(|(key, found)| (key, member(doc, &found))).collect())
 }
 
-fn list(doc: &impl ReadDoc, id: &ObjId) -> Value {
-    let items = doc.list_range(id, ..).map(|item| Member::alone(&item.value.clone().into_value(), item.id()));
-    items.map(|item| member(doc, &item)).collect()
+fn list(doc: &impl ReadDoc, id: &ObjId, lens: Lens<'_>) -> Value {
+    elements(doc, id, lens).map(|item| member(doc, &item)).collect()
+}
+
+/// The elements of a list, in order.
+pub(super) fn elements<'l>(doc: &impl ReadDoc, id: &ObjId, lens: Lens<'l>) -> impl Iterator<Item = Member<'l>> {
+    doc.list_range(id, ..).enumerate().map(move |(at, item)| {
+        let alone = || Member::alone(&item.value.clone().into_value(), item.id(), lens);
+        if !item.conflict || lens.is_none() {
+            return alone();
+        }
+        Member::element(doc, id, at, lens).ok().flatten().unwrap_or_else(alone)
+    })
 }
 
 /// A scalar that stands alone. The kinds that JSON lacks do not pass the admission check.
@@ -50,15 +61,13 @@ fn float(value: f64) -> Value {
 }
 
 /// The value at these steps; absent if there is none.
-pub(super) fn at(doc: &impl ReadDoc, steps: &[Cow<'_, str>]) -> Option<Value> {
-    let mut place = Member::Map(Twins::root());
+pub(super) fn at(doc: &impl ReadDoc, steps: &[Cow<'_, str>], lens: Lens<'_>) -> Option<Value> {
+    let mut place = Member::Map(Twins::root(lens));
     for (done, step) in steps.iter().enumerate() {
         place = match place {
             Member::Map(twins) => twins.member(doc, step).ok()??,
-            Member::List(id) => {
-                let (value, id) = doc.get(&id, path::index(step)?).ok()??;
-                Member::alone(&value, id)
-            }
+            Member::List(id, lens) => Member::element(doc, &id, path::index(step)?, lens).ok()??,
+            Member::Made(value) => return inside(&value, &steps[done..]).cloned(),
             Member::Text(_) => return None,
             Member::Scalar(value) => return inside(&scalar(&value), &steps[done..]).cloned(),
         };

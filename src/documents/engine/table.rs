@@ -8,9 +8,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use automerge::ObjId;
+
 use super::super::change::{Action, Change, DEPTH_MAX, Hash, Id, Key, Name, Op, OpFault, Refusal};
 use super::base::{Base, Old, Writer};
 use super::branches::{Branches, Parting, Place, count};
+use crate::types::{Actor, Hlc, NodeId, VectorClock, WallTime};
 
 /// An operation's name within this document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,10 +37,10 @@ impl OpId {
 }
 
 /// No operation: the root object, or the place before a list's first element.
-const NONE: OpId = OpId { counter: 0, branch: 0 };
+pub(super) const NONE: OpId = OpId { counter: 0, branch: 0 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slot {
+pub(super) enum Slot {
     /// A map's key, by its number.
     Key(u32),
     /// A list's element, by the operation that inserted it.
@@ -45,7 +48,7 @@ enum Slot {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// Makes a map, this deep.
     Map(u8),
     /// Makes a list, this deep.
@@ -59,9 +62,9 @@ enum Kind {
 /// What is remembered of an operation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
-    object: OpId,
-    slot: Slot,
-    kind: Kind,
+    pub(super) object: OpId,
+    pub(super) slot: Slot,
+    pub(super) kind: Kind,
 }
 
 /// One change of a writer: its operations, from `start` on.
@@ -89,6 +92,8 @@ struct Node {
     /// Its place in the branch.
     seq: u32,
     max_op: u64,
+    /// When: see [`stamp`].
+    hlc: Hlc,
     /// For each branch how many of its changes are in the past of this one, itself included.
     clock: Box<[u32]>,
     deletes: bool,
@@ -101,6 +106,8 @@ pub(super) struct Table {
     keys: BTreeMap<Box<str>, u32>,
     nodes: BTreeMap<Hash, Node>,
     heads: BTreeSet<Hash>,
+    /// Whether two changes stand side by side somewhere.
+    concurrent: bool,
     ops: usize,
     /// What the past was folded to.
     folded: Folded,
@@ -115,6 +122,61 @@ struct Folded {
     rows: BTreeMap<OpId, Row>,
     /// The last change of each writer.
     lasts: BTreeSet<Hash>,
+}
+
+/// A change as far as it matters whom it met.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wrote<'a> {
+    pub(super) hash: Hash,
+    branch: u32,
+    seq: u32,
+    /// As whom it was written.
+    pub(super) name: Name,
+    pub(super) hlc: Hlc,
+    clock: &'a [u32],
+    /// Whether it deletes the document.
+    pub(super) deletes: bool,
+    run: Option<&'a Run>,
+}
+
+impl<'a> Wrote<'a> {
+    /// Whether the other one's writer had seen this one, or it is the same.
+    pub(super) fn is_seen_by(&self, other: &Self) -> bool {
+        count(other.clock, self.branch) >= self.seq
+    }
+
+    /// Whether neither writer had seen the other's change.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        !self.is_seen_by(other) && !other.is_seen_by(self)
+    }
+
+    /// Its operations with their names.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (OpId, &'a Row)> + use<'a> {
+        let branch = self.branch;
+        self.run.into_iter().flat_map(move |run| run.rows(branch))
+    }
+}
+
+/// Where an operation comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Made<'a> {
+    /// From this change; it has this counter.
+    By(u32, Wrote<'a>),
+    /// From the folded past: all that is here follows it.
+    Folded,
+    /// It is being made, by somebody who sees all that is here.
+    Now,
+}
+
+/// When a change was made: the hybrid logical clock (see [`Hlc`]) over the document's own history. It follows from the change's time and
+/// from those of its past, so it is the same for everybody and above that of all that the writer had seen, however wrong the
+/// writer's clock is.
+fn stamp(millis: i64, before: Option<Hlc>) -> Hlc {
+    let wall = WallTime::from_micros(u64::try_from(millis).unwrap_or_default().saturating_mul(1_000));
+    match before {
+        Some(before) if before.wall >= wall => Hlc { wall: before.wall, logical: before.logical.saturating_add(1) },
+        Some(_) | None => Hlc { wall, logical: 0 },
+    }
 }
 
 /// What may be done with a change.
@@ -180,11 +242,13 @@ impl Table {
             branch: 0,
             seq: 0,
             max_op: base.max_op.into(),
+            hlc: base.hlc,
             clock: vec![0; writers].into(),
             deletes: base.deletes,
         };
         table.nodes.insert(base.pivot, node);
         table.heads.insert(base.pivot);
+        table.concurrent = base.concurrent;
         table.ops = base.olds.len();
         table
     }
@@ -241,6 +305,8 @@ impl Table {
         let Admitted { hash, deps, place, start, rows, node } = admitted;
         let branch = self.branches.settle(place, hash);
         debug_assert_eq!(node.branch, branch);
+        // Whoever had seen every newest change had seen all.
+        self.concurrent |= self.heads.iter().any(|head| !deps.contains(head));
         for dep in &deps {
             self.heads.remove(dep);
         }
@@ -277,6 +343,77 @@ impl Table {
         self.ops
     }
 
+    /// Whether two changes stand side by side somewhere: neither writer had seen the other's. A function of the set of changes.
+    pub(super) const fn is_concurrent(&self) -> bool {
+        self.concurrent
+    }
+
+    /// The changes that are here, but for the folded ones, in an order in which each comes after those that it follows. It is the same
+    /// for everybody: that of their stamps, then of their hashes.
+    pub(super) fn wrote(&self) -> Vec<Wrote<'_>> {
+        let mut wrote: Vec<_> =
+            self.nodes.iter().filter(|(_, node)| node.seq > 0).map(|(hash, node)| self.of(*hash, node)).collect();
+        wrote.sort_unstable_by_key(|wrote| (wrote.hlc, wrote.hash));
+        wrote
+    }
+
+    fn of<'a>(&'a self, hash: Hash, node: &'a Node) -> Wrote<'a> {
+        let run = self.branches.runs(node.branch).get((node.seq as usize).wrapping_sub(1));
+        Wrote {
+            hash,
+            branch: node.branch,
+            seq: node.seq,
+            name: self.branches.name(node.branch),
+            hlc: node.hlc,
+            clock: &node.clock,
+            deletes: node.deletes,
+            run,
+        }
+    }
+
+    /// Which change made an operation, by the name that Automerge has for it.
+    pub(super) fn made(&self, id: &ObjId) -> Made<'_> {
+        let ObjId::Id(counter, actor, _) = id else { return Made::Folded };
+        let last = self.heads.iter().filter_map(|head| Some(self.nodes.get(head)?.max_op)).max().unwrap_or_default();
+        if *counter > last {
+            return Made::Now;
+        }
+        let found = || {
+            let counter = u32::try_from(*counter).ok()?;
+            let branch = self.branches.known(Name::read(actor.to_bytes())?)?;
+            let hash = self.branches.hash_at(branch, counter)?;
+            Some(Made::By(counter, self.of(hash, self.nodes.get(&hash)?)))
+        };
+        found().unwrap_or(Made::Folded)
+    }
+
+    /// How many changes of each peer a change's writer had seen, its own included.
+    pub(super) fn vector_clock(&self, change: &Wrote<'_>) -> VectorClock {
+        let mut counts: BTreeMap<NodeId, u64> = BTreeMap::new();
+        for at in 0..self.branches.next() {
+            // Whoever is not folded had seen all that was.
+            let seen = self.branches.folded(at) + count(change.clock, at);
+            if let Some(actor) = self.branches.named(at).and_then(|name| Actor::from_bytes(&name.actor)) {
+                *counts.entry(actor.node).or_default() += u64::from(seen);
+            }
+        }
+        counts.into_iter().collect()
+    }
+
+    /// The stamp of a change.
+    pub(super) fn stamp_of(&self, hash: &Hash) -> Option<Hlc> {
+        Some(self.nodes.get(hash)?.hlc)
+    }
+
+    /// The keys of maps, each at its number.
+    pub(super) fn keys(&self) -> Vec<&str> {
+        let mut keys = vec![""; self.keys.len()];
+        for (key, number) in &self.keys {
+            keys[*number as usize] = key;
+        }
+        keys
+    }
+
     fn admit(&mut self, change: &Change<'_>) -> Result<Verdict, Refusal> {
         let stem = self.branches.stem(change.names[0].actor);
         let mut clock = self.clock(&change.deps);
@@ -306,7 +443,9 @@ impl Table {
             Err(parting) => return Ok(Verdict::Parts(parting)),
         };
         let (max_op, deletes) = (past + rows.len() as u64, change.deletes);
-        let node = Node { branch, seq, max_op, clock: clock.into_boxed_slice(), deletes };
+        let before = change.deps.iter().filter_map(|dep| Some(self.nodes.get(dep)?.hlc)).max();
+        let hlc = stamp(change.millis, before);
+        let node = Node { branch, seq, max_op, hlc, clock: clock.into_boxed_slice(), deletes };
         Ok(Verdict::Admit(Admitted { hash: change.hash, deps: change.deps.clone(), place, start, rows, node }))
     }
 

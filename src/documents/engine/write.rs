@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::super::Edit;
 use super::super::change::{ATOMIC_DEPTH_MAX, DEPTH_MAX, KEY_MAX, OPS_MAX};
-use super::twins::{Member, Twins};
+use super::twins::{Lens, Member, Twins, element_rivals};
 use super::{atomic, path, read};
 
 /// Why an edit was not made.
@@ -46,26 +46,34 @@ fn ops(key: &str, value: &Value) -> usize {
     }
 }
 
-/// Makes one edit.
-pub(super) fn edit(tx: &mut impl Transactable, edit: &Edit) -> Result<(), Fault> {
+/// Makes one edit of what shows.
+pub(super) fn edit(tx: &mut impl Transactable, edit: &Edit, lens: Lens<'_>) -> Result<(), Fault> {
     match edit {
-        Edit::Put { value } => put(tx, value),
+        Edit::Put { value } => put(tx, value, lens),
         Edit::Set { path, value } => {
             let steps = path::steps(path).map_err(Fault::Invalid)?;
             match steps.as_slice() {
-                [] => put(tx, value),
-                steps => set(tx, steps, value),
+                [] => put(tx, value, lens),
+                steps => set(tx, steps, value, lens),
             }
+        }
+        Edit::Resolve { path, value } => {
+            let steps = path::steps(path).map_err(Fault::Invalid)?;
+            let Some((last, parents)) = steps.split_last() else { return invalid("it is a place that is resolved") };
+            resolve(tx, parents, last, value.as_ref(), lens)
         }
         Edit::Remove { path } => {
             let steps = path::steps(path).map_err(Fault::Invalid)?;
             let Some((last, parents)) = steps.split_last() else { return invalid("to remove all of it, delete it") };
-            remove(tx, parents, last)
+            remove(tx, parents, last, lens)
         }
         Edit::Splice { path, at, remove, insert } => {
             let steps = path::steps(path).map_err(Fault::Invalid)?;
             let Some((last, parents)) = steps.split_last() else { return invalid("a document is no text") };
-            splice(tx, parents, last, *at, *remove, insert)
+            let Place::In(holder) = walk(tx, parents, true, lens)? else {
+                return invalid("it is inside a value that is stored as one, and can only be set");
+            };
+            splice(tx, &holder, last, *at, *remove, insert)
         }
         Edit::Delete => invalid("a deletion stands alone"),
     }
@@ -73,20 +81,18 @@ pub(super) fn edit(tx: &mut impl Transactable, edit: &Edit) -> Result<(), Fault>
 
 fn splice(
     tx: &mut impl Transactable,
-    parents: &[Cow<'_, str>],
+    holder: &Holder<'_>,
     last: &str,
     at: usize,
     remove: usize,
     insert: &str,
 ) -> Result<(), Fault> {
-    let Place::In(holder) = walk(tx, parents, true)? else {
-        return invalid("it is inside a value that is stored as one, and can only be set");
-    };
     let prop = holder.prop(last)?;
     let before = match holder.get(tx, &prop)? {
         Some(Member::Text(id)) => return splice_text(tx, &id, at, remove, insert),
         Some(Member::Scalar(ScalarValue::Str(text))) => text.to_string(),
-        None if matches!(holder, Holder::List(_)) => return Err(Fault::NoSuchPath),
+        Some(Member::Made(Value::String(text))) => text,
+        None if matches!(holder, Holder::List(..)) => return Err(Fault::NoSuchPath),
         None | Some(Member::Scalar(ScalarValue::Null)) => String::new(),
         Some(_) => return invalid(format!("{last:?} is no text")),
     };
@@ -115,75 +121,81 @@ fn rewrite_text(tx: &mut impl Transactable, text: &ObjId, wanted: &str) -> Resul
     splice_text(tx, text, prefix, found.len() - suffix - prefix, &insert)
 }
 
-fn put(tx: &mut impl Transactable, value: &Value) -> Result<(), Fault> {
+fn put(tx: &mut impl Transactable, value: &Value, lens: Lens<'_>) -> Result<(), Fault> {
     let Value::Object(members) = value else { return invalid("a document is a JSON object") };
     check(value, "", usize::from(DEPTH_MAX), false)?;
-    merge_map(tx, &Twins::root(), members)
+    merge_map(tx, &Twins::root(lens), members)
 }
 
 /// An object that has members or elements.
 #[derive(Clone)]
-enum Holder {
-    Map(Twins),
-    List(ObjId),
+enum Holder<'l> {
+    Map(Twins<'l>),
+    List(ObjId, Lens<'l>),
 }
 
-impl Holder {
+impl<'l> Holder<'l> {
     /// The object that a write to this place goes to.
     fn object(&self, tx: &impl ReadDoc, prop: &Prop) -> Result<&ObjId, Fault> {
         match (self, prop) {
             (Self::Map(twins), Prop::Map(key)) => Ok(twins.place(tx, key)?),
             (Self::Map(_), Prop::Seq(_)) => invalid("a map has no elements"),
-            (Self::List(id), _) => Ok(id),
+            (Self::List(id, _), _) => Ok(id),
         }
     }
 
     fn prop(&self, step: &str) -> Result<Prop, Fault> {
         match self {
             Self::Map(_) => Ok(Prop::Map(step.to_owned())),
-            Self::List(_) => match path::index(step) {
+            Self::List(..) => match path::index(step) {
                 Some(index) => Ok(Prop::Seq(index)),
                 None => invalid(format!("{step:?} is no index of a list")),
             },
         }
     }
 
-    fn get(&self, tx: &impl ReadDoc, prop: &Prop) -> Result<Option<Member>, Fault> {
+    fn get(&self, tx: &impl ReadDoc, prop: &Prop) -> Result<Option<Member<'l>>, Fault> {
         Ok(match (self, prop) {
             (Self::Map(twins), Prop::Map(key)) => twins.member(tx, key)?,
-            (Self::Map(_), Prop::Seq(_)) => None,
-            (Self::List(id), prop) => tx.get(id, prop.clone())?.map(|(value, id)| Member::alone(&value, id)),
+            (Self::Map(_), Prop::Seq(_)) | (Self::List(..), Prop::Map(_)) => None,
+            (Self::List(id, lens), Prop::Seq(index)) => Member::element(tx, id, *index, *lens)?,
         })
     }
 }
 
 /// Where the walk along a path ended.
-enum Place<'a> {
+enum Place<'a, 'l> {
     /// In this object.
-    In(Holder),
+    In(Holder<'l>),
     /// At a value that is stored as one: its place in this object, its content, and the steps inside.
-    Inside(Holder, Prop, Value, &'a [Cow<'a, str>]),
+    Inside(Holder<'l>, Prop, Value, &'a [Cow<'a, str>]),
     Nowhere,
 }
 
 /// Walks to the object that holds the last step; makes objects on the way if `create`.
-fn walk<'a>(tx: &mut impl Transactable, steps: &'a [Cow<'a, str>], create: bool) -> Result<Place<'a>, Fault> {
-    let mut holder = Holder::Map(Twins::root());
+fn walk<'a, 'l>(
+    tx: &mut impl Transactable,
+    steps: &'a [Cow<'a, str>],
+    create: bool,
+    lens: Lens<'l>,
+) -> Result<Place<'a, 'l>, Fault> {
+    let mut holder = Holder::Map(Twins::root(lens));
     for (done, step) in steps.iter().enumerate() {
         let prop = holder.prop(step)?;
         holder = match holder.get(tx, &prop)? {
             Some(Member::Map(twins)) => Holder::Map(twins),
-            Some(Member::List(id)) => Holder::List(id),
+            Some(Member::List(id, lens)) => Holder::List(id, lens),
             Some(Member::Text(_)) => return invalid(format!("there is nothing inside the text {step:?}")),
             Some(Member::Scalar(value @ ScalarValue::Bytes(_))) => {
                 return Ok(Place::Inside(holder, prop, read::scalar(&value), &steps[done + 1..]));
             }
-            None if create && matches!(holder, Holder::List(_)) => {
+            Some(Member::Made(value)) => return Ok(Place::Inside(holder, prop, value, &steps[done + 1..])),
+            None if create && matches!(holder, Holder::List(..)) => {
                 return invalid(format!("the list has no element {step}"));
             }
             None | Some(Member::Scalar(ScalarValue::Null)) if create => {
                 let object = holder.object(tx, &prop)?.clone();
-                Holder::Map(Twins::one(tx.put_object(object, prop, ObjType::Map)?))
+                Holder::Map(Twins::one(tx.put_object(object, prop, ObjType::Map)?, lens))
             }
             Some(_) if create => return invalid(format!("{step:?} is not an object")),
             None | Some(_) => return Ok(Place::Nowhere),
@@ -192,11 +204,11 @@ fn walk<'a>(tx: &mut impl Transactable, steps: &'a [Cow<'a, str>], create: bool)
     Ok(Place::In(holder))
 }
 
-fn set(tx: &mut impl Transactable, steps: &[Cow<'_, str>], value: &Value) -> Result<(), Fault> {
+fn set(tx: &mut impl Transactable, steps: &[Cow<'_, str>], value: &Value, lens: Lens<'_>) -> Result<(), Fault> {
     let (last, parents) = steps.split_last().expect("an empty path was handled");
     check(value, last, usize::from(DEPTH_MAX).saturating_sub(steps.len()), false)?;
-    match walk(tx, parents, true)? {
-        Place::In(Holder::List(id)) => set_element(tx, &id, last, value),
+    match walk(tx, parents, true, lens)? {
+        Place::In(Holder::List(id, lens)) => set_element(tx, &id, last, value, lens),
         Place::In(Holder::Map(twins)) => {
             let (found, object) = (twins.member(tx, last)?, twins.place(tx, last)?);
             merge_member(tx, object, last.to_string().into(), last, found, value)
@@ -209,14 +221,62 @@ fn set(tx: &mut impl Transactable, steps: &[Cow<'_, str>], value: &Value) -> Res
     }
 }
 
-fn set_element(tx: &mut impl Transactable, list: &ObjId, step: &str, value: &Value) -> Result<(), Fault> {
+/// Writes the place anew, whatever shows there, so that this change supersedes all that stands there. If only one value stands it is
+/// a plain edit.
+fn resolve(
+    tx: &mut impl Transactable,
+    parents: &[Cow<'_, str>],
+    last: &str,
+    value: Option<&Value>,
+    lens: Lens<'_>,
+) -> Result<(), Fault> {
+    let (holder, prop, rivals) = match walk(tx, parents, false, lens)? {
+        Place::In(Holder::Map(twins)) => {
+            let rivals = twins.rivals(tx, last)?.len();
+            (Holder::Map(twins), Prop::Map(last.to_owned()), rivals)
+        }
+        Place::In(Holder::List(id, lens)) => {
+            let index = path::index(last).ok_or(Fault::NoSuchPath)?;
+            let rivals = element_rivals(tx, &id, index)?.len();
+            (Holder::List(id, lens), Prop::Seq(index), rivals)
+        }
+        Place::Inside(..) | Place::Nowhere => return Err(Fault::NoSuchPath),
+    };
+    if rivals == 0 {
+        return Err(Fault::NoSuchPath);
+    }
+    let Some(value) = value else { return remove(tx, parents, last, lens) };
+    if rivals == 1 {
+        let steps: Vec<_> = parents.iter().cloned().chain([Cow::Borrowed(last)]).collect();
+        return set(tx, &steps, value, lens);
+    }
+    check(value, last, usize::from(DEPTH_MAX).saturating_sub(parents.len() + 1), false)?;
+    let key = if matches!(prop, Prop::Map(_)) { last } else { "" };
+    room(tx, rivals + ops(key, value))?;
+    match &holder {
+        Holder::Map(twins) => {
+            twins.remove(tx, last)?;
+            write_new(tx, &twins.newest().clone(), prop, key, value)
+        }
+        Holder::List(id, _) => {
+            // An element cannot be removed and written; what repeats the newest value would only remove the others.
+            tx.put(id, prop.clone(), ScalarValue::Null)?;
+            write_new(tx, id, prop, key, value)
+        }
+    }
+}
+
+fn set_element(
+    tx: &mut impl Transactable,
+    list: &ObjId,
+    step: &str,
+    value: &Value,
+    lens: Lens<'_>,
+) -> Result<(), Fault> {
     let index = if step == "-" { None } else { path::index(step) };
     match index {
-        Some(index) => match tx.get(list, index)? {
-            Some((found, id)) => {
-                let found = Member::alone(&found, id);
-                merge_member(tx, list, index.into(), "", Some(found), value)
-            }
+        Some(index) => match Member::element(tx, list, index, lens)? {
+            Some(found) => merge_member(tx, list, index.into(), "", Some(found), value),
             None if index == tx.length(list) => append(tx, list, index, std::slice::from_ref(value)),
             None => invalid(format!("the list has {} elements", tx.length(list))),
         },
@@ -225,9 +285,9 @@ fn set_element(tx: &mut impl Transactable, list: &ObjId, step: &str, value: &Val
     }
 }
 
-fn remove(tx: &mut impl Transactable, parents: &[Cow<'_, str>], last: &str) -> Result<(), Fault> {
-    match walk(tx, parents, false)? {
-        Place::In(Holder::List(id)) => {
+fn remove(tx: &mut impl Transactable, parents: &[Cow<'_, str>], last: &str, lens: Lens<'_>) -> Result<(), Fault> {
+    match walk(tx, parents, false, lens)? {
+        Place::In(Holder::List(id, _)) => {
             let index = path::index(last).ok_or(Fault::NoSuchPath)?;
             tx.get(&id, index)?.ok_or(Fault::NoSuchPath)?;
             Ok(tx.delete(&id, index)?)
@@ -285,7 +345,7 @@ fn set_inside(whole: &mut Value, inner: &[Cow<'_, str>], last: &str, value: &Val
     Ok(())
 }
 
-fn put_back(tx: &mut impl Transactable, holder: &Holder, prop: Prop, whole: &Value) -> Result<(), Fault> {
+fn put_back(tx: &mut impl Transactable, holder: &Holder<'_>, prop: Prop, whole: &Value) -> Result<(), Fault> {
     let key = match &prop {
         Prop::Map(key) => key.clone(),
         Prop::Seq(_) => String::new(),
@@ -295,7 +355,7 @@ fn put_back(tx: &mut impl Transactable, holder: &Holder, prop: Prop, whole: &Val
     merge_member(tx, object, prop, &key, found, whole)
 }
 
-fn merge_map(tx: &mut impl Transactable, twins: &Twins, wanted: &Map<String, Value>) -> Result<(), Fault> {
+fn merge_map(tx: &mut impl Transactable, twins: &Twins<'_>, wanted: &Map<String, Value>) -> Result<(), Fault> {
     let mut present = twins.members(tx);
     for key in present.keys().filter(|key| !wanted.contains_key(*key)) {
         room(tx, 1)?;
@@ -314,13 +374,14 @@ fn merge_member(
     id: &ObjId,
     prop: Prop,
     key: &str,
-    found: Option<Member>,
+    found: Option<Member<'_>>,
     wanted: &Value,
 ) -> Result<(), Fault> {
     match (found, wanted) {
+        (Some(Member::Made(made)), wanted) if made == *wanted => return Ok(()),
         _ if atomic::is_atomic(key, wanted) => {}
         (Some(Member::Map(twins)), Value::Object(members)) => return merge_map(tx, &twins, members),
-        (Some(Member::List(inner)), Value::Array(items)) => return merge_list(tx, &inner, items),
+        (Some(Member::List(inner, lens)), Value::Array(items)) => return merge_list(tx, &inner, items, lens),
         (Some(Member::Text(text)), Value::String(wanted)) => return rewrite_text(tx, &text, wanted),
         (Some(Member::Scalar(scalar)), wanted)
             if !matches!(scalar, ScalarValue::Bytes(_)) && read::scalar(&scalar) == *wanted =>
@@ -349,9 +410,8 @@ fn write_new(tx: &mut impl Transactable, id: &ObjId, prop: Prop, key: &str, want
 }
 
 /// What is common at both ends stays; between, elements are paired from the left.
-fn merge_list(tx: &mut impl Transactable, id: &ObjId, wanted: &[Value]) -> Result<(), Fault> {
-    let items = tx.list_range(id, ..).map(|item| Member::alone(&item.value.clone().into_value(), item.id()));
-    let mut present: Vec<Member> = items.collect();
+fn merge_list(tx: &mut impl Transactable, id: &ObjId, wanted: &[Value], lens: Lens<'_>) -> Result<(), Fault> {
+    let mut present: Vec<Member<'_>> = read::elements(tx, id, lens).collect();
     let prefix = present.iter().zip(wanted).take_while(|(found, value)| read::member(tx, found) == **value).count();
     let rest = present[prefix..].iter().rev().zip(wanted[prefix..].iter().rev());
     let suffix = rest.take_while(|(found, value)| read::member(tx, found) == **value).count();
@@ -470,7 +530,7 @@ mod tests {
 
     fn refused(tx: &mut impl Transactable, path: &str, value: Value) -> usize {
         let wanted = Edit::Set { path: path.to_owned(), value };
-        match edit(tx, &wanted) {
+        match edit(tx, &wanted, None) {
             Err(Fault::TooLarge(found)) => found,
             other => panic!("{other:?}"),
         }
@@ -486,7 +546,7 @@ mod tests {
         assert_eq!(refused(&mut tx, "list", json!(objects)), 3 * OPS_MAX + 1);
         assert_eq!(tx.pending_ops(), 0);
         // What is not merged inside is one operation, however large.
-        edit(&mut tx, &Edit::Put { value: json!({"list": [1], "coordinates": numbers}) }).unwrap();
+        edit(&mut tx, &Edit::Put { value: json!({"list": [1], "coordinates": numbers}) }, None).unwrap();
         assert_eq!(tx.pending_ops(), 3);
         assert_eq!(refused(&mut tx, "list", json!(numbers)), OPS_MAX + 3);
         assert_eq!(refused(&mut tx, "list/-", json!(numbers)), OPS_MAX + 5);

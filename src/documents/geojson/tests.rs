@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{Import, export, import};
-use crate::documents::{Done, Edit, Engine, Limits, Task, Wanted};
+use crate::documents::{Done, Edit, Engine, Limits, Policies, Task, Wanted};
 use crate::types::{Actor, CommandId, DocId, Mint, NodeId, WallTime};
 
 fn collection(features: &Value) -> String {
@@ -211,8 +211,13 @@ fn through_documents(import: &Import) -> Import {
     let features = import.features.iter().map(|(doc, value)| {
         let edits = vec![Edit::Put { value: value.clone() }];
         let batch = vec![Wanted { command: CommandId::ZERO, edits, create: true, at: None }];
-        engine.run(Task::Edit { doc: doc.clone(), actor, at: WallTime::EPOCH, batch });
-        let done = engine.run(Task::Get { doc: doc.clone(), command: CommandId::ZERO, path: String::new() });
+        engine.run(Task::Edit { doc: doc.clone(), actor, at: WallTime::EPOCH, batch, policies: Policies::default() });
+        let done = engine.run(Task::Get {
+            doc: doc.clone(),
+            command: CommandId::ZERO,
+            path: String::new(),
+            policies: Policies::default(),
+        });
         let Done::Got { value, .. } = done else { panic!("{done:?}") };
         (doc.clone(), value.unwrap())
     });

@@ -12,7 +12,7 @@ fn none() -> Config {
 
 impl Host {
     /// Reads back from the log what was asked for; what is in `broken` cannot be read.
-    fn recall(&mut self, broken: &[(LogId, Seq)]) {
+    pub(super) fn recall(&mut self, broken: &[(LogId, Seq)]) {
         while !self.recalls.is_empty() || !self.tasks.is_empty() {
             for place in std::mem::take(&mut self.recalls) {
                 let body = self.log.iter().find(|entry| (entry.0, entry.1) == place).map(|entry| entry.2.clone());
@@ -25,7 +25,7 @@ impl Host {
     }
 
     /// An entry of another node becomes durable here.
-    fn arrive(&mut self, entry: (LogId, Seq, Bytes)) {
+    pub(super) fn arrive(&mut self, entry: (LogId, Seq, Bytes)) {
         self.log.push(entry.clone());
         self.deliver(entry);
     }

@@ -1,6 +1,7 @@
 //! The machine with its workers inline and a log that is a list.
 
 mod memory;
+mod met;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

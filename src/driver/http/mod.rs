@@ -18,6 +18,9 @@
 //! | `GET /v1/docs/ID?path`, `PUT ..?create=true`, `PATCH`, `DELETE` | one document; `?at=HEAD,..` edits the version that was read |
 //! | `POST /v1/edits` | edits of many documents, one a line |
 //! | `GET /v1/history/ID` | its changes |
+//! | `GET /v1/conflicts?prefix&after&limit` | places where several values stand; `PATCH` of `{"op":"resolve","path":P,"value":V}` settles one |
+//! | `GET /v1/conflicts/audit?prefix&after&limit&since&until&by` | all that ever met |
+//! | `GET`, `POST /v1/conflicts/policies` | by what it is decided what shows; `{"prefix":P,"path":Q,"rule":R,"priorities":{ID:N}}` sets it for the whole mesh, without a rule takes it away |
 //! | `GET /v1/watch?prefix` | server-sent events |
 //! | `GET /v1/streams?prefix` | the streams |
 //! | `POST /v1/streams/NAME?format=lines\|binary` | append events |
@@ -47,6 +50,7 @@
 
 mod admission;
 mod backups;
+mod conflicts;
 mod connection;
 mod decisions;
 mod docs;
@@ -119,8 +123,9 @@ impl Interface {
         Self { link, admission, token: Arc::new(token), bound, requests, watchers }
     }
 
-    fn router(self) -> Router {
-        let changes = Router::new()
+    /// What needs the token always.
+    fn changes() -> Router<Self> {
+        Router::new()
             .route("/v1/leave", post(state::leave))
             .route("/v1/invites", get(admission::invites).post(admission::invite))
             .route("/v1/invites/{id}", delete(admission::take_back))
@@ -141,7 +146,11 @@ impl Interface {
             .route("/v1/roles/admit", post(roles::admit))
             .route("/v1/backups/mesh", post(backups::begin).delete(backups::give_up))
             .route("/v1/revert", post(revert::run))
-            .route_layer(from_fn_with_state(self.clone(), guard::token_always));
+            .route("/v1/conflicts/policies", post(conflicts::set_policy))
+    }
+
+    fn router(self) -> Router {
+        let changes = Self::changes().route_layer(from_fn_with_state(self.clone(), guard::token_always));
         let reads = Router::new()
             .route("/v1/status", get(state::status))
             .route("/v1/members", get(state::members))
@@ -159,6 +168,9 @@ impl Interface {
             .route("/v1/issuers", get(admission::issuers))
             .route("/v1/overlay", get(overlay::show))
             .route("/v1/quarantine", get(quarantine::list))
+            .route("/v1/conflicts", get(conflicts::list))
+            .route("/v1/conflicts/audit", get(conflicts::audit))
+            .route("/v1/conflicts/policies", get(conflicts::policies))
             .route("/v1/leader", get(decisions::leader))
             .route("/v1/voters", get(decisions::voters))
             .route("/v1/actions", get(decisions::tail))

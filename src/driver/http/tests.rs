@@ -493,3 +493,25 @@ fn the_quarantine_is_listed_and_released() {
         assert_eq!(anonymous.refused("POST", "/v1/quarantine/release", "{}").0, 401);
     });
 }
+
+#[test]
+fn conflicts_are_asked_for_and_policies_are_checked() {
+    with_peer(|client| {
+        assert_eq!(client.ask("GET", "/v1/conflicts", ""), (200, json!({ "next": null })));
+        let audit = "/v1/conflicts/audit?since=2h&until=2026-01-01T00:00:00Z";
+        assert_eq!(client.ask("GET", audit, ""), (200, json!({ "next": null })));
+        for wrong in ["?since=soon", "?since=lsn:4", "?by=me", "?limit=0", "?what=1"] {
+            assert_eq!(client.refused("GET", &format!("/v1/conflicts/audit{wrong}"), "").0, 400, "{wrong}");
+        }
+        let (code, policies) = client.ask("GET", "/v1/conflicts/policies", "");
+        assert_eq!((code, policies), (200, json!({ "policies": [], "decided": null })));
+        let path = "/v1/conflicts/policies";
+        for wrong in [r#"{"prefix":"a","rule":"newest"}"#, r#"{"prefix":"a","path":"b","rule":"manual"}"#, "{}"] {
+            assert_eq!(client.refused("POST", path, wrong).0, 400, "{wrong}");
+        }
+        // There is none to take away.
+        assert_eq!(client.refused("POST", path, r#"{"prefix":"a"}"#).0, 404);
+        let anonymous = Client { token: "none".to_owned(), ..client };
+        assert_eq!(anonymous.refused("POST", path, r#"{"prefix":"a","rule":"manual"}"#).0, 401);
+    });
+}

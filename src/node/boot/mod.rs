@@ -436,6 +436,7 @@ impl Boot {
             cut: report.cut.as_ref().map(ToString::to_string),
             put_back: found.main.life.restored,
             points: Points::of(found.main.life.points),
+            policies: super::policies::PoliciesStatus::default(),
             snapshots,
             membership: Membership::new(me, boot, setup.meta, setup.config.membership)?,
             overlay: Overlay::new(me, setup.config.policy, setup.config.overlay),
@@ -475,6 +476,7 @@ impl Node {
         self.shared.step(now, |cx| self.events.start(cx));
         self.shared.step(now, |cx| self.audit.start(cx));
         self.begin_consensus(now, lost_its_end);
+        self.mind_policies();
         self.serve(now, |machine, cx, sight| machine.start(cx, sight));
         self.begin_snapshots(now);
         self.route(now);

@@ -19,6 +19,7 @@ mod g3;
 mod g4;
 mod g5;
 mod j1;
+mod j2;
 mod k1;
 mod k2;
 mod k3;
@@ -79,7 +80,7 @@ use super::plan::Plan;
 use super::scenario::Scenario;
 use super::world::Mesh;
 use crate::consensus::{self, Token};
-use crate::documents::{Listed, Stamp};
+use crate::documents::{self, Listed, Stamp};
 use crate::events::{Appended, Page};
 use crate::node::{BootReport, Event, Node};
 use crate::types::{DiskFault, LogId, NodeId, SegmentId, Seq};
@@ -242,6 +243,10 @@ pub(super) trait Check {
     }
     /// At the end: the documents of all peers were read.
     fn on_all_content(&mut self, _sight: &Sight<'_>) -> Verdict {
+        Ok(())
+    }
+    /// At the end: the open conflicts that a peer tells, and its trail.
+    fn on_met(&mut self, _sight: &Sight<'_>, _who: u32, _met: &[documents::Outcome; 2]) -> Verdict {
         Ok(())
     }
     /// An append of the plan was acknowledged.

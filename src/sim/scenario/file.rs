@@ -37,6 +37,9 @@ pub(crate) struct File {
     pub(crate) clocks: Clocks,
     #[serde(default)]
     pub(crate) edits: Vec<Edits>,
+    /// By what all peers decide what shows where several values stand.
+    #[serde(default)]
+    pub(crate) policies: Vec<crate::documents::Policy>,
     #[serde(default, rename = "turn")]
     pub(crate) turns: Vec<Turn>,
     #[serde(default)]

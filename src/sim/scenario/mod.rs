@@ -411,6 +411,9 @@ fn checked(says: &File) -> Result<(), String> {
     {
         return Err(format!("checks.except: there is no invariant {id:?}"));
     }
+    if let Err(error) = crate::documents::Policies::new(says.policies.clone()) {
+        return Err(format!("policies: {error}"));
+    }
     let nowhere = |says: &Appends| says.streams == 0 || says.events == 0;
     if let Some(n) = says.appends.iter().position(nowhere) {
         return Err(format!("appends[{n}]: at least 1 stream and 1 event"));

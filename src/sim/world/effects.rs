@@ -43,6 +43,7 @@ impl World<'_> {
             protocol: self.mesh.hosts[place as usize].protocol(),
             ..membership::Meta::default()
         };
+        let config = self.config_with_policies(place);
         let host = &mut self.mesh.hosts[place as usize];
         if host.runs() {
             return;
@@ -57,10 +58,10 @@ impl World<'_> {
             identity: Identity { node: host.id, cluster: ClusterId::from_bytes([7; 32]) },
             seed: self.luck.seed(&format!("node {place} epoch {}", host.epoch)),
             meta,
-            config: self.scenario.config_at(place).clone(),
+            config,
             founds: place == 0 && !self.founded,
         };
-        host.engine = Engine::new(setup.config.documents.limits);
+        host.engine = Engine::new(setup.config.documents.limits).with_customs(setup.config.documents.customs.clone());
         host.life = Life::Booting(Box::new(Boot::start(setup)));
         host.busy_until = now + START_NS;
         self.at_disk(place, AtDisk::Starts);
@@ -359,6 +360,7 @@ impl World<'_> {
             (Asked::Proposal { number, at }, result) => self.on_decided(place, number, at, result),
             (Asked::Step, result) => self.on_step(place, result),
             (Asked::Content, result) => self.on_content(place, result),
+            (Asked::Met { look }, result) => self.on_met(place, look, result),
             (Asked::Hold, _) => {}
             (Asked::Guest, result) => self.tell_guest(place, Tell::Answered(id, result)),
             (Asked::Leave, _) => self.left(place),

@@ -182,7 +182,8 @@ fn arrived(trace: &mut Trace, change: &Arrived) {
 }
 
 fn stands(trace: &mut Trace, doc: &DocId, state: &DocState) {
-    let DocState { heads, exists, changes, bytes, folded } = state;
+    // Whether something met follows from the changes.
+    let DocState { heads, exists, changes, bytes, folded, met: _ } = state;
     trace.text(23, doc.as_str());
     hashes(trace, heads);
     trace.word(23, *changes as u64);

@@ -12,6 +12,7 @@ mod feed;
 mod guests;
 mod hashed;
 mod links;
+mod met;
 mod policy;
 mod replay;
 mod stops;

@@ -21,6 +21,8 @@ pub(super) struct Content {
     reading: BTreeMap<u32, Vec<Listed>>,
     /// For each peer that is asked: the stream that it is at, so far.
     pub(super) streams: BTreeMap<u32, Vec<Page>>,
+    /// What it told of open conflicts, until it has told of the trail too.
+    pub(super) open: BTreeMap<u32, documents::Outcome>,
     begun: bool,
     done: bool,
 }
@@ -125,6 +127,15 @@ impl World<'_> {
             self.queue.push(now + 1, cause, Due::Input { host: place, epoch, input });
             return;
         }
+        if self.scenario.says.policies.is_empty() {
+            self.content_is_read(place);
+        } else {
+            self.ask_met(place, documents::Look::Open);
+        }
+    }
+
+    /// A peer has answered all that it was asked.
+    pub(super) fn content_is_read(&mut self, place: u32) {
         let read = self.content.reading.remove(&place).unwrap_or_default();
         let verdict = self.checks.on_content(&super::Sight::new(&self.mesh, self.scenario), place, &read);
         self.judge(verdict);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::super::super::change::{Change, Hash, Header};
-use super::super::super::{Arrived, DocState, Done, Edit, Error, Limits, Task, Wanted};
+use super::super::super::{Arrived, DocState, Done, Edit, Error, Limits, Policies, Task, Wanted};
 use super::super::Engine;
 use super::doc;
 use crate::machine::Rng;
@@ -35,7 +35,8 @@ impl Writer {
     fn edit(&mut self, at: u64, edits: Vec<Edit>) -> Result<(), Error> {
         let batch = vec![Wanted { command: CommandId::ZERO, edits, create: false, at: None }];
         let at = WallTime::from_micros(1_000_000 * at);
-        let done = self.engine.run(Task::Edit { doc: doc(), actor: self.actor, at, batch });
+        let done =
+            self.engine.run(Task::Edit { doc: doc(), actor: self.actor, at, batch, policies: Policies::default() });
         let (change, mut results) = match done {
             Done::Edited { change, results, .. } => (change, results),
             Done::Parted { actor, doc } => return Err(Error::Engine { doc, why: format!("{actor:?} parts") }),
@@ -68,7 +69,12 @@ impl Writer {
     }
 
     fn content(&mut self) -> Value {
-        let done = self.engine.run(Task::Get { doc: doc(), command: CommandId::ZERO, path: String::new() });
+        let done = self.engine.run(Task::Get {
+            doc: doc(),
+            command: CommandId::ZERO,
+            path: String::new(),
+            policies: Policies::default(),
+        });
         let Done::Got { value, .. } = done else { panic!("{done:?}") };
         value.unwrap_or_default()
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::super::super::change::tamper::chunk;
-use super::super::super::{Arrived, Done, Edit, Limits, Task, Wanted};
+use super::super::super::{Arrived, Done, Edit, Limits, Policies, Task, Wanted};
 use super::super::Engine;
 use super::hostile::{actor, actor_id, apply, at_element, body, deliver, doc, own};
 use crate::machine::{Rng, mutate};
@@ -208,6 +208,7 @@ fn rebuilds(engine: &mut Engine) -> bool {
         doc: doc(),
         command: CommandId::new(1),
         path: String::new(),
+        policies: Policies::default(),
     }) {
         Done::Got { value, state, .. } => (value.map_err(|error| error.to_string()), state.heads),
         _ => panic!("another answer"),
@@ -297,7 +298,13 @@ fn whatever_clients_ask_for_others_admit_it_and_it_loads_again() {
         };
         let batch = (0..=rng.below(2)).map(|n| wanted(&mut rng, n)).collect();
         let writer = actor(if at == 0 { 1 } else { 2 });
-        let task = Task::Edit { doc: doc(), actor: writer, at: WallTime::from_micros(rng.below(1 << 60)), batch };
+        let task = Task::Edit {
+            doc: doc(),
+            actor: writer,
+            at: WallTime::from_micros(rng.below(1 << 60)),
+            batch,
+            policies: Policies::default(),
+        };
         let Done::Edited { change, .. } = engines[at].run(task) else { panic!("another answer") };
         let Some(change) = change else { continue };
         made += 1;

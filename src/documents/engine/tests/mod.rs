@@ -4,11 +4,12 @@ mod branches;
 mod fold;
 mod fuzz;
 mod hostile;
+mod met;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::super::{Arrived, DocState, Done, Edit, Error, Limits, Task, Wanted};
+use super::super::{Arrived, DocState, Done, Edit, Error, Limits, Policies, Task, Wanted};
 use super::Engine;
 use crate::machine::Rng;
 use crate::types::{Actor, CommandId, DocId, LogId, Mint, NodeId, Seq, Topic, WallTime};
@@ -41,7 +42,8 @@ impl Peer {
 
     fn run(&mut self, batch: Vec<Wanted>) -> Vec<Result<(), Error>> {
         let at = WallTime::from_micros(1_000_000 * self.log.len() as u64);
-        let done = self.engine.run(Task::Edit { doc: doc(), actor: self.actor, at, batch });
+        let done =
+            self.engine.run(Task::Edit { doc: doc(), actor: self.actor, at, batch, policies: Policies::default() });
         let Done::Edited { change, results, .. } = done else { panic!("{done:?}") };
         if let Some(change) = change {
             let log = LogId { actor: self.actor, topic: Topic::DOCUMENTS };
@@ -79,7 +81,12 @@ impl Peer {
     }
 
     fn get(&mut self, path: &str) -> Result<Value, Error> {
-        let done = self.engine.run(Task::Get { doc: doc(), command: CommandId::ZERO, path: path.into() });
+        let done = self.engine.run(Task::Get {
+            doc: doc(),
+            command: CommandId::ZERO,
+            path: path.into(),
+            policies: Policies::default(),
+        });
         let Done::Got { value, .. } = done else { panic!("{done:?}") };
         value
     }
@@ -334,11 +341,22 @@ fn closed_documents_open_again_with_what_they_had() {
         for id in &ids {
             let edits = vec![Edit::Put { value: json!({"round": round, "id": id.as_str()}) }];
             let batch = vec![Wanted { command: CommandId::ZERO, edits, create: false, at: None }];
-            engine.run(Task::Edit { doc: id.clone(), actor, at: WallTime::EPOCH, batch });
+            engine.run(Task::Edit {
+                doc: id.clone(),
+                actor,
+                at: WallTime::EPOCH,
+                batch,
+                policies: Policies::default(),
+            });
         }
     }
     for id in &ids {
-        let done = engine.run(Task::Get { doc: id.clone(), command: CommandId::ZERO, path: String::new() });
+        let done = engine.run(Task::Get {
+            doc: id.clone(),
+            command: CommandId::ZERO,
+            path: String::new(),
+            policies: Policies::default(),
+        });
         let Done::Got { value, state, .. } = done else { panic!("{done:?}") };
         assert_eq!(value.unwrap(), json!({"round": 2, "id": id.as_str()}));
         assert_eq!(state.changes, 3);

@@ -1,0 +1,398 @@
+//! `conflicts`: what met in documents, and settling it.
+
+use oxigdal_ha::types::WallTime;
+use serde_json::{Value, json};
+
+use crate::args::Target;
+use crate::client::{Client, doc_path};
+use crate::failure::{Failure, Result};
+use crate::output::{Output, Tone, cell, number};
+
+/// Documents that are looked at for one page.
+const PAGE: &str = "200";
+/// Characters of a value that a table shows.
+const SHOWN: usize = 40;
+
+const AFTER: &str = "\
+Two peers that write one place before they hear of each other make a conflict: both values stand, and by the policy of the place
+one of them shows, on every peer the same. Nothing is lost: `conflicts list` shows what stands, `conflicts resolve` settles it by a
+new change. What is merged inside (lists, texts) is no conflict; the trail tells of it all the same.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show places where several values stand, those that wait for a person first
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only in documents whose ids begin with this
+        #[arg(default_value = "")]
+        prefix: String,
+        /// Only those that wait for a person
+        #[arg(long)]
+        manual: bool,
+    },
+    /// Show what stands in a document, with numbers for `resolve`
+    Show {
+        /// Which document
+        id: String,
+        /// Only at this place: a JSON Pointer
+        path: Option<String>,
+    },
+    /// Settle one place: a new change that supersedes all that stands there
+    #[command(group(clap::ArgGroup::new("what").required(true)))]
+    Resolve {
+        /// Which document
+        id: String,
+        /// Where: a JSON Pointer
+        path: String,
+        /// By the value of this number in `conflicts show`, or of the change that begins so
+        #[arg(long, group = "what")]
+        choose: Option<String>,
+        /// By this value: JSON, or a text
+        #[arg(long, group = "what")]
+        value: Option<String>,
+        /// By removing what is there
+        #[arg(long, group = "what")]
+        remove: bool,
+    },
+    /// Show or set by which rules it is decided what shows
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
+    /// Show all that ever met: what, by which rule, which value shows, and who settled it
+    Audit {
+        /// Only in documents whose ids begin with this
+        #[arg(default_value = "")]
+        prefix: String,
+        /// Only what met at this time or later: a time with its zone, or how long ago (2h)
+        #[arg(long)]
+        since: Option<String>,
+        /// Only what met before this time
+        #[arg(long)]
+        until: Option<String>,
+        /// Only where this member wrote a side or settled it: its name or id
+        #[arg(long)]
+        by: Option<String>,
+    },
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum PolicyCommand {
+    /// Show the policies in force
+    #[command(visible_alias = "ls")]
+    List,
+    /// Have a policy decided for the whole mesh
+    Set {
+        /// For documents whose ids begin with this; \"\" means all
+        prefix: String,
+        /// last-write-wins, vector-clock, priority, manual, or custom:NAME
+        rule: oxigdal_ha::conflict::Rule,
+        /// For this place in them and all below: a JSON Pointer
+        #[arg(long, default_value = "")]
+        path: String,
+        /// A member, by its name or id, whose writes count for more; others have 0
+        #[arg(long, value_name = "MEMBER=N")]
+        priority: Vec<String>,
+    },
+    /// Take a policy away
+    Rm {
+        /// Of these documents
+        prefix: String,
+        /// Of this place in them
+        #[arg(long, default_value = "")]
+        path: String,
+    },
+}
+
+pub(crate) fn conflicts(arguments: Args, output: Output) -> Result {
+    let client = Client::new(&arguments.target)?;
+    match arguments.command {
+        Command::List { prefix, manual } => list(&client, &prefix, manual, output),
+        Command::Show { id, path } => show(&client, &id, path.as_deref(), output),
+        Command::Resolve { id, path, choose, value, remove } => {
+            let value = match (choose, value) {
+                (Some(choose), _) => chosen(&client, &id, &path, &choose)?,
+                (None, Some(text)) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+                (None, None) => Value::Null,
+            };
+            let edit = match remove {
+                true => json!([{ "op": "resolve", "path": path }]),
+                false => json!([{ "op": "resolve", "path": path, "value": value }]),
+            };
+            let answer: Value = client.send("PATCH", &doc_path("/v1/docs", &id), &[], &edit)?;
+            if output.json {
+                return output.value(&answer);
+            }
+            match answer["stamp"].pointer("/seq") {
+                Some(seq) => output.line(format_args!("{id} {path}: settled, as entry {seq} of this peer's log")),
+                None => output.line(format_args!("{id} {path}: it reads so already, nothing was written")),
+            }
+        }
+        Command::Policy { command } => policy(&client, command, output),
+        Command::Audit { prefix, since, until, by } => {
+            let by = by.map(|name| crate::decisions::id_of(&client, &name)).transpose()?;
+            let mut query = vec![("prefix", prefix.as_str())];
+            let some = [("since", &since), ("until", &until), ("by", &by)];
+            query.extend(some.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?))));
+            audit(&client, &query, output)
+        }
+    }
+}
+
+/// Reads all pages.
+fn pages(client: &Client, path: &str, query: &[(&str, &str)], mut each: impl FnMut(&Value) -> Result) -> Result {
+    let mut after = None::<String>;
+    loop {
+        let mut query = query.to_vec();
+        query.push(("limit", PAGE));
+        query.extend(after.iter().map(|after| ("after", after.as_str())));
+        let page: Value = client.get(path, &query)?;
+        each(&page)?;
+        match page["next"].as_str() {
+            Some(next) => after = Some(next.to_owned()),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn rows<'a>(page: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    page[key].as_array().map_or(&[][..], Vec::as_slice).iter()
+}
+
+fn list(client: &Client, prefix: &str, manual: bool, output: Output) -> Result {
+    let mut open = Vec::new();
+    pages(client, "/v1/conflicts", &[("prefix", prefix)], |page| {
+        open.extend(rows(page, "open").filter(|one| !manual || one["rule"] == "manual").cloned());
+        Ok(())
+    })?;
+    open.sort_by_key(|one| one["rule"] != "manual");
+    if output.json {
+        return output.value(&json!({ "open": open }));
+    }
+    if open.is_empty() {
+        return output.line("no conflicts are open");
+    }
+    let mut table = output.table(&["DOCUMENT", "PLACE", "VALUES", "SHOWS", "RULE"]);
+    for one in &open {
+        let tone = if one["rule"] == "manual" { Tone::Warn } else { Tone::Dim };
+        let shown = rows(one, "values").find(|value| value["shows"] == true);
+        table.add_row([
+            cell(Tone::Name, text(&one["doc"])),
+            cell(Tone::Bold, text(&one["path"])),
+            number(rows(one, "values").count()),
+            cell(Tone::Good, shown.map_or_else(|| "what a function made".to_owned(), value)),
+            cell(tone, text(&one["rule"])),
+        ]);
+    }
+    output.rows(&table)
+}
+
+/// What stands in one document.
+fn open(client: &Client, id: &str, path: Option<&str>) -> Result<Vec<Value>> {
+    let page: Value = client.get("/v1/conflicts", &[("prefix", id), ("limit", "1")])?;
+    let pointer = path.map(|path| format!("/{}", path.trim_start_matches('/')));
+    let here = |one: &&Value| one["doc"] == id && pointer.as_ref().is_none_or(|path| one["path"] == path.as_str());
+    Ok(rows(&page, "open").filter(here).cloned().collect())
+}
+
+fn none(id: &str, path: Option<&str>) -> Failure {
+    Failure::new(format_args!(
+        "no conflict is open in {id}{}",
+        path.map(|path| format!(" at {path}")).unwrap_or_default()
+    ))
+}
+
+fn show(client: &Client, id: &str, path: Option<&str>, output: Output) -> Result {
+    let open = open(client, id, path)?;
+    if output.json {
+        return output.value(&json!({ "open": open }));
+    }
+    if open.is_empty() {
+        return Err(none(id, path));
+    }
+    for one in &open {
+        output.line(format_args!("{}  by {}", output.paint(Tone::Bold, text(&one["path"])), text(&one["rule"])))?;
+        let mut table = output.table(&["", "VALUE", "SHOWS", "AT", "BY", "CHANGE"]);
+        for (at, standing) in rows(one, "values").enumerate() {
+            let shows = if standing["shows"] == true { cell(Tone::Good, "yes") } else { cell(Tone::Dim, "") };
+            table.add_row([
+                number(at + 1),
+                cell(Tone::Bold, value(standing)),
+                shows,
+                cell(Tone::Dim, when(standing)),
+                cell(Tone::Name, by(standing)),
+                cell(Tone::Dim, short(standing)),
+            ]);
+        }
+        output.rows(&table)?;
+    }
+    Ok(())
+}
+
+/// The value that was meant.
+fn chosen(client: &Client, id: &str, path: &str, choose: &str) -> Result<Value> {
+    let open = open(client, id, Some(path))?;
+    let one = open.first().ok_or_else(|| none(id, Some(path)))?;
+    let values: Vec<&Value> = rows(one, "values").collect();
+    let by_number = choose.parse::<usize>().ok().and_then(|n| values.get(n.checked_sub(1)?).copied());
+    let by_change = || values.iter().copied().find(|one| choose.len() >= 4 && text(&one["change"]).starts_with(choose));
+    let found = by_number.or_else(by_change).ok_or_else(|| {
+        Failure::usage(format_args!("{choose:?} is none of the {} values there", values.len()))
+            .hint(format!("see `conflicts show {id} {path}`"))
+    })?;
+    if found.get("bytes").is_some() {
+        let words = "that value is too long to be told here: settle the place with --value";
+        return Err(Failure::new(words));
+    }
+    Ok(found["value"].clone())
+}
+
+fn audit(client: &Client, query: &[(&str, &str)], output: Output) -> Result {
+    let (mut found, mut cut) = (Vec::new(), Vec::new());
+    pages(client, "/v1/conflicts/audit", query, |page| {
+        for one in rows(page, "trail") {
+            if output.json {
+                output.line(one)?;
+            } else {
+                found.push(one.clone());
+            }
+        }
+        cut.extend(rows(page, "cut").map(|doc| text(doc).to_owned()));
+        Ok(())
+    })?;
+    if !cut.is_empty() {
+        eprintln!("note: more met than is told in {}", cut.join(", "));
+    }
+    if output.json {
+        return Ok(());
+    }
+    if found.is_empty() {
+        return output.line("nothing met");
+    }
+    let mut table = output.table(&["AT", "DOCUMENT", "PLACE", "MET", "BY", "SHOWS", "RULE", "SETTLED"]);
+    for one in &found {
+        let sides: Vec<&Value> = rows(one, "sides").collect();
+        let both = |of: fn(&Value) -> String| sides.iter().map(|side| of(side)).collect::<Vec<_>>().join("\n");
+        let shows = match one["winner"].as_u64() {
+            Some(at) => sides.get(usize::try_from(at).unwrap_or_default()).map(|side| wrote(side)).unwrap_or_default(),
+            None => "both".to_owned(),
+        };
+        let settled = match &one["settled"] {
+            Value::Null => cell(Tone::Warn, "-"),
+            side => cell(Tone::Good, format!("{} by {}", wrote(side), by(side))),
+        };
+        table.add_row([
+            cell(Tone::Dim, sides.get(1).map(|side| when(side)).unwrap_or_default()),
+            cell(Tone::Name, text(&one["doc"])),
+            cell(Tone::Bold, text(&one["path"])),
+            cell(Tone::Bold, both(wrote)),
+            cell(Tone::Name, both(by)),
+            cell(Tone::Good, shows),
+            cell(Tone::Dim, one["rule"].as_str().unwrap_or("-")),
+            settled,
+        ]);
+    }
+    output.rows(&table)
+}
+
+fn policy(client: &Client, command: PolicyCommand, output: Output) -> Result {
+    let wanted = match command {
+        PolicyCommand::List => {
+            let status: Value = client.get("/v1/conflicts/policies", &[])?;
+            if output.json {
+                return output.value(&status);
+            }
+            for key in ["unreadable", "missing"] {
+                if let Some(found) = status.get(key) {
+                    output.line(output.paint(Tone::Warn, format_args!("{key}: {found}")))?;
+                }
+            }
+            return policies(&status["policies"], output);
+        }
+        PolicyCommand::Set { prefix, rule, path, priority } => {
+            let mut priorities = serde_json::Map::new();
+            for text in priority {
+                let parsed = text.rsplit_once('=').and_then(|(name, n)| Some((name, n.parse::<i32>().ok()?)));
+                let (name, n) = parsed.ok_or_else(|| Failure::usage(format_args!("{text:?} is not MEMBER=NUMBER")))?;
+                priorities.insert(crate::decisions::id_of(client, name)?, json!(n));
+            }
+            json!({ "prefix": prefix, "path": path, "rule": rule, "priorities": priorities })
+        }
+        PolicyCommand::Rm { prefix, path } => json!({ "prefix": prefix, "path": path }),
+    };
+    let all: Value = client.send("POST", "/v1/conflicts/policies", &[], &wanted)?;
+    if output.json {
+        return output.value(&all);
+    }
+    policies(&all, output)
+}
+
+fn policies(all: &Value, output: Output) -> Result {
+    let all = all.as_array().map_or(&[][..], Vec::as_slice);
+    if all.is_empty() {
+        return output.line("there are no policies: what was written with more knowledge shows (vector-clock)");
+    }
+    let mut table = output.table(&["PREFIX", "PLACE", "RULE", "PRIORITIES"]);
+    for one in all {
+        let priorities = one["priorities"].as_object().into_iter().flatten();
+        let priorities: Vec<String> = priorities.map(|(node, n)| format!("{node}={n}")).collect();
+        table.add_row([
+            cell(Tone::Name, text(&one["prefix"])),
+            cell(Tone::Bold, text(&one["path"])),
+            cell(Tone::Good, text(&one["rule"])),
+            cell(Tone::Dim, priorities.join("\n")),
+        ]);
+    }
+    output.rows(&table)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn value(standing: &Value) -> String {
+    match standing["bytes"].as_u64() {
+        Some(bytes) => format!("({bytes} bytes)"),
+        None => clipped(&standing["value"].to_string()),
+    }
+}
+
+fn clipped(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// What a side did.
+fn wrote(side: &Value) -> String {
+    match text(&side["op"]) {
+        "set" => clipped(&side["value"].to_string()),
+        "set-long" => format!("({} bytes)", side["bytes"]),
+        "made" => format!("a new {}", text(&side["what"])),
+        "edited" => format!("edited the {}", text(&side["what"])),
+        op => op.to_owned(),
+    }
+}
+
+fn by(side: &Value) -> String {
+    let node = side.pointer("/actor/node").and_then(Value::as_str).unwrap_or("a foreign tool");
+    node.chars().rev().take(8).collect::<Vec<_>>().into_iter().rev().collect()
+}
+
+fn when(side: &Value) -> String {
+    WallTime::from_micros(side.pointer("/at/wall").and_then(Value::as_u64).unwrap_or_default()).to_string()
+}
+
+fn short(side: &Value) -> String {
+    text(&side["change"]).chars().take(8).collect()
+}

@@ -1,0 +1,168 @@
+//! Commands of clients: which version they edit, and one transaction for as many as fit.
+
+use automerge::transaction::{CommitOptions, Transactable, Transaction};
+use automerge::{Automerge, ChangeHash, PatchLog};
+
+use super::super::change::{CREATE, DELETE, OPS_MAX, PLAIN_MAX};
+use super::super::{Edit, Error, Wanted, geojson, size};
+use super::choose::Chooser;
+use super::open::Open;
+use super::table::Stand;
+use super::twins::Lens;
+use super::{hex, path, read, write};
+use crate::types::{Actor, CommandId, DocId, WallTime};
+
+/// Bytes of edits that are gathered into one change at most.
+const GATHER_MAX: usize = PLAIN_MAX / 2;
+
+/// What came of each command.
+pub(super) type Results = Vec<(CommandId, Result<(), Error>)>;
+
+/// What is edited.
+pub(super) struct Version {
+    /// Whether the document has content there.
+    pub(super) exists: bool,
+    /// Its heads, unless it is the newest.
+    pub(super) heads: Option<Vec<ChangeHash>>,
+}
+
+impl Version {
+    fn begin<'a>(&self, merged: &'a mut Automerge) -> Transaction<'a> {
+        match &self.heads {
+            None => merged.transaction(),
+            Some(heads) => merged.transaction_at(PatchLog::null(), heads).expect("a log of no document fits any"),
+        }
+    }
+}
+
+/// The version that these commands edit: the newest, or the one that the only command names.
+pub(super) fn version(
+    doc: &DocId,
+    open: &mut Open,
+    folded: bool,
+    actor: Actor,
+    batch: &[Wanted],
+) -> Result<Version, Error> {
+    let newest = Version { exists: open.table.exists(), heads: None };
+    let [Wanted { at: Some(heads), edits, .. }] = batch else { return Ok(newest) };
+    match open.table.stand(&actor.to_bytes(), heads) {
+        Stand::Newest => Ok(newest),
+        // Whoever asks for an older version sees to it that all of the document is here.
+        Stand::Before { .. } if folded => {
+            let why = "its past is folded".to_owned();
+            Err(Error::Engine { doc: doc.clone(), why })
+        }
+        Stand::Before { .. } if edits[..] == [Edit::Delete] => {
+            let why = "only the newest version can be deleted".to_owned();
+            Err(Error::Invalid { doc: doc.clone(), path: String::new(), why })
+        }
+        Stand::Before { exists } => {
+            Ok(Version { exists, heads: Some(heads.iter().map(|head| ChangeHash(*head)).collect()) })
+        }
+        Stand::Outdated => Err(Error::Outdated { doc: doc.clone() }),
+        Stand::Unseen(head) => Err(Error::Unseen { doc: doc.clone(), head: hex(&head) }),
+    }
+}
+
+/// Where nobody asked for anything but Automerge's own order, nobody is asked.
+pub(super) fn lens<'a>(chooser: &'a Chooser<'a>) -> Lens<'a> {
+    chooser.policies.concern(chooser.doc).then_some(chooser)
+}
+
+/// Runs the commands in one transaction and commits it; whether a change was made, and what came of each command.
+pub(super) fn commands(
+    merged: &mut Automerge,
+    version: &Version,
+    at: WallTime,
+    batch: &[Wanted],
+    (doc, lens): (&DocId, Lens<'_>),
+) -> (bool, Results) {
+    let exists = version.exists;
+    let (mut results, mut accepted, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let time = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
+    let options = || CommitOptions::default().with_time(time);
+    let mut tx = version.begin(merged);
+    for wanted in batch {
+        let there = exists || !accepted.is_empty();
+        let own: usize = wanted.edits.iter().map(size::of_edit).sum();
+        if !accepted.is_empty() && (wanted.edits == [Edit::Delete] || bytes + own > GATHER_MAX) {
+            break;
+        }
+        if wanted.edits == [Edit::Delete] && there {
+            tx.rollback();
+            merged.empty_commit(options().with_message(DELETE));
+            results.push((wanted.command, Ok(())));
+            return (true, results);
+        }
+        let before = tx.pending_ops();
+        let done = command(&mut tx, wanted, there, (doc, lens));
+        let ops = tx.pending_ops();
+        if done.is_ok() && ops <= OPS_MAX {
+            accepted.push(wanted);
+            bytes += own;
+            results.push((wanted.command, Ok(())));
+            continue;
+        }
+        if ops > before {
+            tx.rollback();
+            tx = version.begin(merged);
+            for wanted in &accepted {
+                command(&mut tx, wanted, true, (doc, lens)).expect("it went well a moment ago");
+            }
+        }
+        let too_large = matches!(done, Ok(()) | Err(Error::TooLarge { .. }));
+        if too_large && !accepted.is_empty() {
+            break;
+        }
+        let large = Error::TooLarge { doc: doc.clone(), what: "operations", found: ops, max: OPS_MAX };
+        results.push((wanted.command, done.and(Err(large))));
+    }
+    let (wrote, created) = (tx.pending_ops() > 0, !exists && version.heads.is_none() && !accepted.is_empty());
+    tx.commit_with(options());
+    if !wrote && created {
+        merged.empty_commit(options().with_message(CREATE));
+    }
+    (wrote || created, results)
+}
+
+fn command(
+    tx: &mut impl Transactable,
+    wanted: &Wanted,
+    exists: bool,
+    (doc, lens): (&DocId, Lens<'_>),
+) -> Result<(), Error> {
+    if wanted.create && exists {
+        return Err(Error::Exists { doc: doc.clone() });
+    }
+    if !exists && !matches!(wanted.edits.first(), Some(Edit::Put { .. })) {
+        return Err(Error::NotFound { doc: doc.clone() });
+    }
+    wanted.edits.iter().try_for_each(|edit| {
+        write::edit(tx, edit, lens).and_then(|()| geometry(tx, edit, lens)).map_err(|fault| {
+            let (doc, path) = (doc.clone(), edit.path().to_owned());
+            match fault {
+                write::Fault::NoSuchPath => Error::NoSuchPath { doc, path },
+                write::Fault::Invalid(why) => Error::Invalid { doc, path, why },
+                write::Fault::TooLarge(found) => Error::TooLarge { doc, what: "operations", found, max: OPS_MAX },
+            }
+        })
+    })
+}
+
+/// The geometry of a feature is one that an import would take, whoever wrote it here.
+fn geometry(tx: &impl Transactable, edit: &Edit, lens: Lens<'_>) -> Result<(), write::Fault> {
+    let steps = path::steps(edit.path()).map_err(write::Fault::Invalid)?;
+    let kind = |tx| read::at(tx, &["type".into()], lens);
+    if steps.first().is_some_and(|step| step != "geometry") || kind(tx).is_none_or(|kind| kind != "Feature") {
+        return Ok(());
+    }
+    match read::at(tx, &["geometry".into()], lens) {
+        Some(value) => geojson::check_geometry(&value).map_err(write::Fault::Invalid),
+        None if steps.is_empty() => Ok(()),
+        None => Err(write::Fault::Invalid("a feature has a geometry; it may be null".to_owned())),
+    }
+}
+
+pub(super) fn fail(batch: &[Wanted], error: &Error) -> Results {
+    batch.iter().map(|wanted| (wanted.command, Err(error.clone()))).collect()
+}

@@ -1,0 +1,358 @@
+//! The trail of a document: which changes wrote one place without having seen each other.
+//!
+//! It is read off the history whenever somebody asks, and kept nowhere: so it is as durable as the changes are, and nothing is paid
+//! for documents that nobody asks about. **Invariant:** it is a function of the set of changes. Changes are gone through in the order of
+//! their stamps, not in that in which they came, and a pair is a pair whichever came first.
+//!
+//! *One place* is what people would call so: the maps that stand at one place are one map, as in `twins`, so what was written into two
+//! of them under one key met. A list is a place, and each of its elements; a text is one place.
+
+use std::collections::BTreeMap;
+
+use automerge::legacy::OpType;
+use automerge::{ExpandedChange, ObjType, ScalarValue};
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::super::change::Hash;
+use super::super::conflicts::{ChangeStamp, Meeting, Side, TOLD_MAX, Wrote};
+use super::choose::{Chooser, Claim};
+use super::open::Accepted;
+use super::table::{Kind, NONE, OpId, Slot, Table, Wrote as Change};
+use super::{atomic, hex, path, read};
+use crate::conflict::{ConflictType, Rule};
+use crate::probe::planted;
+use crate::types::Actor;
+
+/// Entries of the trail that are kept for one document at most: the newest.
+const MEETINGS_MAX: usize = 1_000;
+/// Others that one change met at one place at most: the latest of them are told.
+const PARTNERS_MAX: usize = 32;
+/// So many earlier writes of a place are looked at for each write, and so many later ones for what settled it.
+const LOOKED_MAX: usize = 256;
+/// Pairs that are sorted at a time at most. Of more the newest go on; some of them are none, since both wrote the same.
+const PAIRS_MAX: usize = 4 * MEETINGS_MAX;
+
+/// A place, by its number.
+type PlaceId = usize;
+/// The whole document.
+const ROOT: PlaceId = 0;
+
+/// A step from the place that holds another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Key(u32),
+    Element(OpId),
+    /// A list or a text: two that were made at one place are two.
+    Within(OpId),
+}
+
+/// What a change did at a place: the last that it did.
+#[derive(Clone, Copy, Debug)]
+struct Touch {
+    /// Which change, in their order.
+    change: usize,
+    /// Which of its operations.
+    op: usize,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Set,
+    Map,
+    Removed,
+    /// Of a list or text, inside.
+    Edited(&'static str),
+    /// Of the whole document.
+    Wrote,
+}
+
+/// Two touches of a place, the earlier first.
+struct Pair {
+    place: PlaceId,
+    earlier: Touch,
+    later: Touch,
+}
+
+/// What all changes did, place by place.
+struct Places<'a> {
+    changes: Vec<Change<'a>>,
+    /// For each place which holds it, and where; the root holds itself.
+    steps: Vec<(PlaceId, Step)>,
+    numbers: BTreeMap<(PlaceId, Step), PlaceId>,
+    /// Objects: where what is in them stands, and what they are called.
+    objects: BTreeMap<OpId, (PlaceId, Option<&'static str>)>,
+    touches: BTreeMap<PlaceId, Vec<Touch>>,
+}
+
+/// What met in a document, the newest first, and whether there was more than is kept.
+pub(super) fn trail(lens: &Chooser<'_>, accepted: &[Accepted]) -> (Vec<Meeting>, bool) {
+    if !lens.table.is_concurrent() {
+        return (Vec::new(), false);
+    }
+    let places = Places::of(lens.table, accepted);
+    let (pairs, mut more) = places.pairs();
+    let bytes = accepted.iter().map(|accepted| (accepted.hash, &accepted.bytes)).collect();
+    let mut told = Teller { lens, places: &places, keys: lens.table.keys(), bytes, decoded: BTreeMap::new() };
+    let mut meetings = Vec::new();
+    for pair in pairs {
+        if meetings.len() == MEETINGS_MAX {
+            more = true;
+            break;
+        }
+        meetings.extend(told.meeting(&pair));
+    }
+    (meetings, more)
+}
+
+impl<'a> Places<'a> {
+    fn of(table: &'a Table, accepted: &[Accepted]) -> Self {
+        let mut places = Self {
+            changes: table.wrote(),
+            steps: vec![(ROOT, Step::Key(0))],
+            numbers: BTreeMap::new(),
+            objects: BTreeMap::from([(NONE, (ROOT, None))]),
+            touches: BTreeMap::new(),
+        };
+        if planted!("documents/trail-as-it-came") {
+            let came: BTreeMap<Hash, usize> = accepted.iter().map(|accepted| accepted.hash).zip(0..).collect();
+            places.changes.sort_by_key(|change| came.get(&change.hash).copied());
+        }
+        for at in 0..places.changes.len() {
+            places.take(at);
+        }
+        places
+    }
+
+    /// Notes where a change wrote.
+    fn take(&mut self, at: usize) {
+        let change = self.changes[at];
+        let what = if change.deletes { What::Removed } else { What::Wrote };
+        self.touch(ROOT, Touch { change: at, op: 0, what });
+        for (op, (id, row)) in change.rows().enumerate() {
+            // An object of the folded past: nothing is read off there.
+            let Some((within, name)) = self.objects.get(&row.object).copied() else { continue };
+            let touch = |what| Touch { change: at, op, what };
+            let removes = row.kind == Kind::Nothing;
+            let place = match (row.slot, name) {
+                (Slot::Element(_), Some(name @ "text")) => {
+                    self.touch(within, touch(What::Edited(name)));
+                    continue;
+                }
+                (Slot::Element(element), _) => {
+                    if removes || element == id {
+                        self.touch(within, touch(What::Edited("list")));
+                    }
+                    self.number(within, Step::Element(element))
+                }
+                (Slot::Key(key), _) => self.number(within, Step::Key(key)),
+            };
+            match row.kind {
+                Kind::Map(_) => _ = self.objects.insert(id, (place, None)),
+                Kind::List(_) | Kind::Text => {
+                    let name = if row.kind == Kind::Text { "text" } else { "list" };
+                    let inside = self.number(place, Step::Within(id));
+                    self.objects.insert(id, (inside, Some(name)));
+                }
+                Kind::Value | Kind::Nothing => {}
+            }
+            let what = match row.kind {
+                Kind::Nothing => What::Removed,
+                Kind::Map(_) => What::Map,
+                Kind::List(_) | Kind::Text | Kind::Value => What::Set,
+            };
+            self.touch(place, touch(what));
+        }
+    }
+
+    fn number(&mut self, within: PlaceId, step: Step) -> PlaceId {
+        let next = self.steps.len();
+        let number = *self.numbers.entry((within, step)).or_insert(next);
+        if number == next {
+            self.steps.push((within, step));
+        }
+        number
+    }
+
+    fn touch(&mut self, place: PlaceId, touch: Touch) {
+        let touches = self.touches.entry(place).or_default();
+        match touches.last_mut() {
+            Some(last) if last.change == touch.change => *last = touch,
+            _ => touches.push(touch),
+        }
+    }
+
+    /// All pairs, the newest first; whether some were left out.
+    fn pairs(&self) -> (Vec<Pair>, bool) {
+        let (mut pairs, mut more) = (Vec::new(), false);
+        for (place, touches) in &self.touches {
+            // Most documents are never deleted.
+            if *place == ROOT && touches.iter().all(|touch| touch.what != What::Removed) {
+                continue;
+            }
+            for (at, later) in touches.iter().enumerate() {
+                let mut partners = 0;
+                for (looked, earlier) in touches[..at].iter().rev().enumerate() {
+                    if looked == LOOKED_MAX || partners == PARTNERS_MAX {
+                        more = true;
+                        break;
+                    }
+                    if self.met(*place, earlier, later) {
+                        partners += 1;
+                        pairs.push(Pair { place: *place, earlier: *earlier, later: *later });
+                    }
+                }
+                if pairs.len() >= 2 * PAIRS_MAX {
+                    more |= newest(&mut pairs);
+                }
+            }
+        }
+        more |= newest(&mut pairs);
+        (pairs, more)
+    }
+
+    fn met(&self, place: PlaceId, a: &Touch, b: &Touch) -> bool {
+        let removals = [a, b].iter().filter(|touch| touch.what == What::Removed).count();
+        let differ = match (a.what, b.what) {
+            _ if place == ROOT => removals == 1,
+            // Two maps at one place are one, and two removals do the same.
+            (What::Map, What::Map) | (What::Removed, What::Removed) => false,
+            _ => true,
+        };
+        differ && self.changes[a.change].is_beside(&self.changes[b.change])
+    }
+
+    /// The first touch of a place by somebody who had seen both sides.
+    fn settled(&self, pair: &Pair) -> Option<Touch> {
+        let (a, b) = (&self.changes[pair.earlier.change], &self.changes[pair.later.change]);
+        let touches = &self.touches[&pair.place];
+        let after = touches.partition_point(|touch| touch.change <= pair.later.change);
+        let seen = |touch: &&Touch| {
+            let change = &self.changes[touch.change];
+            a.is_seen_by(change) && b.is_seen_by(change)
+        };
+        touches[after..].iter().take(LOOKED_MAX).find(seen).copied()
+    }
+}
+
+/// Sorts pairs, the newest first, and leaves out what is too much; whether there was any.
+fn newest(pairs: &mut Vec<Pair>) -> bool {
+    pairs.sort_unstable_by_key(|pair| std::cmp::Reverse((pair.later.change, pair.earlier.change, pair.place)));
+    let much = pairs.len() > PAIRS_MAX;
+    pairs.truncate(PAIRS_MAX);
+    much
+}
+
+/// Puts pairs into words.
+struct Teller<'a> {
+    lens: &'a Chooser<'a>,
+    places: &'a Places<'a>,
+    keys: Vec<&'a str>,
+    bytes: BTreeMap<Hash, &'a Bytes>,
+    decoded: BTreeMap<Hash, Option<ExpandedChange>>,
+}
+
+impl Teller<'_> {
+    /// None if both wrote the same.
+    fn meeting(&mut self, pair: &Pair) -> Option<Meeting> {
+        let what = (pair.earlier.what, pair.later.what);
+        if what == (What::Set, What::Set) {
+            let values = [pair.earlier, pair.later].map(|touch| self.action(touch).cloned());
+            if matches!(&values[0], Some(OpType::Put(_))) && values[0] == values[1] {
+                return None;
+            }
+        }
+        let path = self.path(pair.place);
+        let (kind, rule, winner) = match what {
+            (What::Edited(_), What::Edited(_)) => (ConflictType::ConcurrentUpdate, None, None),
+            // What was written stays: a removal that had not seen it does not reach it.
+            (What::Removed, _) => (ConflictType::DeleteWrite, None, Some(1)),
+            (_, What::Removed) => (ConflictType::DeleteWrite, None, Some(0)),
+            _ => {
+                let (rule, winner) = self.decided(pair, &path);
+                (ConflictType::WriteWrite, Some(rule), winner)
+            }
+        };
+        let sides = [self.side(pair.earlier), self.side(pair.later)];
+        let settled = self.places.settled(pair).map(|touch| self.side(touch));
+        Some(Meeting { doc: self.lens.doc.clone(), path, kind, rule, sides, winner, settled })
+    }
+
+    /// By which rule one of two written values shows, and which.
+    fn decided(&self, pair: &Pair, path: &str) -> (Rule, Option<usize>) {
+        let claim = |touch: Touch| {
+            let change = self.places.changes[touch.change];
+            let counter = change.rows().nth(touch.op).map_or(0, |(id, _)| id.counter());
+            Claim { counter, change }
+        };
+        let policy = self.lens.policies.at(self.lens.doc, path);
+        let rule = policy.map(|policy| policy.rule.clone()).unwrap_or_default();
+        // A function makes a value of its own.
+        let chooses = !matches!(&rule, Rule::Custom(name) if self.lens.customs.get(name).is_some());
+        let later = self.lens.is_above(policy, &claim(pair.later), &claim(pair.earlier));
+        (rule, chooses.then(|| usize::from(later)))
+    }
+
+    fn side(&mut self, touch: Touch) -> Side {
+        let places = self.places;
+        let change = &places.changes[touch.change];
+        let wrote = match touch.what {
+            What::Removed => Wrote::Removed,
+            What::Edited(what) => Wrote::Edited { what },
+            What::Wrote => Wrote::Wrote,
+            What::Map => Wrote::Made { what: "object" },
+            What::Set => match self.action(touch) {
+                Some(OpType::Put(value)) => told(value),
+                Some(OpType::Make(ObjType::List)) => Wrote::Made { what: "list" },
+                Some(OpType::Make(ObjType::Text)) => Wrote::Made { what: "text" },
+                _ => Wrote::Wrote,
+            },
+        };
+        Side { wrote, by: stamp(change) }
+    }
+
+    /// What an operation does.
+    fn action(&mut self, touch: Touch) -> Option<&OpType> {
+        let hash = self.places.changes[touch.change].hash;
+        let bytes = &self.bytes;
+        let decoded = self.decoded.entry(hash).or_insert_with(|| {
+            let change = automerge::Change::try_from(&bytes.get(&hash)?[..]).ok()?;
+            Some(change.decode())
+        });
+        Some(&decoded.as_ref()?.operations.get(touch.op)?.action)
+    }
+
+    fn path(&self, mut place: PlaceId) -> String {
+        let mut steps = Vec::new();
+        while place != ROOT {
+            let (within, step) = self.places.steps[place];
+            match step {
+                Step::Key(key) => steps.push(self.keys.get(key as usize).map(ToString::to_string).unwrap_or_default()),
+                Step::Element(element) => steps.push(format!("@{}", element.counter())),
+                Step::Within(_) => {}
+            }
+            place = within;
+        }
+        path::pointer(steps.iter().rev().map(String::as_str))
+    }
+}
+
+pub(super) fn stamp(change: &Change<'_>) -> ChangeStamp {
+    ChangeStamp { change: hex(&change.hash), actor: Actor::from_bytes(&change.name.actor), at: change.hlc }
+}
+
+fn told(value: &ScalarValue) -> Wrote {
+    match bounded(read::scalar(value)) {
+        (value, None) => Wrote::Set { value },
+        (_, Some(bytes)) => Wrote::SetLong { bytes },
+    }
+}
+
+/// A value as it is told: what is too long is told by its length.
+pub(super) fn bounded(value: Value) -> (Value, Option<usize>) {
+    match atomic::canonical(&value).len() {
+        bytes if bytes > TOLD_MAX => (Value::Null, Some(bytes)),
+        _ => (value, None),
+    }
+}

@@ -1,0 +1,65 @@
+//! Policies of conflicts, set for the whole mesh: read, changed, and decided if nobody else changed them meanwhile.
+
+use super::peer::Link;
+use crate::consensus::{self, Expect};
+use crate::documents::{Policies, Policy};
+use crate::error::{Error, ErrorKind};
+use crate::node::{self, Command, POLICIES_REGISTER, Proposal, read_policies, write_policies};
+
+/// How often it is tried again when somebody else changed them meanwhile.
+const TRIES: usize = 8;
+
+/// Sets one policy, in place of the one for the same documents and place. Gives all.
+pub(super) async fn set(link: &Link, policy: Policy) -> Result<Vec<Policy>, Error> {
+    change(link, |policies| {
+        policies.retain(|other| (&other.prefix, &other.path) != (&policy.prefix, &policy.path));
+        policies.push(policy.clone());
+        Ok(())
+    })
+    .await
+}
+
+/// Takes one policy away. Gives all that are left.
+pub(super) async fn remove(link: &Link, prefix: &str, path: &str) -> Result<Vec<Policy>, Error> {
+    change(link, |policies| {
+        let before = policies.len();
+        policies.retain(|policy| (policy.prefix.as_str(), policy.path.as_str()) != (prefix, path));
+        if policies.len() == before {
+            let why = format!("there is no policy for {prefix:?} {path:?}");
+            return Err(Error::new(ErrorKind::NotFound, why));
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn change(link: &Link, change: impl Fn(&mut Vec<Policy>) -> Result<(), Error>) -> Result<Vec<Policy>, Error> {
+    let invalid = |why: String| Error::new(ErrorKind::Invalid, why);
+    for _ in 0..TRIES {
+        let held = match link.command(Command::Register { name: POLICIES_REGISTER.to_owned() }).await? {
+            node::Outcome::Register(held) => held,
+            other => unreachable!("a question about a register was answered by {other:?}"),
+        };
+        let (expect, policies) = match &held {
+            Some(held) => {
+                let why = "the policies that were decided cannot be read by this version";
+                let policies = read_policies(&held.value).map_err(|error| invalid(format!("{why}: {error}")))?;
+                (Expect::Set(held.token), policies)
+            }
+            None => (Expect::Absent, Policies::default()),
+        };
+        let mut policies = policies.all().to_vec();
+        change(&mut policies)?;
+        let policies = Policies::new(policies).map_err(|error| invalid(error.to_string()))?;
+        let value = Some(write_policies(&policies).map_err(Error::from)?.into());
+        let proposal = Proposal { register: POLICIES_REGISTER.to_owned(), expect, value, request: None };
+        match link.command(Command::Propose(proposal)).await? {
+            node::Outcome::Decided(made) if made.outcome == consensus::Outcome::Done => {
+                return Ok(policies.all().to_vec());
+            }
+            node::Outcome::Decided(_) => {}
+            other => unreachable!("Propose was answered by {other:?}"),
+        }
+    }
+    Err(Error::new(ErrorKind::Busy, "the policies change too often: try again"))
+}

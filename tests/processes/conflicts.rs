@@ -1,0 +1,68 @@
+//! What two peers write apart is seen by people on both, settled by one, and told ever after.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Peer, Place, wait_for};
+
+fn open(peer: &Peer) -> Vec<Value> {
+    peer.ask(&["conflicts", "list", "d/"])["open"].as_array().unwrap().clone()
+}
+
+fn audit(peer: &Peer) -> Vec<Value> {
+    let output = peer.run(&["conflicts", "audit", "d/", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn shown(peer: &Peer) -> Option<Value> {
+    peer.try_ask(&["doc", "get", "d/1"]).map(|answer| answer["value"].clone())
+}
+
+#[test]
+fn a_conflict_is_seen_settled_and_told_by_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = Place::on_loopback(dir.path(), "one").start(None);
+    let two = Place::on_loopback(dir.path(), "two").start(Some(&one.invite()));
+    wait_for("both see both", || one.members("alive") == 2 && two.members("alive") == 2);
+    assert!(one.run(&["doc", "put", "d/1", r#"{"v": 0, "by": "all"}"#]).status.success());
+    wait_for("both have it", || shown(&two).is_some());
+
+    // A rule for the mesh, decided once. What is no rule is refused.
+    assert_eq!(one.run(&["conflicts", "policy", "set", "d/", "newest"]).status.code(), Some(2));
+    wait_for("it is decided", || {
+        one.run(&["conflicts", "policy", "set", "d/", "manual", "--priority", "two=3"]).status.success()
+    });
+    let rule = |peer: &Peer| peer.ask(&["conflicts", "policy", "list"])["policies"][0]["rule"].clone();
+    wait_for("both have heard", || rule(&one) == "manual" && rule(&two) == "manual");
+
+    assert!(one.run(&["peer", "pause", "two"]).status.success());
+    assert!(one.run(&["doc", "set", "d/1", "v", "1"]).status.success());
+    assert!(two.run(&["doc", "set", "d/1", "v", "2"]).status.success());
+    assert!(one.run(&["peer", "resume", "two"]).status.success());
+    wait_for("both tell of it", || !open(&one).is_empty() && open(&one) == open(&two));
+    let met = open(&one);
+    assert_eq!((met.len(), &met[0]["path"], &met[0]["rule"]), (1, &json!("/v"), &json!("manual")));
+    // The last write shows meanwhile.
+    assert_eq!((shown(&one), shown(&two)), (Some(json!({ "v": 2, "by": "all" })), shown(&one)));
+    let text = String::from_utf8(two.run(&["conflicts", "show", "d/1"]).stdout).unwrap();
+    assert!(text.contains("/v") && text.contains("manual"), "{text}");
+
+    let values = met[0]["values"].as_array().unwrap();
+    let other = 1 + values.iter().position(|value| value["value"] == 1).unwrap();
+    let settled = two.run(&["conflicts", "resolve", "d/1", "/v", "--choose", &other.to_string()]);
+    assert!(settled.status.success(), "{settled:?}");
+    wait_for("nothing is open", || open(&one).is_empty() && open(&two).is_empty());
+    assert_eq!(shown(&one), Some(json!({ "v": 1, "by": "all" })));
+    assert_eq!(two.run(&["conflicts", "show", "d/1"]).status.code(), Some(1));
+    let trail = audit(&one);
+    assert_eq!((trail.len(), &trail), (1, &audit(&two)));
+    assert_eq!((&trail[0]["kind"], &trail[0]["settled"]["value"]), (&json!("write-write"), &json!(1)));
+
+    // It is read off the history, so a restart takes nothing of it.
+    let two = two.kill().start(None);
+    wait_for("it is there again", || shown(&two).is_some());
+    assert_eq!(audit(&two), trail);
+    assert!(!audit(&two).is_empty());
+    let none = two.run(&["conflicts", "audit", "d/", "--until", "2020-01-01T00:00:00Z", "--json"]);
+    assert_eq!((none.status.success(), none.stdout.len()), (true, 0));
+}
