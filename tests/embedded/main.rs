@@ -48,10 +48,7 @@ fn config(dir: &Path, name: &str, join: Option<&str>) -> Config {
 async fn nodes(dir: &Path, count: usize, build: impl Fn(usize, Config) -> oxigdal_ha::MeshBuilder) -> Vec<Mesh> {
     let mut nodes: Vec<Mesh> = Vec::new();
     for at in 0..count {
-        let invite = match nodes.first() {
-            None => None,
-            Some(first) => Some(first.invite(LIMIT).unwrap()),
-        };
+        let invite = nodes.first().map(|first| first.invite(LIMIT).unwrap());
         nodes.push(build(at, config(dir, &format!("node-{at}"), invite.as_deref())).start().await.unwrap());
     }
     nodes
