@@ -81,6 +81,8 @@ pub use vocabulary::{
     Wait,
 };
 
+pub use crate::types::VectorClock;
+
 #[cfg(feature = "net")]
 pub use crate::managers::replication::{
     ActiveActiveReplication, ReplicaNode, ReplicationConfig, ReplicationEvent, ReplicationManager, ReplicationMode,
