@@ -47,10 +47,8 @@ fn config(dir: &Path, name: &str, join: Option<&str>) -> Config {
 /// Two nodes with all that a node can have: an interface, an archive, a role at work, somebody who watches.
 async fn two(dir: &Path) -> [Mesh; 2] {
     let build = |name: &str, join: Option<&str>| {
-        Mesh::builder(config(dir, name, join)).role("export", |lease| async move {
-            lease.lost().await;
-            Ok(())
-        })
+        // Work that ends only when it is dropped.
+        Mesh::builder(config(dir, name, join)).role("export", |_| std::future::pending())
     };
     let first = build("first", None).start().await.unwrap();
     let invite = first.invite(PATIENCE).unwrap();
