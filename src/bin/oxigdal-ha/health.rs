@@ -433,7 +433,6 @@ mod tests {
     #[test]
     fn who_is_expelled_is_no_trouble() {
         let gone = serde_json::json!({
-            "missing_functions": ["union"],
             "members": [{ "state": "dead", "name": "b", "node": "2" }, { "state": "alive", "node": "1" }],
             "network": { "not_linked": [{ "refused": true, "node": "2", "why": "node 2 is revoked" }] },
             "admission": { "standing": "good", "expelled": ["2"] },
@@ -516,6 +515,7 @@ mod tests {
             "read_only": { "kind": "full", "what": "write", "why": "no space" }, "orphans": 2, "refused": 1,
             "lagging": [{ "name": "e", "changes": 3, "bytes": 400, "lag_ms": 61_000, "as_of_ms": 2_000 }],
             "quarantined": [{ "node": "2", "refused": 1, "waiting": 0, "logs": 1 }, { "node": "9", "refused": 0, "waiting": 0, "logs": 40 }],
+            "missing_functions": ["union"],
             "members": [{ "state": "dead", "name": "b", "node": "2" }, { "state": "dead", "name": "c", "node": "3" }],
             "network": { "links": [], "not_linked": [
                 { "refused": true, "name": "d", "node": "4", "address": "/dns/d", "why": "the configurations differ" },
