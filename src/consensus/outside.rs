@@ -42,7 +42,7 @@ pub(super) struct Outside {
     state: State,
     group: Option<Arc<Group>>,
     /// Who tells what follows.
-    source: Option<NodeId>,
+    pub(super) source: Option<NodeId>,
     incoming: Option<Copying>,
 }
 
@@ -217,6 +217,8 @@ impl Consensus {
         let Some(peer) = self.drawn_source(cx) else { return };
         self.outside.source = Some(peer);
         self.pull(cx, peer, true);
+        // Links rarely go alone: the question may be lost with the next one, and nobody answers one to which there is nothing to say.
+        cx.arm(Timer::Refresh, self.config.refresh / SOONER);
     }
 
     /// A member with a link. Who is none is no source: two that follow each other would hear of nothing.
@@ -238,16 +240,19 @@ impl Consensus {
         cx.arm(Timer::Refresh, self.config.refresh);
     }
 
-    /// Asks some member whether something was missed; where none is linked, anybody, and sooner again.
+    /// Asks some member whether something was missed, and the source once more to tell what follows, since it may not have heard that it is
+    /// the source; where none is linked, anybody, and sooner again.
     pub(super) fn on_refresh_due(&mut self, cx: &mut Cx<'_, Self>) {
         if self.group().is_some() {
             return;
         }
         if let Some(peer) = self.drawn_source(cx) {
-            if !self.has_source() {
-                self.outside.source = Some(peer);
+            let source = self.outside.source.filter(|source| self.links.contains(source)).unwrap_or(peer);
+            self.outside.source = Some(source);
+            if source != peer {
+                self.pull(cx, peer, false);
             }
-            return self.pull(cx, peer, self.outside.source == Some(peer));
+            return self.pull(cx, source, true);
         }
         let linked: Vec<NodeId> = self.links.iter().copied().collect();
         if !linked.is_empty() {

@@ -190,3 +190,31 @@ fn who_is_no_member_hears_of_decisions_again_after_its_disk_had_failed() {
     world.run(30_000);
     assert_eq!(world.view(3).known(), known);
 }
+
+/// Found by swarm-small, seed 203272: the link to its source closed amid a cut in which the question to the next one was lost.
+#[test]
+fn who_is_no_member_is_told_though_its_source_did_not_hear_that_it_is_one() {
+    for seed in 0..8 {
+        let mut world = World::founded(seed, 4, 3, Config::default());
+        world.settle();
+        world.decide("before");
+        world.run(10_000);
+        world.isolate(&[3]);
+        for at in 0..3 {
+            // It believes that those links are up that are not closed here: all but the first that is its source.
+            let (node, outsider) = (world.peers[at].node, world.peers[3].node);
+            if world.peers[3].machine.outside.source == Some(node) {
+                world.step(3, |machine, cx| machine.on_unlinked(cx, node));
+                world.step(at, |machine, cx| machine.on_unlinked(cx, outsider));
+                break;
+            }
+        }
+        world.run(100);
+        world.cut.clear();
+        world.run(12_000);
+        world.decide("after");
+        world.run(1_000);
+        let known = world.view(3).known().index;
+        assert_eq!(Some(known), world.leader().map(|leader| world.view(leader).known().index), "seed {seed}");
+    }
+}
