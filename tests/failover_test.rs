@@ -132,6 +132,30 @@ fn who_is_told_to_stop_hands_over_first() {
     wait_for("it is back", || knows(&back, "after", "1"));
 }
 
+/// A mesh of two has one voter. Who is left decides.
+#[test]
+fn the_only_voter_of_two_makes_the_other_one_a_voter_before_it_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name| {
+        Place::on_loopback(dir.path(), name)
+            .with("VOTERS__STABILIZATION", "300ms")
+            .with("VOTERS__FOUND_AFTER", "200ms")
+            .with("VOTERS__REPLACE_AFTER", "1h")
+    };
+    let a = place("a").start(None);
+    let b = place("b").start(Some(&a.invite()));
+    decide(&b, "before", "1");
+    assert_eq!(voters(&a), 1);
+    let (code, log) = a.told_to_stop();
+    assert_eq!(code, Some(0), "{log}");
+    decide(&b, "after", "2");
+    assert!(knows(&b, "before", "1") && voters(&b) == 1, "{}", b.ask(&["voters", "list"]));
+    // It comes back as who it was, and votes not: one is enough of two.
+    let a = place("a").start(None);
+    decide(&a, "back", "3");
+    assert_eq!(voters(&a), 1);
+}
+
 #[test]
 fn a_minority_says_that_it_is_one_and_goes_on_editing() {
     let dir = tempfile::tempdir().unwrap();

@@ -118,6 +118,13 @@ pub(super) struct Going {
     hands_over: bool,
 }
 
+impl Going {
+    /// It goes then, whatever is not done.
+    pub(super) fn until(&self) -> Time {
+        self.until
+    }
+}
+
 /// An action that a client wants decided: a register is to be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proposal {
@@ -295,12 +302,15 @@ impl Node {
     pub(super) fn leave(&mut self, now: Now, id: CommandId) {
         self.leaving = true;
         self.give_up_roles(now);
-        let mut hands_over = false;
-        self.shared.step(now, |cx| hands_over = self.consensus.transfer(cx, None).is_ok());
+        let mut hands_over = self.has_heirs();
+        if !hands_over {
+            self.shared.step(now, |cx| hands_over = self.consensus.transfer(cx, None).is_ok());
+        }
         // What ends the work of a role has its time.
         let until = now.mono + HAND_OVER + self.roles.config().failover.hook_limit;
         self.going = Some(Going { id, until, hands_over });
         self.shared.timers.arm(Timer::Voters, until);
+        self.voters.changed = true;
         self.go_if_free(now);
     }
 

@@ -268,6 +268,28 @@ impl Voters {
         if learners.is_empty() { self.choose(now, group, seen) } else { None }
     }
 
+    /// What a leader that goes does about its group. Alone it makes somebody else a voter, and one of two it removes itself: whoever stays
+    /// decides without it then. More than two go on by themselves.
+    fn hand_over(&mut self, now: Time, me: Actor, group: &Group, seen: &[Seen]) -> Option<Step> {
+        self.next = None;
+        self.note(now, group, seen);
+        match group.voters().count() {
+            1 => {}
+            2 => return Some(Step::Change(Change::Remove { id: me })),
+            _ => return None,
+        }
+        let here = |it: &&Member| !it.voter && self.here_since.contains_key(&it.id.node);
+        let learners = group.members().iter().filter(here);
+        match learners.max_by_key(|it| (it.priority, Reverse(it.id))).map(|it| it.id) {
+            Some(id) => Some(Step::Change(Change::Promote { id })),
+            None => {
+                // There is no time to see who stays.
+                self.config.stabilization = Duration::ZERO;
+                self.choose(now, group, seen)
+            }
+        }
+    }
+
     /// Who is to become a learner.
     fn choose(&mut self, now: Time, group: &Group, seen: &[Seen]) -> Option<Step> {
         let mut some: Vec<Seen> = seen.iter().filter(|it| group.at(it.id).next().is_none()).copied().collect();
@@ -337,24 +359,17 @@ impl Node {
             }
             return;
         };
-        let me = view.id();
-        if self.leaving {
-            return;
-        }
-        let priority = |wish: u16| u8::try_from(wish).unwrap_or(u8::MAX);
-        let seen: Vec<Seen> = self
-            .membership
-            .view()
-            .members()
-            .map(|it| Seen {
-                id: it.id,
-                state: it.state,
-                is_fit: !it.meta.observer,
-                is_well: !it.meta.read_only,
-                priority: priority(it.meta.priority),
-            })
-            .collect();
-        match self.voters.step(now.mono, me, &group, &seen) {
+        let (me, seen) = (view.id(), self.seen());
+        let step = match &self.going {
+            _ if !self.leaving => self.voters.step(now.mono, me, &group, &seen),
+            Some(going) => {
+                let step = self.voters.hand_over(now.mono, me, &group, &seen);
+                self.voters.look(going.until());
+                step
+            }
+            None => return,
+        };
+        match step {
             None => {}
             Some(Step::Ask(peer)) => self.shared.step(now, |cx| self.consensus.ask_name(cx, peer)),
             Some(Step::Change(change)) => {
@@ -373,6 +388,28 @@ impl Node {
             Some(at) => self.shared.timers.arm(Timer::Voters, at),
             None => self.shared.timers.disarm(Timer::Voters),
         }
+    }
+
+    /// All members of the mesh.
+    fn seen(&self) -> Vec<Seen> {
+        let members = self.membership.view().members();
+        let seen = members.map(|it| Seen {
+            id: it.id,
+            state: it.state,
+            is_fit: !it.meta.observer,
+            is_well: !it.meta.read_only,
+            priority: u8::try_from(it.meta.priority).unwrap_or(u8::MAX),
+        });
+        seen.collect()
+    }
+
+    /// Whether it leads so few that they could not decide without it, and there is somebody who could.
+    pub(super) fn has_heirs(&self) -> bool {
+        let view = self.consensus.view();
+        let is_small = view.group().is_some_and(|group| group.voters().count() <= 2);
+        let links = self.overlay.view().links();
+        let heir = |it: &Seen| it.is_fit && it.is_well && it.state == State::Alive && links.contains(&it.id);
+        view.standing() == Standing::Leader && is_small && self.seen().iter().any(heir)
     }
 
     fn found_if_due(&mut self, now: Now) {

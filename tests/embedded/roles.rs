@@ -75,6 +75,15 @@ fn work_is_dropped_where_its_role_is_lost_before_it_begins_elsewhere_under_a_hig
         let admitting = &mesh[(second + 1) % 3];
         admitting.admits("export", higher).await.unwrap();
         assert_eq!(admitting.admits("export", token).await.unwrap_err().kind(), ErrorKind::Outdated);
+        until("all three vote: the others can decide without the one that goes", || async {
+            let mut voters = Vec::new();
+            for node in &mesh {
+                let told = node.status().await.unwrap().node.coordination.deciders;
+                voters.push(told.members.iter().filter(|it| it.voter).count());
+            }
+            voters == [3, 3, 3]
+        })
+        .await;
         // A node that goes takes its work with it, and waits for it.
         let going = mesh.remove(second);
         assert_eq!(going.shutdown(WAIT).await, Stop::Left);
