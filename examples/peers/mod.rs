@@ -7,7 +7,7 @@ use oxigdal_ha::membership::State;
 use oxigdal_ha::{Error, Mesh, MeshBuilder};
 
 /// Longest wait for what happens by itself.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// They stop when this is dropped, and their directories go.
 pub(crate) struct Peers {
@@ -31,7 +31,7 @@ pub(crate) async fn start(
             .set("example", "membership.profile", "local")
             // A mesh that lives for a minute need not look at its members for ten seconds before they vote.
             .set("example", "voters.found-after", "100ms")
-            .set("example", "voters.stabilization", "200ms")
+            .set("example", "voters.stabilization", "1s")
             .list("example", "network.listen", ["127.0.0.1:0"])
             .list("example", "network.join", invite);
         mesh.push(build(at, config::parse(None, [], &flags)?).start().await?);

@@ -16,9 +16,9 @@ use oxigdal_ha::Mesh;
 use oxigdal_ha::config::{self, Config, Flags};
 
 /// Longest life of one test.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(240);
 /// Longest wait for something that happens by itself.
-const WAIT: Duration = Duration::from_secs(40);
+const WAIT: Duration = Duration::from_secs(120);
 
 /// Runs one test on a runtime of its own, bounded in time.
 fn bounded(test: impl Future<Output = ()>) {
@@ -34,7 +34,7 @@ fn config(dir: &Path, name: &str, join: Option<&str>) -> Config {
         .set("test", "api.listen", "")
         .set("test", "membership.profile", "local")
         .set("test", "voters.found-after", "100ms")
-        .set("test", "voters.stabilization", "200ms")
+        .set("test", "voters.stabilization", "1s")
         // No test is about how short a lease can be, and machines are shared.
         .set("test", "roles.lease-ms", "3000")
         .set("test", "roles.promotion-ms", "10000")
