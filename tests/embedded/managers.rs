@@ -3,7 +3,7 @@
 use oxigdal_ha::failover::FailoverConfig;
 use oxigdal_ha::failover::detection::{FailureDetector, HealthStatus};
 use oxigdal_ha::failover::election::{LeaderElection, NodeRole};
-use oxigdal_ha::failover::promotion::{PromotionStrategy, ReplicaPromotion};
+use oxigdal_ha::failover::promotion::{PromotionResult, PromotionStrategy, ReplicaPromotion};
 use oxigdal_ha::node::{Command, Outcome};
 use oxigdal_ha::replication::lag_monitor::LagMonitorConfig;
 use oxigdal_ha::replication::{
@@ -142,6 +142,18 @@ fn what_has_no_node_behind_it_says_so() {
     });
 }
 
+/// The role may be on its way already, from one that is gone.
+async fn handed_over(promotion: &ReplicaPromotion) -> PromotionResult {
+    loop {
+        match promotion.graceful_handover().await {
+            Err(error) if error.to_string().contains("busy") => {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            handed => return handed.unwrap(),
+        }
+    }
+}
+
 #[test]
 fn voters_elect_another_leader_and_who_is_gone_is_found() {
     bounded(async {
@@ -198,15 +210,7 @@ fn voters_elect_another_leader_and_who_is_gone_is_found() {
         .await;
         let candidates = promotion.candidates().await.unwrap();
         assert!(candidates.iter().any(|it| it.node_id == id(&lost) && it.ineligible.is_some()), "{candidates:?}");
-        // The role may be on its way already, from the one that is gone.
-        let handed = loop {
-            match promotion.graceful_handover().await {
-                Err(error) if error.to_string().contains("busy") => {
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                }
-                handed => break handed.unwrap(),
-            }
-        };
+        let handed = handed_over(&promotion).await;
         assert_ne!(Some(handed.new_leader_id), handed.old_leader_id);
         let unknown = promotion.promote_replica(Uuid::from_u128(7)).await.unwrap_err();
         assert!(unknown.code().is_some(), "the voters refuse it: {unknown}");
