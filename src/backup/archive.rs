@@ -22,7 +22,6 @@ use serde::{Deserialize, Serialize};
 
 use super::branch::Branch;
 use super::catalogue::{Catalogue, Listed};
-use super::cipher::hex;
 use super::claim::Claim;
 use super::codec::BackupCompression;
 use super::create::{self, Order};
@@ -34,7 +33,7 @@ use super::manifest::{BackupMetadata, BackupType};
 use super::prune::{Pruned, Pruning};
 use super::repository::Repository;
 use crate::recovery::Upto;
-use crate::types::WallTime;
+use crate::types::{WallTime, hex};
 
 /// Ranges of one size that are replaced by one.
 pub const FANOUT: usize = 8;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::host::Host;
+use crate::types::{hex, unhex};
 
 /// Bytes of a nonce.
 pub(super) const NONCE: usize = 12;
@@ -181,20 +182,6 @@ fn wrapping(secret: &Secret, stretch: Option<Stretch>, salt: &[u8]) -> Result<Ke
         (Secret::KeyFile(bytes), None) => Err(format!("a key file holds 32 bytes at least, this one {}", bytes.len())),
         _ => Err("a passphrase and a key file are not the same".into()),
     }
-}
-
-/// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    let pairs = digits.chunks(2).map(|pair| match pair {
-        [_, _] => u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok(),
-        _ => None,
-    });
-    pairs.collect()
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 
 use super::batch::{self, Batch, le64};
-use super::cipher::{Key, NONCE, hex};
+use super::cipher::{Key, NONCE};
 use super::codec::{BackupCompression, Packer};
 use super::error::Error;
 use super::host::Host;
 use super::id::BackupId;
 use super::sealed::FORMAT;
-use crate::types::{Chain, Checksum, Lsn, NodeId};
+use crate::types::{Chain, Checksum, Lsn, NodeId, hex};
 use crate::wal::{Frame, RECORD_MAX};
 
 const MAGIC: [u8; 8] = *b"OXHABAK\n";

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use super::cipher::{Key, Lock, Secret, Stretch, hex};
+use super::cipher::{Key, Lock, Secret, Stretch};
 use super::error::Error;
 use super::host::Host;
 use super::id::BackupId;
@@ -12,7 +12,7 @@ use super::location::Location;
 use super::manifest::{BackupMetadata, BackupType, Parent};
 use super::sealed::{self, LEN_MAX};
 use super::store::{Capabilities, Store, probe};
-use crate::types::{NodeId, WallTime};
+use crate::types::{NodeId, WallTime, hex};
 
 pub(super) const REPOSITORY: &str = "repo.json";
 /// Its second copy, and the ending of those of locks: what is there only once takes everything with it.

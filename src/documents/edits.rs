@@ -6,7 +6,7 @@ use super::change::{CHANGE_MAX, Hash, Header};
 use super::index::Busy;
 use super::{Body, DocState, Documents, Edit, Error, Event, Outcome, Task, Token, Wanted, size};
 use crate::machine::Cx;
-use crate::types::{Actor, CommandId, DocId, LogId, Topic};
+use crate::types::{Actor, CommandId, DocId, LogId, Topic, hex};
 
 /// Edits in one command at most: what one change can hold, each of at least one operation.
 const EDITS_MAX: usize = super::change::OPS_MAX;
@@ -85,7 +85,7 @@ impl Documents {
         for wanted in again.collect::<Vec<_>>().into_iter().rev() {
             work.edits.push_front(wanted);
         }
-        let heads: Vec<String> = state.heads.iter().map(super::engine::hex).collect();
+        let heads: Vec<String> = state.heads.iter().map(|head| hex(head)).collect();
         let mut commands = Vec::new();
         for (command, result) in results {
             match result {

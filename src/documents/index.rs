@@ -21,7 +21,7 @@ use super::trie::Trie;
 use super::{Arrived, Command, Config, DocState, Done, Error, Event, Outcome, Stamp, Task, Timer, Token, View, Wanted};
 use crate::machine::{Cx, Machine, Never};
 use crate::probe::planted;
-use crate::types::{Actor, CommandId, Digest, DiskFault, DocId, Lane, LogId, Seq, digest64};
+use crate::types::{Actor, CommandId, Digest, DiskFault, DocId, Lane, LogId, Seq, digest64, hex};
 
 /// How often what was asked for is asked for again, and what waits for too long gives up its bytes.
 const ORPHAN_TICK: Duration = Duration::from_secs(10);
@@ -244,9 +244,9 @@ impl Documents {
     /// The change of [`Event::Originate`] is durable.
     pub fn on_originated(&mut self, cx: &mut Cx<'_, Self>, token: Token, stamp: Stamp) {
         let Some((doc, hash, commands, state)) = self.persisted(token) else { return };
-        let heads: Vec<String> = state.heads.iter().map(super::engine::hex).collect();
+        let heads: Vec<String> = state.heads.iter().map(|head| hex(head)).collect();
         for command in commands {
-            let (change, stamp) = (Some(super::engine::hex(&hash)), Some(stamp));
+            let (change, stamp) = (Some(hex(&hash)), Some(stamp));
             let outcome = Outcome::Edited { doc: doc.clone(), heads: heads.clone(), change, stamp };
             self.reply(cx, command, Ok(outcome));
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{DocState, Documents, Error, Found, Listed, Look, Outcome, Policies, Task, Wish, size};
 use crate::machine::Cx;
-use crate::types::{CommandId, DocId};
+use crate::types::{CommandId, DocId, hex};
 
 /// Documents that one scan has read at the same time at most.
 const AHEAD_MAX: usize = 16;
@@ -220,5 +220,5 @@ impl Documents {
 }
 
 fn hexes(state: &DocState) -> Vec<String> {
-    state.heads.iter().map(super::engine::hex).collect()
+    state.heads.iter().map(|head| hex(head)).collect()
 }

@@ -4,7 +4,7 @@
 //! section 9.2.3). Keeping begins with the first watcher.
 
 use std::collections::VecDeque;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -136,14 +136,6 @@ async fn keep(history: std::sync::Weak<History>, mut events: Events) {
 /// Whether watchers are told of it at all.
 fn is_watched(event: &Event) -> bool {
     matches!(event, Event::Documents(documents::Event::Changed { .. }) | Event::Membership(_))
-}
-
-/// Bytes for people and for URLs.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::events::{Begin, Name};
 use crate::node::{Command, Outcome, Proposal, RoleOrder, VotersChange};
 use crate::replication::{Ack, Pause};
-use crate::types::NodeId;
+use crate::types::{NodeId, unhex};
 
 /// The variable that names a peer's interface.
 pub(super) const API: &str = "OXIGDAL_HA_API";
@@ -159,12 +159,7 @@ impl Item {
     fn body(self) -> Option<Bytes> {
         match self {
             Self { text: Some(text), .. } => Some(text.into()),
-            Self { hex: Some(hex), .. } => {
-                let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16)?).ok();
-                let pairs = hex.as_bytes().chunks(2);
-                let byte = |pair: &[u8]| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?);
-                pairs.map(byte).collect::<Option<Vec<u8>>>().map(Bytes::from)
-            }
+            Self { hex: Some(hex), .. } => unhex(&hex).map(Bytes::from),
             _ => None,
         }
     }

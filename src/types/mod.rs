@@ -6,6 +6,7 @@
 mod checksum;
 mod clock;
 mod counter;
+mod hex;
 mod hlc;
 mod id;
 mod place;
@@ -16,6 +17,7 @@ mod vector;
 pub use checksum::{Checksum, Digest, digest64};
 pub use clock::VectorClock;
 pub use counter::{Boot, CommandId, Epoch, Incarnation, Index, IoId, Lsn, PersistId, SegmentId, Seq, TaskId, Term};
+pub use hex::{hex, unhex};
 pub use hlc::{Hlc, HlcClock, HlcDrift};
 pub use id::{Actor, Address, ClusterId, DocId, IdError, LogId, Mint, NodeId, Topic};
 pub use place::{Chain, DiskFault, DiskFaultKind, Family, Lane, Position};

@@ -181,7 +181,7 @@ fn voters_elect_another_leader_and_who_is_gone_is_found() {
         let id = |mesh: &Mesh| mesh.id().uuid();
         let election = LeaderElection::new(id(&mesh[0]), 100, config.clone());
         let result = election.start_election().await.unwrap();
-        assert_eq!((result.total_votes, result.votes_received), (3, 2));
+        assert_eq!((result.total_votes, result.quorum), (3, 2));
         assert_eq!(election.get_leader().await.unwrap(), Some(result.winner_id));
         let at = mesh.iter().position(|it| id(it) == result.winner_id).unwrap();
         let leader = LeaderElection::new(id(&mesh[at]), 0, config.clone());

@@ -9,8 +9,8 @@ use super::choose::Chooser;
 use super::open::Open;
 use super::table::Stand;
 use super::twins::Lens;
-use super::{hex, path, read, write};
-use crate::types::{Actor, CommandId, DocId, WallTime};
+use super::{path, read, write};
+use crate::types::{Actor, CommandId, DocId, WallTime, hex};
 
 /// Bytes of edits that are gathered into one change at most.
 const GATHER_MAX: usize = PLAIN_MAX / 2;

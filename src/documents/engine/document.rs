@@ -19,7 +19,7 @@ use super::open::{Accepted, Open, renumbered};
 use super::table::{Table, Verdict};
 use super::{met, path, read, standing};
 use crate::conflict::Customs;
-use crate::types::{Actor, DocId, LogId, Seq, Topic, WallTime};
+use crate::types::{Actor, DocId, LogId, Seq, Topic, WallTime, hex};
 
 /// So many changes wait for somebody who reads or edits at most: then these need not wait longer than a millisecond.
 const UNTRIED_MAX: usize = 64;
@@ -447,7 +447,7 @@ impl Document {
                 at: WallTime::from_micros(millis.saturating_mul(1_000)),
                 ops: change.ops.len(),
                 deletes: change.deletes,
-                deps: change.deps.iter().map(hex).collect(),
+                deps: change.deps.iter().map(|dep| hex(dep)).collect(),
             })
         };
         self.accepted.iter().map(info).collect()
@@ -657,11 +657,4 @@ fn contain<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         Err(text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned()))
     })
-}
-
-/// A hash for people.
-pub(in crate::documents) fn hex(hash: &Hash) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |digit: u8| char::from(DIGITS[usize::from(digit)]);
-    hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

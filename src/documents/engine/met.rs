@@ -19,10 +19,10 @@ use super::super::conflicts::{ChangeStamp, Meeting, Side, TOLD_MAX, Wrote};
 use super::choose::{Chooser, Claim};
 use super::open::Accepted;
 use super::table::{Kind, NONE, OpId, Slot, Table, Wrote as Change};
-use super::{atomic, hex, path, read};
+use super::{atomic, path, read};
 use crate::conflict::{ConflictType, Rule};
 use crate::probe::planted;
-use crate::types::Actor;
+use crate::types::{Actor, hex};
 
 /// Entries of the trail that are kept for one document at most: the newest.
 const MEETINGS_MAX: usize = 1_000;

@@ -42,7 +42,6 @@ use crate::conflict::Customs;
 use crate::types::DocId;
 
 pub(super) use atomic::canonical;
-pub(super) use document::hex;
 use document::{Document, Outcome};
 
 /// The documents of one shard, as Automerge holds them. Synchronous and deterministic.

@@ -8,7 +8,6 @@ use super::Interface;
 use super::reply::{Body, Query, Refusal};
 use crate::conflict::{Priorities, Rule};
 use crate::documents::{Command, Look, Outcome, Policy, Wish};
-use crate::driver::Clock;
 use crate::driver::policies::{remove, set};
 use crate::node::{self, PoliciesStatus};
 use crate::recovery::target::Target;
@@ -60,17 +59,17 @@ pub(super) async fn audit(
     Query(which): Query<Which>,
 ) -> Result<Json<Outcome>, Refusal> {
     let Which { prefix, after, limit, since, until, by } = which;
-    let wish = Wish { since: moment("since", since)?, until: moment("until", until)?, by };
+    let now = interface.link.facts.clock.now().wall;
+    let wish = Wish { since: moment(now, "since", since)?, until: moment(now, "until", until)?, by };
     met(&interface, Where { prefix, after, limit }, Look::Trail, wish).await
 }
 
-fn moment(name: &str, text: Option<String>) -> Result<Option<Hlc>, Refusal> {
+fn moment(now: WallTime, name: &str, text: Option<String>) -> Result<Option<Hlc>, Refusal> {
     let Some(text) = text else { return Ok(None) };
     let wall = match text.parse() {
         Ok(Target::Time(at)) => at,
         Ok(Target::Ago(ago)) => {
-            let now = Clock::start().now().wall.as_micros();
-            WallTime::from_micros(now.saturating_sub(u64::try_from(ago.as_micros()).unwrap_or(u64::MAX)))
+            WallTime::from_micros(now.as_micros().saturating_sub(u64::try_from(ago.as_micros()).unwrap_or(u64::MAX)))
         }
         Ok(_) => {
             return Err(Refusal::invalid(format!("the query: {name}: {text:?} is no time, nor how long ago")));

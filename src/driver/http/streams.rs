@@ -20,12 +20,11 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::reply::{Query, Raw, Refusal, StreamName};
 use super::{Interface, WATCHERS_MAX, replication};
-use crate::driver::history::hex;
 use crate::driver::streams::Tail;
 use crate::error::ErrorKind;
 use crate::events::{Begin, Command, Info, Item, Outcome, Page};
 use crate::node;
-use crate::types::WallTime;
+use crate::types::{WallTime, hex};
 
 /// Events in a page when the client does not say.
 const PAGE: usize = 1_000;

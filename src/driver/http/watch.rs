@@ -19,10 +19,11 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use super::reply::{Query, Refusal};
 use super::{Interface, WATCHERS_MAX};
 use crate::documents;
-use crate::driver::history::{History, Mark, Next, hex};
+use crate::driver::history::{History, Mark, Next};
 use crate::driver::peer::Phase;
 use crate::error::ErrorKind;
 use crate::node::Event;
+use crate::types::hex;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

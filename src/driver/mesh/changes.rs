@@ -12,11 +12,11 @@ use tokio::sync::watch;
 use super::Mesh;
 use super::documents::Document;
 use crate::documents;
-use crate::driver::history::{History, Mark, Next, hex};
+use crate::driver::history::{History, Mark, Next};
 use crate::driver::peer::{Link, Phase};
 use crate::error::{Error, ErrorKind};
 use crate::node::Event;
-use crate::types::{DocId, NodeId};
+use crate::types::{DocId, NodeId, hex};
 
 /// A place in what a node tells. It is good at the same node until that is restarted; 4,096 changes and news of members are kept behind it.
 /// Elsewhere, and later, it gives [`Update::Lost`]. As text it may be kept anywhere.

@@ -44,8 +44,8 @@ pub struct ElectionResult {
     pub term: u64,
     /// How many vote.
     pub total_votes: usize,
-    /// How many voted for the winner, at least: a majority. More is not told by anybody.
-    pub votes_received: usize,
+    /// So many of them are a majority: as many, at least, have elected the winner. How many exactly nobody tells.
+    pub quorum: usize,
     /// How long it took from the call on, in milliseconds.
     pub duration_ms: u64,
     /// When it ended, in microseconds since 1970.
@@ -122,16 +122,9 @@ impl LeaderElection {
                     if self.priority > 0 || winner_id != self.node {
                         let total_votes = voters.members.iter().filter(|it| it.voter).count();
                         let duration_ms = millis(begun.elapsed());
-                        let (term, votes_received) = (voters.term, voters.quorum);
+                        let (term, quorum) = (voters.term, voters.quorum);
                         let timestamp = Clock::start().now().wall;
-                        return Ok(ElectionResult {
-                            winner_id,
-                            term,
-                            total_votes,
-                            votes_received,
-                            duration_ms,
-                            timestamp,
-                        });
+                        return Ok(ElectionResult { winner_id, term, total_votes, quorum, duration_ms, timestamp });
                     }
                     "this node leads, and does not want to".clone_into(&mut why);
                 }

@@ -121,7 +121,8 @@ impl ReplicaPromotion {
         Ok(Self { role, ..self })
     }
 
-    /// All members, those that may hold the role first and the best of them in front; others with the reason.
+    /// All members, those that may hold the role first and the best of them in front; others with the reason. Whether one lags too much is
+    /// said by the default of `roles.max-lag`: the voters' leader goes by its own.
     ///
     /// # Errors
     /// [`HaError::NoPeer`], [`HaError::OtherPeer`], or why the node does not answer.

@@ -36,7 +36,8 @@ pub trait ReplicationManager {
     fn stop(&self) -> impl Future<Output = HaResult<()>> + Send;
     /// Replicates an event: it is acknowledged as the mode wants when this returns.
     fn replicate(&self, event: ReplicationEvent) -> impl Future<Output = HaResult<()>> + Send;
-    /// Replicates events, up to `batch_size` at once: of those that go together all are done or none. Those of earlier batches stay done.
+    /// Replicates events, up to `batch_size` at once: at a node of this process all that go together are done or none; at one behind its
+    /// interface each goes by itself. Those before the one that fails stay done.
     fn replicate_batch(&self, events: Vec<ReplicationEvent>) -> impl Future<Output = HaResult<()>> + Send;
     /// How it goes.
     fn get_stats(&self) -> impl Future<Output = HaResult<ReplicationStats>> + Send;

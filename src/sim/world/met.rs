@@ -23,7 +23,7 @@ impl World<'_> {
         let mut config = self.scenario.config_at(place).clone();
         let policies = &self.scenario.says.policies;
         if !policies.is_empty() {
-            config.documents.policies = Policies::new(policies.clone()).unwrap_or_default();
+            config.documents.policies = Policies::new(policies.clone()).expect("checked when the scenario was read");
             config.documents.customs = Customs::new().with("join", join);
         }
         config

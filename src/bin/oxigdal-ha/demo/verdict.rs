@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use oxigdal_ha::types::hex;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -97,12 +98,4 @@ impl Story {
             std::thread::park();
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
 }
