@@ -6,20 +6,21 @@
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 /// Longest life of one.
 const LIMIT: Duration = Duration::from_secs(150);
 
-/// The program: beside this one, where `cargo test` has built it; else it is built now.
+/// The programs, as they stand now: another run of this test would find those of an earlier build.
 fn program(name: &str) -> PathBuf {
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| {
+        let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--examples"]).status().unwrap();
+        assert!(built.success(), "the examples cannot be built");
+    });
     let deps = std::env::current_exe().unwrap().parent().unwrap().to_owned();
-    let program = deps.parent().unwrap().join("examples").join(name);
-    if !program.exists() {
-        let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--example", name]).status().unwrap();
-        assert!(built.success() && program.exists(), "{} is not there", program.display());
-    }
-    program
+    deps.parent().unwrap().join("examples").join(name)
 }
 
 /// Runs it, and gives what it said.

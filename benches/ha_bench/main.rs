@@ -6,12 +6,13 @@
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real peers are measured in real time")]
 #![expect(clippy::unwrap_used, reason = "a bench may stop where it stands")]
 
-use std::path::Path;
+#[path = "../../examples/peers/mod.rs"]
+mod peers;
+
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use oxigdal_ha::Mesh;
-use oxigdal_ha::config::{self, Config, Flags};
 use oxigdal_ha::failover::FailoverConfig;
 use oxigdal_ha::failover::election::LeaderElection;
 use oxigdal_ha::node::{Command, Outcome};
@@ -24,46 +25,28 @@ use oxigdal_ha::replication::{
 use serde_json::json;
 use tokio::runtime::Runtime;
 
+use peers::Peers;
+
 /// Bytes of an event, as in the published bench.
 const EVENT: usize = 100;
-const PATIENCE: Duration = Duration::from_secs(60);
 
-fn config(dir: &Path, at: usize, join: Option<String>) -> Config {
-    let flags = Flags::new()
-        .set("bench", "node.data-dir", dir.join(at.to_string()).to_str().unwrap())
-        .set("bench", "api.listen", "")
-        .set("bench", "membership.profile", "local")
-        .set("bench", "voters.found-after", "100ms")
-        .set("bench", "voters.stabilization", "200ms")
-        .list("bench", "network.listen", ["127.0.0.1:0"])
-        .list("bench", "network.join", join);
-    config::parse(None, [], &flags).unwrap()
-}
-
-/// So many peers, each linked with all.
-async fn peers(dir: &Path, count: usize) -> Vec<Mesh> {
-    let mut peers: Vec<Mesh> = Vec::new();
-    for at in 0..count {
-        let invite = peers.first().map(|first| first.invite(PATIENCE).unwrap());
-        peers.push(Mesh::builder(config(dir, at, invite)).start().await.unwrap());
-    }
-    for peer in &peers {
-        while peer.members().await.unwrap().iter().filter(|it| it.linked && !it.meta.addresses.is_empty()).count()
-            < count - 1
-        {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+/// So many, each linked with all.
+async fn started(count: usize) -> Peers {
+    let peers = peers::start(count, |_, config| Mesh::builder(config)).await.unwrap();
+    for peer in &peers.mesh {
+        let all_linked = async || Ok(peer.members().await?.iter().filter(|it| it.linked).count() == count - 1);
+        peers::until("each is linked with all", all_linked).await.unwrap();
     }
     peers
 }
 
 /// From the call until all events have been read at the other peer: on both disks then.
 fn replication(c: &mut Criterion) {
-    let (runtime, dir) = (Runtime::new().unwrap(), tempfile::tempdir().unwrap());
+    let runtime = Runtime::new().unwrap();
     let (_peers, here, there) = runtime.block_on(async {
-        let peers = peers(dir.path(), 2).await;
+        let peers = started(2).await;
         let manager = |peer: &Mesh| ActiveActiveReplication::new(peer.id().uuid(), ReplicationConfig::default());
-        let (here, there) = (manager(&peers[0]), manager(&peers[1]));
+        let (here, there) = (manager(&peers.mesh[0]), manager(&peers.mesh[1]));
         here.start().await.unwrap();
         there.start().await.unwrap();
         let replica = ReplicaNode {
@@ -107,22 +90,21 @@ fn replication(c: &mut Criterion) {
 
 /// From a leader that hands over until a majority of three voters has decided something under the next one.
 fn election(c: &mut Criterion) {
-    let (runtime, dir) = (Runtime::new().unwrap(), tempfile::tempdir().unwrap());
+    let runtime = Runtime::new().unwrap();
     let peers = runtime.block_on(async {
-        let peers = peers(dir.path(), 3).await;
-        for peer in &peers {
-            loop {
-                match peer.peer().command(Command::Deciders).await.unwrap() {
-                    Outcome::Deciders(it) if it.members.iter().filter(|it| it.voter).count() == 3 => break,
-                    _ => tokio::time::sleep(Duration::from_millis(10)).await,
-                }
-            }
+        let peers = started(3).await;
+        for peer in &peers.mesh {
+            let all_vote = async || match peer.peer().command(Command::Deciders).await? {
+                Outcome::Deciders(deciders) => Ok(deciders.members.iter().filter(|it| it.voter).count() == 3),
+                other => unreachable!("a question about voters was answered by {other:?}"),
+            };
+            peers::until("all three vote", all_vote).await.unwrap();
         }
         peers
     });
     let patient = FailoverConfig { election_timeout_ms: 60_000, ..FailoverConfig::default() };
     let of = |id, priority| LeaderElection::new(id, priority, patient.clone());
-    let mut leader = runtime.block_on(of(peers[0].id().uuid(), 100).start_election()).unwrap().winner_id;
+    let mut leader = runtime.block_on(of(peers.mesh[0].id().uuid(), 100).start_election()).unwrap().winner_id;
     let mut group = c.benchmark_group("leader_election");
     group.sample_size(10);
     group.bench_function("leader_election", |b| {
@@ -143,15 +125,15 @@ fn election(c: &mut Criterion) {
 /// The log of a peer with 1,000 edits, written anew into a directory that is synced and in place at the end.
 fn recovery(c: &mut Criterion) {
     let (runtime, dir) = (Runtime::new().unwrap(), tempfile::tempdir().unwrap());
-    let data = runtime.block_on(async {
-        let peer = Mesh::builder(config(dir.path(), 0, None)).start().await.unwrap();
+    let peers = runtime.block_on(async {
+        let peers = started(1).await;
         for nth in 0..1_000 {
-            peer.put(&format!("layers/{nth}"), &json!({ "nth": nth })).await.unwrap();
+            peers.mesh[0].put(&format!("layers/{nth}"), &json!({ "nth": nth })).await.unwrap();
         }
-        let data = peer.data_dir().to_owned();
-        peer.shutdown(PATIENCE).await;
-        data
+        peers.mesh[0].shutdown(peers::PATIENCE).await;
+        peers
     });
+    let data = peers.mesh[0].data_dir().to_owned();
     let mut group = c.benchmark_group("pitr_recovery");
     group.sample_size(10);
     let mut nth = 0;

@@ -12,10 +12,13 @@ use tokio::task::spawn_blocking;
 use super::batch;
 use super::branch::marked;
 use super::catalogue::Catalogue;
+use super::codec::BackupCompression;
+use super::create::{Created, create};
 use super::error::{Cause, Error};
 use super::find::Found;
 use super::host::Host;
 use super::id::BackupId;
+use super::manifest::BackupType;
 use super::repository::Repository;
 use super::restore::{Plan, Restored as Read};
 use super::source::{Cut, Source, Span};
@@ -30,6 +33,9 @@ const IN_FLIGHT_MAX: usize = 2;
 
 /// How often a log is looked at anew of which something was removed meanwhile.
 const LOOKS_MAX: u32 = 4;
+
+/// How often that is done where something expired while it was backed up.
+const EXPIRED_MAX: u32 = 16;
 
 /// The log in a data directory. Its peer may be running: what it writes after the look is not in the backup.
 #[derive(Debug)]
@@ -70,6 +76,29 @@ impl Directory {
             }
         }
         Self::look(dir, mesh, now)
+    }
+
+    /// Backs the log up as [`create`] does. Where events expire while they are read, the log is looked at again; what is stored of the rest is taken
+    /// over.
+    ///
+    /// # Errors
+    /// As [`create`], and where the log cannot be read.
+    pub async fn back_up(
+        &mut self,
+        repository: &Repository,
+        kind: BackupType,
+        codec: BackupCompression,
+        host: &dyn Host,
+    ) -> Result<Created, Error> {
+        for _ in 1..EXPIRED_MAX {
+            match create(repository, self, kind, codec, host).await {
+                Err(error) if error.is_expired() => {
+                    self.renew(host.wall()).map_err(|error| Error::Source(error.into()))?;
+                }
+                created => return created,
+            }
+        }
+        create(repository, self, kind, codec, host).await
     }
 
     fn look(dir: &Path, mesh: Option<String>, seen: WallTime) -> Result<Self, SourceError> {

@@ -16,15 +16,13 @@ use super::failure::StartError;
 use super::peer::{Link, Phase};
 use crate::backup::{
     Catalogue, Created, Directory, Error, Host as _, Outcome, Pruning, Repository, Retention, Schedule, Secret,
-    Stretch, check_built, check_outside, create, locate, verify,
+    Stretch, check_built, check_outside, locate, verify,
 };
 use crate::node::{self, Command};
 use crate::types::WallTime;
 
 /// How often it is looked whether something is due, and what the file says.
 const GLANCE: Duration = Duration::from_secs(2);
-/// How often the log is looked at anew of which something expired while it was backed up.
-const LOOKS_MAX: u32 = 16;
 
 /// A schedule, and how it stands.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -283,14 +281,5 @@ async fn back_up(
 ) -> Result<Created, Error> {
     let unreadable = |error: crate::recovery::SourceError| Error::Source(error.into());
     let mut directory = Directory::open(dir, Some(mesh.to_owned()), here.wall()).map_err(unreadable)?;
-    let mut looks = 1;
-    loop {
-        match create(repository, &directory, schedule.kind, schedule.codec, here).await {
-            Err(error) if error.is_expired() && looks < LOOKS_MAX => {
-                looks += 1;
-                directory.renew(here.wall()).map_err(unreadable)?;
-            }
-            created => return created,
-        }
-    }
+    directory.back_up(repository, schedule.kind, schedule.codec, here).await
 }

@@ -16,9 +16,6 @@ use crate::error::Error;
 use crate::node::{Command, Outcome, Point, SnapshotFile};
 use crate::recovery::target::Target;
 
-/// How often the log is looked at anew of which something expired while it was backed up.
-const LOOKS_MAX: u32 = 16;
-
 /// Where backups are kept, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -107,13 +104,7 @@ impl Mesh {
             let repository = Repository::open_or_make(location, at, secret.as_ref(), Stretch::default(), &here).await?;
             let unreadable = |error: crate::recovery::SourceError| backup::Error::Source(error.into());
             let mut directory = Directory::open(&dir, Some(cluster), here.wall()).map_err(unreadable)?;
-            for _ in 1..LOOKS_MAX {
-                match backup::create(&repository, &directory, kind, place.compression, &here).await {
-                    Err(error) if error.is_expired() => drop(directory.renew(here.wall()).map_err(unreadable)?),
-                    created => return created,
-                }
-            }
-            backup::create(&repository, &directory, kind, place.compression, &here).await
+            directory.back_up(&repository, kind, place.compression, &here).await
         })
         .await
     }

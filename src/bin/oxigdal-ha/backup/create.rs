@@ -12,9 +12,6 @@ use super::{Place, failed, unreadable, warn};
 use crate::failure::Result;
 use crate::output::{Output, Tone, bytes, millis};
 
-/// How often the log is looked at anew of which something expired while it was backed up.
-const LOOKS_MAX: u32 = 16;
-
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// All that the log holds
@@ -53,17 +50,7 @@ pub(crate) async fn run(place: &Place, arguments: &Args, output: Output) -> Resu
     if !repository.capabilities().create {
         tracing::warn!("the store does not honour create-if-absent: one process at a time may back this node up");
     }
-    let mut looks = 1;
-    let created = loop {
-        match backup::create(&repository, &directory, kind, arguments.compression, &ear).await {
-            // Events expired while they were read; what is stored of the rest is taken over.
-            Err(error) if error.is_expired() && looks < LOOKS_MAX => {
-                looks += 1;
-                directory.renew(ear.wall()).map_err(unreadable)?;
-            }
-            created => break created,
-        }
-    };
+    let created = directory.back_up(&repository, kind, arguments.compression, &ear).await;
     ear.done();
     let Created { metadata, is_new, promoted, beside } = created.map_err(failed)?;
     if !beside.is_empty() {
