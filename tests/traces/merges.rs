@@ -106,10 +106,11 @@ impl<'a> Merge<'a> {
             Done::Got { value: Err(Error::NotFound { .. }), .. } => None,
             done => panic!("{done:?}"),
         };
-        let mut look = |look| match engine.run(Task::Met { doc: doc(), command, look, policies: policies.clone() }) {
-            Done::Met { found, .. } => found.ok(),
-            done => panic!("{done:?}"),
-        };
+        let mut look =
+            |look| match engine.run(Task::Met { doc: doc(), command, look, policies: policies.clone().into() }) {
+                Done::Met { found, .. } => found.ok(),
+                done => panic!("{done:?}"),
+            };
         let (open, trail) = (look(Look::Open), look(Look::Trail));
         let open = open.map_or_else(Vec::new, |open| {
             if let documents::Found::Open(open, false) = open { open } else { panic!("{open:?}") }
