@@ -24,6 +24,7 @@ pub(super) fn of_edit(edit: &Edit) -> usize {
         Edit::Remove { path } => path.len() + 16,
         // Each character is an operation.
         Edit::Splice { path, insert, .. } => path.len() + 2 * insert.len() + 16,
+        Edit::Increment { path, .. } => path.len() + 32,
         Edit::Delete => 16,
     }
 }

@@ -48,6 +48,17 @@ pub enum Edit {
         #[serde(default)]
         insert: String,
     },
+    /// Add to a counter: what is added at the same time all counts. Where nothing is, a counter of 0 is made first, and objects on
+    /// the way; a whole number becomes a counter that begins with it. Two peers that make a counter of one place at the same time make
+    /// one: it begins with what the newer of them began with, and all increments count. It reads as a number. Setting another whole
+    /// number there begins it anew: what was added without having seen that is not counted.
+    Increment {
+        /// Where: a JSON Pointer (RFC 6901); the leading slash may be left out.
+        path: String,
+        /// How much, up or down: 2^31 at most.
+        #[serde(default = "one")]
+        by: i64,
+    },
     /// Write a place at which several values stand, so that this value supersedes all of them: also if it is the one that shows
     /// already. Where one value stands it is a plain edit.
     Resolve {
@@ -62,15 +73,21 @@ pub enum Edit {
     Delete,
 }
 
+const fn one() -> i64 {
+    1
+}
+
 impl Edit {
     /// Where it edits; empty for the whole.
     #[must_use]
     pub fn path(&self) -> &str {
         match self {
             Self::Put { .. } | Self::Delete => "",
-            Self::Set { path, .. } | Self::Remove { path } | Self::Splice { path, .. } | Self::Resolve { path, .. } => {
-                path
-            }
+            Self::Set { path, .. }
+            | Self::Remove { path }
+            | Self::Splice { path, .. }
+            | Self::Increment { path, .. }
+            | Self::Resolve { path, .. } => path,
         }
     }
 }
