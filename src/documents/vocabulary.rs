@@ -28,7 +28,14 @@ pub enum Edit {
         /// The new value.
         value: Value,
     },
-    /// Remove one place.
+    /// Insert an element into a list: before the one of this index, or behind the last. What several insert at the same time all stays.
+    Insert {
+        /// Where: a JSON Pointer (RFC 6901) whose last step is an index, or `-` for the end; the leading slash may be left out.
+        path: String,
+        /// The element.
+        value: Value,
+    },
+    /// Remove one place: of a list the element that has this index.
     Remove {
         /// Where: a JSON Pointer (RFC 6901); the leading slash may be left out.
         path: String,
@@ -84,6 +91,7 @@ impl Edit {
         match self {
             Self::Put { .. } | Self::Delete => "",
             Self::Set { path, .. }
+            | Self::Insert { path, .. }
             | Self::Remove { path }
             | Self::Splice { path, .. }
             | Self::Increment { path, .. }

@@ -1,6 +1,7 @@
 //! From JSON to Automerge: only what differs is written, so that what others write at the same time survives.
 
 mod count;
+mod insert;
 
 use std::borrow::Cow;
 
@@ -77,6 +78,7 @@ pub(super) fn edit(tx: &mut impl Transactable, edit: &Edit, lens: Lens<'_>) -> R
             };
             splice(tx, &holder, last, *at, *remove, insert)
         }
+        Edit::Insert { path, value } => insert::insert(tx, path, value, lens),
         Edit::Increment { path, by } => count::increment(tx, path, *by, lens),
         Edit::Delete => invalid("a deletion stands alone"),
     }
