@@ -7,6 +7,10 @@
 mod scenarios;
 mod sources;
 
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
 use oxigdal_ha::sim::{Coverage, run};
 use scenarios::scenario;
 
@@ -35,16 +39,25 @@ const SWEEP: &[(&str, u64)] = &[
 
 #[test]
 fn every_mark_is_reached() {
-    let mut coverage = Coverage::default();
-    for (name, seeds) in SWEEP {
-        let scenario = scenario(name);
-        for seed in 1..=*seeds {
-            drop(Coverage::take());
-            let outcome = run(&scenario, seed, None);
+    let runs: Vec<(&str, u64)> =
+        SWEEP.iter().flat_map(|(name, seeds)| (1..=*seeds).map(|seed| (*name, seed))).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut reached = Coverage::default();
+        while let Some((name, seed)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let outcome = run(&scenario(name), *seed, None);
             assert!(outcome.passed(), "{outcome}");
-            coverage.add(&Coverage::take());
+            // What a thread hits is its own.
+            reached.add(&Coverage::take());
         }
-    }
+        reached
+    };
+    let mut coverage = Coverage::default();
+    thread::scope(|scope| {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().for_each(|worker| coverage.add(&worker.join().unwrap()));
+    });
     coverage.iter().for_each(|(mark, hits)| println!("{hits:>10}  {}", mark.id));
     let never: Vec<&str> = coverage.never().map(|mark| mark.id).collect();
     assert_eq!(never, [""; 0], "never reached: the sweep is too weak, or the code is dead");

@@ -61,8 +61,9 @@ impl ChangeStamp {
     }
 }
 
-/// Two changes that wrote one place without having seen each other: an entry of the trail. It follows from the document's history, so it
-/// is the same on every peer that holds both changes, and as durable as they are.
+/// Two changes that wrote one place without having seen each other: an entry of the trail. It follows from the document's history and
+/// from what was decided about policies, so it is the same on every peer that holds both changes and has heard of the same decisions,
+/// and as durable as they are.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Meeting {
@@ -72,12 +73,18 @@ pub struct Meeting {
     pub path: String,
     /// What kind of writes met.
     pub kind: ConflictType,
-    /// The rule by which it was decided what shows; where all of it stays there was nothing to decide.
+    /// The rule by which it was decided what shows: of the policies that held [when](Self::at) they met. Where all of it stays there was
+    /// nothing to decide.
     pub rule: Option<Rule>,
     /// The two of them, the earlier first.
     pub sides: [Side; 2],
-    /// Which of the sides shows by the rule, 0 or 1; absent where both stay.
+    /// Which of the sides won by the rule of then, 0 or 1; absent where both stay, and where a function made a value of them.
     pub winner: Option<usize>,
+    /// That the policies of then are not remembered any more: rule and winner are by the oldest that are.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub forgotten: bool,
+    /// Which of the sides shows by the policies of today, unless it was settled; absent as in [`winner`](Self::winner).
+    pub shows: Option<usize>,
     /// The first change that wrote the place after its writer had seen both: from then on it was settled.
     pub settled: Option<Side>,
 }

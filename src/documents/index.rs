@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::change::Hash;
 use super::memory::{Indexed, Memory};
 use super::orphans::Pool;
-use super::policy::Policies;
+use super::policy::PolicyHistory;
 use super::quarantine::Quarantine;
 use super::reads::{Ask, Read, Scan, What};
 use super::rebuild::Rebuild;
@@ -31,7 +31,7 @@ const ORPHAN_TICK: Duration = Duration::from_secs(10);
 pub struct Documents {
     pub(super) actor: Actor,
     pub(super) config: Config,
-    pub(super) policies: Policies,
+    pub(super) policies: PolicyHistory,
     pub(super) docs: BTreeMap<DocId, Indexed>,
     pub(super) memory: Memory,
     /// Logs that hold documents' changes, by their number in places; and back.
@@ -144,7 +144,7 @@ impl Documents {
     pub fn new(actor: Actor, config: Config) -> Self {
         Self {
             actor,
-            policies: config.policies.clone(),
+            policies: config.policies.clone().into(),
             config,
             docs: BTreeMap::new(),
             memory: Memory::default(),
@@ -178,15 +178,16 @@ impl Documents {
         }
     }
 
-    /// What shows is decided by these policies from now on.
-    pub fn set_policies(&mut self, policies: Policies) {
-        self.policies = policies;
+    /// What shows is decided by these policies from now on, and what is told of earlier meetings by those that held then. Before the
+    /// first that was decided the [`Config`]'s held.
+    pub fn set_policies(&mut self, policies: impl Into<PolicyHistory>) {
+        self.policies = policies.into().after(&self.config.policies);
     }
 
-    /// The policies that concern a document.
-    pub(super) fn policies_for(&self, doc: &DocId) -> Policies {
+    /// The policies that concern a document, or did.
+    pub(super) fn policies_for(&self, doc: &DocId) -> PolicyHistory {
         let left = planted!("documents/policy-of-half-the-peers") && self.actor.node.as_bytes()[15] & 1 == 1;
-        if self.policies.concern(doc) && !left { self.policies.clone() } else { Policies::default() }
+        if self.policies.concern(doc) && !left { self.policies.clone() } else { PolicyHistory::default() }
     }
 
     /// Write as this actor from now on. An edit that a worker is at is made again in the new name.

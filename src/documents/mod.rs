@@ -11,8 +11,8 @@
 //! - A document that is not in memory can be read back: the index knows a place in the log of each of its changes.
 //! - Nothing is lost silently: a change is applied, waits, or is refused by name. Of two changes with which a writer used one
 //!   number twice, because its store was rolled back, both are applied.
-//! - What shows where several values stand is a function of the changes and of the [`Policies`]; so is the trail of what met. Nothing
-//!   is written to decide it, and nothing kept: the trail is read off the history.
+//! - What shows where several values stand is a function of the changes and of the [`Policies`]; the trail of what met is one of the
+//!   changes and of the [`PolicyHistory`]. Nothing is written to decide it, and nothing kept: the trail is read off the history.
 //!
 //! Left to others: durability and spreading (`replication`), threads (the driver).
 
@@ -49,7 +49,7 @@ pub use conflicts::{ChangeStamp, Found, Look, Meeting, OpenConflict, Side, Stand
 pub use engine::Engine;
 pub use index::Documents;
 pub use memory::Usage;
-pub use policy::{POLICIES_MAX, Policies, Policy, PolicyError};
+pub use policy::{POLICIES_MAX, POLICY_SETS_MAX, Policies, Policy, PolicyError, PolicyHistory, PolicySet};
 pub use quarantine::{QUARANTINE_MAX, Quarantined};
 pub use rebuild::REBUILDS_MAX;
 pub use trie::{Prefix, Trie};

@@ -3,6 +3,9 @@
 //! A policy is for a prefix of document ids and a place in them. Where several fit, the one with the longest prefix holds, of those the
 //! one with the longest path. It is a view: it changes what is shown, and writes nothing. What all peers show alike depends on
 //! all having the same policies, so they are decided for the mesh; see `node::Policies`.
+//!
+//! Which rule chose when two values met is told by the policies of then: a [`PolicyHistory`] keeps the last few sets with the moment of
+//! each. The moment is part of what was decided, so all peers judge by the same.
 
 use std::sync::Arc;
 
@@ -10,8 +13,10 @@ use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::conflict::{Priorities, Rule};
-use crate::types::DocId;
+use crate::types::{DocId, Hlc, WallTime};
 
+/// Earlier sets of policies, and the one in force, that are remembered at most.
+pub const POLICY_SETS_MAX: usize = 16;
 /// Policies of a mesh at most.
 pub const POLICIES_MAX: usize = 256;
 /// Bytes of a prefix or path at most.
@@ -58,6 +63,9 @@ pub enum PolicyError {
         /// The path.
         path: String,
     },
+    /// Earlier policies that do not follow each other, or none at all.
+    #[error("the sets of policies are not in order of time")]
+    Order,
     /// Two for one place.
     #[error("there are two policies for {prefix:?} {path:?}")]
     Twice {
@@ -130,6 +138,128 @@ impl Policies {
     }
 }
 
+const fn whole(millis: u64) -> WallTime {
+    WallTime::from_micros(millis.saturating_mul(1_000))
+}
+
+/// The policies that held from some moment on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicySet {
+    /// From when on, in whole milliseconds, as the stamps of changes are: by the clock of the peer that asked for the decision, and above
+    /// that of the set before. Absent where nobody told it: since ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<WallTime>,
+    /// Which.
+    pub policies: Policies,
+}
+
+/// The policies in force, and those that were before them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyHistory {
+    /// The oldest first; never empty.
+    sets: Arc<[PolicySet]>,
+    forgot: bool,
+}
+
+impl Default for PolicyHistory {
+    fn default() -> Self {
+        Policies::default().into()
+    }
+}
+
+/// These, since ever.
+impl From<Policies> for PolicyHistory {
+    fn from(policies: Policies) -> Self {
+        Self { sets: Arc::new([PolicySet { since: None, policies }]), forgot: false }
+    }
+}
+
+impl PolicyHistory {
+    /// These sets, the oldest first; whether older ones were forgotten.
+    ///
+    /// # Errors
+    /// [`PolicyError::TooMany`], and [`PolicyError::Order`] if one is not above the one before it, or there is none.
+    pub fn new(sets: Vec<PolicySet>, forgot: bool) -> Result<Self, PolicyError> {
+        if sets.len() > POLICY_SETS_MAX {
+            return Err(PolicyError::TooMany { what: "sets of policies", found: sets.len(), max: POLICY_SETS_MAX });
+        }
+        if sets.is_empty() || sets.windows(2).any(|pair| pair[1].since.is_none() || pair[0].since >= pair[1].since) {
+            return Err(PolicyError::Order);
+        }
+        Ok(Self { sets: sets.into(), forgot })
+    }
+
+    /// All of them, the oldest first.
+    #[must_use]
+    pub fn sets(&self) -> &[PolicySet] {
+        &self.sets
+    }
+
+    /// Whether there were older ones.
+    #[must_use]
+    pub const fn has_forgotten(&self) -> bool {
+        self.forgot
+    }
+
+    /// The policies of today.
+    #[must_use]
+    pub fn in_force(&self) -> &Policies {
+        &self.sets.last().expect("there is one").policies
+    }
+
+    /// Those that held at a moment, and whether that is known: of a time before the oldest that is remembered it is not, and the oldest
+    /// are given.
+    #[must_use]
+    pub fn at(&self, moment: Hlc) -> (&Policies, bool) {
+        let held = self.sets.iter().rev().find(|set| set.since.is_none_or(|since| since <= moment.wall));
+        (&held.unwrap_or(&self.sets[0]).policies, held.is_some())
+    }
+
+    /// These from now on: the first that were decided.
+    #[must_use]
+    pub fn since(policies: Policies, now: WallTime) -> Self {
+        Self { sets: Arc::new([PolicySet { since: Some(whole(now.as_millis())), policies }]), forgot: false }
+    }
+
+    /// With other policies from now on. A clock that is behind the last set's moment does not put them before it.
+    #[must_use]
+    pub fn then(&self, policies: Policies, now: WallTime) -> Self {
+        if policies == *self.in_force() {
+            return self.clone();
+        }
+        let last = self.sets.last().and_then(|set| set.since);
+        let since = last.map_or(0, |last| last.as_millis() + 1).max(now.as_millis());
+        let set = PolicySet { since: Some(whole(since)), policies };
+        let sets: Vec<PolicySet> = self.sets.iter().cloned().chain([set]).collect();
+        let much = sets.len().saturating_sub(POLICY_SETS_MAX);
+        Self { sets: sets[much..].into(), forgot: self.forgot || much > 0 }
+    }
+
+    /// Without the oldest; `None` if only those in force are left.
+    #[must_use]
+    pub fn shorter(&self) -> Option<Self> {
+        let left = self.sets.get(1..).filter(|left| !left.is_empty())?;
+        Some(Self { sets: left.into(), forgot: true })
+    }
+
+    /// With these before all, if nothing says that there were others.
+    #[must_use]
+    pub fn after(self, first: &Policies) -> Self {
+        if self.forgot || self.sets[0].since.is_none() {
+            return self;
+        }
+        let set = PolicySet { since: None, policies: first.clone() };
+        Self { sets: [set].into_iter().chain(self.sets.iter().cloned()).collect(), forgot: false }
+    }
+
+    /// Whether any of them, of whatever time, is for some place of this document.
+    #[must_use]
+    pub fn concern(&self, doc: &DocId) -> bool {
+        self.sets.iter().any(|set| set.policies.concern(doc))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,5 +301,66 @@ mod tests {
             refused(vec![policy(&"x".repeat(LEN_MAX + 1), "", Rule::Manual)]),
             PolicyError::TooMany { .. }
         ));
+    }
+
+    fn set(rule: Rule) -> Policies {
+        Policies::new(vec![policy("", "", rule)]).unwrap()
+    }
+
+    fn moment(micros: u64) -> Hlc {
+        Hlc { wall: WallTime::from_micros(micros), logical: 7 }
+    }
+
+    #[test]
+    fn a_moment_is_judged_by_the_policies_that_held_then() {
+        let start = PolicyHistory::from(set(Rule::Manual));
+        let history = start.then(set(Rule::Priority), WallTime::from_micros(5_000_900));
+        let history = history.then(set(Rule::LastWriteWins), WallTime::from_micros(7_000_000));
+        for (micros, rule) in [(0, Rule::Manual), (4_999_000, Rule::Manual), (5_000_000, Rule::Priority)] {
+            assert_eq!(history.at(moment(micros)), (&set(rule), true), "{micros}");
+        }
+        assert_eq!(
+            (history.at(moment(u64::MAX)).0, history.in_force()),
+            (&set(Rule::LastWriteWins), history.in_force())
+        );
+        // The same again is no other set; a clock that is behind does not change what was.
+        assert_eq!(history.then(set(Rule::LastWriteWins), WallTime::from_micros(9_000_000)), history);
+        let behind = history.then(set(Rule::Manual), WallTime::EPOCH);
+        assert_eq!(behind.sets()[3].since, Some(WallTime::from_micros(7_001_000)));
+        assert_eq!(behind.at(moment(7_000_000)), history.at(moment(7_000_000)));
+    }
+
+    #[test]
+    fn only_so_many_sets_are_remembered_and_older_moments_are_said_to_be_unknown() {
+        let mut history = PolicyHistory::default();
+        for n in 1..=POLICY_SETS_MAX as u64 + 3 {
+            let rule = if n % 2 == 0 { Rule::Manual } else { Rule::Priority };
+            history = history.then(set(rule), WallTime::from_micros(n * 1_000_000));
+        }
+        assert_eq!((history.sets().len(), history.has_forgotten()), (POLICY_SETS_MAX, true));
+        assert_eq!(history.at(moment(1_000_000)), (&set(Rule::Manual), false));
+        assert_eq!(history.at(moment(4_000_000)), (&set(Rule::Manual), true));
+        assert_eq!(history.clone().after(&set(Rule::LastWriteWins)), history, "what was before is not known");
+        let short = std::iter::successors(Some(history.clone()), PolicyHistory::shorter).last().unwrap();
+        assert_eq!((short.sets().len(), short.in_force()), (1, history.in_force()));
+        assert_eq!(short.at(moment(0)), (history.in_force(), false));
+    }
+
+    #[test]
+    fn what_held_before_anything_was_decided_holds_for_what_is_older() {
+        let decided = PolicySet { since: Some(WallTime::from_micros(2_000)), policies: set(Rule::Manual) };
+        let history = PolicyHistory::new(vec![decided.clone()], false).unwrap();
+        assert_eq!(history.at(moment(1_000)), (&set(Rule::Manual), false));
+        let history = history.after(&set(Rule::Priority));
+        assert_eq!(
+            [history.at(moment(1_000)), history.at(moment(2_000))],
+            [(&set(Rule::Priority), true), (&set(Rule::Manual), true)]
+        );
+        let wrong = [vec![], vec![decided.clone(), decided.clone()], vec![decided.clone(), PolicySet::default()]];
+        for sets in wrong {
+            assert_eq!(PolicyHistory::new(sets, false), Err(PolicyError::Order));
+        }
+        let many = vec![decided; POLICY_SETS_MAX + 1];
+        assert!(matches!(PolicyHistory::new(many, false), Err(PolicyError::TooMany { .. })));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 
-use super::{DocState, Documents, Error, Found, Listed, Look, Outcome, Policies, Task, Wish, size};
+use super::{DocState, Documents, Error, Found, Listed, Look, Outcome, PolicyHistory, Task, Wish, size};
 use crate::machine::Cx;
 use crate::types::{CommandId, DocId, hex};
 
@@ -25,9 +25,11 @@ impl Read {
         matches!(self, Self::History { .. } | Self::Met { look: Look::Trail, .. })
     }
 
-    pub(super) fn task(self, doc: &DocId, policies: Policies) -> Task {
+    pub(super) fn task(self, doc: &DocId, policies: PolicyHistory) -> Task {
         match self {
-            Self::Get { command, path } => Task::Get { doc: doc.clone(), command, path, policies },
+            Self::Get { command, path } => {
+                Task::Get { doc: doc.clone(), command, path, policies: policies.in_force().clone() }
+            }
             Self::Met { command, look } => Task::Met { doc: doc.clone(), command, look, policies },
             Self::History { command } => Task::History { doc: doc.clone(), command },
         }

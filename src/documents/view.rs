@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::places::Places;
-use super::{Config, DocState, Documents, Policies, Quarantined, Trie, Usage};
+use super::{Config, DocState, Documents, PolicyHistory, Quarantined, Trie, Usage};
 use crate::types::{Digest, DocId, LogId, NodeId, Seq};
 
 /// A read-only face of [`Documents`].
@@ -31,7 +31,7 @@ impl<'a> View<'a> {
 
     /// By what it is decided what shows where several values stand.
     #[must_use]
-    pub fn policies(self) -> &'a Policies {
+    pub fn policies(self) -> &'a PolicyHistory {
         &self.documents.policies
     }
 

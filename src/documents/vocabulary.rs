@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::conflicts::{Found, Look, Meeting, OpenConflict, Wish};
-use super::policy::Policies;
+use super::policy::{Policies, PolicyHistory};
 use crate::types::{Actor, CommandId, DiskFault, DocId, Hlc, LogId, Seq, WallTime};
 
 /// One edit of one document, applied in the order given.
@@ -405,8 +405,8 @@ pub enum Task {
         command: CommandId,
         /// Open conflicts, or the trail. For that all of the document must be in memory.
         look: Look,
-        /// By what it is decided what shows.
-        policies: Policies,
+        /// By what it is decided what shows, and was when values met.
+        policies: PolicyHistory,
     },
     /// Read the history.
     History {

@@ -2,7 +2,7 @@
 
 use super::peer::Link;
 use crate::consensus::{self, Expect};
-use crate::documents::{Policies, Policy};
+use crate::documents::{Policies, Policy, PolicyHistory};
 use crate::error::{Error, ErrorKind};
 use crate::node::{self, Command, POLICIES_REGISTER, Proposal, read_policies, write_policies};
 
@@ -40,22 +40,27 @@ async fn change(link: &Link, change: impl Fn(&mut Vec<Policy>) -> Result<(), Err
             node::Outcome::Register(held) => held,
             other => unreachable!("a question about a register was answered by {other:?}"),
         };
-        let (expect, policies) = match &held {
+        let (expect, history) = match &held {
             Some(held) => {
                 let why = "the policies that were decided cannot be read by this version";
-                let policies = read_policies(&held.value).map_err(|error| invalid(format!("{why}: {error}")))?;
-                (Expect::Set(held.token), policies)
+                let history = read_policies(&held.value).map_err(|error| invalid(format!("{why}: {error}")))?;
+                (Expect::Set(held.token), Some(history))
             }
-            None => (Expect::Absent, Policies::default()),
+            None => (Expect::Absent, None),
         };
-        let mut policies = policies.all().to_vec();
+        let mut policies = history.as_ref().map_or_else(Vec::new, |history| history.in_force().all().to_vec());
         change(&mut policies)?;
         let policies = Policies::new(policies).map_err(|error| invalid(error.to_string()))?;
-        let value = Some(write_policies(&policies).map_err(Error::from)?.into());
+        let now = link.facts.clock.now().wall;
+        let history = match history {
+            Some(history) => history.then(policies, now),
+            None => PolicyHistory::since(policies, now),
+        };
+        let value = Some(write_policies(&history).map_err(Error::from)?.into());
         let proposal = Proposal { register: POLICIES_REGISTER.to_owned(), expect, value, request: None };
         match link.command(Command::Propose(proposal)).await? {
             node::Outcome::Decided(made) if made.outcome == consensus::Outcome::Done => {
-                return Ok(policies.all().to_vec());
+                return Ok(history.in_force().all().to_vec());
             }
             node::Outcome::Decided(_) => {}
             other => unreachable!("Propose was answered by {other:?}"),

@@ -63,6 +63,19 @@ fn a_conflict_is_seen_settled_and_told_by_commands() {
     wait_for("it is there again", || shown(&two).is_some());
     assert_eq!(audit(&two), trail);
     assert!(!audit(&two).is_empty());
+
+    // Another rule makes the other side show, and leaves what is told of then.
+    assert_eq!((&trail[0]["rule"], &trail[0]["winner"]), (&json!("manual"), &trail[0]["shows"]));
+    let won = &trail[0]["winner"];
+    assert!(one.run(&["conflicts", "policy", "set", "d/", "priority", "--priority", "one=3"]).status.success());
+    wait_for("both have heard", || rule(&one) == "priority" && rule(&two) == "priority");
+    for peer in [&one, &two] {
+        let now = audit(peer).remove(0);
+        assert_eq!((&now["rule"], &now["winner"]), (&json!("manual"), won));
+        assert!(now["shows"].is_number() && now["shows"] != *won, "{now}");
+    }
+    let text = String::from_utf8(two.run(&["conflicts", "audit", "d/"]).stdout).unwrap();
+    assert!(text.contains("manual") && text.contains("chose 2"), "{text}");
     let none = two.run(&["conflicts", "audit", "d/", "--until", "2020-01-01T00:00:00Z", "--json"]);
     assert_eq!((none.status.success(), none.stdout.len()), (true, 0));
 }

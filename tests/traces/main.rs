@@ -10,6 +10,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod history;
+mod merges;
 mod peers;
 mod replay;
 #[cfg(feature = "sim")]
@@ -114,4 +115,11 @@ fn a_text_of_two_writers_on_a_lossy_tree_in_simulation() {
 #[test]
 fn a_text_of_two_writers_on_a_lossy_mesh_in_simulation() {
     simulate("mesh", text::trace(part(150)));
+}
+
+#[test]
+fn merged_documents_against_what_people_committed_by_policy() {
+    if let Some(history) = history::History::read(usize::MAX) {
+        merges::compare(&history);
+    }
 }

@@ -282,10 +282,17 @@ fn audit(client: &Client, query: &[(&str, &str)], output: Output) -> Result {
     for one in &found {
         let sides: Vec<&Value> = rows(one, "sides").collect();
         let both = |of: fn(&Value) -> String| sides.iter().map(|side| of(side)).collect::<Vec<_>>().join("\n");
-        let shows = match one["winner"].as_u64() {
+        let side = |at: &Value| match at.as_u64() {
             Some(at) => sides.get(usize::try_from(at).unwrap_or_default()).map(|side| wrote(side)).unwrap_or_default(),
             None => "both".to_owned(),
         };
+        let mut rule = one["rule"].as_str().unwrap_or("-").to_owned();
+        if one["winner"] != one["shows"] {
+            rule = format!("{rule}\nchose {}", side(&one["winner"]));
+        }
+        if one["forgotten"] == true {
+            rule.push('?');
+        }
         let settled = match &one["settled"] {
             Value::Null => cell(Tone::Warn, "-"),
             side => cell(Tone::Good, format!("{} by {}", wrote(side), by(side))),
@@ -296,8 +303,8 @@ fn audit(client: &Client, query: &[(&str, &str)], output: Output) -> Result {
             cell(Tone::Bold, text(&one["path"])),
             cell(Tone::Bold, both(wrote)),
             cell(Tone::Name, both(by)),
-            cell(Tone::Good, shows),
-            cell(Tone::Dim, one["rule"].as_str().unwrap_or("-")),
+            cell(Tone::Good, side(&one["shows"])),
+            cell(Tone::Dim, rule),
             settled,
         ]);
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::super::change::{Change, Hash, Refusal};
-use super::super::policy::Policies;
+use super::super::policy::{Policies, PolicyHistory};
 use super::super::{Arrived, ChangeInfo, DocState, Error, Orphan, Wanted};
 use super::super::{Found, Look};
 use super::base::{Base, Writer};
@@ -407,14 +407,14 @@ impl Document {
     }
 
     /// What met in it.
-    pub(super) fn met(&mut self, look: Look, views: Views<'_>) -> Result<Found, Error> {
+    pub(super) fn met(&mut self, look: Look, (history, customs): (&PolicyHistory, &Customs)) -> Result<Found, Error> {
         let (doc, exists) = (self.id.clone(), self.state.exists);
         if self.accepted.is_empty() && self.base.is_none() {
             return Err(Error::NotFound { doc });
         }
         self.merged()?;
         let open = self.open.as_mut().expect("it was just opened");
-        let chooser = Chooser::new(&doc, &open.table, views, None);
+        let chooser = Chooser::new(&doc, &open.table, (history.in_force(), customs), None);
         let (merged, accepted) = (&open.merged, &self.accepted);
         let found = contain(|| {
             Ok(match look {
@@ -424,7 +424,7 @@ impl Document {
                     Found::Open(open, more)
                 }
                 Look::Trail => {
-                    let (trail, more) = met::trail(&chooser, accepted);
+                    let (trail, more) = met::trail(&chooser, history, accepted);
                     Found::Trail(trail, more)
                 }
             })

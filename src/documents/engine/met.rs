@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::super::change::Hash;
 use super::super::conflicts::{ChangeStamp, Meeting, Side, TOLD_MAX, Wrote};
+use super::super::policy::{Policy, PolicyHistory};
 use super::choose::{Chooser, Claim};
 use super::open::Accepted;
 use super::table::{Kind, NONE, OpId, Slot, Table, Wrote as Change};
@@ -93,14 +94,14 @@ struct Places<'a> {
 }
 
 /// What met in a document, the newest first, and whether there was more than is kept.
-pub(super) fn trail(lens: &Chooser<'_>, accepted: &[Accepted]) -> (Vec<Meeting>, bool) {
+pub(super) fn trail(lens: &Chooser<'_>, history: &PolicyHistory, accepted: &[Accepted]) -> (Vec<Meeting>, bool) {
     if !lens.table.is_concurrent() {
         return (Vec::new(), false);
     }
     let places = Places::of(lens.table, accepted);
     let (pairs, mut more) = places.pairs();
     let bytes = accepted.iter().map(|accepted| (accepted.hash, &accepted.bytes)).collect();
-    let mut told = Teller { lens, places: &places, keys: lens.table.keys(), bytes, decoded: BTreeMap::new() };
+    let mut told = Teller { lens, history, places: &places, keys: lens.table.keys(), bytes, decoded: BTreeMap::new() };
     let mut meetings = Vec::new();
     for pair in pairs {
         if meetings.len() == MEETINGS_MAX {
@@ -274,9 +275,18 @@ fn newest(pairs: &mut Vec<Pair>) -> bool {
     much
 }
 
+/// How a meeting was decided.
+struct Told {
+    rule: Option<Rule>,
+    winner: Option<usize>,
+    shows: Option<usize>,
+    forgotten: bool,
+}
+
 /// Puts pairs into words.
 struct Teller<'a> {
     lens: &'a Chooser<'a>,
+    history: &'a PolicyHistory,
     places: &'a Places<'a>,
     keys: Vec<&'a str>,
     bytes: BTreeMap<Hash, &'a Bytes>,
@@ -294,30 +304,36 @@ impl Teller<'_> {
             }
         }
         let path = self.path(pair.place);
+        let stays = |kind, winner| (kind, Told { rule: None, winner, shows: winner, forgotten: false });
         let over = self.places.superseded(pair);
-        let (kind, rule, winner) = match what {
-            (What::Removed, ADDED) | (ADDED, What::Removed) if over.is_some() => {
-                (ConflictType::DeleteWrite, None, over)
-            }
-            (_, ADDED) | (ADDED, _) if over.is_some() => (ConflictType::WriteWrite, None, over),
+        let (kind, Told { rule, winner, shows, forgotten }) = match what {
+            (What::Removed, ADDED) | (ADDED, What::Removed) if over.is_some() => stays(ConflictType::DeleteWrite, over),
+            (_, ADDED) | (ADDED, _) if over.is_some() => stays(ConflictType::WriteWrite, over),
             (What::Edited(_) | What::Counts, What::Edited(_) | What::Counts) => {
-                (ConflictType::ConcurrentUpdate, None, None)
+                stays(ConflictType::ConcurrentUpdate, None)
             }
             // What was written stays: a removal that had not seen it does not reach it.
-            (What::Removed, _) => (ConflictType::DeleteWrite, None, Some(1)),
-            (_, What::Removed) => (ConflictType::DeleteWrite, None, Some(0)),
-            _ => {
-                let (rule, winner) = self.decided(pair, &path);
-                (ConflictType::WriteWrite, Some(rule), winner)
-            }
+            (What::Removed, _) => stays(ConflictType::DeleteWrite, Some(1)),
+            (_, What::Removed) => stays(ConflictType::DeleteWrite, Some(0)),
+            _ => (ConflictType::WriteWrite, self.decided(pair, &path)),
         };
         let sides = [self.side(pair.earlier), self.side(pair.later)];
         let settled = self.places.settled(pair).map(|touch| self.side(touch));
-        Some(Meeting { doc: self.lens.doc.clone(), path, kind, rule, sides, winner, settled })
+        let doc = self.lens.doc.clone();
+        Some(Meeting { doc, path, kind, rule, sides, winner, forgotten, shows, settled })
     }
 
-    /// By which rule one of two written values shows, and which.
-    fn decided(&self, pair: &Pair, path: &str) -> (Rule, Option<usize>) {
+    /// By which rule one of two written values was chosen when they met, and which; and which shows today.
+    fn decided(&self, pair: &Pair, path: &str) -> Told {
+        let met = self.places.changes[pair.later.change].hlc;
+        let (policies, known) = self.history.at(met);
+        let (rule, winner) = self.chosen(pair, policies.at(self.lens.doc, path));
+        let (_, shows) = self.chosen(pair, self.lens.policies.at(self.lens.doc, path));
+        Told { rule: Some(rule), winner, shows, forgotten: !known }
+    }
+
+    /// By which rule a policy chooses one of two written values, and which.
+    fn chosen(&self, pair: &Pair, policy: Option<&Policy>) -> (Rule, Option<usize>) {
         let claim = |touch: Touch| {
             let made = if touch.what == ADDED { self.places.counter(pair.place, &touch) } else { None };
             let touch = made.unwrap_or(touch);
@@ -325,7 +341,6 @@ impl Teller<'_> {
             let counter = change.rows().nth(touch.op).map_or(0, |(id, _)| id.counter());
             Claim { counter, change }
         };
-        let policy = self.lens.policies.at(self.lens.doc, path);
         let rule = policy.map(|policy| policy.rule.clone()).unwrap_or_default();
         // A function makes a value of its own.
         let chooses = !matches!(&rule, Rule::Custom(name) if self.lens.customs.get(name).is_some());

@@ -19,7 +19,7 @@
 //! | `POST /v1/edits` | edits of many documents, one a line |
 //! | `GET /v1/history/ID` | its changes |
 //! | `GET /v1/conflicts?prefix&after&limit` | places where several values stand; `PATCH` of `{"op":"resolve","path":P,"value":V}` settles one |
-//! | `GET /v1/conflicts/audit?prefix&after&limit&since&until&by` | all that ever met |
+//! | `GET /v1/conflicts/audit?prefix&after&limit&since&until&by` | all that ever met: by which rule of then it was decided, and what shows now |
 //! | `GET`, `POST /v1/conflicts/policies` | by what it is decided what shows; `{"prefix":P,"path":Q,"rule":R,"priorities":{ID:N}}` sets it for the whole mesh, without a rule takes it away |
 //! | `GET /v1/watch?prefix` | server-sent events |
 //! | `GET /v1/streams?prefix` | the streams |

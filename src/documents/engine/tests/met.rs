@@ -2,24 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use super::super::super::{Found, Look, Meeting, OpenConflict, Policy, Wrote};
+use super::super::super::{Found, Look, Meeting, OpenConflict, Policy, PolicyHistory, Wrote};
 use super::*;
 use crate::conflict::{ConflictType, ConflictingValue, Customs, Priorities, Rule};
 
 impl Peer {
-    fn met(&mut self, look: Look, policies: &Policies) -> Found {
-        let task = Task::Met { doc: doc(), command: CommandId::ZERO, look, policies: policies.clone() };
+    fn met(&mut self, look: Look, policies: impl Into<PolicyHistory>) -> Found {
+        let task = Task::Met { doc: doc(), command: CommandId::ZERO, look, policies: policies.into() };
         let Done::Met { found, .. } = self.engine.run(task) else { panic!("another answer") };
         found.unwrap()
     }
 
     pub(super) fn open(&mut self) -> Vec<OpenConflict> {
-        let Found::Open(open, false) = self.met(Look::Open, &Policies::default()) else { panic!("more") };
+        let Found::Open(open, false) = self.met(Look::Open, Policies::default()) else { panic!("more") };
         open
     }
 
     pub(super) fn trail(&mut self) -> Vec<Meeting> {
-        let Found::Trail(trail, false) = self.met(Look::Trail, &Policies::default()) else { panic!("more") };
+        let Found::Trail(trail, false) = self.met(Look::Trail, Policies::default()) else { panic!("more") };
         trail
     }
 
@@ -83,6 +83,44 @@ fn two_who_set_one_place_met_until_somebody_settles_it() {
     let before = b.log.len();
     b.edit([resolve("pop", shown["pop"].clone())]).unwrap();
     assert_eq!(b.log.len(), before);
+}
+
+#[test]
+fn the_trail_tells_the_rule_that_held_when_they_met_and_what_shows_now() {
+    let (mut a, mut b) = pair(json!({"v": 0}));
+    let none = Policies::default();
+    for (second, value) in [(10, 1), (30, 2), (50, 3)] {
+        a.at(second, set("v", json!(value)), &none);
+        b.at(second - 1, set("v", json!(10 * value)), &none);
+        meet(&mut a, &mut b).unwrap();
+    }
+    let of_b = rule(Rule::Priority, &[(2, 1)]);
+    // The first met before anything was decided, the second under the one rule, the third under the other.
+    let at = |second: u64| WallTime::from_micros(1_000_000 * second);
+    let decided = PolicyHistory::since(rule(Rule::LastWriteWins, &[]), at(20)).then(of_b.clone(), at(40));
+    let history = decided.clone().after(&rule(Rule::Manual, &[]));
+    let told = |peer: &mut Peer, history: &PolicyHistory| {
+        let Found::Trail(trail, false) = peer.met(Look::Trail, history.clone()) else { panic!("more") };
+        let who = |meeting: &Meeting, side: Option<usize>| side.and_then(|at| meeting.sides[at].by.node());
+        trail
+            .iter()
+            .map(|one| (one.rule.clone(), who(one, one.winner), who(one, one.shows), one.forgotten))
+            .collect::<Vec<_>>()
+    };
+    let (one, two) = (Some(a.actor.node), Some(b.actor.node));
+    let expected = [
+        (Some(Rule::Priority), two, two, false),
+        (Some(Rule::LastWriteWins), one, two, false),
+        (Some(Rule::Manual), one, two, false),
+    ];
+    assert_eq!(told(&mut a, &history), expected);
+    assert_eq!(told(&mut b, &history), expected);
+    // A register that forgot what was before says so.
+    let short = history.shorter().unwrap();
+    let [.., oldest] = &told(&mut a, &short)[..] else { panic!() };
+    assert_eq!(oldest, &(Some(Rule::LastWriteWins), one, two, true));
+    // Where no moment is known today's rule is all there is.
+    assert!(told(&mut a, &of_b.into()).iter().all(|(rule, ..)| *rule == Some(Rule::Priority)));
 }
 
 #[test]
@@ -185,7 +223,7 @@ fn each_rule_shows_its_own_value_and_what_is_written_supersedes_all() {
         (custom("unknown"), json!("a")),
     ] {
         assert_eq!((&a.shown(&policies)["v"], &b.shown(&policies)["v"]), (&wanted, &wanted), "{policies:?}");
-        let Found::Open(open, _) = a.met(Look::Open, &policies) else { panic!() };
+        let Found::Open(open, _) = a.met(Look::Open, policies.clone()) else { panic!() };
         assert_eq!(open[0].rule, policies.all()[0].rule);
         let shows: Vec<_> = open[0].values.iter().filter(|value| value.shows).map(|value| &value.value).collect();
         assert!(shows == [&wanted] || wanted.is_array() && shows.is_empty());
@@ -303,10 +341,18 @@ fn says(changes: &[Arrived], rng: &mut Rng, limits: Limits) -> Vec<String> {
     let folded = peer.state().folded;
     let mut says = Vec::new();
     for policies in all_policies() {
-        says.push(format!("{} {:?}", peer.shown(&policies), peer.met(Look::Open, &policies)));
+        says.push(format!("{} {:?}", peer.shown(&policies), peer.met(Look::Open, policies.clone())));
         if !folded {
-            says.push(format!("{:?}", peer.met(Look::Trail, &policies)));
+            says.push(format!("{:?}", peer.met(Look::Trail, policies.clone())));
         }
+    }
+    // And with policies that changed while they wrote.
+    let changed = all_policies()
+        .into_iter()
+        .zip(1..)
+        .fold(PolicyHistory::default(), |all, (policies, n)| all.then(policies, WallTime::from_micros(4_000_000 * n)));
+    if !folded {
+        says.push(format!("{:?}", peer.met(Look::Trail, changed)));
     }
     if folded { says.into_iter().collect() } else { says }
 }
@@ -360,7 +406,7 @@ fn a_folded_past_changes_nothing_that_shows() {
                 peer.apply(vec![change.clone()]);
             }
             let all = all_policies();
-            let said: Vec<_> = all.iter().map(|one| (peer.shown(one), peer.met(Look::Open, one))).collect();
+            let said: Vec<_> = all.iter().map(|one| (peer.shown(one), peer.met(Look::Open, one.clone()))).collect();
             (said, peer.state().folded, peer.state().met)
         };
         let (whole, folded) = (says(0), says(8));
@@ -378,9 +424,9 @@ fn what_is_told_is_bounded_and_says_so() {
         b.set("v", json!(1_000 + n));
     }
     meet(&mut a, &mut b).unwrap();
-    let Found::Trail(trail, more) = a.met(Look::Trail, &Policies::default()) else { panic!() };
+    let Found::Trail(trail, more) = a.met(Look::Trail, Policies::default()) else { panic!() };
     assert!(more && trail.len() <= 1_000, "{}", trail.len());
-    assert_eq!(Found::Trail(trail, more), b.met(Look::Trail, &Policies::default()));
+    assert_eq!(Found::Trail(trail, more), b.met(Look::Trail, Policies::default()));
     let long = "x".repeat(5_000);
     a.set("v", json!(long));
     b.set("v", json!("short"));
