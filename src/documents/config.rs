@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::checks::Checks;
 use super::policy::Policies;
 use crate::conflict::Customs;
 
@@ -46,6 +47,9 @@ pub struct Config {
     /// same.
     #[serde(skip)]
     pub customs: Customs,
+    /// What this peer finds odd in documents: told to who reads and watches here, and decides nothing.
+    #[serde(skip)]
+    pub checks: Checks,
     /// Of the merge engine.
     pub limits: Limits,
     /// Bytes of changes that one way through the log may gather to build documents again; a single document may have more. The
@@ -71,6 +75,7 @@ impl Default for Config {
             returns_max: 16,
             policies: Policies::default(),
             customs: Customs::new(),
+            checks: Checks::new(),
             limits: Limits::default(),
             rebuild_bytes: 64 << 20,
         }

@@ -232,6 +232,7 @@ impl Documents {
             Command::Met { prefix, after, limit, look, wish } => {
                 self.on_scan(cx, id, Scan::new(prefix, after, limit, What::Met(look, wish)));
             }
+            Command::Open { doc } => self.on_open(cx, id, doc),
             Command::Scan { prefix, after, limit, values } => {
                 self.on_scan(
                     cx,

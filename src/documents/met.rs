@@ -1,12 +1,21 @@
 //! Reads of what met: pages of open conflicts and of the trail.
 
-use super::reads::{Ask, Scan, What};
-use super::{DocState, Documents, Error, Found, Outcome, Wish};
+use super::reads::{Ask, Read, Scan, What};
+use super::{DocState, Documents, Error, Found, Look, Outcome, Wish};
 use crate::machine::Cx;
 use crate::types::{CommandId, DocId};
 
 /// What an entry counts for in a page, in bytes, about: the values that are told are bounded, and mostly short.
 const ENTRY: usize = 512;
+
+/// What was found in one document.
+fn one(found: Found, doc: DocId) -> Outcome {
+    let (open, trail, much) = match found {
+        Found::Open(open, much) => (open, Vec::new(), much),
+        Found::Trail(trail, much) => (Vec::new(), trail, much),
+    };
+    Outcome::Met { open, trail, cut: much.then_some(doc).into_iter().collect(), next: None }
+}
 
 impl Scan {
     /// What was found.
@@ -32,6 +41,14 @@ impl Scan {
 }
 
 impl Documents {
+    /// A client asks what stands in one document. Where no two changes stand side by side nobody looks into it.
+    pub(super) fn on_open(&mut self, cx: &mut Cx<'_, Self>, command: CommandId, doc: DocId) {
+        if self.docs.get(&doc).is_some_and(|indexed| indexed.state.met == Some(false)) {
+            return self.reply(cx, command, Ok(one(Found::Open(Vec::new(), false), doc)));
+        }
+        self.on_read(cx, doc, Read::Met { command, look: Look::Open });
+    }
+
     pub(super) fn on_met(
         &mut self,
         cx: &mut Cx<'_, Self>,
@@ -47,7 +64,9 @@ impl Documents {
             indexed.state.met = state.met;
         }
         let Some(ask) = self.asks.remove(&command) else { return };
-        let Ask::Page(mut scan) = ask else { return self.reply(cx, command, Err(Error::NotFound { doc })) };
+        let Ask::Page(mut scan) = ask else {
+            return self.reply(cx, command, found.map(|found| one(found, doc)));
+        };
         scan.reading.remove(&doc);
         match found {
             Ok(found) => {

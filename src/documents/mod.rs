@@ -18,6 +18,7 @@
 
 mod change;
 mod checkpoint;
+mod checks;
 mod config;
 mod conflicts;
 mod delivery;
@@ -42,6 +43,7 @@ mod vocabulary;
 #[cfg(test)]
 pub(crate) use change::tamper::tampered;
 pub use checkpoint::Kept;
+pub use checks::{Check, Checks, FLAG_MAX, FLAGS_MAX};
 pub use config::{Config, Limits};
 pub use conflicts::{ChangeStamp, Found, Look, Meeting, OpenConflict, Side, Standing, Wish, Wrote};
 pub use engine::Engine;

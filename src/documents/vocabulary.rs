@@ -159,6 +159,11 @@ pub enum Command {
         /// Which entries of the trail.
         wish: Wish,
     },
+    /// The places of one document where several values stand. Answered by [`Outcome::Met`].
+    Open {
+        /// Which.
+        doc: DocId,
+    },
 }
 
 /// What a command came to.

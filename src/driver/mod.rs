@@ -26,6 +26,7 @@ mod keeper;
 pub mod life;
 mod load;
 mod log;
+mod marks;
 pub mod mesh;
 pub mod network;
 mod notify;

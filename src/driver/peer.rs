@@ -23,7 +23,7 @@ use super::schedule::{self, Schedules};
 use super::scrub::ScrubStatus;
 use super::workers;
 use crate::config::{Cluster, Terms};
-use crate::documents::{self, Edit};
+use crate::documents::{self, Checks, Edit};
 use crate::error::{Error, ErrorKind};
 use crate::events;
 use crate::node::{Command, CommandError, Copies, Event, Outcome, Status};
@@ -485,6 +485,7 @@ pub(super) struct Facts {
     pub(super) api: Option<SocketAddr>,
     pub(super) data_dir: PathBuf,
     pub(super) workers: Arc<workers::Counters>,
+    pub(super) checks: Checks,
     cluster: Cluster,
     network: OnceLock<NetworkView>,
     stop: OnceLock<Stop>,
@@ -502,6 +503,11 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// With these checks of documents.
+    pub(super) fn with_checks(self, checks: Checks) -> Self {
+        Self { checks, ..self }
+    }
+
     pub(super) fn new(
         admission: Admission,
         clock: Clock,
@@ -519,6 +525,7 @@ impl Facts {
             api,
             data_dir,
             workers,
+            checks: Checks::new(),
             cluster,
             network,
             stop,

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use oxigdal_ha::backup::{BackupType, Level};
+use oxigdal_ha::documents::{self, Edit};
 use oxigdal_ha::driver::Stop;
 use oxigdal_ha::driver::mesh::{BackupPlace, Cursor, MemberChange};
 use oxigdal_ha::events::Begin;
+use oxigdal_ha::node;
 use oxigdal_ha::recovery::target::Target;
+use oxigdal_ha::types::unhex;
 use oxigdal_ha::{Change, Changes, ErrorKind, MemberUpdate, Mesh, Update};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -103,6 +106,36 @@ fn several_nodes_of_one_process_share_documents_and_tell_what_changed_and_by_who
         mesh[0].wait_synced(2, WAIT).await.unwrap();
         let page = mesh[1].read("log/a", Begin::Start, 10).await.unwrap();
         assert_eq!(page.events.iter().map(|event| &event.body[..]).collect::<Vec<_>>(), [&b"one"[..], b"two"]);
+    });
+}
+
+#[test]
+fn a_subscriber_is_told_where_several_values_stand_and_what_checks_find_odd() {
+    bounded(async {
+        let dir = tempfile::tempdir().unwrap();
+        let odd = |value: &Value| value["n"].as_i64().filter(|n| *n < 0).map(|n| format!("{n} is too few"));
+        let build = |_, config| Mesh::builder(config).check("few", move |_, value| odd(value).into_iter().collect());
+        let mesh = nodes(dir.path(), 2, build).await;
+        mesh[0].put("d/1", &json!({ "n": 0 })).await.unwrap();
+        let before = mesh[0].document("d/1").await.unwrap().unwrap().version;
+        until("the other has it", || async { mesh[1].document("d/1").await.unwrap().is_some() }).await;
+        let mut changes = mesh[1].subscribe("d/");
+        mesh[0].set("d/1", "n", -1).await.unwrap();
+        let change = changed(&mut changes).await;
+        assert_eq!((change.conflict, change.flags), (false, vec!["few: -1 is too few".to_owned()]));
+        // As if it had not seen that.
+        let heads = before.iter().map(|head| unhex(head).unwrap().try_into().unwrap()).collect();
+        let edits = vec![Edit::Set { path: "n".into(), value: json!(2) }];
+        let command =
+            node::Command::Documents(documents::Command::EditAt { doc: "d/1".parse().unwrap(), edits, heads });
+        mesh[1].peer().command(command).await.unwrap();
+        let met = changed(&mut changes).await;
+        let shown = met.value.unwrap()["n"].clone();
+        assert_eq!((met.conflict, met.flags.is_empty()), (true, shown == 2));
+        let edits = vec![Edit::Resolve { path: "n".into(), value: Some(json!(3)) }];
+        mesh[1].edit("d/1", edits).await.unwrap();
+        let settled = changed(&mut changes).await;
+        assert_eq!((settled.conflict, settled.flags, settled.value), (false, vec![], Some(json!({ "n": 3 }))));
     });
 }
 

@@ -293,6 +293,9 @@ pub(crate) enum DocCommand {
         /// Show the contents too
         #[arg(long)]
         values: bool,
+        /// Only those in which the peer's checks find something odd, and what
+        #[arg(long)]
+        flagged: bool,
         /// At most so many
         #[arg(long, value_name = "N")]
         limit: Option<usize>,

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 use std::time::Duration;
 
 use oxigdal_ha::config::{self, Config, Flags, LogFormat};
+use oxigdal_ha::documents::Checks;
 use oxigdal_ha::driver::admission::{Invite, Refusal};
 use oxigdal_ha::driver::network::JoinError;
 use oxigdal_ha::driver::{ArchiveState, ArchiveStatus, Peer, StartError, Stop};
@@ -139,7 +140,8 @@ fn filter(level: &str) -> std::result::Result<EnvFilter, String> {
     EnvFilter::try_new(directives).map_err(|error| error.to_string())
 }
 
-async fn serve(config: Config, stop_with_stdin: bool, output: Output) -> Result {
+async fn serve(mut config: Config, stop_with_stdin: bool, output: Output) -> Result {
+    config.documents.checks = Checks::new().with_geojson();
     let mut told = Told::listen(stop_with_stdin)?;
     let join = config.network.join.clone();
     let peer = tokio::select! {

@@ -304,8 +304,8 @@ impl Teller<'_> {
             }
         }
         let path = self.path(pair.place);
-        let over = self.places.superseded(pair);
         let stays = |kind, winner| (kind, Told { rule: None, winner, shows: winner, forgotten: false });
+        let over = self.places.superseded(pair);
         let (kind, Told { rule, winner, shows, forgotten }) = match what {
             (What::Removed, ADDED) | (ADDED, What::Removed) if over.is_some() => stays(ConflictType::DeleteWrite, over),
             (_, ADDED) | (ADDED, _) if over.is_some() => stays(ConflictType::WriteWrite, over),

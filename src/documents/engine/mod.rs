@@ -11,6 +11,8 @@
 //! **Branches.** A writer whose store was rolled back may have used its numbers twice. Both changes are taken, each branch
 //! as a writer of its own: see `branches`.
 //!
+//! **Counters.** Automerge's, and all that stand at one place are read as one: see `counters`.
+//!
 //! **Folding.** What is older than some hundred changes is held as the state that it led to, where that can make no
 //! difference: see `base`. Who needs all of it is told so, and gives all changes again.
 //!

@@ -3,11 +3,11 @@
 use axum::extract::State;
 use axum::response::Json;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::reply::{Body, Id, Query, Refusal};
 use super::{Interface, replication};
-use crate::documents::{Command, Edit, Outcome};
+use crate::documents::{Command, Edit, Listed, Outcome};
 use crate::driver::revert;
 use crate::node;
 use crate::types::DocId;
@@ -24,6 +24,9 @@ pub(super) struct Which {
     limit: Option<usize>,
     #[serde(default)]
     values: bool,
+    /// Only those in which this peer's checks find something odd.
+    #[serde(default)]
+    flagged: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,12 +89,33 @@ impl Interface {
     }
 }
 
-pub(super) async fn page(State(interface): State<Interface>, Query(which): Query<Which>) -> Answer {
-    let Which { prefix, after, limit, values } = which;
+pub(super) async fn page(
+    State(interface): State<Interface>,
+    Query(which): Query<Which>,
+) -> Result<Json<Value>, Refusal> {
+    let Which { prefix, after, limit, values, flagged } = which;
     if limit == Some(0) {
         return Err(Refusal::invalid("the query: a limit of 0 shows nothing"));
     }
-    interface.ask(Command::Scan { prefix, after, limit: limit.unwrap_or(PAGE), values }).await
+    let scan = Command::Scan { prefix, after, limit: limit.unwrap_or(PAGE), values: values || flagged };
+    let page = interface.link.documents(scan).await?;
+    let Outcome::Page { docs, more } = page else { unreachable!("a scan was answered by {page:?}") };
+    if !flagged {
+        return Ok(Json(json!({ "docs": docs, "more": more })));
+    }
+    // So many were looked at; those that are told may be few.
+    let next = docs.last().map(|last| last.doc.clone()).filter(|_| more);
+    let odd = |Listed { doc, heads, value }: Listed| {
+        let flags = interface.link.flags(&doc, value.as_ref()?);
+        let mut told = json!({ "doc": doc, "heads": heads, "flags": flags });
+        if values {
+            told["value"] = value?;
+        }
+        (!flags.is_empty()).then_some(told)
+    };
+    let checks: Vec<&str> = interface.link.facts.checks.names().collect();
+    let docs: Vec<Value> = docs.into_iter().filter_map(odd).collect();
+    Ok(Json(json!({ "docs": docs, "more": more, "next": next, "checks": checks })))
 }
 
 pub(super) async fn read(State(interface): State<Interface>, Id(doc): Id, Query(at): Query<Where>) -> Answer {

@@ -14,7 +14,7 @@
 //! | `GET /v1/lag`, `/v1/peers`, `/v1/statistics` | the other members as replicas, and from which lag on they are a trouble; what crossed |
 //! | `POST /v1/peers/NAME or ID/pause`, `../resume` | exchange nothing with a member; or do so again |
 //! | `?ack=local`, `?ack=N`, `?ack=all` with any write | answer when so many other members hold it durably; 504 if that is not known in time, and it is not undone |
-//! | `GET /v1/docs?prefix&after&limit&values` | a page of documents |
+//! | `GET /v1/docs?prefix&after&limit&values` | a page of documents; `?flagged=true`: those of it that this peer's checks flag, and behind which to go on |
 //! | `GET /v1/docs/ID?path`, `PUT ..?create=true`, `PATCH`, `DELETE` | one document; `?at=HEAD,..` edits the version that was read |
 //! | `POST /v1/edits` | edits of many documents, one a line |
 //! | `GET /v1/history/ID` | its changes |

@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::guard::is_ours;
 use super::{Interface, Token};
 use crate::config::{self, Flags};
+use crate::documents::Checks;
 use crate::driver::admission::Admission;
 use crate::driver::peer::{Ask, Facts, Link, Phase};
 use crate::driver::{Clock, Peer};
@@ -71,7 +72,11 @@ async fn start(dir: &Path) -> Peer {
         .set("test", "api.listen", "127.0.0.1:0")
         .set("test", "replication.ack-timeout-ms", "50")
         .list("test", "network.listen", ["127.0.0.1:0"]);
-    Peer::start(config::parse(None, [], &flags).unwrap()).await.unwrap()
+    let mut config = config::parse(None, [], &flags).unwrap();
+    let odd = |value: &Value| value["odd"] == true;
+    config.documents.checks =
+        Checks::new().with("odd", move |_, value| odd(value).then(|| "it says so".to_owned()).into_iter().collect());
+    Peer::start(config).await.unwrap()
 }
 
 /// Runs a client against a peer of its own.
@@ -337,6 +342,30 @@ impl Watching {
         }
         &self.1
     }
+}
+
+#[test]
+fn what_checks_find_odd_is_listed_and_told_to_watchers() {
+    with_peer(|client| {
+        let feature = |geometry: &str| format!(r#"{{"type":"Feature","properties":{{}},"geometry":{geometry}}}"#);
+        client.ask("PUT", "/v1/docs/a/1", &feature("null"));
+        let mut watching = Watching::begin(&client, "");
+        // Each edit is right; as no merge is at hand, the check is one that knows more.
+        client.ask("PUT", "/v1/docs/a/2", r#"{"odd":true}"#);
+        client.ask("PUT", "/v1/docs/a/3", r#"{"odd":false}"#);
+        let heard = watching.until("a/3\"").to_owned();
+        assert!(heard.contains(r#""conflict":false"#) && heard.contains(r#""flags":["odd: it says so"]"#), "{heard}");
+        let (status, first) = client.ask("GET", "/v1/docs?flagged=true&limit=1", "");
+        assert_eq!((status, &first["docs"], &first["next"]), (200, &json!([]), &json!("a/1")), "{first}");
+        let (_, rest) = client.ask("GET", "/v1/docs?flagged=true&after=a/1&values=true", "");
+        let docs = rest["docs"].as_array().unwrap();
+        assert_eq!((docs.len(), &docs[0]["doc"], &rest["checks"]), (1, &json!("a/2"), &json!(["odd"])), "{rest}");
+        assert_eq!(
+            (&docs[0]["flags"], &docs[0]["value"]),
+            (&json!(["odd: it says so"]), &json!({"odd": true})),
+            "{rest}"
+        );
+    });
 }
 
 #[test]

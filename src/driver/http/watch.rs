@@ -1,6 +1,7 @@
 //! Server-sent events: documents that change, members that come and go.
 //!
-//! `changed` {doc, heads, exists, origins}; `member` {event, member, ..}; `lagged` {missed} when this watcher was too slow and
+//! `changed` {doc, heads, exists, origins, conflict, flags}: whether several values stand in it when this is told (null if it cannot be
+//! read), and what this peer's checks find odd in it; `member` {event, member, ..}; `lagged` {missed} when this watcher was too slow and
 //! lost so many events: it should read again what it watches. The stream ends when the peer stops. Each event has an id:
 //! whoever comes back with it in `Last-Event-ID` goes on behind it, or is told `lagged`, with `missed` null when the peer was
 //! restarted meanwhile.
@@ -20,7 +21,7 @@ use super::reply::{Query, Refusal};
 use super::{Interface, WATCHERS_MAX};
 use crate::documents;
 use crate::driver::history::{History, Mark, Next};
-use crate::driver::peer::Phase;
+use crate::driver::peer::{Link, Phase};
 use crate::error::ErrorKind;
 use crate::node::Event;
 use crate::types::hex;
@@ -37,6 +38,7 @@ struct Watcher {
     at: Mark,
     more: watch::Receiver<u64>,
     phase: watch::Receiver<Phase>,
+    link: Link,
     prefix: String,
     _permit: OwnedSemaphorePermit,
 }
@@ -56,7 +58,8 @@ pub(super) async fn watch(
         None => history.now(),
     };
     let (more, phase) = (history.watch(), interface.link.phase.clone());
-    let watcher = Watcher { history, at, more, phase, prefix: what.prefix, _permit: permit };
+    let link = interface.link.clone();
+    let watcher = Watcher { history, at, more, phase, link, prefix: what.prefix, _permit: permit };
     let stream = stream::unfold(watcher, async |mut watcher| watcher.next().await.map(|event| (Ok(event), watcher)));
     Ok(Stream::new(stream).keep_alive(KeepAlive::default()))
 }
@@ -77,7 +80,7 @@ impl Watcher {
                 }
                 Some(Next::Event(event, at)) => {
                     self.at = at;
-                    self.tell(&event)
+                    self.tell(&event).await
                 }
             };
             if let Some((name, data)) = told {
@@ -94,13 +97,17 @@ impl Watcher {
         }
     }
 
-    fn tell(&self, event: &Event) -> Option<(&'static str, Value)> {
+    async fn tell(&self, event: &Event) -> Option<(&'static str, Value)> {
         match event {
             Event::Documents(documents::Event::Changed { doc, heads, exists, origins })
                 if doc.as_str().starts_with(&self.prefix) =>
             {
                 let heads: Vec<_> = heads.iter().map(|head| hex(head)).collect();
-                Some(("changed", json!({ "doc": doc, "heads": heads, "exists": exists, "origins": origins })))
+                let (conflict, flags) = if *exists { self.link.marks(doc).await } else { (Some(false), Vec::new()) };
+                let told = json!({
+                    "doc": doc, "heads": heads, "exists": exists, "origins": origins, "conflict": conflict, "flags": flags,
+                });
+                Some(("changed", told))
             }
             Event::Membership(event) => serde_json::to_value(event).ok().map(|event| ("member", event)),
             _ => None,

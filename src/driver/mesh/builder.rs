@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::Mesh;
 use crate::config::Config;
 use crate::driver::hooks::Hooks;
@@ -10,6 +12,7 @@ use crate::driver::peer::Peer;
 use crate::driver::works::Lease;
 use crate::error::{Error, ErrorKind};
 use crate::roles::{RoleName, RoleNameError};
+use crate::types::DocId;
 
 /// What a holder's work has to be dropped in, at least. See [`MeshBuilder::role`].
 const END_MIN: Duration = Duration::from_millis(50);
@@ -54,6 +57,27 @@ impl MeshBuilder {
             }
             Err(error) => self.wrong = Some(error),
         }
+        self
+    }
+
+    /// A pure function that looks at documents and says what it finds odd: see [`Checks`](crate::documents::Checks). Subscribers get that
+    /// as [`Change::flags`](super::Change::flags), and over HTTP `GET /v1/docs?flagged=true` and `/v1/watch` tell it. It stands in nobody's
+    /// way: what was written stays written.
+    ///
+    /// ```no_run
+    /// # async fn start(config: oxigdal_ha::config::Config) -> Result<(), oxigdal_ha::Error> {
+    /// use oxigdal_ha::Mesh;
+    ///
+    /// let depth = |value: &serde_json::Value| value["depth"].as_f64().is_some_and(|depth| depth < 0.0);
+    /// let mesh = Mesh::builder(config)
+    ///     .check("depth", move |_, value| depth(value).then(|| "above the water".to_owned()).into_iter().collect())
+    ///     .start()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn check(mut self, name: &str, check: impl Fn(&DocId, &Value) -> Vec<String> + Send + Sync + 'static) -> Self {
+        self.config.documents.checks = std::mem::take(&mut self.config.documents.checks).with(name, check);
         self
     }
 

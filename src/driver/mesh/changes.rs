@@ -80,6 +80,11 @@ pub struct Change {
     /// Its causal stamp after the change: hashes of changes that none follows, as hex, sorted. More than one: several nodes had written
     /// at once, and what they wrote is merged. As [`Written::version`](super::Written::version).
     pub version: Vec<String>,
+    /// Whether somewhere in it several different values stand, of which one shows, as it is when this is given: `conflicts list` tells
+    /// which.
+    pub conflict: bool,
+    /// What this host's checks find odd in [`value`](Self::value): see [`MeshBuilder::check`](super::MeshBuilder::check).
+    pub flags: Vec<String>,
     /// Go on behind this.
     pub cursor: Cursor,
 }
@@ -189,18 +194,24 @@ impl Changes {
         }
     }
 
+    /// A document, and whether several values stand in it; nothing where there is none.
+    async fn read(&self, doc: &DocId) -> Result<Option<(Document, bool)>, Error> {
+        let Some(document) = self.link.document(doc.clone(), String::new()).await? else { return Ok(None) };
+        Ok(Some((document, self.link.is_in_conflict(doc).await?)))
+    }
+
     /// What an event says to this subscriber, if anything. Nothing at all when the node has stopped.
     async fn told(&self, event: &Event, cursor: Cursor) -> Option<Option<Update>> {
         let Event::Documents(documents::Event::Changed { doc, heads, origins, .. }) = event else { return Some(None) };
         if !doc.as_str().starts_with(&self.prefix) {
             return Some(None);
         }
-        let (value, version) = match self.link.document(doc.clone(), String::new()).await {
-            Ok(Some(Document { value, version, .. })) => (Some(value), version),
+        let (value, version, conflict) = match self.read(doc).await {
+            Ok(Some((Document { value, version, .. }, conflict))) => (Some(value), version, conflict),
             Ok(None) => {
                 let mut version: Vec<String> = heads.iter().map(|head| hex(head)).collect();
                 version.sort_unstable();
-                (None, version)
+                (None, version, false)
             }
             Err(error) if error.kind() == ErrorKind::Leaving => return None,
             Err(error) => {
@@ -210,7 +221,8 @@ impl Changes {
             }
         };
         let origins = origins.iter().map(|actor| actor.node).collect();
-        Some(Some(Update::Changed(Change { key: doc.clone(), value, origins, version, cursor })))
+        let flags = value.as_ref().map(|value| self.link.flags(doc, value)).unwrap_or_default();
+        Some(Some(Update::Changed(Change { key: doc.clone(), value, origins, version, conflict, flags, cursor })))
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn doc(arguments: Doc, output: Output) -> Result {
             patch(&client, &id, &json!([{ "op": "remove", "path": path }]), output)
         }
         DocCommand::Rm { id, path: None } => edited(&client.delete(&doc_path("/v1/docs", &id))?, output),
-        DocCommand::Ls { prefix, values, limit } => ls(&client, &prefix, values, limit, output),
+        DocCommand::Ls { prefix, values, flagged, limit } => ls(&client, &prefix, (values, flagged), limit, output),
         DocCommand::History { id } => history(&client, &id, output),
         DocCommand::Watch { prefix } => watch(&client, &prefix, output),
         DocCommand::Import { file, prefix, id_property } => {
@@ -119,13 +119,16 @@ fn get(client: &Client, id: &str, path: &str, output: Output) -> Result {
 pub(crate) fn scan(
     client: &Client,
     prefix: &str,
-    values: bool,
+    (values, flagged): (bool, bool),
     mut each: impl FnMut(&Value) -> Result<bool>,
 ) -> Result {
     let (page, values) = (PAGE.to_string(), values.to_string());
     let mut after = None::<String>;
     loop {
         let mut query = vec![("prefix", prefix), ("limit", &page), ("values", &values)];
+        if flagged {
+            query.push(("flagged", "true"));
+        }
         query.extend(after.iter().map(|after| ("after", after.as_str())));
         let answer: Value = client.get("/v1/docs", &query)?;
         let docs = answer["docs"].as_array().map_or(&[][..], Vec::as_slice);
@@ -134,19 +137,20 @@ pub(crate) fn scan(
                 return Ok(());
             }
         }
-        match docs.last().and_then(|doc| doc["doc"].as_str()) {
+        let last = docs.last().and_then(|doc| doc["doc"].as_str());
+        match answer["next"].as_str().or(last) {
             Some(last) if answer["more"] == true => after = Some(last.to_owned()),
             _ => return Ok(()),
         }
     }
 }
 
-fn ls(client: &Client, prefix: &str, values: bool, limit: Option<usize>, output: Output) -> Result {
+fn ls(client: &Client, prefix: &str, (values, flagged): (bool, bool), limit: Option<usize>, output: Output) -> Result {
     let (mut left, mut found) = (limit.unwrap_or(usize::MAX), false);
     if left == 0 {
         return Ok(());
     }
-    scan(client, prefix, values, |doc| {
+    scan(client, prefix, (values, flagged), |doc| {
         found = true;
         if output.json {
             // One a line, so that a large listing can be read as it comes.
@@ -157,14 +161,24 @@ fn ls(client: &Client, prefix: &str, values: bool, limit: Option<usize>, output:
                 Some(value) => output.line(format_args!("{}\t{value}", output.paint(Tone::Name, id)))?,
                 None => output.line(id)?,
             }
+            for flag in flags(doc) {
+                output.line(output.paint(Tone::Warn, format_args!("  {flag}")))?;
+            }
         }
         left -= 1;
         Ok(left > 0)
     })?;
-    if !found && !output.json {
+    if !found && !output.json && flagged {
+        eprintln!("note: the peer's checks find nothing odd where ids begin with {prefix:?}");
+    } else if !found && !output.json {
         eprintln!("note: no document's id begins with {prefix:?}");
     }
     Ok(())
+}
+
+/// What checks find odd in a document.
+fn flags(told: &Value) -> impl Iterator<Item = &str> {
+    told["flags"].as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
 fn history(client: &Client, id: &str, output: Output) -> Result {
@@ -210,10 +224,12 @@ fn watch(client: &Client, prefix: &str, output: Output) -> Result {
                 };
                 let origins = data["origins"].as_array().into_iter().flatten();
                 let origins: Vec<&str> = origins.filter_map(|origin| origin["node"].as_str()).collect();
-                output.line(format_args!(
-                    "{verb} {id} {}",
-                    output.paint(Tone::Dim, format_args!("by {}", origins.join(", ")))
-                ))?;
+                let by = output.paint(Tone::Dim, format_args!("by {}", origins.join(", ")));
+                let conflict = if data["conflict"] == true { ", several values stand in it" } else { "" };
+                output.line(format_args!("{verb} {id} {by}{}", output.paint(Tone::Warn, conflict)))?;
+                for flag in flags(&data) {
+                    output.line(output.paint(Tone::Warn, format_args!("  {flag}")))?;
+                }
             }
             "lagged" if data["missed"].is_null() => {
                 output.line(output.paint(Tone::Warn, "the peer was restarted: events were missed"))?;

@@ -167,7 +167,7 @@ pub(super) fn export(client: &Client, prefix: &str, file: Option<&Path>, output:
 /// The documents as a feature collection: the same documents give the same bytes on every peer.
 pub(crate) fn export_text(client: &Client, prefix: &str, tick: &dyn Fn()) -> Result<geojson::Export> {
     let mut docs: BTreeMap<DocId, Value> = BTreeMap::new();
-    scan(client, prefix, true, |doc| {
+    scan(client, prefix, (true, false), |doc| {
         let id = doc["doc"].as_str().unwrap_or_default();
         let id = DocId::parse(id).map_err(|error| Failure::new(format_args!("the peer's answer: {error}")))?;
         docs.insert(id, doc["value"].clone());
