@@ -243,7 +243,7 @@ mod tests {
             let invite = one.invite(WAIT).unwrap();
             let two = Mesh::builder(node(dir.path(), "two", Some(&invite))).start().await.unwrap();
             let (at, cut) = relay(one.peer().api().unwrap()).await;
-            // Neither is told that the way is cut. One is patient for longer than this test.
+            // Neither is told when the way is cut. One is patient for longer than this test.
             let detectors = [20, 3_600_000].map(|health_check_timeout_ms| {
                 let config = FailoverConfig {
                     health_check_timeout_ms,
@@ -265,6 +265,8 @@ mod tests {
             while !is(&detectors[0], HealthStatus::Unknown) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
+            // The other one began to look not much later: with the same patience it would have lost it by then.
+            tokio::time::sleep(Duration::from_millis(300)).await;
             assert!(is(&detectors[1], HealthStatus::Healthy), "it is waited for still");
         };
         tokio::time::timeout(WAIT, test).await.unwrap();
