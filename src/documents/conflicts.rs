@@ -130,12 +130,12 @@ pub enum Wrote {
         /// Its length in bytes.
         bytes: usize,
     },
-    /// It made an object, a list or a text there.
+    /// It made an object, a list, a text or a counter there.
     Made {
         /// Which of them.
         what: &'static str,
     },
-    /// It inserted into the list or text there, or removed from it.
+    /// It inserted into the list or text there, or removed from it; or added to the counter.
     Edited {
         /// Which of them.
         what: &'static str,

@@ -19,11 +19,12 @@ pub(super) fn of_value(value: &Value) -> usize {
 pub(super) fn of_edit(edit: &Edit) -> usize {
     match edit {
         Edit::Put { value } => of_value(value),
-        Edit::Set { path, value } => path.len() + of_value(value),
+        Edit::Set { path, value } | Edit::Insert { path, value } => path.len() + of_value(value),
         Edit::Resolve { path, value } => path.len() + value.as_ref().map_or(0, of_value) + 16,
         Edit::Remove { path } => path.len() + 16,
         // Each character is an operation.
         Edit::Splice { path, insert, .. } => path.len() + 2 * insert.len() + 16,
+        Edit::Increment { path, .. } => path.len() + 32,
         Edit::Delete => 16,
     }
 }

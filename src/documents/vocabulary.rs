@@ -28,7 +28,14 @@ pub enum Edit {
         /// The new value.
         value: Value,
     },
-    /// Remove one place.
+    /// Insert an element into a list: before the one of this index, or behind the last. What several insert at the same time all stays.
+    Insert {
+        /// Where: a JSON Pointer (RFC 6901) whose last step is an index, or `-` for the end; the leading slash may be left out.
+        path: String,
+        /// The element.
+        value: Value,
+    },
+    /// Remove one place: of a list the element that has this index.
     Remove {
         /// Where: a JSON Pointer (RFC 6901); the leading slash may be left out.
         path: String,
@@ -48,6 +55,17 @@ pub enum Edit {
         #[serde(default)]
         insert: String,
     },
+    /// Add to a counter: what is added at the same time all counts. Where nothing is, a counter of 0 is made first, and objects on
+    /// the way; a whole number becomes a counter that begins with it. Two peers that make a counter of one place at the same time make
+    /// one: it begins with what the newer of them began with, and all increments count. It reads as a number. Setting another whole
+    /// number there begins it anew: what was added without having seen that is not counted.
+    Increment {
+        /// Where: a JSON Pointer (RFC 6901); the leading slash may be left out.
+        path: String,
+        /// How much, up or down: 2^31 at most.
+        #[serde(default = "one")]
+        by: i64,
+    },
     /// Write a place at which several values stand, so that this value supersedes all of them: also if it is the one that shows
     /// already. Where one value stands it is a plain edit.
     Resolve {
@@ -62,15 +80,22 @@ pub enum Edit {
     Delete,
 }
 
+const fn one() -> i64 {
+    1
+}
+
 impl Edit {
     /// Where it edits; empty for the whole.
     #[must_use]
     pub fn path(&self) -> &str {
         match self {
             Self::Put { .. } | Self::Delete => "",
-            Self::Set { path, .. } | Self::Remove { path } | Self::Splice { path, .. } | Self::Resolve { path, .. } => {
-                path
-            }
+            Self::Set { path, .. }
+            | Self::Insert { path, .. }
+            | Self::Remove { path }
+            | Self::Splice { path, .. }
+            | Self::Increment { path, .. }
+            | Self::Resolve { path, .. } => path,
         }
     }
 }

@@ -453,9 +453,9 @@ fn weight(command: &Command) -> usize {
     };
     let bytes = |edit: &Edit| match edit {
         Edit::Put { value } => size(value),
-        Edit::Set { path, value } => path.len() + size(value),
+        Edit::Set { path, value } | Edit::Insert { path, value } => path.len() + size(value),
         Edit::Resolve { path, value } => path.len() + value.as_ref().map_or(0, size),
-        Edit::Remove { path } => path.len(),
+        Edit::Remove { path } | Edit::Increment { path, .. } => path.len(),
         Edit::Splice { path, insert, .. } => path.len() + insert.len(),
         Edit::Delete => 0,
     };

@@ -42,6 +42,15 @@ fn documents_are_read_and_written_as_the_hosts_own_types() {
         mesh.set("layers/relief", "zooms/-", 2).await.unwrap();
         mesh.set("layers/relief", "path", "grey").await.unwrap();
         mesh.splice("layers/relief", "path", 4, 0, "scale").await.unwrap();
+        mesh.insert("layers/relief", "zooms/0", 0).await.unwrap();
+        mesh.increment("layers/relief", "seen", 3).await.unwrap();
+        mesh.increment("layers/relief", "seen", -1).await.unwrap();
+        assert_eq!(mesh.get_at::<i64>("layers/relief", "seen").await.unwrap(), Some(2));
+        assert_eq!(mesh.get_at::<i64>("layers/relief", "zooms/0").await.unwrap(), Some(0));
+        assert_eq!(mesh.increment("layers/relief", "path", 1).await.unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(mesh.insert("layers/relief", "zooms/9", 1).await.unwrap_err().kind(), ErrorKind::Invalid);
+        mesh.remove("layers/relief", "zooms/0").await.unwrap();
+        mesh.remove("layers/relief", "seen").await.unwrap();
         assert_eq!(mesh.get_at::<String>("layers/relief", "path").await.unwrap().as_deref(), Some("greyscale"));
         assert_eq!(mesh.get_at::<Vec<u8>>("layers/relief", "zooms").await.unwrap(), Some(vec![0, 1, 2]));
         assert_eq!(mesh.get_at::<Value>("layers/relief", "none").await.unwrap(), None);

@@ -255,6 +255,29 @@ pub(crate) enum DocCommand {
         #[arg(long)]
         text: bool,
     },
+    /// Insert an element into a list
+    Insert {
+        /// The document
+        id: String,
+        /// A JSON Pointer that ends with the index before which it goes, or - for the end, such as properties/tags/0
+        path: String,
+        /// JSON; what is no JSON is taken as text
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+        /// Take the value as text, whatever it looks like
+        #[arg(long)]
+        text: bool,
+    },
+    /// Add to a counter: what is added at the same time all counts
+    Increment {
+        /// The document
+        id: String,
+        /// A JSON Pointer, such as properties/visits; where nothing is, a counter of 0 is made first
+        path: String,
+        /// How much, up or down
+        #[arg(default_value_t = 1, allow_hyphen_values = true)]
+        by: i64,
+    },
     /// Remove a document, or one place in it
     Rm {
         /// The document

@@ -4,7 +4,7 @@ use super::column::{Deltas, Flags, Runs};
 use super::reader::Reader;
 use super::{
     ACTOR_LEN, ATOMIC_DEPTH_MAX, Action, COUNTER_MAX, CREATE, Change, DELETE, DEPS_MAX, HASH_LEN, Header, Id, KEY_MAX,
-    Key, Name, OPS_MAX, Op, OpFault, PLAIN_MAX, PREDS_MAX, Refusal,
+    Key, Name, OPS_MAX, Op, OpFault, PLAIN_MAX, PREDS_MAX, Refusal, START_MAX, STEP_MAX,
 };
 
 /// The columns, by their specification: the number of a group in the upper bits, the kind of code in the lower four.
@@ -211,10 +211,10 @@ impl<'a> Rows<'a> {
             2 => Action::MakeList,
             3 => Action::Delete,
             4 => Action::MakeText,
+            5 => Action::Increment(0),
             _ => return Err(fault(OpFault::Action)),
         };
-        let (value_len, char) = value(columns, action).map_err(fault)?;
-        let action = if char { Action::PutChar } else { action };
+        let (value_len, action) = value(columns, action).map_err(fault)?;
         let preds = self.preds(columns, index)?;
         self.ops.push(Op { object, key, insert, action, preds });
         Ok(value_len)
@@ -241,27 +241,40 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Checks the value of an operation; gives its length in bytes, and whether it is a single character.
-fn value(columns: &mut Columns<'_>, action: Action) -> Result<(usize, bool), OpFault> {
+/// Checks the value of an operation; gives its length in bytes, and what the operation does by it.
+fn value(columns: &mut Columns<'_>, action: Action) -> Result<(usize, Action), OpFault> {
     let meta = columns.value_meta.value().map_err(|_| OpFault::Value)?;
     let len = usize::try_from(meta >> 4).map_err(|_| OpFault::Value)?;
     let bytes = columns.value.take(len).ok_or(OpFault::Value)?;
     let mut number = Reader::new(bytes);
-    let sound = match meta & 0xf {
-        0 => bytes.is_empty(),
-        _ if action != Action::Put => false,
-        1 | 2 => bytes.is_empty(),
-        3 => number.unsigned().is_ok() && number.is_empty(),
-        4 => number.signed().is_ok() && number.is_empty(),
-        5 => <[u8; 8]>::try_from(bytes).is_ok_and(|bytes| f64::from_le_bytes(bytes).is_finite()),
-        6 => match std::str::from_utf8(bytes) {
-            Ok(text) => return Ok((len, text.chars().nth(1).is_none() && !text.is_empty())),
-            Err(_) => false,
+    let sound = match (meta & 0xf, action) {
+        (4, Action::Increment(_)) => return Ok((len, Action::Increment(count(bytes, STEP_MAX)?))),
+        (_, Action::Increment(_)) => false,
+        (0, _) => bytes.is_empty(),
+        (_, action) if action != Action::Put => false,
+        (1 | 2, _) => bytes.is_empty(),
+        (3, _) => number.unsigned().is_ok() && number.is_empty(),
+        (4, _) => number.signed().is_ok() && number.is_empty(),
+        (5, _) => <[u8; 8]>::try_from(bytes).is_ok_and(|bytes| f64::from_le_bytes(bytes).is_finite()),
+        (6, _) => match std::str::from_utf8(bytes) {
+            Ok(text) if text.chars().nth(1).is_none() && !text.is_empty() => return Ok((len, Action::PutChar)),
+            text => text.is_ok(),
         },
-        7 => depth(bytes) <= ATOMIC_DEPTH_MAX && serde_json::from_slice::<serde_json::Value>(bytes).is_ok(),
+        (7, _) => depth(bytes) <= ATOMIC_DEPTH_MAX && serde_json::from_slice::<serde_json::Value>(bytes).is_ok(),
+        (8, _) => return Ok((len, Action::PutCounter(count(bytes, START_MAX)?))),
         _ => false,
     };
-    if sound { Ok((len, false)) } else { Err(OpFault::Value) }
+    if sound { Ok((len, action)) } else { Err(OpFault::Value) }
+}
+
+/// A number that counters begin with or are incremented by, no further from 0 than this.
+fn count(bytes: &[u8], max: i64) -> Result<i64, OpFault> {
+    let mut reader = Reader::new(bytes);
+    let number = reader.signed().map_err(|_| OpFault::Value)?;
+    if !reader.is_empty() {
+        return Err(OpFault::Value);
+    }
+    if (-max..=max).contains(&number) { Ok(number) } else { Err(OpFault::Count) }
 }
 
 /// How deep brackets nest in a JSON text.

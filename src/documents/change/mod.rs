@@ -6,7 +6,7 @@
 //! change which passes hashes alike wherever it is saved and loaded again, and it counts before it allocates, so that a
 //! run of 2^60 nulls costs nothing.
 //!
-//! It takes only what this program writes: maps, lists and JSON's scalars. Counters, texts and marks are refused.
+//! It takes only what this program writes: maps, lists, texts, counters and JSON's scalars. Marks, times and tables are refused.
 
 mod column;
 mod decode;
@@ -37,6 +37,10 @@ pub(super) const DEPTH_MAX: u8 = 64;
 pub(super) const ATOMIC_DEPTH_MAX: usize = 32;
 /// Highest operation counter: half of what the merge engine can count to.
 pub(super) const COUNTER_MAX: u32 = 1 << 31;
+/// A counter begins that far from 0 at most: as far as JSON's readers count exactly.
+pub(super) const START_MAX: i64 = 1 << 53;
+/// One increment at most, up or down. A document holds fewer than [`COUNTER_MAX`] of them, so no counter overflows.
+pub(super) const STEP_MAX: i64 = 1 << 31;
 /// The message of a change without operations that deletes its document.
 pub(super) const DELETE: &str = "delete";
 /// The message of a change without operations that makes its document exist.
@@ -124,6 +128,10 @@ pub(super) enum OpFault {
     PredOrder,
     #[error("it removes or updates nothing")]
     NoPred,
+    #[error("it increments what is no counter")]
+    NoCounter,
+    #[error("a counter begins or moves further than counters may")]
+    Count,
     #[error("objects nest too deeply")]
     Depth,
     #[error("its kind is not one that documents use")]
@@ -186,6 +194,10 @@ pub(super) enum Action {
     Put,
     /// Puts a text of one character, as a text is made of.
     PutChar,
+    /// Puts a counter that begins with this number.
+    PutCounter(i64),
+    /// Adds to counters.
+    Increment(i64),
     Delete,
 }
 

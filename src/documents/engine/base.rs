@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::legacy::{ElementId, Key, ObjectId, OpId};
 use automerge::transaction::{CommitOptions, Transactable};
-use automerge::{ActorId, Automerge, ExpandedChange, ObjId, ObjType, ROOT, ReadDoc, TextEncoding, Value};
+use automerge::{ActorId, Automerge, ExpandedChange, ObjId, ObjType, ROOT, ReadDoc, ScalarValue, TextEncoding, Value};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
@@ -210,6 +210,11 @@ fn shift_ids(change: &mut ExpandedChange, by: u64) {
     debug_assert!(shifted.is_some());
 }
 
+/// A value as it is folded: a counter begins with what it has come to.
+fn scalar(value: &ScalarValue) -> ScalarValue {
+    if let ScalarValue::Counter(counter) = value { ScalarValue::counter(counter.into()) } else { value.clone() }
+}
+
 /// Writes what shows into another document.
 struct Fold<'a> {
     merged: &'a Automerge,
@@ -233,7 +238,7 @@ impl Fold<'_> {
             }
             self.note(&id)?;
             match value {
-                Value::Scalar(value) => tx.put(to, key, value.into_owned()).ok()?,
+                Value::Scalar(value) => tx.put(to, key, scalar(&value)).ok()?,
                 Value::Object(kind @ ObjType::Map) => {
                     let inner = tx.put_object(to, key, kind).ok()?;
                     self.map(tx, &id, &inner)?;
@@ -267,7 +272,7 @@ impl Fold<'_> {
                 return None;
             }
             match value {
-                Value::Scalar(value) => tx.insert(to, at, value.into_owned()).ok()?,
+                Value::Scalar(value) => tx.insert(to, at, scalar(&value)).ok()?,
                 Value::Object(kind @ ObjType::Map) => {
                     let inner = tx.insert_object(to, at, kind).ok()?;
                     self.map(tx, &id, &inner)?;

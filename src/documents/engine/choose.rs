@@ -4,6 +4,7 @@
 //! those go whose change another one's writer had seen: twin maps keep such values, and Automerge's rule never shows them. Then the
 //! rule chooses among the rest. All of it is a function of the changes and of the policies: see the room's essay.
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -24,6 +25,10 @@ pub(super) struct Chooser<'a> {
     pub(super) table: &'a Table,
     pub(super) policies: &'a Policies,
     pub(super) customs: &'a Customs,
+    /// The version that is edited, unless it is the newest: for each branch how many of its changes are in it.
+    pub(super) version: Option<Vec<u32>>,
+    /// The increments of several counters at once that the transaction has made.
+    pub(super) shared: RefCell<Vec<(Vec<ObjId>, i64)>>,
 }
 
 /// An operation that wrote a value, as far as rules ask.
@@ -59,6 +64,15 @@ pub(super) enum Chosen {
 }
 
 impl<'a> Chooser<'a> {
+    pub(super) const fn new(
+        doc: &'a DocId,
+        table: &'a Table,
+        (policies, customs): (&'a Policies, &'a Customs),
+        version: Option<Vec<u32>>,
+    ) -> Self {
+        Self { doc, table, policies, customs, version, shared: RefCell::new(Vec::new()) }
+    }
+
     /// Whether one claim is above another one by a policy.
     pub(super) fn is_above(&self, policy: Option<&Policy>, a: &Claim<'_>, b: &Claim<'_>) -> bool {
         self.order(policy, a, b) == Ordering::Greater

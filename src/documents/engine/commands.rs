@@ -27,7 +27,8 @@ pub(super) struct Version {
 }
 
 impl Version {
-    fn begin<'a>(&self, merged: &'a mut Automerge) -> Transaction<'a> {
+    fn begin<'a>(&self, merged: &'a mut Automerge, lens: Lens<'_>) -> Transaction<'a> {
+        lens.into_iter().for_each(Chooser::begin);
         match &self.heads {
             None => merged.transaction(),
             Some(heads) => merged.transaction_at(PatchLog::null(), heads).expect("a log of no document fits any"),
@@ -64,9 +65,9 @@ pub(super) fn version(
     }
 }
 
-/// Where nobody asked for anything but Automerge's own order, nobody is asked.
+/// Where nobody asked for anything but Automerge's own order, and nothing is counted, nobody is asked.
 pub(super) fn lens<'a>(chooser: &'a Chooser<'a>) -> Lens<'a> {
-    chooser.policies.concern(chooser.doc).then_some(chooser)
+    (chooser.policies.concern(chooser.doc) || chooser.table.counters().any()).then_some(chooser)
 }
 
 /// Runs the commands in one transaction and commits it; whether a change was made, and what came of each command.
@@ -81,7 +82,7 @@ pub(super) fn commands(
     let (mut results, mut accepted, mut bytes) = (Vec::new(), Vec::new(), 0);
     let time = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
     let options = || CommitOptions::default().with_time(time);
-    let mut tx = version.begin(merged);
+    let mut tx = version.begin(merged, lens);
     for wanted in batch {
         let there = exists || !accepted.is_empty();
         let own: usize = wanted.edits.iter().map(size::of_edit).sum();
@@ -105,7 +106,7 @@ pub(super) fn commands(
         }
         if ops > before {
             tx.rollback();
-            tx = version.begin(merged);
+            tx = version.begin(merged, lens);
             for wanted in &accepted {
                 command(&mut tx, wanted, true, (doc, lens)).expect("it went well a moment ago");
             }

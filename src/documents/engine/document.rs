@@ -284,8 +284,8 @@ impl Document {
         }
         let (id, base) = (&self.id, self.base.as_deref());
         let made = contain(|| {
-            let (Open { merged, table, .. }, (policies, customs)) = (&mut **open, views);
-            let chooser = Chooser { doc: id, table, policies, customs };
+            let Open { merged, table, .. } = &mut **open;
+            let chooser = Chooser::new(id, table, views, None);
             merged.set_actor(ActorId::from(actor.to_bytes().as_slice()));
             Ok(commands(merged, &version, at, batch, (id, lens(&chooser))))
         });
@@ -319,13 +319,14 @@ impl Document {
         actor: Actor,
         at: WallTime,
         batch: &[Wanted],
-        (version, (policies, customs)): (&Version, Views<'_>),
+        (version, views): (&Version, Views<'_>),
     ) -> (Option<Bytes>, Results) {
         let (id, open) = (&self.id, self.open.as_mut().expect("the caller opened it"));
         let made = contain(|| {
             let mut draft = open.merged.clone();
             draft.set_actor(ActorId::from(actor.to_bytes().as_slice()));
-            let chooser = Chooser { doc: id, table: &open.table, policies, customs };
+            let clock = version.heads.as_ref().map(|heads| open.table.clock_of(heads));
+            let chooser = Chooser::new(id, &open.table, views, clock);
             let (wrote, results) = commands(&mut draft, version, at, batch, (id, lens(&chooser)));
             let change = wrote.then(|| draft.get_last_local_change()).flatten();
             let next_op = version.heads.iter().flatten().map(|head| open.table.next_op(&head.0)).max().unwrap_or(1);
@@ -386,7 +387,7 @@ impl Document {
         }
     }
 
-    pub(super) fn get(&mut self, pointer: &str, (policies, customs): Views<'_>) -> Result<Value, Error> {
+    pub(super) fn get(&mut self, pointer: &str, views: Views<'_>) -> Result<Value, Error> {
         let doc = self.id.clone();
         let steps =
             path::steps(pointer).map_err(|why| Error::Invalid { doc: doc.clone(), path: pointer.to_owned(), why })?;
@@ -394,7 +395,7 @@ impl Document {
             return Err(Error::NotFound { doc });
         }
         let open = self.merged()?;
-        let chooser = Chooser { doc: &doc, table: &open.table, policies, customs };
+        let chooser = Chooser::new(&doc, &open.table, views, None);
         match contain(|| Ok(read::at(&open.merged, &steps, lens(&chooser)))) {
             Ok(Some(value)) => Ok(value),
             Ok(None) => Err(Error::NoSuchPath { doc, path: pointer.to_owned() }),
@@ -413,7 +414,7 @@ impl Document {
         }
         self.merged()?;
         let open = self.open.as_mut().expect("it was just opened");
-        let chooser = Chooser { doc: &doc, table: &open.table, policies: history.in_force(), customs };
+        let chooser = Chooser::new(&doc, &open.table, (history.in_force(), customs), None);
         let (merged, accepted) = (&open.merged, &self.accepted);
         let found = contain(|| {
             Ok(match look {

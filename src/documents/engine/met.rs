@@ -34,6 +34,10 @@ const LOOKED_MAX: usize = 256;
 /// Pairs that are sorted at a time at most. Of more the newest go on; some of them are none, since both wrote the same.
 const PAIRS_MAX: usize = 4 * MEETINGS_MAX;
 
+/// What is edited where something is added to a counter.
+const COUNTER: &str = "counter";
+const ADDED: What = What::Edited(COUNTER);
+
 /// A place, by its number.
 type PlaceId = usize;
 /// The whole document.
@@ -63,7 +67,9 @@ enum What {
     Set,
     Map,
     Removed,
-    /// Of a list or text, inside.
+    /// Made a counter.
+    Counts,
+    /// Of a list or text inside, or of a counter.
     Edited(&'static str),
     /// Of the whole document.
     Wrote,
@@ -156,10 +162,12 @@ impl<'a> Places<'a> {
                     let inside = self.number(place, Step::Within(id));
                     self.objects.insert(id, (inside, Some(name)));
                 }
-                Kind::Value | Kind::Nothing => {}
+                Kind::Value | Kind::Counter | Kind::Increment | Kind::Nothing => {}
             }
             let what = match row.kind {
                 Kind::Nothing => What::Removed,
+                Kind::Counter => What::Counts,
+                Kind::Increment => What::Edited(COUNTER),
                 Kind::Map(_) => What::Map,
                 Kind::List(_) | Kind::Text | Kind::Value => What::Set,
             };
@@ -179,6 +187,8 @@ impl<'a> Places<'a> {
     fn touch(&mut self, place: PlaceId, touch: Touch) {
         let touches = self.touches.entry(place).or_default();
         match touches.last_mut() {
+            // Whoever made a counter and added to it made it.
+            Some(last) if last.change == touch.change && last.what == What::Counts && touch.what == ADDED => {}
             Some(last) if last.change == touch.change => *last = touch,
             _ => touches.push(touch),
         }
@@ -222,6 +232,26 @@ impl<'a> Places<'a> {
             _ => true,
         };
         differ && self.changes[a.change].is_beside(&self.changes[b.change])
+    }
+
+    /// The touch that made the counter to which this one added.
+    fn counter(&self, place: PlaceId, added: &Touch) -> Option<Touch> {
+        let touches = &self.touches[&place];
+        let before = touches.partition_point(|touch| touch.change < added.change);
+        let adds = &self.changes[added.change];
+        let made = |touch: &&Touch| touch.what == What::Counts && self.changes[touch.change].is_seen_by(adds);
+        touches[..before].iter().rev().take(LOOKED_MAX).find(made).copied()
+    }
+
+    /// Which of two touches wrote over the counter to which the other one added, whose addition went with it.
+    fn superseded(&self, pair: &Pair) -> Option<usize> {
+        let sides = [(0, &pair.earlier, &pair.later), (1, &pair.later, &pair.earlier)];
+        let over = |over: &Touch, added: &Touch| {
+            let made = self.counter(pair.place, added);
+            made.is_none_or(|made| self.changes[made.change].is_seen_by(&self.changes[over.change]))
+        };
+        let found = sides.into_iter().find(|(_, a, b)| b.what == ADDED && a.what != ADDED && over(a, b));
+        found.map(|(side, ..)| side)
     }
 
     /// The first touch of a place by somebody who had seen both sides.
@@ -274,9 +304,14 @@ impl Teller<'_> {
             }
         }
         let path = self.path(pair.place);
+        let over = self.places.superseded(pair);
         let stays = |kind, winner| (kind, Told { rule: None, winner, shows: winner, forgotten: false });
         let (kind, Told { rule, winner, shows, forgotten }) = match what {
-            (What::Edited(_), What::Edited(_)) => stays(ConflictType::ConcurrentUpdate, None),
+            (What::Removed, ADDED) | (ADDED, What::Removed) if over.is_some() => stays(ConflictType::DeleteWrite, over),
+            (_, ADDED) | (ADDED, _) if over.is_some() => stays(ConflictType::WriteWrite, over),
+            (What::Edited(_) | What::Counts, What::Edited(_) | What::Counts) => {
+                stays(ConflictType::ConcurrentUpdate, None)
+            }
             // What was written stays: a removal that had not seen it does not reach it.
             (What::Removed, _) => stays(ConflictType::DeleteWrite, Some(1)),
             (_, What::Removed) => stays(ConflictType::DeleteWrite, Some(0)),
@@ -300,6 +335,8 @@ impl Teller<'_> {
     /// By which rule a policy chooses one of two written values, and which.
     fn chosen(&self, pair: &Pair, policy: Option<&Policy>) -> (Rule, Option<usize>) {
         let claim = |touch: Touch| {
+            let made = if touch.what == ADDED { self.places.counter(pair.place, &touch) } else { None };
+            let touch = made.unwrap_or(touch);
             let change = self.places.changes[touch.change];
             let counter = change.rows().nth(touch.op).map_or(0, |(id, _)| id.counter());
             Claim { counter, change }
@@ -317,6 +354,7 @@ impl Teller<'_> {
         let wrote = match touch.what {
             What::Removed => Wrote::Removed,
             What::Edited(what) => Wrote::Edited { what },
+            What::Counts => Wrote::Made { what: COUNTER },
             What::Wrote => Wrote::Wrote,
             What::Map => Wrote::Made { what: "object" },
             What::Set => match self.action(touch) {

@@ -24,6 +24,7 @@ mod base;
 mod branches;
 mod choose;
 mod commands;
+mod counters;
 mod document;
 mod met;
 mod open;

@@ -14,6 +14,7 @@ pub(super) fn member(doc: &impl ReadDoc, member: &Member<'_>) -> Value {
         Member::Map(twins) => map(doc, twins),
         Member::List(id, lens) => list(doc, id, *lens),
         Member::Made(value) => value.clone(),
+        Member::Counter(number) => Value::from(*number),
         Member::Text(id) => Value::String(doc.text(id).unwrap_or_default()),
         Member::Scalar(value) => scalar(value),
     }
@@ -68,7 +69,7 @@ pub(super) fn at(doc: &impl ReadDoc, steps: &[Cow<'_, str>], lens: Lens<'_>) -> 
             Member::Map(twins) => twins.member(doc, step).ok()??,
             Member::List(id, lens) => Member::element(doc, &id, path::index(step)?, lens).ok()??,
             Member::Made(value) => return inside(&value, &steps[done..]).cloned(),
-            Member::Text(_) => return None,
+            Member::Text(_) | Member::Counter(_) => return None,
             Member::Scalar(value) => return inside(&scalar(&value), &steps[done..]).cloned(),
         };
     }

@@ -47,7 +47,7 @@ impl<'a> Walk<'a> {
         match member {
             Member::Map(twins) => self.map(twins),
             Member::List(id, _) => self.list(id),
-            Member::Text(_) | Member::Scalar(_) | Member::Made(_) => {}
+            Member::Text(_) | Member::Counter(_) | Member::Scalar(_) | Member::Made(_) => {}
         }
     }
 
@@ -75,11 +75,14 @@ impl<'a> Walk<'a> {
         let stands: Vec<(usize, Claim<'a>)> =
             self.chooser.standing(rivals).into_iter().filter_map(|(at, claim)| Some((at, claim?))).collect();
         let map = |at: usize| matches!(rivals[at].value, Value::Object(ObjType::Map));
-        // Maps at one place are one.
-        if stands.len() < 2 || stands.iter().all(|(at, _)| map(*at)) {
+        // Maps at one place are one, and so are counters.
+        if stands.len() < 2 || self.chooser.counted(rivals).is_some() || stands.iter().all(|(at, _)| map(*at)) {
             return;
         }
-        let json = |at: usize| self.chooser.json(self.merged, &rivals[at].value, &rivals[at].id);
+        let json = |at: usize| match self.chooser.total(rivals, at) {
+            Some(total) => total.into(),
+            None => self.chooser.json(self.merged, &rivals[at].value, &rivals[at].id),
+        };
         let values: Vec<_> = stands.iter().map(|(at, claim)| (*at, *claim, json(*at))).collect();
         let texts: std::collections::BTreeSet<String> =
             values.iter().map(|(.., value)| atomic::canonical(value)).collect();

@@ -35,6 +35,8 @@ pub(super) enum Member<'l> {
     Map(Twins<'l>),
     List(ObjId, Lens<'l>),
     Text(ObjId),
+    /// A counter, and its number.
+    Counter(i64),
     Scalar(ScalarValue),
     /// A value that a function made of those that stand.
     Made(serde_json::Value),
@@ -56,7 +58,10 @@ impl<'l> Member<'l> {
             Value::Object(ObjType::Map | ObjType::Table) => Self::Map(Twins { objects: vec![id], lens }),
             Value::Object(ObjType::List) => Self::List(id, lens),
             Value::Object(ObjType::Text) => Self::Text(id),
-            Value::Scalar(value) => Self::Scalar(value.as_ref().clone()),
+            Value::Scalar(value) => match value.as_ref() {
+                ScalarValue::Counter(counter) => Self::Counter(counter.into()),
+                value => Self::Scalar(value.clone()),
+            },
         }
     }
 
@@ -110,14 +115,19 @@ fn chosen<'l>(
     lens: Lens<'l>,
 ) -> Option<(Member<'l>, usize)> {
     sort(&mut rivals);
-    let shown = match lens {
-        Some(chooser) if rivals.len() > 1 => match chooser.choose(doc, holder, key, &rivals) {
-            Chosen::One(at) => at,
-            Chosen::Made(value) => return Some((Member::Made(value), rivals.first()?.object)),
-        },
-        _ => 0,
+    let Some(chooser) = lens.filter(|_| rivals.len() > 1) else {
+        let object = rivals.first()?.object;
+        return Some((Member::of(rivals, 0, lens)?, object));
+    };
+    let chosen = chooser.counted(&rivals).map_or_else(|| chooser.choose(doc, holder, key, &rivals), Chosen::One);
+    let shown = match chosen {
+        Chosen::One(at) => at,
+        Chosen::Made(value) => return Some((Member::Made(value), rivals.first()?.object)),
     };
     let object = rivals.get(shown)?.object;
+    if let Some(total) = chooser.total(&rivals, shown) {
+        return Some((Member::Counter(total), object));
+    }
     Some((Member::of(rivals, shown, lens)?, object))
 }
 

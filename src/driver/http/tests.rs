@@ -95,16 +95,19 @@ fn documents_are_written_read_listed_and_removed() {
         let (status, edited) = client.ask(
             "PATCH",
             "/v1/docs/layers/a%20b/FJI",
-            r#"[{"op":"set","path":"/n","value":2},{"op":"remove","path":"/name"}]"#,
+            r#"[{"op":"set","path":"/n","value":2},{"op":"remove","path":"/name"},{"op":"set","path":"/l","value":[1]},
+                {"op":"insert","path":"/l/0","value":0},{"op":"increment","path":"/l/1","by":-3},{"op":"increment","path":"/c"}]"#,
         );
         assert_eq!(status, 200, "{edited}");
         let (_, read) = client.ask("GET", "/v1/docs/layers/a%20b/FJI", "");
-        assert_eq!(read["value"], json!({"n": 2}));
+        assert_eq!(read["value"], json!({"n": 2, "l": [0, -2], "c": 1}));
+        let rest = r#"[{"op":"remove","path":"/l"},{"op":"remove","path":"/c"}]"#;
+        assert_eq!(client.ask("PATCH", "/v1/docs/layers/a%20b/FJI", rest).0, 200);
         assert_eq!(client.ask("GET", "/v1/docs/layers/a%20b/FJI?path=/n", "").1["value"], json!(2));
         let (_, page) = client.ask("GET", "/v1/docs?prefix=layers/&values=true&limit=5", "");
         assert_eq!((&page["more"], &page["docs"][0]["value"]), (&json!(false), &json!({"n": 2})), "{page}");
         let (_, history) = client.ask("GET", "/v1/history/layers/a%20b/FJI", "");
-        assert_eq!(history["changes"].as_array().unwrap().len(), 2, "{history}");
+        assert_eq!(history["changes"].as_array().unwrap().len(), 3, "{history}");
         assert_eq!(client.ask("DELETE", "/v1/docs/layers/a%20b/FJI", "").0, 200);
         assert_eq!(client.refused("GET", "/v1/docs/layers/a%20b/FJI", "").0, 404);
     });

@@ -115,7 +115,43 @@ impl Mesh {
         self.edit(key, vec![Edit::Set { path: path.to_owned(), value: json(key, &value)? }]).await
     }
 
-    /// Removes one place of a document.
+    /// Inserts an element into a list: the path ends with the index before which it goes, or with `-` for the end. What several insert at
+    /// the same time all stays.
+    ///
+    /// ```no_run
+    /// # async fn insert(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// mesh.insert("layers/relief", "tiles/0", "Z/12/4032/2204").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such list, [`ErrorKind::Invalid`] if it is shorter; else as [`set`](Self::set).
+    pub async fn insert<T: Serialize>(&self, key: &str, path: &str, value: T) -> Result<Written, Error> {
+        self.edit(key, vec![Edit::Insert { path: path.to_owned(), value: json(key, &value)? }]).await
+    }
+
+    /// Adds to a counter, up or down, 2^31 at most: what is added at the same time all counts. One that is not there is made and begins
+    /// with 0; a whole number that was set becomes one. It reads as a number. To [`set`](Self::set) it is to begin it anew: what others
+    /// add without having seen that is not counted.
+    ///
+    /// ```no_run
+    /// # async fn count(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// mesh.increment("layers/relief", "usage/downloads", 1).await?;
+    /// let downloads: Option<i64> = mesh.get_at("layers/relief", "usage/downloads").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// An answer that was lost may be of an increment that is durable: whoever asks again may count twice.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if what is there is no whole number; else as [`set`](Self::set).
+    pub async fn increment(&self, key: &str, path: &str, by: i64) -> Result<Written, Error> {
+        self.edit(key, vec![Edit::Increment { path: path.to_owned(), by }]).await
+    }
+
+    /// Removes one place of a document: of a list the element that has this index.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is nothing there, else as [`put`](Self::put).

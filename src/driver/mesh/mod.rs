@@ -35,7 +35,7 @@
 //!
 //! | what | calls |
 //! |---|---|
-//! | documents | [`put`](Mesh::put), [`get`](Mesh::get), [`set`](Mesh::set), [`remove`](Mesh::remove), [`splice`](Mesh::splice), [`edit`](Mesh::edit), [`delete`](Mesh::delete), [`scan`](Mesh::scan), [`history`](Mesh::history) |
+//! | documents | [`put`](Mesh::put), [`get`](Mesh::get), [`set`](Mesh::set), [`insert`](Mesh::insert), [`increment`](Mesh::increment), [`remove`](Mesh::remove), [`splice`](Mesh::splice), [`edit`](Mesh::edit), [`delete`](Mesh::delete), [`scan`](Mesh::scan), [`history`](Mesh::history) |
 //! | what others change | [`subscribe`](Mesh::subscribe), [`subscribe_from`](Mesh::subscribe_from) |
 //! | copies | [`wait_synced`](Mesh::wait_synced), [`replicas`](Mesh::replicas) |
 //! | streams of events | [`append`](Mesh::append), [`read`](Mesh::read), [`tail`](Mesh::tail), [`streams`](Mesh::streams) |

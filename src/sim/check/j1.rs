@@ -8,7 +8,7 @@
 //! Bounded: so many documents of so many peers; of those of which all peers hold the same, versions are merged of one, which the
 //! number of entries draws. Of a document of which a writer used a number twice, because its disk was put
 //! back or somebody garbled its entry, Automerge holds one branch only: it is left out. So is whoever refused a change by name
-//! (C7 says when that may be), and the reading of a document in which maps stand at one place, which we read as one map, or
+//! (C7 says when that may be), and the reading of a document in which maps stand at one place or counters, which we read as one, or
 //! values that we keep whole as bytes.
 
 use std::collections::BTreeMap;
@@ -259,16 +259,25 @@ fn object(doc: &Automerge, kind: ObjType, id: &ObjId) -> Option<Value> {
             .map_range(id, ..)
             .map(|item| {
                 let value = item.value.clone().into_value();
-                let shown = if value.is_object() && item.conflict { None } else { member(doc, &value, &item.id()) };
+                let shown = alone(item.conflict, &value).then(|| member(doc, &value, &item.id())).flatten();
                 Some((item.key.to_string(), shown?))
             })
             .collect::<Option<serde_json::Map<_, _>>>()
             .map(Value::Object),
         ObjType::List => {
-            doc.list_range(id, ..).map(|item| member(doc, &item.value.clone().into_value(), &item.id())).collect()
+            let member = |item: automerge::iter::ListRangeItem<'_>| {
+                let value = item.value.clone().into_value();
+                alone(item.conflict, &value).then(|| member(doc, &value, &item.id())).flatten()
+            };
+            doc.list_range(id, ..).map(member).collect()
         }
         ObjType::Text => doc.text(id).ok().map(Value::String),
     }
+}
+
+/// Whether we read as one what stands there with others.
+fn alone(conflict: bool, value: &automerge::Value<'_>) -> bool {
+    !conflict || !(value.is_object() || matches!(value, automerge::Value::Scalar(value) if value.is_counter()))
 }
 
 fn member(doc: &Automerge, value: &automerge::Value<'_>, id: &ObjId) -> Option<Value> {
@@ -283,8 +292,7 @@ fn member(doc: &Automerge, value: &automerge::Value<'_>, id: &ObjId) -> Option<V
         ScalarValue::Uint(value) => Some((*value).into()),
         ScalarValue::F64(value) => Some((*value).into()),
         ScalarValue::Str(value) => Some(value.as_str().into()),
-        ScalarValue::Bytes(_) | ScalarValue::Counter(_) | ScalarValue::Timestamp(_) | ScalarValue::Unknown { .. } => {
-            None
-        }
+        ScalarValue::Counter(value) => Some(i64::from(value).into()),
+        ScalarValue::Bytes(_) | ScalarValue::Timestamp(_) | ScalarValue::Unknown { .. } => None,
     }
 }

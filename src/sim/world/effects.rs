@@ -418,5 +418,6 @@ impl World<'_> {
 
 /// Whether a client tries again: the document is not there yet, or by now.
 fn retriable(error: &documents::Error) -> bool {
-    matches!(error, documents::Error::NotFound { .. } | documents::Error::Exists { .. })
+    use documents::Error as E;
+    matches!(error, E::NotFound { .. } | E::Exists { .. } | E::NoSuchPath { .. })
 }

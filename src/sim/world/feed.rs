@@ -137,13 +137,24 @@ impl World<'_> {
         if edit.shared {
             places.push(("shared".to_owned(), number.into()));
         }
+        if edit.shared && create {
+            places.push((LIST.to_owned(), Value::Array(vec![number.into()])));
+        }
         if edit.padding > 0 {
             places.push((format!("t{number}"), noise(number, edit.padding as usize).into()));
         }
         let edits = if create {
             vec![Edit::Put { value: Value::Object(places.into_iter().collect()) }]
         } else {
-            places.into_iter().map(|(path, value)| Edit::Set { path, value }).collect()
+            let mut edits: Vec<Edit> = places.into_iter().map(|(path, value)| Edit::Set { path, value }).collect();
+            if edit.shared {
+                edits.push(Edit::Increment { path: COUNT.to_owned(), by: 1 });
+            }
+            // Who made the document may have made no list.
+            if edit.shared && tries == 0 {
+                edits.push(Edit::Insert { path: format!("{LIST}/0"), value: number.into() });
+            }
+            edits
         };
         let command = documents::Command::Edit { doc: doc_of(edit.doc), edits, create };
         let host = self.host(place);
@@ -162,6 +173,10 @@ pub(super) fn with_level(command: Command, ack: Option<Level>) -> Command {
         None => command,
     }
 }
+
+/// What shared edits count, and where they insert.
+const COUNT: &str = "count";
+const LIST: &str = "list";
 
 /// The place that an edit of the plan sets to its number: nobody else sets it.
 pub(in super::super) fn place_of(number: usize) -> String {

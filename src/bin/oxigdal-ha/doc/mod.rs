@@ -24,8 +24,15 @@ pub(crate) fn doc(arguments: Doc, output: Output) -> Result {
         DocCommand::Put { id, value, create } => put(&client, &id, value.as_deref(), create, output),
         DocCommand::Get { id, path } => get(&client, &id, &path, output),
         DocCommand::Set { id, path, value, text } => {
-            let value = if text { Value::String(value) } else { json_or_text(&value) };
+            let value = json_or_text(value, text);
             patch(&client, &id, &json!([{ "op": "set", "path": path, "value": value }]), output)
+        }
+        DocCommand::Insert { id, path, value, text } => {
+            let value = json_or_text(value, text);
+            patch(&client, &id, &json!([{ "op": "insert", "path": path, "value": value }]), output)
+        }
+        DocCommand::Increment { id, path, by } => {
+            patch(&client, &id, &json!([{ "op": "increment", "path": path, "by": by }]), output)
         }
         DocCommand::Rm { id, path: Some(path) } => {
             patch(&client, &id, &json!([{ "op": "remove", "path": path }]), output)
@@ -41,9 +48,10 @@ pub(crate) fn doc(arguments: Doc, output: Output) -> Result {
     }
 }
 
-/// JSON; what is no JSON is a text, so that a name needs no quotes within quotes.
-fn json_or_text(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+/// JSON; what is no JSON is a text, so that a name needs no quotes within quotes. Or a text whatever it looks like.
+fn json_or_text(text: String, as_text: bool) -> Value {
+    let json = if as_text { None } else { serde_json::from_str(&text).ok() };
+    json.unwrap_or(Value::String(text))
 }
 
 fn put(client: &Client, id: &str, value: Option<&str>, create: bool, output: Output) -> Result {
@@ -224,8 +232,9 @@ mod tests {
     #[test]
     fn what_is_no_json_is_text() {
         assert_eq!(
-            [json_or_text("7"), json_or_text("Fiji"), json_or_text("\"7\"")],
-            [json!(7), json!("Fiji"), json!("7")]
+            [("7", false), ("Fiji", false), ("\"7\"", false), ("7", true)]
+                .map(|(text, as_text)| json_or_text(text.to_owned(), as_text)),
+            [json!(7), json!("Fiji"), json!("7"), json!("7")]
         );
     }
 }

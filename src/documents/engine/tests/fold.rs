@@ -67,15 +67,16 @@ impl Folding {
 fn some_edit(rng: &mut Rng, lists: bool) -> Edit {
     let path = |path: &str| path.to_owned();
     let (key, value) = (format!("k{}", rng.below(5)), json!(rng.below(1_000)));
-    match rng.below(if lists { 12 } else { 9 }) {
+    match rng.below(if lists { 13 } else { 10 }) {
+        9 => Edit::Increment { path: key, by: 1 },
         0..=3 => Edit::Set { path: key, value },
         4 => Edit::Set { path: format!("map/{key}/deep"), value },
         5 => Edit::Set { path: format!("map/{key}"), value: json!({"deep": value, "list": [1, {"x": value}]}) },
         6 => Edit::Remove { path: key },
         7 => Edit::Put { value: json!({"k0": value, "map": {"a": {"b": value}}, "list": [value, [2]], "n": null}) },
         8 => Edit::Delete,
-        9 => Edit::Set { path: path("list/-"), value },
-        10 => Edit::Remove { path: path("list/0") },
+        10 => Edit::Set { path: path("list/-"), value },
+        11 => Edit::Remove { path: path("list/0") },
         _ => Edit::Set { path: path("list/0"), value },
     }
 }

@@ -276,6 +276,8 @@ fn edits(rng: &mut Rng) -> Vec<Edit> {
                 let insert = ["", "a", "\u{1F30D}b", "Lautoka"][rng.index(4)].to_owned();
                 Edit::Splice { path: path(rng), at: rng.index(4), remove: rng.index(3), insert }
             }
+            7 => Edit::Increment { path: path(rng), by: 3 - i64::try_from(rng.below(7)).unwrap() },
+            8 => Edit::Insert { path: path(rng), value: value(rng, 3) },
             _ => Edit::Set { path: path(rng), value: value(rng, 3) },
         })
         .collect()

@@ -273,14 +273,11 @@ fn changes_outside_the_limits_or_the_vocabulary_are_refused() {
     assert_eq!(long, "bytes of a writer's id: 10000, the limit is 24");
     let extra = base.verdict(|change| change.extra_bytes = vec![1]);
     assert_eq!(extra, "not in its one canonical encoding: bytes after its columns");
-    let counter = base.op_verdict(|op| op.action = OpType::Increment(i64::MAX));
-    assert_eq!(counter, "operation 0: its kind is not one that documents use");
     let table = base.op_verdict(|op| op.action = OpType::Make(ObjType::Table));
-    assert_eq!(table, counter);
+    assert_eq!(table, "operation 0: its kind is not one that documents use");
     let value = |value: ScalarValue| base.op_verdict(|op| op.action = OpType::Put(value));
     for value in [
         value(ScalarValue::F64(f64::NAN)),
-        value(ScalarValue::counter(1)),
         value(ScalarValue::Timestamp(1)),
         value(ScalarValue::Bytes(b"[1, 2".to_vec())),
         value(ScalarValue::Bytes("[".repeat(40).into_bytes())),
@@ -293,6 +290,42 @@ fn changes_outside_the_limits_or_the_vocabulary_are_refused() {
         change.operations = vec![change.operations[0].clone(); 10_001];
     });
     assert_eq!(wide, "operations: 10001, the limit is 10000");
+}
+
+#[test]
+fn a_counter_is_counted_on_within_bounds_and_nothing_else_is() {
+    let base = Base::new();
+    let value = |op: &mut Op| op.action = OpType::Increment(1);
+    assert_eq!(base.op_verdict(value), "operation 0: it removes or updates nothing");
+    let found = op_id(&base.merged.get(&ROOT, "float").unwrap().unwrap().1);
+    let no_counter = base.op_verdict(|op| {
+        (op.action, op.key, op.pred) = (OpType::Increment(1), Key::Map("float".into()), vec![found.clone()].into());
+    });
+    assert_eq!(no_counter, "operation 0: it increments what is no counter");
+    let far = "operation 0: a counter begins or moves further than counters may";
+    for number in [(1 << 53) + 1, -(1 << 53) - 1, i64::MIN] {
+        assert_eq!(base.op_verdict(|op| op.action = OpType::Put(ScalarValue::counter(number))), far);
+    }
+    for by in [(1 << 31) + 1, -(1 << 31) - 1, i64::MIN] {
+        assert_eq!(base.op_verdict(|op| op.action = OpType::Increment(by)), far);
+    }
+    // One that is right, and what names an increment as a value.
+    let counts = |spoil: &dyn Fn(&mut Vec<Op>)| {
+        let mut next = base.next();
+        let made = |counter: u64| vec![OpId::new(next.start_op.get() + counter, &next.actor_id)].into();
+        let put = Op { action: OpType::Put(ScalarValue::counter(5)), ..next.operations[0].clone() };
+        let add = Op { action: OpType::Increment(2), pred: made(0), ..put.clone() };
+        let over = Op { action: OpType::Put(ScalarValue::Int(1)), pred: made(1), ..put.clone() };
+        let mut ops = vec![put, add, over];
+        spoil(&mut ops);
+        next.operations = ops;
+        apply(&mut base.engine(), &[Change::from(next)])
+    };
+    assert_eq!(counts(&|ops| drop(ops.pop())), (1, Vec::new()));
+    let over = "operation 2: it replaces what does not exist in the change's past".to_owned();
+    assert_eq!(counts(&|_| ()), (0, vec![over]));
+    let inserted = "operation 1: its key does not fit the kind of its object".to_owned();
+    assert_eq!(counts(&|ops| ops[1].insert = true), (0, vec![inserted]));
 }
 
 #[test]

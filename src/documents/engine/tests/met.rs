@@ -13,12 +13,12 @@ impl Peer {
         found.unwrap()
     }
 
-    fn open(&mut self) -> Vec<OpenConflict> {
+    pub(super) fn open(&mut self) -> Vec<OpenConflict> {
         let Found::Open(open, false) = self.met(Look::Open, Policies::default()) else { panic!("more") };
         open
     }
 
-    fn trail(&mut self) -> Vec<Meeting> {
+    pub(super) fn trail(&mut self) -> Vec<Meeting> {
         let Found::Trail(trail, false) = self.met(Look::Trail, Policies::default()) else { panic!("more") };
         trail
     }
@@ -257,7 +257,9 @@ fn a_late_clock_does_not_win_over_what_its_writer_had_seen() {
 /// Some edit of a few places, of which each is written by many.
 fn some_edit(rng: &mut Rng) -> Edit {
     let path = ["a", "b", "in/c", "in/d", "list/0", "in"][rng.index(6)].to_owned();
-    match rng.index(9) {
+    match rng.index(12) {
+        11 => Edit::Insert { path: "list/0".into(), value: json!(rng.index(9)) },
+        9 | 10 => Edit::Increment { path, by: 1 },
         0 => Edit::Remove { path },
         1 => Edit::Set { path: "list/-".into(), value: json!(rng.index(9)) },
         2 => Edit::Splice { path: "text".into(), at: 0, remove: 0, insert: "x".into() },

@@ -1,9 +1,11 @@
 //! What a worker does with documents, alone and against another.
 
 mod branches;
+mod counters;
 mod fold;
 mod fuzz;
 mod hostile;
+mod lists;
 mod met;
 
 use bytes::Bytes;
@@ -438,6 +440,8 @@ fn random_edit(rng: &mut Rng) -> Edit {
         0 => Edit::Delete,
         1 | 2 => Edit::Put { value: json!({"a": value, "b": [rng.below(3), 2, 3], "k": rng.below(9)}) },
         3 => Edit::Remove { path },
+        6 => Edit::Insert { path, value },
+        4 | 5 => Edit::Increment { path, by: 1 + i64::try_from(rng.below(3)).unwrap() },
         _ => Edit::Set { path, value },
     }
 }

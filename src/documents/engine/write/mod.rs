@@ -1,5 +1,8 @@
 //! From JSON to Automerge: only what differs is written, so that what others write at the same time survives.
 
+mod count;
+mod insert;
+
 use std::borrow::Cow;
 
 use automerge::transaction::Transactable;
@@ -75,6 +78,8 @@ pub(super) fn edit(tx: &mut impl Transactable, edit: &Edit, lens: Lens<'_>) -> R
             };
             splice(tx, &holder, last, *at, *remove, insert)
         }
+        Edit::Insert { path, value } => insert::insert(tx, path, value, lens),
+        Edit::Increment { path, by } => count::increment(tx, path, *by, lens),
         Edit::Delete => invalid("a deletion stands alone"),
     }
 }
@@ -379,6 +384,8 @@ fn merge_member(
 ) -> Result<(), Fault> {
     match (found, wanted) {
         (Some(Member::Made(made)), wanted) if made == *wanted => return Ok(()),
+        (Some(Member::Counter(number)), wanted) if wanted.as_i64() == Some(number) => return Ok(()),
+        (Some(Member::Counter(_)), wanted) if count::restart(tx, id, &prop, wanted)? => return Ok(()),
         _ if atomic::is_atomic(key, wanted) => {}
         (Some(Member::Map(twins)), Value::Object(members)) => return merge_map(tx, &twins, members),
         (Some(Member::List(inner, lens)), Value::Array(items)) => return merge_list(tx, &inner, items, lens),

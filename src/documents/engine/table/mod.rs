@@ -6,13 +6,17 @@
 //! exists **in its own causal past**. Asking the past, and not what happens to be here, makes the verdict the same on every
 //! node in whatever order changes came: it depends on the change and on its ancestors.
 
+mod check;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::ObjId;
 
-use super::super::change::{Action, Change, DEPTH_MAX, Hash, Id, Key, Name, Op, OpFault, Refusal};
+use self::check::{Checker, Own};
+use super::super::change::{Action, Change, Hash, Id, Key, Name, Refusal};
 use super::base::{Base, Old, Writer};
 use super::branches::{Branches, Parting, Place, count};
+use super::counters::Counters;
 use crate::types::{Actor, Hlc, NodeId, VectorClock, WallTime};
 
 /// An operation's name within this document.
@@ -56,6 +60,9 @@ pub(super) enum Kind {
     /// Makes a text.
     Text,
     Value,
+    Counter,
+    /// Adds to counters: no value of its own.
+    Increment,
     Nothing,
 }
 
@@ -109,6 +116,7 @@ pub(super) struct Table {
     /// Whether two changes stand side by side somewhere.
     concurrent: bool,
     ops: usize,
+    counters: Counters,
     /// What the past was folded to.
     folded: Folded,
 }
@@ -216,6 +224,7 @@ pub(super) struct Admitted {
     place: Place,
     start: u32,
     rows: Vec<Row>,
+    counted: Counters,
     node: Node,
 }
 
@@ -302,7 +311,8 @@ impl Table {
 
     /// Takes in a change that was just checked.
     pub(super) fn insert(&mut self, admitted: Admitted) {
-        let Admitted { hash, deps, place, start, rows, node } = admitted;
+        let Admitted { hash, deps, place, start, rows, counted, node } = admitted;
+        self.counters.extend(counted);
         let branch = self.branches.settle(place, hash);
         debug_assert_eq!(node.branch, branch);
         // Whoever had seen every newest change had seen all.
@@ -387,6 +397,17 @@ impl Table {
         found().unwrap_or(Made::Folded)
     }
 
+    /// The operation that Automerge calls so, unless it was folded.
+    pub(super) fn op_id(&self, id: &ObjId) -> Option<OpId> {
+        let ObjId::Id(counter, actor, _) = id else { return None };
+        let branch = self.branches.known(Name::read(actor.to_bytes())?)?;
+        Some(OpId { counter: u32::try_from(*counter).ok()?, branch })
+    }
+
+    pub(super) const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
     /// How many changes of each peer a change's writer had seen, its own included.
     pub(super) fn vector_clock(&self, change: &Wrote<'_>) -> VectorClock {
         let mut counts: BTreeMap<NodeId, u64> = BTreeMap::new();
@@ -435,9 +456,8 @@ impl Table {
         clock.resize(clock.len().max(branch as usize + 1), 0);
         clock[branch as usize] = seq;
         let start = u32::try_from(change.start_op).expect("bounded where the change was read");
-        let own = Own { branch, start };
-        let mut checker = Checker { table: self, names: &change.names, entries, clock: &clock, own, rows: Vec::new() };
-        let rows = checker.ops(change)?;
+        let own = Own { branch, seq, start };
+        let (rows, counted) = Checker::new(self, &change.names, entries, &clock, own).ops(change)?;
         let place = match place {
             Ok(place) => place,
             Err(parting) => return Ok(Verdict::Parts(parting)),
@@ -446,12 +466,17 @@ impl Table {
         let before = change.deps.iter().filter_map(|dep| Some(self.nodes.get(dep)?.hlc)).max();
         let hlc = stamp(change.millis, before);
         let node = Node { branch, seq, max_op, hlc, clock: clock.into_boxed_slice(), deletes };
-        Ok(Verdict::Admit(Admitted { hash: change.hash, deps: change.deps.clone(), place, start, rows, node }))
+        Ok(Verdict::Admit(Admitted { hash: change.hash, deps: change.deps.clone(), place, start, rows, counted, node }))
     }
 
     /// Whether this writer's changes part somewhere.
     pub(super) fn is_parted(&self, actor: &[u8; 24]) -> bool {
         self.branches.is_parted(actor)
+    }
+
+    /// For each branch how many of its changes these heads come to.
+    pub(super) fn clock_of(&self, heads: &[automerge::ChangeHash]) -> Vec<u32> {
+        self.clock(&heads.iter().map(|head| head.0).collect::<Vec<_>>())
     }
 
     /// Where this writer would stand if it wrote at a version.
@@ -509,8 +534,12 @@ impl Table {
                 // None is folded.
                 Action::MakeText => Kind::Text,
                 Action::Put | Action::PutChar => Kind::Value,
+                Action::PutCounter(_) => Kind::Counter,
+                // Neither stands anywhere.
+                Action::Increment(_) => Kind::Increment,
                 Action::Delete => Kind::Nothing,
             };
+            self.counters.fold(kind);
             self.folded.rows.insert(own, Row { object, slot, kind });
         }
     }
@@ -607,155 +636,5 @@ impl Renaming<'_> {
             self.branches.find(self.branches.entry(name, &self.node.clock), counter, &self.node.clock)
         };
         self.branches.named(at)
-    }
-}
-
-/// The change being checked.
-#[derive(Clone, Copy)]
-struct Own {
-    /// Where it will stand.
-    branch: u32,
-    /// Its first operation.
-    start: u32,
-}
-
-/// Looks up what one change refers to: in the table as far as its past goes, then among its own operations.
-struct Checker<'a> {
-    table: &'a mut Table,
-    /// The names that it uses, its writer's first.
-    names: &'a [Name],
-    /// For each name where its operations are looked for.
-    entries: Vec<u32>,
-    clock: &'a [u32],
-    own: Own,
-    rows: Vec<Row>,
-}
-
-impl Checker<'_> {
-    fn ops(&mut self, change: &Change<'_>) -> Result<Vec<Row>, Refusal> {
-        self.rows.reserve_exact(change.ops.len());
-        let mut preds = change.preds.as_slice();
-        for (index, op) in change.ops.iter().enumerate() {
-            let (own, rest) = preds.split_at(op.preds);
-            preds = rest;
-            let row = self.op(op, own).map_err(|fault| Refusal::Op { index, fault })?;
-            self.rows.push(row);
-        }
-        Ok(std::mem::take(&mut self.rows))
-    }
-
-    fn op(&mut self, op: &Op<'_>, preds: &[Id]) -> Result<Row, OpFault> {
-        let (object, holder) = match op.object {
-            None => (NONE, Kind::Map(1)),
-            Some(id) => {
-                let id = self.id(id);
-                (id, self.find(id).ok_or(OpFault::Object)?.kind)
-            }
-        };
-        let (slot, depth) = match (holder, op.key) {
-            (Kind::Map(depth), Key::Map(key)) if !op.insert => (Slot::Key(self.table.key(key)), depth),
-            (Kind::List(depth), key @ (Key::Head | Key::Element(_))) => (self.element(op, object, key)?, depth),
-            (Kind::Text, key @ (Key::Head | Key::Element(_))) => {
-                match op.action {
-                    Action::PutChar if op.insert => {}
-                    Action::Delete => {}
-                    _ => return Err(OpFault::Text),
-                }
-                (self.element(op, object, key)?, DEPTH_MAX)
-            }
-            (Kind::Map(_) | Kind::List(_) | Kind::Text, _) => return Err(OpFault::Key),
-            (Kind::Value | Kind::Nothing, _) => return Err(OpFault::Object),
-        };
-        self.preds(object, slot, preds)?;
-        let needs_pred = op.action == Action::Delete || (!matches!(holder, Kind::Map(_)) && !op.insert);
-        if preds.is_empty() && needs_pred {
-            return Err(OpFault::NoPred);
-        }
-        let inside = depth.saturating_add(1);
-        let kind = match op.action {
-            Action::MakeMap | Action::MakeList | Action::MakeText if inside > DEPTH_MAX => return Err(OpFault::Depth),
-            Action::MakeMap => Kind::Map(inside),
-            Action::MakeList => Kind::List(inside),
-            Action::MakeText => Kind::Text,
-            Action::Put | Action::PutChar => Kind::Value,
-            Action::Delete => Kind::Nothing,
-        };
-        Ok(Row { object, slot, kind })
-    }
-
-    /// The slot of an operation on a list. An insertion makes its own.
-    fn element(&self, op: &Op<'_>, object: OpId, key: Key<'_>) -> Result<Slot, OpFault> {
-        let at = match key {
-            Key::Element(id) => {
-                let id = self.id(id);
-                let row = self.find(id).ok_or(OpFault::Element)?;
-                // An element is named by the operation that inserted it, whose slot is itself.
-                if row.object != object || row.slot != Slot::Element(id) {
-                    return Err(OpFault::Element);
-                }
-                Some(id)
-            }
-            Key::Head => None,
-            Key::Map(_) => return Err(OpFault::Key),
-        };
-        if op.insert {
-            if op.action == Action::Delete || op.preds != 0 {
-                return Err(OpFault::Insertion);
-            }
-            return Ok(Slot::Element(self.next()));
-        }
-        at.map(Slot::Element).ok_or(OpFault::Element)
-    }
-
-    /// What is replaced stands in the same place, was not itself a removal, and is named in Lamport order without doubles.
-    fn preds(&self, object: OpId, slot: Slot, preds: &[Id]) -> Result<(), OpFault> {
-        let mut before = None;
-        for pred in preds {
-            let id = self.id(*pred);
-            let row = self.find(id).ok_or(OpFault::Pred)?;
-            if row.kind == Kind::Nothing {
-                return Err(OpFault::Pred);
-            }
-            if row.object != object || row.slot != slot {
-                return Err(OpFault::PredPlace);
-            }
-            let order = (pred.counter, self.names[pred.actor as usize]);
-            if before.replace(order).is_some_and(|before| before >= order) {
-                return Err(OpFault::PredOrder);
-            }
-        }
-        Ok(())
-    }
-
-    fn id(&self, id: Id) -> OpId {
-        let branch = if id.actor == 0 && id.counter >= self.own.start {
-            self.own.branch
-        } else {
-            self.table.branches.find(self.entries[id.actor as usize], id.counter, self.clock)
-        };
-        OpId { counter: id.counter, branch }
-    }
-
-    /// The id of the operation being checked.
-    fn next(&self) -> OpId {
-        let own = u32::try_from(self.rows.len()).expect("bounded where the change was read");
-        OpId { counter: self.own.start + own, branch: self.own.branch }
-    }
-
-    /// An operation of the change's past, or an earlier one of its own.
-    fn find(&self, id: OpId) -> Option<Row> {
-        let Own { branch, start } = self.own;
-        if id.branch == branch && id.counter >= start {
-            return self.rows.get((id.counter - start) as usize).copied();
-        }
-        if id.counter <= self.table.folded.max_op {
-            return self.table.folded.rows.get(&id).copied();
-        }
-        let known = *self.clock.get(id.branch as usize)? as usize;
-        // The writer's own entry counts the change being checked, which is not in the table yet.
-        let runs = self.table.branches.runs(id.branch);
-        let runs = &runs[..known.min(runs.len())];
-        let run = runs.get(runs.partition_point(|run| run.start <= id.counter).checked_sub(1)?)?;
-        run.rows.get((id.counter - run.start) as usize).copied()
     }
 }
