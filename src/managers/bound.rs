@@ -83,6 +83,12 @@ impl Bound {
         }
     }
 
+    /// To a node behind its interface.
+    #[cfg(test)]
+    pub(super) const fn behind(node: NodeId, api: Api) -> Self {
+        Self { node, way: Way::Api(api) }
+    }
+
     pub(super) fn node(&self) -> NodeId {
         self.node
     }
@@ -242,7 +248,7 @@ mod tests {
         let token = std::fs::read_to_string(dir.join("api-token")).unwrap();
         let api = Api::at(&mesh.peer().api().unwrap().to_string(), Some(token.trim().to_owned()));
         let here = Bound::to(Some(mesh.id().uuid())).await.unwrap();
-        let there = Bound { node: mesh.id(), way: Way::Api(api) };
+        let there = Bound::behind(mesh.id(), api);
         while here.ask::<Value>(Question::Voters).await.unwrap()["leader"].is_null() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

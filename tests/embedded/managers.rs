@@ -1,5 +1,9 @@
 //! The calls of the user's documents, bound to real nodes, and refused where there is nothing behind them.
 
+use std::time::Duration;
+
+use oxigdal_ha::driver::Clock;
+use oxigdal_ha::events::Begin;
 use oxigdal_ha::failover::FailoverConfig;
 use oxigdal_ha::failover::detection::{FailureDetector, HealthStatus};
 use oxigdal_ha::failover::election::{LeaderElection, NodeRole};
@@ -10,6 +14,7 @@ use oxigdal_ha::replication::{
     ActiveActiveReplication, ReplicaNode, ReplicationConfig, ReplicationEvent, ReplicationManager as _,
     ReplicationMode, ReplicationState,
 };
+use oxigdal_ha::types::Time;
 use oxigdal_ha::{HaError, Mesh};
 use uuid::Uuid;
 
@@ -94,6 +99,71 @@ fn events_arrive_at_whom_they_are_for_in_order_and_what_does_not_fit_is_refused(
     });
 }
 
+/// How many events went together, each time, to a node.
+async fn batches(to: &Mesh) -> Vec<usize> {
+    let stream = format!("replication/{}", to.id().uuid());
+    let events = to.read(&stream, Begin::Start, 1_000).await.unwrap().events;
+    events.chunk_by(|one, next| one.id.seq == next.id.seq).map(<[_]>::len).collect()
+}
+
+#[test]
+fn events_go_so_many_together_as_the_batch_size_says() {
+    bounded(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mesh = nodes(dir.path(), 2, |_, config| Mesh::builder(config)).await;
+        known(&mesh).await;
+        let (here, there) = (&mesh[0], &mesh[1]);
+        let mut expected = Vec::new();
+        for (batch_size, went) in [(7, vec![7, 7, 6]), (1, vec![1; 20]), (1_000, vec![20])] {
+            let sender = manager(here, |config| config.batch_size = batch_size);
+            sender.start().await.unwrap();
+            sender.add_replica(replica(there)).await.unwrap();
+            let event = |nth: u8| ReplicationEvent::new(here.id().uuid(), there.id().uuid(), vec![nth], nth.into());
+            sender.replicate_batch((0..20).map(event).collect()).await.unwrap();
+            expected.extend(went);
+            until("all are there", || async {
+                batches(there).await.iter().sum::<usize>() == expected.iter().sum::<usize>()
+            })
+            .await;
+            assert_eq!(batches(there).await, expected, "20 events by {batch_size}");
+            sender.stop().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_busy_node_is_asked_again_as_often_as_it_was_wished() {
+    bounded(async {
+        let dir = tempfile::tempdir().unwrap();
+        // The first has no room for any append: it is busy as long as it runs.
+        let mesh = nodes(dir.path(), 2, |at, mut config| {
+            config.streams.waiting_max *= at;
+            Mesh::builder(config)
+        })
+        .await;
+        known(&mesh).await;
+        let (busy, other) = (&mesh[0], &mesh[1]);
+        // Nothing is waited for where it is not tried again, and each further try waits twice as long as the one before. Nobody waits
+        // an hour in this test.
+        for (max_retries, retry_backoff_ms, waited_ms) in [(0, 3_600_000, 0), (1, 30, 30), (4, 30, 30 + 60 + 120 + 240)]
+        {
+            let wish = |config: &mut ReplicationConfig| {
+                (config.max_retries, config.retry_backoff_ms) = (max_retries, retry_backoff_ms);
+            };
+            let sender = manager(busy, wish);
+            sender.start().await.unwrap();
+            sender.add_replica(replica(other)).await.unwrap();
+            let event = ReplicationEvent::new(busy.id().uuid(), other.id().uuid(), vec![1], 1);
+            let clock = Clock::start();
+            let refused = sender.replicate(event).await.unwrap_err();
+            assert!(refused.is_passing(), "{refused}");
+            let waited = clock.now().mono.since(Time::ZERO);
+            assert!(waited >= Duration::from_millis(waited_ms), "{waited:?} for {max_retries}");
+            assert_eq!(sender.get_stats().await.unwrap().events_failed, 1);
+        }
+    });
+}
+
 #[test]
 fn a_paused_replica_lags_and_its_lag_is_measured_told_and_bounded() {
     bounded(async {
@@ -147,7 +217,7 @@ async fn handed_over(promotion: &ReplicaPromotion) -> PromotionResult {
     loop {
         match promotion.graceful_handover().await {
             Err(error) if error.to_string().contains("busy") => {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
             handed => return handed.unwrap(),
         }

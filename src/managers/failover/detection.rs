@@ -103,7 +103,10 @@ impl FailureDetector {
     /// # Errors
     /// [`HaError::NoPeer`], [`HaError::OtherPeer`], or why the node does not answer. Nothing runs then.
     pub async fn start(&self) -> HaResult<()> {
-        let bound = Bound::to(self.node).await?;
+        self.listen(Bound::to(self.node).await?).await
+    }
+
+    async fn listen(&self, bound: Bound) -> HaResult<()> {
         look(&bound, &self.config, &self.known, &self.failures).await?;
         let (config, known, failures) = (self.config.clone(), Arc::clone(&self.known), self.failures.clone());
         let patience = Duration::from_millis(self.config.health_check_timeout_ms.max(1));
@@ -187,7 +190,87 @@ fn detection(member: &Member, config: &FailoverConfig) -> FailureDetection {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::path::Path;
+
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::watch;
+
     use super::*;
+    use crate::config::{Config, Flags, parse};
+    use crate::driver::mesh::Mesh;
+    use crate::managers::api::Api;
+
+    const WAIT: Duration = Duration::from_secs(60);
+
+    fn node(dir: &Path, name: &str, join: Option<&str>) -> Config {
+        let flags = Flags::new()
+            .set("test", "node.name", name)
+            .set("test", "node.data-dir", dir.join(name).to_str().unwrap())
+            .set("test", "api.listen", "127.0.0.1:0")
+            .set("test", "membership.profile", "local")
+            .list("test", "network.listen", ["127.0.0.1:0"])
+            .list("test", "network.join", join);
+        parse(None, [], &flags).unwrap()
+    }
+
+    /// Passes connections on to an address, and nothing any more once it is cut: nobody is told.
+    async fn relay(to: SocketAddr) -> (SocketAddr, watch::Sender<bool>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (at, (cut, is_cut)) = (listener.local_addr().unwrap(), watch::channel(false));
+        tokio::spawn(async move {
+            loop {
+                let (mut client, _) = listener.accept().await.unwrap();
+                let mut is_cut = is_cut.clone();
+                tokio::spawn(async move {
+                    let mut server = TcpStream::connect(to).await.unwrap();
+                    tokio::select! {
+                        biased;
+                        () = async { is_cut.wait_for(|cut| *cut).await.map(drop).unwrap() } => std::future::pending().await,
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                    }
+                });
+            }
+        });
+        (at, cut)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_node_that_does_not_answer_within_the_timeout_leaves_its_members_unknown() {
+        let test = async {
+            let dir = tempfile::tempdir().unwrap();
+            let one = Mesh::builder(node(dir.path(), "one", None)).start().await.unwrap();
+            let invite = one.invite(WAIT).unwrap();
+            let two = Mesh::builder(node(dir.path(), "two", Some(&invite))).start().await.unwrap();
+            let (at, cut) = relay(one.peer().api().unwrap()).await;
+            // Neither is told when the way is cut. One is patient for longer than this test.
+            let detectors = [20, 3_600_000].map(|health_check_timeout_ms| {
+                let config = FailoverConfig {
+                    health_check_timeout_ms,
+                    health_check_interval_ms: 20,
+                    ..FailoverConfig::default()
+                };
+                FailureDetector::new(config)
+            });
+            let is = |detector: &FailureDetector, status| {
+                detector.get_detection(two.id().uuid()).is_some_and(|it| it.health_status == status)
+            };
+            for detector in &detectors {
+                detector.listen(Bound::behind(one.id(), Api::at(&at.to_string(), None))).await.unwrap();
+                while !is(detector, HealthStatus::Healthy) {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+            cut.send(true).unwrap();
+            while !is(&detectors[0], HealthStatus::Unknown) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            // The other one began to look not much later: with the same patience it would have lost it by then.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            assert!(is(&detectors[1], HealthStatus::Healthy), "it is waited for still");
+        };
+        tokio::time::timeout(WAIT, test).await.unwrap();
+    }
 
     #[test]
     fn a_suspect_has_failed_after_the_timeout_and_who_left_has_not() {
