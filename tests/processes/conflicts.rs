@@ -79,3 +79,34 @@ fn a_conflict_is_seen_settled_and_told_by_commands() {
     let none = two.run(&["conflicts", "audit", "d/", "--until", "2020-01-01T00:00:00Z", "--json"]);
     assert_eq!((none.status.success(), none.stdout.len()), (true, 0));
 }
+
+#[test]
+fn what_is_counted_and_listed_apart_all_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = Place::on_loopback(dir.path(), "one").start(None);
+    let two = Place::on_loopback(dir.path(), "two").start(Some(&one.invite()));
+    wait_for("both see both", || one.members("alive") == 2 && two.members("alive") == 2);
+    one.ask(&["doc", "put", "d/1", r#"{"tags": ["b"], "seen": 10}"#]);
+    wait_for("both have it", || shown(&two).is_some());
+
+    one.ask(&["peer", "pause", "two"]);
+    one.ask(&["doc", "insert", "d/1", "tags/0", "a"]);
+    two.ask(&["doc", "insert", "d/1", "tags/-", "c"]);
+    for (peer, by) in [(&one, "5"), (&two, "-2"), (&two, "1")] {
+        // One that was a number, and one that nobody had made.
+        peer.ask(&["doc", "increment", "d/1", "seen", by]);
+        peer.ask(&["doc", "increment", "d/1", "visits"]);
+    }
+    one.ask(&["peer", "resume", "two"]);
+    let all = json!({ "tags": ["a", "b", "c"], "seen": 14, "visits": 3 });
+    wait_for("all of it stands on both", || [&one, &two].iter().all(|peer| shown(peer).as_ref() == Some(&all)));
+    let what = |entry: &Value| entry["kind"] == "concurrent-update";
+    assert!(open(&one).is_empty() && !audit(&one).is_empty() && audit(&one).iter().all(what), "{:?}", audit(&one));
+
+    let beyond = one.run(&["doc", "insert", "d/1", "tags/7", "x"]);
+    assert!(String::from_utf8_lossy(&beyond.stderr).contains("the list has 3 elements"), "{beyond:?}");
+    let no_number = one.run(&["doc", "increment", "d/1", "tags"]);
+    assert!(!no_number.status.success(), "{no_number:?}");
+    let odd = one.run(&["doc", "ls", "--flagged"]);
+    assert!(odd.status.success() && String::from_utf8_lossy(&odd.stderr).contains("nothing odd"), "{odd:?}");
+}

@@ -27,6 +27,8 @@ pub(super) struct Counters {
     starts: BTreeMap<OpId, i64>,
     /// Increments that went to more than one counter.
     shared: Vec<Shared>,
+    /// Of each counter those that it shares with others, by their place in that list.
+    shares: BTreeMap<OpId, Vec<usize>>,
 }
 
 /// An increment of all counters that its writer saw at one place.
@@ -35,7 +37,13 @@ struct Shared {
     by: i64,
     /// Which change made it: its branch, and its place there.
     change: (u32, u32),
-    counters: Box<[OpId]>,
+}
+
+impl Shared {
+    /// What it is counted for too much where so many of its counters are added up: each was given all of it.
+    fn again(by: i64, times: usize) -> i128 {
+        i128::from(by) * times.saturating_sub(1) as i128
+    }
 }
 
 impl Counters {
@@ -48,7 +56,10 @@ impl Counters {
     /// Notes an increment of these counters, made by this change of a branch.
     pub(super) fn adds(&mut self, by: i64, change: (u32, u32), counters: Vec<OpId>) {
         if counters.len() > 1 {
-            self.shared.push(Shared { by, change, counters: counters.into() });
+            for counter in counters {
+                self.shares.entry(counter).or_default().push(self.shared.len());
+            }
+            self.shared.push(Shared { by, change });
         }
     }
 
@@ -61,7 +72,20 @@ impl Counters {
     pub(super) fn extend(&mut self, mut change: Self) {
         self.any |= change.any;
         self.starts.append(&mut change.starts);
+        for (counter, places) in change.shares {
+            let places = places.into_iter().map(|at| at + self.shared.len());
+            self.shares.entry(counter).or_default().extend(places);
+        }
         self.shared.append(&mut change.shared);
+    }
+
+    /// The increments that went to more than one of these counters, each with to how many.
+    fn shared_by(&self, counters: impl Iterator<Item = OpId>) -> Vec<(&Shared, usize)> {
+        let mut times: BTreeMap<usize, usize> = BTreeMap::new();
+        for at in counters.filter_map(|counter| self.shares.get(&counter)).flatten() {
+            *times.entry(*at).or_default() += 1;
+        }
+        times.into_iter().map(|(at, times)| (&self.shared[at], times)).filter(|(_, times)| *times > 1).collect()
     }
 
     /// Whether there is any.
@@ -101,16 +125,14 @@ impl Chooser<'_> {
             let start = id.and_then(|id| counters.starts.get(&id)).copied().unwrap_or_default();
             total += if *at == shown { 0 } else { i128::from(*number) - i128::from(start) };
         }
-        // Each counter was given all of them.
-        let again = |by: i64, times: usize| i128::from(by) * times.saturating_sub(1) as i128;
-        for Shared { by, change: (branch, seq), counters } in &counters.shared {
+        for (Shared { by, change: (branch, seq) }, times) in counters.shared_by(ids.iter().flatten().copied()) {
             if self.version.as_ref().is_none_or(|clock| count(clock, *branch) >= *seq) {
-                total -= again(*by, ids.iter().flatten().filter(|id| counters.contains(id)).count());
+                total -= Shared::again(*by, times);
             }
         }
         for (counters, by) in self.shared.borrow().iter() {
             let times = numbers.iter().filter(|(at, _)| counters.contains(&rivals[*at].id)).count();
-            total -= again(*by, times);
+            total -= Shared::again(*by, times);
         }
         Some(i64::try_from(total).unwrap_or(if total < 0 { i64::MIN } else { i64::MAX }))
     }
