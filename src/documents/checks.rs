@@ -37,7 +37,7 @@ pub type Check = Arc<dyn Fn(&DocId, &Value) -> Vec<String> + Send + Sync>;
 /// let doc = "soundings/7".parse()?;
 /// assert_eq!(checks.flags(&doc, &json!({"depth": -2.5})), ["depth: -2.5 m are above the water"]);
 /// assert!(checks.flags(&doc, &json!({"depth": 12})).is_empty());
-/// # Ok::<(), oxigdal_ha::types::DocIdError>(())
+/// # Ok::<(), oxigdal_ha::types::IdError>(())
 /// ```
 #[derive(Clone, Default)]
 pub struct Checks(BTreeMap<String, Check>);
