@@ -13,6 +13,7 @@
 //!   number twice, because its store was rolled back, both are applied.
 //! - What shows where several values stand is a function of the changes and of the [`Policies`]; the trail of what met is one of the
 //!   changes and of the [`PolicyHistory`]. Nothing is written to decide it, and nothing kept: the trail is read off the history.
+//! - [`Checks`] flag what shows, whenever somebody reads; they refuse nothing and write nothing.
 //!
 //! Left to others: durability and spreading (`replication`), threads (the driver).
 
