@@ -38,6 +38,7 @@ scenarios! {
     calm_50 "calm-50" 1;
     clocks "clocks" 1;
     conflicts_five "conflicts-five" 1;
+    conflicts_policies "conflicts-policies" 1;
     conflicts_small "conflicts-small" 2;
     copies_disk_lost "copies-disk-lost" 1;
     copies_tree "copies-tree" 1;

@@ -114,6 +114,12 @@ pub const BUGS: &[Bug] = &[
         &["small-distances"],
     ),
     bug(
+        "documents/one-counter-counts",
+        "Of two counters at one place that were made at the same time, only what was added to the newest counts.",
+        &["J3"],
+        &["conflicts-small"],
+    ),
+    bug(
         "documents/one-orphan-released",
         "Of the changes that waited for one that came, only the first goes on.",
         &["A1", "C7", "C2"],

@@ -261,7 +261,8 @@ pub(super) fn write(scenario: &Scenario, text: &str, luck: &Luck, plan: &Plan, o
     section(&mut file, "appends", plan, &plan.appends, Piece::Append, &append);
     let proposal = |it: &Proposal| {
         let named = if it.request > 0 { format!(", request {}", it.request) } else { String::new() };
-        format!("{} {} has register {} set{named}", Span(it.at), name(it.peer), it.register)
+        let what = if it.policies > 0 { "the policies".to_owned() } else { format!("register {}", it.register) };
+        format!("{} {} has {what} set{named}", Span(it.at), name(it.peer))
     };
     section(&mut file, "proposals", plan, &plan.proposals, Piece::Proposal, &proposal);
     file.push_str("\n[repro.starts]\n");

@@ -17,6 +17,7 @@ use super::branches::count;
 use super::choose::Chooser;
 use super::table::{Kind, OpId};
 use super::twins::Rival;
+use crate::probe::planted;
 
 /// What a table remembers of counters, or a change that is checked brings to it.
 #[derive(Debug, Default)]
@@ -116,7 +117,7 @@ impl Chooser<'_> {
         let mut total = i128::from(number(&rivals[shown].value)?);
         let numbers = self.standing(rivals).into_iter().filter_map(|(at, _)| Some((at, number(&rivals[at].value)?)));
         let numbers: Vec<(usize, i64)> = numbers.collect();
-        if numbers.len() < 2 {
+        if numbers.len() < 2 || planted!("documents/one-counter-counts") {
             return i64::try_from(total).ok();
         }
         let counters = self.table.counters();

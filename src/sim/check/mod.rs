@@ -20,6 +20,7 @@ mod g4;
 mod g5;
 mod j1;
 mod j2;
+mod j3;
 mod k1;
 mod k2;
 mod k3;

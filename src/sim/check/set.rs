@@ -2,7 +2,7 @@
 
 use super::{AtDisk, Check, Sight, Verdict, Violation};
 use super::{
-    a1, c1, c2, c3, c5, c6, c7, c14, f1, g3, g4, g5, j1, j2, k1, k2, k3, k4, k5, k6, k7, k8, l2, r1, r2, r3, r4, s1,
+    a1, c1, c2, c3, c5, c6, c7, c14, f1, g3, g4, g5, j1, j2, j3, k1, k2, k3, k4, k5, k6, k7, k8, l2, r1, r2, r3, r4, s1,
 };
 use super::{m1, m2, m3, m4, m5, m7, m9, m10, m12, m13, m14, o1, o2, o3, o5, o6, o7};
 use super::{u1, u2, u4, u5, u6, u7, u8, u9, u10, u11, u12, u13};
@@ -49,6 +49,7 @@ const ALL: &[(&str, &str)] = &[
         "J2",
         "after the calm peers that hold the same changes tell the same open conflicts, what shows of each, and the same trail; and nobody writes but who is asked to",
     ),
+    ("J3", "what is counted at the same time all counts, whoever made the counter"),
     ("K1", "at most one peer leads the voters in a term"),
     ("K2", "nobody takes something else for decided at a place"),
     ("K3", "what is decided is held by whoever leads later"),
@@ -144,6 +145,7 @@ impl Checks {
             Box::new(g5::VersionsMix),
             Box::new(j1::AutomergeAgrees::default()),
             Box::new(j2::SameMet::default()),
+            Box::new(j3::AllCounts::default()),
             Box::new(k1::OneLeader::default()),
             Box::new(k2::OneHistory::default()),
             Box::new(k3::LeadersHoldAll::default()),

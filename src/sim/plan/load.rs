@@ -2,7 +2,7 @@
 
 use super::{Append, Edit, Level, PLAN_MAX, Plan, Proposal};
 use crate::sim::luck::Stream;
-use crate::sim::scenario::{Appends, Edits, Proposals, Rate, Scenario, Span};
+use crate::sim::scenario::{Appends, Edits, Rate, Scenario, Span};
 
 /// A client asks again within this.
 const AGAIN_NS: u64 = 3_000_000_000;
@@ -29,7 +29,10 @@ impl Plan {
 }
 
 impl Plan {
-    pub(super) fn decisions(&mut self, scenario: &Scenario, says: &Proposals, luck: Stream) -> Result<(), String> {
+    /// What this one of the scenario's proposals asks for.
+    pub(super) fn decisions(&mut self, scenario: &Scenario, which: usize, luck: Stream) -> Result<(), String> {
+        let says = &scenario.says.proposals[which];
+        let policies = if says.policies.is_empty() { 0 } else { u32::try_from(which).map_err(|_| "too many")? + 1 };
         let peers = says.peers.choose(&scenario.mesh, luck, u64::MAX)?;
         let register = |n| u32::try_from(luck.below(2, n, u64::from(says.registers))).expect("below a u32");
         let all = match (says.at, says.rate) {
@@ -39,7 +42,7 @@ impl Plan {
             _ => return Err("either at or rate is needed".to_owned()),
         };
         for (n, at, peer) in all {
-            let once = Proposal { at, peer, register: register(n), padding: says.padding, request: 0 };
+            let once = Proposal { at, peer, register: register(n), padding: says.padding, request: 0, policies };
             if !luck.chance(3, n, says.again.0) {
                 self.proposals.push(once);
                 continue;

@@ -109,6 +109,9 @@ pub(super) struct Proposal {
     /// The name under which it is asked, which another one may have too; zero: the peer names it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) request: u32,
+    /// If above zero: instead the policies of that one of the scenario's proposals are set.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) policies: u32,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
@@ -145,9 +148,9 @@ impl Plan {
             plan.events(scenario, appends, stream).map_err(|why| format!("appends[{n}]: {why}"))?;
         }
         plan.appends.sort();
-        for (n, proposals) in scenario.says.proposals.iter().enumerate() {
+        for n in 0..scenario.says.proposals.len() {
             let stream = luck.stream(&format!("proposals {n}"));
-            plan.decisions(scenario, proposals, stream).map_err(|why| format!("proposals[{n}]: {why}"))?;
+            plan.decisions(scenario, n, stream).map_err(|why| format!("proposals[{n}]: {why}"))?;
         }
         plan.proposals.sort();
         if plan.items.len() > PLAN_MAX || plan.edits.len() > PLAN_MAX {

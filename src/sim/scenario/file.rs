@@ -284,6 +284,9 @@ pub(crate) struct Proposals {
     /// Over how many registers.
     #[serde(default = "one")]
     pub(crate) registers: u32,
+    /// Instead, by which rule what shows is decided from then on.
+    #[serde(default)]
+    pub(crate) policies: Vec<crate::documents::Policy>,
     /// Bytes of each value, about.
     #[serde(default)]
     pub(crate) padding: u32,

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-pub(super) use file::{Appends, Edits, Expect, File, Heal, Mode, Network, Often, Proposals, Scheduled};
+pub(super) use file::{Appends, Edits, Expect, File, Heal, Mode, Network, Often, Scheduled};
 pub(super) use kind::Kind;
 pub use kind::{Family, FaultKind, faults};
 pub(super) use quantity::{Rate, Span};
@@ -25,6 +25,7 @@ pub use swarm::Drawn;
 
 use super::luck::Luck;
 use super::{check, repro};
+use crate::documents::Policies;
 use crate::topology::Topology;
 use crate::{config, node};
 
@@ -184,6 +185,11 @@ impl Scenario {
     /// How the machines of the node at this place behave.
     pub(super) fn config_at(&self, place: u32) -> &node::Config {
         self.own.get(&place).unwrap_or(&self.config)
+    }
+
+    /// Whether policies decide what shows, from the start or later.
+    pub(super) fn has_policies(&self) -> bool {
+        !self.says.policies.is_empty() || self.says.proposals.iter().any(|says| !says.policies.is_empty())
     }
 
     pub(super) fn text(&self) -> &str {
@@ -411,8 +417,10 @@ fn checked(says: &File) -> Result<(), String> {
     {
         return Err(format!("checks.except: there is no invariant {id:?}"));
     }
-    if let Err(error) = crate::documents::Policies::new(says.policies.clone()) {
-        return Err(format!("policies: {error}"));
+    let of_the_mesh = std::iter::once(("policies".to_owned(), &says.policies));
+    let decided = says.proposals.iter().enumerate().map(|(n, says)| (format!("proposals[{n}].policies"), &says.policies));
+    for (key, policies) in of_the_mesh.chain(decided) {
+        Policies::new(policies.clone()).map_err(|error| format!("{key}: {error}"))?;
     }
     let nowhere = |says: &Appends| says.streams == 0 || says.events == 0;
     if let Some(n) = says.appends.iter().position(nowhere) {
@@ -420,6 +428,9 @@ fn checked(says: &File) -> Result<(), String> {
     }
     if let Some(n) = says.proposals.iter().position(|says| says.registers == 0) {
         return Err(format!("proposals[{n}].registers: at least 1"));
+    }
+    if let Some(n) = says.proposals.iter().position(|says| !says.policies.is_empty() && says.again.0 > 0) {
+        return Err(format!("proposals[{n}].again: policies are of the moment they are asked for"));
     }
     says.edits
         .iter()

@@ -231,8 +231,8 @@ impl Draw {
             let (rate, registers) = (self.rate(29, proposals), self.count(30, [1, 4]));
             drawn.settings.insert("proposals".to_owned(), format!("every {} of {registers}", Span(rate.every_ns)));
             let (peers, rate, at, from, until) = (Who::All, Some(rate), None, None, None);
-            let (padding, again) = (0, Share(200_000));
-            says.proposals.push(Proposals { peers, registers, padding, again, rate, at, from, until });
+            let (policies, padding, again) = (Vec::new(), 0, Share(200_000));
+            says.proposals.push(Proposals { peers, registers, policies, padding, again, rate, at, from, until });
         }
     }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::super::host::Asked;
 use super::{Due, World};
 use crate::consensus::{self, Expect, RequestId};
-use crate::node::{self, Command, CommandError, Input, Proposal};
+use crate::node::{self, Command, CommandError, Input, POLICIES_REGISTER, Proposal};
 use crate::types::{Index, Lane, NodeId};
 use crate::wire;
 
@@ -21,7 +21,12 @@ impl World<'_> {
         let mut value = request.map_or_else(|| format!("{number}"), |request| format!("request {}", request.number));
         value.extend(std::iter::repeat_n('.', says.padding as usize));
         let asked = Asked::Proposal { number: Some(number), at: self.mesh.now };
-        self.ask_voters(says.peer, asked, format!("sim/{}", says.register), (value, request));
+        if says.policies == 0 {
+            return self.ask_voters(says.peer, asked, format!("sim/{}", says.register), (value.into(), request));
+        }
+        if let Some(value) = self.policies_from_now_on(says.peer, says.policies) {
+            self.ask_voters(says.peer, asked, POLICIES_REGISTER.to_owned(), (value, None));
+        }
     }
 
     /// At the first peer that is up, and was healed.
@@ -35,14 +40,14 @@ impl World<'_> {
 
     fn ask_last(&mut self, place: u32) {
         let asked = Asked::Proposal { number: None, at: self.mesh.now };
-        self.ask_voters(place, asked, "sim/last".to_owned(), ("asked".to_owned(), None));
+        self.ask_voters(place, asked, "sim/last".to_owned(), (Bytes::from_static(b"asked"), None));
     }
 
-    fn ask_voters(&mut self, place: u32, asked: Asked, register: String, says: (String, Option<RequestId>)) {
+    fn ask_voters(&mut self, place: u32, asked: Asked, register: String, says: (Bytes, Option<RequestId>)) {
         let (now, cause) = (self.mesh.now, self.cause);
         let host = self.host(place);
         let (id, epoch) = (host.ask(asked), host.epoch);
-        let (expect, value, request) = (Expect::Any, Some(Bytes::from(says.0)), says.1);
+        let (expect, value, request) = (Expect::Any, Some(says.0), says.1);
         let command = Command::Propose(Proposal { register, expect, value, request });
         let input = Box::new(Input::Command { id, command });
         self.queue.push(now + 1, cause, Due::Input { host: place, epoch, input });

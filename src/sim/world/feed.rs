@@ -143,19 +143,18 @@ impl World<'_> {
         if edit.padding > 0 {
             places.push((format!("t{number}"), noise(number, edit.padding as usize).into()));
         }
-        let edits = if create {
+        let mut edits = if create {
             vec![Edit::Put { value: Value::Object(places.into_iter().collect()) }]
         } else {
-            let mut edits: Vec<Edit> = places.into_iter().map(|(path, value)| Edit::Set { path, value }).collect();
-            if edit.shared {
-                edits.push(Edit::Increment { path: COUNT.to_owned(), by: 1 });
-            }
-            // Who made the document may have made no list.
-            if edit.shared && tries == 0 {
-                edits.push(Edit::Insert { path: format!("{LIST}/0"), value: number.into() });
-            }
-            edits
+            places.into_iter().map(|(path, value)| Edit::Set { path, value }).collect()
         };
+        if edit.shared {
+            edits.push(Edit::Increment { path: COUNT.to_owned(), by: 1 });
+        }
+        // Who made the document may have made no list.
+        if edit.shared && !create && tries == 0 {
+            edits.push(Edit::Insert { path: format!("{LIST}/0"), value: number.into() });
+        }
         let command = documents::Command::Edit { doc: doc_of(edit.doc), edits, create };
         let host = self.host(place);
         let id = host.ask(Asked::Edit { number, tries });
@@ -174,8 +173,9 @@ pub(super) fn with_level(command: Command, ack: Option<Level>) -> Command {
     }
 }
 
-/// What shared edits count, and where they insert.
-const COUNT: &str = "count";
+/// What shared edits count, each one up.
+pub(in super::super) const COUNT: &str = "count";
+/// Where they insert.
 const LIST: &str = "list";
 
 /// The place that an edit of the plan sets to its number: nobody else sets it.

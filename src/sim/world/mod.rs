@@ -23,7 +23,7 @@ mod wrongs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) use feed::{doc_of, place_of};
+pub(super) use feed::{COUNT, doc_of, place_of};
 pub(super) use streams::body_of;
 
 use super::check::{ASKED_BEFORE_THE_END, Checks, DECISIONS_ARE_JUDGED_AFTER, Sight, Trust, Violation};

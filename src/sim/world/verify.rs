@@ -127,10 +127,10 @@ impl World<'_> {
             self.queue.push(now + 1, cause, Due::Input { host: place, epoch, input });
             return;
         }
-        if self.scenario.says.policies.is_empty() {
-            self.content_is_read(place);
-        } else {
+        if self.scenario.has_policies() {
             self.ask_met(place, documents::Look::Open);
+        } else {
+            self.content_is_read(place);
         }
     }
 
