@@ -276,10 +276,10 @@ fn everything_that_can_happen_to_two_voters_is_lawful() {
 
 #[test]
 fn everything_that_can_happen_to_three_voters_is_lawful() {
-    let bounds = Bounds { voters: 3, fires: 2, crashes: 1, asks: 0, depth: 11, forgets: false };
+    let bounds = Bounds { voters: 3, fires: 2, crashes: 1, asks: 0, depth: 10, forgets: false };
     explored(bounds).assert_properties();
     // One who seeks office alone gets further: to what is committed.
-    let bounds = Bounds { voters: 3, fires: 1, crashes: 0, asks: 1, depth: 14, forgets: false };
+    let bounds = Bounds { voters: 3, fires: 1, crashes: 0, asks: 1, depth: 13, forgets: false };
     explored(bounds).assert_properties();
 }
 

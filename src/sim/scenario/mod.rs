@@ -418,7 +418,8 @@ fn checked(says: &File) -> Result<(), String> {
         return Err(format!("checks.except: there is no invariant {id:?}"));
     }
     let of_the_mesh = std::iter::once(("policies".to_owned(), &says.policies));
-    let decided = says.proposals.iter().enumerate().map(|(n, says)| (format!("proposals[{n}].policies"), &says.policies));
+    let decided =
+        says.proposals.iter().enumerate().map(|(n, says)| (format!("proposals[{n}].policies"), &says.policies));
     for (key, policies) in of_the_mesh.chain(decided) {
         Policies::new(policies.clone()).map_err(|error| format!("{key}: {error}"))?;
     }
