@@ -82,7 +82,7 @@ impl Peer {
     /// Appends events to a stream, in order and all or none. Durable here when it returns; the others follow.
     ///
     /// # Errors
-    /// As [`command`](Self::command). Nothing was appended, unless the kind is [`ErrorKind::Disk`](crate::ErrorKind::Disk).
+    /// As [`command`](Self::command). Nothing was appended, unless the kind is [`ErrorKind::Disk`].
     pub async fn append(&self, stream: Name, events: Vec<Bytes>) -> Result<Appended, Error> {
         self.link().append(stream, events).await
     }
