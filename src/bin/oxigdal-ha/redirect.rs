@@ -415,7 +415,7 @@ mod tests {
             heard: Arc::clone(&heard),
             role: "primary".into(),
             service: "80".into(),
-            output: Output::new(true, crate::output::When::Never),
+            output: Output::new(true, crate::args::When::Never),
             counts: Arc::default(),
             known: None,
             since: Since::default(),
