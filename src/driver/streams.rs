@@ -1,9 +1,11 @@
 //! Streams for an embedding program, and for the HTTP interface: append, read, follow.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::peer::{Events, Link, Peer};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::events::{Appended, Begin, Command, Cursor, Info, Name, Outcome, Page};
 use crate::node;
 
@@ -52,6 +54,23 @@ impl Tail {
         }
     }
 
+    /// The next events, or an empty page if there are none within this time.
+    ///
+    /// # Errors
+    /// As [`Peer::read`]; [`ErrorKind::Leaving`] when the peer stops meanwhile.
+    async fn within(&mut self, wait: Duration) -> Result<Page, Error> {
+        let stopped = || Err(Error::new(ErrorKind::Leaving, "this peer has stopped"));
+        // The first page is given at once, also an empty one: its cursor is the answer if nothing comes.
+        let first = self.next().await.unwrap_or_else(stopped)?;
+        if wait.is_zero() || !first.events.is_empty() || !first.gaps.is_empty() {
+            return Ok(first);
+        }
+        match tokio::time::timeout(wait, self.next()).await {
+            Ok(came) => came.unwrap_or_else(stopped),
+            Err(_) => Ok(first),
+        }
+    }
+
     /// Behind the last event that was given.
     #[must_use]
     pub fn cursor(&self) -> Option<&Cursor> {
@@ -74,6 +93,15 @@ impl Peer {
     /// As [`command`](Self::command).
     pub async fn read(&self, stream: Name, from: Begin, limit: usize) -> Result<Page, Error> {
         self.link().read(stream, from, limit).await
+    }
+
+    /// Reads a page of events: at once if there are any behind the place, else as soon as some come, and without any when this time
+    /// is over.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command).
+    pub async fn read_within(&self, stream: Name, from: Begin, limit: usize, wait: Duration) -> Result<Page, Error> {
+        self.link().read_within(stream, from, limit, wait).await
     }
 
     /// Reads events as they come, `limit` at a time at most.
@@ -101,6 +129,16 @@ impl Link {
 
     pub(super) async fn read(&self, stream: Name, from: Begin, limit: usize) -> Result<Page, Error> {
         self.page(Command::Read { stream, from, limit, upto: None }).await
+    }
+
+    pub(super) async fn read_within(
+        &self,
+        stream: Name,
+        from: Begin,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Page, Error> {
+        Tail::new(self.clone(), stream, from, limit).within(wait).await
     }
 
     pub(super) async fn page(&self, command: Command) -> Result<Page, Error> {

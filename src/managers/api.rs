@@ -1,6 +1,7 @@
-//! A peer behind its HTTP interface, as `OXIGDAL_HA_API` names it. `OXIGDAL_HA_TOKEN` names the file of its token, which changes need.
+//! A peer behind its HTTP interface, as `OXIGDAL_HA_API` names it. `OXIGDAL_HA_TOKEN` holds its token, which changes need, or the path of
+//! the token's file.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,9 +12,8 @@ use ureq::http::Response;
 
 use super::bound::API;
 use super::error::{HaError, HaResult};
+use super::token::{VARIABLE, read_token};
 
-/// The variable that names the file of a peer's token.
-const TOKEN: &str = "OXIGDAL_HA_TOKEN";
 /// A peer that does not accept a connection within this time is not there.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// A peer that does not answer within this time is stuck. Long, since a write waits for the disk, and for copies.
@@ -40,11 +40,7 @@ impl Api {
     /// The one that the environment names, if it names one.
     pub(super) fn of_environment() -> HaResult<Option<Self>> {
         let Ok(at) = std::env::var(API) else { return Ok(None) };
-        let token = std::env::var(TOKEN).ok().map(|file| {
-            let read = std::fs::read_to_string(PathBuf::from(&file));
-            let why = |error: std::io::Error| format!("cannot read its token from {file}: {error}");
-            read.map(|token| token.trim().to_owned()).map_err(|error| failed(&at, "", why(error)))
-        });
+        let token = std::env::var_os(VARIABLE).map(|given| read_token(Path::new(&given)));
         Ok(Some(Self::at(&at, token.transpose()?)))
     }
 

@@ -3,6 +3,8 @@
 //! Both are asked the same questions and answer with the same JSON, that of the HTTP interface, so that the managers read one form. Nobody
 //! here keeps a node running: one of this process is looked for at each question.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -107,29 +109,42 @@ impl Bound {
         read(answer)
     }
 
-    /// Appends events, all or none, and waits for so many copies.
-    pub(super) async fn append(&self, stream: &Name, events: Vec<Bytes>, ack: Ack) -> HaResult<()> {
+    /// Appends events and waits for so many copies. Gives how many of them, from the first on, were done, and why the others were not:
+    /// at a node of this process it is all or none; at one behind its interface each goes by itself, since an event may hold any byte.
+    pub(super) async fn append(&self, stream: &Name, events: &[Bytes], ack: Ack) -> (usize, HaResult<()>) {
         match &self.way {
-            Way::Here => {
-                let command = Command::Events(crate::events::Command::Append { stream: stream.clone(), events });
-                self.mesh()?.peer().write(command, ack).await.map(drop)?;
-            }
-            // One request an event, since an event may hold any byte: of several some may be done when one is refused.
+            Way::Here => match self.append_here(stream, events.to_vec(), ack).await {
+                Ok(()) => (events.len(), Ok(())),
+                Err(error) => (0, Err(error)),
+            },
             Way::Api(api) => {
                 let path = format!("/v1/streams/{stream}?format=binary&ack={ack}");
-                for event in events {
-                    api.post_bytes(&path, event).await?;
+                for (done, event) in events.iter().enumerate() {
+                    if let Err(error) = api.post_bytes(&path, event.clone()).await {
+                        return (done, Err(error));
+                    }
                 }
+                (events.len(), Ok(()))
             }
         }
-        Ok(())
     }
 
-    /// Some events of a stream from a place on, and where to go on.
-    pub(super) async fn read(&self, stream: &Name, from: Begin, limit: usize) -> HaResult<(Vec<Bytes>, Begin)> {
+    async fn append_here(&self, stream: &Name, events: Vec<Bytes>, ack: Ack) -> HaResult<()> {
+        let command = Command::Events(crate::events::Command::Append { stream: stream.clone(), events });
+        Ok(self.mesh()?.peer().write(command, ack).await.map(drop)?)
+    }
+
+    /// Some events of a stream from a place on, and where to go on. If there are none it is waited so long for some: 30 s at most.
+    pub(super) async fn read(
+        &self,
+        stream: &Name,
+        from: Begin,
+        limit: usize,
+        wait: Duration,
+    ) -> HaResult<(Vec<Bytes>, Begin)> {
         match &self.way {
             Way::Here => {
-                let page = self.mesh()?.read(stream.as_str(), from, limit).await?;
+                let page = self.mesh()?.peer().read_within(stream.clone(), from, limit, wait).await?;
                 Ok((page.events.into_iter().map(|item| item.body).collect(), Begin::Cursor(page.cursor)))
             }
             Way::Api(api) => {
@@ -138,7 +153,9 @@ impl Bound {
                     Begin::Now => "now".to_owned(),
                     Begin::Cursor(cursor) => cursor.to_string(),
                 };
-                let page: Page = read(api.get(&format!("/v1/streams/{stream}?from={from}&limit={limit}")).await?)?;
+                let wait_ms = wait.as_millis();
+                let path = format!("/v1/streams/{stream}?from={from}&limit={limit}&wait_ms={wait_ms}");
+                let page: Page = read(api.get(&path).await?)?;
                 let bodies = page.events.into_iter().map(Item::body).collect::<Option<_>>();
                 let bodies = bodies.ok_or_else(|| garbled("an event is neither text nor hexadecimal digits"))?;
                 let cursor = page.cursor.parse().map_err(garbled)?;
@@ -230,30 +247,8 @@ fn garbled(why: impl std::fmt::Display) -> HaError {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::config::{Flags, parse};
-
-    const WAIT: Duration = Duration::from_secs(30);
-
-    /// A node that leads a group of voters of its own, asked in this process and over its interface.
-    async fn both(dir: &std::path::Path) -> (Mesh, Bound, Bound) {
-        let flags = Flags::new()
-            .set("test", "node.data-dir", dir.to_str().unwrap())
-            .set("test", "api.listen", "127.0.0.1:0")
-            .set("test", "voters.found-after", "50ms")
-            .list("test", "network.listen", ["127.0.0.1:0"]);
-        let mesh = Mesh::builder(parse(None, [], &flags).unwrap()).start().await.unwrap();
-        let token = std::fs::read_to_string(dir.join("api-token")).unwrap();
-        let api = Api::at(&mesh.peer().api().unwrap().to_string(), Some(token.trim().to_owned()));
-        let here = Bound::to(Some(mesh.id().uuid())).await.unwrap();
-        let there = Bound::behind(mesh.id(), api);
-        while here.ask::<Value>(Question::Voters).await.unwrap()["leader"].is_null() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        (mesh, here, there)
-    }
+    use crate::managers::tests::{WAIT, both};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_node_answers_the_same_in_its_process_and_over_its_interface() {
@@ -288,13 +283,49 @@ mod tests {
             let stream = Name::parse("any/bytes").unwrap();
             let events: Vec<Bytes> =
                 vec![Bytes::from_static(b"a\nb"), Bytes::from_static(&[0, 255, 10]), "words".into()];
-            there.append(&stream, events.clone(), Ack::Local).await.unwrap();
-            here.append(&stream, events.clone(), Ack::Local).await.unwrap();
-            for bound in [&here, &there] {
-                let (read, from) = bound.read(&stream, Begin::Start, 4).await.unwrap();
-                assert_eq!(read, [&events[..], &events[..1]].concat());
-                assert_eq!(bound.read(&stream, from, 4).await.unwrap().0, events[1..]);
+            for bound in [&there, &here] {
+                let (done, result) = bound.append(&stream, &events, Ack::Local).await;
+                result.unwrap();
+                assert_eq!(done, 3);
             }
+            for bound in [&here, &there] {
+                let (read, from) = bound.read(&stream, Begin::Start, 4, Duration::ZERO).await.unwrap();
+                assert_eq!(read, [&events[..], &events[..1]].concat());
+                assert_eq!(bound.read(&stream, from, 4, Duration::ZERO).await.unwrap().0, events[1..]);
+            }
+        };
+        tokio::time::timeout(WAIT, test).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_page_is_waited_for_until_something_comes_or_the_time_is_over() {
+        let test = async {
+            let dir = tempfile::tempdir().unwrap();
+            let (mesh, here, there) = both(dir.path()).await;
+            let (stream, brief) = (Name::parse("a/page").unwrap(), Duration::from_millis(50));
+            // Longer than the test may take: who waits to the end fails it.
+            let long = Duration::from_secs(30);
+            for bound in [&here, &there] {
+                let (read, from) = bound.read(&stream, Begin::Now, 4, brief).await.unwrap();
+                assert!(read.is_empty(), "the time is over");
+                let comes = async {
+                    tokio::time::sleep(brief).await;
+                    here.append(&stream, &["event".into()], Ack::Local).await.1.unwrap();
+                };
+                let waits = bound.read(&stream, from.clone(), 4, long);
+                let (read, ()) = tokio::join!(waits, comes);
+                assert_eq!(read.unwrap().0, ["event"], "long before the time is over");
+                assert_eq!(bound.read(&stream, from, 4, brief).await.unwrap().0, ["event"], "at once");
+            }
+            let api = crate::managers::tests::api(&mesh, dir.path());
+            for (query, why) in
+                [("wait_ms=30001", "30000"), ("wait_ms=x", "wait_ms"), ("wait_ms=1&settled_ms=1", "settled_ms")]
+            {
+                let refused = api.get(&format!("/v1/streams/{stream}?{query}")).await.unwrap_err();
+                assert!(refused.code() == Some("invalid") && refused.to_string().contains(why), "{refused}");
+            }
+            let refused = api.get(&format!("/v1/tail/{stream}?wait_ms=1")).await.unwrap_err();
+            assert!(refused.to_string().contains("wait_ms"), "{refused}");
         };
         tokio::time::timeout(WAIT, test).await.unwrap();
     }

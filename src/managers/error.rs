@@ -2,9 +2,12 @@
 
 use uuid::Uuid;
 
+use super::token::TokenUnread;
 use crate::error::{Error, ErrorKind};
+use crate::replication::ReplicationState;
 
-/// Why something was not done. Nothing was changed, unless the variant says otherwise.
+/// Why something was not done. Nothing was changed, unless the variant says otherwise: what a node or its interface says
+/// ([`Peer`](Self::Peer), [`Api`](Self::Api)) may come after something was done, and [`may_be_done`](Self::may_be_done) tells which.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HaError {
@@ -25,6 +28,9 @@ pub enum HaError {
     /// It was not started, or was stopped.
     #[error("it was not started: call start() first")]
     NotStarted,
+    /// The token that OXIGDAL_HA_TOKEN names cannot be had.
+    #[error("OXIGDAL_HA_TOKEN: {0}")]
+    Token(#[from] TokenUnread),
     /// No member of the mesh has this id.
     #[error("the mesh has no member {id}: a node joins with an invite, and cannot be added by its address alone")]
     UnknownReplica {
@@ -79,6 +85,14 @@ pub enum HaError {
         /// How much it may.
         threshold_ms: u64,
     },
+    /// It is not known how far a replica is: it is no member any more, or nothing was heard of it yet.
+    #[error("how far the replica {id} lags is not known: it is {state:?}")]
+    ReplicationLagUnknown {
+        /// Which.
+        id: Uuid,
+        /// How it stands.
+        state: ReplicationState,
+    },
     /// Nobody was elected in time.
     #[error("nobody leads the voters after {waited_ms} ms: {why}")]
     NoLeader {
@@ -97,10 +111,13 @@ pub enum HaError {
         /// How long it was waited.
         waited_ms: u64,
     },
-    /// The node refused, or could not.
+    /// The node refused, or could not. With [`ErrorKind::NotReplicated`] it is done and durable at the node, only not known to be at the
+    /// others; with [`ErrorKind::Disk`], [`ErrorKind::OutcomeUnknown`] and [`ErrorKind::Leaving`] it may be done or not. Who sends such
+    /// an event again may send it twice.
     #[error(transparent)]
     Peer(#[from] Error),
-    /// The node at OXIGDAL_HA_API refused, or could not.
+    /// The node at OXIGDAL_HA_API refused, or could not: as [`Peer`](Self::Peer), by its code. If nothing answered (an empty code), it may
+    /// be done or not.
     #[error("{api}: {message}")]
     Api {
         /// Its address.
@@ -123,6 +140,19 @@ impl HaError {
         match self {
             Self::Peer(error) => passing(error.kind().code()),
             Self::Api { code, .. } => passing(code),
+            _ => false,
+        }
+    }
+
+    /// Whether it may be done all the same, or be done yet. Who does it again may do it twice.
+    #[must_use]
+    pub fn may_be_done(&self) -> bool {
+        use ErrorKind::{Disk, Leaving, NotReplicated, OutcomeUnknown};
+        let may = |code: &str| [NotReplicated, Disk, OutcomeUnknown, Leaving].iter().any(|kind| kind.code() == code);
+        match self {
+            Self::Peer(error) => may(error.kind().code()),
+            Self::Api { code, .. } => code.is_empty() || may(code),
+            Self::NotPromoted { .. } => true,
             _ => false,
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! They are names that programs were written for, before there was a mesh; [`Mesh`](crate::Mesh) is what a new program embeds. Nothing here
 //! pretends: each binds to the node of this process with the id that it was given (without an id to the one that was started
-//! first), else to the peer whose interface `OXIGDAL_HA_API` names, with the token in the file that `OXIGDAL_HA_TOKEN` names; where
+//! first), else to the peer whose interface `OXIGDAL_HA_API` names, with the token that `OXIGDAL_HA_TOKEN` holds, or whose file it names; where
 //! there is neither, and where what was given does not fit the mesh that is there, it is a [`HaError`] that says so.
 //!
 //! What they do is the mesh's doing. An event is appended to a stream and is on this node's disk when
@@ -20,5 +20,8 @@ mod bound;
 mod error;
 pub mod failover;
 pub mod replication;
+#[cfg(test)]
+mod tests;
+pub mod token;
 
 pub use error::{HaError, HaResult};

@@ -1,9 +1,10 @@
 //! The client of a peer's local HTTP interface.
 
 use std::io::{self, BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use oxigdal_ha::managers::token::{is_token, read_token};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -22,8 +23,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Largest answer, in bytes: a page of documents.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
-/// Digits of a token that a peer made.
-const TOKEN_LEN: usize = 64;
 /// Where a peer that was started here without further words keeps its token.
 const TOKEN_FILE: &str = "oxigdal-ha-data/api-token";
 
@@ -47,12 +46,8 @@ impl Client {
         }
         let token_file =
             target.token_file.clone().or_else(|| Some(TOKEN_FILE.into()).filter(|path: &PathBuf| path.exists()));
-        let token = match &token_file {
-            Some(text) if is_token(text) => Some(text.display().to_string()),
-            // A file that was asked for must be there; only changes need it, but a wrong path is better told at once.
-            Some(path) => Some(read_token(path)?),
-            None => None,
-        };
+        // A file that was asked for must be there; only changes need it, but a wrong path is better told at once.
+        let token = token_file.as_deref().map(read_token).transpose().map_err(Failure::usage)?;
         let token_file = token_file.filter(|path| !is_token(path));
         Ok(Self { api, agent: agent(Some(ANSWER_MAX)), token_file, token, ack: None })
     }
@@ -289,20 +284,6 @@ fn cause(error: &ureq::Error) -> String {
         ureq::Error::Io(error) => error.to_string(),
         other => other.to_string(),
     }
-}
-
-/// Whether the environment gave the token itself, where a file is expected: it must not be told as a path that is not there.
-fn is_token(text: &Path) -> bool {
-    text.to_str().is_some_and(|text| text.len() == TOKEN_LEN && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
-fn read_token(path: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::file("read the token", path, &error))?;
-    let token = text.trim();
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Failure::usage(format_args!("{} does not hold a token", path.display())));
-    }
-    Ok(token.to_owned())
 }
 
 /// The path of a document in the interface: each segment percent-encoded, slashes kept.

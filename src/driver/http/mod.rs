@@ -24,7 +24,7 @@
 //! | `GET /v1/watch?prefix` | server-sent events |
 //! | `GET /v1/streams?prefix` | the streams |
 //! | `POST /v1/streams/NAME?format=lines\|binary` | append events |
-//! | `GET /v1/streams/NAME?from=start\|now\|CURSOR&limit&settled_ms` | a page of events |
+//! | `GET /v1/streams/NAME?from=start\|now\|CURSOR&limit&settled_ms` | a page of events; `?wait_ms=N` (30,000 at most): if there are none, when some come or the time is over |
 //! | `GET /v1/tail/NAME?from&limit` | the same as server-sent events, and on as they come |
 //! | `POST /v1/leave` | say goodbye and stop |
 //! | `GET`, `POST /v1/invites`, `DELETE /v1/invites/ID` | who may join |

@@ -2,7 +2,8 @@
 //!
 //! An append's body is raw: lines, each an event, or one event whole. An event that is UTF-8 is given as `text`, another as
 //! `hex`. Following is by server-sent events: each `events` message is a page, and its id the cursor behind it, so a client
-//! that reconnects with `Last-Event-ID`, to this peer or another, goes on where it was.
+//! that reconnects with `Last-Event-ID`, to this peer or another, goes on where it was. A page may be waited for (`wait_ms`): it comes
+//! as soon as there is an event behind the place, or empty when the time is over.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,12 +23,14 @@ use super::reply::{Query, Raw, Refusal, StreamName};
 use super::{Interface, WATCHERS_MAX, replication};
 use crate::driver::streams::Tail;
 use crate::error::ErrorKind;
-use crate::events::{Begin, Command, Info, Item, Outcome, Page};
+use crate::events::{Begin, Command, Info, Item, Name, Outcome, Page};
 use crate::node;
 use crate::types::{WallTime, hex};
 
 /// Events in a page when the client does not say.
 const PAGE: usize = 1_000;
+/// Longest that a page is waited for.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 /// A tail that was told that the peer is busy asks again after this long.
 const BUSY_PAUSE: Duration = Duration::from_millis(200);
 
@@ -65,6 +68,9 @@ pub(super) struct Where {
     limit: Option<usize>,
     /// Only events that are this old at least, in milliseconds.
     settled_ms: Option<u64>,
+    /// If there is nothing, how long it is waited for something, in milliseconds.
+    #[serde(default)]
+    wait_ms: u64,
 }
 
 pub(super) async fn list(
@@ -114,10 +120,37 @@ pub(super) async fn read(
     if limit == 0 {
         return Err(Refusal::invalid("the query: a limit of 0 shows nothing"));
     }
+    if at.wait_ms > 0 {
+        let page = wait(&interface, stream, from, limit, &at).await?;
+        return Ok(Json(shown(&page)));
+    }
     let now = interface.link.facts.clock.now().wall.as_micros();
     let upto = at.settled_ms.map(|ms| WallTime::from_micros(now.saturating_sub(ms.saturating_mul(1_000))));
     let page = interface.link.page(Command::Read { stream, from, limit, upto }).await?;
     Ok(Json(shown(&page)))
+}
+
+/// A page when there is something on it, or when the time is over. Who waits counts as a watcher.
+async fn wait(interface: &Interface, stream: Name, from: Begin, limit: usize, at: &Where) -> Result<Page, Refusal> {
+    let wait = Duration::from_millis(at.wait_ms);
+    if wait > WAIT_MAX {
+        let most = WAIT_MAX.as_millis();
+        return Err(Refusal::invalid(format!("the query: wait_ms is {}, the limit is {most}", at.wait_ms)));
+    }
+    if at.settled_ms.is_some() {
+        return Err(Refusal::invalid(
+            "the query: settled_ms is for pages of what is there: wait_ms waits for what arrives",
+        ));
+    }
+    let _permit = watcher(interface)?;
+    Ok(interface.link.read_within(stream, from, limit, wait).await?)
+}
+
+fn watcher(interface: &Interface) -> Result<OwnedSemaphorePermit, Refusal> {
+    Arc::clone(&interface.watchers).try_acquire_owned().map_err(|_| {
+        let message = format!("there are {WATCHERS_MAX} watchers already");
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Busy.code(), message)
+    })
 }
 
 struct Follower {
@@ -137,10 +170,10 @@ pub(super) async fn tail(
     if at.settled_ms.is_some() {
         return Err(Refusal::invalid("the query: settled_ms is for pages: a tail gives events as they arrive"));
     }
-    let permit = Arc::clone(&interface.watchers).try_acquire_owned().map_err(|_| {
-        let message = format!("there are {WATCHERS_MAX} watchers already");
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Busy.code(), message)
-    })?;
+    if at.wait_ms > 0 {
+        return Err(Refusal::invalid("the query: wait_ms is for pages: a tail waits by itself"));
+    }
+    let permit = watcher(&interface)?;
     let tail = Tail::new(interface.link.clone(), stream, from, at.limit.unwrap_or(PAGE).max(1));
     let follower = Follower { tail, _permit: permit };
     let stream =

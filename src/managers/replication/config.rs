@@ -57,6 +57,7 @@ pub struct ReplicationConfig {
     /// The overlay of the mesh. All nodes of a mesh have to agree on it: one that differs is not linked.
     pub topology: ReplicationTopology,
     /// Events that are appended together at most, and entries in a batch on the wire. 1 to 100,000; what is outside is brought inside.
+    /// One append takes 65,536 events and 8 MiB, so what is more goes in several.
     pub batch_size: usize,
     /// How long the node gathers for a batch while another one is under way, in milliseconds; up to 10,000. It sends at once when
     /// nothing is under way.

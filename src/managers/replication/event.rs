@@ -6,9 +6,15 @@ use uuid::Uuid;
 
 use crate::driver::Clock;
 use crate::driver::admission::key::random;
+use crate::error::{Error, ErrorKind};
+use crate::events::EVENT_MAX;
 use crate::managers::error::{HaError, HaResult};
 use crate::replication::ReplicationState;
 use crate::types::{Checksum, WallTime};
+
+/// Most bytes before the data of an event in a stream: three numbers of 128 bits, two of 64, and two of 32 (a checksum and the length
+/// of the data), as bincode writes them, each with a byte that tells its width.
+const HEADER_MAX: usize = 3 * 17 + 2 * 9 + 2 * 5;
 
 /// A replica: another member of the mesh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,8 +73,8 @@ struct Stored {
 }
 
 impl ReplicationEvent {
-    /// Longest data, in bytes, with room for what stands around it in an entry.
-    pub const DATA_MAX: usize = 1 << 20;
+    /// Longest data, in bytes: an event of a stream, less what stands before the data in it.
+    pub const DATA_MAX: usize = EVENT_MAX - HEADER_MAX;
 
     /// An event of now, with an id of its own.
     #[must_use]
@@ -81,13 +87,23 @@ impl ReplicationEvent {
     /// Whether the data is what the checksum is of.
     #[must_use]
     pub fn verify_checksum(&self) -> bool {
-        self.check().is_ok()
+        Checksum::of(&self.data).value() == self.checksum
     }
 
     pub(super) fn check(&self) -> HaResult<()> {
+        let (len, max) = (self.data.len(), Self::DATA_MAX);
+        if len > max {
+            let why = format!("the event's data has {len} bytes, the limit is {max}");
+            return Err(Error::new(ErrorKind::TooLarge, why).into());
+        }
         let found = Checksum::of(&self.data).value();
         let expected = self.checksum;
         if found == expected { Ok(()) } else { Err(HaError::Checksum { expected, found }) }
+    }
+
+    /// How many bytes it takes in a stream, at most.
+    pub(super) fn len_max(&self) -> usize {
+        HEADER_MAX + self.data.len()
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -128,7 +144,8 @@ pub struct ReplicationStats {
     pub events_replicated: u64,
     /// The bytes of their data.
     pub bytes_replicated: u64,
-    /// Events that were refused, or of which the copies that the mode wants were not known in time.
+    /// Events that were refused, or of which the copies that the mode wants were not known in time; with those that were to go behind
+    /// one in the same batch.
     pub events_failed: u64,
     /// The lag of the replica that lags most, in milliseconds.
     pub current_lag_ms: u64,
@@ -156,6 +173,24 @@ mod tests {
         for at in 0..bytes.len() {
             assert_eq!(ReplicationEvent::decode(&bytes[..at]), None);
         }
+        let longest = ReplicationEvent {
+            id: Uuid::max(),
+            source_node_id: Uuid::max(),
+            target_node_id: Uuid::max(),
+            timestamp: WallTime::from_micros(u64::MAX),
+            sequence: u64::MAX,
+            ..ReplicationEvent::new(source, target, vec![1; ReplicationEvent::DATA_MAX], 7)
+        };
+        longest.check().unwrap();
+        // Its checksum happens to need all four bytes.
+        assert_eq!(
+            (longest.encode().len(), longest.len_max()),
+            (EVENT_MAX, EVENT_MAX),
+            "with the longest header there is"
+        );
+        assert_eq!(ReplicationEvent::decode(&longest.encode()), Some(longest));
+        let long = ReplicationEvent::new(source, target, vec![1; ReplicationEvent::DATA_MAX + 1], 7);
+        assert_eq!(long.check().unwrap_err().code(), Some("too_large"));
         let mut forged = event;
         forged.data.push(4);
         assert!(!forged.verify_checksum() && ReplicationEvent::decode(&forged.encode()).is_none());

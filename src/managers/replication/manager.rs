@@ -10,6 +10,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::batches::batches;
 use super::config::ReplicationConfig;
 use super::event::{ReplicaNode, ReplicationEvent, ReplicationStats};
 use super::received::Received;
@@ -28,28 +29,64 @@ const REPLICAS_MAX: usize = crate::replication::REPLICAS_MAX;
 /// Changes of lag that a slow listener may be behind.
 const CHANGES_MAX: usize = 256;
 
-/// What replicates events. The one implementer is [`ActiveActiveReplication`].
+/// What replicates events. The one implementer is [`ActiveActiveReplication`]. All but [`start`](Self::start) give
+/// [`HaError::NotStarted`] before it, and [`HaError::Peer`] or [`HaError::Api`] where the node refuses, has stopped or does not answer.
 pub trait ReplicationManager {
     /// Binds to the node, and begins to watch the lag of replicas.
+    ///
+    /// # Errors
+    /// [`HaError::NoPeer`], [`HaError::OtherPeer`], [`HaError::Token`]: there is no such node to bind to.
     fn start(&self) -> impl Future<Output = HaResult<()>> + Send;
     /// Ends that. It may be started again.
+    ///
+    /// # Errors
+    /// [`HaError::NotStarted`].
     fn stop(&self) -> impl Future<Output = HaResult<()>> + Send;
     /// Replicates an event: it is acknowledged as the mode wants when this returns.
+    ///
+    /// # Errors
+    /// [`HaError::Checksum`], [`HaError::OtherSource`], [`HaError::UnknownReplica`] (it was not added), [`HaError::Paused`]; too long by
+    /// [`ReplicationEvent::DATA_MAX`]: nothing was written. What a node refuses may be written all the same where
+    /// [`may_be_done`](HaError::may_be_done) says so: it is durable here if copies are not known in time, and who sends the event again
+    /// sends it twice.
     fn replicate(&self, event: ReplicationEvent) -> impl Future<Output = HaResult<()>> + Send;
-    /// Replicates events, up to `batch_size` at once: at a node of this process all that go together are done or none; at one behind its
-    /// interface each goes by itself. Those before the one that fails stay done.
+    /// Replicates events, up to `batch_size` at once, and no more than one append takes (65,536 events and 8 MiB): at a node of this
+    /// process all that go together are done or none; at one behind its interface each goes by itself. Those before the one that
+    /// fails stay done.
+    ///
+    /// # Errors
+    /// As [`replicate`](Self::replicate). All are checked before the first is written; how many were done when a node refused is in
+    /// [`get_stats`](Self::get_stats).
     fn replicate_batch(&self, events: Vec<ReplicationEvent>) -> impl Future<Output = HaResult<()>> + Send;
     /// How it goes.
+    ///
+    /// # Errors
+    /// Those of all: see [`ReplicationManager`].
     fn get_stats(&self) -> impl Future<Output = HaResult<ReplicationStats>> + Send;
-    /// The replicas that were added, as they stand.
+    /// The replicas that were added, as they stand. One that the node knows no more is failed, and its lag unknown.
+    ///
+    /// # Errors
+    /// Those of all: see [`ReplicationManager`].
     fn get_replicas(&self) -> impl Future<Output = HaResult<Vec<ReplicaNode>>> + Send;
     /// Adds a member of the mesh as a replica.
+    ///
+    /// # Errors
+    /// [`HaError::Itself`], [`HaError::UnknownReplica`] (no member), [`HaError::OtherAddress`]; too many are watched already.
     fn add_replica(&self, replica: ReplicaNode) -> impl Future<Output = HaResult<()>> + Send;
     /// Takes a replica away. The member stays a member, and gets what others send it.
+    ///
+    /// # Errors
+    /// [`HaError::UnknownReplica`].
     fn remove_replica(&self, id: Uuid) -> impl Future<Output = HaResult<()>> + Send;
     /// Has the node exchange nothing with a replica, until it is resumed; that survives a restart.
+    ///
+    /// # Errors
+    /// [`HaError::UnknownReplica`].
     fn pause_replica(&self, id: Uuid) -> impl Future<Output = HaResult<()>> + Send;
     /// Has the node exchange with it again.
+    ///
+    /// # Errors
+    /// [`HaError::UnknownReplica`].
     fn resume_replica(&self, id: Uuid) -> impl Future<Output = HaResult<()>> + Send;
 }
 
@@ -208,16 +245,10 @@ impl ActiveActiveReplication {
     /// Whether all replicas are within `max_lag_ms`.
     ///
     /// # Errors
-    /// [`HaError::ReplicationLagExceeded`] for the one that lags most, or why that is not known.
+    /// [`HaError::ReplicationLagExceeded`] for the one that lags most; [`HaError::ReplicationLagUnknown`] if none is known to lag too
+    /// much, and of one it is not known; else as [`get_replicas`](ReplicationManager::get_replicas).
     pub async fn check_health(&self) -> HaResult<()> {
-        let replicas = self.get_replicas().await?;
-        let worst = replicas.iter().filter_map(|replica| Some((replica.lag_ms?, replica.id))).max();
-        match worst {
-            Some((lag_ms, id)) if lag_ms > self.config.max_lag_ms => {
-                Err(HaError::ReplicationLagExceeded { id, lag_ms, threshold_ms: self.config.max_lag_ms })
-            }
-            _ => Ok(()),
-        }
+        health(&self.get_replicas().await?, self.config.max_lag_ms)
     }
 
     fn bound(&self) -> HaResult<Bound> {
@@ -236,34 +267,73 @@ impl ActiveActiveReplication {
         if replica.state == ReplicationState::Paused { Err(HaError::Paused { id }) } else { Ok(()) }
     }
 
-    /// Appends what goes together, and tries again where the node is only busy.
-    async fn append(&self, target: Uuid, events: &[ReplicationEvent]) -> HaResult<()> {
-        let (bound, stream, ack) = (self.bound()?, stream(target), self.config.mode.ack());
+    /// Appends what goes together, and tries again where the node is only busy: from the one on that it was too busy for. Gives how
+    /// many were done, and why the others were not.
+    async fn append(&self, bound: &Bound, target: Uuid, events: &[ReplicationEvent]) -> (usize, HaResult<()>) {
+        let (stream, ack) = (stream(target), self.config.mode.ack());
         let bodies: Vec<Bytes> = events.iter().map(|event| event.encode().into()).collect();
-        let mut pause = Duration::from_millis(self.config.retry_backoff_ms);
-        for _ in 0..self.config.max_retries {
-            match bound.append(&stream, bodies.clone(), ack).await {
-                Err(error) if error.is_passing() => tracing::debug!(%error, "an event is tried again"),
-                done => return done,
+        let first = (self.config.max_retries, Duration::from_millis(self.config.retry_backoff_ms));
+        let (mut done, (mut retries, mut pause)) = (0, first);
+        loop {
+            let (more, result) = bound.append(&stream, &bodies[done..], ack).await;
+            done += more;
+            if more > 0 {
+                // What is refused now was not refused before.
+                (retries, pause) = first;
+            }
+            match result {
+                Err(error) if error.is_passing() && retries > 0 => tracing::debug!(%error, "an event is tried again"),
+                result => return (done, result),
             }
             tokio::time::sleep(pause).await;
-            pause = pause.saturating_mul(2);
+            (retries, pause) = (retries - 1, pause.saturating_mul(2));
         }
-        bound.append(&stream, bodies, ack).await
     }
 
-    async fn send(&self, target: Uuid, events: &[ReplicationEvent]) -> HaResult<()> {
-        let done = self.append(target, events).await;
-        let (count, bytes) = (events.len() as u64, events.iter().map(|event| event.data.len() as u64).sum::<u64>());
+    async fn send(&self, bound: &Bound, target: Uuid, events: &[ReplicationEvent]) -> HaResult<()> {
+        let (done, result) = self.append(bound, target, events).await;
+        let (done, failed) = events.split_at(done);
         let mut state = self.shared.lock();
-        match &done {
-            Ok(()) => {
-                (state.stats.events_replicated, state.stats.bytes_replicated) =
-                    (state.stats.events_replicated + count, state.stats.bytes_replicated + bytes)
+        state.stats.events_replicated += done.len() as u64;
+        state.stats.bytes_replicated += done.iter().map(|event| event.data.len() as u64).sum::<u64>();
+        state.stats.events_failed += failed.len() as u64;
+        result
+    }
+
+    /// Sends what was checked.
+    pub(super) async fn send_all(&self, events: Vec<ReplicationEvent>) -> HaResult<()> {
+        let bound = self.bound()?;
+        let mut targets: BTreeMap<Uuid, Vec<ReplicationEvent>> = BTreeMap::new();
+        events.into_iter().for_each(|event| targets.entry(event.target_node_id).or_default().push(event));
+        for (target, events) in targets {
+            for batch in batches(&events, self.config.batch_size()) {
+                self.send(&bound, target, batch).await?;
             }
-            Err(_) => state.stats.events_failed += count,
         }
-        done
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn stats(&self) -> ReplicationStats {
+        self.shared.lock().stats
+    }
+
+    /// Begins with a node, and watches the lag of replicas there.
+    pub(super) fn begin(&self, bound: Bound) {
+        let every = Duration::from_millis(self.shared.lock().monitor.config().interval_ms.max(10));
+        let (shared, changes) = (Arc::downgrade(&self.shared), self.changes.clone());
+        let watched = bound.clone();
+        let sampler = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(every).await;
+                let Some(shared) = shared.upgrade() else { return };
+                if let Err(error) = look(&watched, &shared, &changes).await {
+                    // It is looked again.
+                    tracing::debug!(%error, "the lag of replicas is not known");
+                }
+            }
+        });
+        self.shared.lock().started = Some(Started { bound, at: Instant::now(), sampler });
     }
 
     async fn set_paused(&self, id: Uuid, paused: bool) -> HaResult<()> {
@@ -279,21 +349,7 @@ impl ActiveActiveReplication {
 
 impl ReplicationManager for ActiveActiveReplication {
     async fn start(&self) -> HaResult<()> {
-        let bound = Bound::to(Some(self.node)).await?;
-        let every = Duration::from_millis(self.shared.lock().monitor.config().interval_ms.max(10));
-        let (shared, changes) = (Arc::downgrade(&self.shared), self.changes.clone());
-        let watched = bound.clone();
-        let sampler = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(every).await;
-                let Some(shared) = shared.upgrade() else { return };
-                if let Err(error) = look(&watched, &shared, &changes).await {
-                    // It is looked again.
-                    tracing::debug!(%error, "the lag of replicas is not known");
-                }
-            }
-        });
-        self.shared.lock().started = Some(Started { bound, at: Instant::now(), sampler });
+        self.begin(Bound::to(Some(self.node)).await?);
         Ok(())
     }
 
@@ -304,20 +360,13 @@ impl ReplicationManager for ActiveActiveReplication {
     async fn replicate(&self, event: ReplicationEvent) -> HaResult<()> {
         self.bound()?;
         self.check(&event)?;
-        self.send(event.target_node_id, &[event]).await
+        self.send_all(vec![event]).await
     }
 
     async fn replicate_batch(&self, events: Vec<ReplicationEvent>) -> HaResult<()> {
         self.bound()?;
         events.iter().try_for_each(|event| self.check(event))?;
-        let mut targets: BTreeMap<Uuid, Vec<ReplicationEvent>> = BTreeMap::new();
-        events.into_iter().for_each(|event| targets.entry(event.target_node_id).or_default().push(event));
-        for (target, events) in targets {
-            for batch in events.chunks(self.config.batch_size()) {
-                self.send(target, batch).await?;
-            }
-        }
-        Ok(())
+        self.send_all(events).await
     }
 
     async fn get_stats(&self) -> HaResult<ReplicationStats> {
@@ -389,23 +438,88 @@ impl ReplicationManager for ActiveActiveReplication {
 /// Looks how far the replicas are, and remembers it.
 async fn look(bound: &Bound, shared: &Shared, changes: &broadcast::Sender<LagChange>) -> HaResult<()> {
     let known: Vec<Known> = bound.ask(Question::Replicas).await?;
-    let now = Clock::start().now().wall;
-    let mut state = shared.lock();
-    for it in known {
-        let Some(replica) = state.replicas.get_mut(&it.id.uuid()) else { continue };
-        (replica.state, replica.last_replicated_at) = (it.state(), it.last_replicated_at);
-        replica.lag_ms = it.known.then_some(it.lag_ms);
-        if it.known
-            && let Some(change) = state.monitor.record_lag(it.id, it.lag_ms, now)
-        {
-            // Nobody may listen.
-            let _ = changes.send(change);
-        }
+    let told = shared.lock().take_in(&known, Clock::start().now().wall);
+    for change in told {
+        // Nobody may listen.
+        let _ = changes.send(change);
     }
     Ok(())
+}
+
+impl State {
+    /// Remembers what a node says of all replicas that it knows; gives what passed a threshold.
+    fn take_in(&mut self, known: &[Known], now: WallTime) -> Vec<LagChange> {
+        let known: BTreeMap<Uuid, &Known> = known.iter().map(|it| (it.id.uuid(), it)).collect();
+        let mut changes = Vec::new();
+        for (id, replica) in &mut self.replicas {
+            let Some(it) = known.get(id) else {
+                // It is no member any more: what was measured is of one that there is not.
+                (replica.state, replica.lag_ms) = (ReplicationState::Failed, None);
+                self.monitor.forget(NodeId::from_uuid(*id));
+                continue;
+            };
+            (replica.state, replica.last_replicated_at) = (it.state(), it.last_replicated_at);
+            replica.lag_ms = it.known.then_some(it.lag_ms);
+            if it.known {
+                changes.extend(self.monitor.record_lag(it.id, it.lag_ms, now));
+            }
+        }
+        changes
+    }
+}
+
+/// As [`check_health`](ActiveActiveReplication::check_health).
+fn health(replicas: &[ReplicaNode], threshold_ms: u64) -> HaResult<()> {
+    let worst = replicas.iter().filter_map(|replica| Some((replica.lag_ms?, replica.id))).max();
+    let unknown = replicas.iter().find(|replica| replica.lag_ms.is_none());
+    match (worst, unknown) {
+        (Some((lag_ms, id)), _) if lag_ms > threshold_ms => {
+            Err(HaError::ReplicationLagExceeded { id, lag_ms, threshold_ms })
+        }
+        (_, Some(ReplicaNode { id, state, .. })) => Err(HaError::ReplicationLagUnknown { id: *id, state: *state }),
+        _ => Ok(()),
+    }
 }
 
 /// The stream of events for a node.
 fn stream(target: Uuid) -> Name {
     Name::parse(&format!("replication/{target}")).expect("a UUID is a segment of a path")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(id: u128, lag_ms: u64, known: bool) -> Known {
+        Known { id: NodeId::from_u128(id), state: "active".to_owned(), last_replicated_at: None, lag_ms, known }
+    }
+
+    #[test]
+    fn a_replica_of_which_nothing_is_known_is_not_well() {
+        let manager = ActiveActiveReplication::new(Uuid::from_u128(1), ReplicationConfig::default());
+        let mut state = manager.shared.lock();
+        for id in [2, 3] {
+            let id = Uuid::from_u128(id);
+            let (name, address, state_of) = (String::new(), String::new(), ReplicationState::Initializing);
+            let (last_replicated_at, lag_ms) = (None, None);
+            let replica = ReplicaNode { id, name, address, priority: 0, state: state_of, last_replicated_at, lag_ms };
+            state.replicas.insert(id, replica);
+        }
+        let mut asked = |known: &[Known]| {
+            state.take_in(known, WallTime::from_micros(1));
+            let replicas: Vec<_> = state.replicas.values().cloned().collect();
+            let measured = state.monitor.get_stats(NodeId::from_u128(3)).is_some();
+            (health(&replicas, 100), replicas, measured)
+        };
+        let (well, _, measured) = asked(&[known(2, 0, true), known(3, 100, true), known(4, 900, true)]);
+        assert!(well.is_ok() && measured, "{well:?}; what was not added does not count");
+        let third = Uuid::from_u128(3);
+        let (unsure, ..) = asked(&[known(2, 0, true), known(3, 0, false)]);
+        assert!(matches!(unsure, Err(HaError::ReplicationLagUnknown { id, .. }) if id == third), "{unsure:?}");
+        let (lags, ..) = asked(&[known(2, 101, true), known(3, 0, false)]);
+        assert!(matches!(lags, Err(HaError::ReplicationLagExceeded { lag_ms: 101, .. })), "{lags:?}");
+        let (gone, replicas, measured) = asked(&[known(2, 0, true)]);
+        assert!(matches!(gone, Err(HaError::ReplicationLagUnknown { id, .. }) if id == third), "{gone:?}");
+        assert_eq!((replicas[1].state, replicas[1].lag_ms, measured), (ReplicationState::Failed, None, false));
+    }
 }

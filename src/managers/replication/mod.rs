@@ -4,10 +4,13 @@
 //! [`ActiveActiveReplication::received`]. That is durable, in order for each source, goes on after restarts and cuts, and needs nobody to be
 //! there.
 
+mod batches;
 mod config;
 mod event;
 mod manager;
 mod received;
+#[cfg(test)]
+mod tests;
 
 pub use config::{ReplicationConfig, ReplicationMode, ReplicationTopology};
 pub use event::{ReplicaNode, ReplicationEvent, ReplicationStats};

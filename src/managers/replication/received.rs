@@ -10,8 +10,8 @@ use crate::events::{Begin, Cursor, Name};
 use crate::managers::bound::Bound;
 use crate::managers::error::HaResult;
 
-/// How often it is looked whether more came.
-const LOOK: Duration = Duration::from_millis(50);
+/// How long a node is asked to wait for more. Then it is asked again: a program that ends over its interface waits no longer than this.
+const WAIT: Duration = Duration::from_secs(5);
 /// Events that are read at a time.
 const PAGE: usize = 1_000;
 
@@ -20,13 +20,16 @@ const PAGE: usize = 1_000;
 pub struct Received {
     bound: Bound,
     stream: Name,
-    from: Begin,
-    read: VecDeque<Bytes>,
+    /// Before the page that is being given.
+    before: Begin,
+    /// Behind it.
+    behind: Begin,
+    page: VecDeque<Bytes>,
 }
 
 impl Received {
     pub(super) fn new(bound: Bound, stream: Name, from: Begin) -> Self {
-        Self { bound, stream, from, read: VecDeque::new() }
+        Self { bound, stream, before: from.clone(), behind: from, page: VecDeque::new() }
     }
 
     /// The next one, when it is there. What others appended that is no event, or is garbled, is left out.
@@ -35,24 +38,26 @@ impl Received {
     /// The node refused, or is gone; it may be asked again.
     pub async fn next(&mut self) -> HaResult<ReplicationEvent> {
         loop {
-            while let Some(body) = self.read.pop_front() {
+            while let Some(body) = self.page.pop_front() {
                 match ReplicationEvent::decode(&body) {
                     Some(event) => return Ok(event),
                     None => tracing::warn!(stream = %self.stream, "what was appended is no event"),
                 }
             }
-            let (bodies, from) = self.bound.read(&self.stream, self.from.clone(), PAGE).await?;
-            self.from = from;
-            self.read.extend(bodies);
-            if self.read.is_empty() {
-                tokio::time::sleep(LOOK).await;
-            }
+            let (page, behind) = self.bound.read(&self.stream, self.behind.clone(), PAGE, WAIT).await?;
+            self.before = std::mem::replace(&mut self.behind, behind);
+            self.page.extend(page);
         }
     }
 
-    /// Behind the page that is being given: who keeps it and comes back gets no event of later pages twice.
+    /// Where to go on after a restart, by [`received`](super::ActiveActiveReplication::received): nothing is the beginning.
+    ///
+    /// Events are read by the page, up to 1,000. Until the last one of a page was given this is the place before all of it, so nothing is
+    /// lost, and what of it was given comes again: at least once. Who acts on an event before asking for the cursor misses none;
+    /// [`id`](ReplicationEvent::id) tells which came before.
     #[must_use]
     pub fn cursor(&self) -> Option<&Cursor> {
-        if let Begin::Cursor(cursor) = &self.from { Some(cursor) } else { None }
+        let place = if self.page.is_empty() { &self.behind } else { &self.before };
+        if let Begin::Cursor(cursor) = place { Some(cursor) } else { None }
     }
 }
