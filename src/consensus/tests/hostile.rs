@@ -175,6 +175,39 @@ fn strangers_talk_nobody_out_of_its_group() {
     }
 }
 
+/// The name of a request may be known to others: a client believes who was asked, also late, and nobody else.
+#[test]
+fn who_was_not_asked_answers_no_request() {
+    let mut scene = Scene::new();
+    let (client, term) = (3, scene.term);
+    scene.world.isolate(&[client]);
+    let request = RequestId { born: Index::new(1), number: 99 };
+    let action = Action { name: Name::new("x").unwrap(), expect: Expect::Any, value: None };
+    let intent = Intent { request, expires: crate::types::WallTime::from_micros(u64::MAX), action };
+    scene.world.step(client, |machine, cx| machine.ask(cx, intent));
+    let believed = |scene: &mut Scene| {
+        let token = Token { epoch: Epoch::new(1), term: Term::new(term), index: Index::new(77) };
+        let said = Said::Decided { token, outcome: Outcome::Done };
+        let answers = |at: &usize| {
+            let message = Message {
+                founding: Mint::new(7),
+                epoch: Epoch::new(1),
+                term: Term::new(term),
+                from: scene.world.id(*at).mint,
+                to: Mint::new(0),
+                body: Body::Proposed { request, said: said.clone() },
+            };
+            scene.told(*at, client, message).iter().any(|event| matches!(event, Event::Asked { .. }))
+        };
+        (0..3).filter(answers).collect::<Vec<_>>()
+    };
+    let first = believed(&mut scene);
+    assert_eq!(first.len(), 1, "one was asked: {first:?}");
+    scene.world.run(450);
+    let later = believed(&mut scene);
+    assert!(later.len() > 1 && later.contains(&first[0]), "who was asked before may answer still: {later:?}");
+}
+
 #[test]
 fn impossible_numbers_are_refused() {
     let mut scene = Scene::new();
