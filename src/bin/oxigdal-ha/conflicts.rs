@@ -284,7 +284,7 @@ fn audit(client: &Client, query: &[(&str, &str)], output: Output) -> Result {
         let both = |of: fn(&Value) -> String| sides.iter().map(|side| of(side)).collect::<Vec<_>>().join("\n");
         let side = |at: &Value| match at.as_u64() {
             Some(at) => sides.get(usize::try_from(at).unwrap_or_default()).map(|side| wrote(side)).unwrap_or_default(),
-            None => "both".to_owned(),
+            None => "by the function".to_owned(),
         };
         let mut rule = one["rule"].as_str().unwrap_or("-").to_owned();
         if one["winner"] != one["shows"] {
