@@ -12,7 +12,7 @@
 //! - What a resolver chooses does not depend on the order of [`Conflict::values`], and of equal values it does not matter which one
 //!   is meant. Ties are broken by one total order, and none of it names the peer that looks: [`ConflictingValue`].
 //! - Merging two [`Register`]s is commutative, associative and idempotent: any number of peers that exchange their values in
-//!   any order hold the same.
+//!   any order hold the same; where no register was ever full (`VALUES_MAX`), since of too many values the lowest is dropped.
 //! - A value keeps the clock that its writer gave it. Clocks are merged only where a value is made from others, and the count
 //!   that rises is the writer's own.
 //!

@@ -56,7 +56,7 @@ impl ConflictingValue {
 pub enum ConflictType {
     /// Two writers set one place to different values: one of them shows.
     WriteWrite,
-    /// One removed what another wrote: what was written stays.
+    /// One removed what another wrote. In documents what was written stays; of opaque values the strategy decides.
     DeleteWrite,
     /// Two changed what is merged inside (a counter, a list, a text): both changes stay and nothing is lost, but what came
     /// of it nobody has seen.

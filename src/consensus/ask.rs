@@ -7,6 +7,7 @@
 //! **Bounds.** So many requests of this peer, and of others here; each is answered within [`Config::patience`](super::Config::patience), and where no
 //! leader is known within [`Config::leaderless`](super::Config::leaderless).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use crate::types::{NodeId, Time};
 const ASKING_MAX: usize = 256;
 /// Requests of others that this leader has appended.
 const ASKERS_MAX: usize = 1_024;
+/// So many peers that were asked for one request may answer it still: the last ones.
+const ASKED_MAX: usize = 16;
 /// It is looked so often whether there is a leader by now.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -31,6 +34,8 @@ pub(super) struct Asking {
     since: Time,
     /// To whom it was passed on last without an answer, and when.
     sent: Option<(NodeId, Time)>,
+    /// To whom it was ever passed on: a late answer is one too.
+    asked: VecDeque<NodeId>,
     /// How many attempts are not known to have been refused: it may have been appended there.
     attempts: u32,
     refused: Option<Refusal>,
@@ -49,7 +54,9 @@ impl Consensus {
         }
         let now = cx.now().mono;
         let (intent, sent, refused) = (Arc::new(intent), None, None);
-        self.asking.insert(request, Asking { intent, since: now, sent, attempts: 0, refused, hint: None, next: now });
+        let asked = VecDeque::new();
+        let asking = Asking { intent, since: now, sent, asked, attempts: 0, refused, hint: None, next: now };
+        self.asking.insert(request, asking);
         self.pass_on(cx, request);
         self.arm_ask(cx);
     }
@@ -78,6 +85,12 @@ impl Consensus {
         let soon = if is_outside && is_first { wait.min(self.config.heartbeat + 2 * self.round_trip) } else { wait };
         (asking.sent, asking.next) = (Some((to, now)), now + soon);
         asking.attempts += 1;
+        if !asking.asked.contains(&to) {
+            if asking.asked.len() == ASKED_MAX {
+                asking.asked.pop_front();
+            }
+            asking.asked.push_back(to);
+        }
         self.aside(cx, to, Body::Propose { intent });
         if self.resting {
             // A leader that died unseen is missed from here on, and not when the answer is late.
@@ -264,7 +277,8 @@ impl Consensus {
         self.aside(cx, from, Body::Proposed { request, said });
     }
 
-    /// Who was asked answers. Only who was: anybody else may say what it likes.
+    /// Who was asked answers. Only who was: anybody else may say what it likes, and may know the name of the request. That it is decided
+    /// counts also from who was asked before somebody else; nobody passes a request on for others, so nobody else answers one.
     pub(super) fn on_proposed(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, request: RequestId, said: Said) {
         let Some(asking) = self.asking.get(&request) else { return };
         let is_asked = asking.sent.is_some_and(|(to, _)| to == from);
@@ -272,7 +286,10 @@ impl Consensus {
         let expires = asking.intent.expires;
         let (epoch, term) = (self.epoch, self.term);
         match said {
-            Said::Decided { token, outcome } => self.finish(cx, request, Ok(Answer::Decided { token, outcome })),
+            Said::Decided { token, outcome } if asking.asked.contains(&from) => {
+                self.finish(cx, request, Ok(Answer::Decided { token, outcome }));
+            }
+            Said::Decided { .. } => {}
             _ if !is_asked => {}
             Said::Unknown => {
                 if let Some(asking) = self.asking.get_mut(&request) {

@@ -69,7 +69,9 @@ impl Consensus {
 
     /// Forms the group anew, of this store alone, in a later generation: the majority of the old one is lost for good, and an operator
     /// says so. All that the log holds here is decided by that, also what was not; whatever others held beyond it is lost.
-    /// Frames of the old generation are refused from now on. The others join as learners, under new names.
+    /// Frames of the old generation are refused from now on. The others join as learners, under new names, once an operator
+    /// has made them [`withdraw`](Self::withdraw): this store alone is no majority of theirs, and is not believed that they are of the past. So
+    /// it is with peers that are no members and know the old generation, until they start anew.
     ///
     /// # Errors
     /// [`FormError`] says why not.

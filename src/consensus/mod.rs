@@ -20,6 +20,7 @@
 //!   "unknown" if the office was lost in between, and asking again tells. See `session`, `lead`.
 //! * **A member is a store**, not a node: [`Actor`]. A store that lost something it had acknowledged, or was wiped, takes part under a new
 //!   name, as a learner: so nobody votes twice in a term.
+//! * **A membership** ends on the word of a majority of the other voters, not of one member. See `disowned`.
 //! * **A generation** of the group, its [`Epoch`], is in every frame. A group that lost its majority for good is formed anew by
 //!   an operator at one survivor ([`reform`](Consensus::reform)); frames of the old one are refused from then on.
 //!
@@ -46,6 +47,7 @@ mod ask;
 mod bounded;
 mod change;
 mod config;
+mod disowned;
 mod durable;
 mod election;
 mod form;
@@ -155,6 +157,8 @@ pub struct Consensus {
     /// Requests of this peer, and who passed on those that were appended here.
     asking: BTreeMap<RequestId, Asking>,
     askers: BTreeMap<RequestId, NodeId>,
+    /// Which nodes of voters say that a group goes on without us, or is of a later generation than ours: this one.
+    disowned: BTreeMap<NodeId, Epoch>,
     /// Why this store takes part in nothing any more: a record was not taken.
     halted: Option<DiskFault>,
     /// What was told lately and need not be told with every frame that says it again.
@@ -221,6 +225,7 @@ impl Consensus {
             subscribers: BTreeMap::new(),
             asking: BTreeMap::new(),
             askers: BTreeMap::new(),
+            disowned: BTreeMap::new(),
             halted: None,
             told: VecDeque::new(),
         }

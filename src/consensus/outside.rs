@@ -4,6 +4,10 @@
 //! of what follows; then it is told of each decision, and its next pull is the acknowledgement. Where what is missing is no longer kept, a copy of the state is
 //! sent in pieces. Nothing is said while nothing is decided, but for one question in a long while: links may lose messages.
 //!
+//! Where nothing is known yet, whoever speaks first is believed. Afterwards news of that group counts from nodes of its members, as long as one of them is
+//! linked, and what others say is a reason to ask those; where none is, neighbours pass on what they were told, and are believed. A later generation
+//! counts once a majority of the voters' nodes named it (`disowned`).
+//!
 //! What is known so is in memory only, and binds nobody. A peer that becomes a member forgets it: what it acknowledges as a member comes from its own log.
 
 use std::sync::Arc;
@@ -14,7 +18,7 @@ use bytes::Bytes;
 use super::bounded::Blob;
 use super::group::Group;
 use super::log::{Entries, Log, Says};
-use super::message::{Body, Head, Message, PIECE_MAX, SNAPSHOT_MAX, Why};
+use super::message::{Body, Head, Message, PIECE_MAX, SNAPSHOT_MAX};
 use super::state::{Applied, State};
 use super::vocabulary::{Event, Fault, Mark, Timer, Token};
 use super::{Consensus, Snapshot};
@@ -31,6 +35,8 @@ const RETELL: Duration = Duration::from_secs(1);
 const RETOLD_MAX: u32 = 4;
 /// Where no member is linked somebody is asked so many times as often.
 const SOONER: u32 = 4;
+/// What is not believed is asked about so often at most.
+const INQUIRY: Duration = Duration::from_millis(500);
 
 /// What a peer that is no member knows.
 #[derive(Clone, Debug)]
@@ -44,6 +50,8 @@ pub(super) struct Outside {
     /// Who tells what follows.
     pub(super) source: Option<NodeId>,
     incoming: Option<Copying>,
+    /// When it was asked last about what was not believed.
+    inquired_at: Option<Time>,
 }
 
 #[derive(Clone, Debug)]
@@ -72,7 +80,7 @@ impl Default for Outside {
     fn default() -> Self {
         let (founding, epoch) = (Mint::new(0), Epoch::ZERO);
         let (log, state) = (Log::default(), State::default());
-        Self { founding, epoch, log, state, group: None, source: None, incoming: None }
+        Self { founding, epoch, log, state, group: None, source: None, incoming: None, inquired_at: None }
     }
 }
 
@@ -129,7 +137,7 @@ impl Consensus {
             Body::Rouse => self.on_rouse(cx, from),
             Body::Who => self.aside(cx, from, Body::Name),
             // A name that is used up: whoever bears it has not heard of that.
-            Body::Name if self.is_retired(sender) => self.say(cx, sender, Body::Refused(Why::NoMember)),
+            Body::Name if self.is_retired(sender) => self.disown(cx, sender),
             Body::Name => cx.emit(Event::Met { id: sender }),
             Body::Pull { after, follow } => self.on_pull(cx, sender, (founding, epoch), after, follow),
             Body::Copied { last, upto } => self.on_copied(cx, from, last, upto),
@@ -147,7 +155,7 @@ impl Consensus {
     }
 
     /// Of which group what this peer knows is.
-    fn known_of(&self) -> (Mint, Epoch) {
+    pub(super) fn known_of(&self) -> (Mint, Epoch) {
         if self.group().is_some() { (self.founding, self.epoch) } else { (self.outside.founding, self.outside.epoch) }
     }
 
@@ -161,10 +169,14 @@ impl Consensus {
     }
 
     pub(super) fn aside(&self, cx: &mut Cx<'_, Self>, to: NodeId, body: Body) {
-        let (founding, epoch) = self.known_of();
-        let head = Head { founding, epoch, term: self.term.max(self.known().term), from: self.me.mint };
-        let (to, message) = head.to(Actor { node: to, mint: Mint::new(0) }, body);
+        let (to, message) = self.known_head().to(Actor { node: to, mint: Mint::new(0) }, body);
         cx.send(to, message);
+    }
+
+    /// What is the same in all that is said of the group that is known here.
+    pub(super) fn known_head(&self) -> Head {
+        let (founding, epoch) = self.known_of();
+        Head { founding, epoch, term: self.term.max(self.known().term), from: self.me.mint }
     }
 
     /// Asks a peer for the name under which its store could take part; [`Event::Met`] tells it.
@@ -175,12 +187,15 @@ impl Consensus {
     /// A link is up, or this peer has become a member: who is none hears of it. Whoever was one hears that it is none any more: a learner
     /// seeks no office, and would learn of that from nobody else.
     pub(super) fn greet(&self, cx: &mut Cx<'_, Self>, peer: NodeId) {
-        if self.group().is_none_or(|group| group.at(peer).next().is_some()) {
+        let Some(group) = self.group().or_else(|| self.outside.group()) else { return };
+        if group.at(peer).next().is_some() {
             return;
         }
-        let certain = self.groups.at(self.commit.value());
-        if let Some(gone) = certain.and_then(|group| group.last_removed_at(peer)) {
-            self.say(cx, gone, Body::Refused(Why::NoMember));
+        if let Some(gone) = self.certain_group().and_then(|group| group.last_removed_at(peer)) {
+            self.disown(cx, gone);
+        }
+        if self.group().is_none() {
+            return;
         }
         self.aside(cx, peer, Body::Newest { last: self.known() });
     }
@@ -262,9 +277,66 @@ impl Consensus {
         cx.arm(Timer::Refresh, self.config.refresh / SOONER);
     }
 
+    /// Whether a peer is believed what it says of decisions.
+    fn is_believed(&mut self, from: NodeId, (founding, epoch): (Mint, Epoch)) -> bool {
+        let known = &self.outside;
+        if known.founding == Mint::new(0) {
+            return true;
+        }
+        if founding != known.founding {
+            return false;
+        }
+        if epoch > known.epoch {
+            return self.is_borne_out(from, epoch);
+        }
+        self.is_known_member(from) || !self.links.iter().any(|peer| self.is_known_member(*peer))
+    }
+
+    /// Somebody speaks who is not believed: whoever is, is asked. Where that is nobody, that one has to tell more.
+    fn inquire(&mut self, cx: &mut Cx<'_, Self>, from: NodeId) {
+        let now = cx.now().mono;
+        if self.outside.inquired_at.is_some_and(|at| now.since(at) < INQUIRY) {
+            return;
+        }
+        self.outside.inquired_at = Some(now);
+        let peer = self.drawn_source(cx).unwrap_or(from);
+        // The time of the next question stands: nobody puts it off by talking.
+        self.aside(cx, peer, Body::Pull { after: self.outside.log.last().index, follow: false });
+    }
+
+    /// Of who is in no group: whether the sender may lead the one that is known here. Where none is, the first that speaks may.
+    pub(super) fn may_follow(&mut self, cx: &mut Cx<'_, Self>, leader: Actor, message: &Message) -> bool {
+        let (founding, epoch) = (self.outside.founding, self.outside.epoch);
+        if founding == Mint::new(0) {
+            return true;
+        }
+        if message.founding != founding {
+            self.fault(cx, leader.node, Fault::OtherGroup(message.founding));
+            return false;
+        }
+        let votes = self.outside.group.as_ref().is_some_and(|group| group.voters().any(|it| it.id.node == leader.node));
+        if !votes || message.epoch < epoch || (message.epoch > epoch && !self.is_borne_out(leader.node, message.epoch))
+        {
+            self.inquire(cx, leader.node);
+            return false;
+        }
+        if self.founding != Mint::new(0) && (self.founding != founding || self.epoch > message.epoch) {
+            // It was taken in before it knew of this group, and promised something in the other one under this name.
+            self.rename(cx);
+            return false;
+        }
+        true
+    }
+
     /// Only members say so.
     fn on_newest(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, of: (Mint, Epoch), last: Mark) {
         let is_news = self.is_news(of, last.index);
+        if !self.is_believed(from, of) {
+            if is_news {
+                self.inquire(cx, from);
+            }
+            return;
+        }
         if !self.has_source() {
             self.outside.source = Some(from);
             self.pull(cx, from, true);
@@ -303,10 +375,13 @@ impl Consensus {
     }
 
     fn on_decided(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, of: (Mint, Epoch), prev: Mark, entries: &Entries) {
-        let outside = &mut self.outside;
-        if (outside.founding, outside.epoch) != of {
+        if (self.outside.founding, self.outside.epoch) != of {
             return;
         }
+        if !self.is_believed(from, of) {
+            return self.inquire(cx, from);
+        }
+        let outside = &mut self.outside;
         let end = prev.index.value() + entries.len() as u64;
         let known = outside.log.last();
         if end <= known.index.value() {
@@ -340,6 +415,9 @@ impl Consensus {
                 self.pull(cx, from, self.outside.source == Some(from));
             }
             return;
+        }
+        if !self.is_believed(from, (founding, epoch)) {
+            return self.inquire(cx, from);
         }
         let head = (founding, epoch);
         if self
@@ -383,7 +461,7 @@ impl Consensus {
         let mut log = Log::default();
         log.reset(last);
         let (source, group) = (self.outside.source, Some(snapshot.group));
-        self.outside = Outside { founding: head.0, epoch: head.1, log, state, group, source, incoming: None };
+        self.outside = Outside { founding: head.0, epoch: head.1, log, state, group, source, ..Outside::default() };
         Ok(self.outside.newest())
     }
 
@@ -419,20 +497,23 @@ impl Consensus {
         if planted!("consensus/followers-untold") {
             return;
         }
+        self.forget_members();
         let waiting = self.subscribers.iter().filter(|(_, it)| it.follows && it.sent.is_none()).map(|(peer, _)| *peer);
         for peer in waiting.collect::<Vec<_>>() {
             self.tell(cx, peer);
         }
     }
 
+    /// Whoever has become a member hears of decisions as one; but who asks has not heard of that yet, and perhaps not of who leads.
+    fn forget_members(&mut self) {
+        let Some(group) = self.group().cloned() else { return };
+        self.subscribers
+            .retain(|peer, it| it.copy.is_some() || group.member(Actor { node: *peer, mint: it.mint }).is_none());
+    }
+
     fn tell(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
         let known = self.known();
         let Some(subscriber) = self.subscribers.get(&peer) else { return };
-        let store = Actor { node: peer, mint: subscriber.mint };
-        if self.group().is_some_and(|group| group.member(store).is_some()) {
-            self.subscribers.remove(&peer); // It has become a member, and hears of it as one.
-            return;
-        }
         let (after, follows, tries) =
             (subscriber.after, subscriber.follows, subscriber.sent.map_or(0, |(.., tries)| tries));
         if after >= known.index {

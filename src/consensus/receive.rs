@@ -7,7 +7,7 @@ use super::message::{Body, LEAP_MAX, Message, Why};
 use super::vocabulary::{Event, Fault};
 use super::{Consensus, Office};
 use crate::machine::Cx;
-use crate::types::{Actor, Epoch, Index, Mint, NodeId, Term};
+use crate::types::{Actor, Index, Mint, NodeId, Term};
 
 /// What is known of who leads or seeks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,9 @@ impl Consensus {
             return self.on_refused(cx, sender, &message, why);
         }
         if message.to != self.me.mint {
+            if message.founding == self.known_of().0 && self.is_retired(sender) {
+                self.disown(cx, sender);
+            }
             return self.say(cx, sender, Body::Refused(Why::OtherStore));
         }
         if self.is_of_this_generation(cx, sender, &message) {
@@ -46,22 +49,23 @@ impl Consensus {
         }
     }
 
-    /// Whether the frame is of the group and generation that we are of. Whoever is in none takes part in the first that knows its
-    /// name: nobody does but who was told it.
+    /// Whether the frame is of the group and generation that we are of. Whoever is in none takes part in the one that it knows from
+    /// outside, or, as long as it knows of none, in the first that knows its name: nobody does but who was told it.
     fn is_of_this_generation(&mut self, cx: &mut Cx<'_, Self>, sender: Actor, message: &Message) -> bool {
         if self.group().is_none() {
             let leads = matches!(
                 message.body,
                 Body::Append { .. } | Body::Heartbeat { .. } | Body::Rest { .. } | Body::Piece { .. }
             );
-            if !leads {
+            if !leads || !self.may_follow(cx, sender, message) {
                 return false;
             }
-            if self.founding == Mint::new(0) || message.epoch > self.epoch {
+            let is_later = message.founding == self.founding && message.epoch > self.epoch;
+            if self.founding == Mint::new(0) || is_later {
                 (self.founding, self.epoch) = (message.founding, message.epoch);
             }
         } else if message.founding == self.founding && message.epoch > self.epoch {
-            self.tell_newer(cx, sender.node, message.epoch);
+            self.on_disowned(cx, sender.node, message.epoch);
             return false;
         }
         if message.founding != self.founding {
@@ -187,6 +191,7 @@ impl Consensus {
         }
         self.follow(cx, Some(sender));
         self.heard_at = cx.now().mono;
+        self.disowned.clear();
         (self.resting, self.failures) = (false, 0);
         self.arm_election(cx);
         true
@@ -215,28 +220,32 @@ impl Consensus {
 
     /// Whether it is certain that it was removed: a change that is not may be taken back.
     pub(super) fn is_retired(&self, id: Actor) -> bool {
-        self.groups.at(self.commit.value()).is_some_and(|group| group.is_retired(id))
+        self.certain_group().is_some_and(|group| group.is_retired(id))
     }
 
-    /// Whether a member is at this node. A stranger's word is no reason to give up a membership.
-    fn is_of_members(&self, peer: NodeId) -> bool {
-        self.groups_in_doubt().any(|group| group.at(peer).next().is_some())
-    }
-
-    fn tell_newer(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, epoch: Epoch) {
-        if self.is_of_members(peer) {
-            self.tell_once(cx, Event::NewerEpoch { peer, epoch });
+    /// Who decides, as far as that is certain, in this group or as known from outside.
+    pub(super) fn certain_group(&self) -> Option<&Arc<Group>> {
+        match self.group() {
+            Some(_) => self.groups.at(self.commit.value()),
+            None => self.outside.group(),
         }
+    }
+
+    /// Whether a member is at this node.
+    pub(super) fn is_of_members(&self, peer: NodeId) -> bool {
+        self.groups_in_doubt().any(|group| group.at(peer).next().is_some())
     }
 
     fn on_refused(&mut self, cx: &mut Cx<'_, Self>, sender: Actor, message: &Message, why: Why) {
         let peer = sender.node;
         match why {
-            Why::OldEpoch if message.founding == self.founding && message.epoch > self.epoch => {
-                self.tell_newer(cx, peer, message.epoch);
+            _ if self.group().is_none() => {}
+            Why::OldEpoch | Why::NoMember if message.founding != self.founding => {}
+            Why::OldEpoch | Why::NoMember if message.epoch > self.epoch => {
+                self.on_disowned(cx, peer, message.epoch);
             }
-            Why::NoMember if message.to == self.me.mint && self.is_of_members(peer) => {
-                self.tell_once(cx, Event::NoMember { peer });
+            Why::NoMember if message.to == self.me.mint && message.epoch == self.epoch => {
+                self.on_disowned(cx, peer, message.epoch);
             }
             Why::OtherStore => {
                 let Some(group) = self.group() else { return };

@@ -451,18 +451,25 @@ pub enum Event {
         /// Which.
         epoch: Epoch,
     },
-    /// The group was formed anew without us: we are of the past. Nothing was changed; [`withdraw`](super::Consensus::withdraw)
-    /// makes this peer one that can join.
+    /// The group was formed anew without us, as a majority of the other voters says: we are of the past. Nothing was changed;
+    /// [`withdraw`](super::Consensus::withdraw) makes this peer one that can join.
     NewerEpoch {
-        /// From whom that is known.
+        /// Who said so last.
         peer: NodeId,
         /// Which.
         epoch: Epoch,
     },
-    /// A member says that we are in its group no more.
+    /// A majority of the other voters says that we are in their group no more; or one does, and our log says it too.
     NoMember {
+        /// Who said so last.
+        peer: NodeId,
+    },
+    /// A member says so, or speaks in a later generation. That alone changes nothing.
+    Disowned {
         /// Who.
         peer: NodeId,
+        /// The generation in which it says that; ours, or a later one.
+        epoch: Epoch,
     },
     /// A peer sent what no correct one does.
     PeerFault {

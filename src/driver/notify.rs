@@ -86,6 +86,9 @@ fn consensus(event: &consensus::Event) {
             tracing::warn!(%acknowledged, %last, "this store lost what it had promised as a voter; it takes part anew");
         }
         E::DiskFailed { fault } => tracing::error!(%fault, "this peer votes no more until its log takes writes"),
+        E::Disowned { peer, epoch } => {
+            tracing::warn!(%peer, %epoch, "a voter or learner says that this peer votes no more; others are asked");
+        }
         E::NewerEpoch { peer, epoch } => tracing::warn!(%peer, %epoch, "the voters were formed anew without this peer"),
         E::PeerFault { peer, fault } => tracing::warn!(%peer, %fault, "a peer sent what no correct voter sends"),
         other => tracing::debug!(event = ?other, "consensus"),

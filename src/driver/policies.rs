@@ -42,7 +42,7 @@ async fn change(link: &Link, change: impl Fn(&mut Vec<Policy>) -> Result<(), Err
         };
         let (expect, history) = match &held {
             Some(held) => {
-                let why = "the policies that were decided cannot be read by this version";
+                let why = "the policies that were decided cannot be read by this version (`actions set conflicts/policies '[]'` begins anew)";
                 let history = read_policies(&held.value).map_err(|error| invalid(format!("{why}: {error}")))?;
                 (Expect::Set(held.token), Some(history))
             }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::edge::{CommandError, Effect, Held, Outcome};
+use super::policies::{POLICIES_REGISTER, check_policies};
 use super::timers::Timer;
 use super::{Node, Proposed};
 use crate::consensus::{
@@ -151,6 +152,12 @@ impl Node {
             return Err(refused(
                 "registers of roles are set by who grants them: `role move`, `role release`".to_owned(),
             ));
+        }
+        if register == POLICIES_REGISTER
+            && let Some(bytes) = &value
+        {
+            let wall = now.wall;
+            check_policies(bytes, wall).map_err(|why| refused(format!("{POLICIES_REGISTER}: {why}")))?;
         }
         let len = register.len();
         let name = Name::new(&register)

@@ -1,5 +1,7 @@
 //! Policies of conflicts: decided for the whole mesh, in a register; from there they reach documents, on every peer.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::Node;
@@ -76,6 +78,25 @@ pub fn read_policies(bytes: &[u8]) -> Result<PolicyHistory, String> {
     }
     let Written { sets, forgot } = serde_json::from_slice(bytes).map_err(words)?;
     PolicyHistory::new(sets, forgot).map_err(|error| error.to_string())
+}
+
+/// How far ahead of this peer's clock the moment of a set may be: clocks of a mesh that are a day apart need somebody to look at them.
+const AHEAD_MAX: Duration = Duration::from_secs(86_400);
+
+/// Whether every peer can read these policies, and whoever sets the next ones can put them behind.
+///
+/// # Errors
+/// Why not, in words.
+pub(super) fn check_policies(bytes: &[u8], now: WallTime) -> Result<(), String> {
+    let history = read_policies(bytes).map_err(|why| format!("no policies: {why}"))?;
+    let most = now.as_millis().saturating_add(u64::try_from(AHEAD_MAX.as_millis()).unwrap_or(u64::MAX));
+    let ahead = history.sets().iter().filter_map(|set| set.since).find(|since| since.as_millis() > most);
+    match ahead {
+        Some(since) => {
+            Err(format!("they are to hold from {since} on, which is more than a day ahead of this peer's clock"))
+        }
+        None => Ok(()),
+    }
 }
 
 impl Node {

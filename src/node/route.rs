@@ -228,7 +228,7 @@ impl Node {
     fn on_consensus_event(&mut self, now: Now, event: consensus::Event) {
         use consensus::Event as E;
         match &event {
-            // What it holds is of the past: under a new name it may be added again.
+            // What it holds is of the past, as a majority says: under a new name it may be added again.
             E::NoMember { .. } | E::NewerEpoch { .. } => self.shared.step(now, |cx| self.consensus.withdraw(cx)),
             E::Asked { request, result } => self.on_asked(*request, result.clone()),
             E::Met { id } => self.voters.met(*id),

@@ -82,14 +82,18 @@ impl Node {
         let decided = self.consensus.view().registers();
         !self.roles.config().roles.is_empty()
             || decided.keys().any(|name| RoleName::of_register(name).is_some())
-            || self.roles.view().records().next().is_some()
+            || self.roles.view().is_fenced()
     }
 
     /// One step of the room, with what it is shown.
     pub(super) fn serve(&mut self, now: Now, step: impl FnOnce(&mut Roles, &mut Cx<'_, Roles>, &Sight<'_>)) {
-        if !self.has_roles() {
-            return;
+        if self.has_roles() {
+            self.serve_always(now, step);
         }
+    }
+
+    /// The same where no role is known yet.
+    fn serve_always(&mut self, now: Now, step: impl FnOnce(&mut Roles, &mut Cx<'_, Roles>, &Sight<'_>)) {
         let mandate = self.mandate(now.mono);
         let candidates = if mandate.is_some() { self.candidates(now.mono) } else { Vec::new() };
         let view = self.consensus.view();
@@ -259,9 +263,9 @@ impl Node {
         self.serving.tickets += 1;
         let ticket = self.serving.tickets;
         self.serving.admissions.insert(ticket, id);
-        // Without roles nothing was ever granted, and nothing is to be refused.
-        let mut result = Ok(Admission::Admitted);
-        self.serve(now, |machine, cx, sight| result = machine.admit(cx, sight, role, token, ticket));
+        // Also of a role that is not known here yet: who is shown a token first may hear of its grant last.
+        let mut result = Err(Refused::TooMany);
+        self.serve_always(now, |machine, cx, sight| result = machine.admit(cx, sight, role, token, ticket));
         match result {
             Ok(Admission::Later) => Ok(None),
             Ok(Admission::Admitted) => {

@@ -55,6 +55,11 @@ impl Fences {
         }
     }
 
+    /// Whether a token of any role was seen.
+    pub(super) fn any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     pub(super) fn find(&self, role: &RoleName) -> Option<&Fence> {
         self.0.get(role)
     }

@@ -71,6 +71,12 @@ impl<'a> View<'a> {
         self.roles.fences.find(role).map(|fence| fence.seen)
     }
 
+    /// Whether any token was shown to this peer, of whatever role.
+    #[must_use]
+    pub fn is_fenced(self) -> bool {
+        self.roles.fences.any()
+    }
+
     /// What a snapshot of this peer's log has to hold of this room.
     pub fn records(self) -> impl Iterator<Item = Record> + 'a {
         self.roles.fences.records()

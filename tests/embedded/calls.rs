@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use oxigdal_ha::backup::{BackupType, Level};
-use oxigdal_ha::documents::{self, Edit};
+use oxigdal_ha::conflict::{ConflictingValue, Rule};
+use oxigdal_ha::documents::{self, Edit, Policy, Wish};
 use oxigdal_ha::driver::Stop;
 use oxigdal_ha::driver::mesh::{BackupPlace, Cursor, MemberChange};
 use oxigdal_ha::events::Begin;
 use oxigdal_ha::node;
 use oxigdal_ha::recovery::target::Target;
+use oxigdal_ha::replication::Pause;
 use oxigdal_ha::types::unhex;
 use oxigdal_ha::{Change, Changes, ErrorKind, MemberUpdate, Mesh, Update};
 use serde::{Deserialize, Serialize};
@@ -241,5 +243,45 @@ fn a_node_is_backed_up_verified_and_restored_by_calls() {
         assert!(oxigdal_ha::recovery::Survey::of(&look).is_ok());
         let inside = BackupPlace::new(mesh.data_dir().join("here").to_str().unwrap());
         assert!(mesh.backup(inside, BackupType::Full).await.is_err(), "what takes the one takes the other");
+    });
+}
+
+#[test]
+fn what_met_is_told_settled_and_shown_by_the_hosts_own_function() {
+    bounded(async {
+        let dir = tempfile::tempdir().unwrap();
+        let most = |values: &[ConflictingValue]| {
+            let numbers = values.iter().filter_map(|value| serde_json::from_slice::<i64>(value.data.as_ref()?).ok());
+            serde_json::to_vec(&numbers.max()?).ok()
+        };
+        let nodes = nodes(dir.path(), 2, |_, config| Mesh::builder(config).custom("most", most)).await;
+        let (one, two) = (&nodes[0], &nodes[1]);
+        one.put("d/1", &json!({ "v": 0 })).await.unwrap();
+        let shows = async |mesh: &Mesh, v: i64| mesh.get_at::<i64>("d/1", "v").await.unwrap() == Some(v);
+        until("both have it", async || shows(two, 0).await).await;
+        let policy = Policy { prefix: "d/".into(), rule: Rule::Custom("most".into()), ..Policy::default() };
+        until("it is decided", async || one.set_policy(policy.clone()).await.is_ok()).await;
+        let named = async |mesh: &Mesh| mesh.policies().await.unwrap().policies == [policy.clone()];
+        until("both have heard", async || named(one).await && named(two).await).await;
+
+        let pause = |paused| node::Command::Pause(Pause { peer: two.id(), paused });
+        one.peer().command(pause(true)).await.unwrap();
+        two.set("d/1", "v", 9).await.unwrap();
+        one.set("d/1", "v", 5).await.unwrap();
+        one.peer().command(pause(false)).await.unwrap();
+        until("the function chose", async || shows(one, 9).await && shows(two, 9).await).await;
+        let page = two.conflicts("d/", None).await.unwrap();
+        assert_eq!((page.met.len(), &*page.met[0].path, page.next), (1, "/v", None));
+        assert_eq!(page.met[0].values.len(), 2);
+
+        two.resolve("d/1", "v", 5).await.unwrap();
+        until("nothing is open", async || one.conflicts("d/", None).await.unwrap().met.is_empty()).await;
+        assert!(shows(one, 5).await && shows(two, 5).await);
+        let trail = one.trail("", None, Wish::default()).await.unwrap();
+        assert_eq!(trail, two.trail("", None, Wish::default()).await.unwrap());
+        assert_eq!((trail.met.len(), &trail.met[0].rule, trail.met[0].winner), (1, &Some(policy.rule), None));
+        assert_eq!(one.remove_policy("d/", "").await.unwrap(), []);
+        assert_eq!(one.remove_policy("d/", "").await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(one.wait_synced(0, Duration::MAX).await.unwrap().is_empty(), "the longest time there is, is no error");
     });
 }

@@ -59,8 +59,11 @@ fn index(peer: &Peer) -> u64 {
 
 /// What a load balancer that asks for the primary is answered.
 fn answers(peer: &Peer) -> u16 {
-    let answer = ureq::get(format!("http://{}/primary", peer.place.api)).call();
-    match answer {
+    answers_at(peer, "/primary")
+}
+
+fn answers_at(peer: &Peer, path: &str) -> u16 {
+    match ureq::get(format!("http://{}{path}", peer.place.api)).call() {
         Ok(answer) => answer.status().as_u16(),
         Err(ureq::Error::StatusCode(code)) => code,
         Err(error) => panic!("{error}"),
@@ -108,6 +111,18 @@ fn a_killed_primary_is_replaced_and_ends_its_old_work_when_it_is_back() {
     wait_for("the old work is ended", || noted(dir.path(), &name).last() == Some(&("demote".into(), first)));
     wait_for("it knows who is", || holder(&back) == holder(&peers[0]));
     assert_eq!(answers(&back), 503);
+}
+
+#[test]
+fn who_is_cut_off_is_no_replica_that_is_near() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut peers = three(dir.path(), |_| String::new());
+    drop(take_primary(&mut peers));
+    let (last, other) = (peers.remove(0), peers.remove(0));
+    drop(other);
+    // It holds all that it was ever told, and cannot know of more.
+    wait_for("it says that it cannot know", || answers_at(&last, "/replica?max_behind=1000") == 503);
+    wait_for("its role is over", || answers_at(&last, "/replica") == 200);
 }
 
 #[test]

@@ -48,7 +48,8 @@ fn a_conflict_is_seen_settled_and_told_by_commands() {
     assert!(text.contains("/v") && text.contains("manual"), "{text}");
 
     let values = met[0]["values"].as_array().unwrap();
-    let other = 1 + values.iter().position(|value| value["value"] == 1).unwrap();
+    // They are told latest first, and counted from the oldest.
+    let other = values.len() - values.iter().position(|value| value["value"] == 1).unwrap();
     let settled = two.run(&["conflicts", "resolve", "d/1", "/v", "--choose", &other.to_string()]);
     assert!(settled.status.success(), "{settled:?}");
     wait_for("nothing is open", || open(&one).is_empty() && open(&two).is_empty());

@@ -53,7 +53,7 @@ enum Command {
         id: String,
         /// Where: a JSON Pointer
         path: String,
-        /// By the value of this number in `conflicts show`, or of the change that begins so
+        /// By the value of this number in `conflicts show`, or of the change that begins so; refused if the document changed meanwhile
         #[arg(long, group = "what")]
         choose: Option<String>,
         /// By this value: JSON, or a text
@@ -119,8 +119,14 @@ pub(crate) fn conflicts(arguments: Args, output: Output) -> Result {
         Command::List { prefix, manual } => list(&client, &prefix, manual, output),
         Command::Show { id, path } => show(&client, &id, path.as_deref(), output),
         Command::Resolve { id, path, choose, value, remove } => {
+            let mut at = None;
             let value = match (choose, value) {
-                (Some(choose), _) => chosen(&client, &id, &path, &choose)?,
+                (Some(choose), _) => {
+                    // What stands is what was looked at: of what comes meanwhile somebody has to choose anew.
+                    let read: Value = client.get(&doc_path("/v1/docs", &id), &[])?;
+                    at = Some(rows(&read, "heads").map(text).collect::<Vec<_>>().join(","));
+                    chosen(&client, &id, &path, &choose)?
+                }
                 (None, Some(text)) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
                 (None, None) => Value::Null,
             };
@@ -128,7 +134,8 @@ pub(crate) fn conflicts(arguments: Args, output: Output) -> Result {
                 true => json!([{ "op": "resolve", "path": path }]),
                 false => json!([{ "op": "resolve", "path": path, "value": value }]),
             };
-            let answer: Value = client.send("PATCH", &doc_path("/v1/docs", &id), &[], &edit)?;
+            let query: Vec<(&str, &str)> = at.iter().map(|at| ("at", at.as_str())).collect();
+            let answer: Value = client.send("PATCH", &doc_path("/v1/docs", &id), &query, &edit)?;
             if output.json {
                 return output.value(&answer);
             }
@@ -222,7 +229,7 @@ fn show(client: &Client, id: &str, path: Option<&str>, output: Output) -> Result
     for one in &open {
         output.line(format_args!("{}  by {}", output.paint(Tone::Bold, text(&one["path"])), text(&one["rule"])))?;
         let mut table = output.table(&["", "VALUE", "SHOWS", "AT", "BY", "CHANGE"]);
-        for (at, standing) in rows(one, "values").enumerate() {
+        for (at, standing) in oldest_first(one).enumerate() {
             let shows = if standing["shows"] == true { cell(Tone::Good, "yes") } else { cell(Tone::Dim, "") };
             table.add_row([
                 number(at + 1),
@@ -238,11 +245,16 @@ fn show(client: &Client, id: &str, path: Option<&str>, output: Output) -> Result
     Ok(())
 }
 
+/// The values of a place. What comes while somebody looks at them is behind them: a number means the same value still.
+fn oldest_first(open: &Value) -> impl Iterator<Item = &Value> {
+    open["values"].as_array().map_or(&[][..], Vec::as_slice).iter().rev()
+}
+
 /// The value that was meant.
 fn chosen(client: &Client, id: &str, path: &str, choose: &str) -> Result<Value> {
     let open = open(client, id, Some(path))?;
     let one = open.first().ok_or_else(|| none(id, Some(path)))?;
-    let values: Vec<&Value> = rows(one, "values").collect();
+    let values: Vec<&Value> = oldest_first(one).collect();
     let by_number = choose.parse::<usize>().ok().and_then(|n| values.get(n.checked_sub(1)?).copied());
     let by_change = || values.iter().copied().find(|one| choose.len() >= 4 && text(&one["change"]).starts_with(choose));
     let found = by_number.or_else(by_change).ok_or_else(|| {
@@ -284,7 +296,7 @@ fn audit(client: &Client, query: &[(&str, &str)], output: Output) -> Result {
         let both = |of: fn(&Value) -> String| sides.iter().map(|side| of(side)).collect::<Vec<_>>().join("\n");
         let side = |at: &Value| match at.as_u64() {
             Some(at) => sides.get(usize::try_from(at).unwrap_or_default()).map(|side| wrote(side)).unwrap_or_default(),
-            None => "both".to_owned(),
+            None => "by the function".to_owned(),
         };
         let mut rule = one["rule"].as_str().unwrap_or("-").to_owned();
         if one["winner"] != one["shows"] {

@@ -1,7 +1,7 @@
 //! `redirect`: a TCP port that leads to whoever holds a role, or leads the voters.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use oxigdal_ha::driver::redirect::{self, Carried, Config, Counts, Strategy, Target};
@@ -20,13 +20,14 @@ const AFTER: &str = "\
   oxigdal-ha redirect --listen 127.0.0.1:5432 --port-of db            connections there go to `db` at whoever is the primary
   oxigdal-ha redirect --listen :8080 --port-of 80 --strategy drain    to port 80; what is open when the role moves may end by itself
 
-Roles are those of `[roles] names`; `leader` is whoever leads the voters. A holder that is cut off may be followed for a while by who is cut off with
-it: what must not be written twice needs the role's fencing token.
+Roles are those of `[roles] names`; `leader` is whoever leads the voters. Of what peers say the
+latest decision counts, so a holder that is cut off is followed until one of those that are asked knows the next: name peers of several places.
+What must not be written twice needs the role's fencing token.
 
 Peers say in `node.services` what there is at their host (`services = [\"db:5432\"]`); a number is a port that is the same everywhere. New connections go
 to the new holder at once and wait for it while there is none. An open connection cannot be moved, only ended so that its client comes back:
 immediate ends it at once, gradual within --over one after the other, drain lets it end by itself for --over at most.
-Give --api several times to go on when one of the peers that are asked is down.";
+Give --api several times to go on when one of the peers that are asked is down or cut off.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Way {
@@ -62,7 +63,7 @@ pub(crate) struct Args {
     /// How many connections are carried at once
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections_max: u32,
-    /// The local HTTP interfaces of peers; the first that answers is asked
+    /// The HTTP interfaces of peers; the first that answers is asked, the others now and then
     #[arg(
         long,
         env = "OXIGDAL_HA_API",
@@ -75,6 +76,8 @@ pub(crate) struct Args {
 
 /// Between two looks at who holds the role. It costs the asked peer some microseconds, and the clients of a failover this long.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Between two questions to the others, who may know of a later holder.
+const OTHERS_EVERY: Duration = Duration::from_millis(100);
 /// After a look that nobody answered.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Who takes longer to say it is not waited for: it may be the one that died.
@@ -142,7 +145,7 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
     let address = place(&arguments.listen)?;
     let clients =
         arguments.api.iter().map(|api| Client::new(&crate::args::Target { api: api.clone(), token_file: None }));
-    let clients = clients.collect::<Result<Vec<_>>>()?;
+    let clients: Arc<[Client]> = clients.collect::<Result<_>>()?;
     let over = Duration::from_secs(arguments.over);
     let config = Config {
         strategy: match arguments.strategy {
@@ -155,8 +158,11 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
     };
     let counts = Arc::new(Counts::default());
     let (sender, receiver) = watch::channel(None);
+    let heard = Arc::new(Mutex::new((0, 0, 0)));
+    let others = Others { clients: clients.clone(), role: arguments.role.clone(), heard: Arc::downgrade(&heard) };
     let follower = Follower {
         clients,
+        heard,
         role: arguments.role.clone(),
         service: arguments.port_of.clone(),
         output,
@@ -177,6 +183,7 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
             &format!("listening on {address}, for {}", arguments.role),
             &json!({ "address": address }),
         )?;
+        std::thread::spawn(move || others.listen());
         std::thread::spawn(move || follower.follow(&sender));
         redirect::serve(listener, receiver, config, Arc::clone(&counts), stopped()?).await.map_err(failed)
     })?;
@@ -204,8 +211,50 @@ fn place(text: &str) -> Result<SocketAddr> {
     whole.parse().map_err(|_| Failure::usage(format_args!("--listen {text:?} is not ADDRESS:PORT")))
 }
 
+/// Not a role, but whoever leads the voters.
+const LEADER: &str = "leader";
+
+/// Who holds the role, as this peer knows it, and by which decision.
+fn held(client: &Client, role: &str) -> Result<(Option<String>, Since)> {
+    if role == LEADER {
+        let Led { leader, epoch, term } = client.probe("/v1/leader", LOOK_MAX)?;
+        return Ok((leader, (epoch, term, 0)));
+    }
+    let roles: Vec<Held> = client.probe("/v1/roles", LOOK_MAX)?;
+    let held = roles.into_iter().find(|held| held.role == role).ok_or_else(|| {
+        Failure::new(format_args!("nobody was granted the role {role:?}, as far as this peer knows"))
+            .hint("roles are named in `[roles] names` of the configuration; `oxigdal-ha role list` shows them")
+    })?;
+    let Token { epoch, term, index } = held.token;
+    Ok((held.holder, (epoch, term, index)))
+}
+
+/// Asks all peers in turn. The one that is followed may be cut off, with a holder that is no longer it; and one that is dead must not hold
+/// up the looks at the others.
+struct Others {
+    clients: Arc<[Client]>,
+    role: String,
+    heard: Weak<Mutex<Since>>,
+}
+
+impl Others {
+    /// Until nobody wants to know any more.
+    fn listen(self) {
+        for client in self.clients.iter().cycle() {
+            let since = held(client, &self.role).map_or_else(|_| Since::default(), |(_, since)| since);
+            let Some(heard) = self.heard.upgrade() else { return };
+            let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+            *heard = since.max(*heard);
+            drop(heard);
+            std::thread::sleep(OTHERS_EVERY);
+        }
+    }
+}
+
 struct Follower {
-    clients: Vec<Client>,
+    clients: Arc<[Client]>,
+    /// The latest decision that any of them knows.
+    heard: Arc<Mutex<Since>>,
     role: String,
     service: String,
     output: Output,
@@ -260,11 +309,11 @@ impl Follower {
 
     /// What the first peer says that knows at least as much as was known.
     fn look(&self) -> Result<Found> {
-        let mut last = None;
-        for client in &self.clients {
+        let (mut last, known) = (None, self.since.max(*self.heard.lock().unwrap_or_else(PoisonError::into_inner)));
+        for client in self.clients.iter() {
             match self.ask(client) {
                 // A peer that is cut off knows an older holder.
-                Ok(found) if found.since < self.since => {}
+                Ok(found) if found.since < known => {}
                 Ok(found) => return Ok(found),
                 Err(failure) => last = last.or(Some(failure)),
             }
@@ -273,17 +322,9 @@ impl Follower {
     }
 
     fn ask(&self, client: &Client) -> Result<Found> {
-        if self.role == "leader" {
-            let Led { leader, epoch, term } = client.probe("/v1/leader", LOOK_MAX)?;
-            return self.find(client, leader, (epoch, term, 0), Place::Unknown);
-        }
-        let roles: Vec<Held> = client.probe("/v1/roles", LOOK_MAX)?;
-        let held = roles.into_iter().find(|held| held.role == self.role).ok_or_else(|| {
-            Failure::new(format_args!("nobody was granted the role {:?}, as far as this peer knows", self.role))
-                .hint("roles are named in `[roles] names` of the configuration; `oxigdal-ha role list` shows them")
-        })?;
-        let Token { epoch, term, index } = held.token;
-        self.find(client, held.holder, (epoch, term, index), Place::Nowhere)
+        let (holder, since) = held(client, &self.role)?;
+        let nobody = if self.role == LEADER { Place::Unknown } else { Place::Nowhere };
+        self.find(client, holder, since, nobody)
     }
 
     /// Where the holder's service is.
@@ -332,5 +373,66 @@ fn host(address: &str) -> Option<String> {
     match (parts.next()?, parts.next()?) {
         ("ip4" | "ip6" | "dns" | "dns4" | "dns6", host) => Some(host.to_owned()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Stands for a peer that says this of roles and members, for as long as the test lasts: its address.
+    fn says(roles: serde_json::Value, members: serde_json::Value) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(std::result::Result::ok);
+                let Some(first) = lines.next() else { continue };
+                lines.take_while(|line| !line.is_empty()).for_each(drop);
+                let body = if first.contains("/v1/roles") { &roles } else { &members }.to_string();
+                let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json";
+                _ = write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn of_peers_on_two_sides_of_a_cut_the_later_decision_is_followed() {
+        let held = |holder: &str, index: u64| json!([{ "role": "primary", "holder": holder, "token": { "epoch": 1, "term": 1, "index": index } }]);
+        let member =
+            |node: &str, host: &str| json!({ "node": node, "name": node, "addresses": [format!("/ip4/{host}/tcp/1")] });
+        let members = json!([member("old", "127.0.0.1"), member("new", "127.0.0.2")]);
+        let api = [says(held("old", 5), members.clone()), says(held("new", 9), members)];
+        let clients = api.map(|api| Client::new(&crate::args::Target { api, token_file: None }).unwrap());
+        let (clients, heard): (Arc<[Client]>, _) = (clients.into(), Arc::new(Mutex::new(Since::default())));
+        let follower = Follower {
+            clients: Arc::clone(&clients),
+            heard: Arc::clone(&heard),
+            role: "primary".into(),
+            service: "80".into(),
+            output: Output::new(true, crate::args::When::Never),
+            counts: Arc::default(),
+            known: None,
+            since: Since::default(),
+            trouble: None,
+        };
+        let holder = |found: Found| match found.place {
+            Place::At(target) => target.holder,
+            _ => panic!("it is somewhere"),
+        };
+        assert_eq!(follower.look().map(holder).ok().as_deref(), Some("old"), "the first is asked first");
+        let others = Others { clients, role: "primary".into(), heard: Arc::downgrade(&heard) };
+        let listens = std::thread::spawn(move || others.listen());
+        while *heard.lock().unwrap() < (1, 1, 9) {
+            std::thread::yield_now();
+        }
+        assert_eq!(follower.look().map(holder).ok().as_deref(), Some("new"));
+        drop((follower, heard));
+        listens.join().unwrap();
     }
 }

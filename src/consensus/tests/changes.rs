@@ -26,6 +26,10 @@ impl World {
     }
 }
 
+fn is_told_to_be_none(world: &mut World, at: usize) -> bool {
+    world.told(at).iter().any(|event| matches!(event, Event::NoMember { .. }))
+}
+
 fn small() -> Config {
     Config { snapshot_every: 16, entries_kept: 4, ..awake() }
 }
@@ -163,8 +167,7 @@ fn who_was_removed_disturbs_nobody() {
     world.cut.clear();
     world.run(10_000);
     assert_eq!((world.leader(), world.view(leader).term()), (Some(leader), term));
-    let node = world.peers[leader].node;
-    assert!(world.told(gone).contains(&Event::NoMember { peer: node }));
+    assert!(is_told_to_be_none(&mut world, gone));
     // Its name is used up (F16). Under a new one it comes back.
     let add = Change::AddLearner { id, priority: 0 };
     let again = world.step(leader, |machine, cx| machine.change(cx, add));
@@ -325,15 +328,15 @@ fn a_learner_that_was_removed_unheard_is_told() {
         world.change(Change::Remove { id });
         world.run(300);
         world.cut.clear();
-        let (node, told) = (world.peers[3].node, Event::NoMember { peer: world.peers[leader].node });
-        assert!(!world.told(3).contains(&told));
+        let node = world.peers[3].node;
+        assert!(!is_told_to_be_none(&mut world, 3));
         if by_name {
             world.step(leader, |machine, cx| machine.ask_name(cx, node));
         } else {
             world.step(leader, |machine, cx| machine.on_linked(cx, node));
         }
         world.run(100);
-        assert!(world.told(3).contains(&told));
+        assert!(is_told_to_be_none(&mut world, 3));
         assert!(!world.told(leader).contains(&Event::Met { id }), "its name is used up");
     }
 }
@@ -355,5 +358,51 @@ fn who_was_added_and_removed_unheard_takes_another_name() {
     assert!(known.index.value() > 2, "what it knows from outside stays known: {known:?}");
     world.change(Change::AddLearner { id: other, priority: 0 });
     world.run(500);
+    assert_eq!(world.view(3).standing(), Standing::Learner);
+}
+
+/// Of the voters that it knew, one votes no more by the time it comes back: that one has heard of it too, and says so under another name.
+#[test]
+fn who_was_removed_is_told_also_by_those_who_vote_no_more() {
+    let mut world = World::founded(12, 5, 3, awake());
+    let leader = world.settle();
+    world.run(200);
+    let (gone, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    world.isolate(&[gone]);
+    for at in [3, 4] {
+        let id = world.id(at);
+        world.change(Change::AddLearner { id, priority: 0 });
+        world.change(Change::Promote { id });
+    }
+    for at in [gone, other] {
+        let id = world.id(at);
+        world.change(Change::Remove { id });
+    }
+    world.step(other, |machine, cx| machine.withdraw(cx));
+    world.run(30_000);
+    assert!(!is_told_to_be_none(&mut world, gone));
+    world.cut.clear();
+    world.run(10_000);
+    assert!(is_told_to_be_none(&mut world, gone));
+}
+
+/// It was away while others became voters, and one of them leads: it asks those that it knows, and takes part.
+#[test]
+fn a_leader_that_is_not_known_yet_is_asked_about() {
+    let mut world = World::founded(13, 5, 3, awake());
+    world.settle();
+    world.decide("before");
+    world.run(200);
+    world.isolate(&[3]);
+    let newcomer = world.id(4);
+    world.change(Change::AddLearner { id: newcomer, priority: 9 });
+    world.change(Change::Promote { id: newcomer });
+    let leader = world.leader().unwrap();
+    world.step(leader, |machine, cx| machine.transfer(cx, Some(newcomer))).unwrap();
+    world.until(2_000, |world| world.leader() == Some(4));
+    let id = world.id(3);
+    world.change(Change::AddLearner { id, priority: 0 });
+    world.cut.clear();
+    world.run(5_000);
     assert_eq!(world.view(3).standing(), Standing::Learner);
 }

@@ -32,7 +32,12 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let mut world = World::founded(1, 4, 3, awake());
+        Self::with(4)
+    }
+
+    /// Of so many peers, of which three vote.
+    fn with(peers: usize) -> Self {
+        let mut world = World::founded(1, peers, 3, awake());
         let leader = world.settle();
         world.decide("a");
         world.run(200);
@@ -146,8 +151,8 @@ fn who_is_in_no_group_keeps_its_name_whatever_is_said() {
     assert!(!told.iter().any(|event| matches!(event, Event::LostMemory { .. })), "{told:?}");
 }
 
-/// What makes an operator, or who acts for one, give up a membership is taken from nodes of the group alone; and nobody else is
-/// counted, or remembered, in an election.
+/// What makes a host give up a membership is taken from nodes of the group alone; and nobody else is counted, or remembered, in an
+/// election.
 #[test]
 fn strangers_talk_nobody_out_of_its_group() {
     let mut scene = Scene::new();
@@ -173,6 +178,190 @@ fn strangers_talk_nobody_out_of_its_group() {
             frame(Mint::new(mint), 1, scene.world.view(follower).term().value() + 1, Body::PreVoted { granted: true });
         assert_eq!(scene.told(stranger, follower, grant), []);
     }
+}
+
+/// The name of a request may be known to others: a client believes who was asked, also late, and nobody else.
+#[test]
+fn who_was_not_asked_answers_no_request() {
+    let mut scene = Scene::new();
+    let (client, term) = (3, scene.term);
+    scene.world.isolate(&[client]);
+    let request = RequestId { born: Index::new(1), number: 99 };
+    let action = Action { name: Name::new("x").unwrap(), expect: Expect::Any, value: None };
+    let intent = Intent { request, expires: crate::types::WallTime::from_micros(u64::MAX), action };
+    scene.world.step(client, |machine, cx| machine.ask(cx, intent));
+    let believed = |scene: &mut Scene| {
+        let token = Token { epoch: Epoch::new(1), term: Term::new(term), index: Index::new(77) };
+        let said = Said::Decided { token, outcome: Outcome::Done };
+        let answers = |at: &usize| {
+            let message = Message {
+                founding: Mint::new(7),
+                epoch: Epoch::new(1),
+                term: Term::new(term),
+                from: scene.world.id(*at).mint,
+                to: Mint::new(0),
+                body: Body::Proposed { request, said: said.clone() },
+            };
+            scene.told(*at, client, message).iter().any(|event| matches!(event, Event::Asked { .. }))
+        };
+        (0..3).filter(answers).collect::<Vec<_>>()
+    };
+    let first = believed(&mut scene);
+    assert_eq!(first.len(), 1, "one was asked: {first:?}");
+    scene.world.run(450);
+    let later = believed(&mut scene);
+    assert!(later.len() > 1 && later.contains(&first[0]), "who was asked before may answer still: {later:?}");
+}
+
+fn refused(scene: &Scene, from: usize, to: usize, epoch: u64, why: Why) -> Message {
+    let (founding, epoch, term) = (Mint::new(7), Epoch::new(epoch), Term::new(scene.term));
+    let (from, to) = (scene.world.id(from).mint, scene.world.id(to).mint);
+    Message { founding, epoch, term, from, to, body: Body::Refused(why) }
+}
+
+impl Scene {
+    /// A peer hears a frame, and what it tells of having to give its membership up.
+    fn hears(&mut self, from: usize, to: usize, message: Message) -> Vec<Event> {
+        let node = self.world.peers[from].node;
+        self.world.told(to);
+        self.world.step(to, |machine, cx| machine.on_message(cx, node, message));
+        let mut told = self.world.told(to);
+        told.retain(|event| matches!(event, Event::NoMember { .. } | Event::NewerEpoch { .. }));
+        told
+    }
+}
+
+/// A host gives up a membership when it is told so: that takes a majority of the other voters, of this group and generation.
+#[test]
+fn one_member_talks_nobody_out_of_its_group() {
+    let mut scene = Scene::new();
+    let (leader, follower) = (scene.leader, scene.follower);
+    let (other, learner) = (3 - leader - follower, 3);
+    let id = scene.world.id(learner);
+    scene.world.step(leader, |machine, cx| machine.change(cx, Change::AddLearner { id, priority: 0 })).unwrap();
+    scene.world.run(300);
+    assert_eq!(scene.world.view(learner).standing(), Standing::Learner);
+    let no = |scene: &Scene, from, epoch| refused(scene, from, follower, epoch, Why::NoMember);
+    for from in [other, other, learner] {
+        let message = no(&scene, from, 1);
+        assert_eq!(scene.hears(from, follower, message), [], "{from}");
+    }
+    let (stale, mut foreign) = (no(&scene, leader, 0), no(&scene, leader, 1));
+    foreign.founding = Mint::new(8);
+    for message in [stale, foreign] {
+        assert_eq!(scene.hears(leader, follower, message), []);
+    }
+    // The leader lets hear from it: then it is a member, whatever was said.
+    scene.world.run(200);
+    let message = no(&scene, leader, 1);
+    assert_eq!(scene.hears(leader, follower, message), []);
+    let message = no(&scene, other, 1);
+    let peer = scene.world.peers[other].node;
+    assert_eq!(scene.hears(other, follower, message), [Event::NoMember { peer }]);
+}
+
+#[test]
+fn one_member_makes_nobody_give_way_to_a_newer_generation() {
+    let mut scene = Scene::new();
+    let (leader, follower) = (scene.leader, scene.follower);
+    let other = 3 - leader - follower;
+    let beat = |scene: &Scene, from, epoch| Message {
+        body: Body::Heartbeat { commit: Index::ZERO, matched: Index::ZERO, round: 1 },
+        ..refused(scene, from, follower, epoch, Why::OldEpoch)
+    };
+    for (from, epoch) in [(other, 2), (other, 9), (leader, 3), (leader, 2)] {
+        let message = beat(&scene, from, epoch);
+        assert_eq!(scene.hears(from, follower, message), [], "{from} of {epoch}");
+        assert_eq!(scene.world.view(follower).epoch(), Epoch::new(1));
+    }
+    let message = refused(&scene, other, follower, 2, Why::OldEpoch);
+    let newer = Event::NewerEpoch { peer: scene.world.peers[other].node, epoch: Epoch::new(2) };
+    assert_eq!(scene.hears(other, follower, message), [newer]);
+}
+
+/// A peer that is in no group and knows of one takes part in that one, when its voters say so, and in none that a stranger made up.
+#[test]
+fn a_stranger_captures_nobody_who_knows_the_group() {
+    let mut scene = Scene::with(5);
+    let (leader, stranger, outsider) = (scene.leader, 4, 3);
+    let (from, to) = (scene.world.id(stranger), scene.world.id(outsider));
+    let own = Says::Group(Arc::new(Group::of(&[(from, 0)]).unwrap()));
+    let entries = Entries::new(vec![Entry { term: Term::new(9), says: own }]).unwrap();
+    let bodies = [
+        Body::Append { prev: mark(0, 0), commit: Index::new(1), entries },
+        Body::Heartbeat { commit: Index::ZERO, matched: Index::ZERO, round: 1 },
+        Body::Piece { last: mark(1, 1), total: 1, offset: 0, bytes: Blob::new(Bytes::from_static(&[1])).unwrap() },
+    ];
+    for (founding, epoch) in [(9, 1), (9, 1 << 61), (7, 1), (7, 1 << 61)] {
+        for body in &bodies {
+            let (founding, epoch, term) = (Mint::new(founding), Epoch::new(epoch), Term::new(9));
+            let message = Message { founding, epoch, term, from: from.mint, to: to.mint, body: body.clone() };
+            scene.told(stranger, outsider, message);
+        }
+    }
+    scene.world.step(leader, |machine, cx| machine.change(cx, Change::AddLearner { id: to, priority: 0 })).unwrap();
+    scene.world.run(300);
+    assert_eq!(scene.world.view(outsider).standing(), Standing::Learner);
+}
+
+/// Whoever was taken in by the first that spoke takes part in the group that it hears of afterwards, under another name.
+#[test]
+fn who_was_taken_in_before_it_knew_the_group_comes_free() {
+    let mut world = World::new(1, 5, awake());
+    let (from, to) = (world.id(4), world.id(3));
+    let body = Body::Heartbeat { commit: Index::ZERO, matched: Index::ZERO, round: 1 };
+    let (founding, epoch, term) = (Mint::new(9), Epoch::new(1 << 61), Term::new(COUNT_MAX - 1));
+    let message = Message { founding, epoch, term, from: from.mint, to: to.mint, body };
+    world.step(3, |machine, cx| machine.on_message(cx, from.node, message));
+    let voters: Vec<_> = (0..3).map(|at| (world.id(at), 0)).collect();
+    for at in 0..3 {
+        world.step(at, |machine, cx| machine.found(cx, Mint::new(7), &voters).unwrap());
+    }
+    let leader = world.settle();
+    world.decide("a");
+    world.run(10_000);
+    world.step(leader, |machine, cx| machine.change(cx, Change::AddLearner { id: to, priority: 0 })).unwrap();
+    world.run(500);
+    let id = world.id(3);
+    assert_ne!(id, to);
+    world.step(leader, |machine, cx| machine.change(cx, Change::AddLearner { id, priority: 0 })).unwrap();
+    world.run(500);
+    assert_eq!(world.view(3).standing(), Standing::Learner);
+}
+
+/// What is decided is believed to nodes of the known group, while there is a link to one, and of a generation that a majority confirms.
+#[test]
+fn forged_decisions_are_believed_to_nobody() {
+    let mut scene = Scene::with(5);
+    let (leader, stranger, outsider, term) = (scene.leader, 4, 3, scene.term);
+    let forged = |epoch: u64, index: u64| {
+        let (founding, epoch, last) = (Mint::new(7), Epoch::new(epoch), mark(1, index));
+        let group = Arc::new(Group::of(&[(scene.world.id(stranger), 0)]).unwrap());
+        let state = Blob::new(State::default().encode()).unwrap();
+        let bytes = Snapshot { founding, epoch, last, group, state }.encode();
+        let (total, bytes) = (bytes.len() as u64, Blob::new(bytes).unwrap());
+        (epoch, Body::Copy { last, total, offset: 0, bytes })
+    };
+    let known = scene.world.view(outsider).known();
+    let entries = Entries::new(vec![Entry { term: Term::new(term), says: Says::Office }]).unwrap();
+    let next = Body::Decided { prev: mark(term, known.index.value()), entries };
+    let frames = [
+        (stranger, forged(1 << 61, 5)),
+        (leader, forged(1 << 61, 5)),
+        (stranger, forged(1, 1 << 61)),
+        (stranger, (Epoch::new(1), next)),
+    ];
+    for (from, (epoch, body)) in frames {
+        let (mint, founding) = (scene.world.id(from).mint, Mint::new(7));
+        let message = Message { founding, epoch, term: Term::new(term), from: mint, to: Mint::new(0), body };
+        let node = scene.world.peers[from].node;
+        scene.world.step(outsider, |machine, cx| machine.on_message(cx, node, message));
+        assert_eq!(scene.world.view(outsider).known(), known);
+        assert!(!scene.world.view(outsider).registers().is_empty());
+    }
+    let later = scene.world.decide("later");
+    scene.world.run(500);
+    assert_eq!(scene.world.view(outsider).known().index, later.index);
 }
 
 #[test]
@@ -254,7 +443,7 @@ fn other_groups_generations_and_stores_are_refused() {
     assert_eq!(scene.told(leader, follower, message(8, 1, to.mint)), [other]);
     let old = Event::OldEpoch { peer: node, epoch: Epoch::ZERO };
     assert_eq!(scene.told(leader, follower, message(7, 0, to.mint)), [old]);
-    let newer = Event::NewerEpoch { peer: node, epoch: Epoch::new(2) };
+    let newer = Event::Disowned { peer: node, epoch: Epoch::new(2) };
     assert_eq!(scene.told(leader, follower, message(7, 2, to.mint)), [newer]);
     // What is meant for a store that is lost is not heeded by the one that is there.
     assert_eq!(scene.told(leader, follower, message(7, 1, Mint::new(99))), []);

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::Interface;
 use super::reply::{Body, Last, Query, Refusal};
 use crate::consensus::Token;
-use crate::node::{Command, Outcome, RoleOrder, RoleStatus};
+use crate::membership;
+use crate::node::{Command, Intake, Outcome, RoleOrder, RoleStatus};
 use crate::roles::RoleName;
 
 pub(super) async fn list(State(interface): State<Interface>) -> Result<Json<Vec<RoleStatus>>, Refusal> {
@@ -62,16 +63,22 @@ pub(super) struct Behind {
     max_behind: Option<usize>,
 }
 
-/// 200 where this peer serves reads, is not the primary, and is not further behind than asked; else 503.
+/// 200 where this peer serves reads, is not the primary, and is not further behind than asked, by what all its neighbours have told it; else
+/// 503: also where there are other members and it is linked with none of them, since it cannot know then.
 pub(super) async fn replica(
     State(interface): State<Interface>,
     Query(query): Query<Behind>,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
-    let behind = interface.link.report().await?.node.intake.behind;
+    let node = interface.link.report().await?.node;
+    let Intake { behind, heard, unheard } = node.intake;
+    // Nobody is behind by what it was not told: whoever is cut off knows the least of that.
+    let is_alone = node.members.iter().all(|it| it.node == node.node || it.state == membership::State::Left);
+    let is_told = unheard == 0 && (heard > 0 || is_alone);
     let primary = RoleName::primary();
     let acts = interface.roles().await?.into_iter().any(|status| status.role == primary && status.acts);
-    let good = !acts && query.max_behind.is_none_or(|max| behind <= max);
-    let told = json!({ "role": if acts { "primary" } else { "replica" }, "behind": behind });
+    let near = query.max_behind.is_none_or(|max| is_told && behind <= max);
+    let good = !acts && near && node.restoring.is_none();
+    let told = json!({ "role": if acts { "primary" } else { "replica" }, "behind": behind, "told": is_told });
     Ok((if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(told)))
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Mesh;
 use crate::config::Config;
+use crate::conflict::ConflictingValue;
 use crate::driver::hooks::Hooks;
 use crate::driver::peer::Peer;
 use crate::driver::works::Lease;
@@ -78,6 +79,34 @@ impl MeshBuilder {
     /// ```
     pub fn check(mut self, name: &str, check: impl Fn(&DocId, &Value) -> Vec<String> + Send + Sync + 'static) -> Self {
         self.config.documents.checks = std::mem::take(&mut self.config.documents.checks).with(name, check);
+        self
+    }
+
+    /// A pure function that policies can name as `custom:NAME`: of all values that stand at a place it makes the one that shows, as JSON; where it
+    /// makes nothing, or no JSON, the last write shows. All nodes of a mesh must have the same: one that lacks it shows the last write, and says so
+    /// in [`Mesh::policies`](super::Mesh::policies).
+    ///
+    /// ```no_run
+    /// # async fn start(config: oxigdal_ha::config::Config) -> Result<(), oxigdal_ha::Error> {
+    /// use oxigdal_ha::Mesh;
+    ///
+    /// let number = |bytes: &Vec<u8>| serde_json::from_slice::<f64>(bytes).ok();
+    /// let mesh = Mesh::builder(config)
+    ///     .custom("largest", move |values| {
+    ///         let numbers = values.iter().filter_map(|value| number(value.data.as_ref()?));
+    ///         serde_json::to_vec(&numbers.reduce(f64::max)?).ok()
+    ///     })
+    ///     .start()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn custom(
+        mut self,
+        name: &str,
+        merge: impl Fn(&[ConflictingValue]) -> Option<Vec<u8>> + Send + Sync + 'static,
+    ) -> Self {
+        self.config.documents.customs = std::mem::take(&mut self.config.documents.customs).with(name, merge);
         self
     }
 

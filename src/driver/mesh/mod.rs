@@ -36,6 +36,7 @@
 //! | what | calls |
 //! |---|---|
 //! | documents | [`put`](Mesh::put), [`get`](Mesh::get), [`set`](Mesh::set), [`insert`](Mesh::insert), [`increment`](Mesh::increment), [`remove`](Mesh::remove), [`splice`](Mesh::splice), [`edit`](Mesh::edit), [`delete`](Mesh::delete), [`scan`](Mesh::scan), [`history`](Mesh::history) |
+//! | what met in documents | [`conflicts`](Mesh::conflicts), [`resolve`](Mesh::resolve), [`trail`](Mesh::trail), [`policies`](Mesh::policies), [`set_policy`](Mesh::set_policy), [`remove_policy`](Mesh::remove_policy), [`MeshBuilder::custom`] |
 //! | what others change | [`subscribe`](Mesh::subscribe), [`subscribe_from`](Mesh::subscribe_from) |
 //! | copies | [`wait_synced`](Mesh::wait_synced), [`replicas`](Mesh::replicas) |
 //! | streams of events | [`append`](Mesh::append), [`read`](Mesh::read), [`tail`](Mesh::tail), [`streams`](Mesh::streams) |
@@ -52,6 +53,7 @@
 
 mod builder;
 mod changes;
+mod conflicts;
 mod documents;
 mod keep;
 mod members;
@@ -69,6 +71,7 @@ use std::time::Duration;
 
 pub use builder::MeshBuilder;
 pub use changes::{Change, Changes, Cursor, CursorError, Update};
+pub use conflicts::MetPage;
 pub use documents::{Document, Scan, Written};
 pub use keep::BackupPlace;
 pub use members::{MemberChange, MemberUpdate, Members};

@@ -3,7 +3,7 @@
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::Mesh;
 use crate::error::{Error, ErrorKind};
@@ -31,19 +31,20 @@ impl Mesh {
     /// [`ErrorKind::Leaving`] when the node has stopped.
     pub async fn wait_synced(&self, copies: u8, within: Duration) -> Result<Vec<NodeId>, Error> {
         let ack = NonZeroU8::new(copies).map_or(Ack::Local, Ack::Members);
-        let end = Instant::now() + within;
+        let begun = Instant::now();
+        let left = || within.saturating_sub(begun.elapsed());
         loop {
             let late = || {
                 let why =
                     format!("{copies} other nodes are not known to hold all that was written here, after {within:?}");
                 Error::new(ErrorKind::NotReplicated, why)
             };
-            let answer = timeout_at(end, self.peer().command(Command::Spread { ack })).await;
+            let answer = timeout(left(), self.peer().command(Command::Spread { ack })).await;
             match answer.map_err(|_| late())? {
                 Ok(Outcome::Copied { copies, .. }) => return Ok(copies.members),
                 Ok(other) => unreachable!("Spread was answered by {other:?}"),
                 // The node has a patience of its own.
-                Err(error) if error.kind() == ErrorKind::NotReplicated && Instant::now() < end => {}
+                Err(error) if error.kind() == ErrorKind::NotReplicated && !left().is_zero() => {}
                 Err(error) => return Err(error),
             }
         }

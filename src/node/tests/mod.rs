@@ -1,6 +1,7 @@
 //! The node over a disk in memory and links without delay: boot, wiring, and what garbage does.
 //! Faults, delays and many nodes are the simulator's.
 
+mod fence;
 mod fuzz;
 mod newer;
 mod points;

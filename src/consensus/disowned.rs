@@ -1,0 +1,79 @@
+//! Words that would end a membership, and who said them.
+//!
+//! "You are in our group no more", and frames of a later generation, make a host give its membership up, and with it the log and the vote.
+//! One member that lies, or that an old image of a disk was put into, must not bring that about. So it counts once a majority of the other
+//! voters of the last group that is known here says the same, in the same generation; a learner's word counts for nothing. They are
+//! counted by node, which the host has made sure of: whoever votes no more has another name by then and knows of it nevertheless. Whoever
+//! is told so asks the others at once. Where the own log says for certain that this store was removed, one word is enough.
+//!
+//! A leader that is followed ends the count. What is remembered is bounded by the voters of the group.
+
+use std::collections::BTreeSet;
+
+use super::Consensus;
+use super::group::Group;
+use super::message::{Body, Why};
+use super::vocabulary::Event;
+use crate::machine::Cx;
+use crate::types::{Actor, Epoch, NodeId};
+
+impl Consensus {
+    /// A peer says that its group, in this generation, goes on without us.
+    pub(super) fn on_disowned(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, epoch: Epoch) {
+        if !self.is_of_members(peer) {
+            return; // A stranger's word is no reason to give up a membership.
+        }
+        let knows_itself = epoch == self.epoch && self.is_retired(self.me);
+        if !self.is_borne_out(peer, epoch) && !knows_itself {
+            self.tell_once(cx, Event::Disowned { peer, epoch });
+            // Of another generation any frame is an answer.
+            if epoch == self.epoch && self.disowned.contains_key(&peer) {
+                self.ask_the_silent(cx);
+            }
+            return;
+        }
+        let event = if epoch > self.epoch { Event::NewerEpoch { peer, epoch } } else { Event::NoMember { peer } };
+        self.tell_once(cx, event);
+    }
+
+    /// A node names a generation that goes on without us, or that is later than what is known. Whether a majority of the other voters of
+    /// the last known group has named the same, this one among them.
+    pub(super) fn is_borne_out(&mut self, peer: NodeId, epoch: Epoch) -> bool {
+        let groups = self.last_voters();
+        let all: BTreeSet<NodeId> = groups.iter().flatten().copied().collect();
+        self.disowned.retain(|node, _| all.contains(node));
+        if !all.contains(&peer) {
+            return false;
+        }
+        self.disowned.insert(peer, epoch);
+        let said =
+            |voters: &BTreeSet<NodeId>| voters.iter().filter(|node| self.disowned.get(node) == Some(&epoch)).count();
+        groups.iter().all(|voters| 2 * said(voters) > voters.len())
+    }
+
+    /// The nodes of the other voters: of both groups while a change is not certain, or of the one that is known from outside.
+    fn last_voters(&self) -> Vec<BTreeSet<NodeId>> {
+        let others = |group: &Group| {
+            let nodes = group.voters().map(|voter| voter.id.node);
+            nodes.filter(|node| *node != self.me.node).collect()
+        };
+        match self.group() {
+            Some(_) => self.groups_in_doubt().map(|group| others(group)).collect(),
+            None => self.outside.group().map(|group| others(group)).into_iter().collect(),
+        }
+    }
+
+    /// Asks those that have not said so what they know of this store: who says its name is told if that is used up.
+    fn ask_the_silent(&self, cx: &mut Cx<'_, Self>) {
+        let silent: BTreeSet<NodeId> = self.last_voters().into_iter().flatten().collect();
+        for node in silent.into_iter().filter(|node| self.disowned.get(node) != Some(&self.epoch)) {
+            self.aside(cx, node, Body::Name);
+        }
+    }
+
+    /// Tells a store that it is in the group no more, as is known for certain here, by a member or by who is none.
+    pub(super) fn disown(&self, cx: &mut Cx<'_, Self>, gone: Actor) {
+        let (node, message) = self.known_head().to(gone, Body::Refused(Why::NoMember));
+        cx.send(node, message);
+    }
+}

@@ -1,0 +1,129 @@
+//! What met in documents, for an embedding program: what stands at once, what met before, who settles it, and by which rules.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Mesh, Written};
+use crate::documents::{Command, Edit, Look, Meeting, OpenConflict, Outcome, Policy, Wish};
+use crate::driver::policies;
+use crate::error::{Error, ErrorKind};
+use crate::node::{self, PoliciesStatus};
+use crate::types::DocId;
+
+/// Documents that are looked at for one page.
+const PAGE: usize = 100;
+
+/// A page of what met: that of up to 100 documents, in order of their ids.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct MetPage<T> {
+    /// What met.
+    pub met: Vec<T>,
+    /// Documents of which more met than is told.
+    pub cut: Vec<DocId>,
+    /// Behind which document the next page begins, if there is one.
+    pub next: Option<DocId>,
+}
+
+impl Mesh {
+    /// Places where several values stand, since their writers had not seen each other's, in documents whose keys begin so and come after
+    /// `after`. Which of them shows is decided by the [`policies`](Self::policies); all stay until somebody writes the place having seen them:
+    /// [`resolve`](Self::resolve), or any edit of it.
+    ///
+    /// ```no_run
+    /// # async fn settle(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// let mut after = None;
+    /// loop {
+    ///     let page = mesh.conflicts("layers/", after).await?;
+    ///     for open in &page.met {
+    ///         let latest = &open.values[0].value;
+    ///         mesh.resolve(open.doc.as_str(), &open.path, latest).await?;
+    ///     }
+    ///     let Some(next) = page.next else { break };
+    ///     after = Some(next);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] where too much waits, [`ErrorKind::Leaving`] when the node has stopped.
+    pub async fn conflicts(&self, prefix: &str, after: Option<DocId>) -> Result<MetPage<OpenConflict>, Error> {
+        let (met, _, cut, next) = self.met(prefix, after, Look::Open, Wish::default()).await?;
+        Ok(MetPage { met, cut, next })
+    }
+
+    /// The audit trail: what met in documents whose keys begin so, of each the newest first, by which rule what showed, and who settled it. It is
+    /// read off the documents' histories, so it is the same on all nodes that hold the same, and outlives restarts and recoveries.
+    ///
+    /// # Errors
+    /// As [`conflicts`](Self::conflicts).
+    pub async fn trail(&self, prefix: &str, after: Option<DocId>, wish: Wish) -> Result<MetPage<Meeting>, Error> {
+        let (_, met, cut, next) = self.met(prefix, after, Look::Trail, wish).await?;
+        Ok(MetPage { met, cut, next })
+    }
+
+    async fn met(
+        &self,
+        prefix: &str,
+        after: Option<DocId>,
+        look: Look,
+        wish: Wish,
+    ) -> Result<(Vec<OpenConflict>, Vec<Meeting>, Vec<DocId>, Option<DocId>), Error> {
+        let command = Command::Met { prefix: prefix.to_owned(), after, limit: PAGE, look, wish };
+        match self.link().documents(command).await? {
+            Outcome::Met { open, trail, cut, next } => Ok((open, trail, cut, next)),
+            other => unreachable!("what met was answered by {other:?}"),
+        }
+    }
+
+    /// Settles a place: this value supersedes all that stand there on this node, also if it is the one that shows already. It is a change as any
+    /// other, with this node as its writer; who settle alike at once make no conflict.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub async fn resolve<T: Serialize>(&self, key: &str, path: &str, value: T) -> Result<Written, Error> {
+        let value: Value =
+            serde_json::to_value(value).map_err(|error| Error::new(ErrorKind::Invalid, format!("{key}: {error}")))?;
+        self.edit(key, vec![Edit::Resolve { path: path.to_owned(), value: Some(value) }]).await
+    }
+
+    /// By which rules it is decided what shows where several values stand, and since when.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Leaving`] when the node has stopped.
+    pub async fn policies(&self) -> Result<PoliciesStatus, Error> {
+        match self.link().command(node::Command::Policies).await? {
+            node::Outcome::Policies(status) => Ok(*status),
+            other => unreachable!("a question about policies was answered by {other:?}"),
+        }
+    }
+
+    /// Has a policy decided for the whole mesh, in place of the one for the same prefix and path. Gives all that hold then. It changes what is
+    /// shown, and writes nothing into documents.
+    ///
+    /// ```no_run
+    /// # async fn last_write_wins(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// use oxigdal_ha::conflict::Rule;
+    /// use oxigdal_ha::documents::Policy;
+    ///
+    /// mesh.set_policy(Policy { prefix: "layers/".into(), rule: Rule::LastWriteWins, ..Policy::default() }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoQuorum`] where no majority of the voters is in reach, [`ErrorKind::OutcomeUnknown`] if it was lost before the answer;
+    /// [`ErrorKind::Invalid`] for a path that is no JSON Pointer and where there are too many.
+    pub async fn set_policy(&self, policy: Policy) -> Result<Vec<Policy>, Error> {
+        policies::set(self.link(), policy).await
+    }
+
+    /// Has the policy for this prefix and path taken away. Gives all that are left.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none; else as [`set_policy`](Self::set_policy).
+    pub async fn remove_policy(&self, prefix: &str, path: &str) -> Result<Vec<Policy>, Error> {
+        policies::remove(self.link(), prefix, path).await
+    }
+}
