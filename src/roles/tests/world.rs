@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::checks::Checks;
+pub(super) use super::weather::Weather;
 use crate::consensus::{self, Consensus, Intent, RequestId, Standing, Token};
 use crate::failover::Candidate;
 use crate::machine::{Op, Rng};
@@ -15,30 +16,9 @@ use crate::types::{Actor, Mint, Now, Time, WallTime};
 /// A millisecond of the world's clock.
 pub(super) const MS: u64 = 1_000_000;
 
-/// What the network and the disks are like.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Weather {
-    /// Of a thousand messages, so many are lost, and so many come twice.
-    pub(super) lost: u64,
-    pub(super) doubled: u64,
-    /// How long a message takes, in microseconds.
-    pub(super) delay: (u64, u64),
-    /// Of a thousand messages, so many take up to a second.
-    pub(super) late: u64,
-    /// How long a sync takes, in microseconds.
-    pub(super) sync: (u64, u64),
-    /// How long hooks take, in microseconds.
-    pub(super) hooks: (u64, u64),
-}
-
 /// A group whose leader is always heard: leases count from its rounds.
 fn awake() -> consensus::Config {
     consensus::Config { rest: Duration::ZERO, ..consensus::Config::default() }
-}
-
-impl Weather {
-    pub(super) const FAIR: Self =
-        Self { lost: 0, doubled: 0, delay: (500, 3_000), late: 0, sync: (1_000, 2_000), hooks: (1_000, 10_000) };
 }
 
 /// A record of one of both machines, as bytes.
