@@ -83,6 +83,7 @@ impl Values {
             lease,
             dead_after: lease,
             hook_limit: self.millis(LIMIT, 0, 60_000)?,
+            promote_limit: self.millis("roles.promote-limit-ms", 100, 600_000)?,
             promotion_timeout: self.millis("roles.promotion-ms", 125, 600_000)?.max(lease),
             strategy: self.check("roles.strategy", |text| match text {
                 "priority" => Ok(PromotionStrategy::Priority),

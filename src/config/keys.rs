@@ -265,13 +265,19 @@ pub(super) const KEYS: &[Key] = &[
         "roles.promotion-ms",
         Kind::Number,
         "1000",
-        "Whoever has not begun its work by then is passed over: what `on-promote` runs has so long. 125 to 600000.",
+        "Whoever was granted a role and is not heard to begin by then is passed over. 125 to 600000.",
     ),
     key(
         "roles.on-promote",
         Kind::Texts,
         "[]",
-        "A program and its arguments: it begins this peer's work in a role, and is given JSON on its standard input. If it fails, the role goes to another peer.",
+        "A program and its arguments: it begins this peer's work in a role, and is given JSON on its standard input. If it fails, or does not end in time, the role goes to another peer.",
+    ),
+    key(
+        "roles.promote-limit-ms",
+        Kind::Number,
+        "10000",
+        "How long `on-promote` may take. Then it is killed, and the role goes to another peer. 100 to 600000.",
     ),
     key("roles.on-demote", Kind::Texts, "[]", "The same to end the work. It is killed after `hook-limit-ms`."),
     key(

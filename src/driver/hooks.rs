@@ -2,7 +2,8 @@
 //!
 //! The machine (`roles`) decides when, and waits for the end; here it is made to happen. One runs at a time for each role: what begins the work
 //! is stopped before what ends it runs, and what ends it is stopped when the machine says that its time is over. A program is stopped
-//! by killing all of its process group, and it counts as ended only when it has; a closure by dropping its future.
+//! by killing all of its process group, and it counts as ended only when it has; a closure by dropping its future. Roles do not wait for
+//! each other: one whose hook is slow to end holds up no other one.
 //!
 //! A peer that is killed leaves its programs behind. When it comes back, what ends the work of its life before runs first.
 
@@ -83,7 +84,7 @@ impl Hooks {
         Self::default()
     }
 
-    /// Runs when this peer is given a role.
+    /// Runs when this peer is given a role. It is stopped after `roles.promote-limit-ms`, and the role goes to somebody else.
     #[must_use]
     pub fn promote<F: Future<Output = Result<(), String>> + Send + 'static>(
         mut self,
@@ -167,16 +168,38 @@ pub(super) fn start(programs: Programs, hooks: Hooks, node: NodeId, link: Link) 
         return HookQueue(None);
     }
     let (queue, events) = mpsc::unbounded_channel();
-    tokio::spawn(Runner { programs, hooks, node, link, running: BTreeMap::new() }.run(events));
+    tokio::spawn(dispatch(Arc::new(Given { programs, hooks, node, link }), events));
     HookQueue(Some(queue))
 }
 
-struct Runner {
+/// What all roles have alike.
+struct Given {
     programs: Programs,
     hooks: Hooks,
     node: NodeId,
     link: Link,
-    running: BTreeMap<RoleName, Running>,
+}
+
+/// To each role its own runner. They are as many as the roles that this peer was ever granted, which the machine bounds.
+async fn dispatch(given: Arc<Given>, mut events: mpsc::UnboundedReceiver<roles::Event>) {
+    use roles::Event as E;
+    let mut queues = BTreeMap::new();
+    while let Some(event) = events.recv().await {
+        let (E::Promote { role, .. } | E::Demote { role, .. } | E::StopHooks { role, .. }) = &event else { continue };
+        let queue = queues.entry(role.clone()).or_insert_with(|| {
+            let (queue, events) = mpsc::unbounded_channel();
+            tokio::spawn(Runner { given: Arc::clone(&given), running: None }.run(events));
+            queue
+        });
+        // It runs as long as its queue is there, which is as long as this loop does.
+        let _ = queue.send(event);
+    }
+}
+
+/// Of one role.
+struct Runner {
+    given: Arc<Given>,
+    running: Option<Running>,
 }
 
 /// A hook that may still run.
@@ -198,20 +221,20 @@ impl Runner {
     async fn run(mut self, mut events: mpsc::UnboundedReceiver<roles::Event>) {
         use roles::Event as E;
         while let Some(event) = events.recv().await {
-            let node = self.node;
+            let node = self.given.node;
+            let millis = |limit: Duration| Some(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
             match event {
-                E::Promote { role, token } => {
+                E::Promote { role, token, limit } => {
                     let event = HookEvent::Promote;
-                    self.begin(Call { event, role, token, node, why: None, limit_ms: None }).await;
+                    self.begin(Call { event, role, token, node, why: None, limit_ms: millis(limit) }).await;
                 }
                 E::Demote { role, token, why, limit } => {
-                    let limit_ms = Some(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
                     let event = HookEvent::Demote;
-                    self.begin(Call { event, role, token, node, why: Some(why), limit_ms }).await;
+                    self.begin(Call { event, role, token, node, why: Some(why), limit_ms: millis(limit) }).await;
                 }
                 // Its end is told by whoever runs it.
-                E::StopHooks { role, .. } => {
-                    if let Some(running) = self.running.remove(&role) {
+                E::StopHooks { .. } => {
+                    if let Some(running) = self.running.take() {
                         running.end().await;
                     }
                 }
@@ -221,17 +244,17 @@ impl Runner {
     }
 
     async fn begin(&mut self, call: Call) {
-        if let Some(before) = self.running.remove(&call.role) {
+        if let Some(before) = self.running.take() {
             before.end().await;
         }
+        let Given { programs, hooks, link, .. } = &*self.given;
         let (program, hook) = match call.event {
-            HookEvent::Promote => (self.programs.promote.clone(), self.hooks.promote.clone()),
-            HookEvent::Demote => (self.programs.demote.clone(), self.hooks.demote.clone()),
+            HookEvent::Promote => (programs.promote.clone(), hooks.promote.clone()),
+            HookEvent::Demote => (programs.demote.clone(), hooks.demote.clone()),
         };
         let (stop, stopped) = oneshot::channel();
-        let (link, role, works) = (self.link.clone(), call.role.clone(), self.hooks.works.clone());
-        let ended = tokio::spawn(one((program, hook), works, call, stopped, link));
-        self.running.insert(role, Running { stop, ended });
+        let ended = tokio::spawn(one((program, hook), hooks.works.clone(), call, stopped, link.clone()));
+        self.running = Some(Running { stop, ended });
     }
 }
 

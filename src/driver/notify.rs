@@ -60,7 +60,7 @@ fn membership(event: &membership::Event) {
 fn roles(event: &roles::Event) {
     use roles::Event as E;
     match event {
-        E::Promote { role, token } => tracing::info!(%role, %token, "this peer holds a role from now on"),
+        E::Promote { role, token, .. } => tracing::info!(%role, %token, "this peer holds a role from now on"),
         E::Demote { role, token, why, .. } => tracing::warn!(%role, %token, ?why, "this peer holds a role no more"),
         E::StopHooks { role, token } => tracing::warn!(%role, %token, "hooks have had their time"),
         E::Completed { role, holder, took, .. } => tracing::info!(%role, %holder, ?took, "a role changed hands"),

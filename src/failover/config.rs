@@ -22,6 +22,8 @@ pub struct FailoverLimits {
     pub drift_percent: u32,
     /// Hooks that end the holder's work are stopped after this; a lease is waited out for so much longer.
     pub hook_limit: Duration,
+    /// Hooks that begin the holder's work are stopped after this, and the role goes to somebody else.
+    pub promote_limit: Duration,
     /// A holder that was silent for so long is taken for dead.
     pub dead_after: Duration,
     /// Whoever was granted a role and did not begin within this is passed over.
@@ -65,6 +67,7 @@ impl Default for FailoverLimits {
             lease: Duration::from_millis(150),    // Three heartbeats, and as long as voters are loyal to a leader.
             drift_percent: 10,                    // Clocks that are each 5 % wrong; quartz is wrong by 0.01 %.
             hook_limit: Duration::from_millis(50),
+            promote_limit: Duration::from_secs(10), // A database server takes seconds to be promoted.
             dead_after: Duration::from_millis(150), // Three renewals. The lease has to be waited out anyway.
             promotion_timeout: Duration::from_secs(1),
             shun: Duration::from_secs(10), // Consul's ServerStabilizationTime.
@@ -115,6 +118,7 @@ impl FailoverLimits {
             ("lease, and so two and a half heartbeats,", self.heartbeat * 5 / 2, self.lease),
             ("dead_after, and so two heartbeats,", 2 * self.heartbeat, self.dead_after),
             ("promotion_timeout, and so the lease,", self.lease, self.promotion_timeout),
+            ("promote_limit", Duration::from_millis(1), self.promote_limit),
             ("promotions_window", Duration::from_secs(1), self.promotions_window),
         ];
         if let Some((what, least, value)) = least.into_iter().find(|(_, least, value)| value < least) {

@@ -99,8 +99,8 @@ impl Node {
         let view = self.consensus.view();
         let told = self.serving.leader.filter(|_| view.group().is_none());
         let leader = view.leader().map(|leader| leader.node).or(told);
-        let (commit, registers) = (view.known().index, view.registers());
-        let sight = Sight { leader, mandate, commit, registers, candidates: &candidates };
+        let (commit, registers, decisions) = (view.known().index, view.registers(), Some(view));
+        let sight = Sight { leader, mandate, commit, registers, decisions, candidates: &candidates };
         let roles = &mut self.roles;
         self.shared.step(now, |cx| step(roles, cx, &sight));
         if mandate.is_some() && self.roles.view().is_held() {
@@ -154,16 +154,6 @@ impl Node {
         if view.group().is_none() && votes && Roles::is_leaders(&message) {
             self.serving.leader = Some(from);
         }
-        if let roles::Body::Order { id, .. } = message.body
-            && let Some((token, outcome)) = view.outcome(id)
-        {
-            // It was passed on before, and decided: it is not carried out again.
-            let is_done = outcome == consensus::Outcome::Done;
-            let result = if is_done { Ok(token) } else { Err(OrderError::Overtaken) };
-            let body = roles::Body::Ordered { id, result };
-            let answer = Message { role: message.role, token: Token::default(), body };
-            return self.shared.step(now, |cx: &mut Cx<'_, Roles>| cx.send(from, answer));
-        }
         self.serve(now, |machine, cx, sight| machine.on_message(cx, sight, from, message));
     }
 
@@ -173,6 +163,13 @@ impl Node {
         match event {
             E::Committed { token, intent, outcome, .. } => {
                 let (request, token, outcome) = (intent.request, *token, *outcome);
+                self.serve(now, |machine, cx, sight| machine.on_decided(cx, sight, request, token, outcome));
+            }
+            // A proposal that was decided before is not committed again.
+            E::Answered { request, answer: consensus::Answer::Decided { token, outcome } }
+                if self.roles.view().awaits(*request) =>
+            {
+                let (request, token, outcome) = (*request, *token, *outcome);
                 self.serve(now, |machine, cx, sight| machine.on_decided(cx, sight, request, token, outcome));
             }
             E::Elected { .. } | E::Resigned { .. } | E::Follows { .. } | E::Installed { .. } => {
@@ -194,7 +191,7 @@ impl Node {
                 }
                 return;
             }
-            E::Promote { role, token } if !self.roles.config().hooks => {
+            E::Promote { role, token, .. } if !self.roles.config().hooks => {
                 self.hooks_done(now, role, *token, (Hooks::Begin, true));
             }
             E::Demote { role, token, .. } if !self.roles.config().hooks => {

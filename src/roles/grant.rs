@@ -37,8 +37,8 @@ pub struct Grant {
     pub load: u32,
     /// No automation touches the role.
     pub is_paused: bool,
-    /// Promotions before this do not count for their limit.
-    pub counts_from: WallTime,
+    /// Promotions under this token and those before do not count for their limit. By place: clocks may have been wrong.
+    pub counts_after: Token,
     /// Of all failovers of this role.
     pub statistics: FailoverStatistics,
     /// Who held it before, the oldest first.
@@ -72,7 +72,52 @@ pub struct Past {
 /// As it is written, with the version first.
 #[derive(Encode, Decode)]
 enum Written {
-    V1(Grant),
+    V1(First),
+    V2(Grant),
+}
+
+/// The first version: promotions counted from a time.
+#[derive(Encode, Decode)]
+struct First {
+    holder: Option<NodeId>,
+    turn: Turn,
+    begun: Option<Token>,
+    lease_us: u64,
+    hooks_us: u64,
+    strategy: PromotionStrategy,
+    priority: u8,
+    lag: u64,
+    load: u32,
+    is_paused: bool,
+    counts_from: WallTime,
+    statistics: FailoverStatistics,
+    history: List<Past, HISTORY_MAX>,
+}
+
+impl First {
+    /// The same, in the register that was set by this decision.
+    fn grant(self, register: Token) -> Grant {
+        let Self { holder, turn, begun, lease_us, hooks_us, strategy, priority, lag, load, .. } = self;
+        let Self { is_paused, counts_from, statistics, history, .. } = self;
+        let turns = history.iter().map(|past| (past.token, past.turn.since));
+        let turns = turns.chain([(begun.unwrap_or(register), turn.since)]);
+        let counts_after = turns.filter(|(_, since)| *since < counts_from).map(|(token, _)| token).next_back();
+        Grant {
+            holder,
+            turn,
+            begun,
+            lease_us,
+            hooks_us,
+            strategy,
+            priority,
+            lag,
+            load,
+            is_paused,
+            counts_after: counts_after.unwrap_or_default(),
+            statistics,
+            history,
+        }
+    }
 }
 
 impl Grant {
@@ -80,7 +125,7 @@ impl Grant {
     pub(super) fn vacant(turn: Turn, lease: Duration, hooks: Duration) -> Self {
         Self {
             holder: None,
-            counts_from: WallTime::EPOCH,
+            counts_after: Token::default(),
             turn,
             begun: None,
             lease_us: micros(lease),
@@ -133,14 +178,18 @@ impl Grant {
         Duration::from_micros(self.hooks_us)
     }
 
-    /// When promotions were made that nobody asked for, this turn's included, the oldest first.
-    pub(super) fn promotions(&self) -> impl Iterator<Item = WallTime> {
-        let turns = self.history.iter().map(|past| &past.turn).chain([&self.turn]);
-        turns.filter(|turn| turn.reason.is_automatic() && turn.since >= self.counts_from).map(|turn| turn.since)
+    /// When promotions were made that nobody asked for and that count, this turn's included, the oldest first: by the clocks of those who
+    /// led then. The register was set by this decision.
+    pub(super) fn promotions(&self, register: Token) -> impl Iterator<Item = WallTime> {
+        let turns = self.history.iter().map(|past| (past.token, &past.turn));
+        let turns = turns.chain([(self.token(register), &self.turn)]);
+        turns
+            .filter(|(token, turn)| turn.reason.is_automatic() && *token > self.counts_after)
+            .map(|(_, turn)| turn.since)
     }
 
     pub(super) fn to_value(&self) -> Value {
-        let bytes = bincode::encode_to_vec(Written::V1(self.clone()), bincode::config::standard());
+        let bytes = bincode::encode_to_vec(Written::V2(self.clone()), bincode::config::standard());
         Value::new(bytes.expect("a Vec takes everything").into()).expect("32 turns are shorter than a value may be")
     }
 
@@ -148,10 +197,12 @@ impl Grant {
     #[must_use]
     pub fn of_register(register: &Register) -> Option<Self> {
         let bytes = register.value.bytes();
-        match bincode::decode_from_slice(bytes, bincode::config::standard()) {
-            Ok((Written::V1(grant), read)) if read == bytes.len() && grant.is_sound() => Some(grant),
-            _ => None,
-        }
+        let (written, read) = bincode::decode_from_slice(bytes, bincode::config::standard()).ok()?;
+        let grant = match written {
+            Written::V1(first) => first.grant(register.token),
+            Written::V2(grant) => grant,
+        };
+        (read == bytes.len() && grant.is_sound()).then_some(grant)
     }
 
     /// Whether it is one that [`to_value`](Self::to_value) can have written.
@@ -230,12 +281,44 @@ mod tests {
         for (at, reason) in
             [Reason::Failed, Reason::Switchover, Reason::Released, Reason::Failback].into_iter().enumerate()
         {
-            grant = grant.next(token(1), someone(1), turn(reason, at as u64));
+            grant = grant.next(token(at as u64 + 1), someone(1), turn(reason, at as u64));
         }
-        let secs = |grant: &Grant| grant.promotions().map(WallTime::as_secs).collect::<Vec<_>>();
+        let secs = |grant: &Grant| grant.promotions(token(5)).map(WallTime::as_secs).collect::<Vec<_>>();
         assert_eq!(secs(&grant), [0, 2, 3]);
-        grant.counts_from = WallTime::from_micros(2_500_000);
+        grant.counts_after = token(4);
         assert_eq!(secs(&grant), [3]);
+        grant.counts_after = token(5);
+        assert_eq!(secs(&grant), [0; 0]);
+    }
+
+    #[test]
+    fn what_the_first_version_wrote_is_read() {
+        let mut grant = first();
+        for at in 1..=4 {
+            grant = grant.next(token(at), someone(1), turn(Reason::Failed, at));
+        }
+        grant.counts_after = token(3);
+        let Grant { holder, turn, begun, lease_us, hooks_us, strategy, priority, lag, load, .. } = grant.clone();
+        let Grant { is_paused, statistics, history, .. } = grant.clone();
+        let counts_from = WallTime::from_micros(3_000_000);
+        let first = First {
+            holder,
+            turn,
+            begun,
+            lease_us,
+            hooks_us,
+            strategy,
+            priority,
+            lag,
+            load,
+            is_paused,
+            counts_from,
+            statistics,
+            history,
+        };
+        let bytes = bincode::encode_to_vec(Written::V1(first), bincode::config::standard()).unwrap();
+        let register = Register { token: token(5), value: Value::new(bytes.into()).unwrap() };
+        assert_eq!(Grant::of_register(&register), Some(grant));
     }
 
     #[test]

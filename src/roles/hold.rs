@@ -190,7 +190,11 @@ impl Roles {
         match held.phase {
             Phase::Asking => {
                 held.phase = Phase::Acting(until);
-                cx.emit(Event::Promote { role: role.clone(), token });
+                let limit = self.config.failover.promote_limit;
+                if self.config.hooks {
+                    cx.arm(Timer::Hooks(role.clone()), limit);
+                }
+                cx.emit(Event::Promote { role: role.clone(), token, limit });
             }
             Phase::Acting(before) if until > before => held.phase = Phase::Acting(until),
             _ => return,
@@ -245,6 +249,7 @@ impl Roles {
             match (held.phase, which) {
                 (Phase::Acting(_), Hooks::Begin) if is_well => {
                     held.is_ready = true;
+                    cx.disarm(Timer::Hooks(role.clone()));
                     self.renew(cx, sight, role);
                 }
                 (Phase::Acting(_), Hooks::Begin) => self.demote(cx, sight, role, Why::HookFailed),

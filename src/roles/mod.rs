@@ -22,7 +22,7 @@
 //!
 //! **What the host must give**: a [`Sight`] with every input. [`Mandate::quorum_sent_at`] is what safety rests on; everything else in it may
 //! be late. It calls [`Roles::on_changed`] when the leader, the office, a register or a candidate changed, [`Roles::on_decided`] for each
-//! committed action, in order. Its monotonic clock goes on while the machine sleeps.
+//! committed action, in order, and for an answer to a proposal that this room [awaits](View::awaits). Its monotonic clock goes on while the machine sleeps.
 //!
 //! **Invariants** (L1 to L7 in the tests): at no moment do two peers act in one role (L1). Tokens of a role rise, and nobody acts under one
 //! twice in two lives (L2). What was refused by a fence is refused for ever (L3). Nobody takes over who is not eligible (L4). No more promotions than
@@ -155,7 +155,7 @@ impl Roles {
         self.lapse(cx, sight);
         match timer {
             Timer::Renew(role) => self.renew(cx, sight, role),
-            Timer::Hooks(role) => self.stop_hooks(cx, role),
+            Timer::Hooks(role) => self.stop_hooks(cx, sight, role),
             Timer::Pass => self.pass_all(cx, sight),
             // The first is what was done above, the other what is done below.
             Timer::Fence(_) | Timer::Look => {}
@@ -226,11 +226,14 @@ impl Roles {
         }
     }
 
-    /// Hooks that end the work have had their time. Not before they are stopped does the host say that they ended.
-    fn stop_hooks(&mut self, cx: &mut Cx<'_, Self>, role: &RoleName) {
+    /// Hooks have had their time. Those that begin the work are stopped by the demotion, as if they had failed: else a holder whose work never begins
+    /// would keep its role. Those that end it are stopped, and not before they are does the host say that they ended.
+    fn stop_hooks(&mut self, cx: &mut Cx<'_, Self>, sight: &Sight<'_>, role: &RoleName) {
         let Some(held) = self.holdings.0.get(role) else { return };
-        if matches!(held.phase, hold::Phase::Ending(_)) {
-            cx.emit(Event::StopHooks { role: role.clone(), token: held.token });
+        match held.phase {
+            hold::Phase::Ending(_) => cx.emit(Event::StopHooks { role: role.clone(), token: held.token }),
+            hold::Phase::Acting(_) if !held.is_ready => self.demote(cx, sight, role, Why::HookFailed),
+            _ => {}
         }
     }
 

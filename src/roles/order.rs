@@ -64,13 +64,17 @@ impl Running {
 }
 
 impl Roles {
-    /// Takes on an order. [`Event::Ordered`](super::Event::Ordered) comes, once. The host asks for the outcome of the id first: what was decided under it is not
-    /// ordered again.
+    /// Takes on an order. [`Event::Ordered`](super::Event::Ordered) comes, once. What was decided under its name is not done again, whoever
+    /// passes it on: it is answered with that, also by who does not lead.
     ///
     /// # Errors
     /// [`OrderError`] says why not: nothing was changed.
     pub fn order(&mut self, cx: &mut Cx<'_, Self>, sight: &Sight<'_>, order: &Order) -> Result<(), OrderError> {
         self.lapse(cx, sight);
+        if let Some(result) = sight.came_of(order.id) {
+            self.answer(cx, order.id, result);
+            return Ok(());
+        }
         if !self.read(cx, sight) {
             return Err(match sight.mandate {
                 Some(_) => OrderError::NotSettled,
@@ -184,9 +188,10 @@ impl Roles {
                 Ok((Grant { is_paused: true, ..next }, true))
             }
             Task::Pause(is_paused) => {
+                let this_turn = decided.as_ref().map(|(at, grant)| grant.token(*at)).unwrap_or_default();
                 let (begun, grant) = same_turn(decided, empty);
-                let counts_from = if is_paused { grant.counts_from } else { wall };
-                Ok((Grant { begun, is_paused, counts_from, ..grant }, false))
+                let counts_after = if is_paused { grant.counts_after } else { this_turn };
+                Ok((Grant { begun, is_paused, counts_after, ..grant }, false))
             }
             Task::Note(took) => {
                 let (begun, mut grant) = same_turn(decided, empty);

@@ -1,7 +1,7 @@
 //! Orders from anywhere: whoever is asked passes the order on to the leader, and answers once, in time.
 //!
 //! An order has a name, and the decision that it comes to has the same one. So it may be passed on again after a silence or an election: a leader that is
-//! carrying it out goes on, and the host tells one that was decided already. A refusal is certain for the attempt that it answers; what is told in
+//! carrying it out goes on, and what was decided already is told, also by a leader that had passed it on itself until then. A refusal is certain for the attempt that it answers; what is told in
 //! the end is a refusal only if no other attempt may have been taken on, else it is [`OrderError::Unknown`].
 //!
 //! **Bounds.** [`ORDERS_MAX`] orders of this peer, and as many of others here; where no leader is known for [`LEADERLESS`] an order is given

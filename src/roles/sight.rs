@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::consensus::{Name, Register};
+use super::vocabulary::OrderError;
+use crate::consensus::{self, Name, Outcome, Register, RequestId, Token};
 use crate::failover::Candidate;
 use crate::types::{Epoch, Index, NodeId, Term, Time};
 
@@ -17,8 +18,18 @@ pub struct Sight<'a> {
     pub commit: Index,
     /// The registers that are decided, as far as is known here.
     pub registers: &'a BTreeMap<Name, Register>,
+    /// What came of requests that were decided, as far as is remembered here; nothing where there is nobody to ask.
+    pub decisions: Option<consensus::View<'a>>,
     /// All peers that could hold a role, as far as is known here. Only a leader's is looked at.
     pub candidates: &'a [Candidate],
+}
+
+impl Sight<'_> {
+    /// What came of an order, if something was decided under its name.
+    pub(super) fn came_of(&self, id: RequestId) -> Option<Result<Token, OrderError>> {
+        let (token, outcome) = self.decisions?.outcome(id)?;
+        Some(if outcome == Outcome::Done { Ok(token) } else { Err(OrderError::Overtaken) })
+    }
 }
 
 /// The office of a leader.

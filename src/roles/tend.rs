@@ -19,6 +19,9 @@ use crate::types::{Time, WallTime};
 
 /// What the automation proposes may be begun so long.
 const PROPOSAL_TIME: Duration = Duration::from_secs(5);
+/// The clocks of those who led one after the other differ by so much at most. A promotion that was made later than that from now was made by a wrong
+/// clock, and does not count: else failover would rest until then.
+const SKEW_MAX: Duration = Duration::from_secs(60);
 /// Where only an operator or other candidates could change something, is looked at after so many heartbeats.
 const IDLE_EVERY: u32 = 20;
 
@@ -175,7 +178,8 @@ impl Roles {
             }
             return;
         }
-        let until = decided.as_ref().and_then(|(_, grant)| limit(grant, &config, wall)).filter(|_| why.is_automatic());
+        let until =
+            decided.as_ref().and_then(|(at, grant)| limit(*at, grant, &config, wall)).filter(|_| why.is_automatic());
         if let Some(until) = until {
             return alert(cx, role, watch, Alert::TooMany { until });
         }
@@ -202,7 +206,7 @@ impl Roles {
         let (config, now, wall) = (self.config.failover.clone(), cx.now().mono, cx.now().wall);
         let Failback::Automatic { hold } = config.failback else { return };
         let Some(watch) = self.watch(role) else { return };
-        let (Some((holder, _)), Some((_, grant))) = (watch.holder(), watch.decided.grant()) else { return };
+        let (Some((holder, _)), Some((at, grant))) = (watch.holder(), watch.decided.grant()) else { return };
         if grant.is_paused || !config.automatic || config.strategy != PromotionStrategy::Priority {
             return;
         }
@@ -216,7 +220,7 @@ impl Roles {
         };
         match watch.preferred {
             Some((node, since)) if node == best.node => {
-                if now.since(since) >= hold && limit(grant, &config, wall).is_none() {
+                if now.since(since) >= hold && limit(at, grant, &config, wall).is_none() {
                     watch.preferred = None;
                     watch.order = Some(Running::failback(best.node));
                     self.tend(cx, sight, role);
@@ -279,7 +283,8 @@ impl Roles {
         cx.emit(Event::Propose { intent: Intent { request, expires, action } });
     }
 
-    /// Something was decided, about whatever. The host tells it of all that is, after the register is set.
+    /// Something was decided, about whatever. The host tells it of all that is, after the register is set; and of a proposal that this
+    /// room [awaits](super::View::awaits) also if that was decided before under the same name, which is told only to whoever asks.
     pub fn on_decided(
         &mut self,
         cx: &mut Cx<'_, Self>,
@@ -331,10 +336,12 @@ impl Roles {
 }
 
 /// Until when nobody is promoted without an operator, if too many were.
-fn limit(grant: &Grant, config: &crate::failover::FailoverLimits, wall: WallTime) -> Option<WallTime> {
-    let window = super::grant::micros(config.promotions_window);
-    let ends = |at: WallTime| at.as_micros().saturating_add(window);
-    let recent: Vec<_> = grant.promotions().map(ends).filter(|end| *end > wall.as_micros()).collect();
+fn limit(at: Token, grant: &Grant, config: &crate::failover::FailoverLimits, wall: WallTime) -> Option<WallTime> {
+    let (window, wall) = (super::grant::micros(config.promotions_window), wall.as_micros());
+    let latest = wall.saturating_add(super::grant::micros(SKEW_MAX));
+    let sinces = grant.promotions(at).map(WallTime::as_micros).filter(|since| *since <= latest);
+    let mut recent: Vec<_> = sinces.map(|since| since.saturating_add(window)).filter(|end| *end > wall).collect();
+    recent.sort_unstable();
     let most = usize::try_from(config.promotions_max).unwrap_or(usize::MAX);
     let first = recent.len().checked_sub(most)?;
     recent.get(first).copied().map(WallTime::from_micros)

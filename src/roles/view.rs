@@ -6,7 +6,7 @@ use super::grant::{Grant, grants};
 use super::hold::Phase;
 use super::vocabulary::RoleName;
 use super::{Record, Roles};
-use crate::consensus::{Name, Register, Token};
+use crate::consensus::{Name, Register, RequestId, Token};
 use crate::failover::FailoverState;
 use crate::types::Time;
 
@@ -63,6 +63,13 @@ impl<'a> View<'a> {
     pub fn states(self) -> impl Iterator<Item = (&'a RoleName, FailoverState)> {
         let watches = self.roles.office.iter().flat_map(|office| office.watches.iter());
         watches.map(|(role, watch)| (role, watch.state))
+    }
+
+    /// Whether this leader proposed something under this name, and does not know what came of it.
+    #[must_use]
+    pub fn awaits(self, request: RequestId) -> bool {
+        let mut watches = self.roles.office.iter().flat_map(|office| office.watches.values());
+        watches.any(|watch| watch.pending.is_some_and(|pending| pending.request == request))
     }
 
     /// The highest token of a role that was seen here.

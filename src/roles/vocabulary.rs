@@ -117,7 +117,7 @@ pub enum Timer {
     Renew(RoleName),
     /// A holder's lease is over.
     Fence(RoleName),
-    /// Hooks that end its work have had their time.
+    /// Hooks that begin its work, or those that end it, have had their time.
     Hooks(RoleName),
     /// The leader looks at all roles.
     Look,
@@ -176,7 +176,7 @@ pub enum Why {
     Superseded,
     /// It held the role in a life before, and nobody ended that work.
     Restarted,
-    /// The hooks that begin its work failed.
+    /// The hooks that begin its work failed, or had not ended in time.
     HookFailed,
     /// This peer gives the role up.
     GivenUp,
@@ -365,6 +365,8 @@ pub enum Event {
         role: RoleName,
         /// Under this token.
         token: Token,
+        /// Hooks that run longer than this are stopped by a demotion.
+        limit: Duration,
     },
     /// This peer holds the role no more. Hooks that still begin the work are stopped, then those run that end it, and their end is told by
     /// [`on_hooks_done`](super::Roles::on_hooks_done).

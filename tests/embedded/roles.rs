@@ -1,10 +1,11 @@
 //! Work in roles: one node at a time, dropped when the lease is lost.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use oxigdal_ha::consensus::Token;
-use oxigdal_ha::driver::Stop;
+use oxigdal_ha::driver::{Call, Stop};
 use oxigdal_ha::{ErrorKind, Mesh};
 
 use super::{WAIT, bounded, config, nodes, until};
@@ -110,6 +111,46 @@ fn work_that_fails_or_panics_gives_the_role_away_and_work_that_ends_keeps_it() {
             mesh[2].roles().await.unwrap().iter().any(|role| role.acts) && begun[2].load(Ordering::SeqCst) == 1
         })
         .await;
+    });
+}
+
+/// In a hook that never ends by itself; to stop it takes until the test says so.
+struct Slow(Arc<(Mutex<mpsc::Receiver<()>>, AtomicBool)>);
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        let (told, is_stopping) = &*self.0;
+        is_stopping.store(true, Ordering::SeqCst);
+        // The test says it by dropping the other end.
+        let _ = tokio::task::block_in_place(|| told.lock().unwrap().recv());
+    }
+}
+
+#[test]
+fn a_hook_that_does_not_end_is_stopped_and_holds_up_no_other_role() {
+    bounded(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (release, told) = mpsc::channel();
+        let slow = Arc::new((Mutex::new(told), AtomicBool::default()));
+        let ended = Arc::new(AtomicBool::default());
+        let mut config = config(dir.path(), "one", None);
+        config.roles.failover.promote_limit = Duration::from_millis(200);
+        let (in_slow, in_quick) = (Arc::clone(&slow), Arc::clone(&ended));
+        let promote = move |call: Call| {
+            let held = (call.role.as_str() == "slow").then(|| Slow(Arc::clone(&in_slow)));
+            async move { if let Some(_held) = held { std::future::pending().await } else { Ok(()) } }
+        };
+        let demote = move |call: Call| {
+            in_quick.fetch_or(call.role.as_str() == "quick", Ordering::SeqCst);
+            async { Ok(()) }
+        };
+        let builder = Mesh::builder(config).role("slow", |_| std::future::pending());
+        let builder = builder.role("quick", |_| std::future::pending());
+        let node = builder.hooks(|hooks| hooks.promote(promote).demote(demote)).start().await.unwrap();
+        until("the slow hook has had its time", || async { slow.1.load(Ordering::SeqCst) }).await;
+        until("the quick role is held", || async { node.step_down("quick").await.is_ok() }).await;
+        until("the hook that ends it has run", || async { ended.load(Ordering::SeqCst) }).await;
+        drop(release);
     });
 }
 

@@ -95,6 +95,6 @@ impl Checks {
         let is_recent = |at: &WallTime| at.as_micros() > from && *at <= grant.turn.since;
         let recent = self.promotions.iter().filter(|((of, _), at)| *of == role && is_recent(at)).count();
         let most = usize::try_from(config.failover.promotions_max).unwrap();
-        assert!(recent <= most || grant.counts_from > WallTime::EPOCH, "L5: {recent} promotions of {role}");
+        assert!(recent <= most || grant.counts_after > Token::default(), "L5: {recent} promotions of {role}");
     }
 }

@@ -26,8 +26,8 @@ fn role() -> RoleName {
 
 fn play(machine: &mut Roles, ms: u64, step: impl FnOnce(&mut Roles, &mut Cx<'_, Roles>, &Sight<'_>)) -> Vec<Op<Roles>> {
     let registers = BTreeMap::new();
-    let sight =
-        Sight { leader: Some(LEADER), mandate: None, commit: Index::ZERO, registers: &registers, candidates: &[] };
+    let (leader, registers, candidates) = (Some(LEADER), &registers, &[]);
+    let sight = Sight { leader, mandate: None, commit: Index::ZERO, registers, decisions: None, candidates };
     step_at(at(ms), |cx| step(machine, cx, &sight))
 }
 
@@ -190,6 +190,31 @@ fn hooks_that_fail_to_begin_give_the_role_back() {
         machine.on_hooks_done(cx, sight, &role(), token(5), (Hooks::Begin, false))
     }));
     assert!(matches!(told[..], [Event::Demote { why: Why::HookFailed, .. }]), "{told:?}");
+}
+
+#[test]
+fn hooks_that_never_end_give_the_role_back() {
+    let mut machine = Roles::new(ME, Config { hooks: true, ..Config::primary() });
+    hear(&mut machine, 0, token(5), granted());
+    written(&mut machine, 0, token(5));
+    let ops = hear(&mut machine, 10, token(5), renewed(1, 150));
+    assert!(ops.contains(&Op::Arm(Timer::Hooks(role()), Duration::from_secs(10))), "{ops:?}");
+    let told = events(play(&mut machine, 20, |machine, cx, sight| machine.on_timer(cx, sight, &Timer::Hooks(role()))));
+    assert!(matches!(told[..], [Event::Demote { why: Why::HookFailed, .. }]), "{told:?}");
+}
+
+#[test]
+fn hooks_that_ended_are_not_waited_for() {
+    let mut machine = Roles::new(ME, Config { hooks: true, ..Config::primary() });
+    hear(&mut machine, 0, token(5), granted());
+    written(&mut machine, 0, token(5));
+    hear(&mut machine, 10, token(5), renewed(1, 150));
+    let ops = play(&mut machine, 20, |machine, cx, sight| {
+        machine.on_hooks_done(cx, sight, &role(), token(5), (Hooks::Begin, true));
+    });
+    assert!(ops.contains(&Op::Disarm(Timer::Hooks(role()))), "{ops:?}");
+    let ops = play(&mut machine, 21, |machine, cx, sight| machine.on_timer(cx, sight, &Timer::Hooks(role())));
+    assert_eq!(ops, [], "one that fired at the same moment");
 }
 
 #[test]

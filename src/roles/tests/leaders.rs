@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::*;
 use crate::consensus::{Intent, Name, Outcome, Register, Token};
-use crate::failover::Candidate;
+use crate::failover::{Candidate, PromotionStrategy};
 use crate::machine::Op;
 use crate::machine::testkit::step_at;
 use crate::types::{Index, Now, Time, WallTime};
@@ -41,9 +41,25 @@ struct Office {
 impl Office {
     /// New at 1,000 ms; the holder was granted the role before.
     fn new() -> Self {
-        let turn = Turn { reason: Reason::First, by: Name::new("a").unwrap(), since: WallTime::EPOCH, took_us: None };
-        let mut grant = Grant::vacant(turn, Duration::from_millis(150), Duration::from_millis(50));
+        let mut grant = Grant::vacant(turn(Reason::First, 0), Duration::from_millis(150), Duration::from_millis(50));
         grant.holder = Some(HOLDER);
+        Self::of(&grant)
+    }
+
+    /// The holder's turn is the last of three that nobody asked for, which began then, by whatever clock.
+    fn promoted_at(ms: u64) -> Self {
+        let mut grant = Grant::vacant(turn(Reason::First, 0), Duration::from_millis(150), Duration::from_millis(50));
+        for index in 1..=3 {
+            grant = grant.next(
+                token(3, index),
+                Some((candidate(2), PromotionStrategy::Priority)),
+                turn(Reason::Failed, ms),
+            );
+        }
+        Self::of(&grant)
+    }
+
+    fn of(grant: &Grant) -> Self {
         let register = Register { token: token(3, 5), value: grant.to_value() };
         let mandate =
             Mandate { epoch: Epoch::new(1), term: Term::new(TERM), is_settled: true, quorum_sent_at: Some(time(990)) };
@@ -64,6 +80,7 @@ impl Office {
             mandate: self.mandate,
             commit: Index::new(9),
             registers: &self.registers,
+            decisions: None,
             candidates: &self.candidates,
         };
         step_at(now, |cx| step(&mut self.machine, cx, &sight))
@@ -92,9 +109,24 @@ impl Office {
         proposal(self.look(ms))
     }
 
+    /// An operator orders something, and it is decided.
+    fn ordered(&mut self, ms: u64, what: OrderWhat) {
+        let id = RequestId { born: Index::new(9), number: 7 };
+        let (by, expires) = (Name::new("somebody").unwrap(), WallTime::from_micros(u64::MAX));
+        let order = Order { id, expires, by, role: role(), what };
+        let ops = self.play(ms, |machine, cx, sight| machine.order(cx, sight, &order).unwrap());
+        let value = proposal(ops).unwrap().action.value.unwrap();
+        self.registers.insert(role().register(), Register { token: token(TERM, 10), value });
+        self.play(ms, |machine, cx, sight| machine.on_decided(cx, sight, id, token(TERM, 10), Outcome::Done));
+    }
+
     fn quorum_at(&mut self, ms: Option<u64>) {
         self.mandate.as_mut().unwrap().quorum_sent_at = ms.map(time);
     }
+}
+
+fn turn(reason: Reason, ms: u64) -> Turn {
+    Turn { reason, by: Name::new("a").unwrap(), since: WallTime::from_micros(ms * 1_000), took_us: None }
 }
 
 fn proposal(ops: Vec<Op<Roles>>) -> Option<Intent> {
@@ -272,4 +304,24 @@ fn an_order_whose_time_has_passed_is_not_taken_on() {
     };
     assert!(ops.contains(&Op::Emit(answered)), "{ops:?}");
     assert_eq!(proposal(ops), None);
+}
+
+/// Ten years.
+const LATER: u64 = 10 * 365 * 86_400_000;
+
+#[test]
+fn a_clock_that_was_wrong_once_does_not_end_failover() {
+    assert_eq!(Office::promoted_at(900).proposes(1_300), None, "three are enough");
+    assert_eq!(Office::promoted_at(30_000).proposes(1_300), None, "clocks differ a little");
+    assert!(Office::promoted_at(LATER).proposes(1_300).is_some(), "nobody was promoted in ten years' time");
+}
+
+#[test]
+fn a_resumed_role_counts_promotions_anew_whatever_the_clocks_said() {
+    for since in [900, 30_000, LATER] {
+        let mut office = Office::promoted_at(since);
+        office.ordered(1_010, OrderWhat::Resume);
+        let later = if since == LATER { LATER + 1_000 } else { 1_300 };
+        assert!(office.proposes(later).is_some(), "turns of {since} ms");
+    }
 }

@@ -6,4 +6,5 @@ mod holders;
 mod leaders;
 mod passing;
 mod stories;
+mod weather;
 mod world;

@@ -254,6 +254,18 @@ fn after_some_promotions_the_role_is_held() {
 }
 
 #[test]
+fn whose_work_never_begins_does_not_keep_the_role() {
+    let (mut world, _) = World::served(1, 4, 3, Config { hooks: true, ..Config::primary() });
+    moved(&mut world, 2);
+    world.peers[1].hooks_hang = true;
+    let to = Some(world.peers[1].node);
+    world.order(OrderWhat::Move { to }, 5).unwrap().unwrap();
+    world.until(1_000, |world| world.primary() == Some(1));
+    world.until(11_000, |world| other_than(world, 1));
+    assert!(told(&world, |event| matches!(event, Event::Demote { why: Why::HookFailed, .. })));
+}
+
+#[test]
 fn a_role_goes_back_to_nobody_by_itself() {
     let (mut world, _) = served();
     moved(&mut world, 2);

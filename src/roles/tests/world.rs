@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::checks::Checks;
+pub(super) use super::weather::Weather;
 use crate::consensus::{self, Consensus, Intent, RequestId, Standing, Token};
 use crate::failover::Candidate;
 use crate::machine::{Op, Rng};
@@ -15,30 +16,9 @@ use crate::types::{Actor, Mint, Now, Time, WallTime};
 /// A millisecond of the world's clock.
 pub(super) const MS: u64 = 1_000_000;
 
-/// What the network and the disks are like.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Weather {
-    /// Of a thousand messages, so many are lost, and so many come twice.
-    pub(super) lost: u64,
-    pub(super) doubled: u64,
-    /// How long a message takes, in microseconds.
-    pub(super) delay: (u64, u64),
-    /// Of a thousand messages, so many take up to a second.
-    pub(super) late: u64,
-    /// How long a sync takes, in microseconds.
-    pub(super) sync: (u64, u64),
-    /// How long hooks take, in microseconds.
-    pub(super) hooks: (u64, u64),
-}
-
 /// A group whose leader is always heard: leases count from its rounds.
 fn awake() -> consensus::Config {
     consensus::Config { rest: Duration::ZERO, ..consensus::Config::default() }
-}
-
-impl Weather {
-    pub(super) const FAIR: Self =
-        Self { lost: 0, doubled: 0, delay: (500, 3_000), late: 0, sync: (1_000, 2_000), hooks: (1_000, 10_000) };
 }
 
 /// A record of one of both machines, as bytes.
@@ -94,6 +74,8 @@ pub(super) struct Peer {
     pub(super) told: Vec<Event>,
     /// Hooks that begin its work fail.
     pub(super) hooks_fail: bool,
+    /// Or never end.
+    pub(super) hooks_hang: bool,
 }
 
 impl Peer {
@@ -156,6 +138,8 @@ pub(super) struct World {
     pub(super) config: Config,
     /// Who led last.
     led_by: Option<usize>,
+    /// Peers are told what came of orders that were decided.
+    pub(super) sees_outcomes: bool,
     /// Who was asked for which order, in which life.
     asked: Vec<(RequestId, usize, u64)>,
 }
@@ -195,6 +179,7 @@ impl World {
             tickets: BTreeMap::new(),
             told: Vec::new(),
             hooks_fail: false,
+            hooks_hang: false,
         };
         let mut world = Self {
             now: 0,
@@ -207,6 +192,7 @@ impl World {
             checks: Checks::default(),
             config,
             led_by: None,
+            sees_outcomes: true,
             asked: Vec::new(),
         };
         for at in 0..count {
@@ -313,6 +299,11 @@ impl World {
                 let request = intent.request;
                 self.plays(at, |machine, cx, sight| machine.on_decided(cx, sight, request, *token, *outcome));
             }
+            consensus::Event::Answered { request, answer: consensus::Answer::Decided { token, outcome } }
+                if self.peers[at].roles.view().awaits(*request) =>
+            {
+                self.plays(at, |machine, cx, sight| machine.on_decided(cx, sight, *request, *token, *outcome));
+            }
             consensus::Event::Elected { .. }
             | consensus::Event::Resigned { .. }
             | consensus::Event::Follows { .. }
@@ -339,13 +330,15 @@ impl World {
         step: impl FnOnce(&mut Roles, &mut Cx<'_, Roles>, &Sight<'_>) -> T,
     ) -> T {
         let leader = self.leader().map(|leader| self.peers[leader].node);
+        let sees_outcomes = self.sees_outcomes;
         let (peer, mut ops) = (&mut self.peers[at], Vec::new());
         let now = peer.clock(at, self.now);
         let mandate = peer.mandate(now.mono);
         let Peer { consensus, roles, luck, candidates, .. } = peer;
         let view = consensus.view();
         let leader = if view.group().is_some() { view.leader().map(|leader| leader.node) } else { leader };
-        let sight = Sight { leader, mandate, commit: view.commit(), registers: view.registers(), candidates };
+        let (commit, registers, decisions) = (view.commit(), view.registers(), sees_outcomes.then_some(view));
+        let sight = Sight { leader, mandate, commit, registers, decisions, candidates };
         let result = step(roles, &mut Cx::new(now, &mut luck.1, &mut ops), &sight);
         for op in ops {
             match op {
@@ -369,9 +362,11 @@ impl World {
         self.peers[at].told.push(event.clone());
         match event {
             Event::Propose { intent } => self.propose(at, intent),
-            Event::Promote { role, token } => {
+            Event::Promote { role, token, .. } => {
                 self.checks.on_promote(&self.peers, at, self.now, &role, token);
-                self.hooks(at, role, token);
+                if !self.peers[at].hooks_hang {
+                    self.hooks(at, role, token);
+                }
             }
             Event::Demote { role, token, why, .. } => {
                 let is_late = self.peers[at].was_paused(self.now) || why == Why::Restarted;
@@ -534,13 +529,6 @@ impl World {
     }
 
     fn takes(&mut self, at: usize, from: NodeId, message: Message) {
-        // As every host: what was decided under an order's name is not ordered again.
-        if let Body::Order { id, .. } = message.body
-            && let Some((token, _)) = self.peers[at].consensus.view().outcome(id)
-        {
-            let answer = Message { body: Body::Ordered { id, result: Ok(token) }, ..message };
-            return self.plays(at, |_, cx, _| cx.send(from, answer));
-        }
         self.plays(at, |machine, cx, sight| machine.on_message(cx, sight, from, message));
     }
 
@@ -696,6 +684,16 @@ impl World {
         }
     }
 
+    /// No message about roles that is under way to it arrives.
+    pub(super) fn lose_what_is_under_way_to(&mut self, at: usize) {
+        self.queue.retain(|_, happening| !matches!(happening, Happening::Arrives { to, .. } if *to == at));
+    }
+
+    /// Whether a peer knows what was decided under an order's name.
+    pub(super) fn is_decided_at(&self, at: usize, id: RequestId) -> bool {
+        self.peers[at].consensus.view().outcome(id).is_some()
+    }
+
     /// The others see their links to it close.
     pub(super) fn close_links(&mut self, at: usize) {
         let node = self.peers[at].node;
@@ -770,7 +768,7 @@ impl World {
         (self.weather, self.cut) = (Weather::FAIR, BTreeSet::new());
         for at in 0..self.peers.len() {
             self.peers[at].paused_until = self.peers[at].paused_until.min(self.now);
-            self.peers[at].hooks_fail = false;
+            (self.peers[at].hooks_fail, self.peers[at].hooks_hang) = (false, false);
             if !self.peers[at].up {
                 self.restart(at);
             }

@@ -22,7 +22,7 @@ impl Check for OneHolder {
     /// Whoever begins: nobody else acts, by its own clock. Windows begin with this event and end by time, so no other moment has to be
     /// looked at.
     fn on_event(&mut self, sight: &Sight<'_>, who: u32, event: &Event) -> Verdict {
-        let Event::Roles(roles::Event::Promote { role, token }) = event else { return Ok(()) };
+        let Event::Roles(roles::Event::Promote { role, token, .. }) = event else { return Ok(()) };
         let before = self.began.insert(role.clone(), (who, *token));
         if sight.trust.is_broken() {
             return Ok(());
