@@ -6,6 +6,8 @@
 //! counted by node, which the host has made sure of: whoever votes no more has another name by then and knows of it nevertheless. Whoever
 //! is told so asks the others at once. Where the own log says for certain that this store was removed, one word is enough.
 //!
+//! The only voter of a group has no others: there its learners are counted, since one of them has taken its place if it was removed.
+//!
 //! A leader that is followed ends the count. What is remembered is bounded by the voters of the group.
 
 use std::collections::BTreeSet;
@@ -48,14 +50,19 @@ impl Consensus {
         self.disowned.insert(peer, epoch);
         let said =
             |voters: &BTreeSet<NodeId>| voters.iter().filter(|node| self.disowned.get(node) == Some(&epoch)).count();
-        groups.iter().all(|voters| 2 * said(voters) > voters.len())
+        // Of a group that was this store alone nobody else can say anything.
+        groups.iter().filter(|voters| !voters.is_empty()).all(|voters| 2 * said(voters) > voters.len())
     }
 
     /// The nodes of the other voters: of both groups while a change is not certain, or of the one that is known from outside.
     fn last_voters(&self) -> Vec<BTreeSet<NodeId>> {
         let others = |group: &Group| {
-            let nodes = group.voters().map(|voter| voter.id.node);
-            nodes.filter(|node| *node != self.me.node).collect()
+            let nodes = |voters: bool| -> BTreeSet<NodeId> {
+                let some = group.members().iter().filter(|it| it.voter || !voters).map(|it| it.id.node);
+                some.filter(|node| *node != self.me.node).collect()
+            };
+            let others = nodes(true);
+            if others.is_empty() { nodes(false) } else { others }
         };
         match self.group() {
             Some(_) => self.groups_in_doubt().map(|group| others(group)).collect(),
