@@ -6,7 +6,8 @@
 //! counted by node, which the host has made sure of: whoever votes no more has another name by then and knows of it nevertheless. Whoever
 //! is told so asks the others at once. Where the own log says for certain that this store was removed, one word is enough.
 //!
-//! The only voter of a group has no others: there its learners are counted, since one of them has taken its place if it was removed.
+//! The only voter of a group has no others: there its learners are counted, since one of them has taken its place if it was removed. A group that
+//! was this store alone is passed over, as one is that handed over while it left and does not know for certain that it did.
 //!
 //! A leader that is followed ends the count. What is remembered is bounded by the voters of the group.
 
@@ -50,7 +51,7 @@ impl Consensus {
         self.disowned.insert(peer, epoch);
         let said =
             |voters: &BTreeSet<NodeId>| voters.iter().filter(|node| self.disowned.get(node) == Some(&epoch)).count();
-        // Of a group that was this store alone nobody else can say anything.
+        // Where this store was alone nobody else can say anything.
         groups.iter().filter(|voters| !voters.is_empty()).all(|voters| 2 * said(voters) > voters.len())
     }
 

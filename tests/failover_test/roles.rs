@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use super::harness::{Peer, free_port, wait_for};
+use super::harness::{Peer, Place, free_port, wait_for};
 use super::{id, redirect, says, service, three_with};
 
 /// No test is about how short a lease can be, and machines are shared: a peer that is not scheduled for so long loses its role, and is right to.
@@ -168,6 +168,31 @@ fn clients_are_led_to_the_primary() {
     let is = says(&mut redirect.connect()).unwrap();
     assert_ne!(is, name);
     assert!(peers.iter().any(|peer| peer.place.name == is));
+}
+
+/// Two peers that never hear of each other stand for the sides of a cut: each says that it is the primary, one by a later decision.
+#[test]
+fn of_peers_that_are_cut_off_from_each_other_the_later_decision_is_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let alone = |name: &'static str| {
+        let place = Place::on_loopback(dir.path(), name).with("VOTERS__FOUND_AFTER", "200ms");
+        let place = place.with("NODE__SERVICES", &format!("who:{}", service(name))).with("ROLES__NAMES", "primary");
+        let peer = place.with("ROLES__LEASE_MS", LEASE_MS).start(None);
+        wait_for("it is the primary", || holder(&peer) == Some(id(&peer)));
+        peer
+    };
+    let (early, late) = (alone("early"), alone("late"));
+    let token = |peer: &Peer| {
+        let token = role(peer)?["token"].clone();
+        Some((token["term"].as_u64()?, token["index"].as_u64()?))
+    };
+    // Each life leads in a term of its own, and grants anew.
+    let before = token(&early);
+    let late = late.kill().start(None);
+    wait_for("it was granted later", || token(&late) > before && holder(&late) == Some(id(&late)));
+    let redirect = redirect(&["--role", "primary"], [&early, &late]);
+    wait_for("clients are led to the later one", || says(&mut redirect.connect()).as_deref() == Some("late"));
+    assert_eq!(token(&early), before);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! What met in documents, for an embedding program: what stands at once, what met before, who settles it, and by which rules.
 
 use serde::Serialize;
-use serde_json::Value;
 
+use super::documents::json;
 use super::{Mesh, Written};
 use crate::documents::{Command, Edit, Look, Meeting, OpenConflict, Outcome, Policy, Wish};
 use crate::driver::policies;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::node::{self, PoliciesStatus};
 use crate::types::DocId;
 
@@ -83,9 +83,8 @@ impl Mesh {
     /// # Errors
     /// As [`set`](Self::set).
     pub async fn resolve<T: Serialize>(&self, key: &str, path: &str, value: T) -> Result<Written, Error> {
-        let value: Value =
-            serde_json::to_value(value).map_err(|error| Error::new(ErrorKind::Invalid, format!("{key}: {error}")))?;
-        self.edit(key, vec![Edit::Resolve { path: path.to_owned(), value: Some(value) }]).await
+        let value = Some(json(key, &value)?);
+        self.edit(key, vec![Edit::Resolve { path: path.to_owned(), value }]).await
     }
 
     /// By which rules it is decided what shows where several values stand, and since when.

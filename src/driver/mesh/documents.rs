@@ -301,7 +301,7 @@ fn parse(key: &str) -> Result<DocId, Error> {
     DocId::parse(key).map_err(|error| Error::new(ErrorKind::Invalid, error))
 }
 
-fn json<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Value, Error> {
+pub(super) fn json<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Value, Error> {
     let invalid = |error: serde_json::Error| format!("document {key}: it cannot be written as JSON: {error}");
     serde_json::to_value(value).map_err(|error| Error::new(ErrorKind::Invalid, invalid(error)))
 }
