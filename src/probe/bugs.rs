@@ -117,7 +117,7 @@ pub const BUGS: &[Bug] = &[
         "documents/one-counter-counts",
         "Of two counters at one place that were made at the same time, only what was added to the newest counts.",
         &["J3"],
-        &["conflicts-small"],
+        &["small-distances"],
     ),
     bug(
         "documents/one-orphan-released",
