@@ -72,9 +72,10 @@ impl Consensus {
     }
 
     /// Asks those that have not said so what they know of this store: who says its name is told if that is used up.
-    fn ask_the_silent(&self, cx: &mut Cx<'_, Self>) {
+    pub(super) fn ask_the_silent(&self, cx: &mut Cx<'_, Self>) {
         let silent: BTreeSet<NodeId> = self.last_voters().into_iter().flatten().collect();
-        for node in silent.into_iter().filter(|node| self.disowned.get(node) != Some(&self.epoch)) {
+        let asked = |node: &NodeId| self.links.contains(node) && self.disowned.get(node) != Some(&self.epoch);
+        for node in silent.into_iter().filter(asked) {
             self.aside(cx, node, Body::Name);
         }
     }

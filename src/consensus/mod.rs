@@ -247,8 +247,11 @@ impl Consensus {
         }
         cx.emit(Event::Named { id: self.me });
         self.begin(cx);
-        // Its links may be up already, if its log was only reopened: nobody greets it then.
+        // Its links may be up already, if its log was only reopened: nobody greets it then, nor tells it that it was removed meanwhile.
         self.wait_for_greeting(cx);
+        if self.group().is_some() {
+            self.ask_the_silent(cx);
+        }
     }
 
     /// A timer fires.

@@ -2,6 +2,7 @@
 
 use super::world::{World, ms};
 use super::*;
+use crate::types::DiskFaultKind;
 
 impl World {
     /// Changes the group, however often it has to be tried.
@@ -339,6 +340,25 @@ fn a_learner_that_was_removed_unheard_is_told() {
         assert!(is_told_to_be_none(&mut world, 3));
         assert!(!world.told(leader).contains(&Event::Met { id }), "its name is used up");
     }
+}
+
+/// Found by swarm-small, seed 2001346: its links stayed up, so nobody greeted it when its disk had room again.
+#[test]
+fn a_learner_that_was_removed_while_its_disk_was_full_is_told() {
+    let mut world = World::founded(7, 4, 3, awake());
+    world.settle();
+    let id = world.id(3);
+    world.change(Change::AddLearner { id, priority: 0 });
+    world.run(300);
+    let full = DiskFault { kind: DiskFaultKind::Full, what: "write".into(), why: "no space left".into() };
+    world.step(3, |machine, cx| machine.halt(cx, full));
+    world.change(Change::Remove { id });
+    world.run(300);
+    world.reopen(3);
+    assert_eq!(world.view(3).standing(), Standing::Learner);
+    assert!(!is_told_to_be_none(&mut world, 3));
+    world.run(300);
+    assert!(is_told_to_be_none(&mut world, 3));
 }
 
 /// Found by small-duels, seed 103029. It hears of neither: it learns from what was decided that its name is used up.

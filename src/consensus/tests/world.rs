@@ -489,6 +489,18 @@ impl World {
 }
 
 impl World {
+    /// Its disk takes writes again: it goes on from what is there, and its links are up.
+    pub(super) fn reopen(&mut self, at: usize) {
+        let peer = &mut self.peers[at];
+        peer.machine = peer.machine.again();
+        for bytes in &peer.disk {
+            let (record, _) = bincode::decode_from_slice(bytes, bincode::config::standard()).unwrap();
+            peer.machine.restore(&record).unwrap();
+        }
+        self.checks.restarted(at);
+        self.step(at, |machine, cx| machine.start(cx, false));
+    }
+
     /// It starts from what is on its disk, and its host knows that something is missing there.
     pub(super) fn restart_cut(&mut self, at: usize) {
         self.peers[at].up = true;
