@@ -47,7 +47,7 @@ impl Mesh {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] where too much waits, [`ErrorKind::Leaving`] when the node has stopped.
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) where too much waits, [`ErrorKind::Leaving`](crate::ErrorKind::Leaving) when the node has stopped.
     pub async fn conflicts(&self, prefix: &str, after: Option<DocId>) -> Result<MetPage<OpenConflict>, Error> {
         let (met, _, cut, next) = self.met(prefix, after, Look::Open, Wish::default()).await?;
         Ok(MetPage { met, cut, next })
@@ -90,7 +90,7 @@ impl Mesh {
     /// By which rules it is decided what shows where several values stand, and since when.
     ///
     /// # Errors
-    /// [`ErrorKind::Leaving`] when the node has stopped.
+    /// [`ErrorKind::Leaving`](crate::ErrorKind::Leaving) when the node has stopped.
     pub async fn policies(&self) -> Result<PoliciesStatus, Error> {
         match self.link().command(node::Command::Policies).await? {
             node::Outcome::Policies(status) => Ok(*status),
@@ -112,8 +112,9 @@ impl Mesh {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::NoQuorum`] where no majority of the voters is in reach, [`ErrorKind::OutcomeUnknown`] if it was lost before the answer;
-    /// [`ErrorKind::Invalid`] for a path that is no JSON Pointer and where there are too many.
+    /// [`ErrorKind::NoQuorum`](crate::ErrorKind::NoQuorum) where no majority of the voters is in reach,
+    /// [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) if it was lost before the answer;
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a path that is no JSON Pointer and where there are too many.
     pub async fn set_policy(&self, policy: Policy) -> Result<Vec<Policy>, Error> {
         policies::set(self.link(), policy).await
     }
@@ -121,7 +122,7 @@ impl Mesh {
     /// Has the policy for this prefix and path taken away. Gives all that are left.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none; else as [`set_policy`](Self::set_policy).
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is none; else as [`set_policy`](Self::set_policy).
     pub async fn remove_policy(&self, prefix: &str, path: &str) -> Result<Vec<Policy>, Error> {
         policies::remove(self.link(), prefix, path).await
     }
