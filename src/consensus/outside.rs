@@ -251,8 +251,11 @@ impl Consensus {
     }
 
     fn pull(&self, cx: &mut Cx<'_, Self>, peer: NodeId, follow: bool) {
-        self.aside(cx, peer, Body::Pull { after: self.outside.log.last().index, follow });
-        cx.arm(Timer::Refresh, self.config.refresh);
+        let after = self.outside.log.last().index;
+        self.aside(cx, peer, Body::Pull { after, follow });
+        // Whoever knows nothing yet has no other question under way, should this one or its answer be lost.
+        let refresh = if after == Index::ZERO { self.config.refresh / SOONER } else { self.config.refresh };
+        cx.arm(Timer::Refresh, refresh);
     }
 
     /// Asks some member whether something was missed, and the source once more to tell what follows, since it may not have heard that it is
@@ -261,7 +264,9 @@ impl Consensus {
         if self.group().is_some() {
             return;
         }
-        if let Some(peer) = self.drawn_source(cx) {
+        // Who its members are is not known before the first answer of whoever greeted.
+        let greeted = self.outside.source.filter(|source| self.outside.group.is_none() && self.links.contains(source));
+        if let Some(peer) = self.drawn_source(cx).or(greeted) {
             let source = self.outside.source.filter(|source| self.links.contains(source)).unwrap_or(peer);
             self.outside.source = Some(source);
             if source != peer {
