@@ -5,11 +5,13 @@
 //! sent in pieces. Nothing is said while nothing is decided, but for one question in a long while: links may lose messages.
 //!
 //! Where nothing is known yet, whoever speaks first is believed. Afterwards news of that group counts from nodes of its members, as long as one of them is
-//! linked, and what others say is a reason to ask those; where none is, neighbours pass on what they were told, and are believed. A later generation
+//! linked, and what others say is a reason to ask those; a node that speaks under another name than the group has for it is no member of that any more. Where none
+//! is linked, neighbours pass on what they were told, and are believed. A later generation
 //! counts once a majority of the voters' nodes named it (`disowned`).
 //!
 //! What is known so is in memory only, and binds nobody. A peer that becomes a member forgets it: what it acknowledges as a member comes from its own log.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +49,8 @@ pub(super) struct Outside {
     log: Log,
     state: State,
     group: Option<Arc<Group>>,
+    /// Under which names the nodes of its members spoke last: a store that was removed takes another one.
+    names: BTreeMap<NodeId, Mint>,
     /// Who tells what follows.
     pub(super) source: Option<NodeId>,
     incoming: Option<Copying>,
@@ -80,7 +84,8 @@ impl Default for Outside {
     fn default() -> Self {
         let (founding, epoch) = (Mint::new(0), Epoch::ZERO);
         let (log, state) = (Log::default(), State::default());
-        Self { founding, epoch, log, state, group: None, source: None, incoming: None, inquired_at: None }
+        let (names, source, incoming, inquired_at) = (BTreeMap::new(), None, None, None);
+        Self { founding, epoch, log, state, group: None, names, source, incoming, inquired_at }
     }
 }
 
@@ -95,6 +100,23 @@ impl Outside {
 
     pub(super) fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// Whether a member of the known group is at a node, as far as is known.
+    fn is_member(&self, node: NodeId) -> bool {
+        let named = |id: Actor| self.names.get(&node).is_none_or(|mint| *mint == id.mint);
+        self.group.as_ref().is_some_and(|group| group.at(node).any(named))
+    }
+
+    /// A node speaks.
+    fn hear(&mut self, id: Actor) {
+        let Some(group) = &self.group else { return };
+        if group.at(id.node).next().is_some() {
+            self.names.insert(id.node, id.mint);
+        }
+        if self.names.len() > group.members().len() {
+            self.names.retain(|node, _| group.at(*node).next().is_some());
+        }
     }
 
     /// The newest decision that is known.
@@ -132,6 +154,9 @@ impl Consensus {
     pub(super) fn on_aside(&mut self, cx: &mut Cx<'_, Self>, sender: Actor, message: Message) {
         let from = sender.node;
         let Message { founding, epoch, term, body, .. } = message;
+        if self.group().is_none() {
+            self.hear(cx, sender);
+        }
         match body {
             Body::Rouse => self.on_rouse(cx, from),
             Body::Who => self.aside(cx, from, Body::Name),
@@ -150,6 +175,16 @@ impl Consensus {
                 self.on_copy(cx, from, (founding, epoch, term), (last, total, offset), bytes.bytes());
             }
             _ => {}
+        }
+    }
+
+    /// Whoever was the source and is a member no more is one no more.
+    fn hear(&mut self, cx: &mut Cx<'_, Self>, sender: Actor) {
+        let was_member = self.is_known_member(sender.node);
+        self.outside.hear(sender);
+        if was_member && self.outside.source == Some(sender.node) && !self.is_known_member(sender.node) {
+            self.outside.source = None;
+            self.choose_source(cx);
         }
     }
 
@@ -242,7 +277,7 @@ impl Consensus {
     }
 
     fn is_known_member(&self, peer: NodeId) -> bool {
-        self.outside.group.as_ref().is_some_and(|group| group.at(peer).next().is_some())
+        self.outside.is_member(peer)
     }
 
     fn has_source(&self) -> bool {

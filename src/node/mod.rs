@@ -54,7 +54,7 @@ pub use serving::{RoleOrder, RoleStatus};
 pub use snapshot::{Pack, SnapshotFile, SnapshotState, Taken, Untaken, id_of_snapshot, look_at_snapshot};
 pub use status::{Coordination, Intake, Level, MemberStatus, PolicyStatus, Restoring, SnapshotsStatus, Status};
 pub use voters::Config as VotersConfig;
-pub use wishes::Wishes;
+pub use wishes::{WISHES_REGISTER, Wishes};
 
 use std::sync::Arc;
 

@@ -17,7 +17,7 @@ use crate::probe::planted;
 use crate::types::{CommandId, NodeId, Now};
 
 /// The register that holds them, as JSON.
-pub(super) const WISHES_REGISTER: &str = "voters/wishes";
+pub const WISHES_REGISTER: &str = "voters/wishes";
 /// Most peers that are wanted, and most that are barred.
 pub(super) const WISHES_MAX: usize = 64;
 
@@ -105,11 +105,13 @@ impl Node {
     pub(super) fn mind_wishes(&mut self) {
         let held = self.register(WISHES_REGISTER);
         let decided = held.as_ref().map(|held| held.token);
-        let leads = self.consensus.view().standing() == consensus::Standing::Leader;
-        if decided == self.voters.wished_by || (planted!("node/wish-for-one-leader") && !leads) {
+        if decided == self.voters.wished_by {
             return;
         }
-        let wishes = held.and_then(|held| Wishes::read(&held.value)).unwrap_or_default();
+        let mut wishes = held.and_then(|held| Wishes::read(&held.value)).unwrap_or_default();
+        if planted!("node/wish-for-one-leader") && decided.is_some_and(|it| it.term != self.consensus.view().term()) {
+            wishes = Wishes::default();
+        }
         (self.voters.wishes, self.voters.wished_by) = (wishes, decided);
         self.voters.changed = true;
     }

@@ -1,13 +1,14 @@
 //! K9: after the calm those vote whom operators want, where there is a place for them, and of the others nobody whom they bar.
 //!
-//! What was wished is what the leader knows as decided. It is judged once the calm was long enough for each place to change hands, and by the same excuses
+//! What was wished is what the leader's register holds. It is judged once the calm was long enough for each place to change hands, and by the same excuses
 //! as whether anything is decided at all (K5): the leader's group must have been able to change.
 
 use std::collections::BTreeSet;
 
 use super::k5::CALM;
 use super::{Check, Sight, Verdict};
-use crate::consensus::Standing;
+use crate::consensus::{Name, Standing};
+use crate::node::{WISHES_REGISTER, Wishes};
 use crate::types::NodeId;
 
 /// A place changes hands within so many times the stabilization: somebody is there for so long, learns for so long, and one vote more
@@ -23,8 +24,8 @@ impl Check for AsWished {
     }
 
     fn settled(&mut self, sight: &Sight<'_>) -> Verdict {
-        let wishes = sight.scenario.says.proposals.iter().any(|says| !says.wish.is_empty());
-        if !wishes || sight.trust.is_broken() {
+        let asked = sight.scenario.says.proposals.iter().any(|says| !says.wish.is_empty());
+        if !asked || sight.trust.is_broken() {
             return Ok(());
         }
         let leads = |node: &crate::node::Node| node.consensus().standing() == Standing::Leader;
@@ -38,11 +39,16 @@ impl Check for AsWished {
         if sight.scenario.says.phases.calm.0 < CALM + u64::from(STEPS) * places * stable {
             return Ok(());
         }
+        // What was decided, whatever the leader makes of it.
+        let register = Name::new(WISHES_REGISTER).and_then(|name| node.consensus().registers().get(&name));
+        let Some(wishes) = register.and_then(|it| serde_json::from_slice::<Wishes>(it.value.bytes()).ok()) else {
+            return Ok(());
+        };
         let deciders = node.deciders();
         let voters: BTreeSet<NodeId> = deciders.members.iter().filter(|it| it.voter).map(|it| it.node).collect();
         let name =
             |node: &NodeId| sight.place(*node).map_or_else(|| node.to_string(), |place| sight.name(place).to_owned());
-        if let Some(barred) = voters.iter().find(|node| deciders.wishes.barred.contains(node)) {
+        if let Some(barred) = voters.iter().find(|node| wishes.barred.contains(node)) {
             return Err(format!("{} votes, and it was decided that it is not to", name(barred)));
         }
         let here: BTreeSet<NodeId> = sight
@@ -50,7 +56,7 @@ impl Check for AsWished {
             .filter(|(place, ..)| sight.is_healed(*place))
             .map(|(_, _, node)| node.identity().node)
             .collect();
-        let wanted = &deciders.wishes.wanted;
+        let wanted = &wishes.wanted;
         let taken = voters.iter().find(|node| !wanted.contains(node));
         let waits = wanted.iter().find(|node| here.contains(node) && !voters.contains(node));
         match (waits, taken) {
