@@ -110,8 +110,7 @@ impl<'a> Walk<'a> {
             self.chooser.standing(rivals).into_iter().filter_map(|(at, claim)| Some((at, claim?))).collect();
         let map = |at: usize| matches!(rivals[at].value, Value::Object(ObjType::Map));
         // Maps at one place are one, and so are counters.
-        let one =
-            stands.len() < 2 || self.chooser.counted(rivals).is_some() || stands.iter().all(|(at, _)| map(*at));
+        let one = stands.len() < 2 || self.chooser.counted(rivals).is_some() || stands.iter().all(|(at, _)| map(*at));
         let policy = self.chooser.policy_at(self.merged, holder, key);
         if one {
             if unsettled.is_none() {

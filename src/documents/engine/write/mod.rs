@@ -230,7 +230,7 @@ fn set(tx: &mut impl Transactable, steps: &[Cow<'_, str>], value: &Value, lens: 
 }
 
 /// Writes the place anew, whatever shows there, so that this change supersedes all that stands there. If only one value stands it is
-/// a plain edit, unless a removal beside it is not settled.
+/// a plain edit, unless a removal beside it is not settled; and if nothing stands there, no more is removed.
 fn resolve(
     tx: &mut impl Transactable,
     parents: &[Cow<'_, str>],
@@ -253,10 +253,11 @@ fn resolve(
     let place = path::pointer(parents.iter().map(AsRef::as_ref).chain([last]));
     let unsettled = lens.is_some_and(|lens| lens.unsettled.contains(&place));
     let Some(value) = value else {
-        if rivals == 0 && unsettled {
-            return settle_nothing(tx, &holder, prop);
-        }
-        return remove(tx, parents, last, lens);
+        return match (&holder, rivals, unsettled) {
+            (Holder::Map(twins), 0, true) => settle_nothing(tx, twins, prop),
+            (Holder::Map(_), 0, false) => Ok(()),
+            _ => remove(tx, parents, last, lens),
+        };
     };
     if rivals == 0 && !unsettled {
         return Err(Fault::NoSuchPath);
@@ -282,8 +283,7 @@ fn resolve(
 }
 
 /// Has nothing stand where nothing does: by a change all the same, which has seen what met there.
-fn settle_nothing(tx: &mut impl Transactable, holder: &Holder<'_>, prop: Prop) -> Result<(), Fault> {
-    let Holder::Map(twins) = holder else { return Err(Fault::NoSuchPath) };
+fn settle_nothing(tx: &mut impl Transactable, twins: &Twins<'_>, prop: Prop) -> Result<(), Fault> {
     room(tx, 2)?;
     tx.put(twins.newest(), prop.clone(), ScalarValue::Null)?;
     Ok(tx.delete(twins.newest(), prop)?)
