@@ -29,8 +29,10 @@ use crate::types::{Actor, hex};
 const MEETINGS_MAX: usize = 1_000;
 /// Others that one change met at one place at most: the latest of them are told.
 const PARTNERS_MAX: usize = 32;
-/// So many earlier writes of a place are looked at for each write, and so many later ones for what settled it.
+/// So many earlier writes of a place are looked at for each write.
 const LOOKED_MAX: usize = 256;
+/// So many later writes of a place are looked at for the one that settled a meeting. Where there are more the trail is said to be cut.
+const SETTLED_MAX: usize = 4_096;
 /// Pairs that are sorted at a time at most. Of more the newest go on; some of them are none, since both wrote the same.
 const PAIRS_MAX: usize = 4 * MEETINGS_MAX;
 
@@ -115,7 +117,8 @@ pub(super) fn trail(lens: &Chooser<'_>, history: &PolicyHistory, accepted: &[Acc
     let places = Places::of(lens.table, changes);
     let (pairs, mut more) = places.pairs();
     let bytes = accepted.iter().map(|accepted| (accepted.hash, &accepted.bytes)).collect();
-    let mut told = Teller { lens, history, places: &places, keys: lens.table.keys(), bytes, decoded: BTreeMap::new() };
+    let (keys, decoded) = (lens.table.keys(), BTreeMap::new());
+    let mut told = Teller { lens, history, places: &places, keys, bytes, decoded, unlooked: false };
     let mut meetings = Vec::new();
     for pair in pairs {
         if meetings.len() == MEETINGS_MAX {
@@ -124,7 +127,7 @@ pub(super) fn trail(lens: &Chooser<'_>, history: &PolicyHistory, accepted: &[Acc
         }
         meetings.extend(told.meeting(&pair));
     }
-    (meetings, more)
+    (meetings, more || told.unlooked)
 }
 
 impl<'a> Places<'a> {
@@ -285,8 +288,8 @@ impl<'a> Places<'a> {
         self.superseded(&Pair { place, earlier, later }).is_some()
     }
 
-    /// The first touch of a place by somebody who had seen both sides.
-    fn settled(&self, pair: &Pair) -> Option<Touch> {
+    /// The first touch of a place by somebody who had seen both sides; and whether it may be one that was not looked at.
+    fn settled(&self, pair: &Pair) -> (Option<Touch>, bool) {
         let (a, b) = (&self.changes[pair.earlier.change], &self.changes[pair.later.change]);
         let touches = &self.touches[&pair.place];
         let after = touches.partition_point(|touch| touch.change <= pair.later.change);
@@ -294,7 +297,8 @@ impl<'a> Places<'a> {
             let change = &self.changes[touch.change];
             a.is_seen_by(change) && b.is_seen_by(change)
         };
-        touches[after..].iter().take(LOOKED_MAX).find(seen).copied()
+        let found = touches[after..].iter().take(SETTLED_MAX).find(seen).copied();
+        (found, found.is_none() && touches.len() - after > SETTLED_MAX)
     }
 }
 
@@ -322,6 +326,8 @@ struct Teller<'a> {
     keys: Vec<&'a str>,
     bytes: BTreeMap<Hash, &'a Bytes>,
     decoded: BTreeMap<Hash, Option<ExpandedChange>>,
+    /// Whether not all was looked at that may have settled something.
+    unlooked: bool,
 }
 
 impl Teller<'_> {
@@ -349,7 +355,9 @@ impl Teller<'_> {
             _ => (ConflictType::WriteWrite, self.decided(pair, &path)),
         };
         let sides = [self.side(pair.earlier), self.side(pair.later)];
-        let settled = self.places.settled(pair).map(|touch| self.side(touch));
+        let (settled, unlooked) = self.places.settled(pair);
+        self.unlooked |= unlooked;
+        let settled = settled.map(|touch| self.side(touch));
         let doc = self.lens.doc.clone();
         Some(Meeting { doc, path, kind, rule, sides, winner, forgotten, shows, settled })
     }

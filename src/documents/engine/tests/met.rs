@@ -240,6 +240,22 @@ fn each_rule_shows_its_own_value_and_what_is_written_supersedes_all() {
 }
 
 #[test]
+fn what_settled_a_meeting_is_found_behind_many_writes_that_settled_nothing() {
+    let (mut a, mut b) = pair(json!({"v": 0}));
+    b.set("v", json!("b"));
+    for n in 1..=300 {
+        a.set("v", json!(n));
+    }
+    meet(&mut a, &mut b).unwrap();
+    b.edit([resolve("v", json!("both"))]).unwrap();
+    meet(&mut a, &mut b).unwrap();
+    let trail = a.trail();
+    assert_eq!(trail.len(), 300);
+    let of = |met: &Meeting| met.settled.as_ref().map(|side| side.wrote.clone());
+    assert!(trail.iter().all(|met| of(met) == Some(Wrote::Set { value: json!("both") })));
+}
+
+#[test]
 fn a_late_clock_does_not_win_over_what_its_writer_had_seen() {
     let policies = rule(Rule::LastWriteWins, &[]);
     let (mut a, mut b) = pair(json!({"v": 0}));
