@@ -13,6 +13,7 @@
 
 mod peers;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use async_trait::async_trait;
 use oxigdal_ha::driver::mesh::Cursor;
 use oxigdal_ha::events::{Begin, Cursor as StreamCursor};
 use oxigdal_ha::membership::State;
-use oxigdal_ha::{Error, Mesh, Update};
+use oxigdal_ha::{Error, ErrorKind, Mesh, Update};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -89,14 +90,24 @@ trait PeerDiscovery: Send + Sync {
     async fn health_check(&self, peer: &str) -> Result<bool, Error>;
 }
 
-/// Members are found by membership. What a node offers stands in a document of its own.
+/// Members are found by membership. What a node offers stands in a document of its own: who is alive and offers something is discovered.
 struct MeshPeers(Mesh);
+
+/// Where what a node offers stands.
+fn offers_of(node: impl std::fmt::Display) -> String {
+    format!("caches/{node}")
+}
 
 #[async_trait]
 impl PeerDiscovery for MeshPeers {
     async fn discover(&self) -> Result<Vec<(String, String)>, Error> {
         let members = self.0.members().await?;
-        let alive = members.iter().filter(|member| member.state == State::Alive);
+        let offers = self.0.scan("caches/").collect::<BTreeMap<String, bool>>().await?;
+        let serves = |member: &oxigdal_ha::node::MemberStatus| {
+            let own = offers.iter().find(|(id, _)| id.as_str() == offers_of(member.node));
+            own.is_some_and(|(_, services)| services.values().any(|offered| *offered))
+        };
+        let alive = members.iter().filter(|member| member.state == State::Alive && serves(member));
         let place = |member: &oxigdal_ha::node::MemberStatus| {
             let address = member.meta.addresses.first().map(ToString::to_string).unwrap_or_default();
             (member.node.to_string(), address)
@@ -105,12 +116,18 @@ impl PeerDiscovery for MeshPeers {
     }
 
     async fn register(&self, service: &str) -> Result<(), Error> {
-        let offers = json!({ service: true });
-        self.0.put(&format!("caches/{}", self.0.id()), &offers).await.map(drop)
+        // Other services that it has offered before stay.
+        let own = offers_of(self.0.id());
+        match self.0.set(&own, service, true).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.0.put(&own, &json!({ service: true })).await.map(drop)
+            }
+            done => done.map(drop),
+        }
     }
 
     async fn unregister(&self, service: &str) -> Result<(), Error> {
-        self.0.remove(&format!("caches/{}", self.0.id()), service).await.map(drop)
+        self.0.remove(&offers_of(self.0.id()), service).await.map(drop)
     }
 
     async fn health_check(&self, peer: &str) -> Result<bool, Error> {
@@ -128,22 +145,42 @@ trait RemoteBackend {
 }
 
 /// Records are documents: concurrent edits of different fields both survive, without a merger of one's own.
-struct MeshRecords(Mesh);
+struct MeshRecords {
+    mesh: Mesh,
+    /// What the last answer told of: who is told of all again, after a gap, has to be told what is gone since.
+    told: Mutex<BTreeSet<String>>,
+}
+
+impl MeshRecords {
+    fn new(mesh: Mesh) -> Self {
+        Self { mesh, told: Mutex::new(BTreeSet::new()) }
+    }
+
+    /// All records that there are, and those that were told of and are gone.
+    async fn all(&self, key: impl Fn(&str) -> String) -> Result<Vec<(String, Option<Value>)>, Error> {
+        let records = self.mesh.scan("records/").collect::<Value>().await?;
+        let mut all: BTreeMap<_, _> = records.into_iter().map(|(id, value)| (key(id.as_str()), Some(value))).collect();
+        for gone in self.told.lock().expect("nobody panics with it").iter() {
+            all.entry(gone.clone()).or_insert(None);
+        }
+        Ok(all.into_iter().collect())
+    }
+}
 
 #[async_trait(?Send)]
 impl RemoteBackend for MeshRecords {
     async fn push_operation(&self, key: &str, value: Option<Value>) -> Result<(), Error> {
         match value {
-            Some(value) => self.0.put(&format!("records/{key}"), &value).await.map(drop),
-            None => self.0.delete(&format!("records/{key}")).await.map(drop),
+            Some(value) => self.mesh.put(&format!("records/{key}"), &value).await.map(drop),
+            None => self.mesh.delete(&format!("records/{key}")).await.map(drop),
         }
     }
 
     async fn fetch_updates(&self, since: Option<Cursor>) -> Result<(Vec<(String, Option<Value>)>, Cursor), Error> {
-        let key = |key: &str| key.trim_start_matches("records/").to_owned();
+        let key = |key: &str| key.strip_prefix("records/").unwrap_or(key).to_owned();
         let mut changes = match since {
-            Some(cursor) => self.0.subscribe_from("records/", cursor),
-            None => self.0.subscribe("records/"),
+            Some(cursor) => self.mesh.subscribe_from("records/", cursor),
+            None => self.mesh.subscribe("records/"),
         };
         let mut updates = Vec::new();
         let mut all = since.is_none();
@@ -156,14 +193,18 @@ impl RemoteBackend for MeshRecords {
             }
         }
         if all {
-            let records = self.0.scan("records/").collect::<Value>().await?;
-            updates = records.into_iter().map(|(id, value)| (key(id.as_str()), Some(value))).collect();
+            updates = self.all(key).await?;
         }
+        let mut told = self.told.lock().expect("nobody panics with it");
+        for (key, value) in &updates {
+            _ = if value.is_some() { told.insert(key.clone()) } else { told.remove(key) };
+        }
+        drop(told);
         Ok((updates, changes.cursor()))
     }
 
     async fn ping(&self) -> Result<bool, Error> {
-        Ok(self.0.health().await.ready)
+        Ok(self.mesh.health().await.ready)
     }
 }
 
@@ -183,16 +224,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let (cache, other) = (MeshPeers(here.clone()), MeshPeers(there.clone()));
     cache.register("tiles").await?;
+    peers::until("who offers something is found there", async || Ok(!other.discover().await?.is_empty())).await?;
     let found = other.discover().await?;
-    assert!(found.len() == 2 && other.health_check(&here.id().to_string()).await?, "{found:?}");
+    assert!(found.len() == 1 && found[0].0 == here.id().to_string(), "who offers nothing is not: {found:?}");
+    assert!(other.health_check(&here.id().to_string()).await?);
     assert!(!other.health_check("nobody").await?);
-    here.wait_synced(1, peers::PATIENCE).await?;
-    let offers = async || there.get_at::<bool>(&format!("caches/{}", here.id()), "tiles").await;
-    peers::until("it is visible there", async || Ok(offers().await? == Some(true))).await?;
+    cache.register("fonts").await?;
     cache.unregister("tiles").await?;
+    assert_eq!(cache.discover().await?.len(), 1, "it offers fonts still");
+    cache.unregister("fonts").await?;
+    peers::until("nobody offers anything", async || Ok(other.discover().await?.is_empty())).await?;
     println!("PeerDiscovery: {} peers, at {}", found.len(), found[0].1);
 
-    let (records, backend) = (MeshRecords(here.clone()), MeshRecords(there.clone()));
+    let (records, backend) = (MeshRecords::new(here.clone()), MeshRecords::new(there.clone()));
     let (_, cursor) = backend.fetch_updates(None).await?;
     records.push_operation("parcel-7", Some(json!({ "owner": "A", "area": 120 }))).await?;
     here.wait_synced(1, peers::PATIENCE).await?;
@@ -200,7 +244,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     peers::until("the record is visible there", async || Ok(!updates().await?.0.is_empty())).await?;
     let (updates, _) = updates().await?;
     assert_eq!(updates, [("parcel-7".to_owned(), Some(json!({ "owner": "A", "area": 120 })))]);
-    assert!(backend.ping().await?);
     println!("RemoteBackend: {} came as {:?}", updates[0].0, updates[0].1);
+    // A gap in which a record was deleted: who asks for all again is told that it is gone.
+    records.push_operation("parcel-7", None).await?;
+    peers::until("it is gone there", async || Ok(there.get::<Value>("records/parcel-7").await?.is_none())).await?;
+    let (updates, _) = backend.fetch_updates(None).await?;
+    assert_eq!(updates, [("parcel-7".to_owned(), None)]);
+    assert!(backend.ping().await?);
     Ok(())
 }

@@ -9,19 +9,20 @@ use crate::types::{Actor, DocId, Hlc, NodeId};
 /// Longest value that is told with what met, in bytes of its JSON; of a longer one only the length is told.
 pub(super) const TOLD_MAX: usize = 4 << 10;
 
-/// A place in a document where different values stand: their writers had not seen each other's.
+/// A place in a document where different values stand, or where somebody removed what another one wrote: neither had seen what the
+/// other did. What Automerge merges without a loss (edits of a list or text, counts) is not open; [`Meeting`]s tell of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct OpenConflict {
     /// Which document.
     pub doc: DocId,
-    /// Where: a JSON Pointer (RFC 6901).
+    /// Where: a JSON Pointer (RFC 6901); empty where the whole document was deleted.
     pub path: String,
-    /// What kind of writes met.
+    /// What kind of writes met: [`DeleteWrite`](ConflictType::DeleteWrite) if a removal is among them.
     pub kind: ConflictType,
-    /// The rule by which it is decided what shows.
+    /// The rule by which it is decided which value shows. A removal never shows where a value stands, whatever the rule is.
     pub rule: Rule,
-    /// The values that stand, the latest first.
+    /// The values that stand, and the removals that met them; the latest first.
     pub values: Vec<Standing>,
 }
 
@@ -34,7 +35,13 @@ pub struct Standing {
     /// Bytes of its JSON, if it is too long to be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<usize>,
-    /// Whether it is the one that shows.
+    /// That it is no value, but a removal of what was there; `value` is `null`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
+    /// That it is no value, but was added to a counter which the removal took away; `value` is `null`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
+    /// Whether it is the one that shows: of a removal, whether nothing does.
     pub shows: bool,
     /// The change that wrote it.
     #[serde(flatten)]

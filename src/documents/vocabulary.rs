@@ -66,12 +66,13 @@ pub enum Edit {
         #[serde(default = "one")]
         by: i64,
     },
-    /// Write a place at which several values stand, so that this value supersedes all of them: also if it is the one that shows
-    /// already. Where one value stands it is a plain edit.
+    /// Write a place at which several values stand, or a removal beside what others wrote, so that this supersedes all of them: also if
+    /// it is what shows already. Where one value stands and no removal it is a plain edit.
     Resolve {
-        /// Where: a JSON Pointer (RFC 6901); the leading slash may be left out.
+        /// Where: a JSON Pointer (RFC 6901); the leading slash may be left out. Empty where the document was deleted while others wrote:
+        /// to have it stay as this value, or be deleted.
         path: String,
-        /// The value; absent to remove what is there.
+        /// The value; absent to remove what is there, if anything is.
         #[serde(default)]
         value: Option<Value>,
     },

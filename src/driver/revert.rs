@@ -62,17 +62,13 @@ pub(super) struct Asked {
     pub(super) dry_run: bool,
 }
 
-type Docs = BTreeMap<DocId, Value>;
+/// Documents and what they say.
+pub(super) type Docs = BTreeMap<DocId, Value>;
 
 /// Brings documents back.
 pub(super) async fn revert(link: &Link, asked: Revert) -> Result<Reverted, Error> {
     let Revert { prefix, at, exclusive, dry_run } = asked;
-    let (dir, now) = (link.facts.data_dir.clone(), link.facts.clock.now().wall);
-    let looked = {
-        let prefix = prefix.clone();
-        spawn_blocking(move || then(dir, &prefix, &at, exclusive, now)).await
-    };
-    let (to, then) = looked.map_err(|error| Error::new(ErrorKind::Damaged, error))??;
+    let (to, then) = self::at(link, &prefix, at, exclusive).await?;
     let now = scan(link, &prefix).await?;
     let mut steps = steps(&then, &now);
     let same = then.keys().filter(|doc| now.contains_key(doc)).count()
@@ -85,6 +81,13 @@ pub(super) async fn revert(link: &Link, asked: Revert) -> Result<Reverted, Error
         steps = done;
     }
     Ok(Reverted { to, steps, same, dry_run })
+}
+
+/// The documents as this peer's log held them at a moment, and which record that was.
+pub(super) async fn at(link: &Link, prefix: &str, at: Target, exclusive: bool) -> Result<(Mark, Docs), Error> {
+    let (dir, now, prefix) = (link.facts.data_dir.clone(), link.facts.clock.now().wall, prefix.to_owned());
+    let looked = spawn_blocking(move || then(dir, &prefix, &at, exclusive, now)).await;
+    looked.map_err(|error| Error::new(ErrorKind::Damaged, error))?
 }
 
 /// What the log held then.

@@ -1,6 +1,7 @@
 //! The node's edge: everything that enters it and everything that it wants done.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -244,6 +245,9 @@ pub enum Command {
     Spread {
         /// How many.
         ack: replication::Ack,
+        /// For so long, a day at most; by default as long as is configured. What is written meanwhile is not waited for.
+        #[serde(default)]
+        within: Option<Duration>,
     },
     /// Exchange nothing with a member from now on, or do so again. Answered by [`Outcome::Paused`].
     Pause(replication::Pause),
@@ -552,7 +556,7 @@ pub enum Event {
     /// The disk has not answered a write for so long: others do not rely on this node until it does.
     DiskStalls {
         /// How long.
-        after: std::time::Duration,
+        after: Duration,
     },
     /// It has answered.
     DiskAnswers,

@@ -418,7 +418,7 @@ impl Node {
             }
             Command::Status => Ok(Outcome::Status(Box::new(self.status(now)))),
             Command::Acknowledged { command, ack } => return self.on_acknowledged(now, id, *command, ack),
-            Command::Spread { ack } => return self.on_spread(now, id, ack),
+            Command::Spread { ack, within } => return self.on_spread(now, id, ack, within),
             Command::Pause(pause) => return self.on_pause(now, id, pause),
             Command::Replicas => Ok(Outcome::Replicas(self.replicas(now))),
             Command::Statistics => Ok(Outcome::Statistics(Box::new(self.replication_statistics(now)))),

@@ -4,6 +4,7 @@
 //! says who else holds the entry.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -16,6 +17,8 @@ use crate::{documents, events};
 
 /// Members up to which it is looked who is cut off by a pause.
 const GRAPH_MAX: usize = 512;
+/// How long it is waited at most until others hold all that was written.
+const SPREAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Answers that wait for copies.
 #[derive(Debug, Default)]
@@ -71,7 +74,7 @@ impl Node {
     }
 
     /// A client waits for copies of all that was written here.
-    pub(super) fn on_spread(&mut self, now: Now, id: CommandId, ack: Ack) {
+    pub(super) fn on_spread(&mut self, now: Now, id: CommandId, ack: Ack, within: Option<Duration>) {
         let ours = |log: &LogId| log.actor.node == self.identity.node;
         let places: Vec<(LogId, Seq)> = self.replication.view().logs().filter(|(log, _)| ours(log)).collect();
         if ack == Ack::Local || places.is_empty() {
@@ -79,7 +82,7 @@ impl Node {
             let result = Ok(Outcome::Copied { outcome, copies });
             return self.shared.effects.push_back(Effect::Reply { id, result });
         }
-        let patience = self.replication.view().config().ack_timeout;
+        let patience = within.unwrap_or_else(|| self.replication.view().config().ack_timeout).min(SPREAD_MAX);
         self.acks.waiting.insert(id, (Outcome::Told, ack));
         let token = id.value();
         self.shared.step(now, |cx| self.replication.await_copies_of_all(cx, token, &places, ack, patience));

@@ -138,6 +138,12 @@ pub const BUGS: &[Bug] = &[
         &["conflicts-small"],
     ),
     bug(
+        "documents/removals-stay-open",
+        "A removal that met a write stays open, whoever writes the place after both.",
+        &["J2"],
+        &["conflicts-small"],
+    ),
+    bug(
         "documents/trail-as-it-came",
         "The trail of what met follows the order in which changes came.",
         &["J2"],

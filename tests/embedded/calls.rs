@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use oxigdal_ha::backup::{BackupType, Level};
-use oxigdal_ha::conflict::{ConflictingValue, Rule};
+use oxigdal_ha::conflict::{ConflictType, ConflictingValue, Rule};
 use oxigdal_ha::documents::{self, Edit, Policy, Wish};
 use oxigdal_ha::driver::Stop;
 use oxigdal_ha::driver::mesh::{BackupPlace, Cursor, MemberChange};
@@ -108,6 +108,34 @@ fn several_nodes_of_one_process_share_documents_and_tell_what_changed_and_by_who
         mesh[0].wait_synced(2, WAIT).await.unwrap();
         let page = mesh[1].read("log/a", Begin::Start, 10).await.unwrap();
         assert_eq!(page.events.iter().map(|event| &event.body[..]).collect::<Vec<_>>(), [&b"one"[..], b"two"]);
+    });
+}
+
+#[test]
+fn what_is_written_while_somebody_waits_for_copies_is_not_waited_for() {
+    bounded(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mesh = nodes(dir.path(), 2, |_, mut config| {
+            // Far shorter than copies take to be known.
+            config.replication.ack_timeout = Duration::from_micros(10);
+            Mesh::builder(config)
+        })
+        .await;
+        mesh[0].put("d/1", &json!({ "n": 0 })).await.unwrap();
+        let (writer, done) = (mesh[0].clone(), std::sync::atomic::AtomicBool::new(false));
+        let writing = async {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                writer.increment("d/1", "n", 1).await.unwrap();
+            }
+        };
+        let waiting = async {
+            for _ in 0..10 {
+                let holders = mesh[0].wait_synced(1, Duration::from_secs(20)).await.unwrap();
+                assert_eq!(holders, [mesh[1].id()]);
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        };
+        tokio::join!(writing, waiting);
     });
 }
 
@@ -273,6 +301,8 @@ fn what_met_is_told_settled_and_shown_by_the_hosts_own_function() {
         let page = two.conflicts("d/", None).await.unwrap();
         assert_eq!((page.met.len(), &*page.met[0].path, page.next), (1, "/v", None));
         assert_eq!(page.met[0].values.len(), 2);
+        let shown = one.at("d/", Target::Latest).await.unwrap();
+        assert_eq!((shown.docs.len(), shown.docs[0].0.as_str()), (1, "d/1"));
 
         two.resolve("d/1", "v", 5).await.unwrap();
         until("nothing is open", async || one.conflicts("d/", None).await.unwrap().met.is_empty()).await;
@@ -280,6 +310,25 @@ fn what_met_is_told_settled_and_shown_by_the_hosts_own_function() {
         let trail = one.trail("", None, Wish::default()).await.unwrap();
         assert_eq!(trail, two.trail("", None, Wish::default()).await.unwrap());
         assert_eq!((trail.met.len(), &trail.met[0].rule, trail.met[0].winner), (1, &Some(policy.rule), None));
+
+        // A removal that met a write, and is what they agree on.
+        one.peer().command(pause(true)).await.unwrap();
+        two.remove("d/1", "v").await.unwrap();
+        one.set("d/1", "v", 6).await.unwrap();
+        one.peer().command(pause(false)).await.unwrap();
+        until("it is open", async || !two.conflicts("d/", None).await.unwrap().met.is_empty()).await;
+        let open = two.conflicts("d/", None).await.unwrap().met.remove(0);
+        assert_eq!(
+            (open.kind, open.values.iter().filter(|value| value.removed).count()),
+            (ConflictType::DeleteWrite, 1)
+        );
+        two.resolve_to_removal("d/1", "/v").await.unwrap();
+        assert!(
+            two.resolve_to_removal("d/1", "/v").await.unwrap().stamp.is_none(),
+            "once more, and nothing is written"
+        );
+        until("nothing is open", async || one.conflicts("d/", None).await.unwrap().met.is_empty()).await;
+        assert_eq!(one.get_at::<i64>("d/1", "v").await.unwrap(), None);
         assert_eq!(one.remove_policy("d/", "").await.unwrap(), []);
         assert_eq!(one.remove_policy("d/", "").await.unwrap_err().kind(), ErrorKind::NotFound);
         assert!(one.wait_synced(0, Duration::MAX).await.unwrap().is_empty(), "the longest time there is, is no error");

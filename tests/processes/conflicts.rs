@@ -82,6 +82,51 @@ fn a_conflict_is_seen_settled_and_told_by_commands() {
 }
 
 #[test]
+fn a_removal_that_met_a_write_is_listed_and_settled_either_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = Place::on_loopback(dir.path(), "one").start(None);
+    let two = Place::on_loopback(dir.path(), "two").start(Some(&one.invite()));
+    wait_for("both see both", || one.members("alive") == 2 && two.members("alive") == 2);
+    one.ask(&["doc", "put", "d/1", r#"{"v": 0, "w": 0}"#]);
+    wait_for("both have it", || shown(&two).is_some());
+    one.ask(&["peer", "pause", "two"]);
+    for place in ["v", "w"] {
+        one.ask(&["doc", "rm", "d/1", place]);
+        two.ask(&["doc", "set", "d/1", place, "2"]);
+    }
+    one.ask(&["peer", "resume", "two"]);
+    wait_for("both tell of both", || open(&one).len() == 2 && open(&one) == open(&two));
+    assert!(open(&one).iter().all(|one| one["kind"] == "delete-write"), "{:?}", open(&one));
+    let text = String::from_utf8(one.run(&["conflicts", "show", "d/1", "v"]).stdout).unwrap();
+    assert!(text.contains("delete-write") && text.contains("removed"), "{text}");
+
+    let number = |path: &str, removed: bool| {
+        let all = one.ask(&["conflicts", "show", "d/1", path]);
+        let values = all["open"][0]["values"].as_array().unwrap().clone();
+        let is = |value: &Value| (value["removed"] == true) == removed;
+        (values.len() - values.iter().position(is).unwrap()).to_string()
+    };
+    let choices = [("/v", number("/v", true)), ("/w", number("/w", false))];
+    for (path, choice) in choices {
+        two.ask(&["conflicts", "resolve", "d/1", path, "--choose", &choice]);
+    }
+    wait_for("nothing is open", || open(&one).is_empty() && open(&two).is_empty());
+    assert_eq!((shown(&one), shown(&two)), (Some(json!({ "w": 2 })), Some(json!({ "w": 2 }))));
+    // Once more, and nothing is written.
+    assert!(one.ask(&["conflicts", "resolve", "d/1", "/v", "--remove"])["stamp"].is_null());
+
+    // Of a whole document.
+    one.ask(&["peer", "pause", "two"]);
+    one.ask(&["doc", "rm", "d/1"]);
+    two.ask(&["doc", "set", "d/1", "w", "3"]);
+    one.ask(&["peer", "resume", "two"]);
+    wait_for("both tell of it", || open(&one).len() == 1 && open(&one) == open(&two));
+    assert_eq!(open(&one)[0]["path"], "");
+    one.ask(&["conflicts", "resolve", "d/1", "", "--remove"]);
+    wait_for("it is gone", || open(&two).is_empty() && shown(&two).is_none());
+}
+
+#[test]
 fn what_is_counted_and_listed_apart_all_stays() {
     let dir = tempfile::tempdir().unwrap();
     let one = Place::on_loopback(dir.path(), "one").start(None);

@@ -16,7 +16,8 @@ const SHOWN: usize = 40;
 const AFTER: &str = "\
 Two peers that write one place before they hear of each other make a conflict: both values stand, and by the policy of the place
 one of them shows, on every peer the same. Nothing is lost: `conflicts list` shows what stands, `conflicts resolve` settles it by a
-new change. What is merged inside (lists, texts) is no conflict; the trail tells of it all the same.";
+new change. So does a removal that met a write: what was written stays, and people may want to look at it. What is merged inside
+(lists, texts, counters) is no conflict; the trail tells of it all the same.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -29,7 +30,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show places where several values stand, those that wait for a person first
+    /// Show places where several values stand or a removal met a write, those that wait for a person first
     #[command(visible_alias = "ls")]
     List {
         /// Only in documents whose ids begin with this
@@ -51,9 +52,10 @@ enum Command {
     Resolve {
         /// Which document
         id: String,
-        /// Where: a JSON Pointer
+        /// Where: a JSON Pointer; \"\" for a document that was deleted while others wrote
         path: String,
-        /// By the value of this number in `conflicts show`, or of the change that begins so; refused if the document changed meanwhile
+        /// By the value or removal of this number in `conflicts show`, or of the change that begins so; refused if the document changed
+        /// meanwhile
         #[arg(long, group = "what")]
         choose: Option<String>,
         /// By this value: JSON, or a text
@@ -118,21 +120,21 @@ pub(crate) fn conflicts(arguments: Args, output: Output) -> Result {
     match arguments.command {
         Command::List { prefix, manual } => list(&client, &prefix, manual, output),
         Command::Show { id, path } => show(&client, &id, path.as_deref(), output),
-        Command::Resolve { id, path, choose, value, remove } => {
+        Command::Resolve { id, path, choose, value, remove: _ } => {
             let mut at = None;
             let value = match (choose, value) {
                 (Some(choose), _) => {
                     // What stands is what was looked at: of what comes meanwhile somebody has to choose anew.
                     let read: Value = client.get(&doc_path("/v1/docs", &id), &[])?;
                     at = Some(rows(&read, "heads").map(text).collect::<Vec<_>>().join(","));
-                    chosen(&client, &id, &path, &choose)?
+                    chosen(&client, &id, &path, &choose, &read["value"])?
                 }
-                (None, Some(text)) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
-                (None, None) => Value::Null,
+                (None, Some(text)) => Some(serde_json::from_str(&text).unwrap_or(Value::String(text))),
+                (None, None) => None,
             };
-            let edit = match remove {
-                true => json!([{ "op": "resolve", "path": path }]),
-                false => json!([{ "op": "resolve", "path": path, "value": value }]),
+            let edit = match value {
+                None => json!([{ "op": "resolve", "path": path }]),
+                Some(value) => json!([{ "op": "resolve", "path": path, "value": value }]),
             };
             let query: Vec<(&str, &str)> = at.iter().map(|at| ("at", at.as_str())).collect();
             let answer: Value = client.send("PATCH", &doc_path("/v1/docs", &id), &query, &edit)?;
@@ -176,25 +178,28 @@ fn rows<'a>(page: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> + use
 }
 
 fn list(client: &Client, prefix: &str, manual: bool, output: Output) -> Result {
-    let mut open = Vec::new();
+    let (mut open, mut cut) = (Vec::new(), Vec::new());
     pages(client, "/v1/conflicts", &[("prefix", prefix)], |page| {
         open.extend(rows(page, "open").filter(|one| !manual || one["rule"] == "manual").cloned());
+        cut.extend(rows(page, "cut").cloned());
         Ok(())
     })?;
     open.sort_by_key(|one| one["rule"] != "manual");
     if output.json {
-        return output.value(&json!({ "open": open }));
+        return output.value(&json!({ "open": open, "cut": cut }));
     }
+    shortened("more stands", &cut);
     if open.is_empty() {
         return output.line("no conflicts are open");
     }
-    let mut table = output.table(&["DOCUMENT", "PLACE", "VALUES", "SHOWS", "RULE"]);
+    let mut table = output.table(&["DOCUMENT", "PLACE", "KIND", "VALUES", "SHOWS", "RULE"]);
     for one in &open {
         let tone = if one["rule"] == "manual" { Tone::Warn } else { Tone::Dim };
         let shown = rows(one, "values").find(|value| value["shows"] == true);
         table.add_row([
             cell(Tone::Name, text(&one["doc"])),
             cell(Tone::Bold, text(&one["path"])),
+            cell(Tone::Dim, text(&one["kind"])),
             number(rows(one, "values").count()),
             cell(Tone::Good, shown.map_or_else(|| "what a function made".to_owned(), value)),
             cell(tone, text(&one["rule"])),
@@ -203,12 +208,23 @@ fn list(client: &Client, prefix: &str, manual: bool, output: Output) -> Result {
     output.rows(&table)
 }
 
-/// What stands in one document.
-fn open(client: &Client, id: &str, path: Option<&str>) -> Result<Vec<Value>> {
+/// Says of which documents more is known than is told.
+fn shortened(what: &str, cut: &[Value]) {
+    if !cut.is_empty() {
+        eprintln!("note: {what} than is told in {}", cut.iter().map(text).collect::<Vec<_>>().join(", "));
+    }
+}
+
+/// What stands in one document, and whether there is more than is told: then its id.
+fn open(client: &Client, id: &str, path: Option<&str>) -> Result<(Vec<Value>, Vec<Value>)> {
     let page: Value = client.get("/v1/conflicts", &[("prefix", id), ("limit", "1")])?;
-    let pointer = path.map(|path| format!("/{}", path.trim_start_matches('/')));
+    let pointer = path.map(|path| match path.strip_prefix('/').unwrap_or(path) {
+        "" if path.is_empty() => String::new(),
+        path => format!("/{path}"),
+    });
     let here = |one: &&Value| one["doc"] == id && pointer.as_ref().is_none_or(|path| one["path"] == path.as_str());
-    Ok(rows(&page, "open").filter(here).cloned().collect())
+    let cut = rows(&page, "cut").filter(|doc| *doc == id).cloned().collect();
+    Ok((rows(&page, "open").filter(here).cloned().collect(), cut))
 }
 
 fn none(id: &str, path: Option<&str>) -> Failure {
@@ -219,15 +235,18 @@ fn none(id: &str, path: Option<&str>) -> Failure {
 }
 
 fn show(client: &Client, id: &str, path: Option<&str>, output: Output) -> Result {
-    let open = open(client, id, path)?;
+    let (open, cut) = open(client, id, path)?;
     if output.json {
-        return output.value(&json!({ "open": open }));
+        return output.value(&json!({ "open": open, "cut": cut }));
     }
+    shortened("more stands", &cut);
     if open.is_empty() {
         return Err(none(id, path));
     }
     for one in &open {
-        output.line(format_args!("{}  by {}", output.paint(Tone::Bold, text(&one["path"])), text(&one["rule"])))?;
+        let place = if one["path"] == "" { "the whole document" } else { text(&one["path"]) };
+        let place = output.paint(Tone::Bold, place);
+        output.line(format_args!("{place}  {}, by {}", text(&one["kind"]), text(&one["rule"])))?;
         let mut table = output.table(&["", "VALUE", "SHOWS", "AT", "BY", "CHANGE"]);
         for (at, standing) in oldest_first(one).enumerate() {
             let shows = if standing["shows"] == true { cell(Tone::Good, "yes") } else { cell(Tone::Dim, "") };
@@ -250,9 +269,9 @@ fn oldest_first(open: &Value) -> impl Iterator<Item = &Value> {
     open["values"].as_array().map_or(&[][..], Vec::as_slice).iter().rev()
 }
 
-/// The value that was meant.
-fn chosen(client: &Client, id: &str, path: &str, choose: &str) -> Result<Value> {
-    let open = open(client, id, Some(path))?;
+/// The value that was meant, of a document that reads so; none if a removal was.
+fn chosen(client: &Client, id: &str, path: &str, choose: &str, shown: &Value) -> Result<Option<Value>> {
+    let (open, _) = open(client, id, Some(path))?;
     let one = open.first().ok_or_else(|| none(id, Some(path)))?;
     let values: Vec<&Value> = oldest_first(one).collect();
     let by_number = choose.parse::<usize>().ok().and_then(|n| values.get(n.checked_sub(1)?).copied());
@@ -261,11 +280,21 @@ fn chosen(client: &Client, id: &str, path: &str, choose: &str) -> Result<Value> 
         Failure::usage(format_args!("{choose:?} is none of the {} values there", values.len()))
             .hint(format!("see `conflicts show {id} {path}`"))
     })?;
-    if found.get("bytes").is_some() {
-        let words = "that value is too long to be told here: settle the place with --value";
+    if found["removed"] == true {
+        return Ok(None);
+    }
+    if found["lost"] == true {
+        let words = "that is no value, but was added to a counter: settle the place with --value";
         return Err(Failure::new(words));
     }
-    Ok(found["value"].clone())
+    if found.get("bytes").is_none() {
+        return Ok(Some(found["value"].clone()));
+    }
+    let pointer = text(&one["path"]);
+    let long = shown.pointer(pointer).filter(|_| found["shows"] == true);
+    long.cloned()
+        .map(Some)
+        .ok_or_else(|| Failure::new("that value is too long to be told here: settle the place with --value"))
 }
 
 fn audit(client: &Client, query: &[(&str, &str)], output: Output) -> Result {
@@ -278,12 +307,10 @@ fn audit(client: &Client, query: &[(&str, &str)], output: Output) -> Result {
                 found.push(one.clone());
             }
         }
-        cut.extend(rows(page, "cut").map(|doc| text(doc).to_owned()));
+        cut.extend(rows(page, "cut").cloned());
         Ok(())
     })?;
-    if !cut.is_empty() {
-        eprintln!("note: more met than is told in {}", cut.join(", "));
-    }
+    shortened("more met", &cut);
     if output.json {
         return Ok(());
     }
@@ -379,6 +406,12 @@ fn text(value: &Value) -> &str {
 }
 
 fn value(standing: &Value) -> String {
+    if standing["removed"] == true {
+        return "removed".to_owned();
+    }
+    if standing["lost"] == true {
+        return "added to the counter, and lost".to_owned();
+    }
     match standing["bytes"].as_u64() {
         Some(bytes) => format!("({bytes} bytes)"),
         None => clipped(&standing["value"].to_string()),

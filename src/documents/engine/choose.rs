@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::{ObjId, ReadDoc, Value};
@@ -29,6 +30,8 @@ pub(super) struct Chooser<'a> {
     pub(super) version: Option<Vec<u32>>,
     /// The increments of several counters at once that the transaction has made.
     pub(super) shared: RefCell<Vec<(Vec<ObjId>, i64)>>,
+    /// Places at which a removal stands beside what others wrote, if that is asked for: who settles one writes also what reads so already.
+    pub(super) unsettled: BTreeSet<String>,
 }
 
 /// An operation that wrote a value, as far as rules ask.
@@ -70,7 +73,7 @@ impl<'a> Chooser<'a> {
         (policies, customs): (&'a Policies, &'a Customs),
         version: Option<Vec<u32>>,
     ) -> Self {
-        Self { doc, table, policies, customs, version, shared: RefCell::new(Vec::new()) }
+        Self { doc, table, policies, customs, version, shared: RefCell::new(Vec::new()), unsettled: BTreeSet::new() }
     }
 
     /// Whether one claim is above another one by a policy.

@@ -65,9 +65,10 @@ pub(super) fn version(
     }
 }
 
-/// Where nobody asked for anything but Automerge's own order, and nothing is counted, nobody is asked.
+/// Where nobody asked for anything but Automerge's own order, and nothing is counted or to be settled, nobody is asked.
 pub(super) fn lens<'a>(chooser: &'a Chooser<'a>) -> Lens<'a> {
-    (chooser.policies.concern(chooser.doc) || chooser.table.counters().any()).then_some(chooser)
+    let asked = chooser.policies.concern(chooser.doc) || !chooser.unsettled.is_empty();
+    (asked || chooser.table.counters().any()).then_some(chooser)
 }
 
 /// Runs the commands in one transaction and commits it; whether a change was made, and what came of each command.
@@ -120,10 +121,17 @@ pub(super) fn commands(
     }
     let (wrote, created) = (tx.pending_ops() > 0, !exists && version.heads.is_none() && !accepted.is_empty());
     tx.commit_with(options());
-    if !wrote && created {
+    let kept = !wrote && version.heads.is_none() && accepted.iter().any(|wanted| keeps(wanted, lens));
+    if !wrote && (created || kept) {
         merged.empty_commit(options().with_message(CREATE));
     }
-    (wrote || created, results)
+    (wrote || created || kept, results)
+}
+
+/// Whether it settles that a document which somebody deleted stays.
+fn keeps(wanted: &Wanted, lens: Lens<'_>) -> bool {
+    let all = |edit: &Edit| matches!(edit, Edit::Resolve { path, value: Some(_) } if path.is_empty());
+    wanted.edits.iter().any(all) && lens.is_some_and(|lens| lens.unsettled.contains(""))
 }
 
 fn command(

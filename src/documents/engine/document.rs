@@ -3,22 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use automerge::ActorId;
+use automerge::{ActorId, Automerge};
 use bytes::Bytes;
 use serde_json::Value;
 
 use super::super::change::{Change, Hash, Refusal};
 use super::super::policy::{Policies, PolicyHistory};
-use super::super::{Arrived, ChangeInfo, DocState, Error, Orphan, Wanted};
+use super::super::{Arrived, ChangeInfo, DocState, Edit, Error, Orphan, Wanted};
 use super::super::{Found, Look};
 use super::base::{Base, Writer};
 use super::branches::{Fork, Parting};
 use super::choose::Chooser;
 use super::commands::{Results, Version, commands, fail, lens, version};
 use super::open::{Accepted, Open, renumbered};
+use super::removals::Removals;
 use super::table::{Table, Verdict};
 use super::{met, path, read, standing};
-use crate::conflict::Customs;
+use crate::conflict::{ConflictType, Customs};
 use crate::types::{Actor, DocId, LogId, Seq, Topic, WallTime, hex};
 
 /// So many changes wait for somebody who reads or edits at most: then these need not wait longer than a millisecond.
@@ -285,7 +286,7 @@ impl Document {
         let (id, base) = (&self.id, self.base.as_deref());
         let made = contain(|| {
             let Open { merged, table, .. } = &mut **open;
-            let chooser = Chooser::new(id, table, views, None);
+            let chooser = settling(Chooser::new(id, table, views, None), merged, batch);
             merged.set_actor(ActorId::from(actor.to_bytes().as_slice()));
             Ok(commands(merged, &version, at, batch, (id, lens(&chooser))))
         });
@@ -326,7 +327,7 @@ impl Document {
             let mut draft = open.merged.clone();
             draft.set_actor(ActorId::from(actor.to_bytes().as_slice()));
             let clock = version.heads.as_ref().map(|heads| open.table.clock_of(heads));
-            let chooser = Chooser::new(id, &open.table, views, clock);
+            let chooser = settling(Chooser::new(id, &open.table, views, clock), &open.merged, batch);
             let (wrote, results) = commands(&mut draft, version, at, batch, (id, lens(&chooser)));
             let change = wrote.then(|| draft.get_last_local_change()).flatten();
             let next_op = version.heads.iter().flatten().map(|head| open.table.next_op(&head.0)).max().unwrap_or(1);
@@ -539,6 +540,9 @@ impl Document {
         let freed = self.weight(..=pivot) + known.map_or(0, Base::weight);
         let folded = contain(|| {
             let then = Open::build(known, head, BTreeSet::new())?;
+            if Removals::of(&then.table).is_some() {
+                return Err("a removal in it is not settled".to_owned());
+            }
             let writers = writers(known, head)?;
             let base = Base::fold(&then.merged, &then.table, known, &hashes[..=pivot], writers);
             let base = base.ok_or("it cannot be folded here")?;
@@ -569,6 +573,17 @@ impl Document {
             self.ops = open.table.ops();
         }
     }
+}
+
+/// Knows where removals are not settled, if one of these commands settles something.
+fn settling<'a>(mut chooser: Chooser<'a>, merged: &Automerge, batch: &[Wanted]) -> Chooser<'a> {
+    let settles = |edit: &Edit| matches!(edit, Edit::Resolve { .. });
+    if batch.iter().any(|wanted| wanted.edits.iter().any(settles)) {
+        let (open, _) = standing::open(&chooser, merged);
+        let removals = open.into_iter().filter(|one| one.kind == ConflictType::DeleteWrite);
+        chooser.unsettled = removals.map(|one| one.path).collect();
+    }
+    chooser
 }
 
 /// Why admission stops before all is done that can be.

@@ -19,7 +19,7 @@ use super::super::conflicts::{ChangeStamp, Meeting, Side, TOLD_MAX, Wrote};
 use super::super::policy::{Policy, PolicyHistory};
 use super::choose::{Chooser, Claim};
 use super::open::Accepted;
-use super::table::{Kind, NONE, OpId, Slot, Table, Wrote as Change};
+use super::table::{Kind, NONE, OpId, Row, Slot, Table, Wrote as Change};
 use super::{atomic, path, read};
 use crate::conflict::{ConflictType, Rule};
 use crate::probe::planted;
@@ -29,23 +29,25 @@ use crate::types::{Actor, hex};
 const MEETINGS_MAX: usize = 1_000;
 /// Others that one change met at one place at most: the latest of them are told.
 const PARTNERS_MAX: usize = 32;
-/// So many earlier writes of a place are looked at for each write, and so many later ones for what settled it.
+/// So many earlier writes of a place are looked at for each write.
 const LOOKED_MAX: usize = 256;
+/// So many later writes of a place are looked at for the one that settled a meeting. Where there are more the trail is said to be cut.
+const SETTLED_MAX: usize = 4_096;
 /// Pairs that are sorted at a time at most. Of more the newest go on; some of them are none, since both wrote the same.
 const PAIRS_MAX: usize = 4 * MEETINGS_MAX;
 
 /// What is edited where something is added to a counter.
-const COUNTER: &str = "counter";
-const ADDED: What = What::Edited(COUNTER);
+pub(super) const COUNTER: &str = "counter";
+pub(super) const ADDED: What = What::Edited(COUNTER);
 
 /// A place, by its number.
-type PlaceId = usize;
+pub(super) type PlaceId = usize;
 /// The whole document.
-const ROOT: PlaceId = 0;
+pub(super) const ROOT: PlaceId = 0;
 
 /// A step from the place that holds another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
+pub(super) enum Step {
     Key(u32),
     Element(OpId),
     /// A list or a text: two that were made at one place are two.
@@ -54,16 +56,16 @@ enum Step {
 
 /// What a change did at a place: the last that it did.
 #[derive(Clone, Copy, Debug)]
-struct Touch {
+pub(super) struct Touch {
     /// Which change, in their order.
-    change: usize,
+    pub(super) change: usize,
     /// Which of its operations.
     op: usize,
-    what: What,
+    pub(super) what: What,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+pub(super) enum What {
     Set,
     Map,
     Removed,
@@ -82,15 +84,24 @@ struct Pair {
     later: Touch,
 }
 
+/// Where an operation wrote.
+struct Written {
+    /// None where it wrote into a text.
+    place: Option<PlaceId>,
+    /// The list or text that it edited thereby.
+    edited: Option<(PlaceId, &'static str)>,
+}
+
 /// What all changes did, place by place.
-struct Places<'a> {
-    changes: Vec<Change<'a>>,
+#[derive(Debug)]
+pub(super) struct Places<'a> {
+    pub(super) changes: Vec<Change<'a>>,
     /// For each place which holds it, and where; the root holds itself.
-    steps: Vec<(PlaceId, Step)>,
-    numbers: BTreeMap<(PlaceId, Step), PlaceId>,
+    pub(super) steps: Vec<(PlaceId, Step)>,
+    pub(super) numbers: BTreeMap<(PlaceId, Step), PlaceId>,
     /// Objects: where what is in them stands, and what they are called.
-    objects: BTreeMap<OpId, (PlaceId, Option<&'static str>)>,
-    touches: BTreeMap<PlaceId, Vec<Touch>>,
+    pub(super) objects: BTreeMap<OpId, (PlaceId, Option<&'static str>)>,
+    pub(super) touches: BTreeMap<PlaceId, Vec<Touch>>,
 }
 
 /// What met in a document, the newest first, and whether there was more than is kept.
@@ -98,10 +109,16 @@ pub(super) fn trail(lens: &Chooser<'_>, history: &PolicyHistory, accepted: &[Acc
     if !lens.table.is_concurrent() {
         return (Vec::new(), false);
     }
-    let places = Places::of(lens.table, accepted);
+    let mut changes = lens.table.wrote();
+    if planted!("documents/trail-as-it-came") {
+        let came: BTreeMap<Hash, usize> = accepted.iter().map(|accepted| accepted.hash).zip(0..).collect();
+        changes.sort_by_key(|change| came.get(&change.hash).copied());
+    }
+    let places = Places::of(lens.table, changes);
     let (pairs, mut more) = places.pairs();
     let bytes = accepted.iter().map(|accepted| (accepted.hash, &accepted.bytes)).collect();
-    let mut told = Teller { lens, history, places: &places, keys: lens.table.keys(), bytes, decoded: BTreeMap::new() };
+    let (keys, decoded) = (lens.table.keys(), BTreeMap::new());
+    let mut told = Teller { lens, history, places: &places, keys, bytes, decoded, unlooked: false };
     let mut meetings = Vec::new();
     for pair in pairs {
         if meetings.len() == MEETINGS_MAX {
@@ -110,21 +127,24 @@ pub(super) fn trail(lens: &Chooser<'_>, history: &PolicyHistory, accepted: &[Acc
         }
         meetings.extend(told.meeting(&pair));
     }
-    (meetings, more)
+    (meetings, more || told.unlooked)
 }
 
 impl<'a> Places<'a> {
-    fn of(table: &'a Table, accepted: &[Accepted]) -> Self {
+    /// What these changes did, which come in the order of [`Table::wrote`].
+    pub(super) fn of(table: &'a Table, changes: Vec<Change<'a>>) -> Self {
         let mut places = Self {
-            changes: table.wrote(),
+            changes,
             steps: vec![(ROOT, Step::Key(0))],
             numbers: BTreeMap::new(),
             objects: BTreeMap::from([(NONE, (ROOT, None))]),
             touches: BTreeMap::new(),
         };
-        if planted!("documents/trail-as-it-came") {
-            let came: BTreeMap<Hash, usize> = accepted.iter().map(|accepted| accepted.hash).zip(0..).collect();
-            places.changes.sort_by_key(|change| came.get(&change.hash).copied());
+        // Whoever wrote what is here had seen the folded past: nothing in it met anything, but what was made there is written into.
+        for (id, row) in table.folded() {
+            if let Some(Written { place: Some(place), .. }) = places.written(id, row) {
+                places.made(id, row.kind, place);
+            }
         }
         for at in 0..places.changes.len() {
             places.take(at);
@@ -138,32 +158,13 @@ impl<'a> Places<'a> {
         let what = if change.deletes { What::Removed } else { What::Wrote };
         self.touch(ROOT, Touch { change: at, op: 0, what });
         for (op, (id, row)) in change.rows().enumerate() {
-            // An object of the folded past: nothing is read off there.
-            let Some((within, name)) = self.objects.get(&row.object).copied() else { continue };
             let touch = |what| Touch { change: at, op, what };
-            let removes = row.kind == Kind::Nothing;
-            let place = match (row.slot, name) {
-                (Slot::Element(_), Some(name @ "text")) => {
-                    self.touch(within, touch(What::Edited(name)));
-                    continue;
-                }
-                (Slot::Element(element), _) => {
-                    if removes || element == id {
-                        self.touch(within, touch(What::Edited("list")));
-                    }
-                    self.number(within, Step::Element(element))
-                }
-                (Slot::Key(key), _) => self.number(within, Step::Key(key)),
-            };
-            match row.kind {
-                Kind::Map(_) => _ = self.objects.insert(id, (place, None)),
-                Kind::List(_) | Kind::Text => {
-                    let name = if row.kind == Kind::Text { "text" } else { "list" };
-                    let inside = self.number(place, Step::Within(id));
-                    self.objects.insert(id, (inside, Some(name)));
-                }
-                Kind::Value | Kind::Counter | Kind::Increment | Kind::Nothing => {}
+            let Some(Written { place, edited }) = self.written(id, row) else { continue };
+            if let Some((within, name)) = edited {
+                self.touch(within, touch(What::Edited(name)));
             }
+            let Some(place) = place else { continue };
+            self.made(id, row.kind, place);
             let what = match row.kind {
                 Kind::Nothing => What::Removed,
                 Kind::Counter => What::Counts,
@@ -172,6 +173,33 @@ impl<'a> Places<'a> {
                 Kind::List(_) | Kind::Text | Kind::Value => What::Set,
             };
             self.touch(place, touch(what));
+        }
+    }
+
+    /// Where an operation wrote. Nothing where it is not known what held it.
+    fn written(&mut self, id: OpId, row: &Row) -> Option<Written> {
+        let (within, name) = self.objects.get(&row.object).copied()?;
+        Some(match (row.slot, name) {
+            (Slot::Element(_), Some(name @ "text")) => Written { place: None, edited: Some((within, name)) },
+            (Slot::Element(element), _) => {
+                let edits = row.kind == Kind::Nothing || element == id;
+                let place = self.number(within, Step::Element(element));
+                Written { place: Some(place), edited: edits.then_some((within, "list")) }
+            }
+            (Slot::Key(key), _) => Written { place: Some(self.number(within, Step::Key(key))), edited: None },
+        })
+    }
+
+    /// Notes the object that an operation made at a place, if it did.
+    fn made(&mut self, id: OpId, kind: Kind, place: PlaceId) {
+        match kind {
+            Kind::Map(_) => _ = self.objects.insert(id, (place, None)),
+            Kind::List(_) | Kind::Text => {
+                let name = if kind == Kind::Text { "text" } else { "list" };
+                let inside = self.number(place, Step::Within(id));
+                self.objects.insert(id, (inside, Some(name)));
+            }
+            Kind::Value | Kind::Counter | Kind::Increment | Kind::Nothing => {}
         }
     }
 
@@ -254,8 +282,14 @@ impl<'a> Places<'a> {
         found.map(|(side, ..)| side)
     }
 
-    /// The first touch of a place by somebody who had seen both sides.
-    fn settled(&self, pair: &Pair) -> Option<Touch> {
+    /// Whether what one touch of a place added to a counter went with it, since the other one removed it.
+    pub(super) fn is_lost(&self, place: PlaceId, added: Touch, removed: Touch) -> bool {
+        let (earlier, later) = if added.change < removed.change { (added, removed) } else { (removed, added) };
+        self.superseded(&Pair { place, earlier, later }).is_some()
+    }
+
+    /// The first touch of a place by somebody who had seen both sides; and whether it may be one that was not looked at.
+    fn settled(&self, pair: &Pair) -> (Option<Touch>, bool) {
         let (a, b) = (&self.changes[pair.earlier.change], &self.changes[pair.later.change]);
         let touches = &self.touches[&pair.place];
         let after = touches.partition_point(|touch| touch.change <= pair.later.change);
@@ -263,7 +297,8 @@ impl<'a> Places<'a> {
             let change = &self.changes[touch.change];
             a.is_seen_by(change) && b.is_seen_by(change)
         };
-        touches[after..].iter().take(LOOKED_MAX).find(seen).copied()
+        let found = touches[after..].iter().take(SETTLED_MAX).find(seen).copied();
+        (found, found.is_none() && touches.len() - after > SETTLED_MAX)
     }
 }
 
@@ -291,6 +326,8 @@ struct Teller<'a> {
     keys: Vec<&'a str>,
     bytes: BTreeMap<Hash, &'a Bytes>,
     decoded: BTreeMap<Hash, Option<ExpandedChange>>,
+    /// Whether not all was looked at that may have settled something.
+    unlooked: bool,
 }
 
 impl Teller<'_> {
@@ -318,7 +355,9 @@ impl Teller<'_> {
             _ => (ConflictType::WriteWrite, self.decided(pair, &path)),
         };
         let sides = [self.side(pair.earlier), self.side(pair.later)];
-        let settled = self.places.settled(pair).map(|touch| self.side(touch));
+        let (settled, unlooked) = self.places.settled(pair);
+        self.unlooked |= unlooked;
+        let settled = settled.map(|touch| self.side(touch));
         let doc = self.lens.doc.clone();
         Some(Meeting { doc, path, kind, rule, sides, winner, forgotten, shows, settled })
     }

@@ -32,6 +32,7 @@ mod met;
 mod open;
 mod path;
 mod read;
+mod removals;
 mod standing;
 mod table;
 mod twins;

@@ -26,8 +26,8 @@ pub struct MetPage<T> {
 }
 
 impl Mesh {
-    /// Places where several values stand, since their writers had not seen each other's, in documents whose keys begin so and come after
-    /// `after`. Which of them shows is decided by the [`policies`](Self::policies); all stay until somebody writes the place having seen them:
+    /// Places where several values stand, or a removal beside what others wrote, since their writers had not seen each other's, in documents
+    /// whose keys begin so and come after `after`. Which of them shows is decided by the [`policies`](Self::policies); all stay until somebody writes the place having seen them:
     /// [`resolve`](Self::resolve), or any edit of it.
     ///
     /// ```no_run
@@ -85,6 +85,15 @@ impl Mesh {
     pub async fn resolve<T: Serialize>(&self, key: &str, path: &str, value: T) -> Result<Written, Error> {
         let value = Some(json(key, &value)?);
         self.edit(key, vec![Edit::Resolve { path: path.to_owned(), value }]).await
+    }
+
+    /// Settles a place to the removal that met what others wrote there: nothing is left there of what this node knows. With an empty path, that
+    /// the whole document is deleted. Where nothing stands and nothing is open, nothing is written.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub async fn resolve_to_removal(&self, key: &str, path: &str) -> Result<Written, Error> {
+        self.edit(key, vec![Edit::Resolve { path: path.to_owned(), value: None }]).await
     }
 
     /// By which rules it is decided what shows where several values stand, and since when.

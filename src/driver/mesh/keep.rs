@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
@@ -11,10 +13,11 @@ use crate::backup::{
     Secret, Stretch, Verified, check_apart, check_outside, locate,
 };
 use crate::driver::archive::Here;
-use crate::driver::revert::{Revert, Reverted};
+use crate::driver::revert::{self, Revert, Reverted};
 use crate::error::Error;
 use crate::node::{Command, Outcome, Point, SnapshotFile};
-use crate::recovery::target::Target;
+use crate::recovery::target::{Mark, Target};
+use crate::types::DocId;
 
 /// Where backups are kept, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +50,16 @@ impl BackupPlace {
     }
 }
 
+/// What this node's log held at a moment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Past {
+    /// The last record of it.
+    pub to: Mark,
+    /// The documents, in order of their keys.
+    pub docs: Vec<(DocId, Value)>,
+}
+
 impl Mesh {
     /// Takes a snapshot of what the log says, beside it, so that the next start need not read all of it. Returns when it is whole and durable.
     ///
@@ -68,6 +81,39 @@ impl Mesh {
             Outcome::Point(point) => Ok(point),
             other => unreachable!("Point was answered by {other:?}"),
         }
+    }
+
+    /// The documents whose keys begin so as this node's log held them at a moment: a time by the log's own stamps, how long ago, a restore point,
+    /// a record. What the policies of today choose is not asked: of values that met Automerge's own order shows. Nothing is changed. It reads
+    /// the log up to then on a thread that may wait, and holds what it says in memory.
+    ///
+    /// ```
+    /// # use oxigdal_ha::config::{self, Flags};
+    /// # use oxigdal_ha::{Mesh, driver::mesh::Past, recovery::target::Target};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// mesh.put("layers/countries/FJI", &serde_json::json!({ "pop": 1 })).await?;
+    /// mesh.restore_point("census").await?;
+    /// mesh.set("layers/countries/FJI", "pop", 2).await?;
+    ///
+    /// let Past { to, docs } = mesh.at("layers/", Target::Point("census".into())).await?;
+    /// assert_eq!(docs[0].1["pop"], 1);
+    /// println!("record {} of {}", to.lsn, to.at);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable) for a moment that the log does not reach,
+    /// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) and [`ErrorKind::Disk`](crate::ErrorKind::Disk) where it cannot be read.
+    pub async fn at(&self, prefix: &str, at: Target) -> Result<Past, Error> {
+        let (to, docs) = revert::at(self.link(), prefix, at, false).await?;
+        Ok(Past { to, docs: docs.into_iter().collect() })
     }
 
     /// Brings documents back to how they were, by new changes that spread as any.

@@ -43,7 +43,7 @@
 //! | members | [`members`](Mesh::members), [`subscribe_members`](Mesh::subscribe_members) |
 //! | roles | [`MeshBuilder::role`], [`roles`](Mesh::roles), [`role_watch`](Mesh::role_watch), [`step_down`](Mesh::step_down), [`admits`](Mesh::admits) |
 //! | how it is | [`health`](Mesh::health), [`watch_health`](Mesh::watch_health), [`status`](Mesh::status), [`metrics`](Mesh::metrics) |
-//! | the past | [`snapshot`](Mesh::snapshot), [`restore_point`](Mesh::restore_point), [`revert`](Mesh::revert), [`backup`](Mesh::backup), [`verify`](Mesh::verify), [`restore`](Mesh::restore) |
+//! | the past | [`snapshot`](Mesh::snapshot), [`restore_point`](Mesh::restore_point), [`at`](Mesh::at), [`revert`](Mesh::revert), [`backup`](Mesh::backup), [`verify`](Mesh::verify), [`restore`](Mesh::restore) |
 //!
 //! **Errors** are one type, [`Error`], with a kind for decisions; backups have their own, [`backup::Error`](crate::backup::Error). What
 //! a call changed when it failed is said at each.
@@ -73,7 +73,7 @@ pub use builder::MeshBuilder;
 pub use changes::{Change, Changes, Cursor, CursorError, Update};
 pub use conflicts::MetPage;
 pub use documents::{Document, Scan, Written};
-pub use keep::BackupPlace;
+pub use keep::{BackupPlace, Past};
 pub use members::{MemberChange, MemberUpdate, Members};
 pub use roles::RoleWatch;
 pub use wellness::HealthWatch;

@@ -3,7 +3,7 @@
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::Mesh;
 use crate::error::{Error, ErrorKind};
@@ -12,9 +12,9 @@ use crate::replication::Ack;
 use crate::types::NodeId;
 
 impl Mesh {
-    /// Waits until `copies` other nodes hold, on their disks, all that this node has written by now, and gives which ones. For callers who
-    /// want that before they answer; writes themselves do not wait for it. With 0 it returns at once. On their disks is not yet in their
-    /// documents: it is read there a moment later.
+    /// Waits until `copies` other nodes hold, on their disks, all that this node has written by now, and gives which ones; what is written
+    /// while it waits is not waited for. For callers who want that before they answer; writes themselves do not wait for it. With 0 it
+    /// returns at once; it waits for a day at most. On their disks is not yet in their documents: it is read there a moment later.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -31,22 +31,15 @@ impl Mesh {
     /// [`ErrorKind::Leaving`] when the node has stopped.
     pub async fn wait_synced(&self, copies: u8, within: Duration) -> Result<Vec<NodeId>, Error> {
         let ack = NonZeroU8::new(copies).map_or(Ack::Local, Ack::Members);
-        let begun = Instant::now();
-        let left = || within.saturating_sub(begun.elapsed());
-        loop {
-            let late = || {
-                let why =
-                    format!("{copies} other nodes are not known to hold all that was written here, after {within:?}");
-                Error::new(ErrorKind::NotReplicated, why)
-            };
-            let answer = timeout(left(), self.peer().command(Command::Spread { ack })).await;
-            match answer.map_err(|_| late())? {
-                Ok(Outcome::Copied { copies, .. }) => return Ok(copies.members),
-                Ok(other) => unreachable!("Spread was answered by {other:?}"),
-                // The node has a patience of its own.
-                Err(error) if error.kind() == ErrorKind::NotReplicated && !left().is_zero() => {}
-                Err(error) => return Err(error),
-            }
+        let late = || {
+            let why = format!("{copies} other nodes are not known to hold all that was written here, after {within:?}");
+            Error::new(ErrorKind::NotReplicated, why)
+        };
+        let command = Command::Spread { ack, within: Some(within) };
+        match timeout(within, self.peer().command(command)).await.map_err(|_| late())? {
+            Ok(Outcome::Copied { copies, .. }) => Ok(copies.members),
+            Ok(other) => unreachable!("Spread was answered by {other:?}"),
+            Err(error) => Err(error),
         }
     }
 

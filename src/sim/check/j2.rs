@@ -1,10 +1,12 @@
 //! J2: what met is told alike: after the calm peers that hold the same changes tell the same open conflicts, show the same value for
-//! each, and have the same trail; and nobody but those who were asked to edit has written anything, so no resolution answers another.
+//! each, and have the same trail; nobody but those who were asked to edit has written anything, so no resolution answers another; and a
+//! removal that is open is in the trail, where nobody has settled it.
 //!
 //! Judged where the scenario sets policies.
 
 use super::{Check, Sight, Verdict};
-use crate::documents::Outcome;
+use crate::conflict::ConflictType;
+use crate::documents::{Meeting, OpenConflict, Outcome};
 use crate::types::{Digest, Topic};
 
 /// Each edit of the plan is asked for twice at most: of the document, and with it.
@@ -29,6 +31,17 @@ impl Check for SameMet {
         if wrote > TRIES * asked {
             return Err(format!("{asked} edits were asked for, and {wrote} changes were made"));
         }
+        if let [Outcome::Met { open, cut, .. }, Outcome::Met { trail, cut: shortened, .. }] = met {
+            let told = |one: &&OpenConflict| !cut.contains(&one.doc) && !shortened.contains(&one.doc);
+            if let Some(one) = open.iter().filter(told).find(|one| is_settled(one, trail)) {
+                return Err(format!(
+                    "{} tells that {} {} is open, and the trail that it is not",
+                    sight.name(who),
+                    one.doc,
+                    one.path
+                ));
+            }
+        }
         let content = node.documents().content();
         let Some((_, first, told)) = self.told.iter().find(|(digest, ..)| *digest == content) else {
             self.told.push((content, who, met.clone()));
@@ -39,6 +52,17 @@ impl Check for SameMet {
             false => Err(format!("{} tells {}", sight.name(who), differing(sight.name(*first), told, met))),
         }
     }
+}
+
+/// Whether the trail says that nothing is open here, where a removal is told to stand beside what others wrote.
+fn is_settled(open: &OpenConflict, trail: &[Meeting]) -> bool {
+    // The trail names elements of lists otherwise.
+    let element = |step: &str| step.bytes().all(|byte| byte.is_ascii_digit()) && !step.is_empty();
+    if open.kind != ConflictType::DeleteWrite || open.path.split('/').any(element) {
+        return false;
+    }
+    let here = |met: &&Meeting| met.kind == open.kind && (&met.doc, &met.path) == (&open.doc, &open.path);
+    !trail.iter().filter(here).any(|met| met.settled.is_none())
 }
 
 /// Where two differ, in words.

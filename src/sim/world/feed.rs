@@ -134,8 +134,10 @@ impl World<'_> {
         let (now, cause) = (self.mesh.now, self.cause);
         let edit = &self.mesh.plan.edits[number];
         let mut places = vec![(place_of(number), Value::from(number))];
-        if edit.shared {
-            places.push(("shared".to_owned(), number.into()));
+        // Where policies are judged, removals meet writes as well.
+        let removes = edit.shared && !create && self.scenario.has_policies() && number.is_multiple_of(REMOVES_EACH);
+        if edit.shared && !removes {
+            places.push((SHARED.to_owned(), number.into()));
         }
         if edit.shared && create {
             places.push((LIST.to_owned(), Value::Array(vec![number.into()])));
@@ -150,6 +152,9 @@ impl World<'_> {
         };
         if edit.shared {
             edits.push(Edit::Increment { path: COUNT.to_owned(), by: 1 });
+        }
+        if removes {
+            edits.push(Edit::Resolve { path: SHARED.to_owned(), value: None });
         }
         // Who made the document may have made no list.
         if edit.shared && !create && tries == 0 {
@@ -175,6 +180,10 @@ pub(super) fn with_level(command: Command, ack: Option<Level>) -> Command {
 
 /// What shared edits count, each one up.
 pub(in super::super) const COUNT: &str = "count";
+/// Where they set their number, the place at which they meet.
+const SHARED: &str = "shared";
+/// Of so many edits where policies are judged one removes what stands at that place.
+const REMOVES_EACH: usize = 3;
 /// Where they insert.
 const LIST: &str = "list";
 

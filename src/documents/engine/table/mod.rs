@@ -128,6 +128,9 @@ struct Folded {
     max_op: u32,
     changes: usize,
     rows: BTreeMap<OpId, Row>,
+    /// The first counter of the base, and which operation each of the base was.
+    start: u32,
+    ids: Vec<OpId>,
     /// The last change of each writer.
     lasts: BTreeSet<Hash>,
 }
@@ -243,6 +246,8 @@ impl Table {
             max_op: base.max_op,
             changes: base.changes,
             rows: BTreeMap::new(),
+            start: 0,
+            ids: Vec::new(),
             lasts: base.writers.iter().map(|(.., last)| *last).collect(),
         };
         table.fill(base, branches);
@@ -404,6 +409,26 @@ impl Table {
         Some(OpId { counter: u32::try_from(*counter).ok()?, branch })
     }
 
+    /// As [`op_id`](Self::op_id), also of what was folded: which one it was before.
+    pub(super) fn old_id(&self, id: &ObjId) -> Option<OpId> {
+        let ObjId::Id(counter, ..) = id else { return None };
+        let folded = || {
+            let at = u32::try_from(*counter).ok()?.checked_sub(self.folded.start)?;
+            self.folded.ids.get(at as usize).copied()
+        };
+        self.op_id(id).or_else(folded)
+    }
+
+    /// What is remembered of an operation.
+    pub(super) fn row(&self, id: OpId) -> Option<Row> {
+        self.folded.rows.get(&id).copied().or_else(|| self.branches.row(id))
+    }
+
+    /// The operations of the folded past, what holds others first.
+    pub(super) fn folded(&self) -> impl Iterator<Item = (OpId, &Row)> {
+        self.folded.rows.iter().map(|(id, row)| (*id, row))
+    }
+
     pub(super) const fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -515,6 +540,7 @@ impl Table {
     fn fill(&mut self, base: &Base, branches: Vec<u32>) {
         let Ok(change) = Change::read(&base.change) else { return };
         let start = u32::try_from(change.start_op).unwrap_or_default();
+        self.folded.start = start;
         let id = |counter: u32| {
             let old = base.olds.get((counter.checked_sub(start)?) as usize)?;
             Some(OpId { counter: old.counter, branch: *branches.get(old.writer as usize)? })
@@ -540,6 +566,7 @@ impl Table {
                 Action::Delete => Kind::Nothing,
             };
             self.counters.fold(kind);
+            self.folded.ids.push(own);
             self.folded.rows.insert(own, Row { object, slot, kind });
         }
     }
@@ -576,8 +603,7 @@ impl Table {
     /// Whether an operation inserted an element, rather than give it another value.
     pub(super) fn is_element(&self, op: Old, writers: &[(Writer, u32, Hash)]) -> bool {
         let Some(id) = self.folded_id(op, writers) else { return false };
-        let row = self.folded.rows.get(&id).copied().or_else(|| self.branches.row(id));
-        row.is_some_and(|row| row.slot == Slot::Element(id))
+        self.row(id).is_some_and(|row| row.slot == Slot::Element(id))
     }
 
     fn folded_id(&self, old: Old, writers: &[(Writer, u32, Hash)]) -> Option<OpId> {

@@ -7,7 +7,7 @@ use super::*;
 use crate::conflict::{ConflictType, ConflictingValue, Customs, Priorities, Rule};
 
 impl Peer {
-    fn met(&mut self, look: Look, policies: impl Into<PolicyHistory>) -> Found {
+    pub(super) fn met(&mut self, look: Look, policies: impl Into<PolicyHistory>) -> Found {
         let task = Task::Met { doc: doc(), command: CommandId::ZERO, look, policies: policies.into() };
         let Done::Met { found, .. } = self.engine.run(task) else { panic!("another answer") };
         found.unwrap()
@@ -31,7 +31,7 @@ impl Peer {
     }
 
     /// An edit at this second of the writer's clock.
-    fn at(&mut self, second: u64, edits: Vec<Edit>, policies: &Policies) {
+    pub(super) fn at(&mut self, second: u64, edits: Vec<Edit>, policies: &Policies) {
         let batch = vec![Wanted { command: CommandId::ZERO, edits, create: false, at: None }];
         let at = WallTime::from_micros(1_000_000 * second);
         let policies = policies.clone();
@@ -177,8 +177,9 @@ fn removals_lists_texts_and_deletions_are_told_as_what_they_are() {
     b.edit([Edit::Splice { path: "text".into(), at: 1, remove: 0, insert: "b".into() }]).unwrap();
     let shown = meet(&mut a, &mut b).unwrap();
     assert_eq!((&shown["pop"], &shown["text"]), (&json!(2), &json!("axb")));
-    // Nothing of it is open: all of it stays.
-    assert_eq!((a.open(), a.trail()), (vec![], b.trail()));
+    // Of what all stays nothing is open; the removal is.
+    let open: Vec<_> = a.open().into_iter().map(|one| (one.path, one.kind)).collect();
+    assert_eq!((open, a.trail()), (vec![("/pop".to_owned(), ConflictType::DeleteWrite)], b.trail()));
     let kinds: BTreeMap<String, ConflictType> = a.trail().into_iter().map(|met| (met.path, met.kind)).collect();
     let (update, delete) = (ConflictType::ConcurrentUpdate, ConflictType::DeleteWrite);
     assert_eq!(
@@ -239,6 +240,25 @@ fn each_rule_shows_its_own_value_and_what_is_written_supersedes_all() {
 }
 
 #[test]
+fn what_settled_a_meeting_is_found_behind_many_writes_that_settled_nothing() {
+    let (mut a, mut b) = pair(json!({"v": 0}));
+    a.engine = Engine::new(Limits { history: 0, ..Limits::default() });
+    a.apply(a.log.clone());
+    b.set("v", json!("b"));
+    for n in 1..=300 {
+        a.set("v", json!(n));
+    }
+    meet(&mut a, &mut b).unwrap();
+    b.edit([resolve("v", json!("both"))]).unwrap();
+    meet(&mut a, &mut b).unwrap();
+    // Of each write 256 earlier ones are looked at, so the last of them are not told.
+    let Found::Trail(trail, true) = a.met(Look::Trail, Policies::default()) else { panic!("all of it") };
+    assert_eq!(trail.len(), 256);
+    let of = |met: &Meeting| met.settled.as_ref().map(|side| side.wrote.clone());
+    assert!(trail.iter().all(|met| of(met) == Some(Wrote::Set { value: json!("both") })));
+}
+
+#[test]
 fn a_late_clock_does_not_win_over_what_its_writer_had_seen() {
     let policies = rule(Rule::LastWriteWins, &[]);
     let (mut a, mut b) = pair(json!({"v": 0}));
@@ -257,7 +277,9 @@ fn a_late_clock_does_not_win_over_what_its_writer_had_seen() {
 /// Some edit of a few places, of which each is written by many.
 fn some_edit(rng: &mut Rng) -> Edit {
     let path = ["a", "b", "in/c", "in/d", "list/0", "in"][rng.index(6)].to_owned();
-    match rng.index(12) {
+    match rng.index(14) {
+        13 => Edit::Remove { path },
+        12 => Edit::Resolve { path, value: None },
         11 => Edit::Insert { path: "list/0".into(), value: json!(rng.index(9)) },
         9 | 10 => Edit::Increment { path, by: 1 },
         0 => Edit::Remove { path },
@@ -383,17 +405,21 @@ fn a_folded_past_changes_nothing_that_shows() {
     for _ in 0..20 {
         // Long agreement, then some that meet.
         let mut peers = [Peer::new(1), Peer::new(2)];
-        peers[0].put(json!({"a": 0, "b": 0, "in": {"c": 0}}));
+        peers[0].put(json!({"a": 0, "b": 0, "in": {"c": 0}, "list": [{"e": 0}]}));
         for n in 0..30_u64 {
             let value = json!(n);
-            peers[0].at(rng.below(90), set(["a", "b", "in/c"][rng.index(3)], value), &Policies::default());
+            peers[0].at(rng.below(90), set(["a", "b", "in/c", "list/0/e"][rng.index(4)], value), &Policies::default());
         }
         let [a, b] = &mut peers;
         b.take(a);
         for _ in 0..4 {
-            let path = ["a", "b", "in/c", "in/d"][rng.index(4)];
-            a.at(rng.below(9), set(path, json!(rng.index(99))), &Policies::default());
-            b.at(rng.below(9), set(path, json!(rng.index(99))), &Policies::default());
+            let path = ["a", "b", "in/c", "in/d", "list/0/e", "list/0"][rng.index(6)];
+            let some = |rng: &mut Rng| match rng.index(3) {
+                0 => vec![Edit::Remove { path: path.into() }],
+                _ => set(path, json!(rng.index(99))),
+            };
+            a.at(rng.below(9), some(&mut rng), &Policies::default());
+            b.at(rng.below(9), some(&mut rng), &Policies::default());
         }
         let changes: Vec<Arrived> = [&a.log[..], &b.log[..]].concat();
         let says = |history: usize| {

@@ -7,6 +7,7 @@ mod fuzz;
 mod hostile;
 mod lists;
 mod met;
+mod removals;
 
 use bytes::Bytes;
 use serde_json::{Value, json};

@@ -62,8 +62,11 @@ pub(super) fn edit(tx: &mut impl Transactable, edit: &Edit, lens: Lens<'_>) -> R
         }
         Edit::Resolve { path, value } => {
             let steps = path::steps(path).map_err(Fault::Invalid)?;
-            let Some((last, parents)) = steps.split_last() else { return invalid("it is a place that is resolved") };
-            resolve(tx, parents, last, value.as_ref(), lens)
+            match (steps.split_last(), value) {
+                (Some((last, parents)), value) => resolve(tx, parents, last, value.as_ref(), lens),
+                (None, Some(value)) => put(tx, value, lens),
+                (None, None) => invalid("to settle that all of it is removed, delete it"),
+            }
         }
         Edit::Remove { path } => {
             let steps = path::steps(path).map_err(Fault::Invalid)?;
@@ -227,7 +230,7 @@ fn set(tx: &mut impl Transactable, steps: &[Cow<'_, str>], value: &Value, lens: 
 }
 
 /// Writes the place anew, whatever shows there, so that this change supersedes all that stands there. If only one value stands it is
-/// a plain edit.
+/// a plain edit, unless a removal beside it is not settled; and if nothing stands there, no more is removed.
 fn resolve(
     tx: &mut impl Transactable,
     parents: &[Cow<'_, str>],
@@ -247,11 +250,19 @@ fn resolve(
         }
         Place::Inside(..) | Place::Nowhere => return Err(Fault::NoSuchPath),
     };
-    if rivals == 0 {
+    let place = path::pointer(parents.iter().map(AsRef::as_ref).chain([last]));
+    let unsettled = lens.is_some_and(|lens| lens.unsettled.contains(&place));
+    let Some(value) = value else {
+        return match (&holder, rivals, unsettled) {
+            (Holder::Map(twins), 0, true) => settle_nothing(tx, twins, prop),
+            (Holder::Map(_), 0, false) => Ok(()),
+            _ => remove(tx, parents, last, lens),
+        };
+    };
+    if rivals == 0 && !unsettled {
         return Err(Fault::NoSuchPath);
     }
-    let Some(value) = value else { return remove(tx, parents, last, lens) };
-    if rivals == 1 {
+    if rivals <= 1 && !unsettled {
         let steps: Vec<_> = parents.iter().cloned().chain([Cow::Borrowed(last)]).collect();
         return set(tx, &steps, value, lens);
     }
@@ -269,6 +280,13 @@ fn resolve(
             write_new(tx, id, prop, key, value)
         }
     }
+}
+
+/// Has nothing stand where nothing does: by a change all the same, which has seen what met there.
+fn settle_nothing(tx: &mut impl Transactable, twins: &Twins<'_>, prop: Prop) -> Result<(), Fault> {
+    room(tx, 2)?;
+    tx.put(twins.newest(), prop.clone(), ScalarValue::Null)?;
+    Ok(tx.delete(twins.newest(), prop)?)
 }
 
 fn set_element(
