@@ -126,6 +126,7 @@ scenarios! {
     tree_root_dies "tree-root-dies" 1;
     voters_blackout "voters-blackout" 1;
     voters_churn "voters-churn" 2;
+    voters_wished "voters-wished" 2;
 }
 
 #[test]

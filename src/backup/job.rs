@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -20,6 +21,8 @@ use crate::types::{NodeId, WallTime};
 pub const JOB_REGISTER: &str = "backup/job";
 /// Most peers that take a backup at a time.
 pub const SHARES_MAX: usize = 48;
+/// Nobody begins a share that was given to it longer ago, by its own clock.
+const BEGIN_WITHIN: Duration = Duration::from_secs(120);
 /// A share goes to so many peers one after the other at most.
 const ATTEMPTS_MAX: u32 = 5;
 /// An error's words, in bytes: a register has little room.
@@ -96,6 +99,9 @@ pub struct Share {
     pub node: NodeId,
     /// How often it was given to somebody.
     pub attempt: u32,
+    /// It is not begun after this. A share that an earlier version gave has no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin_by: Option<WallTime>,
     /// What came of it; nothing yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done: Option<ShareDone>,
@@ -192,7 +198,8 @@ impl Job {
     /// A job that begins.
     #[must_use]
     pub fn new(id: Uuid, task: Task, by: &str, asked: WallTime, takers: Vec<NodeId>) -> Self {
-        let shares = takers.into_iter().map(|node| Share { node, attempt: 1, done: None }).collect();
+        let begin_by = Some(begin_by(asked));
+        let shares = takers.into_iter().map(|node| Share { node, attempt: 1, begin_by, done: None }).collect();
         Self { id, task, by: short(by), asked, shares }
     }
 
@@ -202,10 +209,10 @@ impl Job {
         self.shares.iter().all(|share| share.done.is_some())
     }
 
-    /// What a peer is to do for it: the attempt.
+    /// What a peer is to do for it.
     #[must_use]
-    pub fn wants_of(&self, node: NodeId) -> Option<u32> {
-        self.shares.iter().find(|share| share.node == node && share.done.is_none()).map(|share| share.attempt)
+    pub fn wants_of(&self, node: NodeId) -> Option<&Share> {
+        self.shares.iter().find(|share| share.node == node && share.done.is_none())
     }
 
     /// A peer tells what came of its attempt. Whether that is heeded: not if it was given to somebody else meanwhile.
@@ -242,6 +249,7 @@ impl Job {
                 Some(node) => {
                     taking.insert(node);
                     (share.node, share.attempt) = (node, share.attempt + 1);
+                    share.begin_by = Some(begin_by(now));
                 }
                 None => {
                     let error = Some("the peer is gone, and no other one is there to take it".to_owned());
@@ -251,6 +259,25 @@ impl Job {
         }
         changed
     }
+}
+
+impl Share {
+    /// Whether a peer may begin it now. What was asked for before a majority was lost, and became certain when it was back, is of the past: who
+    /// asked was told that it is not known what came of it.
+    ///
+    /// # Errors
+    /// Why not, in words, for whoever reads the job.
+    pub fn may_begin(&self, now: WallTime) -> Result<(), String> {
+        match self.begin_by {
+            Some(by) if now > by => Err(format!("not begun: it had to be by {by}, and was heard of at {now}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn begin_by(since: WallTime) -> WallTime {
+    let micros = u64::try_from(BEGIN_WITHIN.as_micros()).unwrap_or(u64::MAX);
+    WallTime::from_micros(since.as_micros().saturating_add(micros))
 }
 
 /// The begin of a text, so that a job fits into its register.
@@ -315,13 +342,28 @@ mod tests {
         let mut job = job(&[1, 2]);
         assert!(!job.pass_on(|_| false, &[], WallTime::default()));
         assert!(job.pass_on(|it| it == node(1), &[taker(2, 0), taker(3, 0)], WallTime::default()));
-        assert_eq!((job.wants_of(node(1)), job.wants_of(node(3))), (None, Some(2)), "2 has a share of its own");
+        let wants = |number| job.wants_of(node(number)).map(|share| share.attempt);
+        assert_eq!((wants(1), wants(3)), (None, Some(2)), "2 has a share of its own");
         assert!(!job.finish(node(1), 1, &outcome(None)), "it was given to 3");
         assert!(!job.finish(node(3), 1, &outcome(None)));
         assert!(job.finish(node(3), 2, &outcome(None)) && !job.finish(node(3), 2, &outcome(None)));
         assert!(!job.is_over());
         assert!(job.finish(node(2), 1, &outcome(Some("no room"))) && job.is_over());
         assert_eq!(job.shares[1].done.as_ref().unwrap().error.as_deref(), Some("no room"));
+    }
+
+    #[test]
+    fn a_share_that_was_heard_of_too_late_is_not_begun() {
+        let at = |seconds: u64| WallTime::from_micros(seconds * 1_000_000);
+        let mut job = Job::new(Uuid::from_u128(7), task(), "somebody", at(1_000), vec![node(1)]);
+        let share = |job: &Job| job.shares[0].clone();
+        assert_eq!(share(&job).may_begin(at(1_120)), Ok(()));
+        let why = share(&job).may_begin(at(1_121)).unwrap_err();
+        assert!(why.contains("not begun"), "{why}");
+        assert!(job.pass_on(|_| true, &[taker(2, 0)], at(5_000)), "somebody led then, and gave it to another");
+        assert_eq!((share(&job).may_begin(at(5_120)), share(&job).may_begin(at(5_121)).is_err()), (Ok(()), true));
+        let old = r#"{"node":"NODE","attempt":1}"#.replace("NODE", &node(1).to_string());
+        assert_eq!(serde_json::from_str::<Share>(&old).unwrap().may_begin(at(9_999)), Ok(()));
     }
 
     #[test]

@@ -26,6 +26,7 @@
 
 mod archive;
 mod batch;
+mod begun;
 mod branch;
 mod catalogue;
 mod cipher;
@@ -58,6 +59,7 @@ mod tests;
 mod verify;
 
 pub use archive::{Archive, Archiving, Behind, Covered, FANOUT, LINKS_MAX, Ticked, draw_holder};
+pub use begun::Begun;
 pub use catalogue::{Catalogue, nodes, the_node};
 pub use cipher::{Secret, Stretch};
 pub use codec::BackupCompression;

@@ -296,7 +296,7 @@ impl Outcome {
     }
 }
 
-fn read(path: &Path) -> io::Result<String> {
+pub(super) fn read(path: &Path) -> io::Result<String> {
     match fs::metadata(path) {
         Ok(meta) if meta.len() > FILE_MAX => {
             Err(io::Error::other(format!("{} bytes, {FILE_MAX} are the most", meta.len())))
@@ -307,7 +307,7 @@ fn read(path: &Path) -> io::Result<String> {
     }
 }
 
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let fresh = path.with_extension("new");
     let mut file = File::create(&fresh)?;
     file.write_all(text.as_bytes())?;

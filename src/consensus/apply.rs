@@ -19,8 +19,7 @@ impl Consensus {
                 Says::Office => {}
                 Says::Act(intent) => match self.state.apply(token, intent) {
                     Applied::Now(outcome) => {
-                        let late = cx.now().wall > intent.expires;
-                        cx.emit(Event::Committed { token, intent: intent.as_ref().clone(), outcome, late });
+                        cx.emit(Event::Committed { token, intent: intent.as_ref().clone(), outcome });
                         self.answer(cx, index, Answer::Decided { token, outcome });
                     }
                     Applied::Before(token, outcome) => self.answer(cx, index, Answer::Decided { token, outcome }),

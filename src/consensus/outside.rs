@@ -111,8 +111,7 @@ impl Outside {
                 Says::Office => {}
                 Says::Act(intent) => {
                     if let Applied::Now(outcome) = self.state.apply(token, intent) {
-                        let late = cx.now().wall > intent.expires;
-                        cx.emit(Event::Committed { token, intent: intent.as_ref().clone(), outcome, late });
+                        cx.emit(Event::Committed { token, intent: intent.as_ref().clone(), outcome });
                     }
                 }
                 Says::Group(group) => {

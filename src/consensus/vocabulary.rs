@@ -129,7 +129,8 @@ pub enum Expect {
 pub struct Intent {
     /// Its name.
     pub request: RequestId,
-    /// Nobody starts it after this.
+    /// No leader appends it after this. What is appended by then may become certain later: whoever begins something because of it looks at
+    /// the time itself.
     pub expires: WallTime,
     /// What.
     pub action: Action,
@@ -372,8 +373,6 @@ pub enum Event {
         intent: Intent,
         /// What came of it.
         outcome: Outcome,
-        /// Its time had passed by this peer's clock: whatever it asks for is not to be begun any more.
-        late: bool,
     },
     /// A request that was appended here has its answer.
     Answered {

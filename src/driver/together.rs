@@ -15,7 +15,10 @@ use super::archive::Here;
 use super::failure::StartError;
 use super::peer::{Link, Phase, Report};
 use super::schedule::{attempt, until_stopped};
-use crate::backup::{EVERY_MIN, JOB_REGISTER, Job, JobError, Outcome, Retention, Schedule, Taker, Takers, Task, When};
+use crate::backup::{
+    Begun, EVERY_MIN, Host as _, JOB_REGISTER, Job, JobError, Outcome, Retention, Schedule, Share, Taker, Takers, Task,
+    When,
+};
 use crate::consensus::{self, Expect, Standing, Token};
 use crate::error::{Error, ErrorKind};
 use crate::membership::State;
@@ -183,16 +186,13 @@ impl Work {
         let me = self.link.facts.admission.node();
         loop {
             let job = read(&self.link).await.ok().flatten().map(|(_, job)| job);
-            if let Some((job, share)) = job.and_then(|job| job.wants_of(me).map(|share| (job, share))) {
-                let schedule = schedule(&job.task);
-                let run = attempt(&schedule, &self.dir, &self.mesh, None, &self.here);
-                // What is broken off is taken over by the next life's.
-                let Some(outcome) = until_stopped(&mut self.phase, run).await else { return };
+            if let Some((job, share)) = job.and_then(|job| job.wants_of(me).cloned().map(|share| (job, share))) {
+                let Some(outcome) = self.take(&job, &share).await else { return };
                 match &outcome.error {
                     Some(why) => tracing::warn!(job = %job.id, why, "this peer's share of a backup was not taken"),
                     None => tracing::info!(job = %job.id, records = outcome.records, "this peer's share of a backup"),
                 }
-                if self.tell(me, job.id, share, &outcome).await.is_none() {
+                if self.tell(me, job.id, share.attempt, &outcome).await.is_none() {
                     return;
                 }
             }
@@ -200,6 +200,25 @@ impl Work {
                 return;
             }
         }
+    }
+
+    /// What came of it; nothing when the peer stops before.
+    async fn take(&mut self, job: &Job, share: &Share) -> Option<Outcome> {
+        let begun = Begun { job: job.id, attempt: share.attempt };
+        let begin = match Begun::read(&self.dir) {
+            Ok(before) if before == Some(begun) => Ok(()),
+            Ok(_) => {
+                share.may_begin(self.here.wall()).and_then(|()| begun.keep(&self.dir).map_err(|it| it.to_string()))
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(why) = begin {
+            return Some(Outcome { error: Some(why), ..Outcome::begun("mesh", self.here.wall()) });
+        }
+        let schedule = schedule(&job.task);
+        let run = attempt(&schedule, &self.dir, &self.mesh, None, &self.here);
+        // What is broken off is taken over by the next life's.
+        until_stopped(&mut self.phase, run).await
     }
 
     /// Tells what came of it until that is decided; nothing when the peer stops before.

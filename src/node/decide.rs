@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::edge::{CommandError, Effect, Held, Outcome};
 use super::policies::{POLICIES_REGISTER, check_policies};
 use super::timers::Timer;
+use super::wishes::{WISHES_REGISTER, Wishes};
 use super::{Node, Proposed};
 use crate::consensus::{
-    self, Action, Answer, Change, Expect, Intent, Name, Refusal, RequestId, Says, Standing, Token, VALUE_MAX, Value,
+    self, Action, Answer, Expect, Intent, Name, Refusal, RequestId, Says, Standing, Token, VALUE_MAX, Value,
 };
 use crate::roles::REGISTER_PREFIX;
 use crate::types::{CommandId, Epoch, Index, NodeId, Now, Term, Time, WallTime};
@@ -43,6 +44,9 @@ pub struct Deciders {
     pub quorum: usize,
     /// So many may be lost.
     pub tolerates: usize,
+    /// Who is to vote and who is not, as operators want it.
+    #[serde(flatten)]
+    pub wishes: Wishes,
 }
 
 /// A voter or learner.
@@ -64,12 +68,12 @@ pub struct Decider {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum VotersChange {
-    /// This node is chosen before all others, where there is a place.
+    /// This node is to vote: if there is no place, it takes that of a voter whom nobody wants.
     Add {
         /// Which.
         node: NodeId,
     },
-    /// This node votes no more, and is not chosen again while the same peer leads.
+    /// This node votes no more, and is not chosen again.
     Remove {
         /// Which.
         node: NodeId,
@@ -78,6 +82,11 @@ pub enum VotersChange {
     Transfer {
         /// Who; by default whoever is first in rank.
         to: Option<NodeId>,
+    },
+    /// Nobody wishes anything about this node any more.
+    Clear {
+        /// Which.
+        node: NodeId,
     },
 }
 
@@ -141,7 +150,11 @@ pub struct Proposal {
 
 /// Clients that wait for a decision.
 #[derive(Debug, Default)]
-pub(super) struct Deciding(BTreeMap<RequestId, CommandId>);
+pub(super) struct Deciding {
+    clients: BTreeMap<RequestId, CommandId>,
+    /// What the voters are to be, of those that asked for that.
+    pub(super) wishes: BTreeMap<RequestId, Wishes>,
+}
 
 impl Node {
     /// A client wants something decided.
@@ -152,6 +165,9 @@ impl Node {
             return Err(refused(
                 "registers of roles are set by who grants them: `role move`, `role release`".to_owned(),
             ));
+        }
+        if register == WISHES_REGISTER {
+            return Err(refused("`voters add`, `voters remove` and `voters clear` set this register".to_owned()));
         }
         if register == POLICIES_REGISTER
             && let Some(bytes) = &value
@@ -170,29 +186,38 @@ impl Node {
                 Some(value.ok_or_else(|| refused(format!("a value has at most {VALUE_MAX} bytes, this one {len}")))?)
             }
         };
-        let mut number = || {
-            let rng = &mut self.shared.rngs.consensus;
-            u128::from(rng.bits()) << 64 | u128::from(rng.bits())
-        };
+        self.ask_voters(now, id, Action { name, expect, value }, request).map(drop)
+    }
+
+    /// Asks the voters for an action, under a name of before or a new one.
+    pub(super) fn ask_voters(
+        &mut self,
+        now: Now,
+        id: CommandId,
+        action: Action,
+        request: Option<RequestId>,
+    ) -> Result<RequestId, CommandError> {
         let born = self.consensus.view().known().index;
-        let request = match request {
-            Some(request) => request,
-            None => RequestId { born, number: number() },
-        };
-        if self.deciding.0.contains_key(&request) {
-            return Err(refused("the same request waits for its answer already".to_owned()));
+        let rng = &mut self.shared.rngs.consensus;
+        let mut drawn = || RequestId { born, number: u128::from(rng.bits()) << 64 | u128::from(rng.bits()) };
+        let request = request.unwrap_or_else(&mut drawn);
+        if self.deciding.clients.contains_key(&request) {
+            return Err(CommandError::Proposal { why: "the same request waits for its answer already".to_owned() });
         }
-        self.deciding.0.insert(request, id);
+        self.deciding.clients.insert(request, id);
         let expires = now.wall.as_micros().saturating_add(u64::try_from(EXPIRES.as_micros()).unwrap_or(u64::MAX));
-        let action = Action { name, expect, value };
         let intent = Intent { request, expires: WallTime::from_micros(expires), action };
         self.shared.step(now, |cx| self.consensus.ask(cx, intent));
-        Ok(())
+        Ok(request)
     }
 
     /// It has its answer.
     pub(super) fn on_asked(&mut self, request: RequestId, result: Result<Answer, Refusal>) {
-        let Some(id) = self.deciding.0.remove(&request) else { return };
+        let Some(id) = self.deciding.clients.remove(&request) else { return };
+        let wishes = self.forget_wish(request);
+        if let (Some(wishes), Ok(Answer::Decided { outcome, .. })) = (wishes, &result) {
+            return self.on_wished(id, *outcome, wishes);
+        }
         let result = match result {
             Ok(Answer::Decided { token, outcome }) => Ok(Outcome::Decided(Proposed { request, token, outcome })),
             Ok(Answer::Unknown) => Err(CommandError::OutcomeUnknown { request }),
@@ -243,6 +268,7 @@ impl Node {
             members: members.collect(),
             quorum: group.map_or(0, |group| group.quorum()),
             tolerates: group.map_or(0, |group| group.voters().count() - group.quorum()),
+            wishes: self.voters.wishes.clone(),
         }
     }
 
@@ -270,39 +296,25 @@ impl Node {
         Decisions { decisions, upto, gap }
     }
 
-    /// An operator wants the voters changed. Only the leader does that.
-    pub(super) fn change_voters(&mut self, now: Now, change: VotersChange) -> Result<Outcome, CommandError> {
+    /// An operator wants the voters changed. Nothing, if the answer comes later.
+    pub(super) fn change_voters(
+        &mut self,
+        now: Now,
+        id: CommandId,
+        change: VotersChange,
+    ) -> Result<Option<Outcome>, CommandError> {
+        let VotersChange::Transfer { to } = change else { return self.wish(now, id, change).map(|()| None) };
         let view = self.consensus.view();
-        let refused = |why: String| CommandError::Proposal { why };
         if view.standing() != Standing::Leader {
             let leader = view.leader().map(|leader| leader.node);
             return Err(CommandError::NotLeader { leader, epoch: view.epoch(), term: view.term() });
         }
         let at = |node: NodeId| view.group().and_then(|group| group.at(node).next());
-        match change {
-            VotersChange::Add { node } => {
-                let member = self.membership.view().member(node).ok_or(CommandError::UnknownMember { node })?;
-                if member.meta.observer {
-                    return Err(refused(format!("{node} is an observer")));
-                }
-                self.voters.prefer(node);
-            }
-            VotersChange::Remove { node } => {
-                let id = at(node).ok_or(CommandError::UnknownMember { node })?;
-                let mut begun = Ok(());
-                self.shared.step(now, |cx| begun = self.consensus.change(cx, Change::Remove { id }));
-                begun.map_err(|why| refused(why.to_string()))?;
-                self.voters.bar(node);
-            }
-            VotersChange::Transfer { to } => {
-                let to = to.map(|node| at(node).ok_or(CommandError::UnknownMember { node })).transpose()?;
-                let mut begun = Ok(());
-                self.shared.step(now, |cx| begun = self.consensus.transfer(cx, to).map(|_| ()));
-                begun.map_err(|why| refused(why.to_string()))?;
-            }
-        }
-        self.voters.changed = true;
-        Ok(Outcome::Deciders(Box::new(self.deciders())))
+        let to = to.map(|node| at(node).ok_or(CommandError::UnknownMember { node })).transpose()?;
+        let mut begun = Ok(());
+        self.shared.step(now, |cx| begun = self.consensus.transfer(cx, to).map(|_| ()));
+        begun.map_err(|why| CommandError::Proposal { why: why.to_string() })?;
+        Ok(Some(Outcome::Deciders(Box::new(self.deciders()))))
     }
 
     /// Goodbye: whoever leads, or holds a role, hands over first, so that nothing waits for anybody to find out.

@@ -278,7 +278,8 @@ pub enum Command {
     Propose(Proposal),
     /// Who decides. Answered by [`Outcome::Deciders`].
     Deciders,
-    /// Change who votes, or who leads them. Answered by [`Outcome::Deciders`] once it is begun, at the leader.
+    /// Wish who votes, at any peer: answered by [`Outcome::Deciders`] once that is decided; whoever leads does the rest. Or have somebody else
+    /// lead, at the leader: answered once it is begun.
     ChangeVoters(VotersChange),
     /// What was decided behind a place. Answered by [`Outcome::Decisions`].
     Decisions {

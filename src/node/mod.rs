@@ -36,6 +36,7 @@ mod status;
 mod tests;
 mod timers;
 mod voters;
+mod wishes;
 
 pub use alone::Alone;
 #[cfg(feature = "sim")]
@@ -53,6 +54,7 @@ pub use serving::{RoleOrder, RoleStatus};
 pub use snapshot::{Pack, SnapshotFile, SnapshotState, Taken, Untaken, id_of_snapshot, look_at_snapshot};
 pub use status::{Coordination, Intake, Level, MemberStatus, PolicyStatus, Restoring, SnapshotsStatus, Status};
 pub use voters::Config as VotersConfig;
+pub use wishes::Wishes;
 
 use std::sync::Arc;
 
@@ -440,7 +442,10 @@ impl Node {
                 Err(refused) => Err(refused),
             },
             Command::Deciders => Ok(Outcome::Deciders(Box::new(self.deciders()))),
-            Command::ChangeVoters(change) => self.change_voters(now, change),
+            Command::ChangeVoters(change) => match self.change_voters(now, id, change).transpose() {
+                Some(result) => result,
+                None => return,
+            },
             Command::Decisions { after, limit } => Ok(Outcome::Decisions(self.decisions(after, limit))),
             Command::Register { name } => Ok(Outcome::Register(self.register(&name))),
             Command::Policies => Ok(Outcome::Policies(Box::new(self.policies.clone()))),

@@ -245,6 +245,7 @@ impl Node {
         }
         if matches!(event, E::Committed { .. } | E::Installed { .. }) {
             self.mind_policies();
+            self.mind_wishes();
         }
         self.tell_roles(now, &event);
         self.tell(Event::Consensus(event));

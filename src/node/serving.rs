@@ -184,10 +184,10 @@ impl Node {
         match &event {
             E::Propose { intent } => {
                 let (intent, request) = (intent.clone(), intent.request);
-                let mut refused = false;
-                self.shared.step(now, |cx| refused = self.consensus.propose(cx, intent).is_err());
-                if refused {
-                    self.serve(now, |machine, cx, _| machine.on_refused(cx, request));
+                let mut proposed = Ok(());
+                self.shared.step(now, |cx| proposed = self.consensus.propose(cx, intent));
+                if let Err(why) = proposed {
+                    self.serve(now, |machine, cx, _| machine.on_refused(cx, request, &why));
                 }
                 return;
             }

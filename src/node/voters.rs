@@ -5,7 +5,7 @@
 //! configured. A learner votes once it has the log and was there for a while; a voter that is gone for long is replaced by a learner that is ready,
 //! never merely dropped; a store that was lost is removed at once, since its name never comes back. Every change is one of
 //! [`Change`], one at a time: what would lose the quorum that is there now, consensus refuses, and it is tried again later. Observers, and peers whose
-//! log takes no writes, are not chosen.
+//! log takes no writes, are not chosen. What operators wish of it goes before all that (`wishes`).
 //!
 //! [`Voters::step`] is a function of what it is shown and of the time, so it is tested without a mesh.
 
@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Node;
 use super::timers::Timer;
-use crate::consensus::{Change, Group, Member, Standing};
+use super::wishes::Wishes;
+use crate::consensus::{Change, Group, Member, Standing, Token};
 use crate::membership::State;
 use crate::probe::reachable;
 use crate::types::{Actor, Mint, NodeId, Now, Time};
@@ -98,9 +99,9 @@ pub(super) struct Voters {
     names: BTreeMap<NodeId, Mint>,
     asked: BTreeMap<NodeId, Time>,
     reborn: BTreeSet<Actor>,
-    /// Whom an operator wants before all others, and whom not, while this peer leads.
-    preferred: BTreeSet<NodeId>,
-    barred: BTreeSet<NodeId>,
+    /// Whom operators want before all others and whom not, and by which decision.
+    pub(super) wishes: Wishes,
+    pub(super) wished_by: Option<Token>,
     /// What was refused last, and how often in a row.
     refused: Option<(Step, u32)>,
     /// When to look again.
@@ -121,8 +122,8 @@ impl Voters {
             names: BTreeMap::new(),
             asked: BTreeMap::new(),
             reborn: BTreeSet::new(),
-            preferred: BTreeSet::new(),
-            barred: BTreeSet::new(),
+            wishes: Wishes::default(),
+            wished_by: None,
             refused: None,
             next: None,
         }
@@ -145,20 +146,9 @@ impl Voters {
         self.met(Actor { mint, ..member });
     }
 
-    /// An operator wants this one to vote.
-    pub(super) fn prefer(&mut self, node: NodeId) {
-        self.barred.remove(&node);
-        if self.preferred.len() < NAMES_MAX {
-            self.preferred.insert(node);
-        }
-    }
-
-    /// And this one not.
-    pub(super) fn bar(&mut self, node: NodeId) {
-        self.preferred.remove(&node);
-        if self.barred.len() < NAMES_MAX {
-            self.barred.insert(node);
-        }
+    /// So many may vote at most.
+    pub(super) fn places(&self) -> usize {
+        self.config.target.into()
     }
 
     fn look(&mut self, at: Time) {
@@ -232,40 +222,73 @@ impl Voters {
             return remove(id);
         }
         let (voters, learners): (Vec<Member>, Vec<Member>) = group.members().iter().copied().partition(|it| it.voter);
-        let stable = self.config.stabilization;
+        let is_barred = |it: &&Member| self.wishes.barred.contains(&it.id.node) && (!it.voter || voters.len() > 1);
+        if let Some(barred) = group.members().iter().find(is_barred) {
+            return remove(barred.id);
+        }
         for learner in &learners {
-            if self.lasts(self.gone_since.get(&learner.id.node).copied(), stable, now) {
+            if self.lasts(self.gone_since.get(&learner.id.node).copied(), self.config.stabilization, now) {
                 return remove(learner.id);
             }
         }
         let target = self.target(group, seen);
-        let gone: Vec<Actor> =
-            voters.iter().filter(|it| it.id != me && self.is_gone(it, seen, now)).map(|it| it.id).collect();
         if voters.len() > target {
-            let since = *self.surplus_since.get_or_insert(now);
-            if !self.lasts(Some(since), stable, now) {
-                return None;
-            }
-            let missing = |id: NodeId| self.gone_since.contains_key(&id);
-            let others = voters.iter().filter(|it| it.id != me);
-            let least = others.min_by_key(|it| (!missing(it.id.node), it.priority, Reverse(it.id)))?;
-            return remove(least.id);
+            return self.surplus(now, me, &voters);
         }
         self.surplus_since = None;
-        let ready = |it: &&Member| self.here_since.get(&it.id.node).is_some_and(|since| *since + stable <= now);
-        let best = learners.iter().filter(ready).max_by_key(|it| (it.priority, Reverse(it.id))).map(|it| it.id);
-        for learner in &learners {
-            self.lasts(self.here_since.get(&learner.id.node).copied(), stable, now);
-        }
-        match best {
-            Some(id) if voters.len() < target => return Some(Step::Change(Change::Promote { id })),
+        let gone: Vec<Actor> =
+            voters.iter().filter(|it| it.id != me && self.is_gone(it, seen, now)).map(|it| it.id).collect();
+        match self.best_ready(&learners, now) {
+            // More than there are places for a while, if it is to have somebody's.
+            Some(id) if voters.len() < target || self.may_oust(id.node, &voters) => {
+                return Some(Step::Change(Change::Promote { id }));
+            }
             Some(_) if !gone.is_empty() => return remove(gone[0]),
             _ => {}
         }
-        if voters.len() - gone.len() >= target {
-            return learners.first().and_then(|learner| remove(learner.id));
+        let is_full = voters.len() - gone.len() >= target;
+        if let Some(idle) = learners.iter().find(|it| is_full && !self.may_oust(it.id.node, &voters)) {
+            return remove(idle.id);
         }
-        if learners.is_empty() { self.choose(now, group, seen) } else { None }
+        if !learners.is_empty() {
+            return None;
+        }
+        let may_come: Vec<Seen> = seen.iter().filter(|it| !is_full || self.may_oust(it.id, &voters)).copied().collect();
+        self.choose(now, group, may_come)
+    }
+
+    /// There are more voters than are wanted: if that lasts, one goes whom nobody misses.
+    fn surplus(&mut self, now: Time, me: Actor, voters: &[Member]) -> Option<Step> {
+        let since = *self.surplus_since.get_or_insert(now);
+        if !self.lasts(Some(since), self.config.stabilization, now) {
+            return None;
+        }
+        let rank = |it: &&Member| {
+            let (node, is_here) = (it.id.node, !self.gone_since.contains_key(&it.id.node));
+            (is_here, self.wishes.wanted.contains(&node), it.id == me, it.priority, Reverse(it.id))
+        };
+        voters.iter().min_by_key(rank).map(|least| Step::Change(Change::Remove { id: least.id }))
+    }
+
+    /// The best of the learners that were there for long enough.
+    fn best_ready(&mut self, learners: &[Member], now: Time) -> Option<Actor> {
+        let here =
+            |it: &&Member| self.here_since.get(&it.id.node).is_some_and(|at| *at + self.config.stabilization <= now);
+        let rank = |it: &&Member| (self.wishes.wanted.contains(&it.id.node), it.priority, Reverse(it.id));
+        let best = learners.iter().filter(here).max_by_key(rank).map(|it| it.id);
+        for learner in learners {
+            self.lasts(self.here_since.get(&learner.id.node).copied(), self.config.stabilization, now);
+        }
+        best
+    }
+
+    /// Whether somebody who is there is to vote in place of another, though there are voters enough: it is wanted and one of them is not; or
+    /// the only voter is barred.
+    fn may_oust(&self, node: NodeId, voters: &[Member]) -> bool {
+        let is_there = self.here_since.contains_key(&node) && voters.iter().all(|it| it.id.node != node);
+        let Wishes { wanted, barred } = &self.wishes;
+        let is_called = wanted.contains(&node) && voters.iter().any(|it| !wanted.contains(&it.id.node));
+        is_there && (is_called || voters.iter().all(|it| barred.contains(&it.id.node)))
     }
 
     /// What a leader that goes does about its group. Alone it makes somebody else a voter, and one of two it removes itself: whoever stays
@@ -285,16 +308,15 @@ impl Voters {
             None => {
                 // There is no time to see who stays.
                 self.config.stabilization = Duration::ZERO;
-                self.choose(now, group, seen)
+                self.choose(now, group, seen.to_vec())
             }
         }
     }
 
-    /// Who is to become a learner.
-    fn choose(&mut self, now: Time, group: &Group, seen: &[Seen]) -> Option<Step> {
-        let mut some: Vec<Seen> = seen.iter().filter(|it| group.at(it.id).next().is_none()).copied().collect();
-        some.retain(|it| !self.barred.contains(&it.id));
-        some.sort_unstable_by_key(|it| (!self.preferred.contains(&it.id), Reverse(it.priority), it.id));
+    /// Which of these is to become a learner.
+    fn choose(&mut self, now: Time, group: &Group, mut some: Vec<Seen>) -> Option<Step> {
+        some.retain(|it| group.at(it.id).next().is_none());
+        some.sort_unstable_by_key(|it| (!self.wishes.wanted.contains(&it.id), Reverse(it.priority), it.id));
         for it in some {
             if !self.lasts(self.here_since.get(&it.id).copied(), self.config.stabilization, now) {
                 continue;
@@ -354,9 +376,6 @@ impl Node {
         else {
             (self.voters.here_since, self.voters.gone_since) = (BTreeMap::new(), BTreeMap::new());
             self.voters.known = BTreeSet::new();
-            if view.standing() != Standing::Leader {
-                (self.voters.preferred, self.voters.barred) = (BTreeSet::new(), BTreeSet::new());
-            }
             return;
         };
         let (me, seen) = (view.id(), self.seen());
@@ -396,7 +415,7 @@ impl Node {
         let seen = members.map(|it| Seen {
             id: it.id,
             state: it.state,
-            is_fit: !it.meta.observer,
+            is_fit: !it.meta.observer && !self.voters.wishes.barred.contains(&it.id),
             is_well: !it.meta.read_only,
             priority: u8::try_from(it.meta.priority).unwrap_or(u8::MAX),
         });
@@ -478,7 +497,12 @@ mod tests {
                     let Some(step) = self.voters.step(now, id(1), &self.group, members) else { break };
                     match step {
                         Step::Ask(peer) => {
-                            self.voters.met(Actor { node: peer, mint: id(u128::from_be_bytes(*peer.as_bytes())).mint })
+                            // Whoever was removed takes part under another name.
+                            let mut name = id(u128::from_be_bytes(*peer.as_bytes()));
+                            while self.group.is_retired(name) {
+                                name.mint = Mint::new(name.mint.value() + 1_000);
+                            }
+                            self.voters.met(name);
                         }
                         Step::Change(change) => {
                             self.group = self.group.changed(change).unwrap();
@@ -488,6 +512,11 @@ mod tests {
                 }
                 self.now += 1;
             }
+        }
+
+        fn wish(&mut self, wanted: &[u128], barred: &[u128]) {
+            let nodes = |some: &[u128]| some.iter().map(|n| NodeId::from_u128(*n)).collect();
+            self.voters.wishes = Wishes { wanted: nodes(wanted), barred: nodes(barred) };
         }
 
         fn voters(&self) -> Vec<u128> {
@@ -565,6 +594,67 @@ mod tests {
         all[2].state = State::Left;
         room.run(60, &all);
         assert_eq!(room.voters(), [1]);
+    }
+
+    /// The members of a room as its leader sees them: whoever is barred is not fit.
+    fn fit(room: &Room, members: &[Seen]) -> Vec<Seen> {
+        let barred = &room.voters.wishes.barred;
+        members.iter().map(|it| Seen { is_fit: it.is_fit && !barred.contains(&it.id), ..*it }).collect()
+    }
+
+    #[test]
+    fn who_is_wanted_takes_the_place_of_who_is_not() {
+        let mut room = Room::new(3);
+        let all: Vec<Seen> = (1..=6).map(|n| seen(n, State::Alive)).collect();
+        room.run(60, &all);
+        assert_eq!(room.voters(), [1, 2, 3]);
+        room.wish(&[5, 6], &[]);
+        let before = room.done.len();
+        room.run(120, &all);
+        assert_eq!(room.voters(), [1, 5, 6], "whoever leads stays as long as another can go");
+        assert_eq!(room.done.len() - before, 6, "a learner, a voter and one less, twice: {:?}", &room.done[before..]);
+        let fewest = room.done[before..].iter().filter(|(_, it)| matches!(it, Step::Change(Change::Remove { .. })));
+        assert!(fewest.count() == 2 && matches!(room.done[before].1, Step::Change(Change::AddLearner { .. })));
+        room.wish(&[4, 5, 6], &[]);
+        room.run(120, &all);
+        assert_eq!(room.voters(), [4, 5, 6], "all places are for others: it goes itself");
+        let before = room.done.len();
+        room.run(600, &all);
+        assert_eq!(room.done.len(), before, "that is all");
+    }
+
+    #[test]
+    fn who_is_barred_goes_and_is_not_chosen_again() {
+        let mut room = Room::new(3);
+        let all: Vec<Seen> = (1..=4).map(|n| seen(n, State::Alive)).collect();
+        room.run(60, &all);
+        room.wish(&[], &[2]);
+        let before = room.done.len();
+        room.run(1, &fit(&room, &all));
+        assert_eq!(room.done[before].1, Step::Change(Change::Remove { id: id(2) }), "at once");
+        room.run(60, &fit(&room, &all));
+        assert_eq!(room.voters(), [1, 3, 4]);
+        room.wish(&[], &[2, 4]);
+        room.run(120, &fit(&room, &all));
+        assert_eq!(room.voters(), [1], "one of two: either that was lost would end it");
+        room.wish(&[], &[1]);
+        room.run(60, &fit(&room, &all));
+        assert_eq!(room.voters(), [2, 3, 4], "the only voter goes when another votes");
+        room.wish(&[], &[]);
+        room.run(60, &all);
+        assert_eq!(room.voters(), [2, 3, 4]);
+    }
+
+    #[test]
+    fn of_two_members_the_wanted_one_votes() {
+        let mut room = Room::new(3);
+        let all: Vec<Seen> = (1..=2).map(|n| seen(n, State::Alive)).collect();
+        room.run(60, &all);
+        assert_eq!(room.voters(), [1]);
+        room.wish(&[2], &[]);
+        room.run(120, &all);
+        assert_eq!(room.voters(), [2]);
+        assert_eq!(room.done.len(), 3);
     }
 
     /// Found by small-duels, seed 103029: all were restarted, and two of three had met.

@@ -246,6 +246,12 @@ pub const BUGS: &[Bug] = &[
         &["snapshots"],
     ),
     bug(
+        "node/wish-for-one-leader",
+        "Who is to vote binds the leader that took the wish down, and no later one.",
+        &["K9"],
+        &["voters-wished"],
+    ),
+    bug(
         "overlay/former-linger-for-ever",
         "Who was a neighbour is held for one for ever.",
         &["G2", "O7", "O3", "O2"],

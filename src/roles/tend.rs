@@ -12,7 +12,7 @@ use super::office::{Decided, Pending, Watch, reason};
 use super::order::{Running, Task, automation};
 use super::vocabulary::{Alert, Event, OrderError, Reason, RoleName, Timer};
 use super::{Roles, Sight};
-use crate::consensus::{Action, Expect, Intent, Outcome, RequestId, Token};
+use crate::consensus::{Action, Expect, Intent, Outcome, Refusal, RequestId, Token};
 use crate::failover::{Candidate, Failback, FailoverState, PromotionRules, PromotionStrategy, Verdict};
 use crate::machine::Cx;
 use crate::types::{Time, WallTime};
@@ -315,14 +315,21 @@ impl Roles {
         self.look(cx, sight);
     }
 
-    /// What was to be proposed was refused: nothing of it will happen. It is tried again after a heartbeat.
-    pub fn on_refused(&mut self, cx: &mut Cx<'_, Self>, request: RequestId) {
+    /// What was to be proposed was refused: nothing of it will happen now. It is tried again after a heartbeat; an order that would be refused
+    /// under its name again and again is at its end.
+    pub fn on_refused(&mut self, cx: &mut Cx<'_, Self>, request: RequestId, why: &Refusal) {
         let retry_at = cx.now().mono + self.config.failover.heartbeat;
+        let for_good = matches!(why, Refusal::Forgotten { .. } | Refusal::Unborn { .. });
+        let mut ended = None;
         if let Some((_, watch)) = self.proposed(request) {
             (watch.pending, watch.retry_at) = (None, retry_at);
+            ended = watch.order.take_if(|running| for_good && running.asked.is_some_and(|(id, _)| id == request));
             if let Some(running) = &mut watch.order {
                 running.proposed = None;
             }
+        }
+        if let Some(order) = ended {
+            self.end_order(cx, &order, Err(OrderError::Unknown));
         }
         cx.arm(Timer::Look, self.config.failover.heartbeat);
     }

@@ -150,8 +150,12 @@ fn happens(scenario: &Scenario, plan: &Plan) -> Result<(), String> {
             ));
         }
     }
+    let peers = scenario.mesh.nodes().len();
     for (n, proposal) in plan.proposals.iter().enumerate() {
         before(&format!("proposals[{n}].at"), proposal.at, calm, "the calm begins")?;
+        if let Some((_, whom)) = proposal.wish.filter(|(_, whom)| *whom as usize >= peers) {
+            return Err(format!("proposals[{n}].wish: there is no peer {whom}, counted from 0 there are {peers}"));
+        }
     }
     Ok(())
 }
@@ -261,7 +265,11 @@ pub(super) fn write(scenario: &Scenario, text: &str, luck: &Luck, plan: &Plan, o
     section(&mut file, "appends", plan, &plan.appends, Piece::Append, &append);
     let proposal = |it: &Proposal| {
         let named = if it.request > 0 { format!(", request {}", it.request) } else { String::new() };
-        let what = if it.policies > 0 { "the policies".to_owned() } else { format!("register {}", it.register) };
+        let what = match it.wish {
+            Some((wish, whom)) => return format!("{} {} wishes: {wish:?} {}", Span(it.at), name(it.peer), name(whom)),
+            None if it.policies > 0 => "the policies".to_owned(),
+            None => format!("register {}", it.register),
+        };
         format!("{} {} has {what} set{named}", Span(it.at), name(it.peer))
     };
     section(&mut file, "proposals", plan, &plan.proposals, Piece::Proposal, &proposal);

@@ -1,4 +1,5 @@
-//! Voters whose stores were lost, as a whole or at the end: none votes under the name that it had, each votes again under a new one.
+//! Voters whose stores were lost, as a whole or at the end: none votes under the name that it had, each votes again under a new one. And voters whom
+//! operators do not want.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -141,4 +142,35 @@ fn a_power_cut_amid_writes_of_all_voters_leaves_the_group_alive() {
     assert!(back.iter().all(|peer| peer.log().contains("torn")), "{}", back[0].log());
     decide(&back[0], "after", "2");
     wait_for("all know it", || back.iter().all(|peer| knows(peer, "before", "1") && knows(peer, "after", "2")));
+}
+
+/// The wish is decided: it binds a leader that nobody told of it too, until it is taken back.
+#[test]
+fn a_voter_that_was_removed_is_not_chosen_again_by_a_later_leader() {
+    let dir = tempfile::tempdir().unwrap();
+    let peers = three(dir.path());
+    let leads = leader(&peers[0]).unwrap();
+    let others: Vec<String> = peers.iter().map(id).filter(|node| *node != leads).collect();
+    let [barred, heir] = &others[..] else { panic!("three peers") };
+    // Any peer takes it, also who is about to lose its vote.
+    let told = peers.iter().find(|peer| id(peer) == *barred).unwrap().ask(&["voters", "remove", barred]);
+    assert_eq!(told["barred"], serde_json::json!([barred]), "{told}");
+    let is_no_voter = || peers.iter().all(|peer| votes(peer, barred).is_none());
+    wait_for("it votes no more", is_no_voter);
+    let first = peers.iter().find(|peer| id(peer) == leads).unwrap();
+    assert!(first.run(&["voters", "add", heir]).status.success());
+    // Of two that may vote one does: the wanted one.
+    wait_for("the wanted one votes alone", || {
+        peers.iter().all(|peer| votes(peer, heir) == Some(true) && votes(peer, &leads).is_none())
+    });
+    assert!(is_no_voter());
+    for peer in &peers {
+        let told = peer.ask(&["voters", "list"]);
+        assert_eq!((&told["barred"], &told["wanted"]), (&serde_json::json!([barred]), &serde_json::json!([heir])));
+    }
+    let refused = peers[0].run(&["voters", "clear", &leads]);
+    assert_eq!(refused.status.code(), Some(1), "nobody wished anything about it");
+    peers[0].ask(&["voters", "clear", barred]);
+    wait_for("all three vote again", || peers.iter().all(|peer| votes(peer, barred) == Some(true)));
+    decide(&peers[0], "after", "1");
 }

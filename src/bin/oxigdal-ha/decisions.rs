@@ -51,15 +51,22 @@ enum VotersCommand {
         #[command(flatten)]
         target: Target,
     },
-    /// Have a member chosen before all others, where there is a place
+    /// Have a member vote: if there is no place, in place of a voter whom nobody wants
     Add {
         /// Its name or id
         node: String,
         #[command(flatten)]
         target: Target,
     },
-    /// Take a vote away
+    /// Take a peer's vote away, and do not choose it again
     Remove {
+        /// Its name or id
+        node: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Wish nothing about a peer any more: the rules choose again
+    Clear {
         /// Its name or id
         node: String,
         #[command(flatten)]
@@ -79,6 +86,7 @@ pub(crate) fn voters(arguments: &Voters, output: Output) -> Result {
         VotersCommand::List { target } => return list(&Client::new(target)?.get("/v1/voters", &[])?, output),
         VotersCommand::Add { node, target } => (target, "add", Some(node)),
         VotersCommand::Remove { node, target } => (target, "remove", Some(node)),
+        VotersCommand::Clear { node, target } => (target, "clear", Some(node)),
         VotersCommand::Transfer { node, target } => (target, "transfer", node.as_ref()),
     };
     let client = Client::new(target)?;
@@ -87,10 +95,17 @@ pub(crate) fn voters(arguments: &Voters, output: Output) -> Result {
         "transfer" => json!({ "op": op, "to": node }),
         op => json!({ "op": op, "node": node }),
     };
-    list(&client.send("POST", "/v1/voters", &[], &change)?, output)
+    let told: Value = client.send("POST", "/v1/voters", &[], &change)?;
+    list(&told, output)?;
+    if op == "add" && !output.json {
+        output.line(
+            "it votes once it holds the log and was there for a while (voters.stabilization); `voters list` shows it",
+        )?;
+    }
+    Ok(())
 }
 
-/// The id of a member by its name, or its id.
+/// The id of a member by its name; an id is one.
 pub(crate) fn id_of(client: &Client, name: &str) -> Result<String> {
     let members: Vec<Value> = client.get("/v1/members", &[])?;
     let is_meant = |member: &&Value| member["node"] == name || member["name"] == name;
@@ -135,7 +150,13 @@ fn list(voters: &Value, output: Output) -> Result {
     }
     output.rows(&table)?;
     let (quorum, tolerates) = (&voters["quorum"], &voters["tolerates"]);
-    output.line(format_args!("{quorum} of them decide; {tolerates} may be lost"))
+    output.line(format_args!("{quorum} of them decide; {tolerates} may be lost"))?;
+    for (wish, what) in [("wanted", "wanted, before all others"), ("barred", "not to be chosen")] {
+        for node in voters[wish].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            output.line(format_args!("{what}: {}", name_of(voters, node)))?;
+        }
+    }
+    Ok(())
 }
 
 #[derive(Debug, clap::Args)]

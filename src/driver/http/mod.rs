@@ -36,7 +36,7 @@
 //! | `POST /v1/roles/admit` | somebody acts upon this machine: `{"role":NAME,"token":{"epoch":E,"term":T,"index":I}}` is heeded (200), or lower than one that was seen here (409) |
 //! | `GET /primary`, `/role/NAME` | for load balancers: 200 where this peer acts in the role, else 503 and who does |
 //! | `GET /replica?max_behind=N` | 200 where this peer is not the primary and behind in no more than N logs; 503 also where it cannot know, since it is cut off |
-//! | `GET`, `POST /v1/voters` | who votes; `{"op":"add","node":ID}`, `remove`, `transfer`: at the leader only, else 503 `not_leader` |
+//! | `GET`, `POST /v1/voters` | who votes, and whom operators want; `{"op":"add","node":ID}`, `remove`, `clear` at any peer; `transfer` at the leader only, else 503 `not_leader` |
 //! | `GET /v1/actions?after&limit` | what was decided |
 //! | `POST /v1/actions` | have a register set, wherever the leader is; 503 `no_quorum`, `not_leader`: nothing of it will be; 504 `outcome_unknown`: ask again with its `request` |
 //! | `GET`, `PUT /v1/overlay` | which overlay the mesh has; setting it for all peers |

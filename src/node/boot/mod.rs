@@ -477,6 +477,7 @@ impl Node {
         self.shared.step(now, |cx| self.audit.start(cx));
         self.begin_consensus(now, lost_its_end);
         self.mind_policies();
+        self.mind_wishes();
         self.serve(now, |machine, cx, sight| machine.start(cx, sight));
         self.begin_snapshots(now);
         self.route(now);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::*;
-use crate::consensus::{Intent, Name, Outcome, Register, Token};
+use crate::consensus::{Intent, Name, Outcome, Refusal, Register, Token};
 use crate::failover::{Candidate, PromotionStrategy};
 use crate::machine::Op;
 use crate::machine::testkit::step_at;
@@ -209,7 +209,7 @@ fn from_the_proposal_on_there_is_no_lease_until_it_is_certain_what_came_of_it() 
 fn a_proposal_that_was_refused_is_made_again_a_little_later() {
     let mut office = Office::new();
     let intent = office.proposes(1_300).unwrap();
-    office.play(1_300, |machine, cx, _| machine.on_refused(cx, intent.request));
+    office.play(1_300, |machine, cx, _| machine.on_refused(cx, intent.request, &Refusal::NoQuorum));
     assert_eq!(office.proposes(1_349), None);
     assert!(office.proposes(1_350).is_some());
 }
@@ -324,4 +324,20 @@ fn a_resumed_role_counts_promotions_anew_whatever_the_clocks_said() {
         let later = if since == LATER { LATER + 1_000 } else { 1_300 };
         assert!(office.proposes(later).is_some(), "turns of {since} ms");
     }
+}
+
+/// Consensus has forgotten what was asked so long ago: under that name nothing is done any more, and the holder goes on.
+#[test]
+fn an_order_that_is_refused_for_good_ends_and_the_holder_goes_on() {
+    let mut office = Office::new();
+    let id = RequestId { born: Index::new(9), number: 7 };
+    let (by, expires) = (Name::new("somebody").unwrap(), WallTime::from_micros(u64::MAX));
+    let order = Order { id, expires, by, role: role(), what: OrderWhat::Pause };
+    let ops = office.play(1_010, |machine, cx, sight| machine.order(cx, sight, &order).unwrap());
+    let intent = proposal(ops).expect("a pause waits for nobody");
+    let why = Refusal::Forgotten { floor: Index::new(50) };
+    let ops = office.play(1_020, |machine, cx, _| machine.on_refused(cx, intent.request, &why));
+    let answered = Event::Ordered { id: intent.request, result: Err(OrderError::Unknown) };
+    assert!(ops.contains(&Op::Emit(answered)), "{ops:?}");
+    assert_eq!(proposal(office.look(1_100)), None, "it is not proposed again");
 }

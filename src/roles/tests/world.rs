@@ -392,8 +392,8 @@ impl World {
     fn propose(&mut self, at: usize, intent: Intent) {
         Checks::on_propose(&self.peers[at], &self.config, &intent);
         let request = intent.request;
-        if self.decides(at, |machine, cx| machine.propose(cx, intent)).is_err() {
-            self.plays(at, |machine, cx, _| machine.on_refused(cx, request));
+        if let Err(why) = self.decides(at, |machine, cx| machine.propose(cx, intent)) {
+            self.plays(at, |machine, cx, _| machine.on_refused(cx, request, &why));
         }
     }
 

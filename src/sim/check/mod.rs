@@ -29,6 +29,7 @@ mod k5;
 mod k6;
 mod k7;
 mod k8;
+mod k9;
 mod l2;
 mod m1;
 mod m10;

@@ -2,7 +2,8 @@
 
 use super::{AtDisk, Check, Sight, Verdict, Violation};
 use super::{
-    a1, c1, c2, c3, c5, c6, c7, c14, f1, g3, g4, g5, j1, j2, j3, k1, k2, k3, k4, k5, k6, k7, k8, l2, r1, r2, r3, r4, s1,
+    a1, c1, c2, c3, c5, c6, c7, c14, f1, g3, g4, g5, j1, j2, j3, k1, k2, k3, k4, k5, k6, k7, k8, k9, l2, r1, r2, r3,
+    r4, s1,
 };
 use super::{m1, m2, m3, m4, m5, m7, m9, m10, m12, m13, m14, o1, o2, o3, o5, o6, o7};
 use super::{u1, u2, u4, u5, u6, u7, u8, u9, u10, u11, u12, u13};
@@ -61,6 +62,7 @@ const ALL: &[(&str, &str)] = &[
     ("K6", "a store votes for one candidate in a term, over all its lives"),
     ("K7", "nobody begins a term that a majority would not have, and who hears its leader would have none"),
     ("K8", "what a voter promises is durable by then: its vote, and what it acknowledges of the log"),
+    ("K9", "after the calm those vote whom operators want, where there is a place, and nobody whom they bar"),
     ("L1", "after the calm a core that was healed agrees, unless ground truth excuses it"),
     (
         "L2",
@@ -154,6 +156,7 @@ impl Checks {
             Box::new(k6::VotesOnce::default()),
             Box::new(k7::NobodyIsDisturbed::default()),
             Box::new(k8::PromisesAreDurable::new(peers)),
+            Box::new(k9::AsWished),
             Box::new(l2::AllAreUp),
             Box::new(m1::OnlyClimbs::new(peers)),
             Box::new(m2::OnlyItself::new(peers)),

@@ -35,6 +35,11 @@ impl Plan {
         let policies = if says.policies.is_empty() { 0 } else { u32::try_from(which).map_err(|_| "too many")? + 1 };
         let peers = says.peers.choose(&scenario.mesh, luck, u64::MAX)?;
         let register = |n| u32::try_from(luck.below(2, n, u64::from(says.registers))).expect("below a u32");
+        let whom = says.whom.choose(&scenario.mesh, luck, u64::MAX)?;
+        let wish = |n| {
+            let drawn = |number, len: usize| usize::try_from(luck.below(number, n, len as u64)).expect("a usize");
+            (says.wish[drawn(6, says.wish.len())], whom[drawn(7, whom.len())])
+        };
         let all = match (says.at, says.rate) {
             (Some(at), None) if at.0 < scenario.calm_at() => vec![(0, at.0, peers[0])],
             (Some(_), None) => return Err("at: it is too late, the calm has begun by then".to_owned()),
@@ -42,7 +47,8 @@ impl Plan {
             _ => return Err("either at or rate is needed".to_owned()),
         };
         for (n, at, peer) in all {
-            let once = Proposal { at, peer, register: register(n), padding: says.padding, request: 0, policies };
+            let wish = if says.wish.is_empty() { None } else { Some(wish(n)) };
+            let once = Proposal { at, peer, register: register(n), padding: says.padding, request: 0, policies, wish };
             if !luck.chance(3, n, says.again.0) {
                 self.proposals.push(once);
                 continue;

@@ -13,7 +13,7 @@ pub(super) use fault::{Fault, Item};
 
 use super::luck::Luck;
 use super::part::Part;
-use super::scenario::{Heal, Scenario};
+use super::scenario::{Heal, Scenario, Wish};
 use crate::replication::Ack;
 use crate::topology::Policy;
 
@@ -112,6 +112,9 @@ pub(super) struct Proposal {
     /// If above zero: instead the policies of that one of the scenario's proposals are set.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) policies: u32,
+    /// Or this is wished, of whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) wish: Option<(Wish, u32)>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]

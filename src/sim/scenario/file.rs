@@ -287,6 +287,11 @@ pub(crate) struct Proposals {
     /// Instead, by which rule what shows is decided from then on.
     #[serde(default)]
     pub(crate) policies: Vec<crate::documents::Policy>,
+    /// Instead, that somebody of these is to vote, or not to: one of the wishes, drawn.
+    #[serde(default)]
+    pub(crate) wish: Vec<Wish>,
+    #[serde(default)]
+    pub(crate) whom: Who,
     /// Bytes of each value, about.
     #[serde(default)]
     pub(crate) padding: u32,
@@ -300,6 +305,18 @@ pub(crate) struct Proposals {
     pub(crate) from: Option<Span>,
     /// By default until the calm begins.
     pub(crate) until: Option<Span>,
+}
+
+/// What an operator wishes of somebody: `voters add`, `remove`, `clear`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Wish {
+    /// It is to vote.
+    Add,
+    /// It is not to.
+    Remove,
+    /// It does not matter any more.
+    Clear,
 }
 
 fn one() -> u32 {
@@ -409,6 +426,8 @@ pub(crate) struct Swarm {
     pub(crate) appends: Option<[Rate; 2]>,
     /// Proposals of all peers together; half of the seeds have none.
     pub(crate) proposals: Option<[Rate; 2]>,
+    /// Wishes about who votes; half of the seeds have none.
+    pub(crate) wishes: Option<[Rate; 2]>,
     /// Settings of all peers by their whole name, such as `wal.segment-bytes`: one of the values.
     pub(crate) config: BTreeMap<String, Vec<toml::Value>>,
     /// Kinds of faults. Of the families half are on, of their kinds half; at least one kind is off.

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-pub(super) use file::{Appends, Edits, Expect, File, Heal, Mode, Network, Often, Scheduled};
+pub(super) use file::{Appends, Edits, Expect, File, Heal, Mode, Network, Often, Proposals, Scheduled, Wish};
 pub(super) use kind::Kind;
 pub use kind::{Family, FaultKind, faults};
 pub(super) use quantity::{Rate, Span};
@@ -430,8 +430,12 @@ fn checked(says: &File) -> Result<(), String> {
     if let Some(n) = says.proposals.iter().position(|says| says.registers == 0) {
         return Err(format!("proposals[{n}].registers: at least 1"));
     }
-    if let Some(n) = says.proposals.iter().position(|says| !says.policies.is_empty() && says.again.0 > 0) {
-        return Err(format!("proposals[{n}].again: policies are of the moment they are asked for"));
+    let of_the_moment = |says: &Proposals| !says.policies.is_empty() || !says.wish.is_empty();
+    if let Some(n) = says.proposals.iter().position(|says| of_the_moment(says) && says.again.0 > 0) {
+        return Err(format!("proposals[{n}].again: policies and wishes are of the moment they are asked for"));
+    }
+    if let Some(n) = says.proposals.iter().position(|says| !says.policies.is_empty() && !says.wish.is_empty()) {
+        return Err(format!("proposals[{n}]: policies or a wish, not both"));
     }
     says.edits
         .iter()

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::file::{Appends, Edits, File, Mesh, Mode, Often, Proposals, Ranges, Swarm};
+use super::file::{Appends, Edits, File, Mesh, Mode, Often, Proposals, Ranges, Swarm, Wish};
 use super::kind::{Family, Kind};
 use super::quantity::{Rate, Share, Span};
 use super::who::Who;
@@ -231,8 +231,37 @@ impl Draw {
             let (rate, registers) = (self.rate(29, proposals), self.count(30, [1, 4]));
             drawn.settings.insert("proposals".to_owned(), format!("every {} of {registers}", Span(rate.every_ns)));
             let (peers, rate, at, from, until) = (Who::All, Some(rate), None, None, None);
-            let (policies, padding, again) = (Vec::new(), 0, Share(200_000));
-            says.proposals.push(Proposals { peers, registers, policies, padding, again, rate, at, from, until });
+            let (policies, wish, whom, padding, again) = (Vec::new(), Vec::new(), Who::All, 0, Share(200_000));
+            says.proposals.push(Proposals {
+                peers,
+                registers,
+                policies,
+                wish,
+                whom,
+                padding,
+                again,
+                rate,
+                at,
+                from,
+                until,
+            });
+        }
+        if let Some(wishes) = swarm.wishes.filter(|_| self.half(31, 0)) {
+            let rate = self.rate(32, wishes);
+            drawn.settings.insert("wishes".to_owned(), format!("every {}", Span(rate.every_ns)));
+            says.proposals.push(Proposals {
+                peers: Who::All,
+                registers: 1,
+                policies: Vec::new(),
+                wish: vec![Wish::Add, Wish::Remove, Wish::Clear],
+                whom: Who::All,
+                padding: 0,
+                again: Share(0),
+                rate: Some(rate),
+                at: None,
+                from: None,
+                until: None,
+            });
         }
     }
 

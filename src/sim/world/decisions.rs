@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use super::super::host::Asked;
+use super::super::scenario::Wish;
 use super::{Due, World};
 use crate::consensus::{self, Expect, RequestId};
-use crate::node::{self, Command, CommandError, Input, POLICIES_REGISTER, Proposal};
+use crate::node::{self, Command, CommandError, Input, POLICIES_REGISTER, Proposal, VotersChange};
 use crate::types::{Index, Lane, NodeId};
 use crate::wire;
 
@@ -21,6 +22,9 @@ impl World<'_> {
         let mut value = request.map_or_else(|| format!("{number}"), |request| format!("request {}", request.number));
         value.extend(std::iter::repeat_n('.', says.padding as usize));
         let asked = Asked::Proposal { number: Some(number), at: self.mesh.now };
+        if let Some((wish, whom)) = says.wish {
+            return self.ask(says.peer, asked, Command::ChangeVoters(self.wished(wish, whom)));
+        }
         if says.policies == 0 {
             return self.ask_voters(says.peer, asked, format!("sim/{}", says.register), (value.into(), request));
         }
@@ -44,11 +48,23 @@ impl World<'_> {
     }
 
     fn ask_voters(&mut self, place: u32, asked: Asked, register: String, says: (Bytes, Option<RequestId>)) {
+        let (expect, value, request) = (Expect::Any, Some(says.0), says.1);
+        self.ask(place, asked, Command::Propose(Proposal { register, expect, value, request }));
+    }
+
+    fn wished(&self, wish: Wish, whom: u32) -> VotersChange {
+        let node = self.mesh.hosts[whom as usize].id;
+        match wish {
+            Wish::Add => VotersChange::Add { node },
+            Wish::Remove => VotersChange::Remove { node },
+            Wish::Clear => VotersChange::Clear { node },
+        }
+    }
+
+    fn ask(&mut self, place: u32, asked: Asked, command: Command) {
         let (now, cause) = (self.mesh.now, self.cause);
         let host = self.host(place);
         let (id, epoch) = (host.ask(asked), host.epoch);
-        let (expect, value, request) = (Expect::Any, Some(says.0), says.1);
-        let command = Command::Propose(Proposal { register, expect, value, request });
         let input = Box::new(Input::Command { id, command });
         self.queue.push(now + 1, cause, Due::Input { host: place, epoch, input });
     }
@@ -74,7 +90,7 @@ impl World<'_> {
             };
             return self.checks.on_asked(Some(&result));
         }
-        if let Ok(node::Outcome::Decided(_)) = result {
+        if let Ok(node::Outcome::Decided(_) | node::Outcome::Deciders(_)) = result {
             self.figures.decided += 1;
             let took = self.mesh.now - at;
             self.figures.decide_most_ns = self.figures.decide_most_ns.max(Some(took));
