@@ -116,7 +116,14 @@ impl Overlay {
     /// Tells others whom we hold, and our siblings who came up and who went down, since the last time.
     pub(super) fn tell(&mut self, cx: &mut Cx<'_, Self>) {
         let held = self.computed.iter().chain(&self.stand_ins).chain(self.former.keys());
-        let held: BTreeSet<NodeId> = held.filter(|peer| self.links.contains(peer)).copied().collect();
+        let mut held: Vec<NodeId> = held.filter(|peer| self.links.contains(peer)).copied().collect();
+        held.sort_unstable();
+        held.dedup();
+        if self.is_told(&held) {
+            sometimes!(self.up.len() > held.len(), "overlay/held-by-the-other-side-alone");
+            return;
+        }
+        let held: BTreeSet<NodeId> = held.into_iter().collect();
         let told = std::mem::replace(&mut self.told, held.clone());
         for peer in held.difference(&told) {
             self.say(cx, *peer, true);
@@ -133,5 +140,13 @@ impl Overlay {
             cx.emit(Event::NeighborUp { peer: *peer });
         }
         self.up = up;
+    }
+
+    /// Whether these are held and were told so, and our siblings are who they were: so it is after most changes of links and members.
+    fn is_told(&self, held: &[NodeId]) -> bool {
+        let is_up = |peer: &NodeId| self.up.contains(peer);
+        held.iter().eq(&self.told)
+            && held.iter().chain(&self.held_by).all(is_up)
+            && self.up.iter().all(|peer| self.held_by.contains(peer) || held.binary_search(peer).is_ok())
     }
 }

@@ -132,6 +132,9 @@ impl Replication {
         if self.logs.get(at).durable() == 0 {
             return; // It may be made up: it is told when something of it is here.
         }
+        if self.copies.watchers.is_empty() {
+            return;
+        }
         let watchers = self.copies.watchers.range((at, NodeId::from_u128(0))..=(at, NodeId::from_u128(u128::MAX)));
         let (now, mut told) = (cx.now().mono, false);
         for ((_, watcher), until) in watchers {
@@ -150,6 +153,9 @@ impl Replication {
 
     /// Answers those whose entries have copies enough.
     fn count_copies(&mut self, cx: &mut Cx<'_, Self>, at: usize) {
+        if self.copies.waiting.is_empty() {
+            return;
+        }
         let levels: Vec<Ack> =
             self.copies.waiting.range((at, Ack::Local)..=(at, Ack::All)).map(|((_, ack), _)| *ack).collect();
         for ack in levels {

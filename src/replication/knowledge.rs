@@ -23,7 +23,7 @@ use std::time::Duration;
 use super::log::Log;
 use super::message::{Held, Hold, LINES_MAX, MEMBERS_MAX, Message, Short};
 use super::peer::Peer;
-use super::replicas::{ACTIVE_WITHIN, Lag, Row};
+use super::replicas::{ACTIVE_WITHIN, InQuestion, Lag, Row};
 use super::{Event, Replication, ReplicationState, Timer};
 use crate::machine::Cx;
 use crate::probe::{planted, reachable};
@@ -56,8 +56,10 @@ impl Replication {
         members: impl Iterator<Item = (NodeId, Boot, bool)>,
         direct: bool,
     ) {
-        self.replicas.set_members(cx.now().mono, members);
-        let known = self.replicas.iter().count();
+        if let Some(moved) = self.replicas.set_members(cx.now().mono, members) {
+            self.peers.values_mut().for_each(|peer| peer.told.upto.moved(&moved));
+        }
+        let known = self.replicas.len();
         let relayed = std::mem::replace(&mut self.relays, !direct && known <= REPLICAS_MAX);
         if self.relays && !relayed {
             self.report_soon(cx);
@@ -151,19 +153,19 @@ impl Replication {
             return first.is_some();
         }
         let untold = peer.told.untold(to, &self.replicas);
-        let mut rows: Vec<NodeId> =
-            untold.into_iter().filter(|(id, row)| is_news(*id, row)).map(|(id, _)| id).collect();
+        let mut rows: Vec<(usize, NodeId)> =
+            untold.into_iter().filter(|(_, id, row)| is_news(*id, row)).map(|(place, id, _)| (place, id)).collect();
         let next = peer.told.next;
-        let split = rows.partition_point(|id| Some(*id) < next);
+        let split = rows.partition_point(|(_, id)| Some(*id) < next);
         rows.rotate_left(split);
         let (mut held, mut lines) = (Vec::new(), 0);
-        for (nth, member) in rows.iter().enumerate() {
+        for (place, member) in &rows {
             let allowance = self.peers[&to].told.allowance;
             if allowance <= 0 || held.len() >= MEMBERS_MAX {
-                self.peers.get_mut(&to).expect("looked up above").told.next = Some(rows[nth]);
+                self.peers.get_mut(&to).expect("looked up above").told.next = Some(*member);
                 break;
             }
-            let Some(one) = self.held_of(*member, to, cx.now().mono) else { continue };
+            let Some(one) = self.held_of(*place, to, cx.now().mono) else { continue };
             if lines + one.lines.len() > LINES_MAX {
                 break;
             }
@@ -178,30 +180,33 @@ impl Replication {
         left
     }
 
-    /// Those who hold what we hold, if that is news to some neighbour: who, which life of it, as of which change.
-    fn equals(&mut self) -> Vec<(NodeId, Short, u64)> {
+    /// Those who hold what we hold, if that is news to some neighbour: where and who, which life of it, as of which change.
+    fn equals(&mut self) -> Vec<(usize, NodeId, Short, u64)> {
         let (me, digest) = (self.actor.node, self.logs.digest());
         let whole = self.peers.values().map(|peer| peer.told.whole).min().unwrap_or_default();
-        let is_news = |(id, row): &(NodeId, &Row)| {
-            let told = |peer: &Peer| peer.told.upto.has(*id, row.stamp);
+        let is_news = |(place, id, row): &(usize, NodeId, &Row)| {
+            let told = |peer: &Peer| peer.told.upto.has(*place, row.stamp);
             // Of whom nothing is known all may have been told, and yet not that.
             let all_told = || (row.stamp > 0 && row.stamp <= whole) || self.peers.values().all(told);
             row.compared && (*id == me || self.relays) && !all_told()
         };
-        let covers = |(id, row): &(NodeId, &Row)| row.is_known_to_hold(digest) || row.covers(&self.logs, *id);
-        let equals = self.replicas.iter().filter(is_news).filter(covers);
-        equals.map(|(id, row)| (id, row.name, row.stamp)).collect()
+        let covers = |(_, id, row): &(usize, NodeId, &Row)| row.is_known_to_hold(digest) || row.covers(&self.logs, *id);
+        let equals = self.replicas.placed().filter(is_news).filter(covers);
+        equals.map(|(place, id, row)| (place, id, row.name, row.stamp)).collect()
     }
 
     /// Names those of these whom this neighbour was not told of.
-    fn tell_equals(&mut self, cx: &mut Cx<'_, Self>, to: NodeId, equals: &[(NodeId, Short, u64)]) {
+    fn tell_equals(&mut self, cx: &mut Cx<'_, Self>, to: NodeId, equals: &[(usize, NodeId, Short, u64)]) {
         let Some(peer) = self.peers.get_mut(&to) else { return };
-        let mut members = Vec::with_capacity(equals.len().min(MEMBERS_MAX));
-        for (id, name, stamp) in equals.iter().filter(|(id, ..)| *id != to) {
+        let mut members = Vec::new();
+        for (place, _, name, stamp) in equals.iter().filter(|(_, id, ..)| *id != to) {
             if members.len() >= MEMBERS_MAX {
                 break;
             }
-            if peer.told.upto.insert_if(*id, *stamp, |_| true) {
+            if peer.told.upto.insert_if(*place, *stamp, |_| true) {
+                if members.is_empty() {
+                    members.reserve_exact(equals.len().min(MEMBERS_MAX));
+                }
                 members.push(*name);
             }
         }
@@ -215,14 +220,14 @@ impl Replication {
         if digest != self.logs.digest() {
             return;
         }
-        let now = cx.now().mono;
+        let (now, mut in_question) = (cx.now().mono, InQuestion::default());
         for place in self.replicas.named(members) {
             let (member, row) = self.replicas.at(place);
             if !self.hears_of(from, member) {
                 continue;
             }
             if !row.is_known_to_hold(digest) {
-                let news = self.replicas.raise_all(place, (&self.logs, digest), from, now);
+                let news = self.replicas.raise_all(place, (&self.logs, digest), from, now, &mut in_question);
                 if !news.is_empty() && self.relays {
                     self.report_soon(cx);
                 }
@@ -244,10 +249,10 @@ impl Replication {
 
     /// A neighbour has just said that this member holds what is held here: it need not be told so, unless there is more to tell.
     fn knows_of(&mut self, neighbor: NodeId, place: usize) {
-        let ((member, row), Some(peer)) = (self.replicas.at(place), self.peers.get_mut(&neighbor)) else { return };
+        let ((_, row), Some(peer)) = (self.replicas.at(place), self.peers.get_mut(&neighbor)) else { return };
         let no_more = |(at, cell): (usize, super::replicas::Cell)| cell.seq <= self.logs.get(at).durable();
         let may = |told| row.stamp > 0 && (row.has_no_more() || row.since(told).all(no_more));
-        peer.told.upto.insert_if(member, row.stamp, may);
+        peer.told.upto.insert_if(place, row.stamp, may);
     }
 
     /// Whether what a neighbour tells of a member counts. Where everybody exchanges with everybody, each speaks for itself: a
@@ -256,11 +261,11 @@ impl Replication {
         member != self.actor.node && (self.relays || member == from)
     }
 
-    /// What is to be told of a member to this neighbour; counts as told then.
-    fn held_of(&mut self, member: NodeId, to: NodeId, now: Time) -> Option<Held> {
-        let row = self.replicas.row(member)?;
+    /// What is to be told to this neighbour of the member at this place; counts as told then.
+    fn held_of(&mut self, place: usize, to: NodeId, now: Time) -> Option<Held> {
+        let (member, row) = self.replicas.at(place);
         let peer = self.peers.get_mut(&to)?;
-        let told = peer.told.upto.insert(member, row.stamp);
+        let told = peer.told.upto.insert(place, row.stamp);
         let mut lines = Vec::new();
         for (at, cell) in row.since(told) {
             let log = self.logs.get(at);
@@ -325,8 +330,8 @@ impl Replication {
     /// A neighbour doubts what it knows of these members.
     pub(super) fn on_tell(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, members: &[NodeId]) {
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        for member in members {
-            peer.told.forget(*member);
+        for place in members.iter().filter_map(|member| self.replicas.place(*member)) {
+            peer.told.forget(place);
         }
         // What was shown may not have been seen.
         if members.contains(&self.actor.node) {
@@ -339,9 +344,15 @@ impl Replication {
     pub(super) fn on_lag(&mut self, cx: &mut Cx<'_, Self>) {
         let (me, now) = (self.actor.node, cx.now().mono);
         cx.arm(Timer::Lag, LOOK);
-        self.logs.digest(); // Each row is held against it.
+        let digest = self.logs.digest(); // Each row is held against it.
         let mut doubted = Vec::new();
-        for member in self.replicas.ids().into_iter().filter(|member| *member != me) {
+        for place in 0..self.replicas.len() {
+            let (member, row) = self.replicas.at(place);
+            // Who lacks nothing, and was not said to, is asked nothing: most, at most times.
+            let is_well = row.is_known_to_hold(digest) && row.lagging.is_none();
+            if member == me || is_well {
+                continue;
+            }
             let Some(lag) = self.lag_of(member, now) else { continue };
             let (warn, calm) = (self.config.lag_warn.is_passed(lag, 1), !self.config.lag_warn.is_passed(lag, 2));
             let paused = self.is_paused(member);

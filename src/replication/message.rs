@@ -338,6 +338,11 @@ impl Short {
         Self([a, b, c, d])
     }
 
+    /// The same as a number, in the same order.
+    pub(super) const fn number(self) -> u32 {
+        u32::from_be_bytes(self.0)
+    }
+
     pub(super) fn is_zero(self) -> bool {
         self == Self::default()
     }

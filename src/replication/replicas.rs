@@ -7,7 +7,7 @@
 //! **Bounds:** rows of members only; [`CELLS_MAX`] cells over all of them, and [`UNHELD_MAX`] of these of logs of which nothing is
 //! held here: what is said of those costs nothing to say and cannot be checked. What finds no room is lag until it is told again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::knowledge::short;
@@ -15,8 +15,10 @@ use super::log::{Log, Logs};
 use super::message::Short;
 use crate::types::{Boot, Digest, NodeId, Time};
 
-/// Most cells, some 48 bytes each: 512 members with 512 logs.
+/// Most cells, some 40 bytes each, empty ones included: 512 members with 512 logs.
 pub(super) const CELLS_MAX: usize = 1 << 18;
+/// Cells that are made at a time.
+const BLOCK: usize = 16;
 /// Most of them of logs of which nothing is held here.
 pub(super) const UNHELD_MAX: usize = CELLS_MAX / 4;
 /// What is known of a member that is older than this is no excuse: its lag is counted up to now.
@@ -39,6 +41,56 @@ pub(super) struct Cell {
     pub(super) from: NodeId,
 }
 
+impl Cell {
+    /// Nothing is known.
+    fn none() -> Self {
+        Self { seq: 0, chain: Short::default(), stamp: 0, from: NodeId::from_u128(0) }
+    }
+}
+
+/// The cells of a row, each at the place of its log: one is looked up for each log that is heard of. They stand in blocks that
+/// are made as they are needed, so that who holds one log with a high place costs a block, and not all places below.
+#[derive(Debug, Default)]
+struct Cells(Vec<Vec<Cell>>);
+
+impl Cells {
+    fn get(&self, at: usize) -> Option<&Cell> {
+        self.0.get(at / BLOCK)?.get(at % BLOCK).filter(|cell| cell.seq > 0)
+    }
+
+    fn get_mut(&mut self, at: usize) -> Option<&mut Cell> {
+        self.0.get_mut(at / BLOCK)?.get_mut(at % BLOCK).filter(|cell| cell.seq > 0)
+    }
+
+    /// Says how many places were made for it.
+    fn insert(&mut self, at: usize, cell: Cell) -> usize {
+        if self.0.len() <= at / BLOCK {
+            self.0.resize_with(at / BLOCK + 1, Vec::new);
+        }
+        let block = &mut self.0[at / BLOCK];
+        let made = BLOCK - block.len();
+        block.resize(BLOCK, Cell::none());
+        block[at % BLOCK] = cell;
+        made
+    }
+
+    /// Says whether there was one.
+    fn remove(&mut self, at: usize) -> bool {
+        self.get_mut(at).map(|cell| *cell = Cell::none()).is_some()
+    }
+
+    /// How many places there are.
+    fn places(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
+    }
+
+    /// With the places of their logs, in order.
+    fn iter(&self) -> impl Iterator<Item = (usize, &Cell)> {
+        let blocks = self.0.iter().enumerate();
+        blocks.flat_map(|(block, cells)| (block * BLOCK..).zip(cells)).filter(|(_, cell)| cell.seq > 0)
+    }
+}
+
 /// What one member holds.
 #[derive(Debug)]
 pub(super) struct Row {
@@ -50,7 +102,7 @@ pub(super) struct Row {
     pub(super) present: bool,
     /// Since when this life of it is known.
     since: Time,
-    cells: BTreeMap<usize, Cell>,
+    cells: Cells,
     /// The digest of all that was held here when it was last found to hold all of that; none since its cells have changed.
     all_of: Option<Digest>,
     /// It was found to hold all logs as they stood here after this change, but for the unsure ones.
@@ -71,7 +123,7 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn cell(&self, at: usize) -> Option<Cell> {
-        self.cells.get(&at).copied()
+        self.cells.get(at).copied()
     }
 
     pub(super) fn seq(&self, at: usize) -> u64 {
@@ -92,7 +144,12 @@ impl Row {
 
     /// The same in order of their places.
     pub(super) fn in_question(&self, logs: &Logs) -> Vec<usize> {
-        let mut places: Vec<usize> = self.doubtful(logs).collect();
+        if self.covered == logs.changes() && self.unsure.is_empty() {
+            return Vec::new();
+        }
+        // Mostly it is one log, or two.
+        let mut places = Vec::with_capacity(4);
+        places.extend(self.doubtful(logs));
         places.sort_unstable();
         places
     }
@@ -129,24 +186,44 @@ impl Row {
     /// It holds all that is held here, which has this digest.
     fn note_known(&mut self, logs: &Logs, digest: Digest) {
         (self.all_of, self.covered) = (Some(digest), logs.changes());
+        if self.unsure.is_empty() {
+            return;
+        }
         let cells = &self.cells;
-        self.unsure.retain(|at| cells.get(at).is_some_and(|cell| cell.seq > logs.get(*at).durable()));
+        self.unsure.retain(|at| cells.get(*at).is_some_and(|cell| cell.seq > logs.get(*at).durable()));
     }
 
-    /// Nothing is known of this log any more. Says whether something was.
-    fn forget(&mut self, at: usize) -> bool {
+    /// Nothing is known of this log any more.
+    fn forget(&mut self, at: usize) {
         self.all_of = None;
-        let known = self.cells.remove(&at).is_some();
-        if known {
+        if self.cells.remove(at) {
             self.covered = 0;
             self.unsure.remove(&at);
         }
-        known
     }
 
     /// The cells that changed after this change, with their logs.
     pub(super) fn since(&self, stamp: u64) -> impl Iterator<Item = (usize, Cell)> + '_ {
-        self.cells.iter().map(|(at, cell)| (*at, *cell)).filter(move |(_, cell)| cell.stamp > stamp)
+        self.cells.iter().filter(move |(_, cell)| cell.stamp > stamp).map(|(at, cell)| (at, *cell))
+    }
+}
+
+/// The logs in question of the member that was looked at last.
+#[derive(Debug, Default)]
+pub(super) struct InQuestion {
+    /// Of whom all logs were known up to this change, none of them unsure.
+    covered: Option<u64>,
+    places: Vec<usize>,
+}
+
+impl InQuestion {
+    /// Those of this row, in order of their places. No log may have changed since the last question.
+    fn of(&mut self, row: &Row, logs: &Logs) -> &[usize] {
+        let covered = row.unsure.is_empty().then_some(row.covered);
+        if covered.is_none() || covered != self.covered {
+            (self.covered, self.places) = (covered, row.in_question(logs));
+        }
+        &self.places
     }
 }
 
@@ -169,8 +246,9 @@ pub(super) struct Replicas {
     ids: Vec<NodeId>,
     rows: Vec<Row>,
     /// Who is called what in messages, by name: the place of its row.
-    names: Vec<(Short, usize)>,
+    names: Vec<(u32, usize)>,
     stamp: u64,
+    /// Places for cells, over all rows.
     cells: usize,
     /// The cells of logs of which nothing is held here.
     unheld: BTreeSet<(usize, NodeId)>,
@@ -190,12 +268,18 @@ impl Replicas {
         self.stamp
     }
 
+    /// Where this member stands. It holds until members change.
+    pub(super) fn place(&self, member: NodeId) -> Option<usize> {
+        self.ids.binary_search(&member).ok()
+    }
+
     /// The places of the members with one of these names, in order. They hold until members change.
     pub(super) fn named(&self, names: &[Short]) -> Vec<usize> {
         let mut places: Vec<usize> = Vec::with_capacity(names.len());
         for name in names {
-            let from = self.names.partition_point(|(other, _)| other < name);
-            let same = self.names[from..].iter().take_while(|(other, _)| other == name);
+            let name = name.number();
+            let from = self.names.partition_point(|(other, _)| *other < name);
+            let same = self.names[from..].iter().take_while(|(other, _)| *other == name);
             places.extend(same.map(|(_, place)| *place));
         }
         places.sort_unstable();
@@ -217,42 +301,58 @@ impl Replicas {
         self.ids.iter().copied().zip(&self.rows)
     }
 
-    /// The same from this member on, and then those before it.
-    pub(super) fn from(&self, first: Option<NodeId>) -> impl Iterator<Item = (NodeId, &Row)> {
-        let split = first.map_or(0, |first| self.ids.partition_point(|id| *id < first));
-        let ids = self.ids[split..].iter().chain(&self.ids[..split]);
-        ids.copied().zip(self.rows[split..].iter().chain(&self.rows[..split]))
+    /// The same with their places.
+    pub(super) fn placed(&self) -> impl DoubleEndedIterator<Item = (usize, NodeId, &Row)> + Clone {
+        self.ids.iter().zip(&self.rows).enumerate().map(|(place, (id, row))| (place, *id, row))
     }
 
-    pub(super) fn ids(&self) -> Vec<NodeId> {
-        self.ids.clone()
+    /// The same from this member on, and then those before it.
+    pub(super) fn from(&self, first: Option<NodeId>) -> impl Iterator<Item = (usize, NodeId, &Row)> {
+        let split = first.map_or(0, |first| self.ids.partition_point(|id| *id < first));
+        self.placed().skip(split).chain(self.placed().take(split))
+    }
+
+    /// How many members there are.
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
     }
 
     /// These are the members, with their lives and whether they are there. What is known of an earlier life is void: its
-    /// store may have been wiped or put back.
-    pub(super) fn set_members(&mut self, now: Time, members: impl Iterator<Item = (NodeId, Boot, bool)>) {
+    /// store may have been wiped or put back. If they are others than before: at each place, who stood where before.
+    pub(super) fn set_members(
+        &mut self,
+        now: Time,
+        members: impl Iterator<Item = (NodeId, Boot, bool)>,
+    ) -> Option<Vec<Option<usize>>> {
         let mut members: Vec<(NodeId, Boot, bool)> = members.collect();
         members.sort_unstable_by_key(|(id, ..)| *id);
         members.dedup_by_key(|(id, ..)| *id);
         let lives = self.ids.iter().copied().zip(self.rows.iter().map(|row| row.boot));
         if lives.eq(members.iter().map(|(id, boot, _)| (*id, *boot))) {
-            return self.rows.iter_mut().zip(members).for_each(|(row, (.., present))| row.present = present);
+            self.rows.iter_mut().zip(members).for_each(|(row, (.., present))| row.present = present);
+            return None;
         }
-        let ids = std::mem::take(&mut self.ids);
-        let mut before = ids.into_iter().zip(std::mem::take(&mut self.rows)).peekable();
+        let (ids, rows) = (std::mem::take(&mut self.ids), std::mem::take(&mut self.rows));
+        let mut before = ids.into_iter().zip(rows).enumerate().peekable();
+        let mut moved = Vec::with_capacity(members.len());
+        self.ids.reserve_exact(members.len());
+        self.rows.reserve_exact(members.len());
         for (id, boot, present) in members {
-            while before.next_if(|(other, _)| *other < id).is_some() {}
-            let same = before.next_if(|(other, _)| *other == id).filter(|(_, row)| row.boot == boot);
+            while before.next_if(|(_, (other, _))| *other < id).is_some() {}
+            let same = before.next_if(|(_, (other, _))| *other == id);
+            moved.push(same.as_ref().map(|(place, _)| *place));
+            let same = same.map(|(_, (_, row))| row).filter(|row| row.boot == boot);
             self.ids.push(id);
-            self.rows.push(same.map_or_else(|| Row::new(id, boot, present, now), |(_, row)| Row { present, ..row }));
+            self.rows.push(same.map_or_else(|| Row::new(id, boot, present, now), |row| Row { present, ..row }));
         }
         self.names.clear();
-        self.names.extend(self.rows.iter().zip(0..).map(|(row, place)| (row.name, place)));
+        self.names.extend(self.rows.iter().zip(0..).map(|(row, place)| (row.name.number(), place)));
         self.names.sort_unstable();
-        self.cells = self.rows.iter().map(|row| row.cells.len()).sum();
+        self.cells = self.rows.iter().map(|row| row.cells.places()).sum();
         let (ids, rows) = (&self.ids, &self.rows);
         let row = |member: &NodeId| ids.binary_search(member).ok().map(|place| &rows[place]);
-        self.unheld.retain(|(at, member)| row(member).is_some_and(|row| row.cells.contains_key(at)));
+        self.unheld.retain(|(at, member)| row(member).is_some_and(|row| row.cell(*at).is_some()));
+        Some(moved)
     }
 
     /// The member holds this log up to `seq`, where the chain is so; `held` if something of the log is held here. Says whether
@@ -276,13 +376,12 @@ impl Replicas {
             if self.cells >= CELLS_MAX || (!held && self.unheld.len() >= UNHELD_MAX) {
                 return false;
             }
-            self.cells += 1;
             if !held {
                 self.unheld.insert((at, member));
             }
         }
         self.stamp += 1;
-        row.cells.insert(at, Cell { seq, chain, stamp: self.stamp, from });
+        self.cells += row.cells.insert(at, Cell { seq, chain, stamp: self.stamp, from });
         (row.all_of, _) = (None, row.unsure.insert(at));
         row.stamp = self.stamp;
         (row.replicated_at, row.compared) = (Some(now), true);
@@ -290,37 +389,36 @@ impl Replicas {
     }
 
     /// The member at this place holds all that is held here, which has this digest. Gives the logs of which that is news, in order.
+    /// What is `in_question` is kept there for whoever is named next: it is the same for most.
     pub(super) fn raise_all(
         &mut self,
         place: usize,
         (logs, digest): (&Logs, Digest),
         from: NodeId,
         now: Time,
+        in_question: &mut InQuestion,
     ) -> Vec<usize> {
         let row = &mut self.rows[place];
-        let (mut places, mut all) = (row.in_question(logs), true);
-        places.retain(|at| {
+        let (mut places, mut all) = (Vec::new(), true);
+        for at in in_question.of(row, logs) {
             let log = logs.get(*at);
-            let Some(chain) = log.chain_at(log.durable()).filter(|_| log.durable() > 0) else { return false };
+            let Some(chain) = log.chain_at(log.durable()).filter(|_| log.durable() > 0) else { continue };
             let cell = Cell { seq: log.durable(), chain: Short::of(chain), stamp: self.stamp + 1, from };
-            match row.cells.get_mut(at) {
+            match row.cells.get_mut(*at) {
                 Some(known) if known.seq >= cell.seq => {
                     all &= row.holds_all(*at, log);
-                    return false;
+                    continue;
                 }
                 Some(known) => *known = cell,
                 None if self.cells >= CELLS_MAX => {
                     all = false;
-                    return false;
+                    continue;
                 }
-                None => {
-                    self.cells += 1;
-                    row.cells.insert(*at, cell);
-                }
+                None => self.cells += row.cells.insert(*at, cell),
             }
             self.stamp += 1;
-            true
-        });
+            places.push(*at);
+        }
         if !places.is_empty() {
             (row.stamp, row.replicated_at, row.compared, row.all_of) = (self.stamp, Some(now), true, None);
         }
@@ -337,7 +435,6 @@ impl Replicas {
         let Some(row) = self.row_mut(member) else { return };
         if row.cell(at).is_some_and(|cell| cell.from != member && !row.holds(at, log, cell.seq)) {
             row.forget(at);
-            self.cells -= 1;
             self.unheld.remove(&(at, member));
         }
     }
@@ -349,7 +446,7 @@ impl Replicas {
             self.unheld.remove(&(at, member));
             let Ok(place) = self.ids.binary_search(&member) else { continue };
             let row = &mut self.rows[place];
-            let Some(cell) = row.cells.get_mut(&at) else { continue };
+            let Some(cell) = row.cells.get_mut(at) else { continue };
             self.stamp += 1;
             (cell.stamp, row.stamp) = (self.stamp, self.stamp);
         }
@@ -363,7 +460,7 @@ impl Replicas {
     /// Our branch of this log ended: what others hold of it was of another one.
     pub(super) fn part(&mut self, at: usize) {
         for row in &mut self.rows {
-            self.cells -= usize::from(row.forget(at));
+            row.forget(at);
         }
         let gone: Vec<NodeId> = self.unheld_of(at).collect();
         gone.into_iter().for_each(|member| _ = self.unheld.remove(&(at, member)));
@@ -404,7 +501,7 @@ impl Row {
             name: short(member, boot),
             present,
             since: now,
-            cells: BTreeMap::new(),
+            cells: Cells::default(),
             all_of: None,
             covered: 0,
             unsure: BTreeSet::new(),
@@ -423,4 +520,34 @@ fn weight(log: &Log, first: u64, last: u64) -> u64 {
     let bytes: u64 =
         (first..first + weighed).filter_map(|seq| log.position(seq)).map(|position| u64::from(position.len)).sum();
     bytes.saturating_mul(last - first + 1) / weighed
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    quickcheck::quickcheck! {
+        fn cells_are_a_map_and_all_their_places_are_counted(steps: Vec<(u8, u8, u8)>) -> bool {
+            let (mut cells, mut naive, mut places) = (Cells::default(), BTreeMap::new(), 0);
+            steps.into_iter().all(|(what, at, seq)| {
+                let (at, seq) = (usize::from(at), u64::from(seq) + 1);
+                match what % 3 {
+                    0 => {
+                        if cells.remove(at) != naive.remove(&at).is_some() {
+                            return false;
+                        }
+                    }
+                    _ => {
+                        places += cells.insert(at, Cell { seq, ..Cell::none() });
+                        naive.insert(at, seq);
+                    }
+                }
+                cells.get(at).map(|cell| cell.seq) == naive.get(&at).copied()
+                    && cells.iter().map(|(at, cell)| (at, cell.seq)).eq(naive.iter().map(|(at, seq)| (*at, *seq)))
+                    && cells.places() == places
+            })
+        }
+    }
 }

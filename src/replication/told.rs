@@ -10,54 +10,50 @@ const SHARE: i64 = 200;
 /// What may be saved up, in bytes.
 const SAVED_MAX: i64 = 16 << 10;
 
-/// Of each member up to which change, in order of their ids: looked up for all that is heard and told.
+/// Of each member up to which change, by the place of its row: looked up for all that is heard and told.
+///
+/// What stands there is one more than the change, and zero if nothing was told. It is as long as the last member who was told of.
 #[derive(Debug, Default)]
-pub(super) struct Upto(Vec<(NodeId, u64)>);
+pub(super) struct Upto(Vec<u64>);
 
 impl Upto {
-    /// Up to which change of this member; zero if nothing was told.
-    pub(super) fn get(&self, member: NodeId) -> u64 {
-        self.place(member).map_or(0, |place| self.0[place].1)
+    /// Up to which change of the member at this place; zero if nothing was told.
+    pub(super) fn get(&self, place: usize) -> u64 {
+        self.0.get(place).map_or(0, |next| next.saturating_sub(1))
     }
 
-    /// Whether it was told of this member, up to this change.
-    pub(super) fn has(&self, member: NodeId, change: u64) -> bool {
-        self.place(member).is_ok_and(|place| change <= self.0[place].1)
+    /// Whether it was told of the member at this place, up to this change.
+    pub(super) fn has(&self, place: usize, change: u64) -> bool {
+        self.0.get(place).is_some_and(|next| change < *next)
     }
 
     /// It is told up to this change if it was not, and if this may be said to one who was told up to an earlier one. Says whether it is.
-    pub(super) fn insert_if(&mut self, member: NodeId, change: u64, may: impl FnOnce(u64) -> bool) -> bool {
-        let place = self.place(member);
-        let told = place.map_or(0, |place| self.0[place].1);
-        if place.is_ok() && change <= told || !may(told) {
+    pub(super) fn insert_if(&mut self, place: usize, change: u64, may: impl FnOnce(u64) -> bool) -> bool {
+        if self.has(place, change) || !may(self.get(place)) {
             return false;
         }
-        match place {
-            Ok(place) => self.0[place].1 = change,
-            Err(place) => self.0.insert(place, (member, change)),
-        }
+        self.insert(place, change);
         true
     }
 
     /// It was told up to this change; gives up to which it was told before.
-    pub(super) fn insert(&mut self, member: NodeId, change: u64) -> u64 {
-        match self.place(member) {
-            Ok(place) => std::mem::replace(&mut self.0[place].1, change),
-            Err(place) => {
-                self.0.insert(place, (member, change));
-                0
-            }
+    pub(super) fn insert(&mut self, place: usize, change: u64) -> u64 {
+        if self.0.len() <= place {
+            self.0.resize(place + 1, 0);
+        }
+        std::mem::replace(&mut self.0[place], change + 1).saturating_sub(1)
+    }
+
+    fn remove(&mut self, place: usize) {
+        if let Some(next) = self.0.get_mut(place) {
+            *next = 0;
         }
     }
 
-    fn remove(&mut self, member: NodeId) {
-        if let Ok(place) = self.place(member) {
-            self.0.remove(place);
-        }
-    }
-
-    fn place(&self, member: NodeId) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&member, |(id, _)| *id)
+    /// The members stand at other places now: at each, who stood where before.
+    pub(super) fn moved(&mut self, before: &[Option<usize>]) {
+        let next = |place: &Option<usize>| place.and_then(|place| self.0.get(place)).copied().unwrap_or_default();
+        self.0 = before.iter().map(next).collect();
     }
 }
 
@@ -77,18 +73,15 @@ pub(super) struct Told {
 impl Told {
     /// The members of whom there is something that it was not told, in order, and the row of each. What it was told whole stays so,
     /// since changes are numbered on.
-    pub(super) fn untold<'a>(&mut self, to: NodeId, replicas: &'a Replicas) -> Vec<(NodeId, &'a Row)> {
+    pub(super) fn untold<'a>(&mut self, to: NodeId, replicas: &'a Replicas) -> Vec<(usize, NodeId, &'a Row)> {
         let mut untold = Vec::new();
         if replicas.stamp() > self.whole {
-            let mut upto = self.upto.0.iter().peekable();
-            for (id, row) in replicas.iter().filter(|(id, row)| *id != to && row.stamp > self.whole) {
-                while upto.next_if(|(other, _)| *other < id).is_some() {}
-                if row.stamp > upto.peek().filter(|(other, _)| *other == id).map_or(0, |(_, told)| *told) {
-                    untold.push((id, row));
-                }
-            }
+            let is_untold = |(place, id, row): &(usize, NodeId, &Row)| {
+                row.stamp > self.whole && row.stamp > self.upto.get(*place) && *id != to
+            };
+            untold.extend(replicas.placed().filter(is_untold));
         }
-        self.whole = untold.iter().map(|(_, row)| row.stamp - 1).min().unwrap_or_else(|| replicas.stamp());
+        self.whole = untold.iter().map(|(.., row)| row.stamp - 1).min().unwrap_or_else(|| replicas.stamp());
         untold
     }
 
@@ -102,10 +95,11 @@ impl Told {
         if replicas.stamp() <= self.whole {
             return None;
         }
-        let upto = |id: &NodeId| self.upto.get(*id);
+        let (whole, upto) = (self.whole, &self.upto);
+        let is_untold =
+            |(place, id, row): &(usize, NodeId, &Row)| row.stamp > whole && row.stamp > upto.get(*place) && *id != to;
         let mut none = true;
-        for (id, row) in replicas.from(self.next).filter(|(id, row)| *id != to && row.stamp > self.whole.max(upto(id)))
-        {
+        for (_, id, row) in replicas.from(self.next).filter(is_untold) {
             if is_news(id, row) {
                 return Some(id);
             }
@@ -117,9 +111,9 @@ impl Told {
         None
     }
 
-    /// It does not know what it was told of a member.
-    pub(super) fn forget(&mut self, member: NodeId) {
-        self.upto.remove(member);
+    /// It does not know what it was told of the member at this place.
+    pub(super) fn forget(&mut self, place: usize) {
+        self.upto.remove(place);
         self.whole = 0;
     }
 
@@ -146,26 +140,41 @@ mod tests {
             let id = |n: u8| NodeId::from_u128(u128::from(n % 5) + 1);
             let members = || (0..5).map(|n| (id(n), Boot::new(1), true));
             let (mut replicas, mut told, to, now) = (Replicas::default(), Told::default(), id(0), Time::ZERO);
+            let mut named = [false; 5];
             replicas.set_members(now, members());
             steps.into_iter().enumerate().all(|(seq, (what, who))| {
                 let member = id(who);
+                let place = replicas.place(member).unwrap();
                 match what % 4 {
                     0 => _ = replicas.raise(member, 0, (seq as u64 + 1, Short::default()), member, now, true),
-                    1 => _ = told.upto.insert(member, replicas.row(member).map_or(0, |row| row.stamp)),
-                    2 => told.forget(member),
+                    1 => {
+                        told.upto.insert(place, replicas.at(place).1.stamp);
+                        named[place] = true;
+                    }
+                    2 => {
+                        told.forget(place);
+                        named[place] = false;
+                    }
                     // Its row begins anew.
                     _ => {
-                        replicas.set_members(now, members().filter(|(id, ..)| *id != member));
-                        replicas.set_members(now, members());
+                        for all in [members().filter(|(id, ..)| *id != member).collect(), members().collect::<Vec<_>>()] {
+                            let moved = replicas.set_members(now, all.into_iter());
+                            told.upto.moved(&moved.unwrap());
+                        }
+                        named[place] = false;
                     }
                 }
-                let upto = |id| told.upto.get(id);
-                let is_behind = |(id, row): &(NodeId, &Row)| *id != to && row.stamp > upto(*id);
-                let naive: Vec<NodeId> = replicas.iter().filter(is_behind).map(|(id, _)| id).collect();
+                let told_of = (0..5).map(|place| told.upto.has(place, 0));
+                if !told_of.eq(named) {
+                    return false; // The others keep what they were told when one goes and comes.
+                }
+                let is_behind =
+                    |(place, id, row): &(usize, NodeId, &Row)| *id != to && row.stamp > told.upto.get(*place);
+                let naive: Vec<NodeId> = replicas.placed().filter(is_behind).map(|(_, id, _)| id).collect();
                 told.next = Some(id(what));
                 let next = naive.iter().find(|id| Some(**id) >= told.next).or_else(|| naive.first()).copied();
                 told.first_untold(to, &replicas, |_, _| true) == next
-                    && told.untold(to, &replicas).into_iter().map(|(id, _)| id).eq(naive)
+                    && told.untold(to, &replicas).into_iter().map(|(_, id, _)| id).eq(naive)
             })
         }
     }

@@ -217,7 +217,8 @@ pub fn seal<M: Encode>(kind: Kind, lane: Lane, message: &M) -> Bytes {
 #[must_use]
 pub fn seal_packed<M: Encode>(kind: Kind, lane: Lane, message: &M, packing: Packing) -> Bytes {
     // Most messages are shorter than that, and the others grow in few steps.
-    let mut plain = Frame(Vec::with_capacity(64));
+    let most = if lane == Lane::Sync { 256 } else { 64 };
+    let mut plain = Frame(Vec::with_capacity(most));
     plain.0.extend_from_slice(&[VERSION, kind.number(), PLAIN]);
     bincode::encode_into_writer(message, &mut plain, bincode::config::standard()).expect("a Vec takes everything");
     let payload = &plain.0[HEADER..];
