@@ -2,21 +2,29 @@
 //!
 //! Something is asked of some peer shortly before the end of the calm. What excuses a failure is true of the mesh, whatever anybody thinks: that no majority of
 //! the stores that are to vote is among those that were healed and run; that a store forgot what it promised; that whoever leads is not among the healed, so
-//! that others may never reach it; or that the calm was too short to be healed in.
+//! that others may never reach it; or that the calm was too short to be healed in. Whoever has become a learner just now has not heard everything as one yet: its
+//! knowledge begins anew then, in its own log.
+
+use std::collections::BTreeMap;
 
 use super::{Check, Sight, Verdict};
 use crate::consensus::{self, Group, Standing, Token};
 use crate::node::Event;
+use crate::types::Actor;
 
 /// A calm that is shorter judges nothing: dials that hang, links that are silent and elections take that long together.
 pub(in crate::sim) const CALM: u64 = 20_000_000_000;
 /// What is asked, is asked so long before the end.
 pub(in crate::sim) const BEFORE_THE_END: u64 = 4_000_000_000;
+/// Within so long a learner holds what is decided.
+const LEARNS: u64 = 2_000_000_000;
 
 /// Who decides on ground truth, and what came of the last question.
 #[derive(Default)]
 pub(super) struct DecidesAtRest {
     group: Option<(Token, Group)>,
+    /// Since when those are members that are.
+    since: BTreeMap<Actor, u64>,
     /// What was asked came to this; nothing if it has no answer.
     asked: bool,
     decided: Option<Token>,
@@ -55,6 +63,8 @@ impl Check for DecidesAtRest {
                     .is_none_or(|(last, _)| (last.epoch, last.index) < (token.epoch, token.index)) =>
             {
                 self.group = Some((*token, group.clone()));
+                self.since.retain(|id, _| group.member(*id).is_some());
+                group.members().iter().for_each(|it| _ = self.since.entry(it.id).or_insert(sight.now));
             }
             Event::Consensus(consensus::Event::Elected { .. }) if self.group.is_none() => {
                 let view = sight.node(who).map(crate::node::Node::consensus);
@@ -86,7 +96,8 @@ impl Check for DecidesAtRest {
         };
         for (place, _, node) in sight.live() {
             let known = node.consensus().known();
-            if (known.epoch, known.index) < (token.epoch, token.index) {
+            let is_new = self.since.get(&node.consensus().id()).is_some_and(|since| sight.now < since + LEARNS);
+            if !is_new && (known.epoch, known.index) < (token.epoch, token.index) {
                 let name = sight.name(place);
                 return Err(format!("{name} knows what was decided up to {known} only, and {token} is decided"));
             }
