@@ -77,7 +77,6 @@ pub struct Taker {
 
 /// A backup of the mesh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Job {
     /// Its name.
     pub id: Uuid,
@@ -93,7 +92,6 @@ pub struct Job {
 
 /// One peer's part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Share {
     /// Whose.
     pub node: NodeId,
@@ -269,7 +267,9 @@ impl Share {
     /// Why not, in words, for whoever reads the job.
     pub fn may_begin(&self, now: WallTime) -> Result<(), String> {
         match self.begin_by {
-            Some(by) if now > by => Err(format!("not begun: it had to be by {by}, and was heard of at {now}")),
+            Some(by) if now > by => Err(format!(
+                "not begun: by this peer's clock it is {now}, and it had to be by {by}; it was busy, or cut off, or clocks differ"
+            )),
             _ => Ok(()),
         }
     }

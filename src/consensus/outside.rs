@@ -37,6 +37,8 @@ const RETELL: Duration = Duration::from_secs(1);
 const RETOLD_MAX: u32 = 4;
 /// Where no member is linked somebody is asked so many times as often.
 const SOONER: u32 = 4;
+/// A copy that did not get longer for so long may be begun anew by somebody else.
+const STALLED: Duration = Duration::from_secs(3);
 /// What is not believed is asked about so often at most.
 const INQUIRY: Duration = Duration::from_millis(500);
 
@@ -65,6 +67,8 @@ struct Copying {
     last: Mark,
     total: u64,
     bytes: Vec<u8>,
+    /// When it got longer last.
+    grew_at: Time,
 }
 
 /// Somebody who is told.
@@ -305,6 +309,11 @@ impl Consensus {
             self.outside.source = Some(source);
             if source != peer {
                 self.pull(cx, peer, false);
+            } else if greeted.is_some() {
+                // It may be silent: somebody else is asked too.
+                let linked: Vec<NodeId> = self.links.iter().copied().collect();
+                let other = linked[cx.rng().index(linked.len())];
+                self.pull(cx, other, false);
             }
             return self.pull(cx, source, true);
         }
@@ -449,23 +458,28 @@ impl Consensus {
         bytes: &Bytes,
     ) {
         if !self.is_news((founding, epoch), last.index) {
-            // Whoever sends it is told, if it is of the same group, that it need not.
+            // Whoever sends it is told, if it is of the same group, that it need not. The time of the next question stands.
             if (founding, epoch) == self.known_of() {
-                self.pull(cx, from, self.outside.source == Some(from));
+                let (after, follow) = (self.outside.log.last().index, self.outside.source == Some(from));
+                self.aside(cx, from, Body::Pull { after, follow });
             }
             return;
         }
         if !self.is_believed(from, (founding, epoch)) {
             return self.inquire(cx, from);
         }
-        let head = (founding, epoch);
+        let (head, now) = ((founding, epoch), cx.now().mono);
+        // Two that tell it at once would each begin it anew.
+        if self.outside.incoming.as_ref().is_some_and(|it| it.from != from && now.since(it.grew_at) < STALLED) {
+            return;
+        }
         if self
             .outside
             .incoming
             .as_ref()
             .is_none_or(|it| (it.from, it.head, it.last, it.total) != (from, head, last, total))
         {
-            self.outside.incoming = Some(Copying { from, head, last, total, bytes: Vec::new() });
+            self.outside.incoming = Some(Copying { from, head, last, total, bytes: Vec::new(), grew_at: now });
         }
         let Some(incoming) = &mut self.outside.incoming else { return };
         let expected = incoming.bytes.len() as u64;
@@ -476,6 +490,8 @@ impl Consensus {
         }
         if offset == expected {
             incoming.bytes.extend_from_slice(bytes);
+            incoming.grew_at = now;
+            cx.arm(Timer::Refresh, self.config.refresh);
         }
         let upto = incoming.bytes.len() as u64;
         if upto < total {

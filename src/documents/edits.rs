@@ -24,9 +24,6 @@ impl Documents {
         if let Err(error) = sound(&doc, &edits) {
             return self.reply(cx, command, Err(error));
         }
-        // Who settles that all of it is removed deletes it.
-        let deletes = matches!(&edits[..], [Edit::Resolve { path, value: None }] if path.is_empty());
-        let edits = if deletes { vec![Edit::Delete] } else { edits };
         self.work.entry(doc.clone()).or_default().edits.push_back(Wanted { command, edits, create, at });
         self.pump(cx, &doc);
     }

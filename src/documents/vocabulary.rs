@@ -72,8 +72,8 @@ pub enum Edit {
         /// Where: a JSON Pointer (RFC 6901); the leading slash may be left out. Empty where the document was deleted while others wrote:
         /// to have it stay as this value, or be deleted.
         path: String,
-        /// The value; absent to remove what is there, if anything is.
-        #[serde(default)]
+        /// The value; absent to remove what is there, if anything is. A `null` is a value.
+        #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
         value: Option<Value>,
     },
     /// Remove the document: its content goes, its history stays. An edit elsewhere that had not seen this brings the document
@@ -99,6 +99,11 @@ impl Edit {
             | Self::Resolve { path, .. } => path,
         }
     }
+}
+
+/// What is there is a value, also a `null`.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// What a client asks of documents.

@@ -230,10 +230,13 @@ impl Node {
     }
 }
 
-/// Whether a peer asks for what nobody asks for: registers of roles are set by the leader alone.
+/// Whether a peer asks for what nobody asks for: registers of roles are set by the leader alone, and wishes are such that all can read them.
 pub(super) fn is_foreign(message: &consensus::Message) -> bool {
     let consensus::Body::Propose { intent } = &message.body else { return false };
-    intent.action.name.as_str().starts_with(REGISTER_PREFIX)
+    let Action { name, value, .. } = &intent.action;
+    let unreadable = |value: &Value| Wishes::read(value.bytes()).is_none();
+    name.as_str().starts_with(REGISTER_PREFIX)
+        || (name.as_str() == WISHES_REGISTER && value.as_ref().is_none_or(unreadable))
 }
 
 impl Node {

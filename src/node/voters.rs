@@ -27,6 +27,8 @@ use crate::types::{Actor, Mint, NodeId, Now, Time};
 const RETRY: Duration = Duration::from_millis(60);
 /// And after twice as long each time, this often at most: half a minute.
 const DOUBLED_MAX: u32 = 9;
+/// A learner that was refused so often as a voter is not ready.
+const IN_VAIN: u32 = 6;
 /// A peer that does not say its name is not asked again within this.
 const SILENT: Duration = Duration::from_secs(10);
 /// Names and lost stores that are remembered at most.
@@ -95,6 +97,8 @@ pub(super) struct Voters {
     /// Members of the group that were seen in the mesh while this peer led.
     known: BTreeSet<NodeId>,
     gone_since: BTreeMap<NodeId, Time>,
+    /// Those that operators do not want, and that are there.
+    barred_here: BTreeSet<NodeId>,
     surplus_since: Option<Time>,
     names: BTreeMap<NodeId, Mint>,
     asked: BTreeMap<NodeId, Time>,
@@ -118,6 +122,7 @@ impl Voters {
             here_since: BTreeMap::new(),
             known: BTreeSet::new(),
             gone_since: BTreeMap::new(),
+            barred_here: BTreeSet::new(),
             surplus_since: None,
             names: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -182,6 +187,10 @@ impl Voters {
     /// Who is there and since when.
     fn note(&mut self, now: Time, group: &Group, seen: &[Seen]) {
         let here = |it: &&Seen| matches!(it.state, State::Alive | State::Suspect) && it.is_fit && it.is_well;
+        let barred = |it: &&Seen| {
+            self.wishes.barred.contains(&it.id) && it.is_well && matches!(it.state, State::Alive | State::Suspect)
+        };
+        self.barred_here = seen.iter().filter(barred).map(|it| it.id).collect();
         let here: BTreeSet<NodeId> = seen.iter().filter(here).map(|it| it.id).collect();
         self.here_since.retain(|id, _| here.contains(id));
         here.iter().for_each(|id| _ = self.here_since.entry(*id).or_insert(now));
@@ -205,6 +214,9 @@ impl Voters {
 
     fn is_gone(&mut self, member: &Member, seen: &[Seen], now: Time) -> bool {
         let node = member.id.node;
+        if self.barred_here.contains(&node) {
+            return false; // It is not fit, and there; it goes when it can.
+        }
         let left = match seen.iter().find(|it| it.id == node) {
             Some(it) => it.state == State::Left,
             None => !self.is_unmet(node, seen),
@@ -222,9 +234,8 @@ impl Voters {
             return remove(id);
         }
         let (voters, learners): (Vec<Member>, Vec<Member>) = group.members().iter().copied().partition(|it| it.voter);
-        let is_barred = |it: &&Member| self.wishes.barred.contains(&it.id.node) && (!it.voter || voters.len() > 1);
-        if let Some(barred) = group.members().iter().find(is_barred) {
-            return remove(barred.id);
+        if let Some(id) = self.barred(me, group, voters.len()) {
+            return remove(id);
         }
         for learner in &learners {
             if self.lasts(self.gone_since.get(&learner.id.node).copied(), self.config.stabilization, now) {
@@ -240,7 +251,9 @@ impl Voters {
             voters.iter().filter(|it| it.id != me && self.is_gone(it, seen, now)).map(|it| it.id).collect();
         match self.best_ready(&learners, now) {
             // More than there are places for a while, if it is to have somebody's.
-            Some(id) if voters.len() < target || self.may_oust(id.node, &voters) => {
+            Some(id)
+                if voters.len() < target || (self.may_oust(id.node, &voters) && !self.waits_in_vain(id, &gone)) =>
+            {
                 return Some(Step::Change(Change::Promote { id }));
             }
             Some(_) if !gone.is_empty() => return remove(gone[0]),
@@ -255,6 +268,30 @@ impl Voters {
         }
         let may_come: Vec<Seen> = seen.iter().filter(|it| !is_full || self.may_oust(it.id, &voters)).copied().collect();
         self.choose(now, group, may_come)
+    }
+
+    /// A member that operators do not want and that can go: whoever is gone first, and of voters nobody without whom too few would be here to decide.
+    /// Until others stand in such a one stays.
+    fn barred(&self, me: Actor, group: &Group, voters: usize) -> Option<Actor> {
+        let is_here = |it: &Member| !self.gone_since.contains_key(&it.id.node) || self.is_barred_and_here(it);
+        let here = group.voters().filter(|it| is_here(it)).count();
+        let can_go = |it: &&Member| {
+            let left = here - usize::from(is_here(it));
+            !it.voter || (voters > 1 && left > (voters - 1) / 2)
+        };
+        let barred = group.members().iter().filter(|it| self.wishes.barred.contains(&it.id.node)).filter(can_go);
+        barred.min_by_key(|it| (is_here(it), it.id == me, it.id)).map(|it| it.id)
+    }
+
+    /// Whoever is barred is not fit, and so counts as gone: whether it is there is known apart from that.
+    fn is_barred_and_here(&self, it: &Member) -> bool {
+        self.barred_here.contains(&it.id.node)
+    }
+
+    /// A learner that was refused as a voter a few times does not keep a dead voter in its place.
+    fn waits_in_vain(&self, id: Actor, gone: &[Actor]) -> bool {
+        let refused = |(step, times): &(Step, u32)| *step == Step::Change(Change::Promote { id }) && *times >= IN_VAIN;
+        !gone.is_empty() && self.refused.as_ref().is_some_and(refused)
     }
 
     /// There are more voters than are wanted: if that lasts, one goes whom nobody misses.
@@ -375,7 +412,11 @@ impl Node {
         let Some(group) = view.group().cloned().filter(|_| view.standing() == Standing::Leader && view.is_settled())
         else {
             (self.voters.here_since, self.voters.gone_since) = (BTreeMap::new(), BTreeMap::new());
-            self.voters.known = BTreeSet::new();
+            (self.voters.known, self.voters.surplus_since) = (BTreeSet::new(), None);
+            if view.standing() == Standing::Leader {
+                // Nobody says when a leader knows all that is decided.
+                self.shared.timers.arm(Timer::Voters, now.mono + RETRY);
+            }
             return;
         };
         let (me, seen) = (view.id(), self.seen());
@@ -643,6 +684,30 @@ mod tests {
         room.wish(&[], &[]);
         room.run(60, &all);
         assert_eq!(room.voters(), [2, 3, 4]);
+    }
+
+    /// What would lose the quorum is not tried again for ever while nothing else is done.
+    #[test]
+    fn a_barred_voter_that_is_needed_stays_until_another_stands_in() {
+        let mut room = Room::new(3);
+        let mut all: Vec<Seen> = (1..=4).map(|n| seen(n, State::Alive)).collect();
+        room.run(60, &all[..3]);
+        assert_eq!(room.voters(), [1, 2, 3]);
+        all[2].state = State::Dead;
+        room.wish(&[], &[2]);
+        let before = room.done.len();
+        room.run(200, &fit(&room, &all));
+        assert_eq!(room.done.len(), before, "of 1 and 3 nobody could decide");
+        room.run(200, &fit(&room, &all));
+        assert_eq!(room.voters(), [1, 4]);
+        let removed = room.done[before..].iter().filter_map(|(_, step)| match step {
+            Step::Change(Change::Remove { id }) => Some(id.node),
+            _ => None,
+        });
+        assert_eq!(removed.collect::<Vec<_>>(), [id(3).node, id(2).node]);
+        room.wish(&[], &[2, 4]);
+        room.run(60, &fit(&room, &all));
+        assert_eq!(room.voters(), [1]);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub struct Wishes {
 
 impl Wishes {
     /// Of a register; nothing if this version cannot read it.
-    fn read(value: &[u8]) -> Option<Self> {
+    pub(super) fn read(value: &[u8]) -> Option<Self> {
         let read: Self = serde_json::from_slice(value).ok()?;
         (read.wanted.len() <= WISHES_MAX && read.barred.len() <= WISHES_MAX).then_some(read)
     }
@@ -119,16 +119,26 @@ impl Node {
     /// An operator wants somebody to vote, or not to: it is decided first.
     pub(super) fn wish(&mut self, now: Now, id: CommandId, change: VotersChange) -> Result<(), CommandError> {
         let held = self.register(WISHES_REGISTER);
-        let unreadable = || CommandError::Proposal {
-            why: format!("the register {WISHES_REGISTER} holds what this version cannot read"),
-        };
+        let unreadable = "the wishes hold what this version cannot read: `voters clear` forgets them".to_owned();
         let (before, expect) = match &held {
             None => (Wishes::default(), Expect::Absent),
-            Some(held) => (Wishes::read(&held.value).ok_or_else(unreadable)?, Expect::Set(held.token)),
+            Some(held) => match (Wishes::read(&held.value), change) {
+                (Some(wishes), _) => (wishes, Expect::Set(held.token)),
+                // Whatever they are, somebody must be able to begin anew.
+                (None, VotersChange::Clear { node }) => {
+                    (Wishes { barred: [node].into(), ..Wishes::default() }, Expect::Set(held.token))
+                }
+                (None, _) => return Err(CommandError::Proposal { why: unreadable }),
+            },
         };
         let members = self.membership.view().members();
         let able = members.map(|it| Able { node: it.id, is_able: !it.meta.observer && it.state != State::Left });
-        let next = wished(&before, change, &able.collect::<Vec<_>>(), self.voters.places())?;
+        let mut able: Vec<Able> = able.collect();
+        // A voter that was not met again since all were restarted can be barred too.
+        let deciders = self.consensus.view().deciders().map(|group| group.members()).unwrap_or_default();
+        let unmet = deciders.iter().map(|it| it.id.node).filter(|node| able.iter().all(|it| it.node != *node));
+        able.extend(unmet.map(|node| Able { node, is_able: false }).collect::<Vec<_>>());
+        let next = wished(&before, change, &able, self.voters.places())?;
         let name = Name::new(WISHES_REGISTER).expect("it is short");
         let value = Value::new(next.bytes()).expect("so many ids are short");
         let request = self.ask_voters(now, id, Action { name, expect, value: Some(value) }, None)?;

@@ -9,6 +9,9 @@ use super::{Ack, Event, Replication};
 use crate::machine::Cx;
 use crate::types::{LogId, NodeId, Seq, Time};
 
+/// So many wait at most: whoever waits longest is answered when there is another.
+const TOGETHER_MAX: usize = 1_024;
+
 /// Who waits for copies of all of these.
 #[derive(Debug)]
 pub(super) struct Together {
@@ -40,7 +43,9 @@ impl Replication {
         ack: Ack,
         patience: Duration,
     ) {
-        if let [place] = places {
+        if let [place] = places
+            && patience <= self.config.ack_timeout
+        {
             return self.await_copies(cx, token, *place, ack, patience);
         }
         let places: Vec<(usize, u64)> =
@@ -50,6 +55,12 @@ impl Replication {
             return cx.emit(Event::NotCopied { token, members });
         }
         let logs: Vec<usize> = places.iter().map(|(at, _)| *at).collect();
+        // Whoever asked first has perhaps gone: nobody says so.
+        if self.copies.together.len() >= TOGETHER_MAX {
+            let first = self.copies.together.remove(0);
+            let members = self.holders_of_all(&first.places);
+            cx.emit(Event::NotCopied { token: first.token, members });
+        }
         self.copies.together.push(Together { token, places, ack, until: cx.now().mono + patience });
         self.look_after(cx);
         self.count_together(cx, None);

@@ -112,6 +112,8 @@ pub(crate) fn id_of(client: &Client, name: &str) -> Result<String> {
     let found: Vec<&Value> = members.iter().filter(is_meant).collect();
     match found[..] {
         [one] => Ok(one["node"].as_str().unwrap_or_default().to_owned()),
+        // Who is gone from the members can be named by its id.
+        [] if name.parse::<uuid::Uuid>().is_ok() => Ok(name.to_owned()),
         [] => Err(Failure::new(format_args!("there is no member {name:?}"))),
         _ => Err(Failure::new(format_args!("{} members are called {name:?}: give the id", found.len()))),
     }

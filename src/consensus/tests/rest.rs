@@ -218,3 +218,22 @@ fn who_is_no_member_is_told_though_its_source_did_not_hear_that_it_is_one() {
         assert_eq!(Some(known), world.leader().map(|leader| world.view(leader).known().index), "seed {seed}");
     }
 }
+
+/// Members that greet a peer at once all tell it the state: the pieces of one copy do not begin another one anew.
+#[test]
+fn a_long_state_reaches_who_is_no_member_from_several_that_tell_it_at_once() {
+    for seed in 1..=8 {
+        let mut world = World::founded(seed, 4, 3, awake());
+        world.settle();
+        world.isolate(&[3]);
+        for n in 0..20 {
+            world.decide_long(&format!("long {n}"), 15 << 10);
+        }
+        let leader = world.leader().unwrap();
+        let last = world.view(leader).commit();
+        world.crash(3, false);
+        world.heal();
+        let took = world.until(20_000, |world| world.view(3).known().index >= last);
+        assert!(world.view(3).known().index >= last, "seed {seed}: not in {took} ms");
+    }
+}

@@ -53,7 +53,7 @@ pub(super) fn version(
             let why = "its past is folded".to_owned();
             Err(Error::Engine { doc: doc.clone(), why })
         }
-        Stand::Before { .. } if edits[..] == [Edit::Delete] => {
+        Stand::Before { .. } if deletes(edits) => {
             let why = "only the newest version can be deleted".to_owned();
             Err(Error::Invalid { doc: doc.clone(), path: String::new(), why })
         }
@@ -69,6 +69,20 @@ pub(super) fn version(
 pub(super) fn lens<'a>(chooser: &'a Chooser<'a>) -> Lens<'a> {
     let asked = chooser.policies.concern(chooser.doc) || !chooser.unsettled.is_empty();
     (asked || chooser.table.counters().any()).then_some(chooser)
+}
+
+/// Whether a command deletes the document, also to settle that all of it is removed.
+fn deletes(edits: &[Edit]) -> bool {
+    match edits {
+        [Edit::Delete] => true,
+        [Edit::Resolve { path, value: None }] => path.is_empty(),
+        _ => false,
+    }
+}
+
+/// Whether the document was deleted while others wrote, and nobody has settled that.
+fn is_open(lens: Lens<'_>) -> bool {
+    lens.is_some_and(|lens| lens.unsettled.contains(""))
 }
 
 /// Runs the commands in one transaction and commits it; whether a change was made, and what came of each command.
@@ -87,10 +101,16 @@ pub(super) fn commands(
     for wanted in batch {
         let there = exists || !accepted.is_empty();
         let own: usize = wanted.edits.iter().map(size::of_edit).sum();
-        if !accepted.is_empty() && (wanted.edits == [Edit::Delete] || bytes + own > GATHER_MAX) {
+        if !accepted.is_empty() && (deletes(&wanted.edits) || bytes + own > GATHER_MAX) {
             break;
         }
-        if wanted.edits == [Edit::Delete] && there {
+        if deletes(&wanted.edits) && wanted.edits != [Edit::Delete] && !is_open(lens) {
+            let why =
+                "nothing is open here between a deletion and a write: delete the document if that is meant".to_owned();
+            results.push((wanted.command, Err(Error::Invalid { doc: doc.clone(), path: String::new(), why })));
+            continue;
+        }
+        if deletes(&wanted.edits) && there {
             tx.rollback();
             merged.empty_commit(options().with_message(DELETE));
             results.push((wanted.command, Ok(())));
@@ -131,7 +151,7 @@ pub(super) fn commands(
 /// Whether it settles that a document which somebody deleted stays.
 fn keeps(wanted: &Wanted, lens: Lens<'_>) -> bool {
     let all = |edit: &Edit| matches!(edit, Edit::Resolve { path, value: Some(_) } if path.is_empty());
-    wanted.edits.iter().any(all) && lens.is_some_and(|lens| lens.unsettled.contains(""))
+    wanted.edits.iter().any(all) && is_open(lens)
 }
 
 fn command(

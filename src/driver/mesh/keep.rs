@@ -89,7 +89,7 @@ impl Mesh {
     ///
     /// ```
     /// # use oxigdal_ha::config::{self, Flags};
-    /// # use oxigdal_ha::{Mesh, driver::mesh::Past, recovery::target::Target};
+    /// # use oxigdal_ha::{Mesh, recovery::target::Target};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let dir = tempfile::tempdir()?;
@@ -101,9 +101,9 @@ impl Mesh {
     /// mesh.restore_point("census").await?;
     /// mesh.set("layers/countries/FJI", "pop", 2).await?;
     ///
-    /// let Past { to, docs } = mesh.at("layers/", Target::Point("census".into())).await?;
-    /// assert_eq!(docs[0].1["pop"], 1);
-    /// println!("record {} of {}", to.lsn, to.at);
+    /// let past = mesh.at("layers/", Target::Point("census".into())).await?;
+    /// assert_eq!(past.docs[0].1["pop"], 1);
+    /// println!("as of record {}", past.to.lsn);
     /// # Ok(())
     /// # }
     /// ```

@@ -111,6 +111,26 @@ fn a_deletion_that_met_an_edit_is_open_until_it_is_settled_for_one_of_them() {
     }
 }
 
+/// A document of which nothing is open is deleted by a deletion only; and a `null` is a value.
+#[test]
+fn to_settle_nothing_deletes_nothing() {
+    let (mut a, mut b) = pair(json!({"pop": 1}));
+    assert!(matches!(a.edit([settle("", None)]), Err(Error::Invalid { .. })));
+    assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"pop": 1}));
+    a.edit([Edit::Delete]).unwrap();
+    b.set("pop", json!(2));
+    meet(&mut a, &mut b).unwrap();
+    a.edit([settle("", None)]).unwrap();
+    assert!(meet(&mut a, &mut b).is_err(), "it is deleted");
+    assert_eq!(open(&mut a, &mut b), []);
+    for edit in [settle("a", Some(Value::Null)), settle("a", None), settle("a", Some(json!(1)))] {
+        let text = serde_json::to_string(&edit).unwrap();
+        assert_eq!(serde_json::from_str::<Edit>(&text).unwrap(), edit, "{text}");
+    }
+    let null = serde_json::from_str::<Edit>(r#"{"op":"resolve","path":"a","value":null}"#).unwrap();
+    assert_eq!(null, settle("a", Some(Value::Null)));
+}
+
 #[test]
 fn what_was_added_to_a_counter_that_was_removed_is_told_and_settled() {
     for value in [Some(json!(12)), None] {
