@@ -74,6 +74,17 @@ impl Cells {
         made
     }
 
+    /// Whether there is a place for it already.
+    fn has_place(&self, at: usize) -> bool {
+        self.0.get(at / BLOCK).is_some_and(|block| !block.is_empty())
+    }
+
+    /// Gives back the blocks that hold nothing any more.
+    fn shrink(&mut self) {
+        let is_bare = |block: &&mut Vec<Cell>| block.iter().all(|cell| cell.seq == 0);
+        self.0.iter_mut().filter(is_bare).for_each(|block| *block = Vec::new());
+    }
+
     /// Says whether there was one.
     fn remove(&mut self, at: usize) -> bool {
         self.get_mut(at).map(|cell| *cell = Cell::none()).is_some()
@@ -252,6 +263,8 @@ pub(super) struct Replicas {
     cells: usize,
     /// The cells of logs of which nothing is held here.
     unheld: BTreeSet<(usize, NodeId)>,
+    /// Places that were made for these since there were none.
+    unheld_places: usize,
 }
 
 impl Replicas {
@@ -348,6 +361,7 @@ impl Replicas {
         self.names.clear();
         self.names.extend(self.rows.iter().zip(0..).map(|(row, place)| (row.name.number(), place)));
         self.names.sort_unstable();
+        self.rows.iter_mut().for_each(|row| row.cells.shrink());
         self.cells = self.rows.iter().map(|row| row.cells.places()).sum();
         let (ids, rows) = (&self.ids, &self.rows);
         let row = |member: &NodeId| ids.binary_search(member).ok().map(|place| &rows[place]);
@@ -373,11 +387,18 @@ impl Replicas {
             return false;
         }
         if before.is_none() {
-            if self.cells >= CELLS_MAX || (!held && self.unheld.len() >= UNHELD_MAX) {
+            let made = if row.cells.has_place(at) { 0 } else { BLOCK };
+            if self.unheld.is_empty() {
+                self.unheld_places = 0;
+            }
+            // A log that nobody has costs what its place costs: names that are made up lie as far apart as they like.
+            let is_too_far = !held && (self.unheld.len() >= UNHELD_MAX || self.unheld_places + made > UNHELD_MAX);
+            if self.cells + made > CELLS_MAX || is_too_far {
                 return false;
             }
             if !held {
                 self.unheld.insert((at, member));
+                self.unheld_places += made;
             }
         }
         self.stamp += 1;
@@ -404,13 +425,14 @@ impl Replicas {
             let log = logs.get(*at);
             let Some(chain) = log.chain_at(log.durable()).filter(|_| log.durable() > 0) else { continue };
             let cell = Cell { seq: log.durable(), chain: Short::of(chain), stamp: self.stamp + 1, from };
+            let has_place = row.cells.has_place(*at);
             match row.cells.get_mut(*at) {
                 Some(known) if known.seq >= cell.seq => {
                     all &= row.holds_all(*at, log);
                     continue;
                 }
                 Some(known) => *known = cell,
-                None if self.cells >= CELLS_MAX => {
+                None if self.cells >= CELLS_MAX && !has_place => {
                     all = false;
                     continue;
                 }
@@ -527,6 +549,26 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    /// One log in each block, of as many members as there may be: what is left is for logs that are there.
+    #[test]
+    fn logs_that_are_made_up_leave_room_for_others_however_far_apart_they_are() {
+        let member = |n: u128| NodeId::from_u128(n);
+        let mut table = Replicas::default();
+        let members = (1..=64).map(|n| (member(n), Boot::new(1), true));
+        table.set_members(Time::ZERO, members);
+        let chain = Short::of(Digest::new(7));
+        for n in 1..=64 {
+            for block in 0..256 {
+                table.raise(member(n), block * BLOCK, (1, chain), member(n), Time::ZERO, false);
+            }
+        }
+        assert!(table.cells <= UNHELD_MAX, "{} places", table.cells);
+        assert!(table.raise(member(64), 999 * BLOCK, (1, chain), member(1), Time::ZERO, true));
+        assert!(!table.raise(member(64), 998 * BLOCK, (1, chain), member(1), Time::ZERO, false));
+        table.part(0);
+        assert!(table.raise(member(1), 1, (1, chain), member(1), Time::ZERO, true), "its block is there");
+    }
 
     quickcheck::quickcheck! {
         fn cells_are_a_map_and_all_their_places_are_counted(steps: Vec<(u8, u8, u8)>) -> bool {
