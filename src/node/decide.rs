@@ -214,7 +214,7 @@ impl Node {
     /// It has its answer.
     pub(super) fn on_asked(&mut self, request: RequestId, result: Result<Answer, Refusal>) {
         let Some(id) = self.deciding.clients.remove(&request) else { return };
-        let wishes = self.forget_wish(request);
+        let wishes = self.deciding.wishes.remove(&request);
         if let (Some(wishes), Ok(Answer::Decided { outcome, .. })) = (wishes, &result) {
             return self.on_wished(id, *outcome, wishes);
         }

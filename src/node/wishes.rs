@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Node;
 use super::decide::VotersChange;
 use super::edge::{CommandError, Effect, Outcome};
-use crate::consensus::{self, Action, Expect, Name, RequestId, Value};
+use crate::consensus::{self, Action, Expect, Name, Value};
 use crate::membership::State;
 use crate::probe::planted;
 use crate::types::{CommandId, NodeId, Now};
@@ -160,11 +160,6 @@ impl Node {
             other => Err(CommandError::Proposal { why: format!("the wish was not taken down: {other:?}") }),
         };
         self.shared.effects.push_back(Effect::Reply { id, result });
-    }
-
-    /// Forgets a wish that came to nothing.
-    pub(super) fn forget_wish(&mut self, request: RequestId) -> Option<Wishes> {
-        self.deciding.wishes.remove(&request)
     }
 }
 

@@ -185,9 +185,16 @@ impl<'a> Replaying<'a> {
             }
             let mut before = self.replay.steps[step].after.iter().map(|before| self.made[*before].as_ref());
             let version = before.try_fold(Version::new(), |sum, made| Some(&sum | made?));
+            // A change may name its writer's last one too, though that is behind the others already.
+            let is_own = |dep: &String| {
+                changes.iter().any(|it| it.hash == *dep && it.actor.is_some_and(|actor| actor.node == id))
+            };
             let is_it = |change: &&ChangeInfo| {
-                let deps = change.deps.iter().cloned().collect();
-                change.actor.is_some_and(|actor| actor.node == id) && version.as_ref() == Some(&deps)
+                let follows = |version: &Version| {
+                    let extra = change.deps.iter().filter(|dep| !version.contains(*dep));
+                    version.iter().all(|head| change.deps.contains(head)) && extra.into_iter().all(is_own)
+                };
+                change.actor.is_some_and(|actor| actor.node == id) && version.as_ref().is_some_and(follows)
             };
             self.made[step] = changes.iter().find(is_it).map(|change| Version::from([change.hash.clone()]));
         }

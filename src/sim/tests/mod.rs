@@ -94,8 +94,7 @@ random = { crash = { every = "4s", for = ["100ms", "1s"] } }
 fault = [{ at = "25s", kind = "roll-back", peers = "p-2", image = "5s", for = "1s" }]
 "#;
     let (scenario, replay) = (scenario(&format!("{REPLAYED}{faults}")), letters(60));
-    // Seed 2 is not mended: after its disk was put back, a writer finds its own last step neither in the history nor free to be made again.
-    for seed in [1, 3, 4, 5, 6] {
+    for seed in 1..=4 {
         let first = run_replay(&scenario, seed, &replay, None).unwrap();
         assert!(first.passed() && first.figures.starts > 6, "{first}");
         assert_eq!(run_replay(&scenario, seed, &replay, None), Ok(first));
