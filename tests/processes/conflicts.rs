@@ -18,12 +18,18 @@ fn shown(peer: &Peer) -> Option<Value> {
     peer.try_ask(&["doc", "get", "d/1"]).map(|answer| answer["value"].clone())
 }
 
+/// Two peers that see each other.
+fn pair(dir: &std::path::Path) -> (Peer, Peer) {
+    let one = Place::on_loopback(dir, "one").start(None);
+    let two = Place::on_loopback(dir, "two").start(Some(&one.invite()));
+    wait_for("both see both", || one.members("alive") == 2 && two.members("alive") == 2);
+    (one, two)
+}
+
 #[test]
 fn a_conflict_is_seen_settled_and_told_by_commands() {
     let dir = tempfile::tempdir().unwrap();
-    let one = Place::on_loopback(dir.path(), "one").start(None);
-    let two = Place::on_loopback(dir.path(), "two").start(Some(&one.invite()));
-    wait_for("both see both", || one.members("alive") == 2 && two.members("alive") == 2);
+    let (one, two) = pair(dir.path());
     assert!(one.run(&["doc", "put", "d/1", r#"{"v": 0, "by": "all"}"#]).status.success());
     wait_for("both have it", || shown(&two).is_some());
 
@@ -84,9 +90,7 @@ fn a_conflict_is_seen_settled_and_told_by_commands() {
 #[test]
 fn a_removal_that_met_a_write_is_listed_and_settled_either_way() {
     let dir = tempfile::tempdir().unwrap();
-    let one = Place::on_loopback(dir.path(), "one").start(None);
-    let two = Place::on_loopback(dir.path(), "two").start(Some(&one.invite()));
-    wait_for("both see both", || one.members("alive") == 2 && two.members("alive") == 2);
+    let (one, two) = pair(dir.path());
     one.ask(&["doc", "put", "d/1", r#"{"v": 0, "w": 0}"#]);
     wait_for("both have it", || shown(&two).is_some());
     one.ask(&["peer", "pause", "two"]);
@@ -129,9 +133,7 @@ fn a_removal_that_met_a_write_is_listed_and_settled_either_way() {
 #[test]
 fn what_is_counted_and_listed_apart_all_stays() {
     let dir = tempfile::tempdir().unwrap();
-    let one = Place::on_loopback(dir.path(), "one").start(None);
-    let two = Place::on_loopback(dir.path(), "two").start(Some(&one.invite()));
-    wait_for("both see both", || one.members("alive") == 2 && two.members("alive") == 2);
+    let (one, two) = pair(dir.path());
     one.ask(&["doc", "put", "d/1", r#"{"tags": ["b"], "seen": 10}"#]);
     wait_for("both have it", || shown(&two).is_some());
 
