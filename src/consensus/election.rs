@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::message::{Ballot, Body, COUNT_MAX, Why};
+use super::outside::SOONER;
 use super::receive::Voice;
 use super::vocabulary::{Event, Mark, Resigned, Timer, Wait};
 use super::{Consensus, Office, Record};
@@ -123,8 +124,13 @@ impl Consensus {
             return self.arm_election(cx);
         }
         if self.may_seek() {
-            self.seek(cx);
+            return self.seek(cx);
         }
+        // A learner seeks no office. It may be none any more, and nobody tells it twice.
+        self.ask_the_silent(cx);
+        let after = self.config.refresh / SOONER;
+        self.election_at = cx.now().mono + after;
+        cx.arm(Timer::Election, after);
     }
 
     /// Whether it may seek office: a voter may, and so may one whose removal is not certain. It may hold the furthest log, and then
@@ -293,6 +299,7 @@ impl Consensus {
         }
         self.leader = leader;
         cx.emit(Event::Follows { leader, term: self.term });
+        self.tell_followers_who_leads(cx);
         if leader.is_some() {
             self.ask_again(cx, None);
         }

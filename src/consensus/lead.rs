@@ -371,6 +371,7 @@ impl Consensus {
             cx.emit(Event::ChangeEnded { change: pending.change, committed: false });
         }
         self.leader = None;
+        self.tell_followers_who_leads(cx);
         self.leaderless_since = cx.now().mono;
         self.arm_election(cx);
     }

@@ -179,6 +179,13 @@ pub enum Body {
         /// What.
         said: Said,
     },
+    /// From a member to who follows what is decided: whom it follows itself, or that it leads.
+    Leads {
+        /// In which term.
+        term: Term,
+        /// Who; nobody, as far as it knows.
+        leader: Option<Actor>,
+    },
 }
 
 /// An answer to a request that was passed on. All but the first two are refusals: nothing of it was appended there.
@@ -231,6 +238,7 @@ impl Body {
                 | Self::Rouse
                 | Self::Propose { .. }
                 | Self::Proposed { .. }
+                | Self::Leads { .. }
         )
     }
 }

@@ -1,4 +1,4 @@
-//! Decisions for peers that are no members: whoever is none follows one that is, and relays to those that reach only it.
+//! Decisions for peers that are no members, and who leads: whoever is none follows one that is, and relays to those that reach only it.
 //!
 //! A member greets a peer that is none with the place of the newest decision. Who lacks something pulls, and says whether it wants to be told
 //! of what follows; then it is told of each decision, and its next pull is the acknowledgement. Where what is missing is no longer kept, a copy of the state is
@@ -36,7 +36,7 @@ const KEPT_MAX: u64 = 256;
 const RETELL: Duration = Duration::from_secs(1);
 const RETOLD_MAX: u32 = 4;
 /// Where no member is linked somebody is asked so many times as often.
-const SOONER: u32 = 4;
+pub(super) const SOONER: u32 = 4;
 /// A copy that did not get longer for so long may be begun anew by somebody else.
 const STALLED: Duration = Duration::from_secs(3);
 /// What is not believed is asked about so often at most.
@@ -55,6 +55,8 @@ pub(super) struct Outside {
     names: BTreeMap<NodeId, Mint>,
     /// Who tells what follows.
     pub(super) source: Option<NodeId>,
+    /// Who leads, as was told last, and in which term.
+    leads: (Term, Option<Actor>),
     incoming: Option<Copying>,
     /// When it was asked last about what was not believed.
     inquired_at: Option<Time>,
@@ -88,8 +90,8 @@ impl Default for Outside {
     fn default() -> Self {
         let (founding, epoch) = (Mint::new(0), Epoch::ZERO);
         let (log, state) = (Log::default(), State::default());
-        let (names, source, incoming, inquired_at) = (BTreeMap::new(), None, None, None);
-        Self { founding, epoch, log, state, group: None, names, source, incoming, inquired_at }
+        let (names, source, leads, incoming) = (BTreeMap::new(), None, (Term::ZERO, None), None);
+        Self { founding, epoch, log, state, group: None, names, source, leads, incoming, inquired_at: None }
     }
 }
 
@@ -172,9 +174,11 @@ impl Consensus {
             Body::Propose { intent } => self.on_propose(cx, from, &intent),
             Body::Proposed { request, said } => self.on_proposed(cx, from, request, said),
             // Members know better.
-            Body::Newest { .. } | Body::Decided { .. } | Body::Copy { .. } if self.group().is_some() => {}
+            Body::Newest { .. } | Body::Decided { .. } | Body::Copy { .. } | Body::Leads { .. }
+                if self.group().is_some() => {}
             Body::Newest { last } => self.on_newest(cx, from, (founding, epoch), last),
             Body::Decided { prev, entries } => self.on_decided(cx, from, (founding, epoch), prev, &entries),
+            Body::Leads { term, leader } => self.on_leads(cx, from, (founding, epoch), (term, leader)),
             Body::Copy { last, total, offset, bytes } => {
                 self.on_copy(cx, from, (founding, epoch, term), (last, total, offset), bytes.bytes());
             }
@@ -260,7 +264,7 @@ impl Consensus {
         self.forget_asker(peer);
         self.ask_again(cx, Some(peer));
         if self.outside.source == Some(peer) {
-            self.outside.source = None;
+            (self.outside.source, self.outside.leads.1) = (None, None);
             self.choose_source(cx);
         }
     }
@@ -515,8 +519,10 @@ impl Consensus {
         let state = State::decode(snapshot.state.bytes())?;
         let mut log = Log::default();
         log.reset(last);
-        let (source, group) = (self.outside.source, Some(snapshot.group));
-        self.outside = Outside { founding: head.0, epoch: head.1, log, state, group, source, ..Outside::default() };
+        let Outside { source, leads, .. } = self.outside;
+        let group = Some(snapshot.group);
+        self.outside =
+            Outside { founding: head.0, epoch: head.1, log, state, group, source, leads, ..Outside::default() };
         Ok(self.outside.newest())
     }
 
@@ -540,11 +546,44 @@ impl Consensus {
             return;
         }
         let is_linked = self.links.contains(&from);
-        let before = self.subscribers.get(&from).is_some_and(|it| it.follows);
-        let follows = is_linked && (follow || before);
+        let before = self.subscribers.get(&from);
+        // It asks of itself, and does not acknowledge what it was told.
+        let asks = before.is_none_or(|it| it.sent.is_none());
+        let follows = is_linked && (follow || before.is_some_and(|it| it.follows));
         let subscriber = Subscriber { mint, after, sent: None, follows, copy: None };
         self.subscribers.insert(from, subscriber);
         self.tell(cx, from);
+        if follows && asks {
+            self.tell_leader(cx, from);
+        }
+    }
+
+    /// Who leads, and in which term: as this member sees it, or as one told it to a peer that is none.
+    pub(super) fn known_leader(&self) -> (Term, Option<Actor>) {
+        if self.group().is_some() { (self.term, self.leader) } else { self.outside.leads }
+    }
+
+    fn tell_leader(&self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        let (term, leader) = self.known_leader();
+        self.aside(cx, peer, Body::Leads { term, leader });
+    }
+
+    /// Somebody else leads, or nobody: whoever follows what is decided hears of it.
+    pub(super) fn tell_followers_who_leads(&self, cx: &mut Cx<'_, Self>) {
+        for peer in self.subscribers.iter().filter(|(_, it)| it.follows).map(|(peer, _)| *peer) {
+            self.tell_leader(cx, peer);
+        }
+    }
+
+    fn on_leads(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, of: (Mint, Epoch), leads: (Term, Option<Actor>)) {
+        if leads.0 < self.outside.leads.0 || of != self.known_of() || !self.is_believed(from, of) {
+            return;
+        }
+        let is_member = |id: &Actor| self.outside.group.as_ref().is_some_and(|group| group.member(*id).is_some());
+        let leads = (leads.0, leads.1.filter(is_member));
+        if std::mem::replace(&mut self.outside.leads, leads) != leads {
+            self.tell_followers_who_leads(cx);
+        }
     }
 
     /// All who follow hear of what is new.

@@ -144,7 +144,8 @@ impl Consensus {
             | Body::Who
             | Body::Name
             | Body::Propose { .. }
-            | Body::Proposed { .. } => {}
+            | Body::Proposed { .. }
+            | Body::Leads { .. } => {}
         }
     }
 

@@ -76,10 +76,16 @@ impl<'a> View<'a> {
         self.consensus.term
     }
 
-    /// Who leads.
+    /// Who leads, as a member of the group sees it.
     #[must_use]
     pub fn leader(self) -> Option<Actor> {
         self.consensus.leader
+    }
+
+    /// The same, with the term; and in no group what a member said of it.
+    #[must_use]
+    pub fn known_leader(self) -> (Term, Option<Actor>) {
+        self.consensus.known_leader()
     }
 
     /// Who decides; nothing in no group.

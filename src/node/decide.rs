@@ -34,7 +34,7 @@ pub struct Deciders {
     pub leader: Option<NodeId>,
     /// The generation of the group, and the term.
     pub epoch: Epoch,
-    /// As a leader counts it; of who is no member that of the newest decision.
+    /// As a member counts it; of who is none that of the newest decision, or of the leader that it was told of.
     pub term: Term,
     /// The newest decision that is known here.
     pub known: Token,
@@ -261,12 +261,12 @@ impl Node {
             holds: if it.id == view.id() { Some(view.last().index) } else { holds.get(&it.id).copied() },
         });
         let known = view.known();
-        let is_member = view.group().is_some();
+        let (is_member, (term, leader)) = (view.group().is_some(), view.known_leader());
         Deciders {
             standing: view.standing(),
-            leader: view.leader().map(|leader| leader.node),
+            leader: leader.map(|leader| leader.node),
             epoch: if is_member { view.epoch() } else { known.epoch },
-            term: if is_member { view.term() } else { known.term },
+            term: if is_member { view.term() } else { known.term.max(term) },
             known,
             members: members.collect(),
             quorum: group.map_or(0, |group| group.quorum()),
@@ -309,7 +309,7 @@ impl Node {
         let VotersChange::Transfer { to } = change else { return self.wish(now, id, change).map(|()| None) };
         let view = self.consensus.view();
         if view.standing() != Standing::Leader {
-            let leader = view.leader().map(|leader| leader.node);
+            let leader = view.known_leader().1.map(|leader| leader.node);
             return Err(CommandError::NotLeader { leader, epoch: view.epoch(), term: view.term() });
         }
         let at = |node: NodeId| view.group().and_then(|group| group.at(node).next());

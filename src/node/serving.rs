@@ -98,7 +98,7 @@ impl Node {
         let candidates = if mandate.is_some() { self.candidates(now.mono) } else { Vec::new() };
         let view = self.consensus.view();
         let told = self.serving.leader.filter(|_| view.group().is_none());
-        let leader = view.leader().map(|leader| leader.node).or(told);
+        let leader = view.known_leader().1.map(|leader| leader.node).or(told);
         let (commit, registers, decisions) = (view.known().index, view.registers(), Some(view));
         let sight = Sight { leader, mandate, commit, registers, decisions, candidates: &candidates };
         let roles = &mut self.roles;

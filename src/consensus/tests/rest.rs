@@ -153,6 +153,33 @@ fn whoever_is_no_member_hears_of_every_decision_and_nothing_else() {
 }
 
 #[test]
+fn whoever_is_no_member_knows_who_leads() {
+    for seed in 0..10 {
+        let (mut world, leader) = rested(seed, 6, 3);
+        let known = |world: &World, at: usize| world.view(at).known_leader().1.map(|it| it.node);
+        (3..6).for_each(|at| assert_eq!(known(&world, at), Some(world.peers[leader].node), "{seed}: {at}"));
+        world.crash(leader, true);
+        world.until(2_000, |world| world.leader().is_some());
+        world.run(300);
+        let next = world.peers[world.leader().unwrap()].node;
+        (3..6).for_each(|at| assert_eq!(known(&world, at), Some(next), "{seed}: {at}"));
+        // Of three with one gone another one goes: nobody leads, and whose source is cut off with it does not say that somebody does.
+        let last = world.leader().unwrap();
+        world.crash(last, true);
+        world.run(1_000);
+        (3..6).for_each(|at| assert_eq!(known(&world, at), None, "{seed}: {at}"));
+        // What is said once may be lost.
+        world.weather.lost = 500;
+        world.restart(last);
+        world.run(5_000);
+        world.weather.lost = 0;
+        world.run(45_000);
+        let leader = world.leader().map(|at| world.peers[at].node);
+        (3..6).for_each(|at| assert_eq!(known(&world, at), leader, "{seed}: {at}"));
+    }
+}
+
+#[test]
 fn any_peer_takes_a_request_and_says_in_time_that_there_is_no_quorum() {
     for seed in 0..10 {
         let (mut world, leader) = rested(seed, 5, 3);

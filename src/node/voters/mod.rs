@@ -23,14 +23,17 @@ use crate::membership::State;
 use crate::probe::reachable;
 use crate::types::{Actor, Mint, NodeId, Now, Time};
 
-/// What was refused is tried again after this: while those who rested are awake, and one answer of theirs later.
+/// What was refused is tried again after this: while those who rested are awake, until their answers have come.
 const RETRY: Duration = Duration::from_millis(60);
-/// And after twice as long each time, this often at most: half a minute.
+/// So often in a row, for answers that take a third of a second.
+const AWAKE: u32 = 6;
+/// And if that comes to nothing either, after twice as long each time, this often at most: half a minute. A group that has nothing to do rests
+/// meanwhile, and of who rests nothing was heard lately.
 const DOUBLED_MAX: u32 = 9;
 /// A learner that was refused so often as a voter is not ready.
-const IN_VAIN: u32 = 6;
+const IN_VAIN: u32 = 5 * AWAKE;
 /// And after so many times, a minute in all, it makes room for another that could be one.
-const ROOM_AFTER: u32 = 10;
+const ROOM_AFTER: u32 = 9 * AWAKE;
 /// So long a voter that operators do not want waits for somebody to stand in for it, if somebody could.
 const STAND_IN: Duration = Duration::from_secs(60);
 /// A peer that does not say its name is not asked again within this.
@@ -89,6 +92,14 @@ enum Step {
     Ask(NodeId),
 }
 
+/// What was refused last, how often in a row, and when it is tried again.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    step: Step,
+    times: u32,
+    due: Time,
+}
+
 /// What the leader remembers of the members.
 #[derive(Debug)]
 pub(super) struct Voters {
@@ -114,8 +125,7 @@ pub(super) struct Voters {
     /// Whom operators want before all others and whom not, and by which decision.
     pub(super) wishes: Wishes,
     pub(super) wished_by: Option<Token>,
-    /// What was refused last, and how often in a row.
-    refused: Option<(Step, u32)>,
+    refused: Option<Refused>,
     /// When to look again.
     next: Option<Time>,
 }
@@ -170,12 +180,16 @@ impl Voters {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 
-    /// What was refused is tried again, ever more rarely: each attempt ends the rest of all voters.
+    /// What was refused is tried again, ever more rarely: each attempt ends the rest of all voters. One before its time, since something else
+    /// happened, does not count.
     fn retry(&mut self, now: Time, change: Change) {
         let step = Step::Change(change);
-        let before = self.refused.filter(|(last, _)| *last == step).map_or(0, |(_, times)| times);
-        self.refused = Some((step, before + 1));
-        self.look(now + RETRY * (1 << before.min(DOUBLED_MAX)));
+        let (before, due) = self.refused.filter(|it| it.step == step).map_or((0, now), |it| (it.times, it.due));
+        let is_last = (before + 1).is_multiple_of(AWAKE);
+        let doubled = if is_last { ((before + 1) / AWAKE).min(DOUBLED_MAX) } else { 0 };
+        let (times, due) = if now < due { (before, due) } else { (before + 1, now + RETRY * (1 << doubled)) };
+        self.refused = Some(Refused { step, times, due });
+        self.look(due);
     }
 
     fn target(&self, group: &Group, seen: &[Seen]) -> usize {
@@ -332,7 +346,7 @@ impl Voters {
     /// Whether it was not made a voter so often in a row.
     fn is_refused(&self, id: Actor, times: u32) -> bool {
         let step = Step::Change(Change::Promote { id });
-        self.refused.is_some_and(|(refused, before)| refused == step && before >= times)
+        self.refused.is_some_and(|refused| refused.step == step && refused.times >= times)
     }
 
     /// A learner that was refused as a voter a few times does not keep a dead voter in its place.

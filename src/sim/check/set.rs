@@ -12,7 +12,8 @@ use super::{u1, u2, u4, u5, u6, u7, u8, u9, u10, u11, u12, u13};
 use crate::consensus::{self, Token};
 use crate::documents::{self, Listed, Stamp};
 use crate::events::{Appended, Page};
-use crate::node::{BootError, BootReport, Event};
+use crate::node::{BootError, BootReport, Event, Node};
+use crate::sim::host::Host;
 use crate::sim::outcome::Figures;
 use crate::sim::plan::Plan;
 use crate::sim::scenario::{Mode, Scenario};
@@ -131,8 +132,9 @@ pub(in crate::sim) struct Checks {
     except: Vec<String>,
 }
 
-/// Whether what holds the core together is a neighbour outside of it, over links that nobody sees break: datagrams get lost, and a link that was not
-/// healed may lose them for ever. Over streams such a link ends, and somebody stands in.
+/// Whether what holds the core together is a neighbour outside of it that was not healed: over datagrams, where nobody sees such a link break since
+/// they get lost, and for ever; or in a star or tree where several pairs of peers that are alive cannot be linked. Else, over streams, the link ends, and
+/// somebody stands in.
 fn leans_on_others(sight: &Sight<'_>) -> bool {
     let core: BTreeMap<NodeId, _> = sight
         .live()
@@ -144,7 +146,22 @@ fn leans_on_others(sight: &Sight<'_>) -> bool {
     while let Some(neighbors) = open.pop().and_then(|node| core.get(&node)) {
         open.extend(neighbors.iter().filter(|peer| core.contains_key(peer) && reached.insert(**peer)));
     }
-    sight.scenario.says.network.mode == Mode::Datagram && reached.len() < core.len()
+    let is_bridged = |count: usize| count <= 1 || nodes(sight).any(|node| node.overlay().kind() == "mesh");
+    let unseen = sight.scenario.says.network.mode == Mode::Datagram || !is_bridged(broken(sight));
+    unseen && reached.len() < core.len()
+}
+
+/// So many pairs of peers are up and have no link.
+fn broken(sight: &Sight<'_>) -> usize {
+    let apart = |node: &Node| {
+        let others = nodes(sight).map(|it| it.identity().node).filter(|other| *other > node.identity().node);
+        others.filter(|other| !node.overlay().links().contains(other)).count()
+    };
+    nodes(sight).map(apart).sum()
+}
+
+fn nodes<'a>(sight: &Sight<'a>) -> impl Iterator<Item = &'a Node> {
+    sight.hosts.iter().filter_map(Host::node)
 }
 
 impl Checks {
