@@ -8,6 +8,8 @@
 
 #[path = "failover_test/backups.rs"]
 mod backups;
+#[path = "failover_test/crew.rs"]
+mod crew;
 #[path = "failover_test/cut.rs"]
 mod cut;
 #[path = "failover_test/fence.rs"]

@@ -256,6 +256,13 @@ impl Groups {
         self.0.iter().skip(before.saturating_sub(1)).map(|(_, group)| group)
     }
 
+    /// The latest, and while that is not certain the one before: what it would be if the change were taken back. No other can come back:
+    /// a change is begun when the one before it is committed, so of all in a log only the last may not be, however little is known of that here.
+    pub(super) fn in_doubt(&self, commit: u64) -> impl Iterator<Item = &Arc<Group>> {
+        let count = if self.0.last().is_some_and(|(index, _)| *index > commit) { 2 } else { 1 };
+        self.0.iter().rev().take(count).map(|(_, group)| group)
+    }
+
     /// The one in force up to this entry.
     pub(super) fn at(&self, index: u64) -> Option<&Arc<Group>> {
         self.0.iter().rev().find(|(at, _)| *at <= index).map(|(_, group)| group)
@@ -329,11 +336,17 @@ mod tests {
         groups.push(7, of(7));
         groups.push(9, of(9));
         assert_eq!((groups.at(4), groups.at(8), groups.latest()), (None, Some(&of(7)), Some((9, &of(9)))));
+        let in_doubt = |groups: &Groups, commit| groups.in_doubt(commit).cloned().collect::<Vec<_>>();
+        assert_eq!(in_doubt(&groups, 9), [of(9)]);
+        assert_eq!(in_doubt(&groups, 8), [of(9), of(7)]);
+        assert_eq!(in_doubt(&groups, 5), [of(9), of(7)], "9 was begun when 7 was certain");
         groups.truncate(9);
         assert_eq!(groups.latest(), Some((7, &of(7))));
+        assert_eq!(in_doubt(&groups, 5), [of(7), of(5)]);
         groups.compact(8);
         assert_eq!((groups.at(6), groups.at(7)), (None, Some(&of(7))));
         groups.truncate(2);
         assert_eq!(groups.latest(), Some((7, &of(7))));
+        assert_eq!((in_doubt(&groups, 7), in_doubt(&Groups::default(), 0)), (vec![of(7)], vec![]));
     }
 }

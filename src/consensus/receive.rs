@@ -215,7 +215,7 @@ impl Consensus {
 
     /// The latest group, and the one that it would be if what is not certain were taken back.
     pub(super) fn groups_in_doubt(&self) -> impl Iterator<Item = &Arc<Group>> {
-        [self.group(), self.groups.at(self.commit.value())].into_iter().flatten()
+        self.groups.in_doubt(self.commit.value())
     }
 
     /// Whether it is certain that it was removed: a change that is not may be taken back.
@@ -226,7 +226,7 @@ impl Consensus {
     /// Who decides, as far as that is certain, in this group or as known from outside.
     pub(super) fn certain_group(&self) -> Option<&Arc<Group>> {
         match self.group() {
-            Some(_) => self.groups.at(self.commit.value()),
+            Some(_) => self.groups_in_doubt().last(),
             None => self.outside.group(),
         }
     }

@@ -4,11 +4,13 @@
 //! at once one looks again. Where no majority is in reach a share is taken all the same, and told when one is.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use super::admission::key::random;
 use super::archive::Here;
@@ -16,8 +18,8 @@ use super::failure::StartError;
 use super::peer::{Link, Phase, Report};
 use super::schedule::{attempt, until_stopped};
 use crate::backup::{
-    Begun, EVERY_MIN, Host as _, JOB_REGISTER, Job, JobError, Outcome, Retention, Schedule, Share, Taker, Takers, Task,
-    When,
+    Begun, Crew, Duty, EVERY_MIN, Host as _, JOB_REGISTER, Job, JobError, Outcome, Retention, Schedule, Taker, Takers,
+    Task, When,
 };
 use crate::consensus::{self, Expect, Standing, Token};
 use crate::error::{Error, ErrorKind};
@@ -30,16 +32,21 @@ use crate::types::{NodeId, WallTime};
 const GLANCE: Duration = Duration::from_millis(500);
 /// After something could not be decided.
 const AGAIN: Duration = Duration::from_secs(1);
+/// After somebody else had changed the job meanwhile.
+const BEHIND: Duration = Duration::from_millis(50);
 /// Two that change the job at once are one behind the other after a few times.
 const TRIES: u32 = 8;
 
 /// Starts it: what takes a share on a thread of its own, since it waits for disks; who watches over all on the loop's.
 pub(super) fn start(dir: PathBuf, mesh: String, link: &Link) -> Result<(), StartError> {
     tokio::spawn(watch(link.clone()));
-    let here = Here::new(link.facts.clock.clone());
-    let work = Work { dir, mesh, here, link: link.clone(), phase: link.phase.clone() };
+    let link = link.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Workers)?;
-    let spawned = std::thread::Builder::new().name("mesh backup".into()).spawn(move || runtime.block_on(work.run()));
+    let spawned = std::thread::Builder::new().name("mesh backup".into()).spawn(move || {
+        let (here, phase) = (Arc::new(Here::new(link.facts.clock.clone())), link.phase.clone());
+        let work = Work { dir, mesh, here, link, phase, crew: None, taking: None, behind: 0 };
+        runtime.block_on(work.run());
+    });
     spawned.map(drop).map_err(StartError::Workers)
 }
 
@@ -176,61 +183,116 @@ async fn look(link: &Link) -> Result<(), Error> {
 struct Work {
     dir: PathBuf,
     mesh: String,
-    here: Here,
+    here: Arc<Here>,
     link: Link,
     phase: watch::Receiver<Phase>,
+    /// What is known to be begun, once that could be read.
+    crew: Option<Crew>,
+    taking: Option<Pin<Box<dyn Future<Output = Outcome>>>>,
+    /// How often in a row somebody else had changed the job.
+    behind: u32,
 }
 
 impl Work {
     async fn run(mut self) {
+        loop {
+            let wait = self.see().await;
+            let next = async {
+                tokio::select! {
+                    outcome = taken(&mut self.taking) => Some(outcome),
+                    () = tokio::time::sleep(wait) => None,
+                }
+            };
+            // What is broken off is gone on with in the next life.
+            let Some(outcome) = until_stopped(&mut self.phase, next).await else { return };
+            if let Some(outcome) = outcome {
+                self.ended(outcome);
+            }
+        }
+    }
+
+    /// Does what is to be done, and says after how long to look again.
+    async fn see(&mut self) -> Duration {
+        // What cannot be read now says nothing about what is wanted.
+        let Ok(read) = read(&self.link).await else { return GLANCE };
+        let now = wall(&self.link);
+        let Some(crew) = self.crew() else { return AGAIN };
+        match crew.duty(read.as_ref().map(|(token, job)| (*token, job)), now) {
+            Duty::Rest => GLANCE,
+            Duty::BreakOff => {
+                tracing::info!("this peer's share of a backup is not wanted any more: it is broken off");
+                crew.broke_off();
+                self.taking = None;
+                Duration::ZERO
+            }
+            Duty::Take { task, begun, is_kept } => {
+                self.begin(&task, begun, is_kept);
+                GLANCE
+            }
+            Duty::Tell(job) => self.tell(read.map_or(Expect::Absent, |(token, _)| Expect::Set(token)), &job).await,
+        }
+    }
+
+    /// What this peer has begun. While its file cannot be read nothing is begun: it may say what came of it.
+    fn crew(&mut self) -> Option<&mut Crew> {
+        if self.crew.is_none() {
+            match Begun::read(&self.dir) {
+                Ok(kept) => self.crew = Some(Crew::new(self.link.facts.admission.node(), kept)),
+                Err(error) => tracing::warn!(%error, "which backup of the mesh was begun cannot be read"),
+            }
+        }
+        self.crew.as_mut()
+    }
+
+    /// Has it decided what came of this peer's share.
+    async fn tell(&mut self, expect: Expect, job: &Job) -> Duration {
         let me = self.link.facts.admission.node();
-        loop {
-            let job = read(&self.link).await.ok().flatten().map(|(_, job)| job);
-            if let Some((job, share)) = job.and_then(|job| job.wants_of(me).cloned().map(|share| (job, share))) {
-                let Some(outcome) = self.take(&job, &share).await else { return };
-                match &outcome.error {
-                    Some(why) => tracing::warn!(job = %job.id, why, "this peer's share of a backup was not taken"),
-                    None => tracing::info!(job = %job.id, records = outcome.records, "this peer's share of a backup"),
-                }
-                if self.tell(me, job.id, share.attempt, &outcome).await.is_none() {
-                    return;
-                }
-            }
-            if until_stopped(&mut self.phase, tokio::time::sleep(GLANCE)).await.is_none() {
-                return;
+        let mine = job.shares.iter().filter(|share| share.node == me);
+        let why = mine.filter_map(|share| share.done.as_ref()?.error.as_deref()).next_back();
+        tracing::info!(job = %job.id, why, "what came of this peer's share of a backup is told");
+        let told = set(&self.link, expect, job).await;
+        self.behind = if matches!(told, Ok(false)) { self.behind + 1 } else { 0 };
+        match told {
+            Ok(true) => GLANCE,
+            Ok(false) if self.behind < TRIES => BEHIND,
+            Ok(false) => AGAIN,
+            Err(error) => {
+                tracing::debug!(%error, "what came of a backup is not decided yet");
+                AGAIN
             }
         }
     }
 
-    /// What came of it; nothing when the peer stops before.
-    async fn take(&mut self, job: &Job, share: &Share) -> Option<Outcome> {
-        let begun = Begun { job: job.id, attempt: share.attempt };
-        let begin = match Begun::read(&self.dir) {
-            Ok(before) if before == Some(begun) => Ok(()),
-            Ok(_) => {
-                share.may_begin(self.here.wall()).and_then(|()| begun.keep(&self.dir).map_err(|it| it.to_string()))
-            }
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(why) = begin {
-            return Some(Outcome { error: Some(why), ..Outcome::begun("mesh", self.here.wall()) });
+    fn begin(&mut self, task: &Task, begun: Begun, is_kept: bool) {
+        let kept = if is_kept { Ok(()) } else { begun.keep(&self.dir) };
+        self.crew.as_mut().into_iter().for_each(|crew| crew.begins(begun.clone()));
+        if let Err(error) = kept {
+            let why = format!("that it is begun cannot be written down: {error}");
+            return self.ended(Outcome { error: Some(why), ..Outcome::begun("mesh", self.here.wall()) });
         }
-        let schedule = schedule(&job.task);
-        let run = attempt(&schedule, &self.dir, &self.mesh, None, &self.here);
-        // What is broken off is taken over by the next life's.
-        until_stopped(&mut self.phase, run).await
+        let (schedule, dir, mesh) = (schedule(task), self.dir.clone(), self.mesh.clone());
+        let here = Arc::clone(&self.here);
+        self.taking = Some(Box::pin(async move { attempt(&schedule, &dir, &mesh, None, &here).await }));
     }
 
-    /// Tells what came of it until that is decided; nothing when the peer stops before.
-    async fn tell(&mut self, me: NodeId, job: Uuid, share: u32, outcome: &Outcome) -> Option<()> {
-        loop {
-            let told = change(&self.link, |now| now.id == job && now.finish(me, share, outcome)).await;
-            match told {
-                Ok(()) => return Some(()),
-                Err(error) => tracing::debug!(%error, "what came of a backup is not decided yet"),
-            }
-            until_stopped(&mut self.phase, tokio::time::sleep(AGAIN)).await?;
+    fn ended(&mut self, outcome: Outcome) {
+        self.taking = None;
+        match &outcome.error {
+            Some(why) => tracing::warn!(why, "this peer's share of a backup was not taken"),
+            None => tracing::info!(records = outcome.records, "this peer's share of a backup"),
         }
+        let kept = self.crew.as_mut().and_then(|crew| crew.ended(outcome));
+        if let Some(Err(error)) = kept.map(|begun| begun.keep(&self.dir)) {
+            tracing::warn!(%error, "what came of this peer's share of a backup cannot be written down");
+        }
+    }
+}
+
+/// What came of what is being taken, if anything is.
+async fn taken(taking: &mut Option<Pin<Box<dyn Future<Output = Outcome>>>>) -> Outcome {
+    match taking {
+        Some(taking) => taking.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Who is to vote and who is not, as operators want it: decided, so that every later leader heeds it too.
 //!
 //! The wishes stand in a register that any peer may ask the voters to set. Whoever leads does the rest (`voters`): who is wanted takes the place of
-//! somebody whom nobody wants, once it is ready; who is barred loses its vote as soon as the group decides without it.
+//! somebody whom nobody wants, once it is ready; who is barred loses its vote when another has come, or as soon as the group decides
+//! without it where nobody could.
 
 use std::collections::BTreeSet;
 

@@ -195,20 +195,39 @@ fn of_peers_that_are_cut_off_from_each_other_the_later_decision_is_followed() {
     assert_eq!(token(&early), before);
 }
 
-#[test]
-fn a_program_that_fails_gives_the_role_to_another_peer() {
-    let dir = tempfile::tempdir().unwrap();
-    let peers = three_with(dir.path(), |name, place| {
+/// Three peers of which the first is preferred and promoted by this program; whoever else holds the role in the end.
+fn three_where_a_is_promoted_by(dir: &Path, program: &str) -> Vec<Peer> {
+    let peers = three_with(dir, |name, place| {
         let place =
             place.with("ROLES__NAMES", "primary").with("NODE__PRIORITY", if name == "a" { "200" } else { "100" });
-        let program = if name == "a" { "/bin/false" } else { "/bin/true" };
-        place.with("ROLES__ON_PROMOTE", program).with("ROLES__LEASE_MS", LEASE_MS)
+        let program = if name == "a" { program } else { "/bin/true" };
+        let place = place.with("ROLES__ON_PROMOTE", program).with("ROLES__PROMOTE_LIMIT_MS", "500");
+        place.with("ROLES__LEASE_MS", LEASE_MS)
     });
     let a = id(&peers[0]);
     wait_for("another one is the primary, and has begun", || {
         peers[1..].iter().any(|peer| answers(peer) == 200) && holder(&peers[1]).is_some_and(|holds| holds != a)
     });
     assert_eq!(answers(&peers[0]), 503);
+    peers
+}
+
+#[test]
+fn a_program_that_fails_gives_the_role_to_another_peer() {
+    let dir = tempfile::tempdir().unwrap();
+    three_where_a_is_promoted_by(dir.path(), "/bin/false");
+}
+
+/// It is stopped at its limit, not waited for.
+#[test]
+fn a_program_that_blocks_is_stopped_and_gives_the_role_to_another_peer() {
+    let dir = tempfile::tempdir().unwrap();
+    let pid = dir.path().join("pid");
+    let blocks = format!(r#"["/bin/sh", "-c", "echo $$ > {}; exec sleep 3600"]"#, pid.display());
+    let _peers = three_where_a_is_promoted_by(dir.path(), &blocks);
+    let begun = std::fs::read_to_string(&pid).unwrap();
+    let process = Path::new("/proc").join(begun.trim());
+    wait_for("the program is gone", || !process.exists());
 }
 
 /// The example of a load balancer, before peers on this machine.

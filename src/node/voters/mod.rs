@@ -29,6 +29,10 @@ const RETRY: Duration = Duration::from_millis(60);
 const DOUBLED_MAX: u32 = 9;
 /// A learner that was refused so often as a voter is not ready.
 const IN_VAIN: u32 = 6;
+/// And after so many times, a minute in all, it makes room for another that could be one.
+const ROOM_AFTER: u32 = 10;
+/// So long a voter that operators do not want waits for somebody to stand in for it, if somebody could.
+const STAND_IN: Duration = Duration::from_secs(60);
 /// A peer that does not say its name is not asked again within this.
 const SILENT: Duration = Duration::from_secs(10);
 /// Names and lost stores that are remembered at most.
@@ -97,9 +101,13 @@ pub(super) struct Voters {
     /// Members of the group that were seen in the mesh while this peer led.
     known: BTreeSet<NodeId>,
     gone_since: BTreeMap<NodeId, Time>,
-    /// Those that operators do not want, and that are there.
-    barred_here: BTreeSet<NodeId>,
+    /// Those that operators do not want, and that are there: since when.
+    barred_here: BTreeMap<NodeId, Time>,
     surplus_since: Option<Time>,
+    /// Since when this peer leads: before it was there for a while it may not have met all.
+    leads_since: Option<Time>,
+    /// Who was to vote and could not, and made room for others.
+    in_vain: BTreeSet<NodeId>,
     names: BTreeMap<NodeId, Mint>,
     asked: BTreeMap<NodeId, Time>,
     reborn: BTreeSet<Actor>,
@@ -122,8 +130,10 @@ impl Voters {
             here_since: BTreeMap::new(),
             known: BTreeSet::new(),
             gone_since: BTreeMap::new(),
-            barred_here: BTreeSet::new(),
+            barred_here: BTreeMap::new(),
             surplus_since: None,
+            leads_since: None,
+            in_vain: BTreeSet::new(),
             names: BTreeMap::new(),
             asked: BTreeMap::new(),
             reborn: BTreeSet::new(),
@@ -190,9 +200,13 @@ impl Voters {
         let barred = |it: &&Seen| {
             self.wishes.barred.contains(&it.id) && it.is_well && matches!(it.state, State::Alive | State::Suspect)
         };
-        self.barred_here = seen.iter().filter(barred).map(|it| it.id).collect();
+        let barred: BTreeSet<NodeId> = seen.iter().filter(barred).map(|it| it.id).collect();
+        self.barred_here.retain(|id, _| barred.contains(id));
+        barred.iter().for_each(|id| _ = self.barred_here.entry(*id).or_insert(now));
         let here: BTreeSet<NodeId> = seen.iter().filter(here).map(|it| it.id).collect();
+        self.leads_since.get_or_insert(now);
         self.here_since.retain(|id, _| here.contains(id));
+        self.in_vain.retain(|id| here.contains(id));
         here.iter().for_each(|id| _ = self.here_since.entry(*id).or_insert(now));
         let nodes: BTreeSet<NodeId> = group.members().iter().map(|member| member.id.node).collect();
         self.known.extend(seen.iter().map(|it| it.id).filter(|id| nodes.contains(id)));
@@ -214,7 +228,7 @@ impl Voters {
 
     fn is_gone(&mut self, member: &Member, seen: &[Seen], now: Time) -> bool {
         let node = member.id.node;
-        if self.barred_here.contains(&node) {
+        if self.barred_here.contains_key(&node) {
             return false; // It is not fit, and there; it goes when it can.
         }
         let left = match seen.iter().find(|it| it.id == node) {
@@ -234,7 +248,8 @@ impl Voters {
             return remove(id);
         }
         let (voters, learners): (Vec<Member>, Vec<Member>) = group.members().iter().copied().partition(|it| it.voter);
-        if let Some(id) = self.barred(me, group, voters.len()) {
+        let target = self.target(group, seen);
+        if let Some(id) = self.barred(now, me, group, target) {
             return remove(id);
         }
         for learner in &learners {
@@ -242,13 +257,16 @@ impl Voters {
                 return remove(learner.id);
             }
         }
-        let target = self.target(group, seen);
         if voters.len() > target {
             return self.surplus(now, me, &voters);
         }
         self.surplus_since = None;
         let gone: Vec<Actor> =
             voters.iter().filter(|it| it.id != me && self.is_gone(it, seen, now)).map(|it| it.id).collect();
+        if let Some(id) = learners.iter().map(|it| it.id).find(|id| self.makes_room(*id, group)) {
+            self.in_vain.insert(id.node);
+            return remove(id);
+        }
         match self.best_ready(&learners, now) {
             // More than there are places for a while, if it is to have somebody's.
             Some(id)
@@ -271,27 +289,55 @@ impl Voters {
     }
 
     /// A member that operators do not want and that can go: whoever is gone first, and of voters nobody without whom too few would be here to decide.
-    /// Until others stand in such a one stays.
-    fn barred(&self, me: Actor, group: &Group, voters: usize) -> Option<Actor> {
+    /// Until others stand in such a one stays; and so does for a while, if others could, one without whom fewer would vote than are wanted.
+    fn barred(&mut self, now: Time, me: Actor, group: &Group, target: usize) -> Option<Actor> {
         let is_here = |it: &Member| !self.gone_since.contains_key(&it.id.node) || self.is_barred_and_here(it);
-        let here = group.voters().filter(|it| is_here(it)).count();
+        let (voters, here) = (group.voters().count(), group.voters().filter(|it| is_here(it)).count());
+        let others_could = self.here_since.keys().any(|node| group.voters().all(|it| it.id.node != *node));
+        let is_new = self.leads_since.is_none_or(|since| since + self.config.stabilization > now);
+        let waits = if is_new { Some(self.config.stabilization) } else { None };
+        let waits = if voters <= target && others_could { Some(STAND_IN) } else { waits };
+        let waited = |it: &Member| match (waits, self.barred_here.get(&it.id.node)) {
+            (Some(wait), Some(since)) => *since + wait <= now,
+            _ => true,
+        };
         let can_go = |it: &&Member| {
             let left = here - usize::from(is_here(it));
-            !it.voter || (voters > 1 && left > (voters - 1) / 2)
+            !it.voter || (voters > 1 && left > (voters - 1) / 2 && waited(it))
         };
         let barred = group.members().iter().filter(|it| self.wishes.barred.contains(&it.id.node)).filter(can_go);
-        barred.min_by_key(|it| (is_here(it), it.id == me, it.id)).map(|it| it.id)
+        let first = barred.min_by_key(|it| (is_here(it), it.id == me, it.id)).copied();
+        if let Some(first) = first.filter(|it| it.voter) {
+            // The next one's stand-in has as long.
+            let others = self.barred_here.iter_mut().filter(|(node, _)| **node != first.id.node);
+            others.for_each(|(_, since)| *since = now);
+        } else if let (Some(wait), None) = (waits, first) {
+            let since: Vec<Time> = self.barred_here.values().copied().collect();
+            since.into_iter().for_each(|since| _ = self.lasts(Some(since), wait, now));
+        }
+        first.map(|it| it.id)
     }
 
     /// Whoever is barred is not fit, and so counts as gone: whether it is there is known apart from that.
     fn is_barred_and_here(&self, it: &Member) -> bool {
-        self.barred_here.contains(&it.id.node)
+        self.barred_here.contains_key(&it.id.node)
+    }
+
+    /// Whether a learner was refused as a voter a few times, while somebody else was not tried yet.
+    fn makes_room(&self, id: Actor, group: &Group) -> bool {
+        let untried = |node: &NodeId| group.at(*node).next().is_none() && !self.in_vain.contains(node);
+        self.is_refused(id, ROOM_AFTER) && self.here_since.keys().any(untried)
+    }
+
+    /// Whether it was not made a voter so often in a row.
+    fn is_refused(&self, id: Actor, times: u32) -> bool {
+        let step = Step::Change(Change::Promote { id });
+        self.refused.is_some_and(|(refused, before)| refused == step && before >= times)
     }
 
     /// A learner that was refused as a voter a few times does not keep a dead voter in its place.
     fn waits_in_vain(&self, id: Actor, gone: &[Actor]) -> bool {
-        let refused = |(step, times): &(Step, u32)| *step == Step::Change(Change::Promote { id }) && *times >= IN_VAIN;
-        !gone.is_empty() && self.refused.as_ref().is_some_and(refused)
+        !gone.is_empty() && self.is_refused(id, IN_VAIN)
     }
 
     /// There are more voters than are wanted: if that lasts, one goes whom nobody misses.
@@ -320,12 +366,12 @@ impl Voters {
     }
 
     /// Whether somebody who is there is to vote in place of another, though there are voters enough: it is wanted and one of them is not; or
-    /// the only voter is barred.
+    /// one of them is barred.
     fn may_oust(&self, node: NodeId, voters: &[Member]) -> bool {
         let is_there = self.here_since.contains_key(&node) && voters.iter().all(|it| it.id.node != node);
         let Wishes { wanted, barred } = &self.wishes;
         let is_called = wanted.contains(&node) && voters.iter().any(|it| !wanted.contains(&it.id.node));
-        is_there && (is_called || voters.iter().all(|it| barred.contains(&it.id.node)))
+        is_there && (is_called || voters.iter().any(|it| barred.contains(&it.id.node)))
     }
 
     /// What a leader that goes does about its group. Alone it makes somebody else a voter, and one of two it removes itself: whoever stays
@@ -353,7 +399,8 @@ impl Voters {
     /// Which of these is to become a learner.
     fn choose(&mut self, now: Time, group: &Group, mut some: Vec<Seen>) -> Option<Step> {
         some.retain(|it| group.at(it.id).next().is_none());
-        some.sort_unstable_by_key(|it| (!self.wishes.wanted.contains(&it.id), Reverse(it.priority), it.id));
+        let is_wanted = |it: &Seen| self.wishes.wanted.contains(&it.id);
+        some.sort_unstable_by_key(|it| (self.in_vain.contains(&it.id), !is_wanted(it), Reverse(it.priority), it.id));
         for it in some {
             if !self.lasts(self.here_since.get(&it.id).copied(), self.config.stabilization, now) {
                 continue;
@@ -413,6 +460,8 @@ impl Node {
         else {
             (self.voters.here_since, self.voters.gone_since) = (BTreeMap::new(), BTreeMap::new());
             (self.voters.known, self.voters.surplus_since) = (BTreeSet::new(), None);
+            (self.voters.barred_here, self.voters.in_vain) = (BTreeMap::new(), BTreeSet::new());
+            self.voters.leads_since = None;
             if view.standing() == Standing::Leader {
                 // Nobody says when a leader knows all that is decided.
                 self.shared.timers.arm(Timer::Voters, now.mono + RETRY);
@@ -498,251 +547,4 @@ impl Node {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: u64 = 1_000_000_000;
-
-    fn id(n: u128) -> Actor {
-        Actor { node: NodeId::from_u128(n), mint: Mint::new(u64::try_from(n).unwrap() + 100) }
-    }
-
-    fn seen(n: u128, state: State) -> Seen {
-        Seen { id: NodeId::from_u128(n), state, is_fit: true, is_well: true, priority: 100 }
-    }
-
-    /// A leader, number 1, with a group that it changes as it is told; time passes by seconds.
-    struct Room {
-        voters: Voters,
-        group: Group,
-        now: u64,
-        done: Vec<(u64, Step)>,
-    }
-
-    impl Room {
-        fn new(target: u8) -> Self {
-            let config = Config { target, ..Config::default() };
-            Self {
-                voters: Voters::new(config, false),
-                group: Group::of(&[(id(1), 100)]).unwrap(),
-                now: 0,
-                done: Vec::new(),
-            }
-        }
-
-        /// So many seconds, with these members; whoever is asked says its name at once.
-        fn run(&mut self, seconds: u64, members: &[Seen]) {
-            for _ in 0..seconds {
-                for _ in 0..4 {
-                    let now = Time::from_nanos(self.now * SECOND);
-                    let Some(step) = self.voters.step(now, id(1), &self.group, members) else { break };
-                    match step {
-                        Step::Ask(peer) => {
-                            // Whoever was removed takes part under another name.
-                            let mut name = id(u128::from_be_bytes(*peer.as_bytes()));
-                            while self.group.is_retired(name) {
-                                name.mint = Mint::new(name.mint.value() + 1_000);
-                            }
-                            self.voters.met(name);
-                        }
-                        Step::Change(change) => {
-                            self.group = self.group.changed(change).unwrap();
-                            self.done.push((self.now, step));
-                        }
-                    }
-                }
-                self.now += 1;
-            }
-        }
-
-        fn wish(&mut self, wanted: &[u128], barred: &[u128]) {
-            let nodes = |some: &[u128]| some.iter().map(|n| NodeId::from_u128(*n)).collect();
-            self.voters.wishes = Wishes { wanted: nodes(wanted), barred: nodes(barred) };
-        }
-
-        fn voters(&self) -> Vec<u128> {
-            self.group.voters().map(|it| u128::from_be_bytes(*it.id.node.as_bytes())).collect()
-        }
-    }
-
-    #[test]
-    fn there_are_as_many_voters_as_serve() {
-        for (target, members, voters) in [(3, 1, 1), (3, 2, 1), (3, 3, 3), (3, 8, 3), (5, 4, 3), (5, 5, 5), (1, 9, 1)] {
-            let mut room = Room::new(target);
-            let all: Vec<Seen> = (1..=members).map(|n| seen(n, State::Alive)).collect();
-            room.run(9, &all);
-            assert_eq!(room.voters(), [1], "nobody is chosen before it has been there for a while");
-            room.run(60, &all);
-            assert_eq!(room.voters().len(), voters, "{target} of {members}");
-            let members = room.group.members().len();
-            assert_eq!(members, voters, "nobody is left a learner");
-        }
-    }
-
-    #[test]
-    fn observers_and_peers_that_cannot_write_are_not_chosen() {
-        let mut room = Room::new(3);
-        let all = [
-            seen(1, State::Alive),
-            Seen { is_fit: false, ..seen(2, State::Alive) },
-            Seen { is_well: false, ..seen(3, State::Alive) },
-            seen(4, State::Alive),
-            Seen { priority: 200, ..seen(5, State::Alive) },
-        ];
-        room.run(60, &all);
-        assert_eq!(room.voters(), [1, 4, 5]);
-        let fifth = id(5);
-        let learner = |step: &Step| matches!(step, Step::Change(Change::AddLearner { id, .. }) if *id == fifth);
-        assert!(learner(&room.done[0].1), "the higher priority first: {:?}", room.done);
-    }
-
-    #[test]
-    fn a_voter_that_is_gone_for_long_is_replaced_and_never_merely_dropped() {
-        let mut room = Room::new(3);
-        let mut all: Vec<Seen> = (1..=4).map(|n| seen(n, State::Alive)).collect();
-        room.run(60, &all);
-        assert_eq!(room.voters(), [1, 2, 3]);
-        all[1].state = State::Dead;
-        room.run(290, &all);
-        assert_eq!(room.voters(), [1, 2, 3]);
-        room.run(60, &all);
-        assert_eq!(room.voters(), [1, 3, 4]);
-        all[2].state = State::Dead;
-        room.run(900, &all);
-        assert_eq!(room.voters(), [1, 3, 4], "there is nobody in its place");
-        all[2].state = State::Alive;
-        room.run(900, &all);
-        assert_eq!(room.voters(), [1, 3, 4]);
-    }
-
-    #[test]
-    fn a_lost_store_goes_at_once_and_comes_back_under_its_new_name() {
-        let mut room = Room::new(3);
-        let all: Vec<Seen> = (1..=3).map(|n| seen(n, State::Alive)).collect();
-        room.run(60, &all);
-        room.voters.reborn(id(2), Mint::new(7));
-        room.run(1, &all);
-        assert!(!room.group.is_voter(id(2)));
-        room.run(60, &all);
-        assert!(room.group.is_voter(Actor { mint: Mint::new(7), ..id(2) }));
-    }
-
-    #[test]
-    fn who_says_goodbye_is_replaced_soon_and_a_mesh_of_two_has_one_voter() {
-        let mut room = Room::new(3);
-        let mut all: Vec<Seen> = (1..=3).map(|n| seen(n, State::Alive)).collect();
-        room.run(60, &all);
-        all[2].state = State::Left;
-        room.run(60, &all);
-        assert_eq!(room.voters(), [1]);
-    }
-
-    /// The members of a room as its leader sees them: whoever is barred is not fit.
-    fn fit(room: &Room, members: &[Seen]) -> Vec<Seen> {
-        let barred = &room.voters.wishes.barred;
-        members.iter().map(|it| Seen { is_fit: it.is_fit && !barred.contains(&it.id), ..*it }).collect()
-    }
-
-    #[test]
-    fn who_is_wanted_takes_the_place_of_who_is_not() {
-        let mut room = Room::new(3);
-        let all: Vec<Seen> = (1..=6).map(|n| seen(n, State::Alive)).collect();
-        room.run(60, &all);
-        assert_eq!(room.voters(), [1, 2, 3]);
-        room.wish(&[5, 6], &[]);
-        let before = room.done.len();
-        room.run(120, &all);
-        assert_eq!(room.voters(), [1, 5, 6], "whoever leads stays as long as another can go");
-        assert_eq!(room.done.len() - before, 6, "a learner, a voter and one less, twice: {:?}", &room.done[before..]);
-        let fewest = room.done[before..].iter().filter(|(_, it)| matches!(it, Step::Change(Change::Remove { .. })));
-        assert!(fewest.count() == 2 && matches!(room.done[before].1, Step::Change(Change::AddLearner { .. })));
-        room.wish(&[4, 5, 6], &[]);
-        room.run(120, &all);
-        assert_eq!(room.voters(), [4, 5, 6], "all places are for others: it goes itself");
-        let before = room.done.len();
-        room.run(600, &all);
-        assert_eq!(room.done.len(), before, "that is all");
-    }
-
-    #[test]
-    fn who_is_barred_goes_and_is_not_chosen_again() {
-        let mut room = Room::new(3);
-        let all: Vec<Seen> = (1..=4).map(|n| seen(n, State::Alive)).collect();
-        room.run(60, &all);
-        room.wish(&[], &[2]);
-        let before = room.done.len();
-        room.run(1, &fit(&room, &all));
-        assert_eq!(room.done[before].1, Step::Change(Change::Remove { id: id(2) }), "at once");
-        room.run(60, &fit(&room, &all));
-        assert_eq!(room.voters(), [1, 3, 4]);
-        room.wish(&[], &[2, 4]);
-        room.run(120, &fit(&room, &all));
-        assert_eq!(room.voters(), [1], "one of two: either that was lost would end it");
-        room.wish(&[], &[1]);
-        room.run(60, &fit(&room, &all));
-        assert_eq!(room.voters(), [2, 3, 4], "the only voter goes when another votes");
-        room.wish(&[], &[]);
-        room.run(60, &all);
-        assert_eq!(room.voters(), [2, 3, 4]);
-    }
-
-    /// What would lose the quorum is not tried again for ever while nothing else is done.
-    #[test]
-    fn a_barred_voter_that_is_needed_stays_until_another_stands_in() {
-        let mut room = Room::new(3);
-        let mut all: Vec<Seen> = (1..=4).map(|n| seen(n, State::Alive)).collect();
-        room.run(60, &all[..3]);
-        assert_eq!(room.voters(), [1, 2, 3]);
-        all[2].state = State::Dead;
-        room.wish(&[], &[2]);
-        let before = room.done.len();
-        room.run(200, &fit(&room, &all));
-        assert_eq!(room.done.len(), before, "of 1 and 3 nobody could decide");
-        room.run(200, &fit(&room, &all));
-        assert_eq!(room.voters(), [1, 4]);
-        let removed = room.done[before..].iter().filter_map(|(_, step)| match step {
-            Step::Change(Change::Remove { id }) => Some(id.node),
-            _ => None,
-        });
-        assert_eq!(removed.collect::<Vec<_>>(), [id(3).node, id(2).node]);
-        room.wish(&[], &[2, 4]);
-        room.run(60, &fit(&room, &all));
-        assert_eq!(room.voters(), [1]);
-    }
-
-    #[test]
-    fn of_two_members_the_wanted_one_votes() {
-        let mut room = Room::new(3);
-        let all: Vec<Seen> = (1..=2).map(|n| seen(n, State::Alive)).collect();
-        room.run(60, &all);
-        assert_eq!(room.voters(), [1]);
-        room.wish(&[2], &[]);
-        room.run(120, &all);
-        assert_eq!(room.voters(), [2]);
-        assert_eq!(room.done.len(), 3);
-    }
-
-    /// Found by small-duels, seed 103029: all were restarted, and two of three had met.
-    #[test]
-    fn whoever_was_not_met_again_since_a_restart_has_not_left() {
-        let mut room = Room::new(3);
-        room.group = Group::of(&[(id(1), 100), (id(2), 100), (id(3), 100)]).unwrap();
-        let two = [seen(1, State::Alive), seen(2, State::Alive)];
-        room.run(900, &two);
-        assert_eq!(room.voters(), [1, 2, 3]);
-        room.run(30, &[two[0], two[1], seen(3, State::Dead)]);
-        assert_eq!(room.voters(), [1, 2, 3]);
-        room.run(60, &two);
-        assert_eq!(room.voters(), [1], "it was met, and then forgotten");
-    }
-
-    #[test]
-    fn it_looks_again_only_when_something_may_be_due() {
-        let mut room = Room::new(3);
-        let all: Vec<Seen> = (1..=3).map(|n| seen(n, State::Alive)).collect();
-        room.voters.step(Time::ZERO, id(1), &room.group, &all);
-        assert_eq!(room.voters.next, Some(Time::from_nanos(10 * SECOND)));
-        room.run(60, &all);
-        assert_eq!(room.voters.next, None);
-    }
-}
+mod tests;
