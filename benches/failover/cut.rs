@@ -16,6 +16,9 @@ const WORDS: &str =
 /// How long before a cut, and how long it lasts.
 const WARM: Duration = Duration::from_millis(400);
 const CUT: Duration = Duration::from_millis(1_500);
+/// And until the next one: a link that nothing came over meanwhile is used again by TCP after as long as it was silent, or closed by us after three
+/// seconds. Before that a second cable would be one too many.
+const HEAL: Duration = Duration::from_secs(4);
 
 pub(crate) fn run(home: &Path, count: usize) {
     println!("\n{WORDS}; {count} times, load average {}", told::load_average());
@@ -44,6 +47,7 @@ pub(crate) fn run(home: &Path, count: usize) {
             (down, until)
         });
         lab.cable(leader + 1, "up");
+        std::thread::sleep(HEAL);
         let lost = first(&peers[leader], "this peer does not lead the voters any more", down);
         let others = peers.iter().enumerate().filter(|(at, _)| *at != leader).map(|(_, peer)| peer);
         let found = others.filter_map(|peer| first(peer, "this peer leads the voters", down)).min();
