@@ -16,7 +16,8 @@ pub(super) const TOLD_MAX: usize = 4 << 10;
 pub struct OpenConflict {
     /// Which document.
     pub doc: DocId,
-    /// Where: a JSON Pointer (RFC 6901); empty where the whole document was deleted.
+    /// Where: a JSON Pointer (RFC 6901); empty where the whole document was deleted. What stood inside of something that was removed is told
+    /// at the place of that.
     pub path: String,
     /// What kind of writes met: [`DeleteWrite`](ConflictType::DeleteWrite) if a removal is among them.
     pub kind: ConflictType,
@@ -38,7 +39,8 @@ pub struct Standing {
     /// That it is no value, but a removal of what was there; `value` is `null`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
-    /// That it is no value, but was added to a counter which the removal took away; `value` is `null`.
+    /// That it is no value, but was added to a counter which a removal took away, or written inside of what one took away; `value` is
+    /// `null`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lost: bool,
     /// Whether it is the one that shows: of a removal, whether nothing does.
@@ -92,7 +94,7 @@ pub struct Meeting {
     pub forgotten: bool,
     /// Which of the sides shows by the policies of today, unless it was settled; absent as in [`winner`](Self::winner).
     pub shows: Option<usize>,
-    /// The first change that wrote the place after its writer had seen both: from then on it was settled.
+    /// The first change that wrote the place, or took away what holds it, after its writer had seen both: from then on it was settled.
     pub settled: Option<Side>,
 }
 

@@ -1,6 +1,8 @@
 //! Reads of what met: pages of open conflicts and of the trail.
 
-use super::reads::{Ask, Read, Scan, What};
+use std::collections::BTreeMap;
+
+use super::reads::{Ask, Read, Scan, What, hexes};
 use super::{DocState, Documents, Error, Found, Look, Outcome, Wish};
 use crate::machine::Cx;
 use crate::types::{CommandId, DocId};
@@ -8,13 +10,14 @@ use crate::types::{CommandId, DocId};
 /// What an entry counts for in a page, in bytes, about: the values that are told are bounded, and mostly short.
 const ENTRY: usize = 512;
 
-/// What was found in one document.
-fn one(found: Found, doc: DocId) -> Outcome {
+/// What was found in one document with these heads.
+fn one(found: Found, doc: DocId, heads: Vec<String>) -> Outcome {
     let (open, trail, much) = match found {
         Found::Open(open, much) => (open, Vec::new(), much),
         Found::Trail(trail, much) => (Vec::new(), trail, much),
     };
-    Outcome::Met { open, trail, cut: much.then_some(doc).into_iter().collect(), next: None }
+    let versions = if open.is_empty() { BTreeMap::new() } else { BTreeMap::from([(doc.clone(), heads)]) };
+    Outcome::Met { open, trail, cut: much.then_some(doc).into_iter().collect(), versions, next: None }
 }
 
 impl Scan {
@@ -22,10 +25,11 @@ impl Scan {
     pub(super) fn outcome(self) -> Outcome {
         let Self { what, met, more, last, .. } = self;
         let wish = if let What::Met(_, wish) = what { wish } else { Wish::default() };
-        let (mut open, mut trail, mut cut) = (Vec::new(), Vec::new(), Vec::new());
-        for (doc, found) in met {
+        let (mut open, mut trail, mut cut, mut versions) = (Vec::new(), Vec::new(), Vec::new(), BTreeMap::new());
+        for (doc, (found, heads)) in met {
             let much = match found {
                 Found::Open(some, much) => {
+                    versions.extend((!some.is_empty()).then(|| (doc.clone(), heads)));
                     open.extend(some);
                     much
                 }
@@ -36,7 +40,7 @@ impl Scan {
             };
             cut.extend(much.then_some(doc));
         }
-        Outcome::Met { open, trail, cut, next: last.filter(|_| more) }
+        Outcome::Met { open, trail, cut, versions, next: last.filter(|_| more) }
     }
 }
 
@@ -44,7 +48,7 @@ impl Documents {
     /// A client asks what stands in one document. Where no two changes stand side by side nobody looks into it.
     pub(super) fn on_open(&mut self, cx: &mut Cx<'_, Self>, command: CommandId, doc: DocId) {
         if self.docs.get(&doc).is_some_and(|indexed| indexed.state.met == Some(false)) {
-            return self.reply(cx, command, Ok(one(Found::Open(Vec::new(), false), doc)));
+            return self.reply(cx, command, Ok(one(Found::Open(Vec::new(), false), doc, Vec::new())));
         }
         self.on_read(cx, doc, Read::Met { command, look: Look::Open });
     }
@@ -65,13 +69,13 @@ impl Documents {
         }
         let Some(ask) = self.asks.remove(&command) else { return };
         let Ask::Page(mut scan) = ask else {
-            return self.reply(cx, command, found.map(|found| one(found, doc)));
+            return self.reply(cx, command, found.map(|found| one(found, doc, hexes(&state))));
         };
         scan.reading.remove(&doc);
         match found {
             Ok(found) => {
                 scan.bytes += found.len() * ENTRY;
-                scan.met.insert(doc, found);
+                scan.met.insert(doc, (found, hexes(&state)));
             }
             Err(error @ Error::Unreadable { .. }) => return self.reply(cx, command, Err(error)),
             // A document that was removed meanwhile is left out.

@@ -55,7 +55,8 @@ pub(super) struct Scan {
     /// Being read.
     pub(super) reading: BTreeSet<DocId>,
     read: BTreeMap<DocId, Listed>,
-    pub(super) met: BTreeMap<DocId, Found>,
+    /// What was found, each with the heads that the document had.
+    pub(super) met: BTreeMap<DocId, (Found, Vec<String>)>,
     /// The last document that is in this page.
     pub(super) last: Option<DocId>,
     pub(super) bytes: usize,
@@ -221,6 +222,6 @@ impl Documents {
     }
 }
 
-fn hexes(state: &DocState) -> Vec<String> {
+pub(super) fn hexes(state: &DocState) -> Vec<String> {
     state.heads.iter().map(|head| hex(head)).collect()
 }

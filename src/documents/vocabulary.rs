@@ -1,5 +1,6 @@
 //! The words of this room: what clients ask, what workers do, what is told.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -215,6 +216,10 @@ pub enum Outcome {
         /// Documents of which more met than is told.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         cut: Vec<DocId>,
+        /// The versions of which open conflicts are told: the heads of these documents, as hex, sorted. To be named by who chooses what
+        /// stood then.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        versions: BTreeMap<DocId, Vec<String>>,
         /// Behind which document to go on, if there are more.
         next: Option<DocId>,
     },

@@ -15,6 +15,7 @@ mod aftermath;
 mod archive;
 mod clock;
 pub mod disk;
+mod errands;
 mod failure;
 mod filling;
 mod health;

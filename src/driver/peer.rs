@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, wat
 use super::admission::{Admission, Papers};
 use super::archive::{self, ArchiveStatus};
 use super::clock::Clock;
+use super::errands::Errands;
 use super::history::History;
 use super::network::{LinkStatus, NetworkView, NotLinked, Totals};
 use super::recorder::{Fate, Recording};
@@ -273,13 +274,20 @@ impl Peer {
         if tokio::time::timeout(deadline, self.stopped()).await.is_err() {
             self.stop.0.send_replace(true);
         }
-        self.stopped().await
+        self.ended().await
     }
 
     /// Stops without a goodbye, as a crash would, except that running writes are finished.
     pub async fn halt(self) -> Stop {
         self.stop.0.send_replace(true);
-        self.stopped().await
+        self.ended().await
+    }
+
+    /// It has stopped, and nothing is left of what it did for clients beside its loop.
+    async fn ended(&self) -> Stop {
+        let why = self.stopped().await;
+        self.link.facts.errands.over().await;
+        why
     }
 
     /// Waits until the peer has stopped: after [`shutdown`](Self::shutdown), after a `POST /v1/leave`, or because it had to.
@@ -496,6 +504,7 @@ pub(super) struct Facts {
     /// From the first watcher on, so that one who comes back goes on where it was.
     history: OnceLock<Arc<History>>,
     filling: AtomicBool,
+    pub(super) errands: Errands,
     listen: RwLock<Vec<Address>>,
     turns: AtomicU64,
     lag_max_us: AtomicU64,
@@ -518,7 +527,7 @@ impl Facts {
     ) -> Self {
         let (turns, lag_max_us, turn_max_us) = Default::default();
         let (network, stop, listen) = (OnceLock::new(), OnceLock::new(), RwLock::default());
-        let (recording, archive, schedules, scrub, history, filling) = Default::default();
+        let (recording, archive, schedules, scrub, history, filling, errands) = Default::default();
         Self {
             admission,
             clock,
@@ -535,6 +544,7 @@ impl Facts {
             scrub,
             history,
             filling,
+            errands,
             listen,
             turns,
             lag_max_us,

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::task::spawn_blocking;
 
-use super::peer::Link;
+use super::errands::aside;
+use super::peer::{Link, Phase};
 use crate::documents::{self, Command, Edit, Listed};
 use crate::error::{Error, ErrorKind};
 use crate::recovery::revert::{Change, Step, step, steps};
@@ -86,23 +86,39 @@ pub(super) async fn revert(link: &Link, asked: Revert) -> Result<Reverted, Error
 /// The documents as this peer's log held them at a moment, and which record that was.
 pub(super) async fn at(link: &Link, prefix: &str, at: Target, exclusive: bool) -> Result<(Mark, Docs), Error> {
     let (dir, now, prefix) = (link.facts.data_dir.clone(), link.facts.clock.now().wall, prefix.to_owned());
-    let looked = spawn_blocking(move || then(dir, &prefix, &at, exclusive, now)).await;
+    let asker = link.clone();
+    let wanted = move || match asker.phase() {
+        Phase::Stopped => Err(Error::new(ErrorKind::Leaving, "the peer has stopped")),
+        _ => Ok(()),
+    };
+    let looked = aside(link, move || then(dir, &prefix, &at, (exclusive, now), &wanted)).await;
     looked.map_err(|error| Error::new(ErrorKind::Damaged, error))?
 }
 
-/// What the log held then.
-fn then(dir: PathBuf, prefix: &str, at: &Target, exclusive: bool, now: WallTime) -> Result<(Mark, Docs), Error> {
+/// What the log held then. It is broken off with the error that `wanted` gives when nobody wants it any more.
+fn then(
+    dir: PathBuf,
+    prefix: &str,
+    at: &Target,
+    (exclusive, now): (bool, WallTime),
+    wanted: &impl Fn() -> Result<(), Error>,
+) -> Result<(Mark, Docs), Error> {
     let source = Source::open(&dir).map_err(unreadable)?;
+    wanted()?;
     let survey = Survey::of(&source).map_err(unreadable)?;
+    wanted()?;
     let located = survey.locate(&source, at, exclusive, now).map_err(|error| match error {
         LocateError::Target(refused) => Error::new(ErrorKind::Unreachable, refused),
         LocateError::Source(error) => unreadable(error),
     })?;
-    let looked = Look::at(&source, &survey, &located).and_then(|mut look| look.documents(prefix));
-    let docs = looked.map_err(|error| match error {
+    let damaged = |error| match error {
         LookError::Source(error) => unreadable(error),
         error => Error::new(ErrorKind::Damaged, error),
-    })?;
+    };
+    wanted()?;
+    let mut look = Look::at(&source, &survey, &located).map_err(damaged)?;
+    wanted()?;
+    let docs = look.documents(prefix).map_err(damaged)?;
     Ok((located.last, docs))
 }
 

@@ -140,6 +140,82 @@ fn what_is_written_while_somebody_waits_for_copies_is_not_waited_for() {
 }
 
 #[test]
+fn who_waits_for_copies_is_refused_when_the_time_is_over_and_not_before() {
+    bounded(async {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Mesh::builder(config(dir.path(), "first", None)).start().await.unwrap();
+        first.put("d/1", &json!({ "n": 0 })).await.unwrap();
+        // No copies are there at once; of others it is said what is known.
+        assert_eq!(first.wait_synced(0, Duration::ZERO).await.unwrap(), []);
+        assert_eq!(first.wait_synced(1, Duration::ZERO).await.unwrap_err().kind(), ErrorKind::NotReplicated);
+        // More than a node has wait at a time: it passes over those that wait longest, and they go on waiting.
+        let waiting: Vec<_> = (0..1_100)
+            .map(|_| {
+                let first = first.clone();
+                tokio::spawn(async move { first.wait_synced(1, WAIT).await })
+            })
+            .collect();
+        // Whoever asks after all of them is answered after all of them have asked.
+        let late = first.wait_synced(1, Duration::from_millis(300)).await;
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::NotReplicated);
+        let invite = first.invite(WAIT).unwrap();
+        let second = Mesh::builder(config(dir.path(), "second", Some(&invite))).start().await.unwrap();
+        for one in waiting {
+            assert_eq!(one.await.unwrap().unwrap(), [second.id()]);
+        }
+        assert_eq!(first.wait_synced(1, Duration::ZERO).await.unwrap(), [second.id()]);
+        first.shutdown(WAIT).await;
+        for copies in [0, 1] {
+            assert_eq!(first.wait_synced(copies, Duration::ZERO).await.unwrap_err().kind(), ErrorKind::Leaving);
+        }
+    });
+}
+
+/// A file that gives nothing as long as nobody writes to it.
+fn mute(path: &std::path::Path) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// Waits until somebody reads it; then it may be written to, and ends when what is returned is dropped.
+async fn read_by_somebody(path: &std::path::Path) -> std::fs::File {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(path).unwrap()).await.unwrap()
+}
+
+#[test]
+fn a_node_that_was_shut_down_does_nothing_more_for_who_asked_for_the_past() {
+    bounded(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mesh = Mesh::builder(config(dir.path(), "one", None)).start().await.unwrap();
+        mesh.put("d/1", &json!({ "n": 0 })).await.unwrap();
+        // A segment behind the one that it writes, at which whoever reads the log waits.
+        let log = mesh.data_dir().join("log");
+        let segments = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path());
+        let newest = segments.filter(|path| path.extension().is_some()).min().unwrap();
+        let number = u64::from_str_radix(newest.file_stem().unwrap().to_str().unwrap(), 16).unwrap();
+        let next = newest.with_file_name(format!("{:016x}", number + 1)).with_extension(newest.extension().unwrap());
+        mute(&next);
+        let asker = mesh.clone();
+        let asked = tokio::spawn(async move { asker.at("", Target::Latest).await });
+        let reading = read_by_somebody(&next).await;
+        // Nobody waits for it any more, and it is at work all the same.
+        asked.abort();
+        assert!(asked.await.unwrap_err().is_cancelled());
+        let free = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (stopped, freed) = (mesh.clone(), free.clone());
+        let freeing = tokio::spawn(async move {
+            stopped.stopped().await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            freed.store(true, std::sync::atomic::Ordering::SeqCst);
+            drop(reading);
+        });
+        assert_eq!(mesh.shutdown(WAIT).await, Stop::Left);
+        assert!(free.load(std::sync::atomic::Ordering::SeqCst), "it did not wait for what was at work");
+        freeing.await.unwrap();
+    });
+}
+
+#[test]
 fn a_subscriber_is_told_where_several_values_stand_and_what_checks_find_odd() {
     bounded(async {
         let dir = tempfile::tempdir().unwrap();

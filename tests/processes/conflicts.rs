@@ -1,8 +1,12 @@
 //! What two peers write apart is seen by people on both, settled by one, and told ever after.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::sync::mpsc;
+
 use serde_json::{Value, json};
 
-use crate::harness::{Peer, Place, wait_for};
+use crate::harness::{PATIENCE, Peer, Place, wait_for};
 
 fn open(peer: &Peer) -> Vec<Value> {
     peer.ask(&["conflicts", "list", "d/"])["open"].as_array().unwrap().clone()
@@ -157,4 +161,63 @@ fn what_is_counted_and_listed_apart_all_stays() {
     assert!(!no_number.status.success(), "{no_number:?}");
     let odd = one.run(&["doc", "ls", "--flagged"]);
     assert!(odd.status.success() && String::from_utf8_lossy(&odd.stderr).contains("nothing odd"), "{odd:?}");
+}
+
+#[test]
+fn a_watch_marks_where_several_values_stand_and_what_is_odd() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = pair(dir.path());
+    one.ask(&["doc", "put", "d/1", r#"{"v": 0, "geometry": null}"#]);
+    wait_for("both have it", || shown(&two).is_some());
+
+    let mut watch = two.command(&["doc", "watch", "d/"]);
+    let mut watch = watch.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let (send, lines) = mpsc::channel();
+    let out = BufReader::new(watch.stdout.take().unwrap());
+    let reader = std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+    let next = || lines.recv_timeout(PATIENCE).unwrap();
+    // It may not listen yet: what comes before is not shown.
+    let mut n = 0;
+    wait_for("the watch sees a change", || {
+        n += 1;
+        two.ask(&["doc", "put", "d/0", &json!({ "n": n }).to_string()]);
+        lines.try_recv().is_ok_and(|line| line.starts_with("changed d/0") && !line.contains("several"))
+    });
+
+    // Each of them is sound, and both together are no feature.
+    one.ask(&["peer", "pause", "two"]);
+    one.ask(&["doc", "set", "d/1", "v", "1"]);
+    one.ask(&["doc", "set", "d/1", "type", "Feature"]);
+    two.ask(&["doc", "set", "d/1", "v", "2"]);
+    two.ask(&["doc", "set", "d/1", "geometry", "7"]);
+    one.ask(&["peer", "resume", "two"]);
+    let mark = ", several values stand in it";
+    let flag = loop {
+        let line = next();
+        if line.starts_with("changed d/1") && line.ends_with(mark) {
+            let after = next();
+            if after.starts_with("  ") {
+                break after;
+            }
+        }
+    };
+    assert!(flag.starts_with("  geojson: ") && flag.contains("an object is expected, found a number"), "{flag}");
+
+    // What is settled and mended is told without marks.
+    two.ask(&["conflicts", "resolve", "d/1", "/v", "--value", "2"]);
+    two.ask(&["doc", "set", "d/1", "geometry", "null"]);
+    two.ask(&["doc", "put", "d/9", "{}"]);
+    let mut last = next();
+    let before = loop {
+        let line = next();
+        if line.starts_with("changed d/9") {
+            break last;
+        }
+        last = line;
+    };
+    assert!(before.starts_with("changed d/1") && !before.contains(mark), "{before}");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    drop(lines);
+    let _ = reader.join().unwrap();
 }

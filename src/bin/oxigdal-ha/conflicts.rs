@@ -54,8 +54,7 @@ enum Command {
         id: String,
         /// Where: a JSON Pointer; \"\" for a document that was deleted while others wrote
         path: String,
-        /// By the value or removal of this number in `conflicts show`, or of the change that begins so; refused if the document changed
-        /// meanwhile
+        /// By the value or removal of this number in `conflicts show`, or of the change that begins so; what comes meanwhile stays open
         #[arg(long, group = "what")]
         choose: Option<String>,
         /// By this value: JSON, or a text
@@ -121,16 +120,10 @@ pub(crate) fn conflicts(arguments: Args, output: Output) -> Result {
         Command::List { prefix, manual } => list(&client, &prefix, manual, output),
         Command::Show { id, path } => show(&client, &id, path.as_deref(), output),
         Command::Resolve { id, path, choose, value, remove: _ } => {
-            let mut at = None;
-            let value = match (choose, value) {
-                (Some(choose), _) => {
-                    // What stands is what was looked at: of what comes meanwhile somebody has to choose anew.
-                    let read: Value = client.get(&doc_path("/v1/docs", &id), &[])?;
-                    at = Some(rows(&read, "heads").map(text).collect::<Vec<_>>().join(","));
-                    chosen(&client, &id, &path, &choose, &read["value"])?
-                }
-                (None, Some(text)) => Some(serde_json::from_str(&text).unwrap_or(Value::String(text))),
-                (None, None) => None,
+            let (at, value) = match (choose, value) {
+                (Some(choose), _) => chosen(&client, &id, &path, &choose)?,
+                (None, Some(text)) => (None, Some(serde_json::from_str(&text).unwrap_or(Value::String(text)))),
+                (None, None) => (None, None),
             };
             let edit = match value {
                 None => json!([{ "op": "resolve", "path": path }]),
@@ -215,8 +208,17 @@ fn shortened(what: &str, cut: &[Value]) {
     }
 }
 
-/// What stands in one document, and whether there is more than is told: then its id.
-fn open(client: &Client, id: &str, path: Option<&str>) -> Result<(Vec<Value>, Vec<Value>)> {
+/// What stands in one document.
+struct Open {
+    /// At which places.
+    open: Vec<Value>,
+    /// Its id, if there is more than is told.
+    cut: Vec<Value>,
+    /// Of which version that is told.
+    version: String,
+}
+
+fn open(client: &Client, id: &str, path: Option<&str>) -> Result<Open> {
     let page: Value = client.get("/v1/conflicts", &[("prefix", id), ("limit", "1")])?;
     let pointer = path.map(|path| match path.strip_prefix('/').unwrap_or(path) {
         "" if path.is_empty() => String::new(),
@@ -224,7 +226,13 @@ fn open(client: &Client, id: &str, path: Option<&str>) -> Result<(Vec<Value>, Ve
     });
     let here = |one: &&Value| one["doc"] == id && pointer.as_ref().is_none_or(|path| one["path"] == path.as_str());
     let cut = rows(&page, "cut").filter(|doc| *doc == id).cloned().collect();
-    Ok((rows(&page, "open").filter(here).cloned().collect(), cut))
+    let version = version(&page["versions"][id]);
+    Ok(Open { open: rows(&page, "open").filter(here).cloned().collect(), cut, version })
+}
+
+/// Heads, as a query names them.
+fn version(heads: &Value) -> String {
+    heads.as_array().map_or(&[][..], Vec::as_slice).iter().map(text).collect::<Vec<_>>().join(",")
 }
 
 fn none(id: &str, path: Option<&str>) -> Failure {
@@ -235,7 +243,7 @@ fn none(id: &str, path: Option<&str>) -> Failure {
 }
 
 fn show(client: &Client, id: &str, path: Option<&str>, output: Output) -> Result {
-    let (open, cut) = open(client, id, path)?;
+    let Open { open, cut, .. } = open(client, id, path)?;
     if output.json {
         return output.value(&json!({ "open": open, "cut": cut }));
     }
@@ -269,9 +277,10 @@ fn oldest_first(open: &Value) -> impl Iterator<Item = &Value> {
     open["values"].as_array().map_or(&[][..], Vec::as_slice).iter().rev()
 }
 
-/// The value that was meant, of a document that reads so; none if a removal was.
-fn chosen(client: &Client, id: &str, path: &str, choose: &str, shown: &Value) -> Result<Option<Value>> {
-    let (open, _) = open(client, id, Some(path))?;
+/// The version that was looked at, and the value that was meant; none if a removal was. Of what comes after that version somebody has to
+/// choose anew.
+fn chosen(client: &Client, id: &str, path: &str, choose: &str) -> Result<(Option<String>, Option<Value>)> {
+    let Open { open, version: at, .. } = open(client, id, Some(path))?;
     let one = open.first().ok_or_else(|| none(id, Some(path)))?;
     let values: Vec<&Value> = oldest_first(one).collect();
     let by_number = choose.parse::<usize>().ok().and_then(|n| values.get(n.checked_sub(1)?).copied());
@@ -280,21 +289,30 @@ fn chosen(client: &Client, id: &str, path: &str, choose: &str, shown: &Value) ->
         Failure::usage(format_args!("{choose:?} is none of the {} values there", values.len()))
             .hint(format!("see `conflicts show {id} {path}`"))
     })?;
-    if found["removed"] == true {
-        return Ok(None);
-    }
     if found["lost"] == true {
-        let words = "that is no value, but was added to a counter: settle the place with --value";
+        let words = "that is no value, but went with what was removed: settle the place with --value";
         return Err(Failure::new(words));
     }
-    if found.get("bytes").is_none() {
-        return Ok(Some(found["value"].clone()));
+    let value = match (found["removed"] == true, found.get("bytes")) {
+        (true, _) => None,
+        (false, None) => Some(found["value"].clone()),
+        (false, Some(_)) => Some(long(client, id, one, found, &at)?),
+    };
+    Ok((Some(at), value))
+}
+
+/// A value that is too long to be told: that of the document, if it shows there.
+fn long(client: &Client, id: &str, open: &Value, found: &Value, at: &str) -> Result<Value> {
+    let untold = || Failure::new("that value is too long to be told here: settle the place with --value");
+    if found["shows"] != true {
+        return Err(untold());
     }
-    let pointer = text(&one["path"]);
-    let long = shown.pointer(pointer).filter(|_| found["shows"] == true);
-    long.cloned()
-        .map(Some)
-        .ok_or_else(|| Failure::new("that value is too long to be told here: settle the place with --value"))
+    let read: Value = client.get(&doc_path("/v1/docs", id), &[])?;
+    if version(&read["heads"]) != at {
+        let moved = Failure::new(format_args!("{id} was written to while it was being read: nothing was settled"));
+        return Err(moved.kind(Some("outdated")).hint(format!("look at `conflicts show {id}` again")));
+    }
+    read["value"].pointer(text(&open["path"])).cloned().ok_or_else(untold)
 }
 
 fn audit(client: &Client, query: &[(&str, &str)], output: Output) -> Result {
@@ -410,7 +428,7 @@ fn value(standing: &Value) -> String {
         return "removed".to_owned();
     }
     if standing["lost"] == true {
-        return "added to the counter, and lost".to_owned();
+        return "went with what was removed".to_owned();
     }
     match standing["bytes"].as_u64() {
         Some(bytes) => format!("({bytes} bytes)"),

@@ -13,6 +13,8 @@ use automerge::{ObjId, ReadDoc, Value};
 
 use super::super::change::Hash;
 use super::super::policy::{Policies, Policy};
+use super::met::PlaceId;
+use super::removals::Removals;
 use super::table::{Made, Table, Wrote};
 use super::twins::{Member, Rival};
 use super::{atomic, path, read};
@@ -30,8 +32,10 @@ pub(super) struct Chooser<'a> {
     pub(super) version: Option<Vec<u32>>,
     /// The increments of several counters at once that the transaction has made.
     pub(super) shared: RefCell<Vec<(Vec<ObjId>, i64)>>,
-    /// Places at which a removal stands beside what others wrote, if that is asked for: who settles one writes also what reads so already.
-    pub(super) unsettled: BTreeSet<String>,
+    /// Where a removal stands beside what others wrote, if that is asked for: who settles such a place writes also what reads so already.
+    pub(super) unsettled: Option<Removals<'a>>,
+    /// Those of these places that the transaction has settled.
+    pub(super) settled: RefCell<BTreeSet<PlaceId>>,
 }
 
 /// An operation that wrote a value, as far as rules ask.
@@ -67,13 +71,14 @@ pub(super) enum Chosen {
 }
 
 impl<'a> Chooser<'a> {
-    pub(super) const fn new(
+    pub(super) fn new(
         doc: &'a DocId,
         table: &'a Table,
         (policies, customs): (&'a Policies, &'a Customs),
         version: Option<Vec<u32>>,
     ) -> Self {
-        Self { doc, table, policies, customs, version, shared: RefCell::new(Vec::new()), unsettled: BTreeSet::new() }
+        let (shared, settled) = (RefCell::default(), RefCell::default());
+        Self { doc, table, policies, customs, version, shared, unsettled: None, settled }
     }
 
     /// Whether one claim is above another one by a policy.

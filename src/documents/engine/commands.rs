@@ -67,7 +67,7 @@ pub(super) fn version(
 
 /// Where nobody asked for anything but Automerge's own order, and nothing is counted or to be settled, nobody is asked.
 pub(super) fn lens<'a>(chooser: &'a Chooser<'a>) -> Lens<'a> {
-    let asked = chooser.policies.concern(chooser.doc) || !chooser.unsettled.is_empty();
+    let asked = chooser.policies.concern(chooser.doc) || chooser.unsettled.is_some();
     (asked || chooser.table.counters().any()).then_some(chooser)
 }
 
@@ -82,7 +82,7 @@ fn deletes(edits: &[Edit]) -> bool {
 
 /// Whether the document was deleted while others wrote, and nobody has settled that.
 fn is_open(lens: Lens<'_>) -> bool {
-    lens.is_some_and(|lens| lens.unsettled.contains(""))
+    lens.and_then(|lens| lens.unsettled.as_ref()).is_some_and(|open| open.of_all().is_some())
 }
 
 /// Runs the commands in one transaction and commits it; whether a change was made, and what came of each command.

@@ -146,5 +146,6 @@ impl Chooser<'_> {
     /// A transaction begins: nothing is made yet.
     pub(super) fn begin(&self) {
         self.shared.borrow_mut().clear();
+        self.settled.borrow_mut().clear();
     }
 }

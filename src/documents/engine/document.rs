@@ -19,7 +19,7 @@ use super::open::{Accepted, Open, renumbered};
 use super::removals::Removals;
 use super::table::{Table, Verdict};
 use super::{met, path, read, standing};
-use crate::conflict::{ConflictType, Customs};
+use crate::conflict::Customs;
 use crate::types::{Actor, DocId, LogId, Seq, Topic, WallTime, hex};
 
 /// So many changes wait for somebody who reads or edits at most: then these need not wait longer than a millisecond.
@@ -465,6 +465,12 @@ impl Document {
         self.accepted.iter().map(|accepted| accepted.hash).collect()
     }
 
+    /// Whether a removal in it is not settled.
+    #[cfg(test)]
+    pub(super) fn is_unsettled(&mut self) -> bool {
+        self.opened().is_ok_and(|open| Removals::of(&open.table).is_some())
+    }
+
     /// What all of it would be folded to.
     #[cfg(test)]
     pub(super) fn fold_here(&mut self) -> Option<Bytes> {
@@ -579,9 +585,7 @@ impl Document {
 fn settling<'a>(mut chooser: Chooser<'a>, merged: &Automerge, batch: &[Wanted]) -> Chooser<'a> {
     let settles = |edit: &Edit| matches!(edit, Edit::Resolve { .. });
     if batch.iter().any(|wanted| wanted.edits.iter().any(settles)) {
-        let (open, _) = standing::open(&chooser, merged);
-        let removals = open.into_iter().filter(|one| one.kind == ConflictType::DeleteWrite);
-        chooser.unsettled = removals.map(|one| one.path).collect();
+        chooser.unsettled = Removals::of(chooser.table).map(|open| open.found(merged, Some(&chooser)));
     }
     chooser
 }

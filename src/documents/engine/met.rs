@@ -60,7 +60,7 @@ pub(super) struct Touch {
     /// Which change, in their order.
     pub(super) change: usize,
     /// Which of its operations.
-    op: usize,
+    pub(super) op: usize,
     pub(super) what: What,
 }
 
@@ -84,6 +84,16 @@ struct Pair {
     later: Touch,
 }
 
+/// Where a counter comes from to which somebody added.
+enum Origin {
+    /// This touch made it.
+    Here(Touch),
+    /// All who are here had seen it made.
+    Folded,
+    /// More counters were made here than are looked at.
+    Unlooked,
+}
+
 /// Where an operation wrote.
 struct Written {
     /// None where it wrote into a text.
@@ -102,6 +112,10 @@ pub(super) struct Places<'a> {
     /// Objects: where what is in them stands, and what they are called.
     pub(super) objects: BTreeMap<OpId, (PlaceId, Option<&'static str>)>,
     pub(super) touches: BTreeMap<PlaceId, Vec<Touch>>,
+    /// Those of the whole document that deleted it.
+    pub(super) deletions: Vec<Touch>,
+    /// Those that made a counter.
+    counters: BTreeMap<PlaceId, Vec<Touch>>,
 }
 
 /// What met in a document, the newest first, and whether there was more than is kept.
@@ -139,6 +153,8 @@ impl<'a> Places<'a> {
             numbers: BTreeMap::new(),
             objects: BTreeMap::from([(NONE, (ROOT, None))]),
             touches: BTreeMap::new(),
+            deletions: Vec::new(),
+            counters: BTreeMap::new(),
         };
         // Whoever wrote what is here had seen the folded past: nothing in it met anything, but what was made there is written into.
         for (id, row) in table.folded() {
@@ -156,7 +172,9 @@ impl<'a> Places<'a> {
     fn take(&mut self, at: usize) {
         let change = self.changes[at];
         let what = if change.deletes { What::Removed } else { What::Wrote };
-        self.touch(ROOT, Touch { change: at, op: 0, what });
+        let whole = Touch { change: at, op: 0, what };
+        self.touch(ROOT, whole);
+        self.deletions.extend(change.deletes.then_some(whole));
         for (op, (id, row)) in change.rows().enumerate() {
             let touch = |what| Touch { change: at, op, what };
             let Some(Written { place, edited }) = self.written(id, row) else { continue };
@@ -214,11 +232,15 @@ impl<'a> Places<'a> {
 
     fn touch(&mut self, place: PlaceId, touch: Touch) {
         let touches = self.touches.entry(place).or_default();
-        match touches.last_mut() {
-            // Whoever made a counter and added to it made it.
-            Some(last) if last.change == touch.change && last.what == What::Counts && touch.what == ADDED => {}
-            Some(last) if last.change == touch.change => *last = touch,
-            _ => touches.push(touch),
+        let before = touches.pop_if(|last| last.change == touch.change);
+        // Whoever made a counter and added to it made it.
+        let last = before.filter(|last| last.what == What::Counts && touch.what == ADDED).unwrap_or(touch);
+        touches.push(last);
+        if before.is_some_and(|before| before.what == What::Counts) {
+            self.counters.get_mut(&place).map(Vec::pop);
+        }
+        if last.what == What::Counts {
+            self.counters.entry(place).or_default().push(last);
         }
     }
 
@@ -263,42 +285,55 @@ impl<'a> Places<'a> {
     }
 
     /// The touch that made the counter to which this one added.
-    fn counter(&self, place: PlaceId, added: &Touch) -> Option<Touch> {
-        let touches = &self.touches[&place];
-        let before = touches.partition_point(|touch| touch.change < added.change);
+    fn counter(&self, place: PlaceId, added: &Touch) -> Origin {
+        let made = self.counters.get(&place).map_or(&[][..], Vec::as_slice);
+        let before = made.partition_point(|touch| touch.change < added.change);
         let adds = &self.changes[added.change];
-        let made = |touch: &&Touch| touch.what == What::Counts && self.changes[touch.change].is_seen_by(adds);
-        touches[..before].iter().rev().take(LOOKED_MAX).find(made).copied()
+        let seen = |touch: &&Touch| self.changes[touch.change].is_seen_by(adds);
+        match made[..before].iter().rev().take(LOOKED_MAX).find(seen) {
+            Some(touch) => Origin::Here(*touch),
+            None if before > LOOKED_MAX => Origin::Unlooked,
+            None => Origin::Folded,
+        }
     }
 
-    /// Which of two touches wrote over the counter to which the other one added, whose addition went with it.
-    fn superseded(&self, pair: &Pair) -> Option<usize> {
-        let sides = [(0, &pair.earlier, &pair.later), (1, &pair.later, &pair.earlier)];
-        let over = |over: &Touch, added: &Touch| {
-            let made = self.counter(pair.place, added);
-            made.is_none_or(|made| self.changes[made.change].is_seen_by(&self.changes[over.change]))
-        };
-        let found = sides.into_iter().find(|(_, a, b)| b.what == ADDED && a.what != ADDED && over(a, b));
-        found.map(|(side, ..)| side)
+    /// Which of two touches wrote over the counter to which the other one added, whose addition went with it. Nothing where that is not
+    /// known, since there is more than is looked at.
+    fn superseded(&self, pair: &Pair) -> Option<Option<usize>> {
+        for (side, over, added) in [(0, &pair.earlier, &pair.later), (1, &pair.later, &pair.earlier)] {
+            if added.what != ADDED || over.what == ADDED {
+                continue;
+            }
+            let over = &self.changes[over.change];
+            match self.counter(pair.place, added) {
+                Origin::Here(made) if !self.changes[made.change].is_seen_by(over) => {}
+                Origin::Here(_) | Origin::Folded => return Some(Some(side)),
+                Origin::Unlooked => return None,
+            }
+        }
+        Some(None)
     }
 
-    /// Whether what one touch of a place added to a counter went with it, since the other one removed it.
-    pub(super) fn is_lost(&self, place: PlaceId, added: Touch, removed: Touch) -> bool {
+    /// Whether what one touch of a place added to a counter went with it, since the other one removed it; nothing where that is not known.
+    pub(super) fn is_lost(&self, place: PlaceId, added: Touch, removed: Touch) -> Option<bool> {
         let (earlier, later) = if added.change < removed.change { (added, removed) } else { (removed, added) };
-        self.superseded(&Pair { place, earlier, later }).is_some()
+        Some(self.superseded(&Pair { place, earlier, later })?.is_some())
     }
 
-    /// The first touch of a place by somebody who had seen both sides; and whether it may be one that was not looked at.
+    /// The first touch of a place, or of what holds it, by somebody who had seen both sides; and whether it may be one that was not
+    /// looked at.
     fn settled(&self, pair: &Pair) -> (Option<Touch>, bool) {
         let (a, b) = (&self.changes[pair.earlier.change], &self.changes[pair.later.change]);
         let touches = &self.touches[&pair.place];
         let after = touches.partition_point(|touch| touch.change <= pair.later.change);
-        let seen = |touch: &&Touch| {
+        let seen = |touch: &Touch| {
             let change = &self.changes[touch.change];
             a.is_seen_by(change) && b.is_seen_by(change)
         };
-        let found = touches[after..].iter().take(SETTLED_MAX).find(seen).copied();
-        (found, found.is_none() && touches.len() - after > SETTLED_MAX)
+        let found = touches[after..].iter().take(SETTLED_MAX).find(|touch| seen(touch)).copied();
+        let (taken, unlooked) = self.taken(pair.place, seen, pair.later.change);
+        let first = [found, taken].into_iter().flatten().min_by_key(|touch| touch.change);
+        (first, first.is_none() && (unlooked || touches.len() - after > SETTLED_MAX))
     }
 }
 
@@ -343,7 +378,12 @@ impl Teller<'_> {
         let path = self.path(pair.place);
         let stays = |kind, winner| (kind, Told { rule: None, winner, shows: winner, forgotten: false });
         let over = self.places.superseded(pair);
+        let unknown = over.is_none();
+        self.unlooked |= unknown;
+        let over = over.flatten();
         let (kind, Told { rule, winner, shows, forgotten }) = match what {
+            (What::Removed, _) | (_, What::Removed) if unknown => stays(ConflictType::DeleteWrite, None),
+            _ if unknown => stays(ConflictType::WriteWrite, None),
             (What::Removed, ADDED) | (ADDED, What::Removed) if over.is_some() => stays(ConflictType::DeleteWrite, over),
             (_, ADDED) | (ADDED, _) if over.is_some() => stays(ConflictType::WriteWrite, over),
             (What::Edited(_) | What::Counts, What::Edited(_) | What::Counts) => {
@@ -374,8 +414,8 @@ impl Teller<'_> {
     /// By which rule a policy chooses one of two written values, and which.
     fn chosen(&self, pair: &Pair, policy: Option<&Policy>) -> (Rule, Option<usize>) {
         let claim = |touch: Touch| {
-            let made = if touch.what == ADDED { self.places.counter(pair.place, &touch) } else { None };
-            let touch = made.unwrap_or(touch);
+            let made = (touch.what == ADDED).then(|| self.places.counter(pair.place, &touch));
+            let touch = if let Some(Origin::Here(made)) = made { made } else { touch };
             let change = self.places.changes[touch.change];
             let counter = change.rows().nth(touch.op).map_or(0, |(id, _)| id.counter());
             Claim { counter, change }

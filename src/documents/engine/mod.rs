@@ -21,6 +21,7 @@
 //! document back, with all that it had: neither the edit nor what it stood in is lost. Whoever deletes after that edit
 //! arrived deletes it too. A later `Put` begins from what the document had, and writes only what differs.
 
+mod above;
 mod atomic;
 mod base;
 mod branches;
@@ -31,6 +32,7 @@ mod document;
 mod met;
 mod open;
 mod path;
+mod reach;
 mod read;
 mod removals;
 mod standing;

@@ -2,9 +2,12 @@
 //!
 //! What was written stays where somebody who had not seen it removed what was there before. Nothing is lost by that, and people may
 //! want to look at it all the same; and what was added to a counter that somebody removed meanwhile is lost. Such a place is **open**
-//! until somebody writes it who had seen both. It is found in what the trail is told from (see `met`): of all that was done at
-//! a place, what nobody had seen who wrote there later is looked at, and the place is open if a removal and something else are among
-//! that. So it is a function of the set of changes.
+//! until somebody writes it, or takes away what holds it, who had seen both. It is found in what the trail is told from (see `met`): of all
+//! that was done at a place, what nobody had seen who wrote there later is looked at, and the place is open if a removal and something
+//! else are among that. So it is a function of the set of changes.
+//!
+//! Where what holds an open place went with a removal of its own, whose writer had not seen all, people find it at the place of what went:
+//! see `reach`.
 //!
 //! A document with such a place is not folded: the removal would be forgotten.
 
@@ -12,6 +15,7 @@ use std::collections::BTreeMap;
 
 use automerge::ObjId;
 
+use super::above::Fate;
 use super::met::{ADDED, PlaceId, Places, ROOT, Step, Touch, What};
 use super::table::{Slot, Table, Wrote};
 use crate::probe::planted;
@@ -24,20 +28,23 @@ const BESIDE_MAX: usize = 256;
 /// All such places of a document.
 #[derive(Debug)]
 pub(super) struct Removals<'a> {
-    table: &'a Table,
-    places: Places<'a>,
-    keys: Vec<&'a str>,
-    open: BTreeMap<PlaceId, Unsettled<'a>>,
+    pub(super) table: &'a Table,
+    pub(super) places: Places<'a>,
+    pub(super) keys: Vec<&'a str>,
+    /// Each behind the place that holds it.
+    pub(super) open: BTreeMap<(PlaceId, PlaceId), Unsettled<'a>>,
 }
 
 /// What was done at a place by changes of which no later one of that place had seen any; in the order of their stamps.
 #[derive(Debug, Default)]
 pub(super) struct Unsettled<'a> {
     pub(super) removed: Vec<Wrote<'a>>,
-    /// What was added to a counter that was removed.
+    /// What was added to a counter that was removed, or written inside of what was.
     pub(super) lost: Vec<Wrote<'a>>,
     /// What else was written: it stays.
     pub(super) stays: Vec<Wrote<'a>>,
+    /// Whether there may be more than was looked at.
+    pub(super) more: bool,
 }
 
 impl<'a> Removals<'a> {
@@ -49,34 +56,42 @@ impl<'a> Removals<'a> {
         let places = Places::of(table, table.wrote());
         let removed = |touches: &[Touch]| touches.iter().any(|touch| touch.what == What::Removed);
         let some = places.touches.iter().filter(|(_, touches)| removed(touches));
-        let open: BTreeMap<_, _> =
-            some.filter_map(|(place, touches)| Some((*place, unsettled(&places, *place, touches)?))).collect();
+        let found = some.filter_map(|(place, touches)| {
+            Some(((places.steps[*place].0, *place), unsettled(table, &places, *place, touches)?))
+        });
+        let open: BTreeMap<_, _> = found.collect();
         let keys = table.keys();
         (!open.is_empty()).then_some(Self { table, places, keys, open })
     }
 
     /// What stands at the whole document beside its deletion.
     pub(super) fn of_all(&self) -> Option<&Unsettled<'a>> {
-        self.open.get(&ROOT)
+        self.open.get(&(ROOT, ROOT))
     }
 
     /// What stands at the members of a map beside removals.
     pub(super) fn members<'s>(&'s self, map: &ObjId) -> BTreeMap<&'a str, &'s Unsettled<'a>> {
         let Some(map) = self.object(map) else { return BTreeMap::new() };
-        let member = |(place, unsettled): (&PlaceId, &'s Unsettled<'a>)| match self.places.steps[*place] {
-            (within, Step::Key(key)) if within == map && *place != ROOT => {
-                Some((*self.keys.get(key as usize)?, unsettled))
-            }
-            _ => None,
+        let member = |((_, place), unsettled): (&(PlaceId, PlaceId), &'s Unsettled<'a>)| {
+            let Step::Key(key) = self.places.steps[*place].1 else { return None };
+            Some((*self.keys.get(key as usize).filter(|_| *place != ROOT)?, unsettled))
         };
-        self.open.iter().filter_map(member).collect()
+        self.open.range((map, 0)..=(map, PlaceId::MAX)).filter_map(member).collect()
+    }
+
+    /// What stands at a member of a map beside removals.
+    pub(super) fn member(&self, map: &ObjId, key: &str) -> Option<(PlaceId, &Unsettled<'a>)> {
+        let map = self.object(map)?;
+        let place = *self.places.numbers.get(&(map, Step::Key(self.table.key_number(key)?)))?;
+        Some((place, self.open.get(&(map, place))?))
     }
 
     /// What stands at an element of a list beside removals: at the one in which this value stands.
-    pub(super) fn element(&self, list: &ObjId, value: &ObjId) -> Option<&Unsettled<'a>> {
+    pub(super) fn element(&self, list: &ObjId, value: &ObjId) -> Option<(PlaceId, &Unsettled<'a>)> {
         let Slot::Element(element) = self.table.row(self.table.old_id(value)?)?.slot else { return None };
-        let place = self.places.numbers.get(&(self.object(list)?, Step::Element(element)))?;
-        self.open.get(place)
+        let list = self.object(list)?;
+        let place = *self.places.numbers.get(&(list, Step::Element(element)))?;
+        Some((place, self.open.get(&(list, place))?))
     }
 
     /// The place inside an object.
@@ -88,7 +103,7 @@ impl<'a> Removals<'a> {
     }
 }
 
-fn unsettled<'a>(places: &Places<'a>, place: PlaceId, touches: &[Touch]) -> Option<Unsettled<'a>> {
+fn unsettled<'a>(table: &Table, places: &Places<'a>, place: PlaceId, touches: &[Touch]) -> Option<Unsettled<'a>> {
     let mut newest: Vec<Touch> = Vec::new();
     for touch in touches {
         let change = &places.changes[touch.change];
@@ -99,12 +114,39 @@ fn unsettled<'a>(places: &Places<'a>, place: PlaceId, touches: &[Touch]) -> Opti
         }
         newest.push(*touch);
     }
-    let (removed, others): (Vec<Touch>, Vec<Touch>) = newest.into_iter().partition(|touch| touch.what == What::Removed);
+    let (mut removed, others): (Vec<Touch>, Vec<Touch>) =
+        newest.into_iter().partition(|touch| touch.what == What::Removed);
     if removed.is_empty() || others.is_empty() {
         return None;
     }
-    let is_lost = |touch: &Touch| touch.what == ADDED && removed.iter().any(|by| places.is_lost(place, *touch, *by));
-    let (lost, stays): (Vec<Touch>, Vec<Touch>) = others.into_iter().partition(is_lost);
+    let element = matches!(places.steps[place].1, Step::Element(_));
+    let lost_by = |touch: &Touch| {
+        let by = removed.iter().filter(|_| touch.what == ADDED).map(|by| places.is_lost(place, *touch, *by));
+        let by: Vec<Option<bool>> = by.collect();
+        if by.contains(&Some(true)) { Some(true) } else { (!by.contains(&None)).then_some(false) }
+    };
+    let (mut lost, mut stays, mut took, mut more) = (Vec::new(), Vec::new(), Vec::new(), false);
+    for touch in others {
+        match (places.fate(table, place, touch), lost_by(&touch)) {
+            (Fate::Decided, _) => {}
+            (Fate::Gone(by), _) => {
+                lost.push(touch);
+                took.extend((by.what == What::Removed).then_some(by));
+            }
+            // An element that was removed with its counter is no place any more.
+            (_, Some(true)) => lost.extend((!element).then_some(touch)),
+            (fate, is_lost) => {
+                stays.push(touch);
+                more |= is_lost.is_none() || matches!(fate, Fate::Unlooked);
+            }
+        }
+    }
+    if lost.is_empty() && stays.is_empty() {
+        return None;
+    }
+    removed.append(&mut took);
+    removed.sort_unstable_by_key(|touch| touch.change);
+    removed.dedup_by_key(|touch| touch.change);
     let changes = |touches: Vec<Touch>| touches.iter().map(|touch| places.changes[touch.change]).collect();
-    Some(Unsettled { removed: changes(removed), lost: changes(lost), stays: changes(stays) })
+    Some(Unsettled { removed: changes(removed), lost: changes(lost), stays: changes(stays), more })
 }

@@ -1,4 +1,4 @@
-//! Places of a document where several different values stand, or a removal beside what others wrote.
+//! Places of a document where several different values stand, or a removal beside what others wrote. What is told of one is bounded.
 
 use automerge::{Automerge, ObjId, ObjType, ReadDoc, Value};
 
@@ -18,7 +18,7 @@ const OPEN_MAX: usize = 1_000;
 
 /// In order of path, and whether there are more.
 pub(super) fn open(chooser: &Chooser<'_>, merged: &Automerge) -> (Vec<OpenConflict>, bool) {
-    let removals = Removals::of(chooser.table);
+    let removals = Removals::of(chooser.table).map(|removals| removals.found(merged, Some(chooser)));
     let mut walk =
         Walk { chooser, merged, removals: removals.as_ref(), steps: Vec::new(), open: Vec::new(), more: false };
     walk.document();
@@ -90,7 +90,7 @@ impl<'a> Walk<'a> {
         let items: Vec<(bool, ObjId)> = self.merged.list_range(id, ..).map(|item| (item.conflict, item.id())).collect();
         for (at, (conflict, value)) in items.into_iter().enumerate() {
             self.steps.push(at.to_string());
-            let unsettled = self.removals.and_then(|removals| removals.element(id, &value));
+            let unsettled = self.removals.and_then(|removals| Some(removals.element(id, &value)?.1));
             let member = Member::element(self.merged, id, at, Some(self.chooser)).ok().flatten();
             if conflict || unsettled.is_some() {
                 let (rivals, key) = (element_rivals(self.merged, id, at).unwrap_or_default(), at.to_string());
@@ -147,9 +147,9 @@ impl<'a> Walk<'a> {
             return;
         }
         let mut kind = ConflictType::WriteWrite;
-        if let Some(Unsettled { removed, lost, .. }) = unsettled {
+        if let Some(Unsettled { removed, lost, more, .. }) = unsettled {
             kind = ConflictType::DeleteWrite;
-            self.more |= removed.len().max(lost.len()) > REMOVALS_MAX;
+            self.more |= *more || removed.len().max(lost.len()) > REMOVALS_MAX;
             let nothing = values.is_empty();
             let told = |change: &Wrote<'_>, shows| standing(serde_json::Value::Null, shows, change);
             let removal = |change: &Wrote<'_>| {

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::conflict::Rule;
 use crate::documents::{Limits, Look, Meeting, OpenConflict, Policies, Policy, Wish};
+use crate::types::hex;
 
 /// Two nodes that wrote ten documents apart, of which two have places that both wrote; everything is at both.
 fn met(config: &Config) -> [Host; 2] {
@@ -46,8 +47,17 @@ impl Host {
             let (prefix, wish) = ("d/".to_owned(), wish.clone());
             let command = self.command(Command::Met { prefix, after, limit, look, wish });
             self.recall(&[]);
-            let Ok(Outcome::Met { open, trail, cut, next }) = self.reply(command).clone() else { panic!("no page") };
+            let Ok(Outcome::Met { open, trail, cut, versions, next }) = self.reply(command).clone() else {
+                panic!("no page")
+            };
             assert_eq!(cut, vec![]);
+            // What is told and the version of which it is told are of one moment.
+            let docs: std::collections::BTreeSet<_> = open.iter().map(|one| &one.doc).collect();
+            assert!(docs.into_iter().eq(versions.keys()));
+            for (doc, heads) in &versions {
+                let now: Vec<String> = self.documents.docs[doc].state.heads.iter().map(|head| hex(head)).collect();
+                assert_eq!((heads, heads.len()), (&now, 2));
+            }
             all.extend(open);
             met.extend(trail);
             count += 1;

@@ -18,7 +18,7 @@
 //! | `GET /v1/docs/ID?path`, `PUT ..?create=true`, `PATCH`, `DELETE` | one document; `?at=HEAD,..` edits the version that was read |
 //! | `POST /v1/edits` | edits of many documents, one a line |
 //! | `GET /v1/history/ID` | its changes |
-//! | `GET /v1/conflicts?prefix&after&limit` | places where several values stand; `PATCH` of `{"op":"resolve","path":P,"value":V}` settles one |
+//! | `GET /v1/conflicts?prefix&after&limit` | places where several values stand, and of which `versions` of the documents; `PATCH` of `{"op":"resolve","path":P,"value":V}` settles one, with `at` of what stood at a version |
 //! | `GET /v1/conflicts/audit?prefix&after&limit&since&until&by` | all that ever met: by which rule of then it was decided, and what shows now |
 //! | `GET`, `POST /v1/conflicts/policies` | by what it is decided what shows; `{"prefix":P,"path":Q,"rule":R,"priorities":{ID:N}}` sets it for the whole mesh, without a rule takes it away |
 //! | `GET /v1/watch?prefix` | server-sent events |

@@ -118,18 +118,25 @@ impl Mesh {
     /// What changes from now on in documents whose keys begin so, by whomever, in the order in which it becomes visible here. A change
     /// is told once; several of one document that come together may be told as one.
     ///
-    /// ```no_run
-    /// # use oxigdal_ha::{Mesh, Update};
-    /// # async fn watch(mesh: Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// use oxigdal_ha::Update;
+    ///
     /// let mut changes = mesh.subscribe("layers/");
     /// // Subscribed first, read then: nothing falls between the two.
     /// let layers = mesh.scan("layers/").collect::<serde_json::Value>().await?;
-    /// while let Some(update) = changes.next().await {
-    ///     match update {
-    ///         Update::Changed(change) => println!("{}: {:?}", change.key, change.value),
-    ///         Update::Lost { .. } => println!("reading {} layers again", layers.len()),
-    ///         _ => {}
-    ///     }
+    /// mesh.put("layers/relief", &serde_json::json!({ "style": "grey" })).await?;
+    /// match changes.next().await {
+    ///     Some(Update::Changed(change)) => println!("{}: {:?}", change.key, change.value),
+    ///     Some(Update::Lost { .. }) => println!("reading {} layers again", layers.len()),
+    ///     _ => println!("the node has stopped"),
     /// }
     /// # Ok(())
     /// # }
@@ -142,6 +149,25 @@ impl Mesh {
     }
 
     /// As [`subscribe`](Self::subscribe), behind a change that was seen before.
+    ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// let changes = mesh.subscribe("layers/");
+    /// let cursor = changes.cursor().to_string();
+    /// drop(changes);
+    /// mesh.put("layers/relief", &serde_json::json!({ "style": "grey" })).await?;
+    /// let mut changes = mesh.subscribe_from("layers/", cursor.parse()?);
+    /// assert!(matches!(changes.next().await, Some(oxigdal_ha::Update::Changed(_))));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn subscribe_from(&self, prefix: &str, cursor: Cursor) -> Changes {
         Changes::new(self.link().clone(), self.link().history(), cursor.0, prefix)

@@ -30,14 +30,26 @@ impl Mesh {
     /// whose keys begin so and come after `after`. Which of them shows is decided by the [`policies`](Self::policies); all stay until somebody writes the place having seen them:
     /// [`resolve`](Self::resolve), or any edit of it.
     ///
-    /// ```no_run
-    /// # async fn settle(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// mesh.put("layers/relief", &serde_json::json!({ "style": "grey", "tiles": ["a"] })).await?;
+    ///
     /// let mut after = None;
     /// loop {
     ///     let page = mesh.conflicts("layers/", after).await?;
     ///     for open in &page.met {
-    ///         let latest = &open.values[0].value;
-    ///         mesh.resolve(open.doc.as_str(), &open.path, latest).await?;
+    ///         let latest = &open.values[0];
+    ///         match latest.removed {
+    ///             true => mesh.resolve_to_removal(open.doc.as_str(), &open.path).await?,
+    ///             false => mesh.resolve(open.doc.as_str(), &open.path, &latest.value).await?,
+    ///         };
     ///     }
     ///     let Some(next) = page.next else { break };
     ///     after = Some(next);
@@ -56,6 +68,26 @@ impl Mesh {
     /// The audit trail: what met in documents whose keys begin so, of each the newest first, by which rule what showed, and who settled it. It is
     /// read off the documents' histories, so it is the same on all nodes that hold the same, and outlives restarts and recoveries.
     ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// mesh.put("layers/relief", &serde_json::json!({ "style": "grey", "tiles": ["a"] })).await?;
+    ///
+    /// let page = mesh.trail("layers/", None, oxigdal_ha::documents::Wish::default()).await?;
+    /// for met in &page.met {
+    ///     println!("{} {}: {:?}, settled by {:?}", met.doc, met.path, met.kind, met.settled);
+    /// }
+    /// assert!(page.met.is_empty(), "nobody else writes here");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`conflicts`](Self::conflicts).
     pub async fn trail(&self, prefix: &str, after: Option<DocId>, wish: Wish) -> Result<MetPage<Meeting>, Error> {
@@ -72,13 +104,32 @@ impl Mesh {
     ) -> Result<(Vec<OpenConflict>, Vec<Meeting>, Vec<DocId>, Option<DocId>), Error> {
         let command = Command::Met { prefix: prefix.to_owned(), after, limit: PAGE, look, wish };
         match self.link().documents(command).await? {
-            Outcome::Met { open, trail, cut, next } => Ok((open, trail, cut, next)),
+            Outcome::Met { open, trail, cut, next, .. } => Ok((open, trail, cut, next)),
             other => unreachable!("what met was answered by {other:?}"),
         }
     }
 
     /// Settles a place: this value supersedes all that stand there on this node, also if it is the one that shows already. It is a change as any
     /// other, with this node as its writer; who settle alike at once make no conflict.
+    ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// mesh.put("layers/relief", &serde_json::json!({ "style": "grey", "tiles": ["a"] })).await?;
+    ///
+    /// // Where nothing stands beside it, it is a plain edit.
+    /// mesh.resolve("layers/relief", "style", "colour").await?;
+    /// let written = mesh.resolve("layers/relief", "style", "colour").await?;
+    /// assert!(written.stamp.is_none(), "it is settled so already");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`set`](Self::set).
@@ -90,6 +141,23 @@ impl Mesh {
     /// Settles a place to the removal that met what others wrote there: nothing is left there of what this node knows. With an empty path, that
     /// the whole document is deleted. Where nothing stands and nothing is open, nothing is written.
     ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// mesh.put("layers/relief", &serde_json::json!({ "style": "grey", "tiles": ["a"] })).await?;
+    ///
+    /// mesh.resolve_to_removal("layers/relief", "style").await?;
+    /// assert!(mesh.resolve_to_removal("layers/relief", "style").await?.stamp.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`set`](Self::set).
     pub async fn resolve_to_removal(&self, key: &str, path: &str) -> Result<Written, Error> {
@@ -97,6 +165,21 @@ impl Mesh {
     }
 
     /// By which rules it is decided what shows where several values stand, and since when.
+    ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// let status = mesh.policies().await?;
+    /// assert!(status.policies.is_empty(), "what was written with more knowledge shows");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Leaving`](crate::ErrorKind::Leaving) when the node has stopped.

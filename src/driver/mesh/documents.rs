@@ -54,12 +54,23 @@ impl Mesh {
     /// Makes a document have exactly this content: what serde makes a JSON object of. Only what differs is written, so that what
     /// others write at the same time elsewhere in it survives. Durable here when it returns; others follow.
     ///
-    /// ```no_run
-    /// # async fn put(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
-    /// #[derive(serde::Serialize, serde::Deserialize)]
-    /// struct Layer { path: String, style: String }
-    /// mesh.put("layers/relief", &Layer { path: "/data/relief.tif".into(), style: "grey".into() }).await?;
-    /// let layer: Option<Layer> = mesh.get("layers/relief").await?;
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    /// struct Layer {
+    ///     path: String,
+    ///     style: String,
+    /// }
+    /// let layer = Layer { path: "/data/relief.tif".into(), style: "grey".into() };
+    /// mesh.put("layers/relief", &layer).await?;
+    /// assert_eq!(mesh.get::<Layer>("layers/relief").await?, Some(layer));
     /// # Ok(())
     /// # }
     /// ```
@@ -73,6 +84,22 @@ impl Mesh {
     }
 
     /// As [`put`](Self::put), but only where there is no such document yet.
+    ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// mesh.create("layers/relief", &serde_json::json!({})).await?;
+    /// let again = mesh.create("layers/relief", &serde_json::json!({})).await;
+    /// assert_eq!(again.unwrap_err().kind(), oxigdal_ha::ErrorKind::Exists);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Exists`], else as [`put`](Self::put).
@@ -109,6 +136,25 @@ impl Mesh {
     /// Sets one place of a document that is there, and makes the objects on the way where they are not. The path is a
     /// JSON Pointer (RFC 6901) of which the leading slash may be left out; in a list a number names an element that is there, and `-` the place behind the last one.
     ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// mesh.put("layers/relief", &serde_json::json!({ "style": "grey", "tiles": ["a"] })).await?;
+    ///
+    /// mesh.set("layers/relief", "legend/title", "Heights").await?;
+    /// mesh.set("layers/relief", "tiles/-", "b").await?;
+    /// let title: Option<String> = mesh.get_at("layers/relief", "legend/title").await?;
+    /// assert_eq!(title.as_deref(), Some("Heights"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is no such document: the first [`put`](Self::put) makes it; else as [`put`](Self::put).
     pub async fn set<T: Serialize>(&self, key: &str, path: &str, value: T) -> Result<Written, Error> {
@@ -118,9 +164,20 @@ impl Mesh {
     /// Inserts an element into a list: the path ends with the index before which it goes, or with `-` for the end. What several insert at
     /// the same time all stays.
     ///
-    /// ```no_run
-    /// # async fn insert(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// mesh.put("layers/relief", &serde_json::json!({ "style": "grey", "tiles": ["a"] })).await?;
+    ///
     /// mesh.insert("layers/relief", "tiles/0", "Z/12/4032/2204").await?;
+    /// let tiles: Option<Vec<String>> = mesh.get_at("layers/relief", "tiles").await?;
+    /// assert_eq!(tiles.unwrap(), ["Z/12/4032/2204", "a"]);
     /// # Ok(())
     /// # }
     /// ```
@@ -135,15 +192,26 @@ impl Mesh {
     /// with 0; a whole number that was set becomes one. It reads as a number. To [`set`](Self::set) it is to begin it anew: what others
     /// add without having seen that is not counted.
     ///
-    /// ```no_run
-    /// # async fn count(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// An answer that was lost may be of an increment that is durable: whoever asks again may count twice.
+    ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// mesh.put("layers/relief", &serde_json::json!({ "style": "grey", "tiles": ["a"] })).await?;
+    ///
     /// mesh.increment("layers/relief", "usage/downloads", 1).await?;
+    /// mesh.increment("layers/relief", "usage/downloads", 2).await?;
     /// let downloads: Option<i64> = mesh.get_at("layers/relief", "usage/downloads").await?;
+    /// assert_eq!(downloads, Some(3));
     /// # Ok(())
     /// # }
     /// ```
-    ///
-    /// An answer that was lost may be of an increment that is durable: whoever asks again may count twice.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if what is there is no whole number; else as [`set`](Self::set).
@@ -153,6 +221,23 @@ impl Mesh {
 
     /// Removes one place of a document: of a list the element that has this index.
     ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// mesh.put("layers/relief", &serde_json::json!({ "style": "grey", "tiles": ["a"] })).await?;
+    ///
+    /// mesh.remove("layers/relief", "style").await?;
+    /// assert_eq!(mesh.get_at::<String>("layers/relief", "style").await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is nothing there, else as [`put`](Self::put).
     pub async fn remove(&self, key: &str, path: &str) -> Result<Written, Error> {
@@ -161,6 +246,24 @@ impl Mesh {
 
     /// Changes a part of a text that people write together: before the character `at`, counted in Unicode code points from 0, `remove`
     /// characters go and `insert` comes. What several write at once at different places all stays.
+    ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// mesh.put("layers/relief", &serde_json::json!({ "style": "grey", "tiles": ["a"] })).await?;
+    ///
+    /// mesh.splice("layers/relief", "style", 4, 0, "scale").await?;
+    /// let style: Option<String> = mesh.get_at("layers/relief", "style").await?;
+    /// assert_eq!(style.as_deref(), Some("greyscale"));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if the text is shorter, or what is there is no text; else as [`set`](Self::set).
@@ -179,6 +282,27 @@ impl Mesh {
     /// Makes several edits of one document: all or none, in this order, as one change. One that is not there yet is made by an
     /// [`Edit::Put`] in front.
     ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// use oxigdal_ha::documents::Edit;
+    /// use serde_json::json;
+    ///
+    /// let put = Edit::Put { value: json!({ "style": "grey" }) };
+    /// let count = Edit::Increment { path: "seen".into(), by: 1 };
+    /// let written = mesh.edit("layers/relief", vec![put, count]).await?;
+    /// assert!(written.stamp.is_some());
+    /// assert_eq!(mesh.get("layers/relief").await?, Some(json!({ "style": "grey", "seen": 1 })));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`set`](Self::set).
     pub async fn edit(&self, key: &str, edits: Vec<Edit>) -> Result<Written, Error> {
@@ -186,6 +310,24 @@ impl Mesh {
     }
 
     /// Removes a document: its content goes, its history stays. Somebody's edit that had not seen this brings it back whole.
+    ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// mesh.put("layers/relief", &serde_json::json!({ "style": "grey", "tiles": ["a"] })).await?;
+    ///
+    /// mesh.delete("layers/relief").await?;
+    /// assert_eq!(mesh.get::<serde_json::Value>("layers/relief").await?, None);
+    /// assert_eq!(mesh.history("layers/relief").await?.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, else as [`put`](Self::put).
@@ -204,12 +346,22 @@ impl Mesh {
     /// All documents whose keys begin so, in order of key, read as they are asked for. One that changes meanwhile is given as it is when
     /// its turn comes.
     ///
-    /// ```no_run
-    /// # async fn scan(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
-    /// let mut scan = mesh.scan("layers/countries/");
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// mesh.put("layers/a", &serde_json::json!({ "name": "a" })).await?;
+    /// mesh.put("other/b", &serde_json::json!({ "name": "b" })).await?;
+    /// let mut scan = mesh.scan("layers/");
     /// while let Some(document) = scan.next().await? {
-    ///     println!("{}: {}", document.key, document.value["properties"]["name"]);
+    ///     println!("{}: {}", document.key, document.value["name"]);
     /// }
+    /// assert_eq!(mesh.scan("").collect::<serde_json::Value>().await?.len(), 2);
     /// # Ok(())
     /// # }
     /// ```

@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
-use tokio::runtime::Handle;
-use tokio::task::spawn_blocking;
 
 use super::Mesh;
 use crate::backup::{
@@ -13,6 +11,7 @@ use crate::backup::{
     Secret, Stretch, Verified, check_apart, check_outside, locate,
 };
 use crate::driver::archive::Here;
+use crate::driver::errands::aside_until_stopped;
 use crate::driver::revert::{self, Revert, Reverted};
 use crate::error::Error;
 use crate::node::{Command, Outcome, Point, SnapshotFile};
@@ -62,6 +61,23 @@ pub struct Past {
 
 impl Mesh {
     /// Takes a snapshot of what the log says, beside it, so that the next start need not read all of it. Returns when it is whole and durable.
+    ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// mesh.put("layers/relief", &serde_json::json!({ "style": "grey", "tiles": ["a"] })).await?;
+    ///
+    /// let file = mesh.snapshot().await?;
+    /// println!("{}", serde_json::to_string(&file)?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Disk`](crate::ErrorKind::Disk): none was taken; the log has all of it.
@@ -118,6 +134,31 @@ impl Mesh {
 
     /// Brings documents back to how they were, by new changes that spread as any.
     ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// mesh.put("layers/relief", &serde_json::json!({ "style": "grey", "tiles": ["a"] })).await?;
+    ///
+    /// use oxigdal_ha::driver::Revert;
+    /// use oxigdal_ha::recovery::target::Target;
+    ///
+    /// mesh.restore_point("before").await?;
+    /// mesh.set("layers/relief", "style", "colour").await?;
+    /// let at = Target::Point("before".into());
+    /// let reverted = mesh.revert(Revert { prefix: "layers/".into(), at, exclusive: false, dry_run: false }).await?;
+    /// assert_eq!(reverted.steps.len(), 1);
+    /// let style: Option<String> = mesh.get_at("layers/relief", "style").await?;
+    /// assert_eq!(style.as_deref(), Some("grey"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`Peer::revert`](crate::driver::Peer::revert).
     pub async fn revert(&self, revert: Revert) -> Result<Reverted, Error> {
@@ -126,15 +167,25 @@ impl Mesh {
 
     /// Backs this node's log up while it serves. A repository that is not there is made. On a thread that may wait.
     ///
-    /// ```no_run
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
     /// use oxigdal_ha::backup::{BackupType, Level};
     /// use oxigdal_ha::driver::mesh::BackupPlace;
+    /// use oxigdal_ha::recovery::target::Target;
     ///
-    /// # async fn nightly(mesh: oxigdal_ha::Mesh) -> Result<(), Box<dyn std::error::Error>> {
-    /// let place = BackupPlace::new("/mnt/backups");
+    /// mesh.put("layers/relief", &serde_json::json!({ "style": "grey" })).await?;
+    /// let place = BackupPlace::new(dir.path().join("repository").display().to_string());
     /// let made = mesh.backup(place.clone(), BackupType::Incremental).await?;
-    /// let verified = mesh.verify(place, Level::Content).await?;
+    /// let verified = mesh.verify(place.clone(), Level::Content).await?;
     /// println!("{} records, {} faults", made.metadata.statistics.records, verified.faults.len());
+    /// mesh.restore(place, Target::Latest, &dir.path().join("restored")).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -200,12 +251,20 @@ impl Mesh {
         W: FnOnce(Here) -> F + Send + 'static,
         F: Future<Output = Result<T, backup::Error>>,
     {
-        let (here, runtime) = (Here::new(self.link().facts.clock.clone()), Handle::current());
-        match spawn_blocking(move || runtime.block_on(work(here))).await {
-            Ok(done) => done,
+        let here = Here::new(self.link().facts.clock.clone());
+        match aside_until_stopped(self.link(), move || work(here)).await {
+            Ok(Some(done)) => done,
+            Ok(None) => Err(stopped(self.data_dir())),
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // The runtime shuts down, and whoever waits with it.
             Err(_) => std::future::pending().await,
         }
     }
+}
+
+/// The node was shut down while it was at that.
+fn stopped(dir: &Path) -> backup::Error {
+    let error = std::io::Error::new(std::io::ErrorKind::Interrupted, "the node was shut down meanwhile");
+    let source = crate::recovery::SourceError::Io { what: "go on with", path: dir.to_owned(), error };
+    backup::Error::Source(source.into())
 }

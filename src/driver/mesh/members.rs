@@ -60,6 +60,21 @@ pub struct Members {
 impl Mesh {
     /// The members that this node knows, itself included, in order of id: state, round trip, region, zone, addresses, services.
     ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// let members = mesh.members().await?;
+    /// assert_eq!((members.len(), members[0].node), (1, mesh.id()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Leaving`](crate::ErrorKind::Leaving) when the node has stopped.
     pub async fn members(&self) -> Result<Vec<MemberStatus>, Error> {

@@ -20,6 +20,21 @@ impl Mesh {
     /// The node's figures for Prometheus: names that begin with `oxigdal_ha_`, with help and type, each line ended. Durations are in
     /// seconds, sizes in bytes. It asks nobody but this node.
     ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// let figures = mesh.metrics().await?;
+    /// assert!(figures.contains("oxigdal_ha_members{state=\"alive\"} 1\n"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Leaving`](crate::ErrorKind::Leaving) when the node has stopped.
     pub async fn metrics(&self) -> Result<String, Error> {

@@ -14,6 +14,22 @@ use crate::types::NodeId;
 impl Mesh {
     /// The roles that were granted, with their holders and tokens, as this node knows them.
     ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// for role in mesh.roles().await? {
+    ///     println!("{}: {:?} under token {}", role.role, role.holder, role.token);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Leaving`] when the node has stopped.
     pub async fn roles(&self) -> Result<Vec<RoleStatus>, Error> {

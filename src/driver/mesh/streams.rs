@@ -10,9 +10,22 @@ use crate::events::{Appended, Begin, Info, Name, Page};
 impl Mesh {
     /// Appends events to a stream, which is made if it is new: in order, and all or none. Durable here when it returns; others follow.
     ///
-    /// ```no_run
-    /// # async fn tide(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
-    /// mesh.append("sensors/harbour/tide", ["2.41".into(), "2.39".into()]).await?;
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// use oxigdal_ha::events::Begin;
+    ///
+    /// let tides = "sensors/harbour/tide";
+    /// mesh.append(tides, ["2.41".into(), "2.39".into()]).await?;
+    /// let page = mesh.read(tides, Begin::Start, 10).await?;
+    /// assert_eq!(page.events[1].body, "2.39");
+    /// assert_eq!(mesh.streams("sensors/").await?.len(), 1);
     /// # Ok(())
     /// # }
     /// ```
@@ -33,6 +46,25 @@ impl Mesh {
     }
 
     /// Reads the events of a stream as they come, `limit` at a time at most.
+    ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// use oxigdal_ha::events::Begin;
+    ///
+    /// mesh.append("log", ["started".into()]).await?;
+    /// let mut tail = mesh.tail("log", Begin::Start, 10)?;
+    /// let page = tail.next().await.expect("it goes on")?;
+    /// assert_eq!(page.events[0].body, "started");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`]: no name of a stream.

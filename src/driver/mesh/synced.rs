@@ -3,7 +3,7 @@
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Mesh;
 use crate::error::{Error, ErrorKind};
@@ -11,17 +11,36 @@ use crate::node::{Command, Outcome, Replicas};
 use crate::replication::Ack;
 use crate::types::NodeId;
 
+/// It is waited for a day at most, which is what a node waits for.
+const WITHIN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a node may be held up before it answers.
+const HELD_UP_MAX: Duration = Duration::from_secs(1);
+/// Who is refused before the time is over asks again after so long, and twice as long each time, up to the second.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(2);
+
 impl Mesh {
     /// Waits until `copies` other nodes hold, on their disks, all that this node has written by now, and gives which ones; what is written
-    /// while it waits is not waited for. For callers who want that before they answer; writes themselves do not wait for it. With 0 it
-    /// returns at once; it waits for a day at most. On their disks is not yet in their documents: it is read there a moment later.
+    /// while it waits is not waited for. For callers who want that before they answer; writes themselves do not wait for it. With 0, and
+    /// where this node has written nothing, it returns at once, with none; it waits for a day at most. With no time at all it says what
+    /// is known already. On their disks is not yet in their documents: it is read there a moment later.
     ///
-    /// ```no_run
-    /// # use std::time::Duration;
-    /// # async fn save(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
-    /// mesh.set("layers/countries/FJI", "properties/pop_est", 889_953).await?;
-    /// let holders = mesh.wait_synced(2, Duration::from_secs(10)).await?;
-    /// # let _ = holders;
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// use std::time::Duration;
+    ///
+    /// mesh.put("layers/relief", &serde_json::json!({ "style": "grey" })).await?;
+    /// match mesh.wait_synced(2, Duration::from_millis(10)).await {
+    ///     Ok(holders) => println!("{holders:?} hold it too"),
+    ///     Err(error) => assert_eq!(error.kind(), oxigdal_ha::ErrorKind::NotReplicated),
+    /// }
     /// # Ok(())
     /// # }
     /// ```
@@ -31,19 +50,44 @@ impl Mesh {
     /// [`ErrorKind::Leaving`] when the node has stopped.
     pub async fn wait_synced(&self, copies: u8, within: Duration) -> Result<Vec<NodeId>, Error> {
         let ack = NonZeroU8::new(copies).map_or(Ack::Local, Ack::Members);
-        let late = || {
-            let why = format!("{copies} other nodes are not known to hold all that was written here, after {within:?}");
-            Error::new(ErrorKind::NotReplicated, why)
-        };
-        let command = Command::Spread { ack, within: Some(within) };
-        match timeout(within, self.peer().command(command)).await.map_err(|_| late())? {
-            Ok(Outcome::Copied { copies, .. }) => Ok(copies.members),
-            Ok(other) => unreachable!("Spread was answered by {other:?}"),
-            Err(error) => Err(error),
+        let (until, mut pause) = (Instant::now() + within.min(WITHIN_MAX), AGAIN_AFTER);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            // The node answers in time by itself, unless it is held up.
+            match timeout(left + HELD_UP_MAX, self.peer().command(Command::Spread { ack, within: Some(left) })).await {
+                Ok(Ok(Outcome::Copied { copies, .. })) => return Ok(copies.members),
+                Ok(Ok(other)) => unreachable!("Spread was answered by {other:?}"),
+                // It gave up before its time: too many wait, or what was written stands in another log since. It is asked again, which
+                // takes in what was written meanwhile.
+                Ok(Err(error)) if error.kind() == ErrorKind::NotReplicated && Instant::now() + pause < until => {
+                    sleep(pause).await;
+                    pause = (2 * pause).min(AGAIN_AFTER_MAX);
+                }
+                Ok(Err(error)) => return Err(error),
+                Err(_) => {
+                    let why = format!("{copies} other nodes are not known to hold all that was written here in time");
+                    return Err(Error::new(ErrorKind::NotReplicated, format!("{why}: the node is held up")));
+                }
+            }
         }
     }
 
     /// The other members as replicas of what this node holds: their states, and how far behind each is known to be.
+    ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// let replicas = mesh.replicas().await?;
+    /// println!("{}", serde_json::to_string_pretty(&replicas)?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Leaving`] when the node has stopped.

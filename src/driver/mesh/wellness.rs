@@ -13,11 +13,20 @@ const LOOK: Duration = Duration::from_secs(1);
 impl Mesh {
     /// How the node is. It is asked itself, which takes ten seconds where its loop does not answer.
     ///
-    /// ```no_run
-    /// # async fn probe(mesh: oxigdal_ha::Mesh) {
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
     /// let health = mesh.health().await;
     /// let status = if health.ready { 200 } else { 503 };
     /// println!("{status}: {:?}", health.reasons);
+    /// assert!(health.live);
+    /// # Ok(())
     /// # }
     /// ```
     pub async fn health(&self) -> Health {
@@ -25,6 +34,21 @@ impl Mesh {
     }
 
     /// How the node is, and when that changes. It is looked once a second, while somebody waits.
+    ///
+    /// ```
+    /// # use oxigdal_ha::{Mesh, config::{self, Flags}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let data_dir = dir.path().join("node").display().to_string();
+    /// # let flags = Flags::new().set("example", "node.data-dir", data_dir).set("example", "api.listen", "");
+    /// # let flags = flags.list("example", "network.listen", ["127.0.0.1:0"]);
+    /// # let mesh = Mesh::builder(config::parse(None, [], &flags)?).start().await?;
+    /// let mut health = mesh.watch_health();
+    /// assert!(health.changed().await.is_some_and(|health| health.live));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn watch_health(&self) -> HealthWatch {
         HealthWatch { link: self.link().clone(), last: None, ended: false }

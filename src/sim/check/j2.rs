@@ -61,7 +61,10 @@ fn is_settled(open: &OpenConflict, trail: &[Meeting]) -> bool {
     if open.kind != ConflictType::DeleteWrite || open.path.split('/').any(element) {
         return false;
     }
-    let here = |met: &&Meeting| met.kind == open.kind && (&met.doc, &met.path) == (&open.doc, &open.path);
+    // What stood inside of something that went is found at the place of that.
+    let inside =
+        |path: &str| path.strip_prefix(&open.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let here = |met: &&Meeting| met.kind == open.kind && met.doc == open.doc && inside(&met.path);
     !trail.iter().filter(here).any(|met| met.settled.is_none())
 }
 

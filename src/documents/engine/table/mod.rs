@@ -424,6 +424,12 @@ impl Table {
         self.folded.rows.get(&id).copied().or_else(|| self.branches.row(id))
     }
 
+    /// Whether a change's writer had seen an operation.
+    pub(super) fn is_seen_by(&self, op: OpId, by: &Wrote<'_>) -> bool {
+        let seen = self.branches.runs(op.branch).get(..count(by.clock, op.branch) as usize).and_then(<[Run]>::last);
+        self.folded.rows.contains_key(&op) || seen.is_some_and(|run| op.counter < run.end())
+    }
+
     /// The operations of the folded past, what holds others first.
     pub(super) fn folded(&self) -> impl Iterator<Item = (OpId, &Row)> {
         self.folded.rows.iter().map(|(id, row)| (*id, row))
@@ -458,6 +464,11 @@ impl Table {
             keys[*number as usize] = key;
         }
         keys
+    }
+
+    /// The number of a key, if some map has it.
+    pub(super) fn key_number(&self, key: &str) -> Option<u32> {
+        self.keys.get(key).copied()
     }
 
     fn admit(&mut self, change: &Change<'_>) -> Result<Verdict, Refusal> {

@@ -361,6 +361,10 @@ fn says(changes: &[Arrived], rng: &mut Rng, limits: Limits) -> Vec<String> {
         }
     }
     let folded = peer.state().folded;
+    // Nothing is open unseen.
+    let Found::Open(open, _) = peer.met(Look::Open, Policies::default()) else { panic!() };
+    let told = open.iter().any(|one| one.kind == ConflictType::DeleteWrite);
+    assert_eq!(peer.engine.docs.get_mut(&doc()).unwrap().document.is_unsettled(), told, "{open:?}");
     let mut says = Vec::new();
     for policies in all_policies() {
         says.push(format!("{} {:?}", peer.shown(&policies), peer.met(Look::Open, policies.clone())));

@@ -1,6 +1,6 @@
 //! Removals that met writes: open until somebody settles them, for the removal or for what was written.
 
-use super::super::super::{Meeting, OpenConflict, Standing};
+use super::super::super::{Found, Look, Meeting, OpenConflict, Standing};
 use super::*;
 use crate::conflict::ConflictType;
 
@@ -251,4 +251,187 @@ fn a_document_with_an_open_removal_is_not_folded_until_it_is_settled() {
     a.apply(news);
     b.take(&a);
     assert_eq!(open(&mut a, &mut b), [at("/pop", &["3 shows", "removed"])]);
+}
+
+/// Two who removed and wrote one place inside of an object, and have met.
+fn inside() -> (Peer, Peer) {
+    let (mut a, mut b) = pair(json!({"in": {"x": 1, "y": 1}, "name": "Fiji"}));
+    a.edit([remove("in/x")]).unwrap();
+    b.set("in/x", json!(3));
+    meet(&mut a, &mut b).unwrap();
+    assert_eq!(open(&mut a, &mut b), [at("/in/x", &["3 shows", "removed"])]);
+    (a, b)
+}
+
+fn is_unsettled(peer: &mut Peer) -> bool {
+    peer.engine.docs.get_mut(&doc()).unwrap().document.is_unsettled()
+}
+
+#[test]
+fn who_takes_away_what_holds_it_knowing_all_of_it_settles_it_and_it_is_folded_again() {
+    let set = |path: &str, value: Value| Edit::Set { path: path.into(), value };
+    for edit in [remove("in"), set("in", json!(5)), set("in", json!([])), settle("in", None), Edit::Delete] {
+        let (mut a, mut b) = inside();
+        b.edit([edit.clone()]).unwrap();
+        if edit == Edit::Delete {
+            b.put(json!({"in": {"x": 3}}));
+        }
+        meet(&mut a, &mut b).unwrap();
+        assert_eq!((is_unsettled(&mut a), open(&mut a, &mut b)), (false, vec![]), "{edit:?}");
+        let of_both = a.trail().into_iter().find(|one| one.path == "/in/x").unwrap();
+        assert_eq!(of_both.settled.map(|side| side.by.node()), Some(Some(b.actor.node)), "{edit:?}");
+        a.engine = Engine::new(Limits { history: 8, ..Limits::default() });
+        a.engine.worth = 0;
+        a.apply(a.log.clone());
+        a.apply(b.log.clone());
+        (0..40).for_each(|n| a.set("name", json!(n)));
+        assert!(a.state().folded, "{edit:?}");
+    }
+}
+
+#[test]
+fn what_went_with_what_held_it_is_told_where_that_stood_until_somebody_settles_it() {
+    for value in [Some(json!({"x": 3})), None] {
+        let (mut a, mut b) = pair(json!({"in": {"x": 1, "y": 1}, "name": "Fiji"}));
+        let mut c = Peer::new(3);
+        a.edit([remove("in/x")]).unwrap();
+        c.take(&a);
+        c.edit([remove("in")]).unwrap();
+        b.set("in/x", json!(3));
+        b.take(&a);
+        a.take(&c);
+        b.take(&c);
+        assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"name": "Fiji"}));
+        let wanted = [at("/in", &["lost", "removed shows", "removed shows"])];
+        assert_eq!(open(&mut a, &mut b), wanted);
+        // Who makes it anew without having seen what went settles nothing; then the place itself can be read again.
+        c.edit([Edit::Set { path: "in/y".into(), value: json!(2) }]).unwrap();
+        a.take(&c);
+        b.take(&c);
+        assert_eq!(open(&mut a, &mut b), [at("/in/x", &["lost", "removed shows", "removed shows"])]);
+        c.edit([remove("in")]).unwrap();
+        a.take(&c);
+        b.take(&c);
+        assert_eq!(open(&mut a, &mut b), wanted);
+        b.edit([settle("in", value.clone())]).unwrap();
+        let shown = meet(&mut a, &mut b).unwrap();
+        assert_eq!((shown.get("in"), open(&mut a, &mut b)), (value.as_ref(), vec![]));
+        assert!(!is_unsettled(&mut a));
+        // A second time there is nothing to settle.
+        let before = b.log.len();
+        b.edit([settle("in", value)]).unwrap();
+        assert_eq!(b.log.len(), before);
+    }
+}
+
+/// An element that was removed has no place any more: nothing can be written there, and nothing is told.
+#[test]
+fn what_was_in_an_element_that_is_no_more_is_not_open() {
+    let (mut a, mut b) = pair(json!({"list": [{"x": 1}, 2]}));
+    let mut c = Peer::new(3);
+    a.edit([remove("list/0/x")]).unwrap();
+    c.take(&a);
+    c.edit([remove("list/0")]).unwrap();
+    b.set("list/0/x", json!(3));
+    b.take(&a);
+    a.take(&c);
+    b.take(&c);
+    assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"list": [2]}));
+    assert_eq!((open(&mut a, &mut b), is_unsettled(&mut a)), (vec![], false));
+    // A counter in it neither.
+    let (mut a, mut b) = pair(json!({"list": [1]}));
+    a.edit([Edit::Increment { path: "list/0".into(), by: 1 }]).unwrap();
+    b.take(&a);
+    a.edit([remove("list/0")]).unwrap();
+    b.edit([Edit::Increment { path: "list/0".into(), by: 1 }]).unwrap();
+    assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"list": []}));
+    assert_eq!((open(&mut a, &mut b), is_unsettled(&mut a)), (vec![], false));
+    // But where the element has another value now it is told there.
+    let (mut a, mut b) = pair(json!({"list": [{"x": 1}, 2]}));
+    a.edit([remove("list/0/x")]).unwrap();
+    c = Peer::new(3);
+    c.take(&a);
+    c.set("list/0", json!(7));
+    b.set("list/0/x", json!(3));
+    b.take(&a);
+    a.take(&c);
+    b.take(&c);
+    meet(&mut a, &mut b).unwrap();
+    assert_eq!(open(&mut a, &mut b), [at("/list/0", &["7 shows", "lost", "removed"])]);
+    b.edit([settle("list/0", Some(json!(7)))]).unwrap();
+    meet(&mut a, &mut b).unwrap();
+    assert_eq!((open(&mut a, &mut b), is_unsettled(&mut a)), (vec![], false));
+}
+
+/// What is settled is asked for by its place, not by walking what is told.
+#[test]
+fn also_what_is_open_behind_the_first_thousand_can_be_settled() {
+    let all: serde_json::Map<String, Value> = (0..1_500).map(|n| (format!("k{n:04}"), json!(0))).collect();
+    let (mut a, mut b) = pair(Value::Object(all.clone()));
+    a.edit(all.keys().map(|key| remove(key))).unwrap();
+    b.edit(all.keys().map(|key| Edit::Set { path: key.clone(), value: json!(1) })).unwrap();
+    meet(&mut a, &mut b).unwrap();
+    let Found::Open(told, true) = a.met(Look::Open, Policies::default()) else { panic!("all of it") };
+    assert_eq!((told.len(), told[999].path.as_str()), (1_000, "/k0999"));
+    for (key, value) in [("k1499", Some(json!(1))), ("k1498", None)] {
+        let before = b.log.len();
+        b.edit([settle(key, value.clone())]).unwrap();
+        assert_eq!(b.log.len(), before + 1, "{key}");
+        assert_eq!(meet(&mut a, &mut b).unwrap().get(key), value.as_ref());
+        b.edit([settle(key, value)]).unwrap();
+        assert_eq!(b.log.len(), before + 1, "{key} is settled");
+    }
+}
+
+/// An addition is not told as lost because the counter was made long before it.
+#[test]
+fn what_was_added_behind_many_additions_is_lost_only_if_its_counter_is() {
+    let (mut a, mut b) = pair(json!({"n": 1}));
+    for peer in [&mut a, &mut b] {
+        peer.engine = Engine::new(Limits { history: 0, ..Limits::default() });
+    }
+    a.apply(a.log.clone());
+    b.take(&a);
+    a.edit([remove("n")]).unwrap();
+    // It made a counter that the other one had not seen.
+    for _ in 0..300 {
+        b.edit([Edit::Increment { path: "n".into(), by: 1 }]).unwrap();
+    }
+    assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"n": 301}));
+    assert_eq!(open(&mut a, &mut b), [at("/n", &["301 shows", "removed"])]);
+    let newest = a.met(Look::Trail, Policies::default());
+    let Found::Trail(trail, _) = newest else { panic!() };
+    assert!(trail.iter().all(|one| one.winner.is_some_and(|side| one.sides[side].by.node() == Some(b.actor.node))));
+    // And one that was seen is lost.
+    a.edit([settle("n", Some(json!(301)))]).unwrap();
+    a.edit([Edit::Increment { path: "n".into(), by: 1 }]).unwrap();
+    meet(&mut a, &mut b).unwrap();
+    for _ in 0..300 {
+        b.edit([Edit::Increment { path: "n".into(), by: 1 }]).unwrap();
+    }
+    a.edit([remove("n")]).unwrap();
+    assert_eq!(meet(&mut a, &mut b).unwrap(), json!({}));
+    assert_eq!(open(&mut a, &mut b), [at("/n", &["lost", "removed shows"])]);
+}
+
+/// Commands that become one change do not hide each other's places.
+#[test]
+fn who_settle_in_one_change_settle_what_they_mean() {
+    let (mut a, mut b) = pair(json!({"list": [1, 2], "v": 1}));
+    a.edit([remove("list/1"), remove("v")]).unwrap();
+    b.set("list/1", json!(5));
+    b.set("v", json!(5));
+    meet(&mut a, &mut b).unwrap();
+    assert_eq!(open(&mut a, &mut b), [at("/list/1", &["5 shows", "removed"]), at("/v", &["5 shows", "removed"])]);
+    // What comes before it in the list moves it.
+    let insert = Edit::Insert { path: "list/0".into(), value: json!(0) };
+    let keep = settle("list/2", Some(json!(5)));
+    // The second who settles a place finds it settled.
+    let other = settle("v", Some(json!(6)));
+    let batch =
+        vec![(false, vec![insert]), (false, vec![keep]), (false, vec![settle("v", None)]), (false, vec![other])];
+    let results = a.commands(batch);
+    assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, true, false], "{results:?}");
+    assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"list": [0, 1, 5]}));
+    assert_eq!(open(&mut a, &mut b), []);
 }

@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 
 use super::super::Edit;
 use super::super::change::{ATOMIC_DEPTH_MAX, DEPTH_MAX, KEY_MAX, OPS_MAX};
+use super::choose::Chooser;
+use super::met::PlaceId;
 use super::twins::{Lens, Member, Twins, element_rivals};
 use super::{atomic, path, read};
 
@@ -250,26 +252,41 @@ fn resolve(
         }
         Place::Inside(..) | Place::Nowhere => return Err(Fault::NoSuchPath),
     };
-    let place = path::pointer(parents.iter().map(AsRef::as_ref).chain([last]));
-    let unsettled = lens.is_some_and(|lens| lens.unsettled.contains(&place));
+    let open = lens.and_then(|lens| Some((lens, open(tx, lens, &holder, &prop)?)));
+    let steps = (parents, last);
+    settle(tx, steps, (&holder, prop, rivals, open.is_some()), value, lens)?;
+    if let Some((lens, place)) = open {
+        lens.settled.borrow_mut().insert(place);
+    }
+    Ok(())
+}
+
+/// Writes a place at which so many values stand, and where a removal may be open.
+fn settle(
+    tx: &mut impl Transactable,
+    (parents, last): (&[Cow<'_, str>], &str),
+    (holder, prop, rivals, open): (&Holder<'_>, Prop, usize, bool),
+    value: Option<&Value>,
+    lens: Lens<'_>,
+) -> Result<(), Fault> {
     let Some(value) = value else {
-        return match (&holder, rivals, unsettled) {
+        return match (holder, rivals, open) {
             (Holder::Map(twins), 0, true) => settle_nothing(tx, twins, prop),
             (Holder::Map(_), 0, false) => Ok(()),
             _ => remove(tx, parents, last, lens),
         };
     };
-    if rivals == 0 && !unsettled {
+    if rivals == 0 && !open {
         return Err(Fault::NoSuchPath);
     }
-    if rivals <= 1 && !unsettled {
+    if rivals <= 1 && !open {
         let steps: Vec<_> = parents.iter().cloned().chain([Cow::Borrowed(last)]).collect();
         return set(tx, &steps, value, lens);
     }
     check(value, last, usize::from(DEPTH_MAX).saturating_sub(parents.len() + 1), false)?;
     let key = if matches!(prop, Prop::Map(_)) { last } else { "" };
     room(tx, rivals + ops(key, value))?;
-    match &holder {
+    match holder {
         Holder::Map(twins) => {
             twins.remove(tx, last)?;
             write_new(tx, &twins.newest().clone(), prop, key, value)
@@ -280,6 +297,18 @@ fn resolve(
             write_new(tx, id, prop, key, value)
         }
     }
+}
+
+/// Which place it is, if a removal there is not settled, also not by what the transaction has done so far.
+fn open(tx: &impl ReadDoc, lens: &Chooser<'_>, holder: &Holder<'_>, prop: &Prop) -> Option<PlaceId> {
+    let removals = lens.unsettled.as_ref()?;
+    let (place, _) = match (holder, prop) {
+        (Holder::Map(twins), Prop::Map(key)) => removals.member(twins.newest(), key)?,
+        // By the value that stands there: what comes before it may have gone meanwhile.
+        (Holder::List(id, _), Prop::Seq(_)) => removals.element(id, &tx.get(id, prop.clone()).ok()??.1)?,
+        (Holder::Map(_), Prop::Seq(_)) | (Holder::List(..), Prop::Map(_)) => return None,
+    };
+    (!lens.settled.borrow().contains(&place)).then_some(place)
 }
 
 /// Has nothing stand where nothing does: by a change all the same, which has seen what met there.

@@ -1,0 +1,78 @@
+//! Work for clients that reads files and computes, on threads that may wait for that: not the loop's.
+//!
+//! The loop neither starts nor ends it, so it may be at work when the peer has stopped. It is counted: who shuts a peer down waits until
+//! none is left. And it looks now and then whether the peer has stopped, since then nobody wants it.
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::{JoinError, spawn_blocking};
+
+use super::peer::{Link, Phase};
+
+/// How much of it is at work.
+#[derive(Debug, Default)]
+pub(super) struct Errands {
+    count: watch::Sender<usize>,
+}
+
+/// One that is at work, until it is dropped.
+struct Errand(watch::Sender<usize>);
+
+impl Errands {
+    fn begin(&self) -> Errand {
+        self.count.send_modify(|count| *count += 1);
+        Errand(self.count.clone())
+    }
+
+    /// Waits until there is none.
+    pub(super) async fn over(&self) {
+        // Its own sender is here, so there is no error.
+        let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+impl Drop for Errand {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Runs work on a thread where it holds nobody up. It goes on when nobody waits for it any more.
+///
+/// # Errors
+/// It panicked, or the runtime is shut down.
+pub(super) async fn aside<T: Send + 'static>(
+    link: &Link,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    let errand = link.facts.errands.begin();
+    spawn_blocking(move || {
+        let done = work();
+        drop(errand);
+        done
+    })
+    .await
+}
+
+/// As [`aside`], work that waits for others besides: it is dropped where it waits when the peer has stopped. Nothing comes of it then.
+///
+/// # Errors
+/// As [`aside`].
+pub(super) async fn aside_until_stopped<T, W, F>(link: &Link, work: W) -> Result<Option<T>, JoinError>
+where
+    T: Send + 'static,
+    W: FnOnce() -> F + Send + 'static,
+    F: Future<Output = T>,
+{
+    let (runtime, mut phase) = (Handle::current(), link.phase.clone());
+    aside(link, move || {
+        runtime.block_on(async {
+            tokio::select! {
+                done = work() => Some(done),
+                // An error means that the loop has gone, which is the same.
+                _ = phase.wait_for(|phase| *phase == Phase::Stopped) => None,
+            }
+        })
+    })
+    .await
+}
