@@ -34,7 +34,7 @@ const SWEEP: &[(&str, u64)] = &[
     ("small-turns", 3),
     ("small-voters", 3),
     ("snapshots", 3),
-    ("swarm-small", 20),
+    ("swarm-small", 28),
 ];
 
 #[test]

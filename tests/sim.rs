@@ -53,7 +53,7 @@ scenarios! {
     lag_thresholds "lag-thresholds" 1;
     leader_cut "leader-cut" 2;
     leader_dies "leader-dies" 2;
-    leave_rejoin "leave-rejoin" 2;
+    leave_rejoin "leave-rejoin" 1;
     little_memory "little-memory" 1;
     little_memory_rolled_back "little-memory-rolled-back" 1;
     lossy_links "lossy-links" 2;
@@ -91,11 +91,11 @@ scenarios! {
     overlay_mesh_30 "overlay-mesh-30" 1;
     power_loss "power-loss" 1;
     rejoining_voter "rejoining-voter" 3;
-    relay_dies "relay-dies" 2;
+    relay_dies "relay-dies" 1;
     replica_paused "replica-paused" 2;
     rolled_back "rolled-back" 1;
     rolling_restart "rolling-restart" 1;
-    rolling_voters "rolling-voters" 2;
+    rolling_voters "rolling-voters" 1;
     slow_disks "slow-disks" 2;
     slow_members "slow-members" 1;
     small_blackouts "small-blackouts" 3;
@@ -116,17 +116,17 @@ scenarios! {
     small_voters "small-voters" 4;
     snapshot_to_a_follower "snapshot-to-a-follower" 2;
     snapshots "snapshots" 1;
-    star_hub_dies "star-hub-dies" 2;
-    star_hub_gone "star-hub-gone" 2;
+    star_hub_dies "star-hub-dies" 1;
+    star_hub_gone "star-hub-gone" 1;
     streams_crash "streams-crash" 1;
-    streams_partition "streams-partition" 2;
+    streams_partition "streams-partition" 1;
     streams_retention "streams-retention" 1;
     swarm_mesh "swarm-mesh" 1;
     swarm_small "swarm-small" 4;
     tree_root_dies "tree-root-dies" 1;
     voters_blackout "voters-blackout" 1;
     voters_churn "voters-churn" 2;
-    voters_wished "voters-wished" 2;
+    voters_wished "voters-wished" 1;
 }
 
 #[test]

@@ -62,16 +62,17 @@ impl Consensus {
     /// [`ChangeError`] says why it was not begun.
     pub fn change(&mut self, cx: &mut Cx<'_, Self>, change: Change) -> Result<(), ChangeError> {
         self.may_lead(cx)?;
+        // Whoever rested may find out, when it is roused, that it was cut off.
+        self.rouse(cx);
         let Some((at, group)) = self.groups.latest() else { return Err(Refusal::Outsider.into()) };
         if Index::new(at) > self.commit {
             return Err(ChangeError::Pending { at: Index::new(at) });
         }
-        let Office::Leader(lead) = &self.office else { unreachable!("it may lead") };
+        let Office::Leader(lead) = &self.office else { return Err(Refusal::NoQuorum.into()) };
         if self.commit < lead.first {
             return Err(ChangeError::NewInOffice);
         }
         let changed = group.changed(change)?;
-        self.rouse(cx);
         if let Change::Promote { id } = change {
             self.check_ready(cx, id)?;
         }

@@ -9,9 +9,13 @@
 //! The only voter of a group has no others: there its learners are counted, since one of them has taken its place if it was removed. A group that
 //! was this store alone is passed over, as one is that handed over while it left and does not know for certain that it did.
 //!
+//! Where some of the others are gone for good no majority may ever say it. So to whom nobody has led for long it is enough if all say so that are linked, one
+//! at least: it could decide nothing with them anyway.
+//!
 //! A leader that is followed ends the count. What is remembered is bounded by the voters of the group.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::Consensus;
 use super::group::Group;
@@ -20,6 +24,9 @@ use super::vocabulary::Event;
 use crate::machine::Cx;
 use crate::types::{Actor, Epoch, NodeId};
 
+/// To whom nobody has led for so long, those are enough that are in reach.
+const LONE: Duration = Duration::from_secs(10);
+
 impl Consensus {
     /// A peer says that its group, in this generation, goes on without us.
     pub(super) fn on_disowned(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, epoch: Epoch) {
@@ -27,7 +34,7 @@ impl Consensus {
             return; // A stranger's word is no reason to give up a membership.
         }
         let knows_itself = epoch == self.epoch && self.is_retired(self.me);
-        if !self.is_borne_out(peer, epoch) && !knows_itself {
+        if !self.is_borne_out(peer, epoch) && !knows_itself && !self.is_left_by_all(cx, epoch) {
             self.tell_once(cx, Event::Disowned { peer, epoch });
             // Of another generation any frame is an answer.
             if epoch == self.epoch && self.disowned.contains_key(&peer) {
@@ -53,6 +60,15 @@ impl Consensus {
             |voters: &BTreeSet<NodeId>| voters.iter().filter(|node| self.disowned.get(node) == Some(&epoch)).count();
         // Where this store was alone nobody else can say anything.
         groups.iter().filter(|voters| !voters.is_empty()).all(|voters| 2 * said(voters) > voters.len())
+    }
+
+    /// Whether nobody has led this store for long, and all other voters in reach say that it is in the group no more.
+    fn is_left_by_all(&self, cx: &Cx<'_, Self>, epoch: Epoch) -> bool {
+        let says = |node: &NodeId| self.disowned.get(node) == Some(&epoch);
+        let is_lone = self.leader.is_none() && cx.now().mono.since(self.leaderless_since) >= LONE;
+        let voters: BTreeSet<NodeId> = self.last_voters().into_iter().flatten().collect();
+        let mut linked = voters.iter().filter(|node| self.links.contains(node)).peekable();
+        is_lone && epoch == self.epoch && linked.peek().is_some() && linked.all(says)
     }
 
     /// The nodes of the other voters: of both groups while a change is not certain, or of the one that is known from outside.

@@ -305,7 +305,7 @@ impl Consensus {
             Says::Act(other) if other.request == intent.request => Some(at),
             _ => None,
         });
-        let Office::Leader(lead) = &mut self.office else { unreachable!("it may lead") };
+        let Office::Leader(lead) = &mut self.office else { return Err(Refusal::NoQuorum) };
         let waiting = lead.waiting.len();
         if waiting >= WAITING_MAX || last.value() - self.commit.value() >= UNCOMMITTED_MAX {
             return Err(Refusal::Busy { waiting });

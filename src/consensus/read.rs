@@ -27,7 +27,8 @@ impl Consensus {
     pub fn read(&mut self, cx: &mut Cx<'_, Self>, read: u64) -> Result<(), Refusal> {
         self.may_lead(cx)?;
         self.wake(cx);
-        let Office::Leader(lead) = &mut self.office else { unreachable!("it may lead") };
+        // Whoever rested may find out, when it wakes, that it was cut off.
+        let Office::Leader(lead) = &mut self.office else { return Err(Refusal::NoQuorum) };
         if lead.reads.len() >= READS_MAX {
             return Err(Refusal::Busy { waiting: lead.reads.len() });
         }

@@ -43,7 +43,8 @@ impl Consensus {
         self.rouse(cx);
         let (now, timeout) = (cx.now().mono, self.silence_max());
         let Some(group) = self.group().cloned() else { return Err(Refusal::Outsider.into()) };
-        let Office::Leader(lead) = &mut self.office else { unreachable!("it may lead") };
+        // Whoever rested may find out, when it is roused, that it was cut off.
+        let Office::Leader(lead) = &mut self.office else { return Err(Refusal::NoQuorum.into()) };
         let is_able = |id: &Actor| {
             let heard_at = lead.peers.get(id).map(|progress| progress.heard_at);
             *id != self.me && heard_at.is_some_and(|at| now.since(at) < timeout)
