@@ -36,6 +36,13 @@ crash = { every = "4s", for = ["5ms", "4s"] }
 isolate = { every = "9s", for = ["100ms", "5s"] }
 pause = { every = "9s", for = ["20ms", "2s"] }
 
+# Long enough that others take their shares.
+[[fault]]
+at = "20s"
+kind = "crash"
+peers = "random 2"
+for = "30s"
+
 [[fault]]
 at = "60s"
 kind = "isolate"
@@ -44,7 +51,7 @@ for = "130s"
 "#;
 const GLANCE: Duration = Duration::from_millis(500);
 /// From one wish for a backup to the next, at each peer.
-const ASKS: Duration = Duration::from_secs(23);
+const ASKS: Duration = Duration::from_secs(7);
 /// When nobody asks for anything any more, by the wall clock since the run began.
 const LAST_ASKED: Duration = Duration::from_secs(230);
 /// A backup takes so long at most.
@@ -281,7 +288,7 @@ fn scenario() -> Scenario {
 /// The seeds that are run: a few, or those that are named.
 fn seeds() -> std::ops::Range<u64> {
     let named = std::env::var("OXIGDAL_HA_SIM_SEEDS").ok();
-    let (first, end) = named.as_deref().and_then(|says| says.split_once("..")).unwrap_or(("1", "9"));
+    let (first, end) = named.as_deref().and_then(|says| says.split_once("..")).unwrap_or(("1", "13"));
     first.parse().unwrap()..end.parse().unwrap()
 }
 
