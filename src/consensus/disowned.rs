@@ -9,8 +9,8 @@
 //! The only voter of a group has no others: there its learners are counted, since one of them has taken its place if it was removed. A group that
 //! was this store alone is passed over, as one is that handed over while it left and does not know for certain that it did.
 //!
-//! Where some of the others are gone for good no majority may ever say it. So to whom nobody has led for long it is enough if all say so that are linked, one
-//! at least: it could decide nothing with them anyway.
+//! Where some of the others are gone for good, or were removed as well, no majority may ever say it. So to whom nobody has led for long the word of one
+//! voter is enough: it could decide nothing anyway.
 //!
 //! A leader that is followed ends the count. What is remembered is bounded by the voters of the group.
 
@@ -24,17 +24,17 @@ use super::vocabulary::Event;
 use crate::machine::Cx;
 use crate::types::{Actor, Epoch, NodeId};
 
-/// To whom nobody has led for so long, those are enough that are in reach.
+/// To whom nobody has led for so long, the word of one is enough.
 const LONE: Duration = Duration::from_secs(10);
 
 impl Consensus {
     /// A peer says that its group, in this generation, goes on without us.
     pub(super) fn on_disowned(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, epoch: Epoch) {
-        if !self.is_of_members(peer) {
+        if !self.is_of_members(peer) && !self.is_lost(cx) {
             return; // A stranger's word is no reason to give up a membership.
         }
         let knows_itself = epoch == self.epoch && self.is_retired(self.me);
-        if !self.is_borne_out(peer, epoch) && !knows_itself && !self.is_left_by_all(cx, epoch) {
+        if !self.is_borne_out(peer, epoch) && !knows_itself && !self.is_left_for_long(cx, epoch) && !self.is_lost(cx) {
             self.tell_once(cx, Event::Disowned { peer, epoch });
             // Of another generation any frame is an answer.
             if epoch == self.epoch && self.disowned.contains_key(&peer) {
@@ -62,13 +62,19 @@ impl Consensus {
         groups.iter().filter(|voters| !voters.is_empty()).all(|voters| 2 * said(voters) > voters.len())
     }
 
-    /// Whether nobody has led this store for long, and all other voters in reach say that it is in the group no more.
-    fn is_left_by_all(&self, cx: &Cx<'_, Self>, epoch: Epoch) -> bool {
-        let says = |node: &NodeId| self.disowned.get(node) == Some(&epoch);
+    /// Whether it is a learner whom nobody has led for long, and that has no link to any voter that it knows: it has promised nothing that anybody
+    /// counts on, and nobody whom it would believe can tell it that it was removed.
+    fn is_lost(&self, cx: &Cx<'_, Self>) -> bool {
         let is_lone = self.leader.is_none() && cx.now().mono.since(self.leaderless_since) >= LONE;
-        let voters: BTreeSet<NodeId> = self.last_voters().into_iter().flatten().collect();
-        let mut linked = voters.iter().filter(|node| self.links.contains(node)).peekable();
-        is_lone && epoch == self.epoch && linked.peek().is_some() && linked.all(says)
+        is_lone && !self.may_seek() && self.last_voters().into_iter().flatten().all(|node| !self.links.contains(&node))
+    }
+
+    /// Whether nobody has led this store for long, and another voter says that it is in the group no more. Who is left out knows it from the log: nobody who
+    /// only lacks the end of it says so. To wait for all would be to wait for those that were left out as well.
+    fn is_left_for_long(&self, cx: &Cx<'_, Self>, epoch: Epoch) -> bool {
+        let is_lone = self.leader.is_none() && cx.now().mono.since(self.leaderless_since) >= LONE;
+        let mut voters = self.last_voters().into_iter().flatten();
+        is_lone && epoch == self.epoch && voters.any(|node| self.disowned.get(&node) == Some(&epoch))
     }
 
     /// The nodes of the other voters: of both groups while a change is not certain, or of the one that is known from outside.
@@ -84,6 +90,16 @@ impl Consensus {
         match self.group() {
             Some(_) => self.groups_in_doubt().map(|group| others(group)).collect(),
             None => self.outside.group().map(|group| others(group)).into_iter().collect(),
+        }
+    }
+
+    /// Asks whoever may know what became of this learner, and somebody else if there is nobody.
+    pub(super) fn ask_about_itself(&self, cx: &mut Cx<'_, Self>) {
+        self.ask_the_silent(cx);
+        if self.is_lost(cx) && !self.links.is_empty() {
+            let linked: Vec<NodeId> = self.links.iter().copied().collect();
+            let other = linked[cx.rng().index(linked.len())];
+            self.aside(cx, other, Body::Name);
         }
     }
 

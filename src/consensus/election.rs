@@ -127,7 +127,7 @@ impl Consensus {
             return self.seek(cx);
         }
         // A learner seeks no office. It may be none any more, and nobody tells it twice.
-        self.ask_the_silent(cx);
+        self.ask_about_itself(cx);
         let after = self.config.refresh / SOONER;
         self.election_at = cx.now().mono + after;
         cx.arm(Timer::Election, after);
@@ -135,7 +135,7 @@ impl Consensus {
 
     /// Whether it may seek office: a voter may, and so may one whose removal is not certain. It may hold the furthest log, and then
     /// nobody else is elected (Ongaro's dissertation, section 4.2.2). Its own vote counts only where it is a voter.
-    fn may_seek(&self) -> bool {
+    pub(super) fn may_seek(&self) -> bool {
         self.groups_in_doubt().any(|group| group.is_voter(self.me))
     }
 

@@ -70,6 +70,11 @@ impl World<'_> {
             && self.mesh.core.is_some()
         {
             verdict = self.checks.stuck(&self.sight(), violation);
+            if verdict.is_ok() {
+                // What was written on one side is not on the other: nothing more can be judged.
+                self.content.done = true;
+                return;
+            }
         }
         self.judge(verdict);
         self.replay_is_made();
