@@ -10,7 +10,7 @@
 //! was this store alone is passed over, as one is that handed over while it left and does not know for certain that it did.
 //!
 //! Where some of the others are gone for good, or were removed as well, no majority may ever say it. So to whom nobody has led for long the word of one
-//! voter is enough: it could decide nothing anyway.
+//! voter is enough: it could decide nothing anyway. That of anybody is for a learner that has a link to no voter that it knows.
 //!
 //! A leader that is followed ends the count. What is remembered is bounded by the voters of the group.
 
@@ -31,10 +31,11 @@ impl Consensus {
     /// A peer says that its group, in this generation, goes on without us.
     pub(super) fn on_disowned(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, epoch: Epoch) {
         if !self.is_of_members(peer) && !self.is_lost(cx) {
-            return; // A stranger's word is no reason to give up a membership.
+            return; // A stranger's word is no reason to give up a membership that is good for something.
         }
         let knows_itself = epoch == self.epoch && self.is_retired(self.me);
-        if !self.is_borne_out(peer, epoch) && !knows_itself && !self.is_left_for_long(cx, epoch) && !self.is_lost(cx) {
+        let is_left = epoch == self.epoch && (self.is_lost(cx) || self.is_left_for_long(cx, epoch));
+        if !self.is_borne_out(peer, epoch) && !knows_itself && !is_left {
             self.tell_once(cx, Event::Disowned { peer, epoch });
             // Of another generation any frame is an answer.
             if epoch == self.epoch && self.disowned.contains_key(&peer) {
@@ -62,19 +63,23 @@ impl Consensus {
         groups.iter().filter(|voters| !voters.is_empty()).all(|voters| 2 * said(voters) > voters.len())
     }
 
-    /// Whether it is a learner whom nobody has led for long, and that has no link to any voter that it knows: it has promised nothing that anybody
-    /// counts on, and nobody whom it would believe can tell it that it was removed.
+    /// Whether nobody has led this store for long.
+    fn is_lone(&self, cx: &Cx<'_, Self>) -> bool {
+        self.leader.is_none() && cx.now().mono.since(self.leaderless_since) >= LONE
+    }
+
+    /// Whether it is a learner, as far as it knows, whom nobody has led for long, and that has no link to any voter that it knows: nobody whom it would
+    /// believe can tell it that it was removed.
     fn is_lost(&self, cx: &Cx<'_, Self>) -> bool {
-        let is_lone = self.leader.is_none() && cx.now().mono.since(self.leaderless_since) >= LONE;
-        is_lone && !self.may_seek() && self.last_voters().into_iter().flatten().all(|node| !self.links.contains(&node))
+        let mut voters = self.last_voters().into_iter().flatten();
+        self.is_lone(cx) && !self.may_seek() && voters.all(|node| !self.links.contains(&node))
     }
 
     /// Whether nobody has led this store for long, and another voter says that it is in the group no more. Who is left out knows it from the log: nobody who
     /// only lacks the end of it says so. To wait for all would be to wait for those that were left out as well.
     fn is_left_for_long(&self, cx: &Cx<'_, Self>, epoch: Epoch) -> bool {
-        let is_lone = self.leader.is_none() && cx.now().mono.since(self.leaderless_since) >= LONE;
         let mut voters = self.last_voters().into_iter().flatten();
-        is_lone && epoch == self.epoch && voters.any(|node| self.disowned.get(&node) == Some(&epoch))
+        self.is_lone(cx) && voters.any(|node| self.disowned.get(&node) == Some(&epoch))
     }
 
     /// The nodes of the other voters: of both groups while a change is not certain, or of the one that is known from outside.
