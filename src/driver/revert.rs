@@ -92,7 +92,12 @@ pub(super) async fn at(link: &Link, prefix: &str, at: Target, exclusive: bool) -
         _ => Ok(()),
     };
     let looked = aside(link, move || then(dir, &prefix, &at, (exclusive, now), &wanted)).await;
-    looked.map_err(|error| Error::new(ErrorKind::Damaged, error))?
+    match looked {
+        Ok(looked) => looked,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime shuts down, and whoever waits with it.
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// What the log held then. It is broken off with the error that `wanted` gives when nobody wants it any more.
