@@ -1,11 +1,14 @@
 //! Work for clients that reads files and computes, on threads that may wait for that: not the loop's.
 //!
 //! The loop neither starts nor ends it, so it may be at work when the peer has stopped. It is counted: who shuts a peer down waits until
-//! none is left. And it looks now and then whether the peer has stopped, since then nobody wants it.
+//! none is left, but not for ever, since a file system may not answer. And it looks now and then whether the peer has stopped, since then nobody wants it.
+
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::timeout;
 
 use super::peer::{Link, Phase};
 
@@ -24,10 +27,11 @@ impl Errands {
         Errand(self.count.clone())
     }
 
-    /// Waits until there is none.
-    pub(super) async fn over(&self) {
+    /// Waits until there is none, for so long at most; gives how much is left.
+    pub(super) async fn over(&self, within: Duration) -> usize {
         // Its own sender is here, so there is no error.
-        let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
+        let _ = timeout(within, self.count.subscribe().wait_for(|count| *count == 0)).await;
+        *self.count.borrow()
     }
 }
 
@@ -75,4 +79,21 @@ where
         })
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_does_not_end_is_waited_for_no_longer_than_was_said() {
+        let errands = Errands::default();
+        assert_eq!(errands.over(Duration::MAX).await, 0);
+        let (one, other) = (errands.begin(), errands.begin());
+        assert_eq!(errands.over(Duration::from_millis(1)).await, 2);
+        drop(one);
+        assert_eq!(errands.over(Duration::ZERO).await, 1);
+        drop(other);
+        assert_eq!(errands.over(Duration::MAX).await, 0);
+    }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::admission::{Admission, Papers};
 use super::archive::{self, ArchiveStatus};
@@ -39,6 +40,9 @@ pub(super) const EDIT_BYTES_MAX: usize = 32 << 20;
 
 /// What edits are counted in.
 const EDIT_UNIT: usize = 1 << 10;
+
+/// For so long at least is waited for work for clients that is to end.
+const ERRANDS_MIN: Duration = Duration::from_secs(1);
 
 /// Events that a slow subscriber may be behind before it loses some and is told how many.
 pub(super) const EVENTS_MAX: usize = 4_096;
@@ -267,26 +271,33 @@ impl Peer {
         &self.link.facts.data_dir
     }
 
-    /// Says goodbye to the mesh, makes what was acknowledged durable and stops. After the deadline it stops all the same.
+    /// Says goodbye to the mesh, makes what was acknowledged durable and stops. After the deadline it stops all the same. What reads the
+    /// log or a repository for a client is told to end, and waited for until the deadline, and for a second at least; then the log tells
+    /// how much of that is left.
     pub async fn shutdown(self, deadline: Duration) -> Stop {
+        let begun = Instant::now();
         // A failure here means that it is leaving or has stopped already, which is what is wanted.
         let _ = tokio::time::timeout(deadline, self.link.command(Command::Leave)).await;
         if tokio::time::timeout(deadline, self.stopped()).await.is_err() {
             self.stop.0.send_replace(true);
         }
-        self.ended().await
+        self.ended(|| deadline.saturating_sub(begun.elapsed())).await
     }
 
-    /// Stops without a goodbye, as a crash would, except that running writes are finished.
+    /// Stops without a goodbye, as a crash would, except that running writes are finished. What reads the log or a repository for a client is
+    /// waited for for a second at most.
     pub async fn halt(self) -> Stop {
         self.stop.0.send_replace(true);
-        self.ended().await
+        self.ended(|| Duration::ZERO).await
     }
 
-    /// It has stopped, and nothing is left of what it did for clients beside its loop.
-    async fn ended(&self) -> Stop {
+    /// It has stopped, and nothing is left of what it did for clients beside its loop, or nothing that ends in the time that is left.
+    async fn ended(&self, left: impl Fn() -> Duration) -> Stop {
         let why = self.stopped().await;
-        self.link.facts.errands.over().await;
+        match self.link.facts.errands.over(left().max(ERRANDS_MIN)).await {
+            0 => {}
+            left => tracing::warn!(left, "it has stopped, and work for clients goes on that does not end"),
+        }
         why
     }
 

@@ -92,7 +92,10 @@ pub(super) async fn at(link: &Link, prefix: &str, at: Target, exclusive: bool) -
         _ => Ok(()),
     };
     let looked = aside(link, move || then(dir, &prefix, &at, (exclusive, now), &wanted)).await;
-    looked.map_err(|error| Error::new(ErrorKind::Damaged, error))?
+    looked.map_err(|error| {
+        let kind = if error.is_panic() { ErrorKind::Engine } else { ErrorKind::Leaving };
+        Error::new(kind, error)
+    })?
 }
 
 /// What the log held then. It is broken off with the error that `wanted` gives when nobody wants it any more.

@@ -44,7 +44,7 @@ impl Places<'_> {
     /// The objects in which a touch wrote, each with the place where it stands.
     fn holders(&self, table: &Table, touch: Touch) -> Vec<(PlaceId, OpId)> {
         let mut holders = Vec::new();
-        let mut row = self.changes[touch.change].rows().nth(touch.op).map(|(_, row)| *row);
+        let mut row = self.changes[touch.change].row(touch.op).map(|(_, row)| *row);
         while let Some(object) = row.map(|row| row.object).filter(|object| *object != NONE) {
             let Some((inside, _)) = self.objects.get(&object) else { break };
             let (within, step) = self.steps[*inside];
@@ -59,12 +59,18 @@ impl Places<'_> {
         let (change, holders) = (&self.changes[touch.change], self.holders(table, touch));
         let mut fate = Fate::Stays;
         for at in self.above(place) {
-            for (looked, taking) in self.takings(at).rev().enumerate() {
-                if looked == TAKING_MAX {
+            // Those that the touch had seen took nothing of it, and do not count.
+            let mut unseen = 0;
+            for taking in self.takings(at).rev() {
+                let by = &self.changes[taking.change];
+                if by.is_seen_by(change) && taking.change != touch.change {
+                    continue;
+                }
+                if unseen == TAKING_MAX {
                     fate = if let Fate::Stays = fate { Fate::Unlooked } else { fate };
                     break;
                 }
-                let by = &self.changes[taking.change];
+                unseen += 1;
                 if change.is_seen_by(by) {
                     if (taking.change, taking.op) > (touch.change, touch.op) {
                         return Fate::Decided;

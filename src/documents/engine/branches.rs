@@ -102,7 +102,7 @@ impl Branches {
     pub(super) fn row(&self, id: OpId) -> Option<Row> {
         let runs = self.runs(id.branch());
         let run = runs.get(runs.partition_point(|run| run.end() <= id.counter()))?;
-        run.rows(id.branch()).find(|(found, _)| *found == id).map(|(_, row)| *row)
+        run.row(id.counter()).copied()
     }
 
     fn push(&mut self, name: Name, parent: Option<u32>, before: u32) -> u32 {

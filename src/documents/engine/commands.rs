@@ -7,6 +7,7 @@ use super::super::change::{CREATE, DELETE, OPS_MAX, PLAIN_MAX};
 use super::super::{Edit, Error, Wanted, geojson, size};
 use super::choose::Chooser;
 use super::open::Open;
+use super::removals::Removals;
 use super::table::Stand;
 use super::twins::Lens;
 use super::{path, read, write};
@@ -33,6 +34,29 @@ impl Version {
             None => merged.transaction(),
             Some(heads) => merged.transaction_at(PatchLog::null(), heads).expect("a log of no document fits any"),
         }
+    }
+
+    /// What stands unsettled at it between a removal and what others wrote.
+    pub(super) fn unsettled<'a>(&self, chooser: &Chooser<'a>, merged: &mut Automerge) -> Option<Removals<'a>> {
+        let removals = match &chooser.version {
+            None => Removals::of(chooser.table),
+            Some(clock) => Removals::at(chooser.table, clock),
+        }?;
+        let read = self.begin(merged, None);
+        let found = removals.found(&read, Some(chooser));
+        read.rollback();
+        Some(found)
+    }
+
+    /// Makes a change of it that writes nothing.
+    fn pass(&self, merged: &mut Automerge, options: CommitOptions) {
+        if let Some(heads) = &self.heads {
+            // Only what it follows is there then; the rest is not needed, since the caller takes no more than the change.
+            let mut then = merged.fork_at(heads).expect("the version was found here");
+            then.set_actor(merged.get_actor().clone());
+            *merged = then;
+        }
+        merged.empty_commit(options);
     }
 }
 
@@ -141,9 +165,9 @@ pub(super) fn commands(
     }
     let (wrote, created) = (tx.pending_ops() > 0, !exists && version.heads.is_none() && !accepted.is_empty());
     tx.commit_with(options());
-    let kept = !wrote && version.heads.is_none() && accepted.iter().any(|wanted| keeps(wanted, lens));
+    let kept = !wrote && accepted.iter().any(|wanted| keeps(wanted, lens));
     if !wrote && (created || kept) {
-        merged.empty_commit(options().with_message(CREATE));
+        version.pass(merged, options().with_message(CREATE));
     }
     (wrote || created || kept, results)
 }

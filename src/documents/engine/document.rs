@@ -286,7 +286,7 @@ impl Document {
         let (id, base) = (&self.id, self.base.as_deref());
         let made = contain(|| {
             let Open { merged, table, .. } = &mut **open;
-            let chooser = settling(Chooser::new(id, table, views, None), merged, batch);
+            let chooser = settling(Chooser::new(id, table, views, None), &version, merged, batch);
             merged.set_actor(ActorId::from(actor.to_bytes().as_slice()));
             Ok(commands(merged, &version, at, batch, (id, lens(&chooser))))
         });
@@ -327,7 +327,7 @@ impl Document {
             let mut draft = open.merged.clone();
             draft.set_actor(ActorId::from(actor.to_bytes().as_slice()));
             let clock = version.heads.as_ref().map(|heads| open.table.clock_of(heads));
-            let chooser = settling(Chooser::new(id, &open.table, views, clock), &open.merged, batch);
+            let chooser = settling(Chooser::new(id, &open.table, views, clock), version, &mut draft, batch);
             let (wrote, results) = commands(&mut draft, version, at, batch, (id, lens(&chooser)));
             let change = wrote.then(|| draft.get_last_local_change()).flatten();
             let next_op = version.heads.iter().flatten().map(|head| open.table.next_op(&head.0)).max().unwrap_or(1);
@@ -581,11 +581,11 @@ impl Document {
     }
 }
 
-/// Knows where removals are not settled, if one of these commands settles something.
-fn settling<'a>(mut chooser: Chooser<'a>, merged: &Automerge, batch: &[Wanted]) -> Chooser<'a> {
+/// Knows where removals are not settled at the version that is edited, if one of these commands settles something.
+fn settling<'a>(mut chooser: Chooser<'a>, version: &Version, merged: &mut Automerge, batch: &[Wanted]) -> Chooser<'a> {
     let settles = |edit: &Edit| matches!(edit, Edit::Resolve { .. });
     if batch.iter().any(|wanted| wanted.edits.iter().any(settles)) {
-        chooser.unsettled = Removals::of(chooser.table).map(|open| open.found(merged, Some(&chooser)));
+        chooser.unsettled = version.unsettled(&chooser, merged);
     }
     chooser
 }

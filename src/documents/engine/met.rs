@@ -417,7 +417,7 @@ impl Teller<'_> {
             let made = (touch.what == ADDED).then(|| self.places.counter(pair.place, &touch));
             let touch = if let Some(Origin::Here(made)) = made { made } else { touch };
             let change = self.places.changes[touch.change];
-            let counter = change.rows().nth(touch.op).map_or(0, |(id, _)| id.counter());
+            let counter = change.row(touch.op).map_or(0, |(id, _)| id.counter());
             Claim { counter, change }
         };
         let rule = policy.map(|policy| policy.rule.clone()).unwrap_or_default();

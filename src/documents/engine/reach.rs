@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use automerge::{Automerge, ObjId, ReadDoc};
+use automerge::{ObjId, ReadDoc};
 
 use super::met::{PlaceId, ROOT, Step};
 use super::removals::{Removals, Unsettled};
@@ -17,7 +17,7 @@ type Lists = BTreeMap<ObjId, BTreeMap<OpId, usize>>;
 
 impl Removals<'_> {
     /// The same, as people find them.
-    pub(super) fn found(mut self, merged: &Automerge, lens: Lens<'_>) -> Self {
+    pub(super) fn found(mut self, merged: &impl ReadDoc, lens: Lens<'_>) -> Self {
         let mut lists = Lists::new();
         for ((_, place), unsettled) in std::mem::take(&mut self.open) {
             let nearest = self.nearest(merged, lens, place, &mut lists);
@@ -29,7 +29,7 @@ impl Removals<'_> {
     }
 
     /// The place itself, or the nearest above that can be read.
-    fn nearest(&self, merged: &Automerge, lens: Lens<'_>, place: PlaceId, lists: &mut Lists) -> PlaceId {
+    fn nearest(&self, merged: &impl ReadDoc, lens: Lens<'_>, place: PlaceId, lists: &mut Lists) -> PlaceId {
         let mut way: Vec<PlaceId> = [place].into_iter().chain(self.places.above(place)).collect();
         way.retain(|at| *at != ROOT);
         way.reverse();
@@ -55,7 +55,7 @@ impl Removals<'_> {
         nearest
     }
 
-    fn elements(&self, merged: &Automerge, list: &ObjId) -> BTreeMap<OpId, usize> {
+    fn elements(&self, merged: &impl ReadDoc, list: &ObjId) -> BTreeMap<OpId, usize> {
         let element = |id: &ObjId| match self.table.row(self.table.old_id(id)?)?.slot {
             Slot::Element(element) => Some(element),
             Slot::Key(_) => None,

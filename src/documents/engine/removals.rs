@@ -50,10 +50,19 @@ pub(super) struct Unsettled<'a> {
 impl<'a> Removals<'a> {
     /// Of a document; none where no two changes stand side by side.
     pub(super) fn of(table: &'a Table) -> Option<Self> {
+        Self::among(table, Table::wrote)
+    }
+
+    /// Of a version, of which so many changes of each branch are: what came since is not asked.
+    pub(super) fn at(table: &'a Table, clock: &[u32]) -> Option<Self> {
+        Self::among(table, |table| table.wrote().into_iter().filter(|change| change.is_in(clock)).collect())
+    }
+
+    fn among(table: &'a Table, changes: impl Fn(&'a Table) -> Vec<Wrote<'a>>) -> Option<Self> {
         if !table.is_concurrent() {
             return None;
         }
-        let places = Places::of(table, table.wrote());
+        let places = Places::of(table, changes(table));
         let removed = |touches: &[Touch]| touches.iter().any(|touch| touch.what == What::Removed);
         let some = places.touches.iter().filter(|(_, touches)| removed(touches));
         let found = some.filter_map(|(place, touches)| {
@@ -104,13 +113,14 @@ impl<'a> Removals<'a> {
 }
 
 fn unsettled<'a>(table: &Table, places: &Places<'a>, place: PlaceId, touches: &[Touch]) -> Option<Unsettled<'a>> {
-    let mut newest: Vec<Touch> = Vec::new();
+    let (mut newest, mut more): (Vec<Touch>, bool) = (Vec::new(), false);
     for touch in touches {
         let change = &places.changes[touch.change];
         let settles = !planted!("documents/removals-stay-open");
         newest.retain(|other| !(settles && places.changes[other.change].is_seen_by(change)));
         if newest.len() == BESIDE_MAX {
-            newest.remove(0);
+            newest.remove(earliest(&newest));
+            more = true;
         }
         newest.push(*touch);
     }
@@ -125,7 +135,7 @@ fn unsettled<'a>(table: &Table, places: &Places<'a>, place: PlaceId, touches: &[
         let by: Vec<Option<bool>> = by.collect();
         if by.contains(&Some(true)) { Some(true) } else { (!by.contains(&None)).then_some(false) }
     };
-    let (mut lost, mut stays, mut took, mut more) = (Vec::new(), Vec::new(), Vec::new(), false);
+    let (mut lost, mut stays, mut took) = (Vec::new(), Vec::new(), Vec::new());
     for touch in others {
         match (places.fate(table, place, touch), lost_by(&touch)) {
             (Fate::Decided, _) => {}
@@ -149,4 +159,13 @@ fn unsettled<'a>(table: &Table, places: &Places<'a>, place: PlaceId, touches: &[
     removed.dedup_by_key(|touch| touch.change);
     let changes = |touches: Vec<Touch>| touches.iter().map(|touch| places.changes[touch.change]).collect();
     Some(Unsettled { removed: changes(removed), lost: changes(lost), stays: changes(stays), more })
+}
+
+/// Which of touches that stand beside each other is left out where they are too many: the earliest, but never the only removal, nor all
+/// that is none.
+fn earliest(touches: &[Touch]) -> usize {
+    let is_removal = |touch: &&Touch| touch.what == What::Removed;
+    let removals = touches.iter().filter(is_removal).count();
+    let alone = |touch: &Touch| if is_removal(&touch) { removals } else { touches.len() - removals } == 1;
+    touches.iter().position(|touch| !alone(touch)).unwrap_or_default()
 }

@@ -15,7 +15,7 @@ use crate::types::NodeId;
 const WITHIN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a node may be held up before it answers.
 const HELD_UP_MAX: Duration = Duration::from_secs(1);
-/// Who is refused before the time is over asks again after so long, and twice as long each time, up to the second.
+/// Who is refused before the time is over asks again after so long, and twice as long each time, up to the greatest.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(2);
 
@@ -52,18 +52,23 @@ impl Mesh {
         let ack = NonZeroU8::new(copies).map_or(Ack::Local, Ack::Members);
         let (until, mut pause) = (Instant::now() + within.min(WITHIN_MAX), AGAIN_AFTER);
         loop {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = || until.saturating_duration_since(Instant::now());
+            let within = left();
             // The node answers in time by itself, unless it is held up.
-            match timeout(left + HELD_UP_MAX, self.peer().command(Command::Spread { ack, within: Some(left) })).await {
+            match timeout(within + HELD_UP_MAX, self.peer().command(Command::Spread { ack, within: Some(within) }))
+                .await
+            {
                 Ok(Ok(Outcome::Copied { copies, .. })) => return Ok(copies.members),
                 Ok(Ok(other)) => unreachable!("Spread was answered by {other:?}"),
                 // It gave up before its time: too many wait, or what was written stands in another log since. It is asked again, which
                 // takes in what was written meanwhile.
-                Ok(Err(error)) if error.kind() == ErrorKind::NotReplicated && Instant::now() + pause < until => {
-                    sleep(pause).await;
-                    pause = (2 * pause).min(AGAIN_AFTER_MAX);
-                }
-                Ok(Err(error)) => return Err(error),
+                Ok(Err(error)) => match rest(pause, left()).filter(|_| error.kind() == ErrorKind::NotReplicated) {
+                    Some(rest) => {
+                        sleep(rest).await;
+                        pause = (2 * pause).min(AGAIN_AFTER_MAX);
+                    }
+                    None => return Err(error),
+                },
                 Err(_) => {
                     let why = format!("{copies} other nodes are not known to hold all that was written here in time");
                     return Err(Error::new(ErrorKind::NotReplicated, format!("{why}: the node is held up")));
@@ -95,6 +100,28 @@ impl Mesh {
         match self.peer().command(Command::Replicas).await? {
             Outcome::Replicas(replicas) => Ok(replicas),
             other => unreachable!("Replicas was answered by {other:?}"),
+        }
+    }
+}
+
+/// How long to rest before it is asked again: the last time with no time left, which tells what is known then. Nothing if the time is over.
+fn rest(pause: Duration, left: Duration) -> Option<Duration> {
+    (!left.is_zero()).then_some(pause.min(left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_asks_until_the_time_is_over() {
+        for within in [0, 30, 50, 750, 1_000, 60_000].map(Duration::from_millis) {
+            let (mut left, mut pause) = (within, AGAIN_AFTER);
+            while let Some(rested) = rest(pause, left) {
+                assert!(rested <= pause && !rested.is_zero());
+                (left, pause) = (left - rested, (2 * pause).min(AGAIN_AFTER_MAX));
+            }
+            assert_eq!(left, Duration::ZERO, "of {within:?}");
         }
     }
 }

@@ -87,6 +87,11 @@ impl Run {
         (self.start..).zip(&self.rows).map(move |(counter, row)| (OpId { counter, branch }, row))
     }
 
+    /// The one with this counter.
+    pub(super) fn row(&self, counter: u32) -> Option<&Row> {
+        self.rows.get(counter.checked_sub(self.start)? as usize)
+    }
+
     /// One beyond its last operation.
     pub(super) fn end(&self) -> u32 {
         self.start + u32::try_from(self.rows.len()).expect("bounded where the change was read")
@@ -156,9 +161,21 @@ impl<'a> Wrote<'a> {
         count(other.clock, self.branch) >= self.seq
     }
 
+    /// Whether it is in a version of which so many changes of each branch are.
+    pub(super) fn is_in(&self, clock: &[u32]) -> bool {
+        count(clock, self.branch) >= self.seq
+    }
+
     /// Whether neither writer had seen the other's change.
     pub(super) fn is_beside(&self, other: &Self) -> bool {
         !self.is_seen_by(other) && !other.is_seen_by(self)
+    }
+
+    /// Its operation of this index.
+    pub(super) fn row(&self, op: usize) -> Option<(OpId, &'a Row)> {
+        let run = self.run?;
+        let counter = run.start.checked_add(u32::try_from(op).ok()?)?;
+        Some((OpId { counter, branch: self.branch }, run.rows.get(op)?))
     }
 
     /// Its operations with their names.

@@ -435,3 +435,128 @@ fn who_settle_in_one_change_settle_what_they_mean() {
     assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"list": [0, 1, 5]}));
     assert_eq!(open(&mut a, &mut b), []);
 }
+
+/// A `null` in a list is written anew as well: what repeats the only value there would be no operation.
+#[test]
+fn an_element_is_settled_for_whatever_value_stands_there() {
+    for value in [Value::Null, json!(true), json!(5)] {
+        let (mut a, mut b) = pair(json!({"list": [1]}));
+        a.edit([remove("list/0")]).unwrap();
+        b.set("list/0", value.clone());
+        meet(&mut a, &mut b).unwrap();
+        let mut words = [format!("{value} shows"), "removed".to_owned()];
+        words.sort();
+        assert_eq!(open(&mut a, &mut b), [at("/list/0", &[&words[0], &words[1]])]);
+        a.edit([settle("list/0", Some(value.clone()))]).unwrap();
+        assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"list": [value]}));
+        assert_eq!((open(&mut a, &mut b), is_unsettled(&mut a)), (vec![], false));
+    }
+}
+
+/// Of more that stand beside each other than are looked at, a removal is among those that are; and what is told is said to be cut.
+#[test]
+fn the_only_removal_beside_very_many_writes_is_told() {
+    let (mut a, mut b) = pair(json!({"v": 0}));
+    b.edit([remove("v")]).unwrap();
+    let others = (3..3 + 260).map(|node| {
+        let mut other = Peer::new(node);
+        other.take(&a);
+        // The second is stamped a second after the removal.
+        other.set("v", json!(node.to_string()));
+        other.set("v", json!(format!("{node} again")));
+        other.log
+    });
+    let logs: Vec<_> = others.flatten().collect();
+    a.take(&b);
+    a.apply(logs);
+    let Found::Open(told, more) = a.met(Look::Open, Policies::default()) else { panic!() };
+    let [OpenConflict { path, values, .. }] = &told[..] else { panic!("{} places", told.len()) };
+    assert_eq!((path.as_str(), values.iter().filter(|one| one.removed).count(), more), ("/v", 1, true));
+    assert!(is_unsettled(&mut a));
+}
+
+/// Who settles a version settles what is open there, whatever came meanwhile; and that is told beside it.
+#[test]
+fn what_is_open_at_a_version_is_settled_there() {
+    let (mut a, mut b) = pair(json!({"v": 1}));
+    a.edit([remove("v")]).unwrap();
+    b.set("v", json!(3));
+    meet(&mut a, &mut b).unwrap();
+    let then = a.state().heads;
+    // The other one settles it for the removal, and the choice here has not seen that.
+    b.edit([remove("v")]).unwrap();
+    a.take(&b);
+    assert_eq!(open(&mut a, &mut b), []);
+    a.edit_at(&then, [settle("v", Some(json!(3)))]).unwrap();
+    assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"v": 3}));
+    assert_eq!(open(&mut a, &mut b), [at("/v", &["3 shows", "removed"])]);
+    // A second time there is nothing to settle at a version at which nothing is open.
+    a.edit([settle("v", Some(json!(3)))]).unwrap();
+    let (then, before) = (a.state().heads, a.log.len());
+    b.take(&a);
+    b.edit([remove("v")]).unwrap();
+    a.take(&b);
+    a.edit_at(&then, [settle("v", Some(json!(3)))]).unwrap();
+    assert_eq!(a.log.len(), before);
+}
+
+/// The place is the one that could be read at that version, though what holds it was removed since.
+#[test]
+fn a_place_that_is_gone_since_is_settled_at_the_version_that_had_it() {
+    let (mut a, mut b) = inside();
+    let then = a.state().heads;
+    b.edit([remove("in")]).unwrap();
+    a.take(&b);
+    let before = a.log.len();
+    a.edit_at(&then, [settle("in/x", Some(json!(3)))]).unwrap();
+    assert_eq!(a.log.len(), before + 1);
+    assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"name": "Fiji"}));
+}
+
+/// That a document stays is said by a change of that version, also where there is nothing to write.
+#[test]
+fn a_deletion_is_settled_at_the_version_that_had_it() {
+    for again in [false, true] {
+        let (mut a, mut b) = pair(json!({"pop": 1}));
+        a.edit([Edit::Delete]).unwrap();
+        b.set("pop", json!(2));
+        let whole = meet(&mut a, &mut b).unwrap();
+        let then = a.state().heads;
+        let meanwhile = if again { Edit::Delete } else { Edit::Set { path: "name".into(), value: json!("Fiji") } };
+        b.edit([meanwhile]).unwrap();
+        a.take(&b);
+        let before = a.log.len();
+        a.edit_at(&then, [settle("", Some(whole.clone()))]).unwrap();
+        assert_eq!(a.log.len(), before + 1);
+        let shown = meet(&mut a, &mut b).unwrap();
+        let open = open(&mut a, &mut b);
+        match again {
+            true => assert_eq!((shown, open), (whole, vec![at("", &["removed", "{\"pop\":2} shows"])])),
+            false => assert_eq!((shown, open), (json!({"pop": 2, "name": "Fiji"}), vec![])),
+        }
+        // It is a change like any other: the writer goes on behind it.
+        a.set("pop", json!(5));
+        assert_eq!(meet(&mut a, &mut b).unwrap()["pop"], json!(5));
+    }
+}
+
+/// What took away a holder before the place was written is no matter of it, however often that was.
+#[test]
+fn what_is_told_is_not_cut_for_what_its_writers_had_seen() {
+    let (mut a, mut b) = pair(json!({}));
+    for peer in [&mut a, &mut b] {
+        peer.engine = Engine::new(Limits { history: 0, ..Limits::default() });
+    }
+    a.apply(a.log.clone());
+    for n in 0..150 {
+        a.set("q", json!(n));
+        a.set("q", json!({"x": n}));
+    }
+    b.take(&a);
+    a.edit([remove("q/x")]).unwrap();
+    b.set("q/x", json!(3));
+    meet(&mut a, &mut b).unwrap();
+    assert_eq!(open(&mut a, &mut b), [at("/q/x", &["3 shows", "removed"])]);
+    let Found::Open(_, more) = a.met(Look::Open, Policies::default()) else { panic!() };
+    assert!(!more);
+}

@@ -292,8 +292,10 @@ fn settle(
             write_new(tx, &twins.newest().clone(), prop, key, value)
         }
         Holder::List(id, _) => {
-            // An element cannot be removed and written; what repeats the newest value would only remove the others.
-            tx.put(id, prop.clone(), ScalarValue::Null)?;
+            // An element cannot be removed and written; what repeats the newest value would only remove the others, and of one
+            // value be no operation. So another one comes between.
+            let between = if value.is_null() { ScalarValue::Boolean(true) } else { ScalarValue::Null };
+            tx.put(id, prop.clone(), between)?;
             write_new(tx, id, prop, key, value)
         }
     }
