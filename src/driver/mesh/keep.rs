@@ -225,7 +225,8 @@ impl Mesh {
     /// after, is `oxigdal-ha restore --help`'s matter.
     ///
     /// # Errors
-    /// The moment cannot be had, which says what can; something is damaged; it cannot be written. Nothing is there then.
+    /// The moment cannot be had, which says what can; something is damaged; it cannot be written. Nothing is there then. Where the node was shut down
+    /// meanwhile, the thread that writes may still come to its end: then nothing is there, or a moment later all of it.
     pub async fn restore(
         &self,
         place: BackupPlace,
@@ -264,7 +265,10 @@ impl Mesh {
 
 /// The node was shut down while it was at that.
 fn stopped(dir: &Path) -> backup::Error {
-    let error = std::io::Error::new(std::io::ErrorKind::Interrupted, "the node was shut down meanwhile");
+    let error = std::io::Error::new(
+        std::io::ErrorKind::Interrupted,
+        "the node was shut down meanwhile; what was all but done may be done all the same",
+    );
     let source = crate::recovery::SourceError::Io { what: "go on with", path: dir.to_owned(), error };
     backup::Error::Source(source.into())
 }
