@@ -79,6 +79,8 @@ pub struct Figures {
     pub formed_ns: Option<u64>,
     /// From the start of the calm until all live peers agreed; sampled each second.
     pub converged_ns: Option<u64>,
+    /// Whether the mesh never agreed and was let off, since it leans on links that are broken for good: its end was not judged.
+    pub excused: bool,
     /// Most events that were pending.
     pub queue_most: u64,
     /// Most inputs that waited at one peer.

@@ -1,7 +1,8 @@
 //! K5: after the calm, where a majority of the voters was healed, what is asked is decided, and every live peer knows it.
 //!
 //! Something is asked of some peer shortly before the end of the calm. What excuses a failure is true of the mesh, whatever anybody thinks: that no majority of
-//! the stores that are to vote is among those that were healed and run; that a store forgot what it promised; that whoever leads is not among the healed, so
+//! the stores that are to vote is among those that were healed and run; that nobody among them can have a majority of the group that its log ends with, since
+//! that was appended just before others were lost; that a store forgot what it promised; that whoever leads is not among the healed, so
 //! that others may never reach it; or that the calm was too short to be healed in. Whoever has become a learner just now has not heard everything as one yet: its
 //! knowledge begins anew then, in its own log.
 
@@ -41,12 +42,24 @@ impl DecidesAtRest {
             let mut live = sight.live().map(|(_, _, node)| node.consensus());
             live.any(|view| view.id() == id && view.standing() != Standing::Halted)
         };
-        if !group.majority(votes) {
+        if !group.majority(votes) || !may_be_led(sight) {
             return true;
         }
         let leads = |view: consensus::View<'_>| view.leader().and_then(|leader| sight.place(leader.node));
         sight.live().filter_map(|(_, _, node)| leads(node.consensus())).any(|leader| !sight.is_healed(leader))
     }
+}
+
+/// Whether anybody there could be elected: a majority of the group that its own log names is there, and their logs are no further than its
+/// own. A change that was appended, and is neither committed nor taken back, may name one of which too few are there.
+fn may_be_led(sight: &Sight<'_>) -> bool {
+    let views = || sight.live().map(|(_, _, node)| node.consensus()).filter(|view| view.is_disk_well());
+    let is_electable = |view: consensus::View<'_>| {
+        let grants = |id| views().any(|other| other.id() == id && other.last() <= view.last());
+        let votes = |group: &Group| group.member(view.id()).is_some_and(|member| member.voter);
+        view.group().is_some_and(|group| votes(group) && group.majority(grants))
+    };
+    views().any(is_electable)
 }
 
 impl Check for DecidesAtRest {

@@ -349,7 +349,9 @@ impl World<'_> {
         let core = self.mesh.plan.core.clone();
         for item in 0..self.mesh.active.len() {
             let says = &self.mesh.plan.items[item];
-            if self.mesh.active[item] && !says.permanent && concerns(&says.fault, &core) {
+            // Who still waits for a write to crash at would do so when the mesh is looked at, whoever it is.
+            let waits = matches!(says.fault, Fault::CrashWriting { peer } if self.mesh.hosts[peer as usize].runs());
+            if self.mesh.active[item] && (waits || !says.permanent && concerns(&says.fault, &core)) {
                 self.end(item);
             }
         }

@@ -71,6 +71,7 @@ impl World<'_> {
         {
             verdict = self.checks.stuck(&self.sight(), violation);
             if verdict.is_ok() {
+                self.figures.excused = true;
                 // What was written on one side is not on the other: nothing more can be judged.
                 self.content.done = true;
                 return;

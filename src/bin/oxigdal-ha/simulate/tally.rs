@@ -38,6 +38,8 @@ struct Row<'a> {
     /// Runs that were begun and did not end.
     cut_off: u64,
     failed: u64,
+    /// Runs whose end was not judged.
+    excused: u64,
     took: Duration,
     virtual_ns: u64,
     /// Of all peers together; a swarm has fewer or more of them in each run.
@@ -58,6 +60,7 @@ impl<'a> Tally<'a> {
             runs: 0,
             cut_off: 0,
             failed: 0,
+            excused: 0,
             took: Duration::ZERO,
             virtual_ns: 0,
             node_ms: 0,
@@ -125,6 +128,7 @@ impl<'a> Tally<'a> {
         self.unreached(output)?;
         self.faults.tell(output)?;
         output.line(families::marks(&self.coverage))?;
+        self.excused(output)?;
         let spread = |done: &&Done| done.outcome.figures.spread.deliveries > 0;
         for done in self.told.iter().filter(spread).filter(|_| self.told.len() <= SPREAD_MAX) {
             let Outcome { scenario, seed, figures, .. } = &done.outcome;
@@ -195,6 +199,17 @@ impl<'a> Tally<'a> {
         output.rows(&table)
     }
 
+    /// How often the judge had nothing to say of a run's end.
+    fn excused(&self, output: Output) -> Result {
+        let (excused, runs) = self.rows.iter().fold((0, 0), |(a, b), row| (a + row.excused, b + row.runs));
+        if excused == 0 {
+            return Ok(());
+        }
+        output.line(format_args!(
+            "{excused} of {runs} runs stayed split over links that are broken for good: their end was not judged"
+        ))
+    }
+
     /// What a sweep that ended early says nothing of.
     fn unreached(&self, output: Output) -> Result {
         let of = |reached| self.rows.iter().filter(|row| row.reached() == reached).count();
@@ -244,6 +259,7 @@ impl Row<'_> {
         self.node_ms += u128::from(figures.virtual_ns / 1_000_000) * done.outcome.peers as u128;
         self.events += figures.events;
         self.bytes += figures.net.bytes;
+        self.excused += u64::from(figures.excused);
         self.converged_ns = self.converged_ns.max(figures.converged_ns);
         let left = DETECTIONS_MAX.saturating_sub(self.detections_ns.len());
         self.detections_ns.extend(figures.detections_ns.iter().take(left));
@@ -306,6 +322,7 @@ impl Row<'_> {
             "runs": self.runs,
             "cut_off": self.cut_off,
             "failed": self.failed,
+            "excused": self.excused,
             "smallest_failing_seed": self.smallest_seed(),
             "virtual_ms": self.virtual_ns / 1_000_000,
             "took_ms": u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
