@@ -9,7 +9,7 @@ use super::log::Entry;
 use super::state::Register;
 use super::vocabulary::{Mark, Name, Outcome, RequestId, Token};
 use super::{Consensus, Group, Office};
-use crate::types::{Actor, Epoch, Index, NodeId, Term, Time};
+use crate::types::{Actor, Epoch, Index, Mint, NodeId, Term, Time};
 
 /// A read-only face. Everything in it is as far as this peer knows; only a [`read`](Consensus::read) knows more.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +62,12 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn is_disk_well(self) -> bool {
         self.consensus.halted.is_none()
+    }
+
+    /// Of which group what is known here is; 0 as long as nothing is.
+    #[must_use]
+    pub fn founding(self) -> Mint {
+        self.consensus.known_of().0
     }
 
     /// The generation of the group.

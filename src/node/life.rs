@@ -9,6 +9,7 @@ use bincode::error::{DecodeError, EncodeError};
 use bincode::{BorrowDecode, Decode, Encode};
 
 use super::points::Point;
+use super::policies::Remembered;
 use super::record::{Own, Restored};
 use crate::consensus::Kept;
 use crate::replication::{Branch, Trim};
@@ -40,6 +41,8 @@ pub(super) struct Life {
     pub(super) decided: Kept,
     /// And of roles; apart as well.
     pub(super) roles: roles::Kept,
+    /// By which policies it shows what met; apart as well.
+    pub(super) policies: Option<Remembered>,
 }
 
 /// The rest, in the order in which it was declared when snapshots began.
@@ -79,6 +82,7 @@ impl<C> Decode<C> for Life {
             moved: Decode::decode(decoder)?,
             decided: Kept::default(),
             roles: roles::Kept::default(),
+            policies: None,
         })
     }
 }
@@ -100,6 +104,7 @@ impl Life {
             }
             Own::Consensus(record) => self.decided.take(&record)?,
             Own::Roles(record) => self.roles.take(&record),
+            Own::Policies(remembered) => self.policies = Some(remembered),
             Own::Branch(_) => self.moved = Some(lsn),
             Own::Pause(pause) if pause.paused => _ = self.paused.insert(pause.peer),
             Own::Pause(pause) => _ = self.paused.remove(&pause.peer),

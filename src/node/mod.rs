@@ -45,7 +45,7 @@ pub use boot::{Boot, BootError, BootReport, Progress};
 pub use decide::{Decider, Deciders, Decision, Decisions, Proposal, VotersChange};
 pub use edge::{Command, CommandError, Effect, Event, Held, Identity, Input, Io, IoOutcome, Outcome, Proposed};
 pub use points::{POINTS_MAX, Point, PointError};
-pub use policies::{POLICIES_REGISTER, PoliciesStatus, read_policies, write_policies};
+pub use policies::{POLICIES_REGISTER, PoliciesStatus, Remembered, read_policies, write_policies};
 pub use quarantine::{Quarantine, Suspect};
 pub use record::{Own, Restored};
 pub use replicas::{ReplicaNode, Replicas, ReplicationSettings, ReplicationStatistics};
@@ -152,6 +152,8 @@ pub struct Node {
     put_back: Option<Restored>,
     points: Points,
     policies: PoliciesStatus,
+    /// By which decision that is.
+    remembered: Option<Remembered>,
     snapshots: snapshot::Snapshots,
     membership: Membership,
     overlay: Overlay,

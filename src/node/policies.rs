@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use super::Node;
 use super::edge::{CommandError, Held};
+use super::hosted::Wait;
+use super::record::Own;
 use crate::conflict::Rule;
-use crate::consensus::{Token, VALUE_MAX};
+use crate::consensus::{Token, VALUE_MAX, Value};
 use crate::documents::{Policies, Policy, PolicyHistory, PolicySet};
-use crate::types::WallTime;
+use crate::types::{Mint, Now, WallTime};
 
 /// The register that holds them, as JSON.
 pub const POLICIES_REGISTER: &str = "conflicts/policies";
@@ -19,7 +22,7 @@ pub const POLICIES_REGISTER: &str = "conflicts/policies";
 pub struct PoliciesStatus {
     /// The policies in force here, in order of prefix and path.
     pub policies: Vec<Policy>,
-    /// The decision that set them; absent if none is known here: then nobody has, or this peer has not heard of it since its start.
+    /// The decision that set them; absent if none is known here: then nobody has, or this peer has never heard of it.
     pub decided: Option<Token>,
     /// Since when these hold; absent if nobody has decided any, or the decision did not tell it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,6 +36,18 @@ pub struct PoliciesStatus {
     /// Functions that policies name and that this peer does not have: it shows the last write where others show what the function makes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
+}
+
+/// What a peer keeps of the newest decision about policies that it has heard of. It goes by that until it hears of a newer one, also after
+/// a start, however long it is alone: a voter cannot tell then which entries of its log are decided, and who does not vote has none.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Remembered {
+    /// Of which group the decision is.
+    pub founding: Mint,
+    /// The decision.
+    pub token: Token,
+    /// The policies, as the register holds them.
+    pub value: Value,
 }
 
 /// Policies as the register holds them: with those before, and since when each held. A register of before that was kept is a list of
@@ -101,16 +116,35 @@ pub(super) fn check_policies(bytes: &[u8], now: WallTime) -> Result<(), String> 
 
 impl Node {
     /// What was decided may have changed.
-    pub(super) fn mind_policies(&mut self) {
-        let held = self.register(POLICIES_REGISTER);
-        let decided = held.as_ref().map(|held| held.token);
-        if decided.is_some() && decided == self.policies.decided {
+    pub(super) fn mind_policies(&mut self, now: Now) {
+        let Some(Held { token, value }) = self.register(POLICIES_REGISTER) else { return };
+        let founding = self.consensus.view().founding();
+        let is_known = |it: &Remembered| it.founding == founding && token <= it.token;
+        if self.remembered.as_ref().is_some_and(is_known) {
             return;
         }
-        self.policies.decided = decided;
+        let value = Value::new(value).expect("it was in a register");
+        self.remembered = Some(Remembered { founding, token, value });
+        self.go_by_policies();
+        self.keep_policies(now);
+    }
+
+    /// Writes down by which policies it goes, unless it is written down or cannot be.
+    pub(super) fn keep_policies(&mut self, now: Now) {
+        if let Some(remembered) = &self.remembered
+            && self.read_only.is_none()
+            && self.shared.life.policies.as_ref() != Some(remembered)
+        {
+            self.shared.append(now, &Own::Policies(remembered.clone()), Wait::Node);
+        }
+    }
+
+    /// Has what is remembered decide what shows; at the start, and whenever that changes.
+    pub(super) fn go_by_policies(&mut self) {
+        self.policies.decided = self.remembered.as_ref().map(|remembered| remembered.token);
         self.policies.unreadable = None;
         let default = || Ok(self.documents.view().config().policies.clone().into());
-        let read = held.map_or_else(default, |Held { value, .. }| read_policies(&value));
+        let read = self.remembered.as_ref().map_or_else(default, |it| read_policies(it.value.bytes()));
         match read {
             Ok(history) => {
                 let policies = history.in_force();

@@ -3,6 +3,7 @@
 use bincode::{Decode, Encode};
 use serde::Serialize;
 
+use super::policies::Remembered;
 use crate::types::{Actor, Boot, Chain, Hlc, Lsn, TimelineId, Topic};
 use crate::{consensus, replication, roles};
 
@@ -47,6 +48,8 @@ pub enum Own {
     Consensus(consensus::Record),
     /// The highest token that this node saw of a role.
     Roles(roles::Record),
+    /// By which policies this node shows what met: those of the newest decision that it has heard of.
+    Policies(Remembered),
 }
 
 /// From what a log was put back, and why.
@@ -113,6 +116,7 @@ const POINT: u8 = 10;
 const FORKED: u8 = 11;
 const CONSENSUS: u8 = 12;
 const ROLES: u8 = 13;
+const POLICIES: u8 = 14;
 
 /// Longest record, in bytes: one entry of 16 MiB and its surroundings.
 const LEN_MAX: usize = (16 << 20) + (64 << 10);
@@ -152,6 +156,7 @@ impl Own {
             Self::Point { name } => (POINT, bytes_of(name)),
             Self::Consensus(record) => (CONSENSUS, bytes_of(record)),
             Self::Roles(record) => (ROLES, bytes_of(record)),
+            Self::Policies(remembered) => (POLICIES, bytes_of(remembered)),
         }
     }
 
@@ -170,6 +175,7 @@ impl Own {
             Self::Point { .. } => "point",
             Self::Consensus(_) => "consensus",
             Self::Roles(_) => "roles",
+            Self::Policies(_) => "policies",
         }
     }
 
@@ -192,6 +198,7 @@ impl Own {
             POINT => parse(payload).map(|name| Self::Point { name }),
             CONSENSUS => parse(payload).map(Self::Consensus),
             ROLES => parse(payload).map(Self::Roles),
+            POLICIES => parse(payload).map(Self::Policies),
             other => Err(format!("record kind {other} is not known; a newer version wrote this log")),
         }
     }
@@ -253,7 +260,13 @@ mod tests {
             role: roles::RoleName::primary(),
             token: consensus::Token { epoch: Epoch::new(1), term: Term::new(2), index: Index::new(300) },
         };
-        let golden: [(Own, u8, Vec<u8>); 13] = [
+        let remembered = Remembered {
+            founding: Mint::new(9),
+            token: consensus::Token { epoch: Epoch::new(1), term: Term::new(2), index: Index::new(300) },
+            value: consensus::Value::new(Bytes::from_static(b"[]")).unwrap(),
+        };
+        let golden: [(Own, u8, Vec<u8>); 14] = [
+            (Own::Policies(remembered), 14, b"\x09\x01\x02\xfb\x2c\x01\x02[]".to_vec()),
             (Own::Roles(begun), 13, b"\x01\x07primary\x01\x02\xfb\x2c\x01".to_vec()),
             (Own::Consensus(vote), 12, vec![1, 9, 1, 2, 0]),
             (Own::Restored(forked), 11, b"\x03dir\xfb\x2c\x01\x05\x01\x02\x07lsn 300\x07".to_vec()),

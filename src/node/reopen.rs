@@ -81,6 +81,7 @@ impl Node {
         self.shared.step(now, |cx| self.replication.reopen(cx));
         self.mint(now, "the disk was full, and has room again");
         self.resume_consensus(now);
+        self.keep_policies(now);
         self.say_whether_writable(now);
         self.shared.effects.push_back(Effect::Notify(Event::Writable));
     }

@@ -244,7 +244,7 @@ impl Node {
             _ => {}
         }
         if matches!(event, E::Committed { .. } | E::Installed { .. }) {
-            self.mind_policies();
+            self.mind_policies(now);
             self.mind_wishes();
         }
         self.tell_roles(now, &event);

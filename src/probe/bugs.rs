@@ -239,6 +239,12 @@ pub const BUGS: &[Bug] = &[
     ),
     bug("node/snapshot-forgets-decisions", "A snapshot says nothing of what was decided.", &["U13"], &["small-voters"]),
     bug(
+        "node/snapshot-forgets-policies",
+        "A snapshot says nothing of the policies that the node goes by.",
+        &["U13"],
+        &["conflicts-policies"],
+    ),
+    bug(
         "node/snapshot-goes-up-to-its-end",
         "A snapshot says that it goes up to what became durable while it was written.",
         &["U1", "U13"],

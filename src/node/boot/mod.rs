@@ -437,6 +437,7 @@ impl Boot {
             put_back: found.main.life.restored,
             points: Points::of(found.main.life.points),
             policies: super::policies::PoliciesStatus::default(),
+            remembered: found.main.life.policies,
             snapshots,
             membership: Membership::new(me, boot, setup.meta, setup.config.membership)?,
             overlay: Overlay::new(me, setup.config.policy, setup.config.overlay),
@@ -475,8 +476,9 @@ impl Node {
         self.shared.step(now, |cx| self.documents.start(cx));
         self.shared.step(now, |cx| self.events.start(cx));
         self.shared.step(now, |cx| self.audit.start(cx));
+        self.go_by_policies();
         self.begin_consensus(now, lost_its_end);
-        self.mind_policies();
+        self.mind_policies(now);
         self.mind_wishes();
         self.serve(now, |machine, cx, sight| machine.start(cx, sight));
         self.begin_snapshots(now);

@@ -44,9 +44,11 @@ impl Base {
         bytes: &[u8],
         segments: &[(SegmentId, u64)],
     ) -> Result<Self, String> {
-        let file::Read { store, mut end, documents, slots, decided, roles } = file::read(node, number, bytes)?;
+        let file::Read { store, mut end, documents, slots, decided, roles, policies } =
+            file::read(node, number, bytes)?;
         decided.iter().try_for_each(|record| end.life.decided.take(record))?;
         roles.iter().for_each(|record| end.life.roles.take(record));
+        end.life.policies = policies.into_iter().next_back();
         let first = Chain::Main.origin().next().value();
         for (n, len) in (first..).zip(&end.segments) {
             let segment = SegmentId::new(n);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::Mark;
 use crate::documents::Kept;
 use crate::node::life::Life;
+use crate::node::policies::Remembered;
 use crate::replication::Slots;
 use crate::types::{Checksum, Hlc, NodeId, SegmentId, WallTime};
 use crate::wal::{Codec, Packed, Packer};
@@ -28,6 +29,7 @@ pub(super) enum Kind {
     End,
     Decided,
     Roles,
+    Policies,
 }
 
 impl Kind {
@@ -38,6 +40,7 @@ impl Kind {
             Self::End => 3,
             Self::Decided => 4,
             Self::Roles => 5,
+            Self::Policies => 6,
         }
     }
 }
@@ -70,6 +73,8 @@ pub(super) struct Read {
     pub(super) decided: Vec<consensus::Record>,
     /// Of roles.
     pub(super) roles: Vec<roles::Record>,
+    /// By which the node showed what met: one, or none.
+    pub(super) policies: Vec<Remembered>,
 }
 
 /// Sets a file's chunks apart from those of all others.
@@ -221,7 +226,7 @@ pub(super) fn read(node: NodeId, number: SegmentId, bytes: &[u8]) -> Result<Read
         return Err("it is of another node, or of another number".to_owned());
     }
     let (mut documents, mut slots, mut sum) = (Vec::new(), Vec::new(), Checksum::of(&[]));
-    let (mut decided, mut roles) = (Vec::new(), Vec::new());
+    let (mut decided, mut roles, mut policies) = (Vec::new(), Vec::new(), Vec::new());
     for n in 0.. {
         let offset = bytes.len() - rest.len();
         let at = |why: String| format!("chunk {n} at byte {offset}: {why}");
@@ -232,6 +237,7 @@ pub(super) fn read(node: NodeId, number: SegmentId, bytes: &[u8]) -> Result<Read
             2 => all(&plain, &mut slots).map_err(at)?,
             4 => all(&plain, &mut decided).map_err(at)?,
             5 => all(&plain, &mut roles).map_err(at)?,
+            6 => all(&plain, &mut policies).map_err(at)?,
             3 => {
                 let mut ends: Vec<End> = Vec::new();
                 all(&plain, &mut ends).map_err(at)?;
@@ -242,7 +248,7 @@ pub(super) fn read(node: NodeId, number: SegmentId, bytes: &[u8]) -> Result<Read
                 if counted != end.counts() {
                     return Err(at(format!("it counts {:?} and {counted:?} are there", end.counts())));
                 }
-                return Ok(Read { store, end, documents, slots, decided, roles });
+                return Ok(Read { store, end, documents, slots, decided, roles, policies });
             }
             kind => return Err(at(format!("it is of kind {kind}"))),
         }
@@ -281,7 +287,7 @@ mod tests {
             let (node, number) = (NodeId::from_u128(1), SegmentId::new(1 << 62 | 3));
             let (mut file, seed) = header(node, 2, number);
             let codec = Codec::ALL[usize::from(codec % 4)];
-            for kind in [Kind::Documents, Kind::Logs, Kind::End, Kind::Decided, Kind::Roles] {
+            for kind in [Kind::Documents, Kind::Logs, Kind::End, Kind::Decided, Kind::Roles, Kind::Policies] {
                 // Well framed, and no values.
                 let mut file = file.clone();
                 let pack = Pack { seed, kind, codec, number: 0, plain: [&[255][..], &bytes].concat() };

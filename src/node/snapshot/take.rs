@@ -63,6 +63,8 @@ enum Stage {
     Mark,
     /// What was decided up to there; then the logs.
     Decided(VecDeque<consensus::Record>, VecDeque<(LogId, Seq, Seq)>, Box<End>),
+    /// By which policies was shown what met; then what was seen of roles.
+    Policies(VecDeque<(LogId, Seq, Seq)>, Box<End>),
     /// What was seen of roles up to there; then what was decided.
     Roles(VecDeque<(LogId, Seq, Seq)>, Box<End>),
     /// Of each log, from where on and up to where.
@@ -76,6 +78,11 @@ impl End {
         let Self { documents, entries, mark, taken, .. } = self;
         Taken { lsn: mark.lsn, at: mark.hlc, taken: *taken, documents: *documents, entries: *entries, bytes }
     }
+}
+
+/// What comes behind the policies: what was seen of roles, if anything was.
+fn behind_policies(left: VecDeque<(LogId, Seq, Seq)>, end: Box<End>) -> Stage {
+    if end.life.roles.records().next().is_some() { Stage::Roles(left, end) } else { behind_roles(left, end) }
 }
 
 /// What comes behind the roles: decisions, if there are any.
@@ -187,6 +194,11 @@ impl Node {
             Stage::Mark => {
                 let wait = hosted::Wait::Snapshot(Wait::Listed(taking.number));
                 return self.shared.io(Io::List, wait);
+            }
+            Stage::Policies(left, end) => {
+                end.life.policies.iter().for_each(|remembered| file::put(remembered, &mut plain));
+                taking.stage = behind_policies(std::mem::take(left), end.clone());
+                Kind::Policies
             }
             Stage::Roles(left, end) => {
                 end.life.roles.records().for_each(|record| file::put(&record, &mut plain));
@@ -311,9 +323,9 @@ impl Node {
         let (chunks, documents, entries, sum) = (0, 0, 0, 0);
         let end = End { chunks, documents, entries, sum, mark, segments, life, stamps, taken };
         if let Some(taking) = &mut self.snapshots.taking {
-            let has_roles = end.life.roles.records().next().is_some();
-            taking.stage =
-                if has_roles { Stage::Roles(left, Box::new(end)) } else { behind_roles(left, Box::new(end)) };
+            let (end, forgets) = (Box::new(end), planted!("node/snapshot-forgets-policies"));
+            let has_policies = end.life.policies.is_some() && !forgets;
+            taking.stage = if has_policies { Stage::Policies(left, end) } else { behind_policies(left, end) };
         }
         self.snapshot_step(now);
     }

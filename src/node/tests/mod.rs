@@ -5,6 +5,7 @@ mod fence;
 mod fuzz;
 mod newer;
 mod points;
+mod policies;
 mod quarantine;
 mod restored;
 mod snapshots;
@@ -60,14 +61,25 @@ impl Host {
         host
     }
 
+    /// Who minted the mesh, and so founds the group of voters.
+    fn founder(n: u128, at: u64) -> Self {
+        let mut host = Self::booting(n, BTreeMap::new(), at, Config::default(), true);
+        host.settle(at);
+        host
+    }
+
     fn begun(n: u128, files: BTreeMap<SegmentId, Vec<u8>>, at: u64, config: Config) -> Self {
+        Self::booting(n, files, at, config, false)
+    }
+
+    fn booting(n: u128, files: BTreeMap<SegmentId, Vec<u8>>, at: u64, config: Config, founds: bool) -> Self {
         let identity = Identity { node: id(n), cluster: ClusterId::from_bytes([7; 32]) };
         let setup = Setup {
             identity,
             seed: [u8::try_from(n + u128::from(at)).unwrap(); 32],
             meta: Meta { name: format!("n{n}"), ..Meta::default() },
             config,
-            founds: false,
+            founds,
         };
         Self {
             boot: Some(Box::new(Boot::start(setup))),

@@ -77,7 +77,7 @@ impl Check for SnapshotsTellTheLog {
 }
 
 /// What can be seen of a node that starts from these files.
-fn seen(files: BTreeMap<SegmentId, Vec<u8>>, setup: Setup) -> Result<[String; 5], BootError> {
+fn seen(files: BTreeMap<SegmentId, Vec<u8>>, setup: Setup) -> Result<[String; 6], BootError> {
     let (mut alone, report) = Alone::on(files, setup, WallTime::from_micros(0))?;
     let values = match alone.documents("") {
         Ok(values) => format!("{values:?}"),
@@ -91,5 +91,6 @@ fn seen(files: BTreeMap<SegmentId, Vec<u8>>, setup: Setup) -> Result<[String; 5]
         format!("{heads:?} {} {}", node.documents().orphans(), node.documents().refused()),
         values,
         format!("{:?}", node.consensus().promised()),
+        format!("{:?}", node.policies().decided),
     ])
 }

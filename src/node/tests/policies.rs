@@ -1,0 +1,66 @@
+//! Policies of conflicts, over starts in which nobody else is heard.
+
+use super::*;
+use crate::conflict::Rule;
+use crate::documents::{Policies, Policy, PolicyHistory};
+
+fn decide(host: &mut Host, n: u64, at: u64, rule: Rule) {
+    let policy = Policy { prefix: "layers".to_owned(), rule, ..Policy::default() };
+    let policies = Policies::new(vec![policy]).unwrap();
+    let history = PolicyHistory::default().then(policies, WallTime::from_micros(at * 1_000_000));
+    let (register, value) = (POLICIES_REGISTER.to_owned(), Some(write_policies(&history).unwrap().into()));
+    let command = Command::Propose(Proposal { register, expect: consensus::Expect::Any, value, request: None });
+    host.handle(at, Input::Command { id: CommandId::new(n), command });
+    host.settle(at);
+}
+
+fn rule(host: &mut Host) -> Option<Rule> {
+    host.node().policies().policies.first().map(|policy| policy.rule.clone())
+}
+
+/// The same disk, and nobody to talk to.
+fn alone(n: u128, host: &Host, at: u64) -> Host {
+    Host::on(n, host.files.clone(), at)
+}
+
+#[test]
+fn who_is_alone_after_a_start_shows_by_the_policies_that_it_knew() {
+    let (mut a, mut b) = (Host::founder(1, 1), Host::on(2, BTreeMap::new(), 1));
+    link(&mut a, &mut b, 2);
+    converse(&mut a, &mut b, 2, 12);
+    decide(&mut a, 1, 12, Rule::Priority);
+    converse(&mut a, &mut b, 12, 16);
+    let standing = b.node().consensus().standing();
+    assert_eq!((rule(&mut a), rule(&mut b)), (Some(Rule::Priority), Some(Rule::Priority)), "{standing:?}");
+    for (n, host) in [(1, &a), (2, &b)] {
+        assert_eq!(rule(&mut alone(n, host, 20)), Some(Rule::Priority), "{standing:?}");
+    }
+    // Both vote by now, and neither alone.
+    converse(&mut a, &mut b, 16, 60);
+    assert_eq!(b.node().consensus().standing(), consensus::Standing::Follower);
+    decide(&mut a, 2, 60, Rule::LastWriteWins);
+    converse(&mut a, &mut b, 60, 64);
+    for (n, host) in [(1, &mut a), (2, &mut b)] {
+        let known = host.node().policies().clone();
+        assert_eq!(known.policies[0].rule, Rule::LastWriteWins);
+        assert_eq!(alone(n, host, 70).node().policies(), &known);
+    }
+}
+
+#[test]
+fn a_snapshot_keeps_the_policies() {
+    let mut a = Host::founder(1, 1);
+    a.handle(2, Input::Wake);
+    a.settle(2);
+    decide(&mut a, 1, 3, Rule::Manual);
+    assert_eq!(rule(&mut a), Some(Rule::Manual));
+    a.handle(4, Input::Command { id: CommandId::new(2), command: Command::Snapshot });
+    for at in 4..40 {
+        a.handle(at, Input::Wake);
+        a.settle(at);
+    }
+    assert!(matches!(a.replies.get(&CommandId::new(2)), Some(Ok(Outcome::Snapshot(_)))), "{:?}", a.replies);
+    let mut again = alone(1, &a, 50);
+    assert!(again.report.as_ref().unwrap().snapshot.is_some(), "{:?}", again.report);
+    assert_eq!(again.node().policies(), a.node().policies());
+}
