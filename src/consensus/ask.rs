@@ -38,6 +38,8 @@ pub(super) struct Asking {
     asked: VecDeque<NodeId>,
     /// How many attempts are not known to have been refused: it may have been appended there.
     attempts: u32,
+    /// It was asked for before: somewhere it may have been taken on.
+    is_again: bool,
     refused: Option<Refusal>,
     /// Who leads, as the last one said that was asked.
     hint: Option<NodeId>,
@@ -45,8 +47,9 @@ pub(super) struct Asking {
 }
 
 impl Consensus {
-    /// Wants an action done, wherever the leader is. [`Event::Asked`] comes, once.
-    pub fn ask(&mut self, cx: &mut Cx<'_, Self>, intent: Intent) {
+    /// Wants an action done, wherever the leader is. [`Event::Asked`] comes, once. `is_again` if somebody may have asked for it under this name
+    /// before, here or elsewhere: then that nobody takes it on now does not say that nothing of it will be.
+    pub fn ask(&mut self, cx: &mut Cx<'_, Self>, intent: Intent, is_again: bool) {
         let request = intent.request;
         if self.asking.len() >= ASKING_MAX {
             let waiting = self.asking.len();
@@ -55,7 +58,7 @@ impl Consensus {
         let now = cx.now().mono;
         let (intent, sent, refused) = (Arc::new(intent), None, None);
         let asked = VecDeque::new();
-        let asking = Asking { intent, since: now, sent, asked, attempts: 0, refused, hint: None, next: now };
+        let asking = Asking { intent, since: now, sent, asked, attempts: 0, is_again, refused, hint: None, next: now };
         self.asking.insert(request, asking);
         self.pass_on(cx, request);
         self.arm_ask(cx);
@@ -148,6 +151,14 @@ impl Consensus {
         let result = match result {
             // An earlier attempt may have been taken on.
             Err(_) if asking.attempts > 0 => Ok(Answer::Unknown),
+            // Who cannot know it any more, or holds it for never asked, says so whoever asked before.
+            Err(
+                Refusal::NoQuorum
+                | Refusal::NotLeader { .. }
+                | Refusal::Outsider
+                | Refusal::Disk(_)
+                | Refusal::Busy { .. },
+            ) if asking.is_again => Ok(Answer::Unknown),
             result => result,
         };
         cx.emit(Event::Asked { request, result });

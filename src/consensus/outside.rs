@@ -84,6 +84,8 @@ pub(super) struct Subscriber {
     sent: Option<(Index, Time, u32)>,
     follows: bool,
     copy: Option<(Mark, Bytes)>,
+    /// Who leads, as it was told when it knew all that was decided: before, it may not have known that one.
+    told: Option<(Term, Option<Actor>)>,
 }
 
 impl Default for Outside {
@@ -550,12 +552,10 @@ impl Consensus {
         // It asks of itself, and does not acknowledge what it was told.
         let asks = before.is_none_or(|it| it.sent.is_none());
         let follows = is_linked && (follow || before.is_some_and(|it| it.follows));
-        let subscriber = Subscriber { mint, after, sent: None, follows, copy: None };
+        let told = before.and_then(|it| it.told).filter(|_| !asks);
+        let subscriber = Subscriber { mint, after, sent: None, follows, copy: None, told };
         self.subscribers.insert(from, subscriber);
         self.tell(cx, from);
-        if follows && asks {
-            self.tell_leader(cx, from);
-        }
     }
 
     /// Who leads, and in which term: as this member sees it, or as one told it to a peer that is none.
@@ -563,14 +563,18 @@ impl Consensus {
         if self.group().is_some() { (self.term, self.leader) } else { self.outside.leads }
     }
 
-    fn tell_leader(&self, cx: &mut Cx<'_, Self>, peer: NodeId) {
-        let (term, leader) = self.known_leader();
-        self.aside(cx, peer, Body::Leads { term, leader });
+    fn tell_leader(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
+        let (leads, known) = (self.known_leader(), self.known());
+        if let Some(subscriber) = self.subscribers.get_mut(&peer) {
+            subscriber.told = (subscriber.after >= known.index).then_some(leads);
+            self.aside(cx, peer, Body::Leads { term: leads.0, leader: leads.1 });
+        }
     }
 
     /// Somebody else leads, or nobody: whoever follows what is decided hears of it.
-    pub(super) fn tell_followers_who_leads(&self, cx: &mut Cx<'_, Self>) {
-        for peer in self.subscribers.iter().filter(|(_, it)| it.follows).map(|(peer, _)| *peer) {
+    pub(super) fn tell_followers_who_leads(&mut self, cx: &mut Cx<'_, Self>) {
+        let followers = self.subscribers.iter().filter(|(_, it)| it.follows).map(|(peer, _)| *peer);
+        for peer in followers.collect::<Vec<_>>() {
             self.tell_leader(cx, peer);
         }
     }
@@ -613,6 +617,8 @@ impl Consensus {
         if after >= known.index {
             if !follows {
                 self.subscribers.remove(&peer);
+            } else if subscriber.told != Some(self.known_leader()) {
+                self.tell_leader(cx, peer);
             }
             return;
         }

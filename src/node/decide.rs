@@ -200,6 +200,7 @@ impl Node {
         let born = self.consensus.view().known().index;
         let rng = &mut self.shared.rngs.consensus;
         let mut drawn = || RequestId { born, number: u128::from(rng.bits()) << 64 | u128::from(rng.bits()) };
+        let is_again = request.is_some();
         let request = request.unwrap_or_else(&mut drawn);
         if self.deciding.clients.contains_key(&request) {
             return Err(CommandError::Proposal { why: "the same request waits for its answer already".to_owned() });
@@ -207,7 +208,7 @@ impl Node {
         self.deciding.clients.insert(request, id);
         let expires = now.wall.as_micros().saturating_add(u64::try_from(EXPIRES.as_micros()).unwrap_or(u64::MAX));
         let intent = Intent { request, expires: WallTime::from_micros(expires), action };
-        self.shared.step(now, |cx| self.consensus.ask(cx, intent));
+        self.shared.step(now, |cx| self.consensus.ask(cx, intent, is_again));
         Ok(request)
     }
 

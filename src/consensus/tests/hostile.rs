@@ -189,7 +189,7 @@ fn who_was_not_asked_answers_no_request() {
     let request = RequestId { born: Index::new(1), number: 99 };
     let action = Action { name: Name::new("x").unwrap(), expect: Expect::Any, value: None };
     let intent = Intent { request, expires: crate::types::WallTime::from_micros(u64::MAX), action };
-    scene.world.step(client, |machine, cx| machine.ask(cx, intent));
+    scene.world.step(client, |machine, cx| machine.ask(cx, intent, false));
     let believed = |scene: &mut Scene| {
         let token = Token { epoch: Epoch::new(1), term: Term::new(term), index: Index::new(77) };
         let said = Said::Decided { token, outcome: Outcome::Done };

@@ -15,9 +15,19 @@ fn rested(seed: u64, count: usize, voters: usize) -> (World, usize) {
 /// Has a register set, wherever the leader is; what came of it, and after how many milliseconds.
 fn ask(world: &mut World, at: usize, name: &str) -> (u64, Result<Answer, Refusal>) {
     let request = RequestId { born: world.view(at).known().index, number: u128::from(world.below(u64::MAX)) };
+    ask_as(world, at, name, (request, false))
+}
+
+/// The same under a name, perhaps one under which it was asked for before.
+fn ask_as(
+    world: &mut World,
+    at: usize,
+    name: &str,
+    (request, is_again): (RequestId, bool),
+) -> (u64, Result<Answer, Refusal>) {
     let (expires, value) = (WallTime::from_micros(u64::MAX), Value::new(vec![1].into()));
     let action = Action { name: Name::new(name).unwrap(), expect: Expect::Any, value };
-    world.step(at, |machine, cx| machine.ask(cx, Intent { request, expires, action }));
+    world.step(at, |machine, cx| machine.ask(cx, Intent { request, expires, action }, is_again));
     let answer = |world: &World| {
         world.peers[at].told.iter().rev().find_map(|event| match event {
             Event::Asked { request: of, result } if *of == request => Some(result.clone()),
@@ -176,6 +186,45 @@ fn whoever_is_no_member_knows_who_leads() {
         world.run(45_000);
         let leader = world.leader().map(|at| world.peers[at].node);
         (3..6).for_each(|at| assert_eq!(known(&world, at), leader, "{seed}: {at}"));
+    }
+}
+
+/// Whoever votes no more is told under its new name, before it knows the group.
+#[test]
+fn whoever_votes_no_more_knows_who_leads() {
+    for seed in 0..10 {
+        let (mut world, leader) = rested(seed, 5, 4);
+        let gone = (leader + 1) % 4;
+        let id = world.view(gone).id();
+        (0..20).for_each(|n| _ = ask(&mut world, leader, &format!("register {n}")));
+        world.step(leader, |machine, cx| machine.change(cx, Change::Remove { id })).unwrap();
+        world.run(500);
+        world.step(gone, |machine, cx| machine.withdraw(cx));
+        world.run(15_000);
+        let known = world.view(gone).known_leader().1.map(|it| it.node);
+        assert_eq!(known, Some(world.peers[leader].node), "{seed}: {:?}", world.view(gone).known());
+    }
+}
+
+/// It may have been appended when it was asked for first, here or elsewhere.
+#[test]
+fn without_a_quorum_what_is_asked_again_is_not_said_to_come_to_nothing() {
+    for seed in 0..10 {
+        let (mut world, leader) = rested(seed, 3, 3);
+        let (other, third) = ((leader + 1) % 3, (leader + 2) % 3);
+        world.crash(other, true);
+        world.crash(third, true);
+        let request = RequestId { born: world.view(leader).known().index, number: 7 };
+        let (_, first) = ask_as(&mut world, leader, "it", (request, false));
+        world.run(3_000);
+        let (took, again) = ask_as(&mut world, leader, "it", (request, true));
+        assert!(matches!(again, Ok(Answer::Unknown)) && took <= 400, "{seed}: {first:?}, {again:?} after {took} ms");
+        let (_, fresh) = ask(&mut world, leader, "another");
+        assert_eq!(fresh, Err(Refusal::NoQuorum), "{seed}");
+        world.restart(other);
+        world.until(3_000, |world| world.leader().is_some());
+        let (_, last) = ask_as(&mut world, other, "it", (request, true));
+        assert!(is_decided(&last), "{seed}: {last:?}");
     }
 }
 
