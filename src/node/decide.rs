@@ -14,7 +14,7 @@ use super::{Node, Proposed};
 use crate::consensus::{
     self, Action, Answer, Expect, Intent, Name, Refusal, RequestId, Says, Standing, Token, VALUE_MAX, Value,
 };
-use crate::roles::REGISTER_PREFIX;
+use crate::roles::{self, REGISTER_PREFIX};
 use crate::types::{CommandId, Epoch, Index, NodeId, Now, Term, Time, WallTime};
 
 /// Nobody begins an action that was asked for longer ago.
@@ -22,6 +22,8 @@ const EXPIRES: Duration = Duration::from_secs(30);
 
 /// Who goes in order hands the lead over first, within this.
 const HAND_OVER: Duration = Duration::from_secs(1);
+/// Who leads and holds roles has somebody else hold these before, within this and the time of the hooks that end its work.
+const SUCCEED: Duration = Duration::from_millis(300);
 /// Decisions in one page at most.
 const PAGE_MAX: usize = 1_000;
 
@@ -126,12 +128,19 @@ pub(super) struct Going {
     until: Time,
     /// Somebody else is about to lead.
     hands_over: bool,
+    /// It leads on until somebody else holds its roles, but no longer than this: nothing is decided while the lead is handed over.
+    leads_until: Option<Time>,
 }
 
 impl Going {
-    /// It goes then, whatever is not done.
+    /// Something is done then, whatever is not: it hands the lead over, or goes.
     pub(super) fn until(&self) -> Time {
-        self.until
+        self.leads_until.unwrap_or(self.until)
+    }
+
+    /// Whether it hands over the lead by now, if it has it.
+    pub(super) fn hands_over(&self) -> bool {
+        self.leads_until.is_none()
     }
 }
 
@@ -325,20 +334,46 @@ impl Node {
     pub(super) fn leave(&mut self, now: Now, id: CommandId) {
         self.leaving = true;
         self.give_up_roles(now);
+        // What ends the work of a role has its time.
+        let hooks = self.roles.config().failover.hook_limit;
+        let leads_until = self.leads_what_it_holds().then(|| now.mono + hooks + SUCCEED);
+        let going = Going { id, until: now.mono + HAND_OVER + hooks, hands_over: false, leads_until };
+        self.shared.timers.arm(Timer::Voters, going.until());
+        self.going = Some(going);
+        self.voters.changed = true;
+        if leads_until.is_none() {
+            self.hand_over_lead(now);
+        }
+        self.go_if_free(now);
+    }
+
+    /// Whether it decides who holds a role that is its own still.
+    fn leads_what_it_holds(&self) -> bool {
+        let (view, me) = (self.consensus.view(), self.identity.node);
+        let mut roles = roles::View::decided(view.registers());
+        view.standing() == Standing::Leader && roles.any(|(_, _, grant)| grant.holder == Some(me))
+    }
+
+    fn hand_over_lead(&mut self, now: Now) {
         let mut hands_over = self.has_heirs();
         if !hands_over {
             self.shared.step(now, |cx| hands_over = self.consensus.transfer(cx, None).is_ok());
         }
-        // What ends the work of a role has its time.
-        let until = now.mono + HAND_OVER + self.roles.config().failover.hook_limit;
-        self.going = Some(Going { id, until, hands_over });
-        self.shared.timers.arm(Timer::Voters, until);
+        if let Some(going) = &mut self.going {
+            (going.hands_over, going.leads_until) = (hands_over, None);
+            self.shared.timers.arm(Timer::Voters, going.until);
+        }
         self.voters.changed = true;
-        self.go_if_free(now);
     }
 
     /// Whether all was handed over by now, or cannot be.
     pub(super) fn go_if_free(&mut self, now: Now) {
+        if let Some(leads_until) = self.going.as_ref().and_then(|going| going.leads_until) {
+            if now.mono < leads_until && self.leads_what_it_holds() {
+                return;
+            }
+            self.hand_over_lead(now);
+        }
         let Some(going) = &self.going else { return };
         let leads = going.hands_over && self.consensus.view().standing() == Standing::Leader;
         if now.mono >= going.until || !leads && self.roles.view().is_free() {

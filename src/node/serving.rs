@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::decide::Deciders;
 use super::edge::{CommandError, Effect, Outcome};
 use super::{Event, Node};
 use crate::consensus::{self, Name, RequestId, Standing, Token};
@@ -240,10 +241,14 @@ impl Node {
     }
 
     fn order_refused(&self, error: OrderError) -> CommandError {
-        let view = self.consensus.view();
         match error {
+            // Of a group that is known nobody leads.
+            OrderError::NotLeader { leader: None } if self.consensus.view().deciders().is_some() => {
+                CommandError::NoQuorum
+            }
             OrderError::NotLeader { leader } => {
-                CommandError::NotLeader { leader, epoch: view.epoch(), term: view.term() }
+                let Deciders { epoch, term, .. } = self.deciders();
+                CommandError::NotLeader { leader, epoch, term }
             }
             other => CommandError::Role(other),
         }

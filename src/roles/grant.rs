@@ -183,9 +183,7 @@ impl Grant {
     pub(super) fn promotions(&self, register: Token) -> impl Iterator<Item = WallTime> {
         let turns = self.history.iter().map(|past| (past.token, &past.turn));
         let turns = turns.chain([(self.token(register), &self.turn)]);
-        turns
-            .filter(|(token, turn)| turn.reason.is_automatic() && *token > self.counts_after)
-            .map(|(_, turn)| turn.since)
+        turns.filter(|(token, turn)| turn.reason.is_limited() && *token > self.counts_after).map(|(_, turn)| turn.since)
     }
 
     pub(super) fn to_value(&self) -> Value {
@@ -276,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn promotions_that_nobody_asked_for_are_counted() {
+    fn promotions_count_where_something_failed_or_nobody_asked() {
         let mut grant = first();
         for (at, reason) in
             [Reason::Failed, Reason::Switchover, Reason::Released, Reason::Failback].into_iter().enumerate()
@@ -284,7 +282,7 @@ mod tests {
             grant = grant.next(token(at as u64 + 1), someone(1), turn(reason, at as u64));
         }
         let secs = |grant: &Grant| grant.promotions(token(5)).map(WallTime::as_secs).collect::<Vec<_>>();
-        assert_eq!(secs(&grant), [0, 2, 3]);
+        assert_eq!(secs(&grant), [0, 3]);
         grant.counts_after = token(4);
         assert_eq!(secs(&grant), [3]);
         grant.counts_after = token(5);

@@ -45,6 +45,8 @@ pub(super) struct Watch {
     pub(super) leased_at: Option<Time>,
     /// The holder said that it stopped.
     pub(super) has_stopped: bool,
+    /// It did so before the hooks that begin its work were done, as far as this leader saw.
+    in_vain: bool,
     pub(super) pending: Option<Pending>,
     /// Nothing is proposed before this: a proposal was refused.
     pub(super) retry_at: Time,
@@ -103,6 +105,7 @@ impl Watch {
             detector: HolderWatch::new(config.clone()),
             leased_at: None,
             has_stopped: false,
+            in_vain: false,
             pending: None,
             retry_at: Time::ZERO,
             state: FailoverState::Normal,
@@ -176,7 +179,7 @@ impl Watch {
             return;
         }
         self.holding = holding;
-        self.has_stopped = false;
+        (self.has_stopped, self.in_vain) = (false, false);
         self.preferred = None;
         self.said_at = None;
         // Only this leader grants in its term, and it gave no lease under this token yet. Under another one, others may have.
@@ -284,6 +287,9 @@ impl Roles {
         if !watch.has_stopped && is_wish {
             watch.shun(from, now + shun);
         }
+        if !watch.has_stopped {
+            watch.in_vain = matches!(watch.state, FailoverState::Promoting | FailoverState::Redirecting);
+        }
         watch.has_stopped = true;
         self.tell(cx, sight, from, role, token, Body::Noted);
     }
@@ -334,11 +340,9 @@ impl Roles {
 
 /// Why a turn ends that nobody ordered to.
 pub(super) fn reason(watch: &Watch) -> Reason {
-    if watch.has_stopped {
-        Reason::Released
-    } else if watch.detector.has_begun() {
-        Reason::Failed
-    } else {
-        Reason::NotBegun
+    match (watch.detector.has_begun() && !watch.in_vain, watch.has_stopped) {
+        (false, _) => Reason::NotBegun,
+        (true, true) => Reason::Released,
+        (true, false) => Reason::Failed,
     }
 }

@@ -179,13 +179,13 @@ impl Roles {
             return;
         }
         let until =
-            decided.as_ref().and_then(|(at, grant)| limit(*at, grant, &config, wall)).filter(|_| why.is_automatic());
+            decided.as_ref().and_then(|(at, grant)| limit(*at, grant, &config, wall)).filter(|_| why.is_limited());
         if let Some(until) = until {
             return alert(cx, role, watch, Alert::TooMany { until });
         }
         // Who is dead is no candidate, whatever it says of itself; nor is who did not want it, or did not begin.
         let (holder, has_stopped) = (watch.holder(), watch.has_stopped);
-        if let (Reason::NotBegun, Some((node, _))) = (why, holder) {
+        if let (Reason::NotBegun, Some((node, _)), false) = (why, holder, has_stopped) {
             watch.shun(node, now + config.shun);
         }
         let is_out = |it: &Candidate| {

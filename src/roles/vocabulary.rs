@@ -157,10 +157,11 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Whether nobody asked for it: such promotions are limited.
+    /// Whether such promotions are limited: what the holder is asked may have been its end, and be the next one's. Who gave the role up, or says that it
+    /// could not renew its lease, is well: how often that happens is no reason to have nobody hold the role.
     #[must_use]
-    pub fn is_automatic(self) -> bool {
-        matches!(self, Self::Failed | Self::Released | Self::NotBegun | Self::Failback)
+    pub fn is_limited(self) -> bool {
+        matches!(self, Self::Failed | Self::NotBegun | Self::Failback)
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use super::harness::{Peer, Place, free_port, wait_for};
-use super::{id, redirect, says, service, three_with};
+use super::{id, leader, redirect, says, service, three_with};
 
 /// No test is about how short a lease can be, and machines are shared: a peer that is not scheduled for so long loses its role, and is right to.
 pub(super) const LEASE_MS: &str = "3000";
@@ -152,6 +152,24 @@ fn a_role_moves_by_order_of_any_peer_and_goes_with_who_goes() {
     let history = peers[0].ask(&["role", "history", "primary"]);
     let reasons: Vec<_> = history.as_array().unwrap().iter().map(|past| past["turn"]["reason"].clone()).collect();
     assert!(reasons.contains(&"switchover".into()) || reasons.contains(&"first".into()), "{history}");
+}
+
+/// While the lead is handed over nothing is decided: the role goes first.
+#[test]
+fn who_leads_and_is_the_primary_hands_over_both_when_it_is_told_to_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut peers = three(dir.path(), |_| String::new());
+    let leader = leader(&peers[0]).unwrap();
+    if holder(&peers[0]).as_ref() != Some(&leader) {
+        peers[0].ask(&["role", "move", "primary", &leader]);
+    }
+    wait_for("who leads is the primary", || peers.iter().all(|peer| holder(peer).as_ref() == Some(&leader)));
+    let goes = take_primary(&mut peers);
+    wait_for("its work began", || answers(&goes) == 200);
+    let (code, log) = goes.told_to_stop();
+    assert_eq!(code, Some(0), "{log}");
+    wait_for("somebody else is", || peers.iter().filter(|peer| answers(peer) == 200).count() == 1);
+    assert_eq!(role(&peers[0]).unwrap()["reason"], "released", "{log}");
 }
 
 #[test]

@@ -486,9 +486,9 @@ impl Node {
         let step = match &self.going {
             _ if !self.leaving => self.voters.step(now.mono, me, &group, &seen),
             Some(going) => {
-                let step = self.voters.hand_over(now.mono, me, &group, &seen);
+                let step = going.hands_over().then(|| self.voters.hand_over(now.mono, me, &group, &seen));
                 self.voters.look(going.until());
-                step
+                step.flatten()
             }
             None => return,
         };

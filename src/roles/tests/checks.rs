@@ -87,7 +87,7 @@ impl Checks {
             return;
         }
         self.turns += 1;
-        if grant.turn.reason.is_automatic() {
+        if grant.turn.reason.is_limited() {
             self.promotions.insert((role.clone(), token), grant.turn.since);
         }
         let window = u64::try_from(config.failover.promotions_window.as_micros()).unwrap();
