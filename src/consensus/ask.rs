@@ -52,8 +52,8 @@ impl Consensus {
     pub fn ask(&mut self, cx: &mut Cx<'_, Self>, intent: Intent, is_again: bool) {
         let request = intent.request;
         if self.asking.len() >= ASKING_MAX {
-            let waiting = self.asking.len();
-            return cx.emit(Event::Asked { request, result: Err(Refusal::Busy { waiting }) });
+            let busy = Refusal::Busy { waiting: self.asking.len() };
+            return cx.emit(Event::Asked { request, result: if is_again { Ok(Answer::Unknown) } else { Err(busy) } });
         }
         let now = cx.now().mono;
         let (intent, sent, refused) = (Arc::new(intent), None, None);
