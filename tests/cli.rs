@@ -163,6 +163,8 @@ fn a_peer_that_is_not_there_is_told_with_a_hint_and_code_3() {
         );
         assert_eq!(told, Run { code: 3, out: String::new(), err }, "{args:?}");
     }
+    let told: Value = serde_json::from_str(&run(&["members", "--json", "--api", &api]).err).unwrap();
+    assert_eq!(told["error"]["code"], "no_peer");
 }
 
 #[test]
@@ -176,6 +178,8 @@ fn wrong_arguments_are_refused_before_anything_is_asked() {
         (&["invite", "issue", "--ttl", "soon"], "does not begin with a number"),
         (&["revoke", "me"], "is not a node id"),
         (&["status", "--token-file", "missing"], "cannot read the token missing"),
+        (&["redirect", "--listen", ":0", "--port-of", "0"], "0 is no port"),
+        (&["redirect", "--listen", ":0", "--port-of", "65536"], "65536 is no port"),
         (&["frobnicate"], "unrecognized subcommand"),
     ] {
         let refused = run(args);

@@ -24,6 +24,8 @@ mod lab;
 mod roles;
 #[path = "failover_test/stores.rs"]
 mod stores;
+#[path = "failover_test/told.rs"]
+mod told;
 
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::net::TcpStream;

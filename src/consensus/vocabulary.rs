@@ -54,6 +54,13 @@ pub struct RequestId {
     pub number: u128,
 }
 
+impl fmt::Display for RequestId {
+    /// As it is told to whoever may ask again.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:032x}", self.born, self.number)
+    }
+}
+
 /// The name of a register.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]

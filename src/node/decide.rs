@@ -12,9 +12,11 @@ use super::timers::Timer;
 use super::wishes::{WISHES_REGISTER, Wishes};
 use super::{Node, Proposed};
 use crate::consensus::{
-    self, Action, Answer, Expect, Intent, Name, Refusal, RequestId, Says, Standing, Token, VALUE_MAX, Value,
+    self, Action, Answer, Expect, Intent, Name, Refusal, Register, RequestId, Says, Standing, Token, TransferError,
+    VALUE_MAX, Value,
 };
-use crate::roles::{self, REGISTER_PREFIX};
+use crate::membership::State;
+use crate::roles::{self, Grant, REGISTER_PREFIX, Reason};
 use crate::types::{CommandId, Epoch, Index, NodeId, Now, Term, Time, WallTime};
 
 /// Nobody begins an action that was asked for longer ago.
@@ -44,8 +46,12 @@ pub struct Deciders {
     pub members: Vec<Decider>,
     /// So many voters are needed for a decision.
     pub quorum: usize,
-    /// So many may be lost.
+    /// So many may be lost, of all.
     pub tolerates: usize,
+    /// So many voters are there, as this peer sees it.
+    pub there: usize,
+    /// So many of those may be lost still.
+    pub tolerates_now: usize,
     /// Who is to vote and who is not, as operators want it.
     #[serde(flatten)]
     pub wishes: Wishes,
@@ -60,6 +66,10 @@ pub struct Decider {
     pub name: String,
     /// Whether it votes.
     pub voter: bool,
+    /// What this peer thinks of it; nothing if it is no member.
+    pub state: Option<State>,
+    /// Whether it is there: alive, and linked with this peer if this one is of the group.
+    pub there: bool,
     /// Its wish to lead.
     pub priority: u8,
     /// How far it holds the log, as the leader knows; nothing elsewhere.
@@ -97,17 +107,42 @@ pub enum VotersChange {
 pub struct Decision {
     /// Its place.
     pub index: Index,
+    /// The generation of the group; with term and place it is the decision's token.
+    pub epoch: Epoch,
     /// The term.
     pub term: Term,
     /// Which register it is about; nothing where it is about the voters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub register: Option<String>,
-    /// What it sets the register to, as text; nothing removes it.
+    /// What it sets the register to, if that is text. Without it, `bytes` and `grant` it removes the register.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
+    /// How many bytes it sets the register to, if they are no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<usize>,
+    /// What they say, of a role's register.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Granted>,
     /// Who decides from there on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub voters: Vec<NodeId>,
+}
+
+/// What was decided of a role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Granted {
+    /// Who holds it.
+    pub holder: Option<NodeId>,
+    /// The holder's name, as far as it is known.
+    pub name: Option<String>,
+    /// Why.
+    pub reason: Reason,
+    /// By whose wish.
+    pub by: String,
+    /// No automation touches it.
+    pub paused: bool,
+    /// The turn was decided before, and goes on: something else about it is.
+    pub goes_on: bool,
 }
 
 /// Some decisions.
@@ -163,6 +198,15 @@ pub(super) struct Deciding {
     clients: BTreeMap<RequestId, CommandId>,
     /// What the voters are to be, of those that asked for that.
     pub(super) wishes: BTreeMap<RequestId, Wishes>,
+}
+
+impl Decision {
+    /// Of nothing yet.
+    fn at(token: Token) -> Self {
+        let Token { epoch, term, index } = token;
+        let (register, value, bytes, grant, voters) = (None, None, None, None, Vec::new());
+        Self { index, epoch, term, register, value, bytes, grant, voters }
+    }
 }
 
 impl Node {
@@ -262,14 +306,23 @@ impl Node {
         let view = self.consensus.view();
         let group = view.deciders();
         let holds: BTreeMap<_, _> = view.progress().map(|(id, matched, _)| (id, matched)).collect();
+        let state = |node: NodeId| self.membership.view().member(node).map(|member| member.state);
+        let is_there = |node: NodeId| {
+            let needs_no_link = node == self.identity.node || view.group().is_none();
+            state(node) == Some(State::Alive) && (needs_no_link || self.overlay.view().links().contains(&node))
+        };
         let members = group.into_iter().flat_map(|group| group.members());
         let members = members.map(|it| Decider {
             node: it.id.node,
             name: self.membership.view().member(it.id.node).map(|member| member.meta.name.clone()).unwrap_or_default(),
             voter: it.voter,
+            state: state(it.id.node),
+            there: is_there(it.id.node),
             priority: it.priority,
             holds: if it.id == view.id() { Some(view.last().index) } else { holds.get(&it.id).copied() },
         });
+        let members: Vec<_> = members.collect();
+        let there = members.iter().filter(|it| it.voter && it.there).count();
         let known = view.known();
         let (is_member, (term, leader)) = (view.group().is_some(), view.known_leader());
         Deciders {
@@ -278,7 +331,9 @@ impl Node {
             epoch: if is_member { view.epoch() } else { known.epoch },
             term: if is_member { view.term() } else { known.term.max(term) },
             known,
-            members: members.collect(),
+            members,
+            there,
+            tolerates_now: there.saturating_sub(group.map_or(0, |group| group.quorum())),
             quorum: group.map_or(0, |group| group.quorum()),
             tolerates: group.map_or(0, |group| group.voters().count() - group.quorum()),
             wishes: self.voters.wishes.clone(),
@@ -295,18 +350,42 @@ impl Node {
         let some = view.decided(after).into_iter().flatten();
         for (index, entry) in some.take(limit.clamp(1, PAGE_MAX)) {
             upto = index;
-            let (register, value, voters) = match &entry.says {
+            let token = Token { epoch: view.known().epoch, term: entry.term, index };
+            let decision = match &entry.says {
                 Says::Office => continue,
-                Says::Act(intent) => {
-                    let text = |value: &Value| String::from_utf8_lossy(value.bytes()).into_owned();
-                    let Action { name, value, .. } = &intent.action;
-                    (Some(name.as_str().to_owned()), value.as_ref().map(text), Vec::new())
+                Says::Act(intent) => self.decision(token, &intent.action),
+                Says::Group(group) => {
+                    let voters = group.voters().map(|voter| voter.id.node).collect();
+                    Decision { voters, ..Decision::at(token) }
                 }
-                Says::Group(group) => (None, None, group.voters().map(|voter| voter.id.node).collect()),
             };
-            decisions.push(Decision { index, term: entry.term, register, value, voters });
+            decisions.push(decision);
         }
         Decisions { decisions, upto, gap }
+    }
+
+    /// An action that was decided. What is no text is not told as if it were: it is read, where it is known how, and else counted.
+    fn decision(&self, token: Token, action: &Action) -> Decision {
+        let mut told = Decision { register: Some(action.name.as_str().to_owned()), ..Decision::at(token) };
+        let Some(value) = &action.value else { return told };
+        if action.name.as_str().starts_with(REGISTER_PREFIX) {
+            let grant = Grant::of_register(&Register { token, value: value.clone() });
+            told.grant = grant.map(|grant| Granted {
+                holder: grant.holder,
+                name: grant.holder.map(|holder| self.name_of(holder)),
+                reason: grant.turn.reason,
+                by: grant.turn.by.as_str().to_owned(),
+                paused: grant.is_paused,
+                goes_on: grant.begun.is_some(),
+            });
+            told.bytes = Some(value.bytes().len());
+            return told;
+        }
+        match std::str::from_utf8(value.bytes()) {
+            Ok(text) => told.value = Some(text.to_owned()),
+            Err(_) => told.bytes = Some(value.bytes().len()),
+        }
+        told
     }
 
     /// An operator wants the voters changed. Nothing, if the answer comes later.
@@ -322,12 +401,32 @@ impl Node {
             let leader = view.known_leader().1.map(|leader| leader.node);
             return Err(CommandError::NotLeader { leader, epoch: view.epoch(), term: view.term() });
         }
+        if to == Some(self.identity.node) {
+            return Ok(Some(Outcome::Deciders(Box::new(self.deciders()))));
+        }
         let at = |node: NodeId| view.group().and_then(|group| group.at(node).next());
-        let to = to.map(|node| at(node).ok_or(CommandError::UnknownMember { node })).transpose()?;
+        let none = |node: NodeId| match self.membership.view().member(node) {
+            Some(_) => CommandError::Proposal { why: format!("{} is no voter: see `voters list`", self.name_of(node)) },
+            None => CommandError::UnknownMember { node },
+        };
+        let to = to.map(|node| at(node).ok_or_else(|| none(node))).transpose()?;
         let mut begun = Ok(());
         self.shared.step(now, |cx| begun = self.consensus.transfer(cx, to).map(|_| ()));
-        begun.map_err(|why| CommandError::Proposal { why: why.to_string() })?;
+        begun.map_err(|why| CommandError::Proposal { why: self.not_transferred(&why) })?;
         Ok(Some(Outcome::Deciders(Box::new(self.deciders()))))
+    }
+
+    /// Why the office is not handed over, in words that name who people know.
+    fn not_transferred(&self, why: &TransferError) -> String {
+        match why {
+            TransferError::NoSuccessor { wanted: Some(id) } => {
+                format!("{} cannot take the lead over: it is no voter that was heard lately", self.name_of(id.node))
+            }
+            TransferError::NoSuccessor { wanted: None } => {
+                "nobody can take the lead over: no other voter was heard lately".to_owned()
+            }
+            other => other.to_string(),
+        }
     }
 
     /// Goodbye: whoever leads, or holds a role, hands over first, so that nothing waits for anybody to find out.

@@ -492,7 +492,7 @@ pub enum CommandError {
     #[error("no majority of the voters is in reach: nothing can be decided, everything else goes on")]
     NoQuorum,
     /// It may be decided or not. Asking again under the same name tells, and does nothing twice.
-    #[error("it may be decided or not: ask again with the request {}.{:x}", request.born, request.number)]
+    #[error("it may be decided or not: ask again with the request {request}")]
     OutcomeUnknown {
         /// The name.
         request: consensus::RequestId,

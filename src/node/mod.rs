@@ -35,6 +35,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod vacancy;
 mod voters;
 mod wishes;
 
@@ -42,7 +43,7 @@ pub use alone::Alone;
 #[cfg(feature = "sim")]
 pub(crate) use alone::Crash;
 pub use boot::{Boot, BootError, BootReport, Progress};
-pub use decide::{Decider, Deciders, Decision, Decisions, Proposal, VotersChange};
+pub use decide::{Decider, Deciders, Decision, Decisions, Granted, Proposal, VotersChange};
 pub use edge::{Command, CommandError, Effect, Event, Held, Identity, Input, Io, IoOutcome, Outcome, Proposed};
 pub use points::{POINTS_MAX, Point, PointError};
 pub use policies::{POLICIES_REGISTER, PoliciesStatus, Remembered, read_policies, write_policies};
@@ -53,6 +54,7 @@ pub use replicate::{Copies, Paused};
 pub use serving::{RoleOrder, RoleStatus};
 pub use snapshot::{Pack, SnapshotFile, SnapshotState, Taken, Untaken, id_of_snapshot, look_at_snapshot};
 pub use status::{Coordination, Intake, Level, MemberStatus, PolicyStatus, Restoring, SnapshotsStatus, Status};
+pub use vacancy::{Vacancy, VacancyCode};
 pub use voters::Config as VotersConfig;
 pub use wishes::{WISHES_REGISTER, Wishes};
 

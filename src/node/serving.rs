@@ -9,14 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::Deciders;
 use super::edge::{CommandError, Effect, Outcome};
+use super::vacancy::Vacancy;
 use super::{Event, Node};
 use crate::consensus::{self, Name, RequestId, Standing, Token};
 use crate::failover::{Candidate, FailoverState, FailoverStatistics};
 use crate::machine::Cx;
 use crate::membership::State;
 use crate::roles::{
-    self, Admission, Hooks, Mandate, Message, Order, OrderError, OrderWhat, Past, Reason, Refused, RoleName, Roles,
-    Sight, View,
+    self, Admission, Hooks, Lease, Mandate, Message, Order, OrderError, OrderWhat, Past, Reason, Refused, RoleName,
+    Roles, Sight, View, Watched,
 };
 use crate::types::{Address, CommandId, NodeId, Now, Time, WallTime};
 
@@ -57,10 +58,22 @@ pub struct RoleStatus {
     pub since: WallTime,
     /// Its lease, in microseconds.
     pub lease_us: u64,
+    /// How long it took to come to the holder, in microseconds, if that was written down: then it has begun.
+    pub took_us: Option<u64>,
     /// No automation touches the role.
     pub paused: bool,
     /// Where it stands in a failover; known to the leader only.
     pub state: Option<FailoverState>,
+    /// The holder's lease; known to the leader, and to the holder.
+    pub lease: Option<Lease>,
+    /// Whether the holder's hooks have begun its work; nothing where that is not known.
+    pub begun: Option<bool>,
+    /// How long hooks that begin the work may run, in milliseconds, as it is configured here.
+    pub promote_limit_ms: u64,
+    /// Who grants roles, and knows the leases: the voters' leader, as far as is known.
+    pub granter: Option<NodeId>,
+    /// Why nobody acts, if it is so as far as this peer can tell.
+    pub vacancy: Option<Vacancy>,
     /// How long failovers took.
     pub statistics: FailoverStatistics,
     /// Who held it before, the oldest first.
@@ -98,8 +111,7 @@ impl Node {
         let mandate = self.mandate(now.mono);
         let candidates = if mandate.is_some() { self.candidates(now.mono) } else { Vec::new() };
         let view = self.consensus.view();
-        let told = self.serving.leader.filter(|_| view.group().is_none());
-        let leader = view.known_leader().1.map(|leader| leader.node).or(told);
+        let leader = self.granter();
         let (commit, registers, decisions) = (view.known().index, view.registers(), Some(view));
         let sight = Sight { leader, mandate, commit, registers, decisions, candidates: &candidates };
         let roles = &mut self.roles;
@@ -284,7 +296,9 @@ impl Node {
     /// All roles, as this peer knows them.
     #[must_use]
     pub fn roles(&self, now: Now) -> Vec<RoleStatus> {
-        let states: BTreeMap<_, _> = self.roles.view().states().collect();
+        let watched: BTreeMap<_, _> = self.roles.view().watched(now.mono).collect();
+        let promote_limit = self.roles.config().failover.promote_limit.as_millis();
+        let promote_limit_ms = u64::try_from(promote_limit).unwrap_or(u64::MAX);
         let member = |grant: &roles::Grant| grant.holder.and_then(|node| self.membership.view().member(node));
         let status = |(role, token, grant): (RoleName, Token, roles::Grant)| RoleStatus {
             holder: grant.holder,
@@ -296,13 +310,67 @@ impl Node {
             by: grant.turn.by.as_str().to_owned(),
             since: grant.turn.since,
             lease_us: grant.lease_us,
+            took_us: grant.turn.took_us,
             paused: grant.is_paused,
-            state: states.get(&role).copied(),
+            state: watched.get(&role).map(|it| it.state),
+            lease: self.lease(now, &role, token, &grant, watched.get(&role)),
+            begun: self.has_begun(now, &role, token, &grant, watched.get(&role)),
+            promote_limit_ms,
+            granter: self.granter(),
+            vacancy: self.vacancy(now, &role),
             statistics: grant.statistics,
             history: grant.history.to_vec(),
             role,
         };
         View::decided(self.consensus.view().registers()).map(status).collect()
+    }
+
+    /// What is known here of the holder's lease.
+    fn lease(
+        &self,
+        now: Now,
+        role: &RoleName,
+        token: Token,
+        grant: &roles::Grant,
+        watched: Option<&Watched>,
+    ) -> Option<Lease> {
+        if grant.holder? != self.identity.node {
+            return watched?.lease;
+        }
+        match self.roles.view().holds(role, now.mono) {
+            Some(held) if held == token => Some(Lease::Runs),
+            _ => watched.and_then(|it| it.lease).filter(|lease| *lease != Lease::Runs).or(Some(Lease::Over)),
+        }
+    }
+
+    /// What is known here of whether the holder has begun: what it took is written down only then.
+    fn has_begun(
+        &self,
+        now: Now,
+        role: &RoleName,
+        token: Token,
+        grant: &roles::Grant,
+        watched: Option<&Watched>,
+    ) -> Option<bool> {
+        let holder = grant.holder?;
+        if grant.turn.took_us.is_some() {
+            return Some(true);
+        }
+        if holder == self.identity.node {
+            let mut holdings = self.roles.view().holdings();
+            let held = holdings.find(|(name, held)| *name == role && held.token == token).map(|(_, held)| held);
+            return Some(held.is_some_and(|it| it.is_ready && it.acts_until.is_some_and(|until| now.mono < until)));
+        }
+        match watched?.state {
+            FailoverState::Complete => Some(true),
+            FailoverState::Promoting | FailoverState::Redirecting => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Who leads, as a peer in no group was told by the leader itself.
+    pub(super) fn told_leader(&self) -> Option<NodeId> {
+        self.serving.leader.filter(|_| self.consensus.view().group().is_none())
     }
 
     /// What this peer holds, for whoever acts.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Deciders, Node, ReplicaNode, Restored, SnapshotFile, Suspect, Untaken};
+use super::{Deciders, Node, ReplicaNode, Restored, SnapshotFile, Suspect, Untaken, Vacancy};
 use crate::audit::Findings;
 use crate::consensus::Standing;
 use crate::documents::Usage;
@@ -90,6 +90,9 @@ pub struct Status {
     pub snapshots: SnapshotsStatus,
     /// What can be done here, and who decides.
     pub coordination: Coordination,
+    /// Roles in which nobody acts, as far as this peer can tell.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vacancies: Vec<Vacancy>,
 }
 
 /// What can be done at a peer.
@@ -259,6 +262,7 @@ impl Node {
                 taking: self.snapshots.is_taking(),
             },
             coordination: self.coordination(),
+            vacancies: self.vacancies(now),
         }
     }
 

@@ -14,6 +14,9 @@ use crate::types::DiskFault;
 
 /// So many wait for the disk at a time.
 const TICKETS_MAX: usize = 1_024;
+/// A token is as far beyond all that is known here at most. A peer may have been cut off for years, so this is what no group of voters decides
+/// and no number of elections reaches in a lifetime: not a guess of who lies, but of who errs.
+const BEYOND_MAX: u64 = 1 << 40;
 
 /// Of one role.
 #[derive(Clone, Debug, Default)]
@@ -89,11 +92,21 @@ impl Fences {
     }
 }
 
+/// Whether a token can be one that was decided: else it would keep out for ever all that are.
+fn check(token: Token, known: Token, sight: &Sight<'_>) -> Result<(), Refused> {
+    let is_beyond = |shown: u64, known: u64| shown > known.saturating_add(BEYOND_MAX);
+    let place = known.index.value().max(sight.commit.value());
+    let beyond = is_beyond(token.index.value(), place)
+        || is_beyond(token.term.value(), known.term.value())
+        || is_beyond(token.epoch.value(), known.epoch.value());
+    if beyond { Err(Refused::Beyond { shown: token, known }) } else { Ok(()) }
+}
+
 impl Roles {
     /// Somebody acts upon this peer in a role, or is about to. Whether that is heeded: now, or when [`Event::Admitted`] says so.
     ///
     /// # Errors
-    /// [`Refused`] says why not, for good.
+    /// [`Refused`] says why not, for good; [`Refused::Beyond`] leaves the fence as it was.
     pub fn admit(
         &mut self,
         cx: &mut Cx<'_, Self>,
@@ -104,6 +117,8 @@ impl Roles {
     ) -> Result<Admission, Refused> {
         let decided = sight.registers.get(&role.register());
         let decided = decided.and_then(|register| Some(Grant::of_register(register)?.token(register.token)));
+        let known = self.fences.find(role).map(|fence| fence.seen).max(decided).unwrap_or_default();
+        check(token, known, sight)?;
         let fence = self.fences.entry(role).ok_or(Refused::TooMany)?;
         fence.seen = fence.seen.max(decided.unwrap_or_default()).max(token);
         match fence.judge(token) {

@@ -55,7 +55,7 @@ pub use grant::{Grant, HISTORY_MAX, Past, Turn};
 pub use message::{Body, Message};
 pub use record::{Kept, Record};
 pub use sight::{Mandate, Sight};
-pub use view::{Holding, View};
+pub use view::{Holding, Lease, View, Watched};
 pub use vocabulary::{
     Admission, Alert, Event, Fault, Hooks, Order, OrderError, OrderWhat, REGISTER_PREFIX, ROLES_MAX, Reason, Refused,
     RoleName, RoleNameError, Timer, Wait, Why,

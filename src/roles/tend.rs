@@ -106,7 +106,13 @@ impl Roles {
                     self.tell(cx, sight, node, role, token, Body::Stop);
                 }
             }
-            (Some(_), _) => self.carry_out(cx, sight, role),
+            (Some(running), _) => {
+                // How long it took is written down then, by which all peers learn that the new holder has begun.
+                if matches!(running.task, Task::Move(..)) {
+                    watch.began.get_or_insert(now);
+                }
+                self.carry_out(cx, sight, role);
+            }
             (None, Some(_)) => self.mind(cx, sight, role, is_over),
             (None, None) => self.fill(cx, sight, role),
         }

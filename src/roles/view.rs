@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::grant::{Grant, grants};
 use super::hold::Phase;
-use super::vocabulary::RoleName;
+use super::vocabulary::{Alert, RoleName};
 use super::{Record, Roles};
 use crate::consensus::{Name, Register, RequestId, Token};
 use crate::failover::FailoverState;
@@ -27,6 +29,29 @@ pub struct Holding {
     pub is_ready: bool,
     /// The hooks that end its work run.
     pub is_ending: bool,
+}
+
+/// Whether somebody may act in a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lease {
+    /// It was given one that is not over.
+    Runs,
+    /// It had one, and it is over, or it said that it stopped: nobody acts.
+    Over,
+    /// It was given none yet: nobody acts.
+    NotBegun,
+}
+
+/// A role, as the leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// Where it stands in a failover.
+    pub state: FailoverState,
+    /// The holder's lease; nothing if nobody holds it.
+    pub lease: Option<Lease>,
+    /// Why the automation rests, if it does; what was told last, also when it is well again.
+    pub alert: Option<Alert>,
 }
 
 impl<'a> View<'a> {
@@ -63,6 +88,21 @@ impl<'a> View<'a> {
     pub fn states(self) -> impl Iterator<Item = (&'a RoleName, FailoverState)> {
         let watches = self.roles.office.iter().flat_map(|office| office.watches.iter());
         watches.map(|(role, watch)| (role, watch.state))
+    }
+
+    /// All roles, as the leader sees them; nothing elsewhere.
+    pub fn watched(self, now: Time) -> impl Iterator<Item = (&'a RoleName, Watched)> {
+        let config = &self.roles.config.failover;
+        let watches = self.roles.office.iter().flat_map(|office| office.watches.iter());
+        watches.map(move |(role, watch)| {
+            let lease = match watch.leased_at {
+                None if !watch.has_stopped => Lease::NotBegun,
+                _ if now < watch.over_at(config) => Lease::Runs,
+                _ => Lease::Over,
+            };
+            let lease = watch.holder().map(|_| lease);
+            (role, Watched { state: watch.state, lease, alert: watch.alerted })
+        })
     }
 
     /// Whether this leader proposed something under this name, and does not know what came of it.

@@ -324,6 +324,14 @@ pub enum Refused {
         /// The highest that was seen.
         highest: Token,
     },
+    /// No decision can have been made under it. Nothing was written down.
+    #[error("the token {shown} is beyond all that can be decided where the highest known is {known}: it is no grant's")]
+    Beyond {
+        /// What was shown.
+        shown: Token,
+        /// The highest that is known here.
+        known: Token,
+    },
     /// It could not be written down.
     #[error("the disk failed: {0}")]
     Disk(DiskFault),

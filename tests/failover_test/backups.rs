@@ -21,6 +21,9 @@ fn a_backup_of_the_mesh_is_taken_by_one_peer_or_by_all() {
     assert_eq!(takers, all);
     let listed = peers[0].run(&["backup", "list", "--repo", &repository, "--node", &id(&peers[0]), "--json"]);
     assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let none = peers[1].run(&["backup", "create", "--mesh", "--cancel"]);
+    assert_eq!(none.status.code(), Some(1), "{none:?}");
+    assert!(String::from_utf8_lossy(&none.stderr).contains("no backup of the mesh goes on"), "{none:?}");
     // What cannot be reached is told, with whose share it was.
     let output = peers[0].run(&["backup", "create", "--mesh", "--on", "b", "--repo", "/proc/nowhere", "--json"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");

@@ -104,7 +104,7 @@ pub(crate) enum Command {
     Timeline(crate::timeline::Args),
     /// Bring documents of a living mesh back to how they were
     Revert(crate::revert::Args),
-    /// Lead TCP clients to whoever leads the voters
+    /// Lead TCP clients to whoever holds a role, or leads the voters
     Redirect(crate::redirect::Args),
     /// Look into a log's files
     #[command(subcommand)]

@@ -248,12 +248,14 @@ impl Client {
         let message = body.as_ref().and_then(|body| body.pointer("/error/message")).and_then(Value::as_str);
         if (status, &self.token_file) == (StatusCode::UNAUTHORIZED, &None) {
             let words = "this needs the peer's token, and there is none in";
-            return Failure::new(format_args!("{words} {TOKEN_FILE}")).hint(
+            return Failure::new(format_args!("{words} {TOKEN_FILE}")).kind(Some("unauthorized")).hint(
                 "name it with --token-file or OXIGDAL_HA_TOKEN: the file api-token in the peer's data directory",
             );
         }
         let failure = Failure::new(message.map_or_else(|| format!("{} answered {status}", self.api), str::to_owned));
         let failure = failure.kind(body.as_ref().and_then(|body| body.pointer("/error/code")).and_then(Value::as_str));
+        let data = body.as_ref().and_then(|body| body["error"].as_object()).cloned().unwrap_or_default();
+        let failure = failure.data(data.into_iter().filter(|(key, _)| key != "code" && key != "message").collect());
         match (status, &self.token_file) {
             (StatusCode::UNAUTHORIZED, Some(file)) => {
                 failure.hint(format!("the token was read from {}: is it the one of this peer?", file.display()))

@@ -34,7 +34,7 @@ pub(crate) fn leader(arguments: &Leader, output: Output) -> Result {
                 output.paint(Tone::Dim, node)
             ))
         }
-        None => Err(Failure::new("nobody leads the voters, as far as this peer knows")),
+        None => Err(Failure::not_found("nobody leads the voters, as far as this peer knows")),
     }
 }
 
@@ -72,7 +72,7 @@ enum VotersCommand {
         #[command(flatten)]
         target: Target,
     },
-    /// Have somebody else lead
+    /// Have somebody else lead; asked at the leader's own --api, see `leader`
     Transfer {
         /// Its name or id; by default whoever is first in rank
         node: Option<String>,
@@ -95,14 +95,44 @@ pub(crate) fn voters(arguments: &Voters, output: Output) -> Result {
         "transfer" => json!({ "op": op, "to": node }),
         op => json!({ "op": op, "node": node }),
     };
-    let told: Value = client.send("POST", "/v1/voters", &[], &change)?;
+    let told = client.send("POST", "/v1/voters", &[], &change);
+    let told: Value =
+        told.map_err(|failure| if op == "transfer" { elsewhere(failure) } else { failure.named(&client) })?;
     list(&told, output)?;
+    if op == "transfer" && !output.json {
+        let leads = told["leader"].as_str().filter(|leader| node.as_deref() == Some(*leader));
+        let words = leads.map(|leader| format!("{} leads already", name_of(&told, leader)));
+        output.line(words.as_deref().unwrap_or("the lead is being handed over; `leader` shows to whom"))?;
+    }
     if op == "add" && !output.json {
         output.line(
             "it votes once it holds the log and was there for a while (voters.stabilization); `voters list` shows it",
         )?;
     }
     Ok(())
+}
+
+/// Only who leads can hand the lead over: a peer that does not says who does. Interfaces of other peers are not known to any.
+fn elsewhere(failure: Failure) -> Failure {
+    if !failure.is_kind("not_leader") {
+        return failure;
+    }
+    let leader = failure.datum("leader");
+    let name = leader["name"].as_str().filter(|name| !name.is_empty()).or_else(|| leader["node"].as_str());
+    let Some(name) = name else {
+        return failure.saying("nobody leads the voters, as far as this peer knows").hint("try again shortly");
+    };
+    let words = format!("{name} leads the voters, and only it can hand the lead over");
+    let hint = format!("ask there: the same command with the --api and --token-file of {name}");
+    failure.saying(words).hint(hint)
+}
+
+impl Failure {
+    /// With members called by their names; where they cannot be had, the ids stay.
+    pub(crate) fn named(self, client: &Client) -> Self {
+        let members: Vec<Value> = client.get("/v1/members", &[]).unwrap_or_default();
+        self.naming(&members)
+    }
 }
 
 /// The id of a member by its name; an id is one.
@@ -114,8 +144,8 @@ pub(crate) fn id_of(client: &Client, name: &str) -> Result<String> {
         [one] => Ok(one["node"].as_str().unwrap_or_default().to_owned()),
         // Who is gone from the members can be named by its id.
         [] if name.parse::<uuid::Uuid>().is_ok() => Ok(name.to_owned()),
-        [] => Err(Failure::new(format_args!("there is no member {name:?}"))),
-        _ => Err(Failure::new(format_args!("{} members are called {name:?}: give the id", found.len()))),
+        [] => Err(Failure::not_found(format_args!("there is no member {name:?}"))),
+        _ => Err(Failure::usage(format_args!("{} members are called {name:?}: give the id", found.len()))),
     }
 }
 
@@ -133,7 +163,7 @@ fn list(voters: &Value, output: Output) -> Result {
     if members.is_empty() {
         return output.line("this peer knows of no voters");
     }
-    let mut table = output.table(&["NAME", "VOTE", "PRIORITY", "HOLDS", "NODE"]);
+    let mut table = output.table(&["NAME", "VOTE", "THERE", "PRIORITY", "HOLDS", "NODE"]);
     for it in members {
         let node = it["node"].as_str().unwrap_or_default();
         let vote = match (voters["leader"] == it["node"], it["voter"] == true) {
@@ -145,20 +175,53 @@ fn list(voters: &Value, output: Output) -> Result {
         table.add_row([
             cell(Tone::Bold, name_of(voters, node)),
             vote,
+            match standing(it) {
+                "yes" => cell(Tone::Good, "yes"),
+                other => cell(Tone::Bad, other),
+            },
             number(&it["priority"]),
             number(holds),
             cell(Tone::Dim, node),
         ]);
     }
     output.rows(&table)?;
-    let (quorum, tolerates) = (&voters["quorum"], &voters["tolerates"]);
-    output.line(format_args!("{quorum} of them decide; {tolerates} may be lost"))?;
+    output.line(losses(voters))?;
     for (wish, what) in [("wanted", "wanted, before all others"), ("barred", "not to be chosen")] {
         for node in voters[wish].as_array().into_iter().flatten().filter_map(Value::as_str) {
             output.line(format_args!("{what}: {}", name_of(voters, node)))?;
         }
     }
     Ok(())
+}
+
+/// How a voter or learner stands, as the asked peer sees it.
+fn standing(member: &Value) -> &str {
+    match (member["there"] == true, member["state"].as_str()) {
+        (true, _) => "yes",
+        (false, Some("alive")) => "unlinked",
+        (false, Some(state)) => state,
+        (false, None) => "unknown",
+    }
+}
+
+/// How many may be lost, of all voters and of those that are there.
+fn losses(voters: &Value) -> String {
+    let count = |key: &str| voters[key].as_u64().unwrap_or_default();
+    let (quorum, tolerates) = (count("quorum"), count("tolerates"));
+    let members = voters["members"].as_array().map_or(&[][..], Vec::as_slice);
+    let votes: Vec<&Value> = members.iter().filter(|it| it["voter"] == true).collect();
+    let name = |it: &&&Value| name_of(voters, it["node"].as_str().unwrap_or_default()).to_owned();
+    let away: Vec<String> = votes.iter().filter(|it| it["there"] != true).map(|it| name(&it)).collect();
+    let words = format!("{quorum} of {} voters decide; {tolerates} may be lost", votes.len());
+    if away.is_empty() {
+        return words;
+    }
+    let left = match (count("there") >= quorum, count("tolerates_now")) {
+        (false, _) => "nothing can be decided as this peer sees it".to_owned(),
+        (true, 0) => "none of those that are left may be lost".to_owned(),
+        (true, more) => format!("{more} of those that are left may be lost"),
+    };
+    format!("{words}. Not there: {}: {left}", away.join(", "))
 }
 
 #[derive(Debug, clap::Args)]
@@ -199,7 +262,9 @@ pub(crate) fn actions(arguments: &Actions, output: Output) -> Result {
         ActionsCommand::Tail { after, follow, target } => tail(&Client::new(target)?, *after, *follow, output),
         ActionsCommand::Set { register, value, request, target } => {
             let wanted = json!({ "register": register, "value": value, "request": request });
-            let made: Value = Client::new(target)?.send("POST", "/v1/actions", &[], &wanted)?;
+            let client = Client::new(target)?;
+            let made = client.send("POST", "/v1/actions", &[], &wanted);
+            let made: Value = made.map_err(|failure| failure.named(&client))?;
             if output.json {
                 return output.value(&made);
             }
@@ -209,11 +274,54 @@ pub(crate) fn actions(arguments: &Actions, output: Output) -> Result {
     }
 }
 
+/// What a decision says, in one line: nobody who has something decided writes other lines here, or what a terminal obeys.
+fn decided(decision: &Value) -> String {
+    if let Some(voters) = decision["voters"].as_array() {
+        return format!("{} vote from here on", voters.len());
+    }
+    let register = plain(decision["register"].as_str().unwrap_or_default());
+    let grant = &decision["grant"];
+    if grant.is_object() {
+        let text = |key: &str| plain(grant[key].as_str().unwrap_or_default());
+        let who = grant["name"].as_str().map_or_else(|| "nobody".to_owned(), plain);
+        let paused = if grant["paused"] == true { "; paused" } else { "" };
+        let what = if grant["goes_on"] == true { "goes on" } else { &*text("reason") };
+        return format!("{register} = {who} ({what}, by {}{paused})", text("by"));
+    }
+    match (decision["value"].as_str(), decision["bytes"].as_u64()) {
+        (Some(value), _) => format!("{register} = {}", plain(value)),
+        (None, Some(bytes)) => format!("{register} = {bytes} bytes that are no text"),
+        (None, None) => format!("{register} is removed"),
+    }
+}
+
+/// Text of others, with all escaped that is not simply seen.
+pub(crate) fn plain(text: &str) -> String {
+    let mut told = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' => told.push(c),
+            _ => told.extend(c.escape_debug()),
+        }
+    }
+    told
+}
+
+/// A decision's token, or its place.
+pub(crate) fn token(token: &Value) -> String {
+    let part = |name: &str| token[name].as_u64().unwrap_or_default();
+    format!("{}.{}.{}", part("epoch"), part("term"), part("index"))
+}
+
 fn tail(client: &Client, mut after: u64, follow: bool, output: Output) -> Result {
     loop {
         let page: Value = client.get("/v1/actions", &[("after", &after.to_string())])?;
-        if page["gap"] == true && !output.json {
-            output.line(output.paint(Tone::Warn, format_args!("what was decided before is not kept here any more")))?;
+        if page["gap"] == true {
+            let words = "what was decided before is not kept here any more";
+            match output.json {
+                true => output.value(&json!({ "gap": true, "why": words }))?,
+                false => output.line(output.paint(Tone::Warn, words))?,
+            }
         }
         let decisions = page["decisions"].as_array().map_or(&[][..], Vec::as_slice);
         for it in decisions {
@@ -221,12 +329,7 @@ fn tail(client: &Client, mut after: u64, follow: bool, output: Output) -> Result
                 output.value(it)?;
                 continue;
             }
-            let text = |key: &str| it[key].as_str().unwrap_or("-").to_owned();
-            let what = match it["voters"].as_array() {
-                Some(voters) => format!("{} vote from here on", voters.len()),
-                None => format!("{} = {}", text("register"), text("value")),
-            };
-            output.line(format_args!("{:>8}  term {:<4} {what}", it["index"], it["term"]))?;
+            output.line(format_args!("{:>12}  {}", token(it), decided(it)))?;
         }
         let upto = page["upto"].as_u64().unwrap_or(after);
         let more = upto > after;
@@ -237,5 +340,51 @@ fn tail(client: &Client, mut after: u64, follow: bool, output: Output) -> Result
         if !more {
             std::thread::sleep(LOOK_EVERY);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_decided_is_one_line_that_a_terminal_only_shows() {
+        let set = |value: &str| decided(&json!({ "register": "a\u{1b}[2J", "value": value }));
+        let told = set("x\n1.1.9  b = forged\u{1b}]0;\u{7}\u{202e}");
+        assert!(!told.chars().any(|c| c.is_control() || c == '\u{202e}'), "{told:?}");
+        assert_eq!(set(r#"{"a":"Köln"}"#), r#"a\u{1b}[2J = {"a":"Köln"}"#);
+        assert_eq!(decided(&json!({ "register": "a", "bytes": 7 })), "a = 7 bytes that are no text");
+        assert_eq!(decided(&json!({ "register": "a" })), "a is removed");
+        let grant = json!({ "name": "b", "reason": "failed", "by": "automation", "paused": true, "goes_on": false });
+        let told = decided(&json!({ "register": "role/primary", "grant": grant, "bytes": 90 }));
+        assert_eq!(told, "role/primary = b (failed, by automation; paused)");
+    }
+
+    #[test]
+    fn voters_that_are_not_there_are_named_and_do_not_count() {
+        let voters = |away: &[&str], there: u64, now: u64| {
+            let one = |name: &&str| json!({ "node": name, "name": name, "voter": true, "there": !away.contains(name) });
+            let members: Vec<_> = ["a", "b", "c"].iter().map(one).collect();
+            let counts = json!({ "quorum": 2, "tolerates": 1, "there": there, "tolerates_now": now });
+            let mut told = counts;
+            told["members"] = members.into();
+            losses(&told)
+        };
+        assert_eq!(voters(&[], 3, 1), "2 of 3 voters decide; 1 may be lost");
+        assert!(voters(&["c"], 2, 0).ends_with("Not there: c: none of those that are left may be lost"));
+        assert!(voters(&["b", "c"], 1, 0).ends_with("Not there: b, c: nothing can be decided as this peer sees it"));
+        assert_eq!(standing(&json!({ "there": false, "state": "alive" })), "unlinked");
+        assert_eq!(standing(&json!({ "there": false, "state": "dead" })), "dead");
+    }
+
+    #[test]
+    fn who_cannot_hand_the_lead_over_says_who_can() {
+        let refused = |leader: Value| {
+            let data = json!({ "leader": leader, "epoch": 1, "term": 2 });
+            elsewhere(Failure::new("no").kind(Some("not_leader")).data(data.as_object().unwrap().clone()).busy())
+        };
+        assert!(refused(json!({ "node": "1", "name": "b" })).to_string().starts_with("b leads the voters"));
+        assert!(refused(Value::Null).to_string().starts_with("nobody leads"));
+        assert_eq!(elsewhere(Failure::new("other")).to_string(), "other");
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use serde_json::{Map, Value};
+
 /// What the exit codes mean; see the help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
@@ -25,6 +27,8 @@ pub(crate) struct Failure {
     code: Code,
     /// What kind of error the peer says it is, for scripts.
     kind: Option<String>,
+    /// What else the peer says, for scripts: who leads, under which request to ask again.
+    data: Map<String, Value>,
     message: String,
     hint: Option<String>,
     /// Whoever reads our output went away: no failure at all.
@@ -34,6 +38,18 @@ pub(crate) struct Failure {
 }
 
 pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
+
+impl Code {
+    /// For scripts, where no peer said what kind of error it is.
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage | Self::SimulateUsage => "usage",
+            Self::NoPeer => "no_peer",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
 
 impl Failure {
     /// It was not done.
@@ -47,7 +63,8 @@ impl Failure {
     }
 
     pub(crate) fn with(code: Code, message: impl fmt::Display) -> Self {
-        Self { code, kind: None, message: message.to_string(), hint: None, quiet: false, busy: false }
+        let (message, data) = (message.to_string(), Map::new());
+        Self { code, kind: None, data, message, hint: None, quiet: false, busy: false }
     }
 
     /// The exit code of what was told; whoever reads our output may have gone, and the verdict stands.
@@ -78,6 +95,34 @@ impl Failure {
         self
     }
 
+    /// What is asked for is not there.
+    pub(crate) fn not_found(message: impl fmt::Display) -> Self {
+        Self::new(message).kind(Some("not_found"))
+    }
+
+    /// What else the peer's answer has.
+    pub(crate) fn data(mut self, data: Map<String, Value>) -> Self {
+        self.data = data;
+        self
+    }
+
+    /// What the peer's answer has of this, such as `leader`.
+    pub(crate) fn datum(&self, key: &str) -> &Value {
+        self.data.get(key).unwrap_or(&Value::Null)
+    }
+
+    /// The same, with members called by their names where the words have their ids.
+    pub(crate) fn naming(mut self, members: &[Value]) -> Self {
+        for member in members {
+            if let (Some(node), Some(name)) = (member["node"].as_str(), member["name"].as_str())
+                && !name.is_empty()
+            {
+                self.message = self.message.replace(node, name);
+            }
+        }
+        self
+    }
+
     /// A file that could not be read or written.
     pub(crate) fn file(verb: &str, path: &std::path::Path, error: &io::Error) -> Self {
         Self::usage(format_args!("cannot {verb} {}: {error}", path.display()))
@@ -87,6 +132,12 @@ impl Failure {
     pub(crate) fn busy(mut self) -> Self {
         self.busy = true;
         self.hint("try again shortly")
+    }
+
+    /// The same in other words.
+    pub(crate) fn saying(mut self, message: impl fmt::Display) -> Self {
+        self.message = message.to_string();
+        self
     }
 
     /// What was done before.
@@ -117,15 +168,22 @@ impl Failure {
         self.hint.as_deref().or(forbidden)
     }
 
+    /// As JSON: with a code always.
+    fn for_programs(&self) -> Value {
+        let mut error = self.data.clone();
+        error.insert("code".to_owned(), self.kind.as_deref().unwrap_or(self.code.kind()).into());
+        error.insert("message".to_owned(), self.message.as_str().into());
+        error.insert("hint".to_owned(), self.advice().into());
+        serde_json::json!({ "error": error })
+    }
+
     /// Tells it on standard error and gives the exit code.
     pub(crate) fn report(&self, json: bool, red: bool) -> ExitCode {
         if self.quiet {
             return ExitCode::SUCCESS;
         }
         let told = if json {
-            let Self { kind, message, .. } = self;
-            let error = serde_json::json!({ "error": { "code": kind, "message": message, "hint": self.advice() } });
-            format!("{error}\n")
+            format!("{}\n", self.for_programs())
         } else {
             let label = if red { "\x1b[1;31merror\x1b[0m" } else { "error" };
             let hint = self.advice().map(|hint| format!("  hint: {hint}\n")).unwrap_or_default();
@@ -148,5 +206,34 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         let quiet = error.kind() == io::ErrorKind::BrokenPipe;
         Self { quiet, ..Self::new(format_args!("cannot write the output: {error}")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_for_programs_have_a_code_and_what_the_peer_said() {
+        let data = serde_json::json!({ "leader": { "node": "1" }, "term": 2 }).as_object().cloned().unwrap_or_default();
+        let failure = Failure::new("no").kind(Some("not_leader")).data(data);
+        assert_eq!(failure.for_programs()["error"]["leader"]["node"], "1");
+        assert_eq!(failure.for_programs()["error"]["code"], "not_leader");
+        for (failure, code) in [
+            (Failure::with(Code::NoPeer, "x"), "no_peer"),
+            (Failure::not_found("x"), "not_found"),
+            (Failure::usage("x"), "usage"),
+            (Failure::new("x"), "failed"),
+        ] {
+            assert_eq!(failure.for_programs()["error"]["code"], code);
+        }
+    }
+
+    #[test]
+    fn members_are_called_by_their_names() {
+        let members =
+            [serde_json::json!({ "node": "0-1", "name": "b" }), serde_json::json!({ "node": "0-2", "name": "" })];
+        let told = Failure::new("0-1 cannot, nor can 0-2").naming(&members).to_string();
+        assert_eq!(told, "b cannot, nor can 0-2");
     }
 }

@@ -22,6 +22,9 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
             "look at the disk, and at what it is reached through; others do not rely on this peer until it answers, and nothing is lost",
         );
     }
+    for vacancy in status["vacancies"].as_array().into_iter().flatten() {
+        trouble(text(vacancy, "why").to_owned(), text(vacancy, "cure"));
+    }
     not_all_there(status, &mut trouble);
     if let Some(cut) = status["log_cut"].as_str() {
         trouble(
@@ -409,6 +412,14 @@ mod tests {
             "network": { "links": [], "not_linked": [{ "refused": false, "address": "/dns/a", "why": "no route" }] },
         });
         assert_eq!(troubles(&alone)[0].0, "not linked with somebody at /dns/a: no route");
+    }
+
+    #[test]
+    fn a_role_in_which_nobody_acts_is_a_trouble_with_its_cure() {
+        let vacancy =
+            serde_json::json!({ "role": "primary", "code": "held", "why": "nobody is primary", "cure": "resume it" });
+        let told = troubles(&serde_json::json!({ "vacancies": [vacancy] }));
+        assert_eq!(told, [("nobody is primary".to_owned(), "resume it".to_owned())]);
     }
 
     #[test]

@@ -141,7 +141,8 @@ pub(crate) fn status(arguments: &args::Status, output: Output) -> Result<ExitCod
                 output.paint(Tone::Dim, advice)
             ))?;
         }
-        if troubles.is_empty() {
+        let is_full = status.pointer("/coordination/level").is_none_or(|level| level == "full");
+        if troubles.is_empty() && is_full {
             output.line(output.paint(Tone::Good, "nothing is wrong"))?;
         }
     }
@@ -176,6 +177,7 @@ fn show(status: &Value, output: Output) -> Result {
             format!("{}, {neighbors} neighbour{plural}{}", text("/overlay_policy/followed"), set_for_the_mesh(status)),
         ),
         ("agreed", format!("{}{}", terms(status), output.paint(Tone::Dim, text("/host/fingerprint")))),
+        ("level", level(status)),
         ("documents", format!("{}, content {}", text("/documents"), output.paint(Tone::Name, text("/content")))),
         ("in memory", in_memory(status)),
         ("log", format!("{} entries, vector {}", text("/entries"), output.paint(Tone::Name, text("/vector")))),
@@ -218,6 +220,20 @@ fn set_for_the_mesh(status: &Value) -> String {
     format!("; set for the mesh, version {}, by {}{instead}", set["version"], name.unwrap_or(signer))
 }
 
+/// What can be done at this peer, and why not everything.
+fn level(status: &Value) -> String {
+    let coordination = &status["coordination"];
+    let reasons: Vec<&str> =
+        coordination["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let what = match coordination["level"].as_str().unwrap_or("-") {
+        "degraded" => "degraded: edits are taken and spread, nothing is decided",
+        "isolated" => "isolated: edits are taken, and nobody else hears of them",
+        "read_only" => "read-only: no edits are taken",
+        level => level,
+    };
+    if reasons.is_empty() { what.to_owned() } else { format!("{what} ({})", reasons.join("; ")) }
+}
+
 /// How much of the documents is in memory, and how often the rest was fetched.
 fn in_memory(status: &Value) -> String {
     let number = |key: &str| status["memory"][key].as_u64().unwrap_or_default();
@@ -232,4 +248,16 @@ fn terms(status: &Value) -> String {
     let set = status["overlay_policy"]["set"].is_object();
     let terms = terms.filter(|(key, _)| !set || *key != "overlay");
     terms.map(|(key, value)| format!("{key} {}, ", value.as_str().unwrap_or_default())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_level_has_its_reasons() {
+        let status = serde_json::json!({ "coordination": { "level": "degraded", "reasons": ["nobody leads", "x"] } });
+        assert_eq!(level(&status), "degraded: edits are taken and spread, nothing is decided (nobody leads; x)");
+        assert_eq!(level(&serde_json::json!({ "coordination": { "level": "full" } })), "full");
+    }
 }

@@ -49,7 +49,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR")]
     listen: String,
     /// A service that holders name in their `node.services`, or a port
-    #[arg(long, value_name = "SERVICE")]
+    #[arg(long, value_name = "SERVICE", value_parser = service)]
     port_of: String,
     /// What becomes of connections that are open when the role moves
     #[arg(long, value_enum, value_name = "STRATEGY", default_value = "immediate")]
@@ -141,6 +141,17 @@ struct Service {
     port: u16,
 }
 
+/// A service's name, or a port that there can be.
+fn service(text: &str) -> std::result::Result<String, String> {
+    match text.parse::<u64>() {
+        Ok(port) if !(1..=u64::from(u16::MAX)).contains(&port) => {
+            Err(format!("{text} is no port: they go from 1 to {}", u16::MAX))
+        }
+        _ if text.is_empty() => Err("a service has a name, or is a port".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
 pub(crate) fn run(arguments: &Args, output: Output) -> Result {
     let address = place(&arguments.listen)?;
     let clients =
@@ -222,7 +233,7 @@ fn held(client: &Client, role: &str) -> Result<(Option<String>, Since)> {
     }
     let roles: Vec<Held> = client.probe("/v1/roles", LOOK_MAX)?;
     let held = roles.into_iter().find(|held| held.role == role).ok_or_else(|| {
-        Failure::new(format_args!("nobody was granted the role {role:?}, as far as this peer knows"))
+        Failure::not_found(format_args!("nobody was granted the role {role:?}, as far as this peer knows"))
             .hint("roles are named in `[roles] names` of the configuration; `oxigdal-ha role list` shows them")
     })?;
     let Token { epoch, term, index } = held.token;

@@ -1,6 +1,7 @@
 //! Backups of the whole mesh: having one taken, and how it stands.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Json;
 use serde::Deserialize;
 
@@ -33,13 +34,18 @@ pub(super) async fn show(State(interface): State<Interface>) -> Result<Json<Job>
 }
 
 pub(super) async fn give_up(State(interface): State<Interface>) -> Result<Json<Job>, Refusal> {
+    let last = some(together::read(&interface.link).await?.map(|(_, job)| job))?;
+    if last.is_over() {
+        let words = format!("no backup of the mesh goes on: the last one, {}, is over", last.id);
+        return Err(Refusal::new(StatusCode::NOT_FOUND, ErrorKind::NotFound.code(), words));
+    }
     some(together::give_up(&interface.link, "an operator").await?)
 }
 
 fn some(job: Option<Job>) -> Result<Json<Job>, Refusal> {
     let none = || {
         let words = "no backup of the mesh was ever asked for";
-        Refusal::new(axum::http::StatusCode::NOT_FOUND, ErrorKind::NotFound.code(), words)
+        Refusal::new(StatusCode::NOT_FOUND, ErrorKind::NotFound.code(), words)
     };
     job.map(Json).ok_or_else(none)
 }

@@ -32,9 +32,19 @@ pub(super) async fn change(
 }
 
 async fn deciders(interface: &Interface, command: Command) -> Result<Deciders, Refusal> {
-    match interface.link.command(command).await? {
+    match interface.decide(command).await? {
         Outcome::Deciders(deciders) => Ok(*deciders),
         other => unreachable!("a question about voters was answered by {other:?}"),
+    }
+}
+
+impl Interface {
+    /// A command that the leader may refuse, or another peer: then it is told by name who leads.
+    pub(super) async fn decide(&self, command: Command) -> Result<Outcome, Refusal> {
+        match self.link.command(command).await {
+            Ok(outcome) => Ok(outcome),
+            Err(error) => Err(self.named(error.into()).await),
+        }
     }
 }
 
@@ -88,12 +98,10 @@ pub(super) async fn propose(
         request.map(|text| parse(&text).ok_or_else(|| Refusal::invalid(format!("{text:?} names no request"))));
     let (expect, value) = (expect.unwrap_or(Expect::Any), value.map(Into::into));
     let proposal = Proposal { register, expect, value, request: request.transpose()? };
-    match interface.link.command(Command::Propose(proposal)).await? {
-        Outcome::Decided(made) => Ok(Json(Made {
-            request: format!("{}.{:x}", made.request.born, made.request.number),
-            token: made.token.to_string(),
-            outcome: made.outcome,
-        })),
+    match interface.decide(Command::Propose(proposal)).await? {
+        Outcome::Decided(made) => {
+            Ok(Json(Made { request: made.request.to_string(), token: made.token.to_string(), outcome: made.outcome }))
+        }
         other => unreachable!("Propose was answered by {other:?}"),
     }
 }

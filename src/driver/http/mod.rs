@@ -3,7 +3,8 @@
 //! It is loopback by default. The Host header must name this machine, so that no web page can reach it by pointing a name
 //! of its own at 127.0.0.1, and what a browser sends for another site's page is refused. Changes need the bearer token of the data directory; when the interface is bound to anything
 //! but loopback, reads need it too, and only the probes do not. Every answer is JSON, errors too:
-//! `{"error":{"code":"not_found","message":"..."}}`.
+//! `{"error":{"code":"not_found","message":"..."}}`. A `not_leader` also has `leader` (`node`, and `name` and `addresses` where they are known; null
+//! if nobody is known to lead), `epoch` and `term`; an `outcome_unknown` of an action has the `request` under which to ask again.
 //!
 //! | path | |
 //! |---|---|
@@ -31,13 +32,13 @@
 //! | `GET`, `POST /v1/revoked` | who may not any more |
 //! | `GET`, `POST /v1/issuers`, `POST /v1/issuers/request` | who signs tickets, and becoming one who does |
 //! | `GET /v1/leader` | who leads the voters, as far as this peer knows |
-//! | `GET`, `POST /v1/roles` | roles and their holders; `{"role":NAME,"what":{"order":"move","to":ID},"by":WHO}`, `release`, `pause`, `resume` |
-//! | `GET`, `POST`, `DELETE /v1/backups/mesh` | the backup of the whole mesh: how it stands; `{"task":{"kind":"full","repository":URL},"takers":"best"}`; to give it up |
-//! | `POST /v1/roles/admit` | somebody acts upon this machine: `{"role":NAME,"token":{"epoch":E,"term":T,"index":I}}` is heeded (200), or lower than one that was seen here (409) |
-//! | `GET /primary`, `/role/NAME` | for load balancers: 200 where this peer acts in the role, else 503 and who does |
-//! | `GET /replica?max_behind=N` | 200 where this peer is not the primary and behind in no more than N logs; 503 also where it cannot know, since it is cut off |
+//! | `GET`, `POST /v1/roles` | roles and their holders, with `vacancy` (`code`, `why`, `cure`) where nobody acts as far as this peer can tell; `{"role":NAME,"what":{"order":"move","to":ID},"by":WHO}`, `release`, `pause`, `resume` |
+//! | `GET`, `POST`, `DELETE /v1/backups/mesh` | the backup of the whole mesh: how it stands; `{"task":{"kind":"full","repository":URL},"takers":"best"}`; to give it up, 404 if none goes on |
+//! | `POST /v1/roles/admit` | somebody acts upon this machine: `{"role":NAME,"token":{"epoch":E,"term":T,"index":I}}` is heeded (200), or lower than one that was seen here (409). Also of a role that this peer does not know: it may be shown a token before it hears of the role, and keeps the highest of 64 roles for good, so name them right. A token beyond all that can have been decided (2^40 above what is known) is refused (400) and not kept; any other is believed, since a peer that was cut off cannot know how far the others are |
+//! | `GET /primary`, `/role/NAME` | for load balancers: 200 where this peer acts in the role, else 503 and who does; `why`, `code` and `cure` where nobody does, as far as this peer can tell |
+//! | `GET /replica?max_behind=N` | 200 where this peer is not the primary and behind in no more than N logs; 503 also where it cannot know, since it is cut off. Without `max_behind` nobody asks how far behind it is: 200 also where it is cut off, and `told` is false |
 //! | `GET`, `POST /v1/voters` | who votes, and whom operators want; `{"op":"add","node":ID}`, `remove`, `clear` at any peer; `transfer` at the leader only, else 503 `not_leader` |
-//! | `GET /v1/actions?after&limit` | what was decided |
+//! | `GET /v1/actions?after&limit` | what was decided: `value` if it is text, else `bytes`, and of roles what the `grant` says |
 //! | `POST /v1/actions` | have a register set, wherever the leader is; 503 `no_quorum`, `not_leader`: nothing of it will be; 504 `outcome_unknown`: ask again with its `request` |
 //! | `GET`, `PUT /v1/overlay` | which overlay the mesh has; setting it for all peers |
 //! | `GET /v1/restore-points`, `POST ../NAME` | named moments of this peer's log; a new one |

@@ -9,11 +9,13 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::{BODY_MAX, BODY_TIME_MAX};
+use super::{BODY_MAX, BODY_TIME_MAX, Interface};
 use crate::error::{Error, ErrorKind};
 use crate::events::Name;
+use crate::node::CommandError;
+use crate::roles::Refused;
 use crate::types::DocId;
 
 /// An error on its way out.
@@ -22,11 +24,13 @@ pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) code: &'static str,
     pub(super) message: String,
+    /// What programs go on with: who leads, under which name to ask again.
+    pub(super) data: Map<String, Value>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), data: Map::new() }
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
@@ -36,8 +40,10 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let body = Json(json!({ "error": { "code": self.code, "message": self.message } }));
-        let mut response = (self.status, body).into_response();
+        let mut error = self.data;
+        error.insert("code".to_owned(), self.code.into());
+        error.insert("message".to_owned(), self.message.into());
+        let mut response = (self.status, Json(json!({ "error": error }))).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         }
@@ -64,7 +70,37 @@ impl From<Error> for Refusal {
             ErrorKind::NotLeader | ErrorKind::NoQuorum => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self::new(status, error.kind().code(), error.to_string())
+        let data = error.cause().downcast_ref().map(data_of).unwrap_or_default();
+        Self { data, ..Self::new(status, error.kind().code(), error.to_string()) }
+    }
+}
+
+/// What programs go on with.
+fn data_of(error: &CommandError) -> Map<String, Value> {
+    let data = match error {
+        CommandError::NotLeader { leader, epoch, term } => {
+            let leader = leader.map(|node| json!({ "node": node }));
+            json!({ "leader": leader, "epoch": epoch, "term": term })
+        }
+        CommandError::OutcomeUnknown { request } => json!({ "request": request.to_string() }),
+        CommandError::RoleRefused(Refused::Stale { shown, highest }) => json!({ "shown": shown, "highest": highest }),
+        CommandError::RoleRefused(Refused::Beyond { shown, known }) => json!({ "shown": shown, "known": known }),
+        _ => Value::Null,
+    };
+    if let Value::Object(data) = data { data } else { Map::new() }
+}
+
+impl Interface {
+    /// The same, with the name of who leads, where that is told: people and scripts know peers by their names.
+    pub(super) async fn named(&self, mut refusal: Refusal) -> Refusal {
+        let Some(leader) = refusal.data.get_mut("leader").filter(|leader| leader.is_object()) else { return refusal };
+        let Ok(report) = self.link.report().await else { return refusal };
+        let member = report.node.members.iter().find(|member| json!(member.node) == leader["node"]);
+        if let Some(member) = member {
+            leader["name"] = json!(member.meta.name);
+            leader["addresses"] = json!(member.meta.addresses);
+        }
+        refusal
     }
 }
 
@@ -162,4 +198,25 @@ impl<S: Send + Sync> FromRequestParts<S> for StreamName {
 async fn named<S: Send + Sync, T: FromStr<Err: Display>>(parts: &mut Parts, state: &S) -> Result<T, Refusal> {
     let Last(text) = Last::from_request_parts(parts, state).await?;
     text.parse().map_err(|error: T::Err| Refusal::invalid(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::RequestId;
+    use crate::types::{Epoch, Index, NodeId, Term};
+
+    #[test]
+    fn what_programs_go_on_with_is_data() {
+        let of = |error: CommandError| Refusal::from(Error::from(error)).data;
+        let node = NodeId::from_u128(7);
+        let (epoch, term) = (Epoch::new(1), Term::new(2));
+        let told = of(CommandError::NotLeader { leader: Some(node), epoch, term });
+        assert_eq!(Value::from(told), json!({ "leader": { "node": node }, "epoch": 1, "term": 2 }));
+        assert_eq!(of(CommandError::NotLeader { leader: None, epoch, term })["leader"], Value::Null);
+        let request = RequestId { born: Index::new(3), number: 0xab };
+        let told = of(CommandError::OutcomeUnknown { request });
+        assert_eq!(told["request"], "3.000000000000000000000000000000ab");
+        assert!(of(CommandError::NoQuorum).is_empty());
+    }
 }

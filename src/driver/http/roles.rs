@@ -21,7 +21,7 @@ pub(super) async fn order(
     State(interface): State<Interface>,
     Body(order): Body<RoleOrder>,
 ) -> Result<Json<Value>, Refusal> {
-    match interface.link.command(Command::OrderRole(order)).await? {
+    match interface.decide(Command::OrderRole(order)).await? {
         Outcome::RoleOrdered { token } => Ok(Json(json!({ "token": token }))),
         other => unreachable!("an order about a role was answered by {other:?}"),
     }
@@ -64,7 +64,8 @@ pub(super) struct Behind {
 }
 
 /// 200 where this peer serves reads, is not the primary, and is not further behind than asked, by what all its neighbours have told it; else
-/// 503: also where there are other members and it is linked with none of them, since it cannot know then.
+/// 503. Where there are other members and it is linked with none of them it cannot know, which is no answer to how far behind it is: 503 too.
+/// Who does not ask that is served by such a peer as well, and is told by `told` that it may be behind by anything.
 pub(super) async fn replica(
     State(interface): State<Interface>,
     Query(query): Query<Behind>,
@@ -98,21 +99,35 @@ impl Interface {
             Err(refusal) => return none(&refusal.message),
         };
         let Some(status) = roles.into_iter().find(|status| status.role.as_str() == name) else {
-            return none("nobody was granted this role, as far as this peer knows");
+            // One that is configured here and was never granted says why.
+            let vacancies = self.link.report().await.map(|report| report.node.vacancies).unwrap_or_default();
+            let vacancy = vacancies.into_iter().find(|it| it.role.as_str() == name);
+            let Some(it) = vacancy else {
+                return none("nobody was granted this role, as far as this peer knows");
+            };
+            let (code, mut body) = none(&it.why);
+            (body["code"], body["cure"]) = (json!(it.code), json!(it.cure));
+            return (code, body);
         };
         let code = if status.acts { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        (
-            code,
-            Json(json!({
-                "role": name,
-                "acts": status.acts,
-                "holder": status.holder.map(|node| {
-                    json!({ "node": node, "name": status.name, "addresses": status.addresses })
-                }),
-                "token": status.token,
-                "state": status.state,
-                "paused": status.paused,
-            })),
-        )
+        let mut body = json!({
+            "role": name,
+            "acts": status.acts,
+            "holder": status.holder.map(|node| {
+                json!({ "node": node, "name": status.name, "addresses": status.addresses })
+            }),
+            "token": status.token,
+            "state": status.state,
+            "lease": status.lease,
+            "granter": status.granter,
+            "paused": status.paused,
+        });
+        if let Some(it) = status.vacancy {
+            (body["why"], body["code"], body["cure"]) = (json!(it.why), json!(it.code), json!(it.cure));
+            if let Some(until) = it.until {
+                body["until"] = json!(until);
+            }
+        }
+        (code, Json(body))
     }
 }

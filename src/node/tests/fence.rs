@@ -28,6 +28,16 @@ fn a_peer_that_knows_no_role_keeps_the_highest_token_too() {
     assert_eq!(admit(&mut again, 4, 100), Ok(Outcome::RoleAdmitted));
 }
 
+/// It would keep out all that are ever granted.
+#[test]
+fn a_token_beyond_all_that_can_be_decided_is_not_kept() {
+    let mut host = Host::on(1, BTreeMap::new(), 1);
+    let refused = admit(&mut host, 1, u64::MAX >> 2);
+    assert!(matches!(refused, Err(CommandError::RoleRefused(Refused::Beyond { .. }))), "{refused:?}");
+    assert_eq!(admit(&mut host, 2, 100), Ok(Outcome::RoleAdmitted), "nothing was kept");
+    assert_eq!(admit(&mut host, 3, 1 << 30), Ok(Outcome::RoleAdmitted), "it may have been cut off for long");
+}
+
 #[test]
 fn what_is_no_policies_is_not_decided_as_policies() {
     let mut host = Host::on(1, BTreeMap::new(), 1);

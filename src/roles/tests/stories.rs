@@ -248,6 +248,9 @@ fn after_some_promotions_the_role_is_held() {
     world.run(8_000);
     assert_eq!((world.checks.promotions.len(), world.primary()), (3, None));
     assert!(told(&world, |event| matches!(event, Event::Alert { alert: Alert::TooMany { .. }, .. })));
+    let at = world.leader().unwrap();
+    let (_, seen) = world.peers[at].roles.view().watched(world.peers[at].clock(at, world.now).mono).next().unwrap();
+    assert!(matches!(seen.alert, Some(Alert::TooMany { .. })) && seen.lease == Some(Lease::Over), "{seen:?}");
     world.peers.iter_mut().for_each(|peer| peer.hooks_fail = false);
     world.run(20_000);
     assert!(world.primary().is_some(), "later it is tried again");

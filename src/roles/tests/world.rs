@@ -80,7 +80,7 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Both clocks, at a moment of the world.
-    fn clock(&self, at: usize, now: u64) -> Now {
+    pub(super) fn clock(&self, at: usize, now: u64) -> Now {
         let shown = now / 1_000 * u64::try_from(1_000 + self.drift).unwrap();
         let mono = Time::from_nanos(shown + (at as u64 + 1) * 1_000 * MS);
         Now { mono, wall: WallTime::from_micros(now / 1_000 + 1_000_000_000) }

@@ -1,0 +1,233 @@
+//! Roles in which nobody acts, as far as this peer can tell: what an operator is told, with the reason and the cure.
+//!
+//! Whoever leads the voters knows each lease, and why the automation rests; a holder knows its own lease. Everybody else knows what is decided and
+//! what membership thinks of the holder, and says no more than that, and whom to ask: that a holder is dead here is no proof that it does not act.
+
+use serde::Serialize;
+
+use super::Node;
+use crate::failover::{FailoverState, PromotionStrategy};
+use crate::membership::State;
+use crate::roles::{Alert, Grant, Lease, RoleName, Watched};
+use crate::types::{NodeId, Now, WallTime};
+
+/// A role in which nobody acts, or may not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Vacancy {
+    /// Which role.
+    pub role: RoleName,
+    /// Why, for programs.
+    pub code: VacancyCode,
+    /// Nobody is promoted before this without an operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<WallTime>,
+    /// Why, for people.
+    pub why: String,
+    /// What to do about it.
+    pub cure: String,
+}
+
+/// Why nobody acts in a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VacancyCode {
+    /// It is configured here, and nobody was ever granted it, as far as is known.
+    NeverGranted,
+    /// An operator released it.
+    Released,
+    /// Nobody was chosen yet.
+    Vacant,
+    /// The automation made as many promotions as it may in that time.
+    PromotionsMax,
+    /// Nobody is eligible.
+    NoCandidate,
+    /// Nobody is promoted without an operator: the role is paused, or that is configured.
+    Held,
+    /// What was decided of it cannot be read by this version.
+    Unreadable,
+    /// The holder's lease is over, and a successor is looked for.
+    Electing,
+    /// Whoever was granted it has not begun.
+    NotBegun,
+    /// This peer was granted it and has no lease that runs.
+    Lapsed,
+    /// The holder is not there as this peer sees it; only the voters' leader knows whether it acts.
+    HolderGone,
+}
+
+/// Code, reason and cure.
+type Told = (VacancyCode, String, String);
+
+impl Node {
+    /// All roles in which nobody acts, as far as this peer can tell: of those that are decided and of those that are configured here.
+    pub(super) fn vacancies(&self, now: Now) -> Vec<Vacancy> {
+        let registers = self.consensus.view().registers();
+        let mut roles: Vec<_> = registers.keys().filter_map(RoleName::of_register).collect();
+        roles.extend(self.roles.config().roles.iter().cloned());
+        roles.sort();
+        roles.dedup();
+        roles.iter().filter_map(|role| self.vacancy(now, role)).collect()
+    }
+
+    /// Why nobody acts in this role; nothing if somebody does, or if nothing speaks against it here.
+    pub(super) fn vacancy(&self, now: Now, role: &RoleName) -> Option<Vacancy> {
+        let register = self.consensus.view().registers().get(&role.register());
+        let watched = self.roles.view().watched(now.mono).find(|(name, _)| *name == role).map(|(_, watched)| watched);
+        let grant = register.map(Grant::of_register);
+        let (code, why, cure) = match &grant {
+            Some(None) => Some((
+                VacancyCode::Unreadable,
+                format!("what was decided of the role {role} cannot be read by this version"),
+                "a newer version wrote it: update this peer".to_owned(),
+            )),
+            Some(Some(grant)) if grant.holder.is_some() => self.unheld(now, role, grant, watched),
+            Some(Some(grant)) => Some(self.vacant(role, grant, watched)),
+            None => Some(self.never_granted(role, watched)),
+        }?;
+        let until = watched.and_then(|it| it.alert).filter(|_| code == VacancyCode::PromotionsMax);
+        let until = until.and_then(|alert| if let Alert::TooMany { until } = alert { Some(until) } else { None });
+        Some(Vacancy { role: role.clone(), code, until, why, cure })
+    }
+
+    fn never_granted(&self, role: &RoleName, watched: Option<Watched>) -> Told {
+        let why = format!("nobody was granted the role {role}, as far as this peer knows");
+        match watched {
+            Some(watched) if watched.alert.is_some() => self.rests(role, &why, watched.alert),
+            Some(_) => (VacancyCode::NeverGranted, why, "a holder is being chosen: look again shortly".to_owned()),
+            None => (VacancyCode::NeverGranted, why, self.whom_to_ask()),
+        }
+    }
+
+    /// It is decided that nobody holds it.
+    fn vacant(&self, role: &RoleName, grant: &Grant, watched: Option<Watched>) -> Told {
+        if grant.is_paused {
+            let (by, since) = (grant.turn.by.as_str(), grant.turn.since);
+            let why = format!("nobody is {role}: it was released by {by:?} at {since}, and is not granted by itself");
+            return (VacancyCode::Released, why, cure(role));
+        }
+        let why = format!("nobody is {role}");
+        let config = &self.roles.config().failover;
+        match watched {
+            Some(_) if !config.automatic || config.strategy == PromotionStrategy::Manual => {
+                self.rests(role, &why, Some(Alert::Held))
+            }
+            Some(watched) if watched.alert.is_some() => self.rests(role, &why, watched.alert),
+            Some(_) => (VacancyCode::Vacant, why, "a holder is being chosen: look again shortly".to_owned()),
+            None => (VacancyCode::Vacant, why, self.whom_to_ask()),
+        }
+    }
+
+    /// Somebody holds it, and may not act.
+    fn unheld(&self, now: Now, role: &RoleName, grant: &Grant, watched: Option<Watched>) -> Option<Told> {
+        let holder = grant.holder?;
+        let name = self.name_of(holder);
+        let is_me = holder == self.identity.node;
+        if is_me && self.roles.view().holds(role, now.mono).is_some() {
+            return None;
+        }
+        match watched.and_then(|it| Some((it, it.lease?))) {
+            Some((_, Lease::Runs)) if !is_me => None,
+            Some((watched, Lease::Over)) => Some(self.over(role, &name, watched)),
+            Some((watched, Lease::NotBegun)) if watched.state == FailoverState::Electing => {
+                Some(self.over(role, &name, watched))
+            }
+            Some((_, Lease::NotBegun)) => Some((
+                VacancyCode::NotBegun,
+                format!("nobody is {role} yet: {name} was granted it and has not begun"),
+                "it is waited for, and somebody else is chosen if it does not begin".to_owned(),
+            )),
+            Some((_, Lease::Runs)) | None if is_me => Some((
+                VacancyCode::Lapsed,
+                format!("this peer was granted the role {role}, and does not act: it has no lease that runs"),
+                self.whom_to_ask(),
+            )),
+            _ => {
+                let state = match self.membership.view().member(holder).map(|member| member.state) {
+                    Some(State::Alive) => return None,
+                    Some(State::Suspect) => "suspect",
+                    Some(State::Dead) => "dead",
+                    Some(State::Left) => "gone",
+                    None => "no member",
+                };
+                let why = format!("{role} is held by {name}, which is {state} for this peer: perhaps nobody acts");
+                Some((VacancyCode::HolderGone, why, self.whom_to_ask()))
+            }
+        }
+    }
+
+    /// The leader knows that the holder's lease is over.
+    fn over(&self, role: &RoleName, name: &str, watched: Watched) -> Told {
+        let why = format!("nobody is {role}: {name} holds it, and its lease is over");
+        // An alert of before says nothing of what goes on now.
+        match watched.alert.filter(|_| watched.state == FailoverState::Electing) {
+            Some(alert) => self.rests(role, &why, Some(alert)),
+            None => (VacancyCode::Electing, why, "a successor is being chosen: look again shortly".to_owned()),
+        }
+    }
+
+    /// Why the automation rests.
+    fn rests(&self, role: &RoleName, why: &str, alert: Option<Alert>) -> Told {
+        match alert {
+            Some(Alert::TooMany { until }) => {
+                let config = &self.roles.config().failover;
+                let (most, window) = (config.promotions_max, config.promotions_window.as_secs());
+                let why = format!(
+                    "{why}; there were {most} promotions within {window} s, which is the limit (`roles.promotions-max`): none by itself before \
+                     {until}"
+                );
+                (VacancyCode::PromotionsMax, why, format!("look why holders fail, then {}", cure(role)))
+            }
+            Some(Alert::NoCandidate) => (
+                VacancyCode::NoCandidate,
+                format!(
+                    "{why}; nobody is eligible: all others are dead, not linked, observers, read-only, too far behind or just failed in it"
+                ),
+                format!("bring another peer up, or see what it lacks (`oxigdal-ha lag`, `members`); {}", cure(role)),
+            ),
+            Some(Alert::Unreadable) => (
+                VacancyCode::Unreadable,
+                format!("{why}; what was decided of it cannot be read by this version"),
+                "a newer version wrote it: update this peer".to_owned(),
+            ),
+            Some(Alert::Held) | None => (
+                VacancyCode::Held,
+                format!(
+                    "{why}; nobody is promoted without an operator: it is paused, or `roles.automatic` or `roles.strategy` says so"
+                ),
+                cure(role),
+            ),
+        }
+    }
+
+    /// Who grants roles, and so knows their leases.
+    pub(super) fn granter(&self) -> Option<NodeId> {
+        self.consensus.view().known_leader().1.map(|leader| leader.node).or_else(|| self.told_leader())
+    }
+
+    fn whom_to_ask(&self) -> String {
+        match self.granter() {
+            Some(node) if node == self.identity.node => "this peer leads the voters: look again shortly".to_owned(),
+            Some(node) => format!(
+                "only the voters' leader knows more: ask {} (`oxigdal-ha role list` at its --api)",
+                self.name_of(node)
+            ),
+            None => {
+                "nobody leads the voters, as far as this peer knows: nobody is granted a role until a majority of them is in reach"
+                    .to_owned()
+            }
+        }
+    }
+
+    /// What people call a node: its name, as far as it is known and not empty, else its id.
+    pub(super) fn name_of(&self, node: NodeId) -> String {
+        let name = self.membership.view().member(node).map(|member| member.meta.name.clone());
+        name.filter(|name| !name.is_empty()).unwrap_or_else(|| node.to_string())
+    }
+}
+
+/// What gives a role to somebody.
+fn cure(role: &RoleName) -> String {
+    format!(
+        "`oxigdal-ha role resume {role}`: it is granted by the rules again; or `oxigdal-ha role move {role} PEER`: to that peer"
+    )
+}
