@@ -36,8 +36,8 @@ pub(super) fn begun(client: &Client, role: &str, under: &Value) -> Result<Value>
                 Seen::Failed(why) => return Err(failed(role, under, &why, &now)),
                 Seen::NotYet => last = now,
             },
-            // A peer that is busy, or that stopped, tells the next time.
-            Err(failure) if failure.is_passing() && asked.elapsed() < LONGER => {}
+            // A peer that is busy, that stopped, or that has not heard of the role yet tells the next time.
+            Err(failure) if is_early(&failure) && asked.elapsed() < LONGER => {}
             Err(failure) => return Err(failure),
         }
         let hooks = Duration::from_millis(last["promote_limit_ms"].as_u64().unwrap_or_default());
@@ -50,6 +50,10 @@ pub(super) fn begun(client: &Client, role: &str, under: &Value) -> Result<Value>
         }
         std::thread::sleep(LOOK_EVERY);
     }
+}
+
+fn is_early(failure: &Failure) -> bool {
+    failure.is_passing() || failure.is_kind("not_found")
 }
 
 fn failed(role: &str, under: &Value, why: &str, now: &Value) -> Failure {
