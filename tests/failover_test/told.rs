@@ -76,6 +76,30 @@ fn a_role_that_is_held_back_by_the_limit_says_so_everywhere() {
 }
 
 #[test]
+fn a_holder_that_is_dead_is_told_by_who_knows_no_more_and_by_who_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut peers = three_promoted_by(dir.path(), "/bin/true", "100");
+    wait_for("somebody is the primary", || body(&peers[0], "/primary")["holder"].is_object());
+    peers[0].ask(&["role", "pause", "primary"]);
+    let holds = body(&peers[0], "/primary")["holder"]["node"].clone();
+    let at = peers.iter().position(|peer| id(peer) == holds).unwrap();
+    drop(peers.remove(at));
+    let code = |peer: &Peer| body(peer, "/role/primary")["code"].as_str().map(str::to_owned);
+    wait_for("the leader says that it is held back, the other whom to ask", || {
+        let mut codes: Vec<_> = peers.iter().map(code).collect();
+        codes.sort();
+        codes == [Some("held".to_owned()), Some("holder_gone".to_owned())]
+    });
+    let leads = peers.iter().find(|peer| code(peer).as_deref() == Some("held")).unwrap();
+    for peer in &peers {
+        let told = text(&peer.run(&["status"]));
+        let cure =
+            if std::ptr::eq(peer, leads) { "role resume primary" } else { &*format!("ask {}", leads.place.name) };
+        assert!(told.contains(cure) && !told.contains("nothing is wrong"), "{told}");
+    }
+}
+
+#[test]
 fn a_released_role_is_told_and_stays_paused_when_it_is_moved() {
     let dir = tempfile::tempdir().unwrap();
     let peers = leader_first(three_promoted_by(dir.path(), "/bin/true", "100"));

@@ -260,7 +260,13 @@ impl Client {
             (StatusCode::UNAUTHORIZED, Some(file)) => {
                 failure.hint(format!("the token was read from {}: is it the one of this peer?", file.display()))
             }
-            (StatusCode::SERVICE_UNAVAILABLE, _) => failure.busy(),
+            (StatusCode::SERVICE_UNAVAILABLE, _) => match failure.datum("leader")["name"].as_str() {
+                Some(name) => {
+                    let hint = format!("{name} leads the voters, as far as that peer knows; try again shortly");
+                    failure.busy().hint(hint)
+                }
+                None => failure.busy(),
+            },
             _ => failure,
         }
     }

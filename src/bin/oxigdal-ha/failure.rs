@@ -171,7 +171,7 @@ impl Failure {
     /// As JSON: with a code always.
     fn for_programs(&self) -> Value {
         let mut error = self.data.clone();
-        error.insert("code".to_owned(), self.kind.as_deref().unwrap_or(self.code.kind()).into());
+        error.insert("code".to_owned(), self.kind.as_deref().unwrap_or_else(|| self.code.kind()).into());
         error.insert("message".to_owned(), self.message.as_str().into());
         error.insert("hint".to_owned(), self.advice().into());
         serde_json::json!({ "error": error })

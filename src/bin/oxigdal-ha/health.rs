@@ -22,9 +22,7 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
             "look at the disk, and at what it is reached through; others do not rely on this peer until it answers, and nothing is lost",
         );
     }
-    for vacancy in status["vacancies"].as_array().into_iter().flatten() {
-        trouble(text(vacancy, "why").to_owned(), text(vacancy, "cure"));
-    }
+    vacancies(status, &mut trouble);
     not_all_there(status, &mut trouble);
     if let Some(cut) = status["log_cut"].as_str() {
         trouble(
@@ -79,6 +77,13 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
     policies(status, &mut trouble);
     differing(status, &mut trouble);
     troubles
+}
+
+/// Roles in which nobody acts, as far as it can tell.
+fn vacancies(status: &Value, trouble: &mut impl FnMut(String, &str)) {
+    for vacancy in status["vacancies"].as_array().into_iter().flatten() {
+        trouble(text(vacancy, "why").to_owned(), text(vacancy, "cure"));
+    }
 }
 
 /// What it does not have yet, and will have.

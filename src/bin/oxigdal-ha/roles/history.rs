@@ -97,8 +97,8 @@ pub(super) fn reason(code: &str) -> &str {
     match code {
         "first" => "nobody had held it",
         "failed" => "the one before fell silent",
-        "released" => "the one before stopped by itself: it gave up, its lease lapsed, or its promotion hook failed",
-        "not_begun" => "the one before did not begin",
+        "released" => "the one before stopped by itself: it gave up, or its lease lapsed",
+        "not_begun" => "the one before did not begin: its promotion hook failed or took too long, or it was silent",
         "switchover" => "an operator moved it",
         "failback" => "it went back to who is preferred",
         "withdrawn" => "an operator released it",

@@ -124,21 +124,22 @@ fn order(client: &Client, role: &str, what: &Value) -> Result<Value> {
 /// A move is decided. That is not the end of it: whom the role was granted to may not begin.
 fn moved(client: &Client, role: &str, mut told: Value, no_wait: bool, output: Output) -> Result {
     let under = token(&told["token"]);
-    if !output.json && no_wait {
-        output.line(format_args!(
-            "it is decided, under {under}; `role show {role}` tells whether the new holder has begun"
-        ))?;
+    if no_wait {
+        if output.json {
+            return output.value(&told);
+        }
+        return output.line(format_args!(
+            "it is decided, under {under}; `role show {role}` tells whether the new holder has begun, and whether it is paused still"
+        ));
     }
-    let now = if no_wait { find(client, role)? } else { wait::begun(client, role, &told["token"])? };
-    for key in ["holder", "name", "begun", "paused"] {
-        told[key] = now[key].clone();
-    }
+    let now = wait::begun(client, role, &told["token"])?;
     if output.json {
+        for key in ["holder", "name", "begun", "paused"] {
+            told[key] = now[key].clone();
+        }
         return output.value(&told);
     }
-    if !no_wait {
-        output.line(format_args!("{} is {role}, under {under}", holder(&now)))?;
-    }
+    output.line(format_args!("{} is {role}, under {under}", holder(&now)))?;
     if now["paused"] == true {
         output.line(format_args!("it is paused still: `role resume {role}` has it granted by the rules again"))?;
     }

@@ -36,8 +36,8 @@ pub(super) fn begun(client: &Client, role: &str, under: &Value) -> Result<Value>
                 Seen::Failed(why) => return Err(failed(role, under, &why, &now)),
                 Seen::NotYet => last = now,
             },
-            // A peer that is busy, or that stopped, tells the next time.
-            Err(failure) if failure.is_passing() && asked.elapsed() < LONGER => {}
+            // A peer that is busy, that stopped, or that has not heard of the role yet tells the next time.
+            Err(failure) if is_early(&failure) && asked.elapsed() < LONGER => {}
             Err(failure) => return Err(failure),
         }
         let hooks = Duration::from_millis(last["promote_limit_ms"].as_u64().unwrap_or_default());
@@ -50,6 +50,10 @@ pub(super) fn begun(client: &Client, role: &str, under: &Value) -> Result<Value>
         }
         std::thread::sleep(LOOK_EVERY);
     }
+}
+
+fn is_early(failure: &Failure) -> bool {
+    failure.is_passing() || failure.is_kind("not_found")
 }
 
 fn failed(role: &str, under: &Value, why: &str, now: &Value) -> Failure {
@@ -82,8 +86,8 @@ fn look(now: &Value, under: &Value) -> Seen {
         return Seen::Begun;
     }
     let what = match now["reason"].as_str().unwrap_or_default() {
-        "released" => "whom it was granted to stopped: its promotion hook failed or took too long, or its lease lapsed",
-        "not_begun" => "whom it was granted to did not begin",
+        "released" => "whom it was granted to gave it up, or its lease lapsed",
+        "not_begun" => "whom it was granted to did not begin: its promotion hook failed or took too long, or it was silent",
         "failed" => "whom it was granted to fell silent",
         "withdrawn" => "it was released since",
         _ => "it was moved again since",
@@ -109,7 +113,7 @@ mod tests {
         assert_eq!(look(&rests, &under), Seen::Failed("nobody is".to_owned()));
         let next = |took: Value| {
             let past = json!({ "token": at(7), "turn": { "took_us": took } });
-            json!({ "token": at(9), "name": "c", "reason": "released", "history": [past] })
+            json!({ "token": at(9), "name": "c", "reason": "not_begun", "history": [past] })
         };
         assert_eq!(look(&next(json!(5)), &under), Seen::Begun, "and it ended since");
         let Seen::Failed(why) = look(&next(Value::Null), &under) else { panic!("it never began") };
