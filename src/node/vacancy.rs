@@ -92,7 +92,7 @@ impl Node {
     fn never_granted(&self, role: &RoleName, watched: Option<Watched>) -> Told {
         let why = format!("nobody was granted the role {role}, as far as this peer knows");
         match watched {
-            Some(watched) if watched.alert.is_some() => self.rests(role, &why, watched.alert),
+            Some(watched) if watched.alert.is_some() => self.rests(role, &why, watched.alert, false),
             Some(_) => (VacancyCode::NeverGranted, why, "a holder is being chosen: look again shortly".to_owned()),
             None => (VacancyCode::NeverGranted, why, self.whom_to_ask()),
         }
@@ -109,9 +109,9 @@ impl Node {
         let config = &self.roles.config().failover;
         match watched {
             Some(_) if !config.automatic || config.strategy == PromotionStrategy::Manual => {
-                self.rests(role, &why, Some(Alert::Held))
+                self.rests(role, &why, Some(Alert::Held), false)
             }
-            Some(watched) if watched.alert.is_some() => self.rests(role, &why, watched.alert),
+            Some(watched) if watched.alert.is_some() => self.rests(role, &why, watched.alert, false),
             Some(_) => (VacancyCode::Vacant, why, "a holder is being chosen: look again shortly".to_owned()),
             None => (VacancyCode::Vacant, why, self.whom_to_ask()),
         }
@@ -127,9 +127,9 @@ impl Node {
         }
         match watched.and_then(|it| Some((it, it.lease?))) {
             Some((_, Lease::Runs)) if !is_me => None,
-            Some((watched, Lease::Over)) => Some(self.over(role, &name, watched)),
+            Some((watched, Lease::Over)) => Some(self.over(role, &name, watched, grant.is_paused)),
             Some((watched, Lease::NotBegun)) if watched.state == FailoverState::Electing => {
-                Some(self.over(role, &name, watched))
+                Some(self.over(role, &name, watched, grant.is_paused))
             }
             Some((_, Lease::NotBegun)) => Some((
                 VacancyCode::NotBegun,
@@ -156,17 +156,17 @@ impl Node {
     }
 
     /// The leader knows that the holder's lease is over.
-    fn over(&self, role: &RoleName, name: &str, watched: Watched) -> Told {
+    fn over(&self, role: &RoleName, name: &str, watched: Watched, is_paused: bool) -> Told {
         let why = format!("nobody is {role}: {name} holds it, and its lease is over");
         // An alert of before says nothing of what goes on now.
         match watched.alert.filter(|_| watched.state == FailoverState::Electing) {
-            Some(alert) => self.rests(role, &why, Some(alert)),
+            Some(alert) => self.rests(role, &why, Some(alert), is_paused),
             None => (VacancyCode::Electing, why, "a successor is being chosen: look again shortly".to_owned()),
         }
     }
 
     /// Why the automation rests.
-    fn rests(&self, role: &RoleName, why: &str, alert: Option<Alert>) -> Told {
+    fn rests(&self, role: &RoleName, why: &str, alert: Option<Alert>, is_paused: bool) -> Told {
         match alert {
             Some(Alert::TooMany { until }) => {
                 let config = &self.roles.config().failover;
@@ -182,19 +182,25 @@ impl Node {
                 format!(
                     "{why}; nobody is eligible: all others are dead, not linked, observers, read-only, too far behind or just failed in it"
                 ),
-                format!("bring another peer up, or see what it lacks (`oxigdal-ha lag`, `members`); {}", cure(role)),
+                format!(
+                    "bring another peer up, or see what it lacks (`oxigdal-ha lag`, `members`): then it is granted by itself; \
+                     `oxigdal-ha role move {role} PEER` gives it to one that just failed"
+                ),
             ),
             Some(Alert::Unreadable) => (
                 VacancyCode::Unreadable,
                 format!("{why}; what was decided of it cannot be read by this version"),
                 "a newer version wrote it: update this peer".to_owned(),
             ),
+            Some(Alert::Held) | None if is_paused => (
+                VacancyCode::Held,
+                format!("{why}; it is paused, so nobody is promoted without an operator"),
+                cure(role),
+            ),
             Some(Alert::Held) | None => (
                 VacancyCode::Held,
-                format!(
-                    "{why}; nobody is promoted without an operator: it is paused, or `roles.automatic` or `roles.strategy` says so"
-                ),
-                cure(role),
+                format!("{why}; `roles.automatic` or `roles.strategy` leaves it to operators whom to promote"),
+                format!("`oxigdal-ha role move {role} PEER`"),
             ),
         }
     }

@@ -18,8 +18,8 @@ pub(crate) struct Role {
 }
 
 const MOVE: &str = "\
-The order may be given at any peer. It is waited for as long as hooks that begin the work may run (`roles.promote-limit-ms` of the asked peer), and
-five seconds. Exit code 1: it was not decided, or whom it was granted to did not begin, or that is not known there by then.
+The order may be given at any peer. It is waited for as long as hooks that begin the work may run (`roles.promote-limit-ms` of the asked peer), and five \
+seconds. Exit code 1: it was not decided, or whom it was granted to did not begin, or that is not known there by then.
 
 After `role release` the role is paused, and stays so when it is moved: `role resume` ends that.";
 
