@@ -238,7 +238,7 @@ fn a_subscriber_is_told_where_several_values_stand_and_what_checks_find_odd() {
         let met = changed(&mut changes).await;
         let shown = met.value.unwrap()["n"].clone();
         assert_eq!((met.conflict, met.flags.is_empty()), (true, shown == 2));
-        let edits = vec![Edit::Resolve { path: "n".into(), value: Some(json!(3)) }];
+        let edits = vec![Edit::Resolve { path: "n".into(), value: Some(json!(3)), force: true }];
         mesh[1].edit("d/1", edits).await.unwrap();
         let settled = changed(&mut changes).await;
         assert_eq!((settled.conflict, settled.flags, settled.value), (false, vec![], Some(json!({ "n": 3 }))));

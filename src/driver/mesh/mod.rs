@@ -1,10 +1,15 @@
 //! The handle that an OxiGDAL process embeds: [`Mesh`], a node of the mesh inside another program.
 //!
-//! ```no_run
+//! ```
 //! use std::time::Duration;
 //! use oxigdal_ha::{Mesh, config::Config};
 //!
-//! # async fn embed() -> Result<(), oxigdal_ha::Error> {
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let data = dir.path().join("node").display().to_string();
+//! # std::fs::write(dir.path().join("node.toml"), format!("[node]\ndata-dir = '{data}'\n[api]\nlisten = ''\n[network]\nlisten = ['127.0.0.1:0']\n"))?;
+//! # std::env::set_current_dir(dir.path())?;
 //! // node.toml, then OXIGDAL_HA_* variables, then what this program sets.
 //! let mesh = Mesh::builder(Config::load("node.toml")?)
 //!     // Held by one node at a time; the future is dropped when the lease is lost.
@@ -18,10 +23,14 @@
 //!     .start()
 //!     .await?;
 //!
-//! mesh.set("layers/countries/FJI", "properties/pop_est", 889_953).await?;
+//! // Made, or made to read so: of what others wrote at the same time all other places stay.
+//! let fiji = serde_json::json!({ "properties": { "name": "Fiji", "pop_est": 889_953 } });
+//! mesh.put("layers/countries/FJI", &fiji).await?;
 //! let mut changes = mesh.subscribe("layers/countries/");
+//! mesh.set("layers/countries/FJI", "properties/pop_est", 889_954).await?;
 //! while let Some(update) = changes.next().await {
 //!     println!("{update:?}");
+//! #     break;
 //! }
 //! mesh.shutdown(Duration::from_secs(5)).await;
 //! # Ok(())
@@ -36,7 +45,7 @@
 //! | what | calls |
 //! |---|---|
 //! | documents | [`put`](Mesh::put), [`get`](Mesh::get), [`set`](Mesh::set), [`insert`](Mesh::insert), [`increment`](Mesh::increment), [`remove`](Mesh::remove), [`splice`](Mesh::splice), [`edit`](Mesh::edit), [`delete`](Mesh::delete), [`scan`](Mesh::scan), [`history`](Mesh::history) |
-//! | what met in documents | [`conflicts`](Mesh::conflicts), [`resolve`](Mesh::resolve), [`trail`](Mesh::trail), [`policies`](Mesh::policies), [`set_policy`](Mesh::set_policy), [`remove_policy`](Mesh::remove_policy), [`MeshBuilder::custom`] |
+//! | what met in documents | [`conflicts`](Mesh::conflicts), [`choose`](Mesh::choose), [`standing`](Mesh::standing), [`resolve`](Mesh::resolve), [`resolve_to_removal`](Mesh::resolve_to_removal), [`trail`](Mesh::trail), [`policies`](Mesh::policies), [`set_policy`](Mesh::set_policy), [`remove_policy`](Mesh::remove_policy), [`MeshBuilder::custom`] |
 //! | what others change | [`subscribe`](Mesh::subscribe), [`subscribe_from`](Mesh::subscribe_from) |
 //! | copies | [`wait_synced`](Mesh::wait_synced), [`replicas`](Mesh::replicas) |
 //! | streams of events | [`append`](Mesh::append), [`read`](Mesh::read), [`tail`](Mesh::tail), [`streams`](Mesh::streams) |

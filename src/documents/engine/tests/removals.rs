@@ -5,7 +5,7 @@ use super::*;
 use crate::conflict::ConflictType;
 
 fn settle(path: &str, value: Option<Value>) -> Edit {
-    Edit::Resolve { path: path.into(), value }
+    Edit::Resolve { path: path.into(), value, force: true }
 }
 
 fn remove(path: &str) -> Edit {
