@@ -1,7 +1,7 @@
 //! The first program of the README: a node that writes a document and follows what changes.
 
-use std::time::Duration;
 use oxigdal_ha::{ErrorKind, Mesh, config::Config};
+use std::time::Duration;
 
 #[tokio::main]
 async fn main() -> Result<(), oxigdal_ha::Error> {

@@ -75,8 +75,7 @@ fn the_first_program_of_the_readme_runs_as_it_is_printed() {
     let dir = tempfile::tempdir().unwrap();
     let settings = "[node]\ndata-dir = 'data'\n[api]\nlisten = ''\n[network]\nlisten = ['127.0.0.1:0']\n";
     std::fs::write(dir.path().join("node.toml"), settings).unwrap();
-    let mut child =
-        Command::new(program("first")).current_dir(dir.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(program("first")).current_dir(dir.path()).stdout(Stdio::piped()).spawn().unwrap();
     let lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     // It goes on for ever: what it says ends with the first change, or with its end.
     let mut said = Vec::new();

@@ -135,13 +135,7 @@ impl Bound {
     }
 
     /// Some events of a stream from a place on, what is missing before them, and where to go on. If there are none it is waited so long for some: 30 s at most.
-    pub(super) async fn read(
-        &self,
-        stream: &Name,
-        from: Begin,
-        limit: usize,
-        wait: Duration,
-    ) -> HaResult<Read> {
+    pub(super) async fn read(&self, stream: &Name, from: Begin, limit: usize, wait: Duration) -> HaResult<Read> {
         match &self.way {
             Way::Here => {
                 let page = self.mesh()?.peer().read_within(stream.clone(), from, limit, wait).await?;
@@ -320,8 +314,7 @@ mod tests {
             // Longer than the test may take: who waits to the end fails it.
             let long = Duration::from_secs(30);
             for bound in [&here, &there] {
-                let Read { events: read, behind: from, .. } =
-                    bound.read(&stream, Begin::Now, 4, brief).await.unwrap();
+                let Read { events: read, behind: from, .. } = bound.read(&stream, Begin::Now, 4, brief).await.unwrap();
                 assert!(read.is_empty(), "the time is over");
                 let comes = async {
                     tokio::time::sleep(brief).await;

@@ -191,7 +191,9 @@ fn whole<'w>(
     (doc, lens): (&DocId, Lens<'_>),
 ) -> Result<Cow<'w, Wanted>, Error> {
     let chosen = |edit: &Edit| match edit {
-        Edit::Choose { path, change, seen } if path.is_empty() => write::chosen(tx, &[], (change, seen.as_deref()), lens),
+        Edit::Choose { path, change, seen } if path.is_empty() => {
+            write::chosen(tx, &[], (change, seen.as_deref()), lens)
+        }
         other => Ok(other.clone()),
     };
     if !wanted.edits.iter().any(is_whole) {

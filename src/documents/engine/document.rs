@@ -17,8 +17,8 @@ use super::choose::Chooser;
 use super::commands::{Results, Version, commands, fail, lens, version};
 use super::open::{Accepted, Open, renumbered};
 use super::removals::Removals;
-use super::table::{Table, Verdict};
 use super::standing::Unchosen;
+use super::table::{Table, Verdict};
 use super::{met, path, read, standing};
 use crate::conflict::Customs;
 use crate::types::{Actor, DocId, LogId, Seq, Topic, WallTime, hex};
@@ -411,8 +411,7 @@ impl Document {
     /// What a change stands for at a place that is open, however long it is.
     pub(super) fn standing(&mut self, (pointer, change): (&str, &str), views: Views<'_>) -> Result<Value, Error> {
         let (doc, path) = (self.id.clone(), pointer.to_owned());
-        let steps = path::steps(pointer)
-            .map_err(|why| Error::Invalid { doc: doc.clone(), path: path.clone(), why })?;
+        let steps = path::steps(pointer).map_err(|why| Error::Invalid { doc: doc.clone(), path: path.clone(), why })?;
         if !self.state.exists {
             return Err(Error::NotFound { doc });
         }
@@ -426,9 +425,11 @@ impl Document {
         });
         match found {
             Ok(None) => Err(Error::NotOpen { doc, path }),
-            Ok(Some(Ok(standing))) if standing.removed || standing.lost => {
-                Err(Error::Invalid { doc, path, why: "that is no value, but was removed, or went with what was".to_owned() })
-            }
+            Ok(Some(Ok(standing))) if standing.removed || standing.lost => Err(Error::Invalid {
+                doc,
+                path,
+                why: "that is no value, but was removed, or went with what was".to_owned(),
+            }),
             Ok(Some(Ok(standing))) => Ok(standing.value),
             Ok(Some(Err(Unchosen::Other(why)))) => Err(Error::NotSeen { doc, path, why }),
             Ok(Some(Err(Unchosen::Invalid(why)))) => Err(Error::Invalid { doc, path, why }),

@@ -138,7 +138,8 @@ pub(super) fn trail(
     let (pairs, mut more) = places.pairs();
     let bytes = accepted.iter().map(|accepted| (accepted.hash, &accepted.bytes)).collect();
     let (keys, decoded) = (lens.table.keys(), BTreeMap::new());
-    let mut told = Teller { lens, merged, history, places: &places, keys, bytes, elements: None, decoded, unlooked: false };
+    let mut told =
+        Teller { lens, merged, history, places: &places, keys, bytes, elements: None, decoded, unlooked: false };
     let mut meetings = Vec::new();
     for pair in pairs {
         if meetings.len() == MEETINGS_MAX {

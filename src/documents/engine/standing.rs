@@ -49,9 +49,8 @@ pub(super) fn at<'a>(
             Member::Text(_) | Member::Counter(_) | Member::Scalar(_) | Member::Made(_) => return None,
         };
     }
-    let unsettled = |found: (PlaceId, &'a Unsettled<'a>)| {
-        (!chooser.settled.borrow().contains(&found.0)).then_some(found.1)
-    };
+    let unsettled =
+        |found: (PlaceId, &'a Unsettled<'a>)| (!chooser.settled.borrow().contains(&found.0)).then_some(found.1);
     let (holder, rivals, member, unsettled) = match &holder {
         Member::Map(twins) => {
             let unsettled = removals.and_then(|removals| removals.member(twins.newest(), last)).and_then(unsettled);
@@ -107,14 +106,17 @@ impl Place {
             return Err(Unchosen::Other("something else stands there than was told: look again".to_owned()));
         }
         if change.len() < CHANGE_MIN || !change.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-            let why = format!("a change is named by the first {CHANGE_MIN} digits of its hash, or more, not by {change:?}");
+            let why =
+                format!("a change is named by the first {CHANGE_MIN} digits of its hash, or more, not by {change:?}");
             return Err(Unchosen::Invalid(why));
         }
         let mut found = self.values.iter().filter(|one| one.by.change.starts_with(change));
         match (found.next(), found.next()) {
             (Some(one), None) => Ok(one),
             (None, _) => Err(Unchosen::Other(format!("nothing of the change {change} stands there: look again"))),
-            (Some(_), Some(_)) => Err(Unchosen::Invalid(format!("{change} names more than one of those that stand there"))),
+            (Some(_), Some(_)) => {
+                Err(Unchosen::Invalid(format!("{change} names more than one of those that stand there")))
+            }
         }
     }
 
@@ -242,8 +244,7 @@ fn place<'a>(chooser: &'a Chooser<'a>, doc: &impl ReadDoc, spot: &Spot<'_, 'a>, 
         None => chooser.json(doc, &rivals[at].value, &rivals[at].id),
     };
     let values: Vec<_> = stands.iter().map(|(at, claim)| (*at, *claim, json(*at))).collect();
-    let texts: std::collections::BTreeSet<String> =
-        values.iter().map(|(.., value)| atomic::canonical(value)).collect();
+    let texts: std::collections::BTreeSet<String> = values.iter().map(|(.., value)| atomic::canonical(value)).collect();
     if texts.len() < 2 && unsettled.is_none() {
         return None;
     }

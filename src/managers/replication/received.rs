@@ -46,8 +46,7 @@ impl Received {
                     None => tracing::warn!(stream = %self.stream, "what was appended is no event"),
                 }
             }
-            let Read { events, gaps, behind } =
-                self.bound.read(&self.stream, self.behind.clone(), PAGE, WAIT).await?;
+            let Read { events, gaps, behind } = self.bound.read(&self.stream, self.behind.clone(), PAGE, WAIT).await?;
             self.before = std::mem::replace(&mut self.behind, behind);
             self.page.extend(events);
             if !gaps.is_empty() {

@@ -13,8 +13,8 @@ use super::super::Edit;
 use super::super::change::{ATOMIC_DEPTH_MAX, DEPTH_MAX, KEY_MAX, OPS_MAX};
 use super::choose::Chooser;
 use super::met::PlaceId;
-use super::twins::{Lens, Member, Twins, element_rivals};
 use super::standing::{self, Unchosen};
+use super::twins::{Lens, Member, Twins, element_rivals};
 use super::{atomic, path, read};
 
 /// Why an edit was not made.
