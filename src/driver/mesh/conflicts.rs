@@ -262,6 +262,14 @@ impl Mesh {
 
     /// Has the policy for this prefix and path taken away. Gives all that are left.
     ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// let left = mesh.remove_policy("layers/", "").await?;
+    /// println!("{} are left", left.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is none; else as [`set_policy`](Self::set_policy).
     pub async fn remove_policy(&self, prefix: &str, path: &str) -> Result<Vec<Policy>, Error> {

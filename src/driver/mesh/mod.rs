@@ -165,6 +165,14 @@ impl Mesh {
 
     /// An invite for one more node, as text for its `network.join`: good once, within this time.
     ///
+    /// ```no_run
+    /// # fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// let invite = mesh.invite(std::time::Duration::from_secs(3_600))?;
+    /// println!("oxigdal-ha run --join {invite}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::NotAdmitted`](crate::ErrorKind::NotAdmitted): this node is no issuer. Nothing was changed.
     pub fn invite(&self, within: Duration) -> Result<String, Error> {
@@ -172,6 +180,13 @@ impl Mesh {
     }
 
     /// How the node stands, by its own knowledge: all figures.
+    ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// println!("{}", serde_json::json!(mesh.status().await?));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Leaving`](crate::ErrorKind::Leaving) when it has stopped.
@@ -181,6 +196,13 @@ impl Mesh {
 
     /// Gives up its roles, says goodbye to the mesh, makes what was acknowledged durable and stops. After the deadline it stops all
     /// the same. Other clones of the handle find it stopped.
+    ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// println!("{:?}", mesh.shutdown(std::time::Duration::from_secs(5)).await);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn shutdown(&self, deadline: Duration) -> Stop {
         self.peer().clone().shutdown(deadline).await
     }

@@ -126,6 +126,8 @@ fn a_document_that_was_deleted_meanwhile_is_kept_or_not_by_choice() {
         b.edit([choose("", wanted, Some(&open.seen))]).unwrap();
         let shown = meet(&mut a, &mut b);
         assert_eq!(shown.ok(), keeps.then(|| json!({"v": 1})));
+        let (before, again) = (a.log.len(), a.edit([resolve("", None)]));
+        assert_eq!((again.is_ok(), a.log.len()), (!keeps, before), "it is deleted already, or nothing is open");
         assert_eq!((a.open(), b.open()), (vec![], vec![]));
     }
 }
