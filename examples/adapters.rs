@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use oxigdal_ha::driver::mesh::Cursor;
-use oxigdal_ha::events::{Begin, Cursor as StreamCursor};
+use oxigdal_ha::events::{Begin, Cursor as StreamCursor, Gap};
 use oxigdal_ha::membership::State;
 use oxigdal_ha::{Error, ErrorKind, Mesh, Update};
 use serde::{Deserialize, Serialize};
@@ -34,11 +34,20 @@ struct SyncItem {
     version: u64,
 }
 
-/// As in `oxigdal-edge`.
+/// What came, and what did not: items that have expired before this box asked again. Who is told of a gap has to get the state of things
+/// another way, since those items come no more.
+#[derive(Debug)]
+struct Pulled {
+    items: Vec<SyncItem>,
+    missed: Vec<Gap>,
+    cursor: StreamCursor,
+}
+
+/// As in `oxigdal-edge`, but that what is pulled says what is missing.
 #[async_trait]
 trait SyncProtocol: Send + Sync {
     async fn push(&self, items: Vec<SyncItem>) -> Result<usize, Error>;
-    async fn pull(&self, since: Option<StreamCursor>) -> Result<(Vec<SyncItem>, StreamCursor), Error>;
+    async fn pull(&self, since: Option<StreamCursor>) -> Result<Pulled, Error>;
     async fn sync(&self, items: Vec<SyncItem>) -> Result<Vec<SyncItem>, Error>;
     async fn is_connected(&self) -> bool;
 }
@@ -58,17 +67,20 @@ impl SyncProtocol for MeshSync {
         Ok(self.mesh.append(self.stream, events).await?.events)
     }
 
-    async fn pull(&self, since: Option<StreamCursor>) -> Result<(Vec<SyncItem>, StreamCursor), Error> {
+    async fn pull(&self, since: Option<StreamCursor>) -> Result<Pulled, Error> {
         let from = since.map_or(Begin::Start, Begin::Cursor);
         let page = self.mesh.read(self.stream, from, 1_000).await?;
         // What others appended that is no item is not ours to read.
         let items = page.events.iter().filter_map(|event| serde_json::from_slice(&event.body).ok());
-        Ok((items.collect(), page.cursor))
+        Ok(Pulled { items: items.collect(), missed: page.gaps, cursor: page.cursor })
     }
 
     async fn sync(&self, items: Vec<SyncItem>) -> Result<Vec<SyncItem>, Error> {
         let since = self.seen.lock().expect("nobody panics with it").clone();
-        let (pulled, cursor) = self.pull(since).await?;
+        let Pulled { items: pulled, missed, cursor } = self.pull(since).await?;
+        for gap in missed {
+            eprintln!("items of {} have expired before they were read, up to {}", gap.origin.node, gap.upto);
+        }
         *self.seen.lock().expect("nobody panics with it") = Some(cursor);
         if !items.is_empty() {
             self.push(items).await?;

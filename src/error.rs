@@ -30,6 +30,8 @@ pub enum ErrorKind {
     Unseen,
     /// It was made on a version that this peer has gone beyond; read again.
     Outdated,
+    /// No conflict is open there: there is nothing to settle.
+    NotOpen,
     /// What was given cannot be used.
     Invalid,
     /// A limit would be passed.
@@ -69,6 +71,7 @@ impl ErrorKind {
             Self::Exists => "exists",
             Self::Unseen => "unseen",
             Self::Outdated => "outdated",
+            Self::NotOpen => "not_open",
             Self::Invalid => "invalid",
             Self::TooLarge => "too_large",
             Self::Busy => "busy",

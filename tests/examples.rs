@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "real programs run in real time")]
 
-use std::io::Read as _;
+use std::io::{BufRead as _, Read as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Once;
@@ -63,6 +63,32 @@ fn says(name: &str, words: &[&str]) {
     for words in words {
         assert!(text.contains(words), "{name} does not say {words:?}: {text}");
     }
+}
+
+#[test]
+fn the_first_program_of_the_readme_runs_as_it_is_printed() {
+    let (readme, program_of) = (include_str!("../README.md"), include_str!("../examples/first.rs"));
+    let squeezed = |text: &str| text.split_whitespace().collect::<String>();
+    let (_, code) = program_of.split_once("\n\n").unwrap();
+    assert!(squeezed(readme).contains(&squeezed(code)), "README.md prints another program than examples/first.rs");
+
+    let dir = tempfile::tempdir().unwrap();
+    let settings = "[node]\ndata-dir = 'data'\n[api]\nlisten = ''\n[network]\nlisten = ['127.0.0.1:0']\n";
+    std::fs::write(dir.path().join("node.toml"), settings).unwrap();
+    let mut child = Command::new(program("first")).current_dir(dir.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    // It goes on for ever: what it says ends with the first change, or with its end.
+    let mut said = Vec::new();
+    for line in lines {
+        said.push(line);
+        if said.last().is_some_and(|line| line.contains("889954")) {
+            break;
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let said = said.join("\n");
+    assert!(said.contains("under token") && said.contains("889954"), "{said}");
 }
 
 #[test]

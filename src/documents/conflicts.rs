@@ -23,6 +23,9 @@ pub struct OpenConflict {
     pub kind: ConflictType,
     /// The rule by which it is decided which value shows. A removal never shows where a value stands, whatever the rule is.
     pub rule: Rule,
+    /// A short name for all that stands here, whole values included. Who chooses by it ([`Edit::Choose`](super::Edit::Choose)) supersedes
+    /// nothing that this does not tell: where something else stands by then the choice is refused.
+    pub seen: String,
     /// The values that stand, and the removals that met them; the latest first.
     pub values: Vec<Standing>,
 }
@@ -31,7 +34,9 @@ pub struct OpenConflict {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Standing {
-    /// The value, or `null` with [`bytes`](Self::bytes) if it is long.
+    /// The value. It is no value to settle by where it is told short: `null` with [`bytes`](Self::bytes) if it is long, with
+    /// [`removed`](Self::removed) and with [`lost`](Self::lost). To settle by what stands, whatever it is, name its change:
+    /// [`Edit::Choose`](super::Edit::Choose).
     pub value: Value,
     /// Bytes of its JSON, if it is too long to be told.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,9 +85,13 @@ pub struct Meeting {
     pub doc: DocId,
     /// Where: a JSON Pointer (RFC 6901); an element of a list, whose index changes, is named `@` and the number of its insertion.
     pub path: String,
+    /// The same place by the indices of today, where elements of lists are on the way and all of them stand still.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stands_at: Option<String>,
     /// What kind of writes met.
     pub kind: ConflictType,
-    /// The rule by which it was decided what shows: of the policies that held [when](Self::at) they met. Where all of it stays there was
+    /// The rule by which it was decided what shows: of the policies that held [when](Self::at) they met, at the place by its indices of
+    /// [today](Self::stands_at) as documents ask for it, or by insertion where an element stands no more. Where all of it stays there was
     /// nothing to decide.
     pub rule: Option<Rule>,
     /// The two of them, the earlier first.

@@ -61,7 +61,7 @@ impl Documents {
         }
         work.edited = true;
         work.busy = Busy::Editing { actor: self.actor, batch: batch.clone() };
-        let policies = self.policies_for(doc).in_force().clone();
+        let policies = self.policies_held().in_force().clone();
         cx.task(Task::Edit { doc: doc.clone(), actor: self.actor, at: cx.now().wall, batch, policies });
     }
 

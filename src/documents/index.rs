@@ -184,10 +184,11 @@ impl Documents {
         self.policies = policies.into().after(&self.config.policies);
     }
 
-    /// The policies that concern a document, or did.
-    pub(super) fn policies_for(&self, doc: &DocId) -> PolicyHistory {
+    /// The policies of today, and those of before as far as they are remembered. Also of a document that none of them concerns: what is
+    /// forgotten may have.
+    pub(super) fn policies_held(&self) -> PolicyHistory {
         let left = planted!("documents/policy-of-half-the-peers") && self.actor.node.as_bytes()[15] & 1 == 1;
-        if self.policies.concern(doc) && !left { self.policies.clone() } else { PolicyHistory::default() }
+        if left { PolicyHistory::default() } else { self.policies.clone() }
     }
 
     /// Write as this actor from now on. An edit that a worker is at is made again in the new name.
@@ -228,6 +229,9 @@ impl Documents {
             Command::Edit { doc, edits, create } => self.on_edit(cx, id, doc, edits, create, None),
             Command::EditAt { doc, edits, heads } => self.on_edit(cx, id, doc, edits, false, Some(heads)),
             Command::Get { doc, path } => self.on_read(cx, doc, Read::Get { command: id, path }),
+            Command::Standing { doc, path, change } => {
+                self.on_read(cx, doc, Read::Standing { command: id, path, change });
+            }
             Command::History { doc } => self.on_read(cx, doc, Read::History { command: id }),
             Command::Met { prefix, after, limit, look, wish } => {
                 self.on_scan(cx, id, Scan::new(prefix, after, limit, What::Met(look, wish)));
@@ -373,7 +377,7 @@ impl Documents {
             }
             if free && !work.restoring && !work.reads.is_empty() {
                 let reads = std::mem::take(&mut work.reads);
-                let policies = self.policies_for(doc);
+                let policies = self.policies_held();
                 reads.into_iter().for_each(|read| cx.task(read.task(doc, policies.clone())));
             }
             let Some(work) = self.work.get_mut(doc) else { return };

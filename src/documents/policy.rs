@@ -38,6 +38,31 @@ pub struct Policy {
     pub priorities: Priorities,
 }
 
+impl Policy {
+    /// Whether it can do what its writer means: whoever sets one asks. What was decided before is read all the same.
+    ///
+    /// # Errors
+    /// [`PolicyError`] says what is wrong.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        let Self { prefix, path, rule, priorities } = self;
+        if !path.is_empty() && !path.starts_with('/') {
+            return Err(PolicyError::Path { path: path.clone() });
+        }
+        super::engine::check_path(path).map_err(|why| PolicyError::Pointer { path: path.clone(), why })?;
+        // An id that is as long as ids may be goes no further.
+        if !prefix.is_empty() && DocId::parse(prefix).is_err() {
+            let longer = DocId::parse(&format!("{prefix}x"));
+            longer.map_err(|error| PolicyError::Prefix { prefix: prefix.clone(), why: error.to_string() })?;
+        }
+        let why = match (rule, priorities.is_empty()) {
+            (Rule::Priority, true) => "by priority nobody comes first where no member has one: give priorities",
+            (Rule::VectorClock, false) => "the rule vector-clock asks for no priorities",
+            _ => return Ok(()),
+        };
+        Err(PolicyError::Priorities { why })
+    }
+}
+
 /// All policies of a mesh.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Policy>", into = "Vec<Policy>")]
@@ -62,6 +87,28 @@ pub enum PolicyError {
     Path {
         /// The path.
         path: String,
+    },
+    /// A path that is none.
+    #[error("the path {path:?} is no JSON Pointer: {why}")]
+    Pointer {
+        /// The path.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A prefix that no document's id begins with.
+    #[error("no document can have an id that begins with {prefix:?}: {why}")]
+    Prefix {
+        /// The prefix.
+        prefix: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Priorities for a rule that asks for none, or none for the one that decides by them.
+    #[error("{why}")]
+    Priorities {
+        /// What is wrong.
+        why: &'static str,
     },
     /// Earlier policies that do not follow each other, or none at all.
     #[error("the sets of policies are not in order of time")]
@@ -301,6 +348,29 @@ mod tests {
             refused(vec![policy(&"x".repeat(LEN_MAX + 1), "", Rule::Manual)]),
             PolicyError::TooMany { .. }
         ));
+    }
+
+    #[test]
+    fn who_sets_a_policy_is_told_what_it_could_not_do() {
+        let check = |prefix: &str, path: &str, rule, priorities: &[u128]| {
+            let priorities = priorities.iter().map(|id| (crate::types::NodeId::from_u128(*id), 3)).collect();
+            Policy { prefix: prefix.into(), path: path.into(), rule, priorities }.check()
+        };
+        for prefix in ["", "a", "a/", "a/.", "layers/x", &"x".repeat(DocId::LEN_MAX)] {
+            assert_eq!(check(prefix, "/a~1b/0", Rule::Manual, &[]), Ok(()), "{prefix:?}");
+        }
+        for prefix in ["/a", "a//", "a/../", "a*", "a\n", &"x".repeat(DocId::LEN_MAX + 1)] {
+            assert!(matches!(check(prefix, "", Rule::Manual, &[]), Err(PolicyError::Prefix { .. })), "{prefix:?}");
+        }
+        assert!(matches!(check("", "style", Rule::Manual, &[]), Err(PolicyError::Path { .. })));
+        for path in ["/a~2", "/a~"] {
+            assert!(matches!(check("", path, Rule::Manual, &[]), Err(PolicyError::Pointer { .. })), "{path:?}");
+        }
+        assert!(matches!(check("", "", Rule::Priority, &[]), Err(PolicyError::Priorities { .. })));
+        assert!(matches!(check("", "", Rule::VectorClock, &[1]), Err(PolicyError::Priorities { .. })));
+        for rule in [Rule::Priority, Rule::LastWriteWins, Rule::Manual] {
+            assert_eq!(check("", "", rule, &[1]), Ok(()), "among equal ones who counts for more");
+        }
     }
 
     fn set(rule: Rule) -> Policies {

@@ -15,6 +15,7 @@ const AHEAD_MAX: usize = 16;
 #[derive(Debug)]
 pub(super) enum Read {
     Get { command: CommandId, path: String },
+    Standing { command: CommandId, path: String, change: String },
     Met { command: CommandId, look: Look },
     History { command: CommandId },
 }
@@ -29,6 +30,10 @@ impl Read {
         match self {
             Self::Get { command, path } => {
                 Task::Get { doc: doc.clone(), command, path, policies: policies.in_force().clone() }
+            }
+            Self::Standing { command, path, change } => {
+                let policies = policies.in_force().clone();
+                Task::Standing { doc: doc.clone(), command, path, change, policies }
             }
             Self::Met { command, look } => Task::Met { doc: doc.clone(), command, look, policies },
             Self::History { command } => Task::History { doc: doc.clone(), command },
@@ -91,7 +96,10 @@ impl Scan {
 
 impl Documents {
     pub(super) fn on_read(&mut self, cx: &mut Cx<'_, Self>, doc: DocId, read: Read) {
-        let (Read::Get { command, .. } | Read::Met { command, .. } | Read::History { command }) = read;
+        let (Read::Get { command, .. }
+        | Read::Standing { command, .. }
+        | Read::Met { command, .. }
+        | Read::History { command }) = read;
         if !self.docs.contains_key(&doc) && !self.work.contains_key(&doc) {
             return self.reply(cx, command, Err(Error::NotFound { doc }));
         }
@@ -106,7 +114,7 @@ impl Documents {
             self.pump(cx, &doc);
         } else {
             self.touch(&doc);
-            let policies = self.policies_for(&doc);
+            let policies = self.policies_held();
             cx.task(read.task(&doc, policies));
         }
     }

@@ -184,7 +184,7 @@ impl Documents {
         }
         for read in reads {
             match read {
-                Read::Get { command, .. } => {
+                Read::Get { command, .. } | Read::Standing { command, .. } => {
                     self.on_got(cx, doc.clone(), command, Err(error.clone()), &DocState::default());
                 }
                 Read::Met { command, .. } => {

@@ -20,7 +20,8 @@ pub(super) fn of_edit(edit: &Edit) -> usize {
     match edit {
         Edit::Put { value } => of_value(value),
         Edit::Set { path, value } | Edit::Insert { path, value } => path.len() + of_value(value),
-        Edit::Resolve { path, value } => path.len() + value.as_ref().map_or(0, of_value) + 16,
+        Edit::Resolve { path, value, .. } => path.len() + value.as_ref().map_or(0, of_value) + 16,
+        Edit::Choose { path, change, .. } => path.len() + change.len() + 32,
         Edit::Remove { path } => path.len() + 16,
         // Each character is an operation.
         Edit::Splice { path, insert, .. } => path.len() + 2 * insert.len() + 16,

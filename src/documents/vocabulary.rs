@@ -68,7 +68,8 @@ pub enum Edit {
         by: i64,
     },
     /// Write a place at which several values stand, or a removal beside what others wrote, so that this supersedes all of them: also if
-    /// it is what shows already. Where one value stands and no removal it is a plain edit.
+    /// it is what shows already. Where nothing is open it is refused ([`Error::NotOpen`]), unless it reads so already: then it is settled,
+    /// and nothing is written.
     Resolve {
         /// Where: a JSON Pointer (RFC 6901); the leading slash may be left out. Empty where the document was deleted while others wrote:
         /// to have it stay as this value, or be deleted.
@@ -76,6 +77,22 @@ pub enum Edit {
         /// The value; absent to remove what is there, if anything is. A `null` is a value.
         #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
         value: Option<Value>,
+        /// Where nothing is open, edit all the same: a plain [`Set`](Self::Set) where one value stands, or a removal of what is there, if
+        /// anything is.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
+    },
+    /// Settle a place by what one change stands for there: its value, however long, or its removal. As [`Resolve`](Self::Resolve), without
+    /// the value having to be read before.
+    Choose {
+        /// Where: a JSON Pointer (RFC 6901); the leading slash may be left out. Empty where the document was deleted while others wrote.
+        path: String,
+        /// The change, as hex: its hash, or the first eight digits of it or more.
+        change: String,
+        /// What was seen there: [`OpenConflict::seen`]. Where something else stands by now nothing is done ([`Error::NotSeen`]). Absent: all
+        /// that stands there is superseded, seen or not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<String>,
     },
     /// Remove the document: its content goes, its history stays. An edit elsewhere that had not seen this brings the document
     /// back whole. Stands alone in its command.
@@ -97,6 +114,7 @@ impl Edit {
             | Self::Remove { path }
             | Self::Splice { path, .. }
             | Self::Increment { path, .. }
+            | Self::Choose { path, .. }
             | Self::Resolve { path, .. } => path,
         }
     }
@@ -147,6 +165,15 @@ pub enum Command {
         limit: usize,
         /// Whether to read the contents too.
         values: bool,
+    },
+    /// Read what one change stands for at a place that is open, however long. Answered by [`Outcome::Value`].
+    Standing {
+        /// Which document.
+        doc: DocId,
+        /// A JSON Pointer (RFC 6901) of a place that is open.
+        path: String,
+        /// The change, as hex: its hash, or the first eight digits of it or more.
+        change: String,
     },
     /// The changes of one document, oldest first. Answered by [`Outcome::History`].
     History {
@@ -310,6 +337,24 @@ pub enum Error {
         /// Which document.
         doc: DocId,
     },
+    /// No conflict is open at that place, so there is nothing to settle.
+    #[error("no conflict is open in document {doc} at {path:?}")]
+    NotOpen {
+        /// Which document.
+        doc: DocId,
+        /// Where.
+        path: String,
+    },
+    /// What stands at that place is not what the client had seen.
+    #[error("document {doc}, at {path:?}: {why}")]
+    NotSeen {
+        /// Which document.
+        doc: DocId,
+        /// Where.
+        path: String,
+        /// What is different.
+        why: String,
+    },
     /// The path or the value cannot be used.
     #[error("document {doc}, at {path:?}: {why}")]
     Invalid {
@@ -408,6 +453,19 @@ pub enum Task {
         /// By what it is decided what shows.
         policies: Policies,
     },
+    /// Read what one change stands for at a place that is open. Answered by [`Done::Got`].
+    Standing {
+        /// Which document.
+        doc: DocId,
+        /// Who asks.
+        command: CommandId,
+        /// A JSON Pointer.
+        path: String,
+        /// The change, as hex.
+        change: String,
+        /// By what it is decided what shows.
+        policies: Policies,
+    },
     /// Find what met.
     Met {
         /// Which document.
@@ -458,6 +516,7 @@ impl Task {
             | Self::Apply { doc, .. }
             | Self::Rebuild { doc, .. }
             | Self::Get { doc, .. }
+            | Self::Standing { doc, .. }
             | Self::Met { doc, .. }
             | Self::History { doc, .. }
             | Self::Restore { doc, .. }
@@ -539,7 +598,7 @@ pub enum Done {
         /// How the document stands now.
         state: DocState,
     },
-    /// To [`Task::Get`].
+    /// To [`Task::Get`] and [`Task::Standing`].
     Got {
         /// Which document.
         doc: DocId,

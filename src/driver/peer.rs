@@ -473,7 +473,8 @@ fn weight(command: &Command) -> usize {
     let bytes = |edit: &Edit| match edit {
         Edit::Put { value } => size(value),
         Edit::Set { path, value } | Edit::Insert { path, value } => path.len() + size(value),
-        Edit::Resolve { path, value } => path.len() + value.as_ref().map_or(0, size),
+        Edit::Resolve { path, value, .. } => path.len() + value.as_ref().map_or(0, size),
+        Edit::Choose { path, change, seen } => path.len() + change.len() + seen.as_ref().map_or(0, String::len),
         Edit::Remove { path } | Edit::Increment { path, .. } => path.len(),
         Edit::Splice { path, insert, .. } => path.len() + insert.len(),
         Edit::Delete => 0,

@@ -11,6 +11,8 @@ const TRIES: usize = 8;
 
 /// Sets one policy, in place of the one for the same documents and place. Gives all.
 pub(super) async fn set(link: &Link, policy: Policy) -> Result<Vec<Policy>, Error> {
+    let policy = Policy { path: slashed(&policy.path), ..policy };
+    policy.check().map_err(|error| Error::new(ErrorKind::Invalid, error))?;
     change(link, |policies| {
         policies.retain(|other| (&other.prefix, &other.path) != (&policy.prefix, &policy.path));
         policies.push(policy.clone());
@@ -21,9 +23,10 @@ pub(super) async fn set(link: &Link, policy: Policy) -> Result<Vec<Policy>, Erro
 
 /// Takes one policy away. Gives all that are left.
 pub(super) async fn remove(link: &Link, prefix: &str, path: &str) -> Result<Vec<Policy>, Error> {
+    let path = slashed(path);
     change(link, |policies| {
         let before = policies.len();
-        policies.retain(|policy| (policy.prefix.as_str(), policy.path.as_str()) != (prefix, path));
+        policies.retain(|policy| (policy.prefix.as_str(), policy.path.as_str()) != (prefix, path.as_str()));
         if policies.len() == before {
             let why = format!("there is no policy for {prefix:?} {path:?}");
             return Err(Error::new(ErrorKind::NotFound, why));
@@ -31,6 +34,11 @@ pub(super) async fn remove(link: &Link, prefix: &str, path: &str) -> Result<Vec<
         Ok(())
     })
     .await
+}
+
+/// The leading slash may be left out, as everywhere.
+fn slashed(path: &str) -> String {
+    if path.is_empty() || path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
 async fn change(link: &Link, change: impl Fn(&mut Vec<Policy>) -> Result<(), Error>) -> Result<Vec<Policy>, Error> {

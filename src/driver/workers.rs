@@ -179,7 +179,7 @@ impl Undone {
         let what = match task {
             Task::Edit { batch, .. } => What::Edit(batch.iter().map(|wanted| wanted.command).collect()),
             Task::Apply { changes, .. } | Task::Rebuild { changes, .. } => What::Apply(changes.clone()),
-            Task::Get { command, .. } => What::Get(*command),
+            Task::Get { command, .. } | Task::Standing { command, .. } => What::Get(*command),
             Task::Met { command, .. } => What::Met(*command),
             Task::History { command, .. } => What::History(*command),
             Task::Restore { .. } => What::Restore,

@@ -106,7 +106,7 @@ pub struct Page {
 }
 
 /// Entries of an origin that this reader did not get, since they have expired. Some may have been of other streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// Whose.
     pub origin: Actor,

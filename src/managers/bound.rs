@@ -16,7 +16,7 @@ use super::error::{HaError, HaResult};
 use crate::consensus::Expect;
 use crate::driver::mesh::Mesh;
 use crate::error::{Error, ErrorKind};
-use crate::events::{Begin, Name};
+use crate::events::{Begin, Gap, Name};
 use crate::node::{Command, Outcome, Proposal, RoleOrder, VotersChange};
 use crate::replication::{Ack, Pause};
 use crate::types::{NodeId, unhex};
@@ -134,18 +134,13 @@ impl Bound {
         Ok(self.mesh()?.peer().write(command, ack).await.map(drop)?)
     }
 
-    /// Some events of a stream from a place on, and where to go on. If there are none it is waited so long for some: 30 s at most.
-    pub(super) async fn read(
-        &self,
-        stream: &Name,
-        from: Begin,
-        limit: usize,
-        wait: Duration,
-    ) -> HaResult<(Vec<Bytes>, Begin)> {
+    /// Some events of a stream from a place on, what is missing before them, and where to go on. If there are none it is waited so long for some: 30 s at most.
+    pub(super) async fn read(&self, stream: &Name, from: Begin, limit: usize, wait: Duration) -> HaResult<Read> {
         match &self.way {
             Way::Here => {
                 let page = self.mesh()?.peer().read_within(stream.clone(), from, limit, wait).await?;
-                Ok((page.events.into_iter().map(|item| item.body).collect(), Begin::Cursor(page.cursor)))
+                let events = page.events.into_iter().map(|item| item.body).collect();
+                Ok(Read { events, gaps: page.gaps, behind: Begin::Cursor(page.cursor) })
             }
             Way::Api(api) => {
                 let from = match from {
@@ -156,19 +151,31 @@ impl Bound {
                 let wait_ms = wait.as_millis();
                 let path = format!("/v1/streams/{stream}?from={from}&limit={limit}&wait_ms={wait_ms}");
                 let page: Page = read(api.get(&path).await?)?;
-                let bodies = page.events.into_iter().map(Item::body).collect::<Option<_>>();
-                let bodies = bodies.ok_or_else(|| garbled("an event is neither text nor hexadecimal digits"))?;
+                let events = page.events.into_iter().map(Item::body).collect::<Option<_>>();
+                let events = events.ok_or_else(|| garbled("an event is neither text nor hexadecimal digits"))?;
                 let cursor = page.cursor.parse().map_err(garbled)?;
-                Ok((bodies, Begin::Cursor(cursor)))
+                Ok(Read { events, gaps: page.gaps, behind: Begin::Cursor(cursor) })
             }
         }
     }
+}
+
+/// What was read of a stream.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) events: Vec<Bytes>,
+    /// What is missing before them.
+    pub(super) gaps: Vec<Gap>,
+    /// Where to go on.
+    pub(super) behind: Begin,
 }
 
 /// A page as the interface gives it.
 #[derive(Deserialize)]
 struct Page {
     events: Vec<Item>,
+    #[serde(default)]
+    gaps: Vec<Gap>,
     cursor: String,
 }
 
@@ -289,9 +296,10 @@ mod tests {
                 assert_eq!(done, 3);
             }
             for bound in [&here, &there] {
-                let (read, from) = bound.read(&stream, Begin::Start, 4, Duration::ZERO).await.unwrap();
+                let Read { events: read, behind, .. } =
+                    bound.read(&stream, Begin::Start, 4, Duration::ZERO).await.unwrap();
                 assert_eq!(read, [&events[..], &events[..1]].concat());
-                assert_eq!(bound.read(&stream, from, 4, Duration::ZERO).await.unwrap().0, events[1..]);
+                assert_eq!(bound.read(&stream, behind, 4, Duration::ZERO).await.unwrap().events, events[1..]);
             }
         };
         tokio::time::timeout(WAIT, test).await.unwrap();
@@ -306,7 +314,7 @@ mod tests {
             // Longer than the test may take: who waits to the end fails it.
             let long = Duration::from_secs(30);
             for bound in [&here, &there] {
-                let (read, from) = bound.read(&stream, Begin::Now, 4, brief).await.unwrap();
+                let Read { events: read, behind: from, .. } = bound.read(&stream, Begin::Now, 4, brief).await.unwrap();
                 assert!(read.is_empty(), "the time is over");
                 let comes = async {
                     tokio::time::sleep(brief).await;
@@ -314,8 +322,8 @@ mod tests {
                 };
                 let waits = bound.read(&stream, from.clone(), 4, long);
                 let (read, ()) = tokio::join!(waits, comes);
-                assert_eq!(read.unwrap().0, ["event"], "long before the time is over");
-                assert_eq!(bound.read(&stream, from, 4, brief).await.unwrap().0, ["event"], "at once");
+                assert_eq!(read.unwrap().events, ["event"], "long before the time is over");
+                assert_eq!(bound.read(&stream, from, 4, brief).await.unwrap().events, ["event"], "at once");
             }
             let api = crate::managers::tests::api(&mesh, dir.path());
             for (query, why) in

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::token::TokenUnread;
 use crate::error::{Error, ErrorKind};
+use crate::events::Gap;
 use crate::replication::ReplicationState;
 
 /// Why something was not done. Nothing was changed, unless the variant says otherwise: what a node or its interface says
@@ -85,6 +86,13 @@ pub enum HaError {
         /// How much it may.
         threshold_ms: u64,
     },
+    /// Events for this node have expired before it read them: they were kept no longer than it was away. Some of what is missing may have been
+    /// in other streams. Who asks again gets what there is behind them.
+    #[error("events have expired before they were read: {} ({} gaps)", first(.gaps), .gaps.len())]
+    Missed {
+        /// Whose, and which.
+        gaps: Vec<Gap>,
+    },
     /// It is not known how far a replica is: it is no member any more, or nothing was heard of it yet.
     #[error("how far the replica {id} lags is not known: it is {state:?}")]
     ReplicationLagUnknown {
@@ -127,6 +135,12 @@ pub enum HaError {
         /// Its words.
         message: String,
     },
+}
+
+/// The first gap, in words.
+fn first(gaps: &[Gap]) -> String {
+    let words = |gap: &Gap| format!("those of {} behind {} up to {}", gap.origin.node, gap.after, gap.upto);
+    gaps.first().map(words).unwrap_or_default()
 }
 
 /// What this room's calls give.

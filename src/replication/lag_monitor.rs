@@ -124,6 +124,18 @@ impl LagMonitor {
     }
 
     /// Takes a measurement, and says whether it changes how bad things are.
+    ///
+    /// ```
+    /// use oxigdal_ha::replication::lag_monitor::{LagMonitor, LagMonitorConfig};
+    /// use oxigdal_ha::types::{NodeId, WallTime};
+    ///
+    /// let (mut monitor, replica) = (LagMonitor::new(LagMonitorConfig::default()), NodeId::from_u128(1));
+    /// monitor.record_lag(replica, 3, WallTime::from_micros(1));
+    /// let much = monitor.config().critical_threshold_ms + 1;
+    /// assert!(monitor.record_lag(replica, much, WallTime::from_micros(2)).is_some(), "it passes a threshold");
+    /// assert_eq!(monitor.get_stats(replica).map(|lag| lag.current_ms), Some(much));
+    /// assert!(!monitor.is_healthy());
+    /// ```
     pub fn record_lag(&mut self, replica: NodeId, lag_ms: u64, at: WallTime) -> Option<LagChange> {
         let now = LagMeasurement { replica, at, lag_ms, severity: self.config.severity(lag_ms) };
         if !self.histories.contains_key(&replica) && self.histories.len() >= REPLICAS_MAX {

@@ -238,7 +238,7 @@ fn a_subscriber_is_told_where_several_values_stand_and_what_checks_find_odd() {
         let met = changed(&mut changes).await;
         let shown = met.value.unwrap()["n"].clone();
         assert_eq!((met.conflict, met.flags.is_empty()), (true, shown == 2));
-        let edits = vec![Edit::Resolve { path: "n".into(), value: Some(json!(3)) }];
+        let edits = vec![Edit::Resolve { path: "n".into(), value: Some(json!(3)), force: false }];
         mesh[1].edit("d/1", edits).await.unwrap();
         let settled = changed(&mut changes).await;
         assert_eq!((settled.conflict, settled.flags, settled.value), (false, vec![], Some(json!({ "n": 3 }))));
@@ -380,7 +380,13 @@ fn what_met_is_told_settled_and_shown_by_the_hosts_own_function() {
         let shown = one.at("d/", Target::Latest).await.unwrap();
         assert_eq!((shown.docs.len(), shown.docs[0].0.as_str()), (1, "d/1"));
 
-        two.resolve("d/1", "v", 5).await.unwrap();
+        let open = &page.met[0];
+        let five = open.values.iter().find(|standing| standing.value == 5).unwrap();
+        assert_eq!(two.standing(open, five).await.unwrap(), 5);
+        two.choose(open, five).await.unwrap();
+        assert_eq!(two.choose(open, five).await.unwrap_err().kind(), ErrorKind::NotOpen);
+        assert_eq!(two.resolve("d/1", "v", 6).await.unwrap_err().kind(), ErrorKind::NotOpen);
+        assert!(two.resolve("d/1", "v", 5).await.unwrap().stamp.is_none(), "settled already");
         until("nothing is open", async || one.conflicts("d/", None).await.unwrap().met.is_empty()).await;
         assert!(shows(one, 5).await && shows(two, 5).await);
         let trail = one.trail("", None, Wish::default()).await.unwrap();

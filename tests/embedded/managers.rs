@@ -70,7 +70,18 @@ fn events_arrive_at_whom_they_are_for_in_order_and_what_does_not_fit_is_refused(
         assert!(matches!(sender.add_replica(nobody).await, Err(HaError::UnknownReplica { .. })));
         assert!(matches!(sender.add_replica(replica(here)).await, Err(HaError::Itself { .. })));
         sender.add_replica(replica(there)).await.unwrap();
-        sender.add_replica(replica(other)).await.unwrap();
+        // By the place alone, and by it with whose it is; the one that is preferred is told first.
+        let members = here.members().await.unwrap();
+        let told = members.iter().find(|it| it.node == other.id()).unwrap().meta.addresses[0].to_string();
+        let (place, _) = told.rsplit_once("/p2p/").unwrap();
+        let port = place.rsplit_once('/').unwrap().1;
+        for address in [format!("127.0.0.1:{port}"), place.to_owned(), told.clone()] {
+            sender.add_replica(ReplicaNode { address, priority: 900, ..replica(other) }).await.unwrap();
+        }
+        let foreign = told.replace(&other.id().to_string(), "x") + "x";
+        assert!(sender.add_replica(ReplicaNode { address: foreign, ..replica(other) }).await.is_err());
+        let preferred = sender.get_replicas().await.unwrap();
+        assert_eq!(preferred.iter().map(|it| it.priority).collect::<Vec<_>>(), [900, 100]);
         let events: Vec<_> = (0..20).flat_map(|nth| [event(there, nth), event(other, 100 + nth)]).collect();
         sender.replicate_batch(events.clone()).await.unwrap();
         let forged = ReplicationEvent { data: vec![9], ..event(there, 1) };

@@ -58,13 +58,33 @@ fn a_conflict_is_seen_settled_and_told_by_commands() {
     assert!(text.contains("/v") && text.contains("manual"), "{text}");
 
     let values = met[0]["values"].as_array().unwrap();
-    // They are told latest first, and counted from the oldest.
+    // They are told latest first, and counted from the oldest. A number alone is refused: it may mean another value by now.
     let other = values.len() - values.iter().position(|value| value["value"] == 1).unwrap();
-    let settled = two.run(&["conflicts", "resolve", "d/1", "/v", "--choose", &other.to_string()]);
+    let choice = |seen: &str| format!("{other}@{seen}");
+    let seen = choice(met[0]["seen"].as_str().unwrap());
+    assert!(text.contains(&seen), "{text}");
+    for (wrong, code) in [(other.to_string(), 2), (choice("00000000"), 1), (format!("9@{}", &seen[2..]), 2)] {
+        let refused = two.run(&["conflicts", "resolve", "d/1", "/v", "--choose", &wrong]);
+        assert_eq!(refused.status.code(), Some(code), "{wrong}: {refused:?}");
+    }
+    assert_eq!(open(&two), met, "nothing was settled");
+    let change = values.iter().find(|value| value["value"] == 1).unwrap()["change"].as_str().unwrap();
+    let whole = two.run(&["conflicts", "show", "d/1", "/v", "--value", &change[..8]]);
+    assert_eq!((whole.status.success(), whole.stdout.trim_ascii()), (true, &b"1"[..]), "{whole:?}");
+    let settled = two.run(&["conflicts", "resolve", "d/1", "/v", "--choose", &seen]);
     assert!(settled.status.success(), "{settled:?}");
     wait_for("nothing is open", || open(&one).is_empty() && open(&two).is_empty());
     assert_eq!(shown(&one), Some(json!({ "v": 1, "by": "all" })));
     assert_eq!(two.run(&["conflicts", "show", "d/1"]).status.code(), Some(1));
+    assert_eq!(two.run(&["conflicts", "show", "d/1", "--json"]).status.code(), Some(1));
+    // Nothing is open: what would overwrite is refused, and what reads so already is settled already.
+    let resolve =
+        |value: &str, more: &[&str]| two.run(&[&["conflicts", "resolve", "d/1", "v", "--value", value], more].concat());
+    let refused = resolve("7", &[]);
+    assert_eq!((refused.status.code(), shown(&two)), (Some(1), shown(&one)), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no conflict is open"), "{refused:?}");
+    let again = resolve("1", &[]);
+    assert!(String::from_utf8_lossy(&again.stdout).contains("settled already"), "{again:?}");
     let trail = audit(&one);
     assert_eq!((trail.len(), &trail), (1, &audit(&two)));
     assert_eq!((&trail[0]["kind"], &trail[0]["settled"]["value"]), (&json!("write-write"), &json!(1)));
@@ -87,6 +107,19 @@ fn a_conflict_is_seen_settled_and_told_by_commands() {
     }
     let text = String::from_utf8(two.run(&["conflicts", "audit", "d/"]).stdout).unwrap();
     assert!(text.contains("manual") && text.contains("chose 2"), "{text}");
+    assert!(text.contains("write-write") && text.contains("what settled it"), "{text}");
+    // Who wrote is named, and a part of an id that only one has is taken.
+    assert!(text.contains("one") && text.contains("two"), "{text}");
+    let node = one.ask(&["status"])["node"].as_str().unwrap().to_owned();
+    let by = two.run(&["conflicts", "audit", "d/", "--by", &node[node.len() - 8..], "--json"]);
+    assert!(by.status.success() && !by.stdout.is_empty(), "{by:?}");
+    // A function that this peer lacks is warned of.
+    let lacks = one.run(&["conflicts", "policy", "set", "d/", "custom:nope", "--path", "v"]);
+    assert!(lacks.status.success() && String::from_utf8_lossy(&lacks.stderr).contains("no function"), "{lacks:?}");
+    for wrong in [&["d/", "manual", "--path", "/a~2"][..], &["/d", "manual"], &["d/", "priority"]] {
+        let refused = one.run(&[&["conflicts", "policy", "set"], wrong].concat());
+        assert!(!refused.status.success(), "{wrong:?}: {refused:?}");
+    }
     let none = two.run(&["conflicts", "audit", "d/", "--until", "2020-01-01T00:00:00Z", "--json"]);
     assert_eq!((none.status.success(), none.stdout.len()), (true, 0));
 }
@@ -112,7 +145,8 @@ fn a_removal_that_met_a_write_is_listed_and_settled_either_way() {
         let all = one.ask(&["conflicts", "show", "d/1", path]);
         let values = all["open"][0]["values"].as_array().unwrap().clone();
         let is = |value: &Value| (value["removed"] == true) == removed;
-        (values.len() - values.iter().position(is).unwrap()).to_string()
+        let seen = all["open"][0]["seen"].as_str().unwrap();
+        format!("{}@{seen}", values.len() - values.iter().position(is).unwrap())
     };
     let choices = [("/v", number("/v", true)), ("/w", number("/w", false))];
     for (path, choice) in choices {

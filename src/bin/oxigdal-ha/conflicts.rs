@@ -12,11 +12,20 @@ use crate::output::{Output, Tone, cell, number};
 const PAGE: &str = "200";
 /// Characters of a value that a table shows.
 const SHOWN: usize = 40;
+/// How often it is looked whether this peer has heard what was decided.
+const HEARS: usize = 40;
+/// Digits of a hash that name a change at least.
+const CHANGE_MIN: usize = 8;
+
+const PRECEDENCE: &str = "\
+Where several policies fit, the one with the longest prefix holds, and of those the one with the longest path. Without any, what was
+written with more knowledge shows (vector-clock).";
 
 const AFTER: &str = "\
 Two peers that write one place before they hear of each other make a conflict: both values stand, and by the policy of the place
 one of them shows, on every peer the same. Nothing is lost: `conflicts list` shows what stands, `conflicts resolve` settles it by a
-new change. So does a removal that met a write: what was written stays, and people may want to look at it. What is merged inside
+new change. `show` names each value by its number and by all that it showed with it: who chooses so settles what was seen and nothing else, and
+is refused where something else stands by then. So does a removal that met a write: what was written stays, and people may want to look at it. What is merged inside
 (lists, texts, counters) is no conflict; the trail tells of it all the same.";
 
 #[derive(Debug, clap::Args)]
@@ -40,22 +49,26 @@ enum Command {
         #[arg(long)]
         manual: bool,
     },
-    /// Show what stands in a document, with numbers for `resolve`
+    /// Show what stands in a document, and how `resolve` is told which
     Show {
         /// Which document
         id: String,
         /// Only at this place: a JSON Pointer
         path: Option<String>,
+        /// Only the value of this change there, in whole: values of more than 4 KiB are told by their length
+        #[arg(long, value_name = "CHANGE", requires = "path")]
+        value: Option<String>,
     },
-    /// Settle one place: a new change that supersedes all that stands there
+    /// Settle one place that is open: a new change that supersedes all that stands there
     #[command(group(clap::ArgGroup::new("what").required(true)))]
     Resolve {
         /// Which document
         id: String,
         /// Where: a JSON Pointer; \"\" for a document that was deleted while others wrote
         path: String,
-        /// By the value or removal of this number in `conflicts show`, or of the change that begins so; what comes meanwhile stays open
-        #[arg(long, group = "what")]
+        /// By this value or removal, as `conflicts show` prints it (2@3fa1c02b): refused if anything else stands there by now than was shown. Or
+        /// by the change that begins so (8 digits or more), whatever else stands there
+        #[arg(long, group = "what", value_name = "N@SEEN|CHANGE")]
         choose: Option<String>,
         /// By this value: JSON, or a text
         #[arg(long, group = "what")]
@@ -63,13 +76,17 @@ enum Command {
         /// By removing what is there
         #[arg(long, group = "what")]
         remove: bool,
+        /// Write it also where no conflict is open
+        #[arg(long, conflicts_with = "choose")]
+        force: bool,
     },
     /// Show or set by which rules it is decided what shows
+    #[command(after_help = PRECEDENCE)]
     Policy {
         #[command(subcommand)]
         command: PolicyCommand,
     },
-    /// Show all that ever met: what, by which rule, which value shows, and who settled it
+    /// Show all that ever met: what, by which rule, which value shows unless it was settled, and who settled it when
     Audit {
         /// Only in documents whose ids begin with this
         #[arg(default_value = "")]
@@ -80,7 +97,7 @@ enum Command {
         /// Only what met before this time
         #[arg(long)]
         until: Option<String>,
-        /// Only where this member wrote a side or settled it: its name or id
+        /// Only where this member wrote a side or settled it: its name, or its id or the end of it as BY shows it
         #[arg(long)]
         by: Option<String>,
     },
@@ -92,6 +109,7 @@ enum PolicyCommand {
     #[command(visible_alias = "ls")]
     List,
     /// Have a policy decided for the whole mesh
+    #[command(after_help = PRECEDENCE)]
     Set {
         /// For documents whose ids begin with this; \"\" means all
         prefix: String,
@@ -118,25 +136,27 @@ pub(crate) fn conflicts(arguments: Args, output: Output) -> Result {
     let client = Client::new(&arguments.target)?;
     match arguments.command {
         Command::List { prefix, manual } => list(&client, &prefix, manual, output),
-        Command::Show { id, path } => show(&client, &id, path.as_deref(), output),
-        Command::Resolve { id, path, choose, value, remove: _ } => {
-            let (at, value) = match (choose, value) {
+        Command::Show { id, path: Some(path), value: Some(change) } => whole(&client, (&id, &path, &change), output),
+        Command::Show { id, path, value: _ } => show(&client, &id, path.as_deref(), output),
+        Command::Resolve { id, path, choose, value, remove: _, force } => {
+            let value = value.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)));
+            let edit = match (choose, value) {
                 (Some(choose), _) => chosen(&client, &id, &path, &choose)?,
-                (None, Some(text)) => (None, Some(serde_json::from_str(&text).unwrap_or(Value::String(text)))),
-                (None, None) => (None, None),
+                (None, None) => json!([{ "op": "resolve", "path": path, "force": force }]),
+                (None, Some(value)) => json!([{ "op": "resolve", "path": path, "value": value, "force": force }]),
             };
-            let edit = match value {
-                None => json!([{ "op": "resolve", "path": path }]),
-                Some(value) => json!([{ "op": "resolve", "path": path, "value": value }]),
-            };
-            let query: Vec<(&str, &str)> = at.iter().map(|at| ("at", at.as_str())).collect();
-            let answer: Value = client.send("PATCH", &doc_path("/v1/docs", &id), &query, &edit)?;
+            let answer: Value = client.send("PATCH", &doc_path("/v1/docs", &id), &[], &edit).map_err(|error| {
+                match error.is_kind("outdated") || error.is_kind("not_open") {
+                    true => error.hint(format!("nothing was settled: look at `conflicts show {id}`")),
+                    false => error,
+                }
+            })?;
             if output.json {
                 return output.value(&answer);
             }
             match answer["stamp"].pointer("/seq") {
                 Some(seq) => output.line(format_args!("{id} {path}: settled, as entry {seq} of this peer's log")),
-                None => output.line(format_args!("{id} {path}: it reads so already, nothing was written")),
+                None => output.line(format_args!("{id} {path}: settled already: it reads so, nothing was written")),
             }
         }
         Command::Policy { command } => policy(&client, command, output),
@@ -214,8 +234,6 @@ struct Open {
     open: Vec<Value>,
     /// Its id, if there is more than is told.
     cut: Vec<Value>,
-    /// Of which version that is told.
-    version: String,
 }
 
 fn open(client: &Client, id: &str, path: Option<&str>) -> Result<Open> {
@@ -226,13 +244,7 @@ fn open(client: &Client, id: &str, path: Option<&str>) -> Result<Open> {
     });
     let here = |one: &&Value| one["doc"] == id && pointer.as_ref().is_none_or(|path| one["path"] == path.as_str());
     let cut = rows(&page, "cut").filter(|doc| *doc == id).cloned().collect();
-    let version = version(&page["versions"][id]);
-    Ok(Open { open: rows(&page, "open").filter(here).cloned().collect(), cut, version })
-}
-
-/// Heads, as a query names them.
-fn version(heads: &Value) -> String {
-    heads.as_array().map_or(&[][..], Vec::as_slice).iter().map(text).collect::<Vec<_>>().join(",")
+    Ok(Open { open: rows(&page, "open").filter(here).cloned().collect(), cut })
 }
 
 fn none(id: &str, path: Option<&str>) -> Failure {
@@ -243,27 +255,28 @@ fn none(id: &str, path: Option<&str>) -> Failure {
 }
 
 fn show(client: &Client, id: &str, path: Option<&str>, output: Output) -> Result {
-    let Open { open, cut, .. } = open(client, id, path)?;
+    let Open { open, cut } = open(client, id, path)?;
+    if open.is_empty() {
+        return Err(none(id, path));
+    }
     if output.json {
         return output.value(&json!({ "open": open, "cut": cut }));
     }
     shortened("more stands", &cut);
-    if open.is_empty() {
-        return Err(none(id, path));
-    }
+    let names = Names::of(client)?;
     for one in &open {
         let place = if one["path"] == "" { "the whole document" } else { text(&one["path"]) };
         let place = output.paint(Tone::Bold, place);
         output.line(format_args!("{place}  {}, by {}", text(&one["kind"]), text(&one["rule"])))?;
-        let mut table = output.table(&["", "VALUE", "SHOWS", "AT", "BY", "CHANGE"]);
+        let mut table = output.table(&["CHOOSE", "VALUE", "SHOWS", "AT", "BY", "CHANGE"]);
         for (at, standing) in oldest_first(one).enumerate() {
             let shows = if standing["shows"] == true { cell(Tone::Good, "yes") } else { cell(Tone::Dim, "") };
             table.add_row([
-                number(at + 1),
+                cell(Tone::Name, format!("{}@{}", at + 1, text(&one["seen"]))),
                 cell(Tone::Bold, value(standing)),
                 shows,
                 cell(Tone::Dim, when(standing)),
-                cell(Tone::Name, by(standing)),
+                cell(Tone::Name, names.by(standing)),
                 cell(Tone::Dim, short(standing)),
             ]);
         }
@@ -272,47 +285,66 @@ fn show(client: &Client, id: &str, path: Option<&str>, output: Output) -> Result
     Ok(())
 }
 
-/// The values of a place. What comes while somebody looks at them is behind them: a number means the same value still.
+/// The values of a place. What somebody wrote long ago and comes now is before others: a number means the same value only as long as the
+/// same is seen.
 fn oldest_first(open: &Value) -> impl Iterator<Item = &Value> {
     open["values"].as_array().map_or(&[][..], Vec::as_slice).iter().rev()
 }
 
-/// The version that was looked at, and the value that was meant; none if a removal was. Of what comes after that version somebody has to
-/// choose anew.
-fn chosen(client: &Client, id: &str, path: &str, choose: &str) -> Result<(Option<String>, Option<Value>)> {
-    let Open { open, version: at, .. } = open(client, id, Some(path))?;
-    let one = open.first().ok_or_else(|| none(id, Some(path)))?;
-    let values: Vec<&Value> = oldest_first(one).collect();
-    let by_number = choose.parse::<usize>().ok().and_then(|n| values.get(n.checked_sub(1)?).copied());
-    let by_change = || values.iter().copied().find(|one| choose.len() >= 4 && text(&one["change"]).starts_with(choose));
-    let found = by_number.or_else(by_change).ok_or_else(|| {
-        Failure::usage(format_args!("{choose:?} is none of the {} values there", values.len()))
-            .hint(format!("see `conflicts show {id} {path}`"))
-    })?;
-    if found["lost"] == true {
-        let words = "that is no value, but went with what was removed: settle the place with --value";
-        return Err(Failure::new(words));
-    }
-    let value = match (found["removed"] == true, found.get("bytes")) {
-        (true, _) => None,
-        (false, None) => Some(found["value"].clone()),
-        (false, Some(_)) => Some(long(client, id, one, found, &at)?),
+/// The edit that settles a place by what was chosen of what stands there.
+fn chosen(client: &Client, id: &str, path: &str, choose: &str) -> Result<Value> {
+    let look = || format!("look at `conflicts show {id} {path}`");
+    let Some((n, seen)) = choose.split_once('@') else {
+        if choose.len() < CHANGE_MIN || !choose.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let why = "a value is chosen as `conflicts show` prints it, such as 2@3fa1c02b, or by its change (8 digits or more)";
+            return Err(
+                Failure::usage(format_args!("{choose:?} may mean another value than was shown: {why}")).hint(look())
+            );
+        }
+        return Ok(json!([{ "op": "choose", "path": path, "change": choose.to_ascii_lowercase() }]));
     };
-    Ok((Some(at), value))
+    let Open { open, .. } = open(client, id, Some(path))?;
+    let one = open.first().ok_or_else(|| none(id, Some(path)))?;
+    if text(&one["seen"]) != seen {
+        let moved = format!("something else stands in {id} at {path} than was shown as {seen}: nothing was settled");
+        return Err(Failure::new(moved).kind(Some("outdated")).hint(look()));
+    }
+    let values: Vec<&Value> = oldest_first(one).collect();
+    let found = n.parse::<usize>().ok().and_then(|n| values.get(n.checked_sub(1)?).copied());
+    let found = found.ok_or_else(|| {
+        Failure::usage(format_args!("{n:?} is none of the {} values there", values.len())).hint(look())
+    })?;
+    Ok(json!([{ "op": "choose", "path": path, "change": found["change"], "seen": seen }]))
 }
 
-/// A value that is too long to be told: that of the document, if it shows there.
-fn long(client: &Client, id: &str, open: &Value, found: &Value, at: &str) -> Result<Value> {
-    let untold = || Failure::new("that value is too long to be told here: settle the place with --value");
-    if found["shows"] != true {
-        return Err(untold());
+/// One value in whole.
+fn whole(client: &Client, (id, path, change): (&str, &str, &str), output: Output) -> Result {
+    let change = change.to_ascii_lowercase();
+    let query = [("doc", id), ("path", path), ("change", change.as_str())];
+    let found: Value = client.get("/v1/conflicts/value", &query)?;
+    if output.json {
+        return output.value(&found);
     }
-    let read: Value = client.get(&doc_path("/v1/docs", id), &[])?;
-    if version(&read["heads"]) != at {
-        let moved = Failure::new(format_args!("{id} was written to while it was being read: nothing was settled"));
-        return Err(moved.kind(Some("outdated")).hint(format!("look at `conflicts show {id}` again")));
+    output.line(&found["value"])
+}
+
+/// Names of members, by their ids.
+struct Names(std::collections::BTreeMap<String, String>);
+
+impl Names {
+    fn of(client: &Client) -> Result<Self> {
+        let members: Vec<Value> = client.get("/v1/members", &[])?;
+        let named = members.iter().filter(|member| !text(&member["name"]).is_empty());
+        Ok(Self(named.map(|member| (text(&member["node"]).to_owned(), text(&member["name"]).to_owned())).collect()))
     }
-    read["value"].pointer(text(&open["path"])).cloned().ok_or_else(untold)
+
+    /// Who made a change: a name, or of who is gone the end of the id, which `audit --by` takes.
+    fn by(&self, side: &Value) -> String {
+        let Some(node) = side.pointer("/actor/node").and_then(Value::as_str) else {
+            return "a foreign tool".to_owned();
+        };
+        self.0.get(node).cloned().unwrap_or_else(|| node.chars().skip(node.chars().count().saturating_sub(8)).collect())
+    }
 }
 
 fn audit(client: &Client, query: &[(&str, &str)], output: Output) -> Result {
@@ -335,37 +367,52 @@ fn audit(client: &Client, query: &[(&str, &str)], output: Output) -> Result {
     if found.is_empty() {
         return output.line("nothing met");
     }
-    let mut table = output.table(&["AT", "DOCUMENT", "PLACE", "MET", "BY", "SHOWS", "RULE", "SETTLED"]);
+    let names = Names::of(client)?;
+    let mut table =
+        output.table(&["AT", "DOCUMENT", "PLACE", "KIND", "MET", "BY", "SHOWS", "RULE", "SETTLED", "SETTLED AT"]);
     for one in &found {
         let sides: Vec<&Value> = rows(one, "sides").collect();
-        let both = |of: fn(&Value) -> String| sides.iter().map(|side| of(side)).collect::<Vec<_>>().join("\n");
-        let side = |at: &Value| match at.as_u64() {
-            Some(at) => sides.get(usize::try_from(at).unwrap_or_default()).map(|side| wrote(side)).unwrap_or_default(),
-            None => "by the function".to_owned(),
-        };
-        let mut rule = one["rule"].as_str().unwrap_or("-").to_owned();
-        if one["winner"] != one["shows"] {
-            rule = format!("{rule}\nchose {}", side(&one["winner"]));
-        }
-        if one["forgotten"] == true {
-            rule.push('?');
-        }
-        let settled = match &one["settled"] {
-            Value::Null => cell(Tone::Warn, "-"),
-            side => cell(Tone::Good, format!("{} by {}", wrote(side), by(side))),
-        };
+        let both = |of: &dyn Fn(&Value) -> String| sides.iter().map(|side| of(side)).collect::<Vec<_>>().join("\n");
+        let settled = &one["settled"];
         table.add_row([
             cell(Tone::Dim, sides.get(1).map(|side| when(side)).unwrap_or_default()),
             cell(Tone::Name, text(&one["doc"])),
-            cell(Tone::Bold, text(&one["path"])),
-            cell(Tone::Bold, both(wrote)),
-            cell(Tone::Name, both(by)),
-            cell(Tone::Good, side(&one["shows"])),
-            cell(Tone::Dim, rule),
-            settled,
+            cell(Tone::Bold, one["stands_at"].as_str().unwrap_or_else(|| text(&one["path"]))),
+            cell(Tone::Dim, text(&one["kind"])),
+            cell(Tone::Bold, both(&wrote)),
+            cell(Tone::Name, both(&|side| names.by(side))),
+            cell(Tone::Good, if settled.is_null() { won(one, &one["shows"]) } else { "what settled it".to_owned() }),
+            cell(Tone::Dim, rule(one)),
+            match settled {
+                Value::Null => cell(Tone::Warn, "-"),
+                side => cell(Tone::Good, format!("{} by {}", wrote(side), names.by(side))),
+            },
+            cell(Tone::Dim, if settled.is_null() { "-".to_owned() } else { when(settled) }),
         ]);
     }
     output.rows(&table)
+}
+
+/// Which side won: this one, all that was merged, or what a function made.
+fn won(met: &Value, side: &Value) -> String {
+    let found = side.as_u64().and_then(|at| met["sides"].get(usize::try_from(at).ok()?));
+    match (found, met["rule"].is_null()) {
+        (Some(side), _) => wrote(side),
+        (None, true) => "all of it".to_owned(),
+        (None, false) => "by the function".to_owned(),
+    }
+}
+
+/// By which rule, and what it chose then if that is not what shows.
+fn rule(met: &Value) -> String {
+    let mut rule = met["rule"].as_str().unwrap_or("-").to_owned();
+    if met["winner"] != met["shows"] || !met["settled"].is_null() && !met["rule"].is_null() {
+        rule = format!("{rule}\nchose {}", won(met, &met["winner"]));
+    }
+    if met["forgotten"] == true {
+        rule.push('?');
+    }
+    rule
 }
 
 fn policy(client: &Client, command: PolicyCommand, output: Output) -> Result {
@@ -394,10 +441,32 @@ fn policy(client: &Client, command: PolicyCommand, output: Output) -> Result {
         PolicyCommand::Rm { prefix, path } => json!({ "prefix": prefix, "path": path }),
     };
     let all: Value = client.send("POST", "/v1/conflicts/policies", &[], &wanted)?;
+    if let Some(function) = text(&wanted["rule"]).strip_prefix("custom:") {
+        missing(client, function)?;
+    }
     if output.json {
         return output.value(&all);
     }
     policies(&all, output)
+}
+
+/// Warns where this peer lacks a function. It hears of what was decided a moment later.
+fn missing(client: &Client, function: &str) -> Result {
+    let rule = format!("custom:{function}");
+    for _ in 0..HEARS {
+        let status: Value = client.get("/v1/conflicts/policies", &[])?;
+        if rows(&status, "missing").any(|missing| missing == function) {
+            eprintln!(
+                "warning: this peer has no function {function:?}: it shows the last write (`MeshBuilder::custom` registers one)"
+            );
+            return Ok(());
+        }
+        if rows(&status, "policies").any(|policy| policy["rule"] == rule.as_str()) {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 fn policies(all: &Value, output: Output) -> Result {
@@ -452,11 +521,6 @@ fn wrote(side: &Value) -> String {
         "edited" => format!("edited the {}", text(&side["what"])),
         op => op.to_owned(),
     }
-}
-
-fn by(side: &Value) -> String {
-    let node = side.pointer("/actor/node").and_then(Value::as_str).unwrap_or("a foreign tool");
-    node.chars().rev().take(8).collect::<Vec<_>>().into_iter().rev().collect()
 }
 
 fn when(side: &Value) -> String {

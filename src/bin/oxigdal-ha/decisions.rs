@@ -12,6 +12,9 @@ use crate::output::{Output, Tone, cell, number};
 /// How often `actions tail --follow` looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// Characters of an id that name a member at least.
+const SHORT_MIN: usize = 4;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Leader {
     #[command(flatten)]
@@ -135,17 +138,26 @@ impl Failure {
     }
 }
 
-/// The id of a member by its name; an id is one.
+/// The id of a member by its name; an id is one, and so is its beginning or end where only one member's has it.
 pub(crate) fn id_of(client: &Client, name: &str) -> Result<String> {
     let members: Vec<Value> = client.get("/v1/members", &[])?;
     let is_meant = |member: &&Value| member["node"] == name || member["name"] == name;
-    let found: Vec<&Value> = members.iter().filter(is_meant).collect();
+    let mut found: Vec<&Value> = members.iter().filter(is_meant).collect();
+    if found.is_empty() && name.len() >= SHORT_MIN {
+        let has = |member: &&Value| {
+            member["node"].as_str().is_some_and(|node| node.starts_with(name) || node.ends_with(name))
+        };
+        found = members.iter().filter(has).collect();
+    }
     match found[..] {
         [one] => Ok(one["node"].as_str().unwrap_or_default().to_owned()),
         // Who is gone from the members can be named by its id.
         [] if name.parse::<uuid::Uuid>().is_ok() => Ok(name.to_owned()),
         [] => Err(Failure::not_found(format_args!("there is no member {name:?}"))),
-        _ => Err(Failure::usage(format_args!("{} members are called {name:?}: give the id", found.len()))),
+        _ => Err(Failure::usage(format_args!(
+            "{} members are called {name:?}, or have ids with it: give the whole id",
+            found.len()
+        ))),
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Chooser<'a> {
     pub(super) shared: RefCell<Vec<(Vec<ObjId>, i64)>>,
     /// Where a removal stands beside what others wrote, if that is asked for: who settles such a place writes also what reads so already.
     pub(super) unsettled: Option<Removals<'a>>,
+    /// Whether the transaction settles something: then what stands is asked for.
+    pub(super) settles: bool,
     /// Those of these places that the transaction has settled.
     pub(super) settled: RefCell<BTreeSet<PlaceId>>,
 }
@@ -78,7 +80,7 @@ impl<'a> Chooser<'a> {
         version: Option<Vec<u32>>,
     ) -> Self {
         let (shared, settled) = (RefCell::default(), RefCell::default());
-        Self { doc, table, policies, customs, version, shared, unsettled: None, settled }
+        Self { doc, table, policies, customs, version, shared, unsettled: None, settles: false, settled }
     }
 
     /// Whether one claim is above another one by a policy.

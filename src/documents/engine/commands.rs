@@ -1,5 +1,7 @@
 //! Commands of clients: which version they edit, and one transaction for as many as fit.
 
+use std::borrow::Cow;
+
 use automerge::transaction::{CommitOptions, Transactable, Transaction};
 use automerge::{Automerge, ChangeHash, PatchLog};
 
@@ -77,8 +79,8 @@ pub(super) fn version(
             let why = "its past is folded".to_owned();
             Err(Error::Engine { doc: doc.clone(), why })
         }
-        Stand::Before { .. } if deletes(edits) => {
-            let why = "only the newest version can be deleted".to_owned();
+        Stand::Before { .. } if deletes(edits) || edits.iter().any(is_whole) => {
+            let why = "only the newest version can be deleted, or settled as a whole".to_owned();
             Err(Error::Invalid { doc: doc.clone(), path: String::new(), why })
         }
         Stand::Before { exists } => {
@@ -91,7 +93,7 @@ pub(super) fn version(
 
 /// Where nobody asked for anything but Automerge's own order, and nothing is counted or to be settled, nobody is asked.
 pub(super) fn lens<'a>(chooser: &'a Chooser<'a>) -> Lens<'a> {
-    let asked = chooser.policies.concern(chooser.doc) || chooser.unsettled.is_some();
+    let asked = chooser.policies.concern(chooser.doc) || chooser.settles;
     (asked || chooser.table.counters().any()).then_some(chooser)
 }
 
@@ -99,7 +101,7 @@ pub(super) fn lens<'a>(chooser: &'a Chooser<'a>) -> Lens<'a> {
 fn deletes(edits: &[Edit]) -> bool {
     match edits {
         [Edit::Delete] => true,
-        [Edit::Resolve { path, value: None }] => path.is_empty(),
+        [Edit::Resolve { path, value: None, .. }] => path.is_empty(),
         _ => false,
     }
 }
@@ -123,15 +125,23 @@ pub(super) fn commands(
     let options = || CommitOptions::default().with_time(time);
     let mut tx = version.begin(merged, lens);
     for wanted in batch {
+        let wanted = match whole(&tx, wanted, (doc, lens)) {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                results.push((wanted.command, Err(error)));
+                continue;
+            }
+        };
         let there = exists || !accepted.is_empty();
         let own: usize = wanted.edits.iter().map(size::of_edit).sum();
         if !accepted.is_empty() && (deletes(&wanted.edits) || bytes + own > GATHER_MAX) {
             break;
         }
         if deletes(&wanted.edits) && wanted.edits != [Edit::Delete] && !is_open(lens) {
-            let why =
-                "nothing is open here between a deletion and a write: delete the document if that is meant".to_owned();
-            results.push((wanted.command, Err(Error::Invalid { doc: doc.clone(), path: String::new(), why })));
+            // Of a document that is deleted that is settled already.
+            let gone = !there && !tx.base_heads().is_empty();
+            let none = || Error::NotOpen { doc: doc.clone(), path: String::new() };
+            results.push((wanted.command, if gone { Ok(()) } else { Err(none()) }));
             continue;
         }
         if deletes(&wanted.edits) && there {
@@ -141,12 +151,12 @@ pub(super) fn commands(
             return (true, results);
         }
         let before = tx.pending_ops();
-        let done = command(&mut tx, wanted, there, (doc, lens));
+        let done = command(&mut tx, &wanted, there, (doc, lens));
         let ops = tx.pending_ops();
         if done.is_ok() && ops <= OPS_MAX {
+            results.push((wanted.command, Ok(())));
             accepted.push(wanted);
             bytes += own;
-            results.push((wanted.command, Ok(())));
             continue;
         }
         if ops > before {
@@ -172,9 +182,33 @@ pub(super) fn commands(
     (wrote || created || kept, results)
 }
 
+fn is_whole(edit: &Edit) -> bool {
+    matches!(edit, Edit::Choose { path, .. } if path.is_empty())
+}
+
+/// The same command, where it chooses what becomes of the whole document: to have it stay as it is, or be deleted.
+fn whole<'w>(
+    tx: &impl automerge::ReadDoc,
+    wanted: &'w Wanted,
+    (doc, lens): (&DocId, Lens<'_>),
+) -> Result<Cow<'w, Wanted>, Error> {
+    let chosen = |edit: &Edit| match edit {
+        Edit::Choose { path, change, seen } if path.is_empty() => {
+            write::chosen(tx, &[], (change, seen.as_deref()), lens)
+        }
+        other => Ok(other.clone()),
+    };
+    if !wanted.edits.iter().any(is_whole) {
+        return Ok(Cow::Borrowed(wanted));
+    }
+    let edits: Result<Vec<Edit>, write::Fault> = wanted.edits.iter().map(chosen).collect();
+    let edits = edits.map_err(|fault| told(doc, String::new(), fault))?;
+    Ok(Cow::Owned(Wanted { edits, ..wanted.clone() }))
+}
+
 /// Whether it settles that a document which somebody deleted stays.
 fn keeps(wanted: &Wanted, lens: Lens<'_>) -> bool {
-    let all = |edit: &Edit| matches!(edit, Edit::Resolve { path, value: Some(_) } if path.is_empty());
+    let all = |edit: &Edit| matches!(edit, Edit::Resolve { path, value: Some(_), .. } if path.is_empty());
     wanted.edits.iter().any(all) && is_open(lens)
 }
 
@@ -191,15 +225,20 @@ fn command(
         return Err(Error::NotFound { doc: doc.clone() });
     }
     wanted.edits.iter().try_for_each(|edit| {
-        write::edit(tx, edit, lens).and_then(|()| geometry(tx, edit, lens)).map_err(|fault| {
-            let (doc, path) = (doc.clone(), edit.path().to_owned());
-            match fault {
-                write::Fault::NoSuchPath => Error::NoSuchPath { doc, path },
-                write::Fault::Invalid(why) => Error::Invalid { doc, path, why },
-                write::Fault::TooLarge(found) => Error::TooLarge { doc, what: "operations", found, max: OPS_MAX },
-            }
-        })
+        let done = write::edit(tx, edit, lens).and_then(|()| geometry(tx, edit, lens));
+        done.map_err(|fault| told(doc, edit.path().to_owned(), fault))
     })
+}
+
+fn told(doc: &DocId, path: String, fault: write::Fault) -> Error {
+    let doc = doc.clone();
+    match fault {
+        write::Fault::NoSuchPath => Error::NoSuchPath { doc, path },
+        write::Fault::NotOpen => Error::NotOpen { doc, path },
+        write::Fault::NotSeen(why) => Error::NotSeen { doc, path, why },
+        write::Fault::Invalid(why) => Error::Invalid { doc, path, why },
+        write::Fault::TooLarge(found) => Error::TooLarge { doc, what: "operations", found, max: OPS_MAX },
+    }
 }
 
 /// The geometry of a feature is one that an import would take, whoever wrote it here.

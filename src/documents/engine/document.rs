@@ -17,6 +17,7 @@ use super::choose::Chooser;
 use super::commands::{Results, Version, commands, fail, lens, version};
 use super::open::{Accepted, Open, renumbered};
 use super::removals::Removals;
+use super::standing::Unchosen;
 use super::table::{Table, Verdict};
 use super::{met, path, read, standing};
 use crate::conflict::Customs;
@@ -407,6 +408,38 @@ impl Document {
         }
     }
 
+    /// What a change stands for at a place that is open, however long it is.
+    pub(super) fn standing(&mut self, (pointer, change): (&str, &str), views: Views<'_>) -> Result<Value, Error> {
+        let (doc, path) = (self.id.clone(), pointer.to_owned());
+        let steps = path::steps(pointer).map_err(|why| Error::Invalid { doc: doc.clone(), path: path.clone(), why })?;
+        if !self.state.exists {
+            return Err(Error::NotFound { doc });
+        }
+        let open = self.merged()?;
+        let chooser = Chooser::new(&doc, &open.table, views, None);
+        let merged = &open.merged;
+        let found = contain(|| {
+            let removals = Removals::of(chooser.table).map(|removals| removals.found(merged, Some(&chooser)));
+            let place = standing::at(&chooser, merged, removals.as_ref(), &steps);
+            Ok(place.map(|place| place.choose(&doc, change, None).cloned()))
+        });
+        match found {
+            Ok(None) => Err(Error::NotOpen { doc, path }),
+            Ok(Some(Ok(standing))) if standing.removed || standing.lost => Err(Error::Invalid {
+                doc,
+                path,
+                why: "that is no value, but was removed, or went with what was".to_owned(),
+            }),
+            Ok(Some(Ok(standing))) => Ok(standing.value),
+            Ok(Some(Err(Unchosen::Other(why)))) => Err(Error::NotSeen { doc, path, why }),
+            Ok(Some(Err(Unchosen::Invalid(why)))) => Err(Error::Invalid { doc, path, why }),
+            Err(why) => {
+                self.close();
+                Err(Error::Engine { doc, why })
+            }
+        }
+    }
+
     /// What met in it.
     pub(super) fn met(&mut self, look: Look, (history, customs): (&PolicyHistory, &Customs)) -> Result<Found, Error> {
         let (doc, exists) = (self.id.clone(), self.state.exists);
@@ -425,7 +458,7 @@ impl Document {
                     Found::Open(open, more)
                 }
                 Look::Trail => {
-                    let (trail, more) = met::trail(&chooser, history, accepted);
+                    let (trail, more) = met::trail(&chooser, merged, history, accepted);
                     Found::Trail(trail, more)
                 }
             })
@@ -583,8 +616,9 @@ impl Document {
 
 /// Knows where removals are not settled at the version that is edited, if one of these commands settles something.
 fn settling<'a>(mut chooser: Chooser<'a>, version: &Version, merged: &mut Automerge, batch: &[Wanted]) -> Chooser<'a> {
-    let settles = |edit: &Edit| matches!(edit, Edit::Resolve { .. });
+    let settles = |edit: &Edit| matches!(edit, Edit::Resolve { .. } | Edit::Choose { .. });
     if batch.iter().any(|wanted| wanted.edits.iter().any(settles)) {
+        chooser.settles = true;
         chooser.unsettled = version.unsettled(&chooser, merged);
     }
     chooser

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use automerge::legacy::OpType;
-use automerge::{ExpandedChange, ObjType, ScalarValue};
+use automerge::{Automerge, ExpandedChange, ObjId, ObjType, ReadDoc as _, ScalarValue};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -20,6 +20,7 @@ use super::super::policy::{Policy, PolicyHistory};
 use super::choose::{Chooser, Claim};
 use super::open::Accepted;
 use super::table::{Kind, NONE, OpId, Row, Slot, Table, Wrote as Change};
+use super::twins::{Member, Twins};
 use super::{atomic, path, read};
 use crate::conflict::{ConflictType, Rule};
 use crate::probe::planted;
@@ -119,7 +120,12 @@ pub(super) struct Places<'a> {
 }
 
 /// What met in a document, the newest first, and whether there was more than is kept.
-pub(super) fn trail(lens: &Chooser<'_>, history: &PolicyHistory, accepted: &[Accepted]) -> (Vec<Meeting>, bool) {
+pub(super) fn trail(
+    lens: &Chooser<'_>,
+    merged: &Automerge,
+    history: &PolicyHistory,
+    accepted: &[Accepted],
+) -> (Vec<Meeting>, bool) {
     if !lens.table.is_concurrent() {
         return (Vec::new(), false);
     }
@@ -132,7 +138,8 @@ pub(super) fn trail(lens: &Chooser<'_>, history: &PolicyHistory, accepted: &[Acc
     let (pairs, mut more) = places.pairs();
     let bytes = accepted.iter().map(|accepted| (accepted.hash, &accepted.bytes)).collect();
     let (keys, decoded) = (lens.table.keys(), BTreeMap::new());
-    let mut told = Teller { lens, history, places: &places, keys, bytes, decoded, unlooked: false };
+    let mut told =
+        Teller { lens, merged, history, places: &places, keys, bytes, elements: None, decoded, unlooked: false };
     let mut meetings = Vec::new();
     for pair in pairs {
         if meetings.len() == MEETINGS_MAX {
@@ -356,9 +363,12 @@ struct Told {
 /// Puts pairs into words.
 struct Teller<'a> {
     lens: &'a Chooser<'a>,
+    merged: &'a Automerge,
     history: &'a PolicyHistory,
     places: &'a Places<'a>,
     keys: Vec<&'a str>,
+    /// Which index the elements of lists have that can be read, once it was asked.
+    elements: Option<BTreeMap<OpId, usize>>,
     bytes: BTreeMap<Hash, &'a Bytes>,
     decoded: BTreeMap<Hash, Option<ExpandedChange>>,
     /// Whether not all was looked at that may have settled something.
@@ -375,7 +385,8 @@ impl Teller<'_> {
                 return None;
             }
         }
-        let path = self.path(pair.place);
+        let path = self.path(pair.place, None);
+        let stands_at = path.contains("/@").then(|| self.stands_at(pair.place)).flatten();
         let stays = |kind, winner| (kind, Told { rule: None, winner, shows: winner, forgotten: false });
         let over = self.places.superseded(pair);
         let unknown = over.is_none();
@@ -392,14 +403,15 @@ impl Teller<'_> {
             // What was written stays: a removal that had not seen it does not reach it.
             (What::Removed, _) => stays(ConflictType::DeleteWrite, Some(1)),
             (_, What::Removed) => stays(ConflictType::DeleteWrite, Some(0)),
-            _ => (ConflictType::WriteWrite, self.decided(pair, &path)),
+            // Documents ask by the index.
+            _ => (ConflictType::WriteWrite, self.decided(pair, stands_at.as_deref().unwrap_or(&path))),
         };
         let sides = [self.side(pair.earlier), self.side(pair.later)];
         let (settled, unlooked) = self.places.settled(pair);
         self.unlooked |= unlooked;
         let settled = settled.map(|touch| self.side(touch));
         let doc = self.lens.doc.clone();
-        Some(Meeting { doc, path, kind, rule, sides, winner, forgotten, shows, settled })
+        Some(Meeting { doc, path, stands_at, kind, rule, sides, winner, forgotten, shows, settled })
     }
 
     /// By which rule one of two written values was chosen when they met, and which; and which shows today.
@@ -457,19 +469,61 @@ impl Teller<'_> {
         Some(&decoded.as_ref()?.operations.get(touch.op)?.action)
     }
 
-    fn path(&self, mut place: PlaceId) -> String {
+    /// The path that a place has today, with indices; nothing where a list on the way, or the element, can be read no more.
+    fn stands_at(&mut self, place: PlaceId) -> Option<String> {
+        let (lens, merged) = (self.lens, self.merged);
+        let elements = self.elements.get_or_insert_with(|| elements(lens, merged));
+        let way = std::iter::successors(Some(place), |place| Some(self.places.steps[*place].0));
+        for at in way.take_while(|at| *at != ROOT) {
+            if let Step::Element(element) = self.places.steps[at].1
+                && !elements.contains_key(&element)
+            {
+                return None;
+            }
+        }
+        Some(self.path(place, self.elements.as_ref()))
+    }
+
+    /// With elements of lists by their index of these, or else by their insertion.
+    fn path(&self, mut place: PlaceId, elements: Option<&BTreeMap<OpId, usize>>) -> String {
         let mut steps = Vec::new();
         while place != ROOT {
             let (within, step) = self.places.steps[place];
             match step {
                 Step::Key(key) => steps.push(self.keys.get(key as usize).map(ToString::to_string).unwrap_or_default()),
-                Step::Element(element) => steps.push(format!("@{}", element.counter())),
+                Step::Element(element) => steps.push(match elements.and_then(|elements| elements.get(&element)) {
+                    Some(index) => index.to_string(),
+                    None => format!("@{}", element.counter()),
+                }),
                 Step::Within(_) => {}
             }
             place = within;
         }
         path::pointer(steps.iter().rev().map(String::as_str))
     }
+}
+
+/// Which index the elements of all lists have that can be read.
+fn elements(lens: &Chooser<'_>, doc: &Automerge) -> BTreeMap<OpId, usize> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![Member::Map(Twins::root(Some(lens)))];
+    while let Some(member) = left.pop() {
+        match member {
+            Member::Map(twins) => left.extend(twins.members(doc).into_values()),
+            Member::List(list, inner) => {
+                let element = |id: &ObjId| match lens.table.row(lens.table.old_id(id)?)?.slot {
+                    Slot::Element(element) => Some(element),
+                    Slot::Key(_) => None,
+                };
+                for (at, item) in doc.list_range(&list, ..).enumerate() {
+                    found.extend(element(&item.id()).map(|element| (element, at)));
+                }
+                left.extend(read::elements(doc, &list, inner));
+            }
+            Member::Text(_) | Member::Counter(_) | Member::Scalar(_) | Member::Made(_) => {}
+        }
+    }
+    found
 }
 
 pub(super) fn stamp(change: &Change<'_>) -> ChangeStamp {

@@ -131,7 +131,7 @@ impl Engine {
                 20 + 15 * changes.len() as u64 + ops / 18
             }
             Task::Evict { .. } => 1,
-            Task::Get { .. } => 2 + ops / 4,
+            Task::Get { .. } | Task::Standing { .. } => 2 + ops / 4,
             Task::History { .. } => {
                 return Duration::from_micros(2 + held.map_or(0, |held| held.document.state().changes as u64));
             }
@@ -231,12 +231,21 @@ fn run(document: &mut Document, task: Task, (history, worth): (usize, usize), cu
             let value = document.get(&path, (&policies, customs));
             Done::Got { doc, command, value, state: document.state().clone() }
         }
+        Task::Standing { doc, command, path, change, policies } => {
+            let value = document.standing((&path, &change), (&policies, customs));
+            Done::Got { doc, command, value, state: document.state().clone() }
+        }
         Task::History { doc, command } => Done::Told { doc, command, changes: document.history() },
         Task::Forget { doc, change } => {
             document.forget(&change);
             Done::Forgotten { doc, state: document.state().clone() }
         }
     }
+}
+
+/// Whether it is a JSON Pointer that documents can be asked for.
+pub(super) fn check_path(pointer: &str) -> Result<(), String> {
+    path::steps(pointer).map(drop)
 }
 
 /// Changes of a document that cannot be opened any more: each is refused by name.

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::conflict::Rule;
-use crate::documents::{Limits, Look, Meeting, OpenConflict, Policies, Policy, Wish};
+use crate::documents::{Limits, Look, Meeting, OpenConflict, Policies, Policy, PolicyHistory, PolicySet, Wish};
 use crate::types::hex;
 
 /// Two nodes that wrote ten documents apart, of which two have places that both wrote; everything is at both.
@@ -104,6 +104,22 @@ fn a_document_of_which_nothing_is_known_is_looked_at_once() {
     let first = again.pages(Look::Open, &Wish::default(), 4);
     assert_eq!((first.0.len(), first.2), (2, 3));
     assert_eq!(again.pages(Look::Open, &Wish::default(), 4).2, 1);
+}
+
+/// The policy of the place may be among those that are forgotten, also where none that is remembered concerns the document.
+#[test]
+fn the_trail_says_what_is_forgotten_of_any_document() {
+    let [mut one, _] = met(&Config::default());
+    let elsewhere = Policy { prefix: "x".into(), rule: Rule::Manual, ..Policy::default() };
+    let far = WallTime::from_micros(u64::MAX / 2);
+    let set = |policies: Vec<Policy>, since| PolicySet { since, policies: Policies::new(policies).unwrap() };
+    let sets = vec![set(vec![elsewhere], Some(far)), set(vec![], Some(WallTime::from_micros(u64::MAX / 2 + 1_000)))];
+    one.documents.set_policies(PolicyHistory::new(sets, true).unwrap());
+    let ask = Command::Met { prefix: "d/3".into(), after: None, limit: 1, look: Look::Trail, wish: Wish::default() };
+    let asked = one.command(ask);
+    one.work();
+    let Ok(Outcome::Met { trail, .. }) = one.reply(asked) else { panic!() };
+    assert!(!trail.is_empty() && trail.iter().all(|met| met.forgotten), "{trail:?}");
 }
 
 #[test]

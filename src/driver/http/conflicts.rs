@@ -54,6 +54,24 @@ pub(super) async fn list(
     met(&interface, at, Look::Open, Wish::default()).await
 }
 
+/// Which value is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct What {
+    doc: DocId,
+    path: String,
+    /// The change that wrote it, by its hash or the first digits of it.
+    change: String,
+}
+
+pub(super) async fn value(
+    State(interface): State<Interface>,
+    Query(what): Query<What>,
+) -> Result<Json<Outcome>, Refusal> {
+    let What { doc, path, change } = what;
+    Ok(Json(interface.link.documents(Command::Standing { doc, path, change }).await?))
+}
+
 pub(super) async fn audit(
     State(interface): State<Interface>,
     Query(which): Query<Which>,
@@ -71,10 +89,10 @@ fn moment(now: WallTime, name: &str, text: Option<String>) -> Result<Option<Hlc>
         Ok(Target::Ago(ago)) => {
             WallTime::from_micros(now.as_micros().saturating_sub(u64::try_from(ago.as_micros()).unwrap_or(u64::MAX)))
         }
-        Ok(_) => {
-            return Err(Refusal::invalid(format!("the query: {name}: {text:?} is no time, nor how long ago")));
+        Ok(_) | Err(_) => {
+            let why = "is neither a time with its zone, such as 2026-01-31T10:00:00Z, nor how long ago, such as 2h";
+            return Err(Refusal::invalid(format!("the query: {name}: {text:?} {why}")));
         }
-        Err(error) => return Err(Refusal::invalid(format!("the query: {name}: {error}"))),
     };
     Ok(Some(Hlc { wall, logical: 0 }))
 }

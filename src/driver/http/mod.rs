@@ -19,7 +19,8 @@
 //! | `GET /v1/docs/ID?path`, `PUT ..?create=true`, `PATCH`, `DELETE` | one document; `?at=HEAD,..` edits the version that was read |
 //! | `POST /v1/edits` | edits of many documents, one a line |
 //! | `GET /v1/history/ID` | its changes |
-//! | `GET /v1/conflicts?prefix&after&limit` | places where several values stand, and of which `versions` of the documents; `PATCH` of `{"op":"resolve","path":P,"value":V}` settles one, with `at` of what stood at a version |
+//! | `GET /v1/conflicts?prefix&after&limit` | places where several values stand, what of each was `seen`, and of which `versions` of the documents. `PATCH` of `{"op":"choose","path":P,"change":C,"seen":S}` settles one by what that change stands for, however long (409 `outdated`: something else stands there by now); `{"op":"resolve","path":P,"value":V}` by a value, or by removal without one, and supersedes what stands there seen or not. 409 `not_open`: there is nothing to settle (what reads so already is a success); a plain `set` overwrites |
+//! | `GET /v1/conflicts/value?doc&path&change` | what that change stands for at an open place, in whole: of long values the list tells only the length |
 //! | `GET /v1/conflicts/audit?prefix&after&limit&since&until&by` | all that ever met: by which rule of then it was decided, and what shows now |
 //! | `GET`, `POST /v1/conflicts/policies` | by what it is decided what shows; `{"prefix":P,"path":Q,"rule":R,"priorities":{ID:N}}` sets it for the whole mesh, without a rule takes it away |
 //! | `GET /v1/watch?prefix` | server-sent events |
@@ -170,6 +171,7 @@ impl Interface {
             .route("/v1/overlay", get(overlay::show))
             .route("/v1/quarantine", get(quarantine::list))
             .route("/v1/conflicts", get(conflicts::list))
+            .route("/v1/conflicts/value", get(conflicts::value))
             .route("/v1/conflicts/audit", get(conflicts::audit))
             .route("/v1/conflicts/policies", get(conflicts::policies))
             .route("/v1/leader", get(decisions::leader))

@@ -58,7 +58,9 @@ impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let status = match error.kind() {
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
-            ErrorKind::Exists | ErrorKind::InUse | ErrorKind::Unseen | ErrorKind::Outdated => StatusCode::CONFLICT,
+            ErrorKind::Exists | ErrorKind::InUse | ErrorKind::Unseen | ErrorKind::Outdated | ErrorKind::NotOpen => {
+                StatusCode::CONFLICT
+            }
             ErrorKind::Invalid => StatusCode::BAD_REQUEST,
             ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorKind::NotAdmitted => StatusCode::FORBIDDEN,

@@ -538,9 +538,22 @@ fn conflicts_are_asked_for_and_policies_are_checked() {
         let (code, policies) = client.ask("GET", "/v1/conflicts/policies", "");
         assert_eq!((code, policies), (200, json!({ "policies": [], "decided": null })));
         let path = "/v1/conflicts/policies";
-        for wrong in [r#"{"prefix":"a","rule":"newest"}"#, r#"{"prefix":"a","path":"b","rule":"manual"}"#, "{}"] {
+        for wrong in [r#"{"prefix":"a","rule":"newest"}"#, r#"{"prefix":"a","path":"b~2","rule":"manual"}"#, "{}"] {
             assert_eq!(client.refused("POST", path, wrong).0, 400, "{wrong}");
         }
+        for wrong in [r#"{"prefix":"/a","rule":"manual"}"#, r#"{"prefix":"a","rule":"priority"}"#] {
+            assert_eq!(client.refused("POST", path, wrong).0, 400, "{wrong}");
+        }
+        // Where nothing is open nothing is settled.
+        assert_eq!(client.ask("PUT", "/v1/docs/a", r#"{"v":1}"#).0, 200);
+        for edit in
+            [r#"[{"op":"resolve","path":"v","value":2}]"#, r#"[{"op":"choose","path":"v","change":"00000000"}]"#]
+        {
+            let refused = client.refused("PATCH", "/v1/docs/a", edit);
+            assert_eq!((refused.0, refused.1.as_str()), (409, "not_open"), "{edit}");
+        }
+        let value = "/v1/conflicts/value?doc=a&path=v&change=00000000";
+        assert_eq!(client.refused("GET", value, "").0, 409);
         // There is none to take away.
         assert_eq!(client.refused("POST", path, r#"{"prefix":"a"}"#).0, 404);
         let anonymous = Client { token: "none".to_owned(), ..client };

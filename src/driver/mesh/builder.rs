@@ -42,6 +42,21 @@ impl MeshBuilder {
     /// `roles.names` says nothing is added to it. The voters' leader grants the role anew only when the old lease is over and
     /// `roles.hook-limit-ms` has passed, which is raised to 50 ms here so that the old future is dropped before the new one begins; what
     /// the role acts upon should still refuse a lower [`Lease::token`] than it has seen.
+    ///
+    /// ```no_run
+    /// # async fn example(config: oxigdal_ha::config::Config) -> Result<(), oxigdal_ha::Error> {
+    /// let mesh = oxigdal_ha::Mesh::builder(config)
+    ///     .role("export", |lease| async move {
+    ///         println!("this node acts, under token {}", lease.token());
+    ///         lease.lost().await;
+    ///         Ok(())
+    ///     })
+    ///     .start()
+    ///     .await?;
+    /// # drop(mesh);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn role<F: Future<Output = Result<(), String>> + Send + 'static>(
         mut self,
         name: &str,
@@ -118,6 +133,14 @@ impl MeshBuilder {
 
     /// Starts the node on the tokio runtime of the caller, and returns when it serves: its log is read, and its sockets are open.
     /// Other nodes need not be there.
+    ///
+    /// ```no_run
+    /// # async fn example(config: oxigdal_ha::config::Config) -> Result<(), oxigdal_ha::Error> {
+    /// let mesh = oxigdal_ha::Mesh::builder(config).start().await?;
+    /// println!("{} listens at {:?}", mesh.id(), mesh.listening());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Nothing runs then. [`ErrorKind::Config`] for a role's name or a value; [`ErrorKind::InUse`] if another process has the data

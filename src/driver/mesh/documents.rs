@@ -109,6 +109,14 @@ impl Mesh {
 
     /// Reads a document; nothing where there is none.
     ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// let fiji: Option<serde_json::Value> = mesh.get("layers/countries/FJI").await?;
+    /// println!("{fiji:?}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Invalid`]: the key is no path of a document, or the content is not of this type; else as [`document`](Self::document).
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
@@ -118,6 +126,14 @@ impl Mesh {
     /// Reads one place of a document, such as `properties/pop_est`, a JSON Pointer (RFC 6901) of which the leading slash may be left out;
     /// nothing where there is none.
     ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// let people: Option<u64> = mesh.get_at("layers/countries/FJI", "properties/pop_est").await?;
+    /// println!("{people:?}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`get`](Self::get).
     pub async fn get_at<T: DeserializeOwned>(&self, key: &str, path: &str) -> Result<Option<T>, Error> {
@@ -126,6 +142,15 @@ impl Mesh {
     }
 
     /// Reads a document with the version that it has; nothing where there is none.
+    ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// if let Some(document) = mesh.document("layers/countries/FJI").await? {
+    ///     println!("{} at {:?}", document.parse::<serde_json::Value>()?, document.version);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Leaving`] when the node has stopped, [`ErrorKind::Disk`] when the document cannot be read back from the log.
@@ -371,6 +396,15 @@ impl Mesh {
     }
 
     /// The changes of a document, the oldest first.
+    ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// for change in mesh.history("layers/countries/FJI").await? {
+    ///     println!("{} by {:?}, {} operations", change.hash, change.actor, change.ops);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none, else as [`document`](Self::document).

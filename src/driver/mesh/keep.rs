@@ -90,6 +90,13 @@ impl Mesh {
 
     /// Writes a name into this node's log, to come back to this moment by `point:NAME`. Returns when it is durable.
     ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// mesh.restore_point("before-the-import").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), [`ErrorKind::Exists`](crate::ErrorKind::Exists): nothing was written.
     pub async fn restore_point(&self, name: &str) -> Result<Point, Error> {
@@ -208,6 +215,17 @@ impl Mesh {
 
     /// Looks at all backups of this node in a repository. Damage is no error, but a fault in what is returned.
     ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::backup::Error> {
+    /// use oxigdal_ha::backup::Level;
+    /// use oxigdal_ha::driver::mesh::BackupPlace;
+    ///
+    /// let verified = mesh.verify(BackupPlace::new("/srv/backups"), Level::Content).await?;
+    /// assert!(verified.is_good());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// There is no such repository, or none of its backups is this node's, or the store refuses.
     pub async fn verify(&self, place: BackupPlace, level: Level) -> Result<Verified, backup::Error> {
@@ -223,6 +241,18 @@ impl Mesh {
     /// Makes a data directory of what this node's backups hold up to a moment, in a place where none is: for a node that is to be started
     /// from it, or to look at. This node goes on as it is. What a directory so made is good for, and when others are to forget what came
     /// after, is `oxigdal-ha restore --help`'s matter.
+    ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::backup::Error> {
+    /// use oxigdal_ha::driver::mesh::BackupPlace;
+    /// use oxigdal_ha::recovery::target::Target;
+    ///
+    /// let into = std::path::Path::new("/tmp/look");
+    /// let (_, done) = mesh.restore(BackupPlace::new("/srv/backups"), Target::Latest, into).await?;
+    /// println!("{} records", done.written.records);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The moment cannot be had, which says what can; something is damaged; it cannot be written. Nothing is there then. Where the node was shut down

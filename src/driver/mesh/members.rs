@@ -82,6 +82,16 @@ impl Mesh {
     }
 
     /// What becomes of members from now on, as this node sees it. Bounded: who is 4,096 events behind is told how many were lost.
+    ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// let mut members = mesh.subscribe_members();
+    /// while let Some(update) = members.next().await {
+    ///     println!("{update:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn subscribe_members(&self) -> Members {
         Members { link: self.link().clone(), events: self.link().events() }

@@ -1,10 +1,15 @@
 //! The handle that an OxiGDAL process embeds: [`Mesh`], a node of the mesh inside another program.
 //!
-//! ```no_run
+//! ```
 //! use std::time::Duration;
 //! use oxigdal_ha::{Mesh, config::Config};
 //!
-//! # async fn embed() -> Result<(), oxigdal_ha::Error> {
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let data = dir.path().join("node").display().to_string();
+//! # std::fs::write(dir.path().join("node.toml"), format!("[node]\ndata-dir = '{data}'\n[api]\nlisten = ''\n[network]\nlisten = ['127.0.0.1:0']\n"))?;
+//! # std::env::set_current_dir(dir.path())?;
 //! // node.toml, then OXIGDAL_HA_* variables, then what this program sets.
 //! let mesh = Mesh::builder(Config::load("node.toml")?)
 //!     // Held by one node at a time; the future is dropped when the lease is lost.
@@ -18,10 +23,14 @@
 //!     .start()
 //!     .await?;
 //!
-//! mesh.set("layers/countries/FJI", "properties/pop_est", 889_953).await?;
+//! // Made, or made to read so: of what others wrote at the same time all other places stay.
+//! let fiji = serde_json::json!({ "properties": { "name": "Fiji", "pop_est": 889_953 } });
+//! mesh.put("layers/countries/FJI", &fiji).await?;
 //! let mut changes = mesh.subscribe("layers/countries/");
+//! mesh.set("layers/countries/FJI", "properties/pop_est", 889_954).await?;
 //! while let Some(update) = changes.next().await {
 //!     println!("{update:?}");
+//! #     break;
 //! }
 //! mesh.shutdown(Duration::from_secs(5)).await;
 //! # Ok(())
@@ -36,7 +45,7 @@
 //! | what | calls |
 //! |---|---|
 //! | documents | [`put`](Mesh::put), [`get`](Mesh::get), [`set`](Mesh::set), [`insert`](Mesh::insert), [`increment`](Mesh::increment), [`remove`](Mesh::remove), [`splice`](Mesh::splice), [`edit`](Mesh::edit), [`delete`](Mesh::delete), [`scan`](Mesh::scan), [`history`](Mesh::history) |
-//! | what met in documents | [`conflicts`](Mesh::conflicts), [`resolve`](Mesh::resolve), [`trail`](Mesh::trail), [`policies`](Mesh::policies), [`set_policy`](Mesh::set_policy), [`remove_policy`](Mesh::remove_policy), [`MeshBuilder::custom`] |
+//! | what met in documents | [`conflicts`](Mesh::conflicts), [`choose`](Mesh::choose), [`standing`](Mesh::standing), [`resolve`](Mesh::resolve), [`resolve_to_removal`](Mesh::resolve_to_removal), [`trail`](Mesh::trail), [`policies`](Mesh::policies), [`set_policy`](Mesh::set_policy), [`remove_policy`](Mesh::remove_policy), [`MeshBuilder::custom`] |
 //! | what others change | [`subscribe`](Mesh::subscribe), [`subscribe_from`](Mesh::subscribe_from) |
 //! | copies | [`wait_synced`](Mesh::wait_synced), [`replicas`](Mesh::replicas) |
 //! | streams of events | [`append`](Mesh::append), [`read`](Mesh::read), [`tail`](Mesh::tail), [`streams`](Mesh::streams) |
@@ -156,6 +165,14 @@ impl Mesh {
 
     /// An invite for one more node, as text for its `network.join`: good once, within this time.
     ///
+    /// ```no_run
+    /// # fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// let invite = mesh.invite(std::time::Duration::from_secs(3_600))?;
+    /// println!("oxigdal-ha run --join {invite}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::NotAdmitted`](crate::ErrorKind::NotAdmitted): this node is no issuer. Nothing was changed.
     pub fn invite(&self, within: Duration) -> Result<String, Error> {
@@ -163,6 +180,13 @@ impl Mesh {
     }
 
     /// How the node stands, by its own knowledge: all figures.
+    ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// println!("{}", serde_json::json!(mesh.status().await?));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Leaving`](crate::ErrorKind::Leaving) when it has stopped.
@@ -172,6 +196,13 @@ impl Mesh {
 
     /// Gives up its roles, says goodbye to the mesh, makes what was acknowledged durable and stops. After the deadline it stops all
     /// the same. Other clones of the handle find it stopped.
+    ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// println!("{:?}", mesh.shutdown(std::time::Duration::from_secs(5)).await);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn shutdown(&self, deadline: Duration) -> Stop {
         self.peer().clone().shutdown(deadline).await
     }

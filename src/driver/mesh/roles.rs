@@ -38,6 +38,16 @@ impl Mesh {
 
     /// Who holds a role, and who does from now on. Clients of a role follow it so.
     ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// let mut watch = mesh.role_watch("export")?;
+    /// while let Some(role) = watch.changed().await {
+    ///     println!("{role:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Invalid`]: no name of a role.
     pub fn role_watch(&self, role: &str) -> Result<RoleWatch, Error> {
@@ -46,6 +56,13 @@ impl Mesh {
 
     /// Gives a role to another node, if this one holds it: its work is dropped, and this node is passed over for ten seconds. It needs
     /// no majority to give it up, only to grant it anew.
+    ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// mesh.step_down("export").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`]: this node does not hold it. Nothing was changed.
@@ -65,6 +82,14 @@ impl Mesh {
     /// Moves a role to a node, or to the best of the others, wherever it is held. Returns when that is decided; the new holder begins when
     /// the old one has ended.
     ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// let other = mesh.members().await?.iter().map(|member| member.node).find(|node| *node != mesh.id());
+    /// println!("granted under {}", mesh.move_role("export", other).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::NotLeader`], [`ErrorKind::NoQuorum`], [`ErrorKind::Busy`], [`ErrorKind::NotFound`]: nothing was decided.
     /// [`ErrorKind::Invalid`]: that node may not hold it. [`ErrorKind::OutcomeUnknown`]: [`roles`](Self::roles) will tell.
@@ -77,6 +102,18 @@ impl Mesh {
     }
 
     /// Whether what is acted upon here under this token is to be done: it is not if a higher one was ever seen here, also before a restart.
+    ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// # let token = mesh.roles().await?[0].token;
+    /// // What a store does before it takes a write of whoever shows this token.
+    /// match mesh.admits("export", token).await {
+    ///     Err(error) if error.kind() == oxigdal_ha::ErrorKind::Outdated => println!("somebody newer holds it"),
+    ///     done => done?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Outdated`]: the role was granted anew, and whoever shows this token holds it no more. [`ErrorKind::Disk`]: the

@@ -39,6 +39,18 @@ impl Mesh {
 
     /// Reads some events of a stream, `limit` at most: of each origin in its order. A page's cursor is good at any node, and after a restart.
     ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// use oxigdal_ha::events::Begin;
+    ///
+    /// let page = mesh.read("sensors/roof", Begin::Start, 100).await?;
+    /// println!("{} events, and {} gaps of what has expired", page.events.len(), page.gaps.len());
+    /// let next = mesh.read("sensors/roof", Begin::Cursor(page.cursor), 100).await?;
+    /// # drop(next);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Invalid`]: no name of a stream; [`ErrorKind::Disk`], [`ErrorKind::Leaving`].
     pub async fn read(&self, stream: &str, from: Begin, limit: usize) -> Result<Page, Error> {
@@ -73,6 +85,15 @@ impl Mesh {
     }
 
     /// The streams whose names begin so.
+    ///
+    /// ```no_run
+    /// # async fn example(mesh: oxigdal_ha::Mesh) -> Result<(), oxigdal_ha::Error> {
+    /// for stream in mesh.streams("sensors/").await? {
+    ///     println!("{}: {} events", stream.stream, stream.events);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Leaving`] when the node has stopped.

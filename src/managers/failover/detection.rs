@@ -93,6 +93,21 @@ impl FailureDetector {
     }
 
     /// Of this node.
+    ///
+    /// ```no_run
+    /// # async fn example(node: uuid::Uuid) -> oxigdal_ha::HaResult<()> {
+    /// use oxigdal_ha::failover::{FailoverConfig, detection::FailureDetector};
+    ///
+    /// let detector = FailureDetector::of_node(node, FailoverConfig::default());
+    /// let mut failures = detector.get_failure_receiver();
+    /// detector.start().await?;
+    /// while let Ok(failure) = failures.recv().await {
+    ///     println!("{failure:?}");
+    /// }
+    /// detector.stop().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn of_node(node_id: Uuid, config: FailoverConfig) -> Self {
         Self { node: Some(node_id), ..Self::new(config) }
@@ -133,6 +148,19 @@ impl FailureDetector {
     }
 
     /// What is known of a member; nothing of one that is none.
+    ///
+    /// ```no_run
+    /// # async fn example(node: uuid::Uuid) -> oxigdal_ha::HaResult<()> {
+    /// use oxigdal_ha::failover::{FailoverConfig, detection::FailureDetector};
+    ///
+    /// let detector = FailureDetector::new(FailoverConfig::default());
+    /// detector.start().await?;
+    /// for node in detector.get_monitored_nodes() {
+    ///     println!("{node}: {:?}", detector.get_detection(node));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn get_detection(&self, node_id: Uuid) -> Option<FailureDetection> {
         lock(&self.known).get(&node_id).copied()

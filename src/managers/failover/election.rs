@@ -105,6 +105,17 @@ impl LeaderElection {
     /// Waits until the voters have a leader whom a majority follows, shown by a decision, and says who that is. A leader that is
     /// there stays: an election is held when he is gone, by the voters themselves and without being asked.
     ///
+    /// ```no_run
+    /// # async fn example(node: uuid::Uuid) -> oxigdal_ha::HaResult<()> {
+    /// use oxigdal_ha::failover::{FailoverConfig, election::LeaderElection};
+    ///
+    /// let election = LeaderElection::new(node, 100, FailoverConfig::default());
+    /// println!("{:?}", election.start_election().await?);
+    /// println!("{:?} in term {}", election.get_leader().await?, election.get_term().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`HaError::NoLeader`] after `election_timeout_ms`, with what was missing; [`HaError::NoPeer`], [`HaError::OtherPeer`].
     pub async fn start_election(&self) -> HaResult<ElectionResult> {
@@ -164,6 +175,17 @@ impl LeaderElection {
     }
 
     /// Hands the lead over to whoever is next in rank, if this node has it.
+    ///
+    /// ```no_run
+    /// # async fn example(node: uuid::Uuid) -> oxigdal_ha::HaResult<()> {
+    /// use oxigdal_ha::failover::{FailoverConfig, election::LeaderElection};
+    ///
+    /// let election = LeaderElection::new(node, 100, FailoverConfig::default());
+    /// println!("{:?}", election.get_role().await?);
+    /// election.step_down().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The node does not lead, or there is nobody else; else as [`get_role`](Self::get_role).

@@ -164,6 +164,18 @@ impl ReplicaPromotion {
     /// The best of those that may and do not hold the role; nobody where there is none, or the strategy is
     /// [`PromotionStrategy::Manual`].
     ///
+    /// ```no_run
+    /// # async fn example(node: uuid::Uuid) -> oxigdal_ha::HaResult<()> {
+    /// use oxigdal_ha::failover::{FailoverConfig, PromotionStrategy, promotion::ReplicaPromotion};
+    ///
+    /// let promotion = ReplicaPromotion::new(PromotionStrategy::default(), FailoverConfig::default()).through(node);
+    /// if let Some(best) = promotion.select_candidate().await? {
+    ///     println!("{best:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`candidates`](Self::candidates).
     pub async fn select_candidate(&self) -> HaResult<Option<PromotionCandidate>> {
@@ -176,6 +188,16 @@ impl ReplicaPromotion {
     }
 
     /// Moves the role to a member, and waits until it acts: `max_failover_time_ms` at most. The old holder ends its work first.
+    ///
+    /// ```no_run
+    /// # async fn example(node: uuid::Uuid) -> oxigdal_ha::HaResult<()> {
+    /// use oxigdal_ha::failover::{FailoverConfig, PromotionStrategy, promotion::ReplicaPromotion};
+    ///
+    /// let promotion = ReplicaPromotion::new(PromotionStrategy::default(), FailoverConfig::default()).to_role("export")?;
+    /// println!("{:?}", promotion.promote_replica(node).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The voters refuse: nothing was decided. [`HaError::NotPromoted`]: it is decided, and the new holder has not begun yet.
@@ -219,6 +241,16 @@ impl ReplicaPromotion {
     }
 
     /// Hands the role over to the best of the others, as [`promote_replica`](Self::promote_replica) does.
+    ///
+    /// ```no_run
+    /// # async fn example(node: uuid::Uuid) -> oxigdal_ha::HaResult<()> {
+    /// use oxigdal_ha::failover::{FailoverConfig, PromotionStrategy, promotion::ReplicaPromotion};
+    ///
+    /// let promotion = ReplicaPromotion::new(PromotionStrategy::default(), FailoverConfig::default());
+    /// println!("{:?}", promotion.graceful_handover().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`promote_replica`](Self::promote_replica); nobody else may hold the role.

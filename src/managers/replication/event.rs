@@ -23,9 +23,11 @@ pub struct ReplicaNode {
     pub id: Uuid,
     /// A name for people.
     pub name: String,
-    /// Where the member listens for peers: a multiaddr or `host:port`, one of those that it tells. Empty: wherever it is.
+    /// Where the member listens for peers: a multiaddr or `host:port`, one of those that it tells, with or without the
+    /// peer's id (`/p2p/ID`) at its end. Empty: wherever it is.
     pub address: String,
-    /// Higher is preferred where a replica is chosen; it is this program's own.
+    /// Higher comes first: in [`get_replicas`](super::ReplicationManager::get_replicas), and where events for several go out together. It is
+    /// this program's own; the mesh knows nothing of it.
     pub priority: u32,
     /// How it stands; what is given when it is added is not looked at, since the node knows.
     #[serde(skip_deserializing, default = "initializing")]

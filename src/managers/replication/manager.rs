@@ -50,7 +50,7 @@ pub trait ReplicationManager {
     /// [`may_be_done`](HaError::may_be_done) says so: it is durable here if copies are not known in time, and who sends the event again
     /// sends it twice.
     fn replicate(&self, event: ReplicationEvent) -> impl Future<Output = HaResult<()>> + Send;
-    /// Replicates events, up to `batch_size` at once, and no more than one append takes (65,536 events and 8 MiB): at a node of this
+    /// Replicates events, those for replicas of the highest priority first, up to `batch_size` at once, and no more than one append takes (65,536 events and 8 MiB): at a node of this
     /// process all that go together are done or none; at one behind its interface each goes by itself. Those before the one that
     /// fails stay done.
     ///
@@ -63,7 +63,7 @@ pub trait ReplicationManager {
     /// # Errors
     /// Those of all: see [`ReplicationManager`].
     fn get_stats(&self) -> impl Future<Output = HaResult<ReplicationStats>> + Send;
-    /// The replicas that were added, as they stand. One that the node knows no more is failed, and its lag unknown.
+    /// The replicas that were added, as they stand, those of the highest priority first. One that the node knows no more is failed, and its lag unknown.
     ///
     /// # Errors
     /// Those of all: see [`ReplicationManager`].
@@ -305,6 +305,9 @@ impl ActiveActiveReplication {
         let bound = self.bound()?;
         let mut targets: BTreeMap<Uuid, Vec<ReplicationEvent>> = BTreeMap::new();
         events.into_iter().for_each(|event| targets.entry(event.target_node_id).or_default().push(event));
+        let mut targets: Vec<(Uuid, Vec<ReplicationEvent>)> = targets.into_iter().collect();
+        let preference = |id: &Uuid| self.shared.lock().replicas.get(id).map_or(0, |replica| replica.priority);
+        targets.sort_by_cached_key(|(id, _)| std::cmp::Reverse(preference(id)));
         for (target, events) in targets {
             for batch in batches(&events, self.config.batch_size()) {
                 self.send(&bound, target, batch).await?;
@@ -390,7 +393,9 @@ impl ReplicationManager for ActiveActiveReplication {
 
     async fn get_replicas(&self) -> HaResult<Vec<ReplicaNode>> {
         look(&self.bound()?, &self.shared, &self.changes).await?;
-        Ok(self.shared.lock().replicas.values().cloned().collect())
+        let mut replicas: Vec<ReplicaNode> = self.shared.lock().replicas.values().cloned().collect();
+        replicas.sort_by_key(|replica| std::cmp::Reverse(replica.priority));
+        Ok(replicas)
     }
 
     async fn add_replica(&self, replica: ReplicaNode) -> HaResult<()> {
@@ -402,7 +407,7 @@ impl ReplicationManager for ActiveActiveReplication {
         let member = members.into_iter().find(|member| member.node.uuid() == id);
         let member = member.ok_or(HaError::UnknownReplica { id })?;
         let given = address(&replica.address).ok();
-        let is_there = given.is_some_and(|given| member.addresses.iter().any(|known| known == given.as_str()));
+        let is_there = given.is_some_and(|given| member.addresses.iter().any(|known| is_at(known, given.as_str())));
         if !replica.address.is_empty() && !is_there {
             return Err(HaError::OtherAddress { id, given: replica.address, known: member.addresses.join(", ") });
         }
@@ -481,6 +486,12 @@ fn health(replicas: &[ReplicaNode], threshold_ms: u64) -> HaResult<()> {
     }
 }
 
+/// Whether a member that tells `known` is at `given`: who gives no peer's id means whoever is there.
+fn is_at(known: &str, given: &str) -> bool {
+    let end = known.rsplit_once("/p2p/");
+    known == given || end.is_some_and(|(place, _)| place == given && !place.contains("/p2p-circuit"))
+}
+
 /// The stream of events for a node.
 fn stream(target: Uuid) -> Name {
     Name::parse(&format!("replication/{target}")).expect("a UUID is a segment of a path")
@@ -492,6 +503,19 @@ mod tests {
 
     fn known(id: u128, lag_ms: u64, known: bool) -> Known {
         Known { id: NodeId::from_u128(id), state: "active".to_owned(), last_replicated_at: None, lag_ms, known }
+    }
+
+    #[test]
+    fn a_member_is_at_an_address_without_its_id_and_with_no_other() {
+        let given = |text: &str| address(text).unwrap();
+        let known = "/ip4/127.0.0.1/tcp/4747/p2p/12D3KooWA";
+        for text in ["127.0.0.1:4747", "/ip4/127.0.0.1/tcp/4747", known] {
+            assert!(is_at(known, given(text).as_str()), "{text}");
+        }
+        for text in ["127.0.0.1:4748", "/ip4/127.0.0.1/tcp/4747/p2p/12D3KooWB", "127.0.0.1:474"] {
+            assert!(!is_at(known, given(text).as_str()), "{text}");
+        }
+        assert!(is_at("/ip4/127.0.0.1/tcp/4747", "/ip4/127.0.0.1/tcp/4747"));
     }
 
     #[test]

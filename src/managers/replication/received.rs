@@ -7,15 +7,16 @@ use bytes::Bytes;
 
 use super::event::ReplicationEvent;
 use crate::events::{Begin, Cursor, Name};
-use crate::managers::bound::Bound;
-use crate::managers::error::HaResult;
+use crate::managers::bound::{Bound, Read};
+use crate::managers::error::{HaError, HaResult};
 
 /// How long a node is asked to wait for more. Then it is asked again: a program that ends over its interface waits no longer than this.
 const WAIT: Duration = Duration::from_secs(5);
 /// Events that are read at a time.
 const PAGE: usize = 1_000;
 
-/// Events for this node, each once and those of one source in their order. It holds a page of them at most.
+/// Events for this node, each once and those of one source in their order. What was kept no longer than this node was away is told as
+/// missed. It holds a page of them at most.
 #[derive(Debug)]
 pub struct Received {
     bound: Bound,
@@ -35,7 +36,8 @@ impl Received {
     /// The next one, when it is there. What others appended that is no event, or is garbled, is left out.
     ///
     /// # Errors
-    /// The node refused, or is gone; it may be asked again.
+    /// [`HaError::Missed`]: events before the next have expired before they were read. It is said once for each gap, and what there is comes
+    /// after it. Else the node refused, or is gone; it may be asked again.
     pub async fn next(&mut self) -> HaResult<ReplicationEvent> {
         loop {
             while let Some(body) = self.page.pop_front() {
@@ -44,9 +46,12 @@ impl Received {
                     None => tracing::warn!(stream = %self.stream, "what was appended is no event"),
                 }
             }
-            let (page, behind) = self.bound.read(&self.stream, self.behind.clone(), PAGE, WAIT).await?;
+            let Read { events, gaps, behind } = self.bound.read(&self.stream, self.behind.clone(), PAGE, WAIT).await?;
             self.before = std::mem::replace(&mut self.behind, behind);
-            self.page.extend(page);
+            self.page.extend(events);
+            if !gaps.is_empty() {
+                return Err(HaError::Missed { gaps });
+            }
         }
     }
 

@@ -15,7 +15,9 @@ use super::{ActiveActiveReplication, ReplicationConfig, ReplicationEvent, Replic
 use crate::events::{BATCH_EVENTS_MAX, Begin};
 use crate::managers::api::Api;
 use crate::managers::bound::Bound;
+use crate::managers::error::HaError;
 use crate::managers::tests::{WAIT, api, both};
+use crate::types::{Mint, NodeId};
 
 fn manager(bound: &Bound, change: impl FnOnce(&mut ReplicationConfig)) -> ActiveActiveReplication {
     let mut config = ReplicationConfig { retry_backoff_ms: 1, ..ReplicationConfig::default() };
@@ -116,6 +118,40 @@ async fn who_comes_back_in_the_middle_of_a_page_misses_nothing() {
             assert_eq!([first.unwrap(), received.next().await.unwrap()], more[..]);
             sent.extend(more);
         }
+    };
+    tokio::time::timeout(WAIT, test).await.unwrap();
+}
+
+/// An interface whose first page has a gap before it.
+async fn with_a_gap(State((api, told)): State<(Api, Arc<AtomicUsize>)>, request: Request) -> Response {
+    let mut page = api.get(&request.uri().to_string()).await.unwrap();
+    if told.fetch_add(1, Ordering::Relaxed) == 0 {
+        let origin = json!(crate::types::Actor { node: NodeId::from_u128(7), mint: Mint::new(1) });
+        page["gaps"] = json!([{ "origin": origin, "after": 0, "upto": 9 }]);
+    }
+    page.to_string().into_response()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_expired_before_it_was_read_is_said_once_and_the_rest_comes() {
+    let test = async {
+        let dir = tempfile::tempdir().unwrap();
+        let (mesh, here, _) = both(dir.path()).await;
+        let sent = few(&here, 2);
+        manager(&here, |_| ()).send_all(sent.clone()).await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap().to_string();
+        let state = (api(&mesh, dir.path()), Arc::new(AtomicUsize::new(0)));
+        let router = Router::new().fallback(with_a_gap).with_state(state);
+        let serves = tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut received = manager(&Bound::behind(mesh.id(), Api::at(&at, None)), |_| ()).received(None).unwrap();
+        let missed = received.next().await.unwrap_err();
+        let HaError::Missed { gaps } = &missed else { panic!("{missed:?}") };
+        assert_eq!((gaps.len(), gaps[0].origin.node, gaps[0].upto.value()), (1, NodeId::from_u128(7), 9), "{missed}");
+        for event in &sent {
+            assert_eq!(received.next().await.unwrap(), *event);
+        }
+        serves.abort();
     };
     tokio::time::timeout(WAIT, test).await.unwrap();
 }

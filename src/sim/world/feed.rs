@@ -154,7 +154,7 @@ impl World<'_> {
             edits.push(Edit::Increment { path: COUNT.to_owned(), by: 1 });
         }
         if removes {
-            edits.push(Edit::Resolve { path: SHARED.to_owned(), value: None });
+            edits.push(Edit::Resolve { path: SHARED.to_owned(), value: None, force: true });
         }
         // Who made the document may have made no list.
         if edit.shared && !create && tries == 0 {

@@ -87,7 +87,9 @@ fn look(now: &Value, under: &Value) -> Seen {
     }
     let what = match now["reason"].as_str().unwrap_or_default() {
         "released" => "whom it was granted to gave it up, or its lease lapsed",
-        "not_begun" => "whom it was granted to did not begin: its promotion hook failed or took too long, or it was silent",
+        "not_begun" => {
+            "whom it was granted to did not begin: its promotion hook failed or took too long, or it was silent"
+        }
         "failed" => "whom it was granted to fell silent",
         "withdrawn" => "it was released since",
         _ => "it was moved again since",

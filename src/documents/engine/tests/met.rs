@@ -48,7 +48,7 @@ fn set(path: &str, value: Value) -> Vec<Edit> {
 }
 
 fn resolve(path: &str, value: Value) -> Edit {
-    Edit::Resolve { path: path.into(), value: Some(value) }
+    Edit::Resolve { path: path.into(), value: Some(value), force: true }
 }
 
 fn rule(rule: Rule, priorities: &[(u128, i32)]) -> Policies {
@@ -139,7 +139,7 @@ fn who_settle_alike_at_once_and_who_write_alike_make_no_conflict() {
     assert_eq!((a.open(), a.trail().len()), (vec![], 1));
     // Who settle otherwise have met again.
     a.edit([resolve("pop", json!(6))]).unwrap();
-    b.edit([Edit::Resolve { path: "pop".into(), value: Some(json!(7)) }]).unwrap();
+    b.edit([Edit::Resolve { path: "pop".into(), value: Some(json!(7)), force: true }]).unwrap();
     meet(&mut a, &mut b).unwrap();
     assert_eq!((a.open().len(), a.trail().len()), (1, 2));
 }
@@ -279,13 +279,13 @@ fn some_edit(rng: &mut Rng) -> Edit {
     let path = ["a", "b", "in/c", "in/d", "list/0", "in"][rng.index(6)].to_owned();
     match rng.index(14) {
         13 => Edit::Remove { path },
-        12 => Edit::Resolve { path, value: None },
+        12 => Edit::Resolve { path, value: None, force: true },
         11 => Edit::Insert { path: "list/0".into(), value: json!(rng.index(9)) },
         9 | 10 => Edit::Increment { path, by: 1 },
         0 => Edit::Remove { path },
         1 => Edit::Set { path: "list/-".into(), value: json!(rng.index(9)) },
         2 => Edit::Splice { path: "text".into(), at: 0, remove: 0, insert: "x".into() },
-        3 => Edit::Resolve { path, value: Some(json!(rng.index(4))) },
+        3 => Edit::Resolve { path, value: Some(json!(rng.index(4))), force: true },
         4 => Edit::Set { path: "in".into(), value: json!({"c": rng.index(3)}) },
         5 => Edit::Set { path: "list".into(), value: json!([rng.index(3)]) },
         _ => Edit::Set { path, value: json!(rng.index(4)) },

@@ -1,6 +1,7 @@
 //! What a worker does with documents, alone and against another.
 
 mod branches;
+mod choose;
 mod counters;
 mod fold;
 mod fuzz;

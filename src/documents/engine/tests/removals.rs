@@ -5,7 +5,7 @@ use super::*;
 use crate::conflict::ConflictType;
 
 fn settle(path: &str, value: Option<Value>) -> Edit {
-    Edit::Resolve { path: path.into(), value }
+    Edit::Resolve { path: path.into(), value, force: true }
 }
 
 fn remove(path: &str) -> Edit {
@@ -115,7 +115,7 @@ fn a_deletion_that_met_an_edit_is_open_until_it_is_settled_for_one_of_them() {
 #[test]
 fn to_settle_nothing_deletes_nothing() {
     let (mut a, mut b) = pair(json!({"pop": 1}));
-    assert!(matches!(a.edit([settle("", None)]), Err(Error::Invalid { .. })));
+    assert!(matches!(a.edit([settle("", None)]), Err(Error::NotOpen { .. })));
     assert_eq!(meet(&mut a, &mut b).unwrap(), json!({"pop": 1}));
     a.edit([Edit::Delete]).unwrap();
     b.set("pop", json!(2));

@@ -13,6 +13,7 @@ use super::super::Edit;
 use super::super::change::{ATOMIC_DEPTH_MAX, DEPTH_MAX, KEY_MAX, OPS_MAX};
 use super::choose::Chooser;
 use super::met::PlaceId;
+use super::standing::{self, Unchosen};
 use super::twins::{Lens, Member, Twins, element_rivals};
 use super::{atomic, path, read};
 
@@ -20,6 +21,10 @@ use super::{atomic, path, read};
 #[derive(Debug)]
 pub(super) enum Fault {
     NoSuchPath,
+    /// There is nothing to settle.
+    NotOpen,
+    /// Something else stands there than the client had seen.
+    NotSeen(String),
     Invalid(String),
     /// So many operations, or more, are too many for one change.
     TooLarge(usize),
@@ -62,8 +67,16 @@ pub(super) fn edit(tx: &mut impl Transactable, edit: &Edit, lens: Lens<'_>) -> R
                 steps => set(tx, steps, value, lens),
             }
         }
-        Edit::Resolve { path, value } => {
+        Edit::Choose { path, change, seen } => {
             let steps = path::steps(path).map_err(Fault::Invalid)?;
+            let chosen = chosen(tx, &steps, (change, seen.as_deref()), lens)?;
+            self::edit(tx, &chosen, lens)
+        }
+        Edit::Resolve { path, value, force } => {
+            let steps = path::steps(path).map_err(Fault::Invalid)?;
+            if !force && open_at(tx, &steps, lens).is_none() {
+                return already(tx, &steps, value.as_ref(), lens);
+            }
             match (steps.split_last(), value) {
                 (Some((last, parents)), value) => resolve(tx, parents, last, value.as_ref(), lens),
                 (None, Some(value)) => put(tx, value, lens),
@@ -229,6 +242,36 @@ fn set(tx: &mut impl Transactable, steps: &[Cow<'_, str>], value: &Value, lens: 
         }
         Place::Nowhere => Err(Fault::NoSuchPath),
     }
+}
+
+/// What is open at a place, if anything is.
+fn open_at(tx: &impl ReadDoc, steps: &[Cow<'_, str>], lens: Lens<'_>) -> Option<standing::Place> {
+    let chooser = lens?;
+    standing::at(chooser, tx, chooser.unsettled.as_ref(), steps)
+}
+
+/// Nothing is open there: it is settled so already, or there is nothing to settle.
+fn already(tx: &impl ReadDoc, steps: &[Cow<'_, str>], value: Option<&Value>, lens: Lens<'_>) -> Result<(), Fault> {
+    if read::at(tx, steps, lens).as_ref() == value { Ok(()) } else { Err(Fault::NotOpen) }
+}
+
+/// The edit that settles a place by what this change stands for there.
+pub(super) fn chosen(
+    tx: &impl ReadDoc,
+    steps: &[Cow<'_, str>],
+    (change, seen): (&str, Option<&str>),
+    lens: Lens<'_>,
+) -> Result<Edit, Fault> {
+    let (Some(chooser), Some(place)) = (lens, open_at(tx, steps, lens)) else { return Err(Fault::NotOpen) };
+    let found = place.choose(chooser.doc, change, seen).map_err(|why| match why {
+        Unchosen::Other(why) => Fault::NotSeen(why),
+        Unchosen::Invalid(why) => Fault::Invalid(why),
+    })?;
+    if found.lost {
+        return invalid("that is no value, but went with what was removed: settle the place by a value");
+    }
+    let value = (!found.removed).then(|| found.value.clone());
+    Ok(Edit::Resolve { path: path::pointer(steps.iter().map(AsRef::as_ref)), value, force: false })
 }
 
 /// Writes the place anew, whatever shows there, so that this change supersedes all that stands there. If only one value stands it is
