@@ -12,6 +12,7 @@ use crate::node::edge::{CommandError, Effect, Event, Io, IoOutcome, Outcome};
 use crate::node::timers::Timer;
 use crate::node::{Node, hosted};
 use crate::probe::{planted, reachable, sometimes};
+use crate::replication::Replication;
 use crate::types::{
     Chain, Checksum, CommandId, DiskFault, DiskFaultKind, DocId, Family, LogId, Now, SegmentId, Seq, TaskId,
 };
@@ -78,6 +79,33 @@ impl End {
         let Self { documents, entries, mark, taken, .. } = self;
         Taken { lsn: mark.lsn, at: mark.hlc, taken: *taken, documents: *documents, entries: *entries, bytes }
     }
+}
+
+/// Copies entries of logs, as many as one step may; how many these are.
+///
+/// # Errors
+/// One of them is not held, in words.
+fn copy(
+    replication: &Replication,
+    left: &mut VecDeque<(LogId, Seq, Seq)>,
+    plain: &mut Vec<u8>,
+) -> Result<usize, String> {
+    let mut copied = 0;
+    while copied < ENTRIES
+        && let Some((log, first, last)) = left.pop_front()
+    {
+        let slots = replication.slots(log, first, last, ENTRIES - copied);
+        let next = first.value() + slots.entries.len() as u64;
+        if slots.entries.is_empty() {
+            return Err(format!("{} is not held", log.at(first)));
+        }
+        copied += slots.entries.len();
+        if next <= last.value() {
+            left.push_front((log, Seq::new(next), last));
+        }
+        file::put(&slots, plain);
+    }
+    Ok(copied)
 }
 
 /// What comes behind the policies: what was seen of roles, if anything was.
@@ -217,21 +245,10 @@ impl Node {
                 Kind::Decided
             }
             Stage::Logs(left, end) => {
-                let mut copied = 0;
-                while copied < ENTRIES
-                    && let Some((log, first, last)) = left.pop_front()
-                {
-                    let slots = self.replication.slots(log, first, last, ENTRIES - copied);
-                    let next = first.value() + slots.entries.len() as u64;
-                    if slots.entries.is_empty() {
-                        return self.abandon_snapshot(now, RETRY, &format!("{} is not held", log.at(first)));
-                    }
-                    copied += slots.entries.len();
-                    if next <= last.value() {
-                        left.push_front((log, Seq::new(next), last));
-                    }
-                    file::put(&slots, &mut plain);
-                }
+                let copied = match copy(&self.replication, left, &mut plain) {
+                    Ok(copied) => copied,
+                    Err(why) => return self.abandon_snapshot(now, RETRY, &why),
+                };
                 taking.entries += copied as u64;
                 if copied > 0 {
                     Kind::Logs
