@@ -128,7 +128,8 @@ fn to_settle_nothing_deletes_nothing() {
         assert_eq!(serde_json::from_str::<Edit>(&text).unwrap(), edit, "{text}");
     }
     let null = serde_json::from_str::<Edit>(r#"{"op":"resolve","path":"a","value":null}"#).unwrap();
-    assert_eq!(null, settle("a", Some(Value::Null)));
+    // Who does not say so overwrites nothing.
+    assert_eq!(null, Edit::Resolve { path: "a".into(), value: Some(Value::Null), force: false });
 }
 
 #[test]
