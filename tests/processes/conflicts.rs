@@ -108,20 +108,28 @@ fn a_conflict_is_seen_settled_and_told_by_commands() {
     let text = String::from_utf8(two.run(&["conflicts", "audit", "d/"]).stdout).unwrap();
     assert!(text.contains("manual") && text.contains("chose 2"), "{text}");
     assert!(text.contains("write-write") && text.contains("what settled it"), "{text}");
-    // Who wrote is named, and a part of an id that only one has is taken.
+    told_by_name(&one, &two, &text);
+    only_policies_that_can_be(&one);
+    let none = two.run(&["conflicts", "audit", "d/", "--until", "2020-01-01T00:00:00Z", "--json"]);
+    assert_eq!((none.status.success(), none.stdout.len()), (true, 0));
+}
+
+/// Who wrote is named, and a part of an id that only one has is taken.
+fn told_by_name(one: &Peer, two: &Peer, text: &str) {
     assert!(text.contains("one") && text.contains("two"), "{text}");
     let node = one.ask(&["status"])["node"].as_str().unwrap().to_owned();
     let by = two.run(&["conflicts", "audit", "d/", "--by", &node[node.len() - 8..], "--json"]);
     assert!(by.status.success() && !by.stdout.is_empty(), "{by:?}");
-    // A function that this peer lacks is warned of.
+}
+
+/// A function that a peer lacks is warned of; what cannot be a policy is refused.
+fn only_policies_that_can_be(one: &Peer) {
     let lacks = one.run(&["conflicts", "policy", "set", "d/", "custom:nope", "--path", "v"]);
     assert!(lacks.status.success() && String::from_utf8_lossy(&lacks.stderr).contains("no function"), "{lacks:?}");
     for wrong in [&["d/", "manual", "--path", "/a~2"][..], &["/d", "manual"], &["d/", "priority"]] {
         let refused = one.run(&[&["conflicts", "policy", "set"], wrong].concat());
         assert!(!refused.status.success(), "{wrong:?}: {refused:?}");
     }
-    let none = two.run(&["conflicts", "audit", "d/", "--until", "2020-01-01T00:00:00Z", "--json"]);
-    assert_eq!((none.status.success(), none.stdout.len()), (true, 0));
 }
 
 #[test]

@@ -66,6 +66,15 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
         }
     }
     replicas(status, members, &mut trouble);
+    orphans(status, &mut trouble);
+    quarantined(status, &mut trouble);
+    policies(status, &mut trouble);
+    differing(status, &mut trouble);
+    troubles
+}
+
+/// What it cannot merge yet.
+fn orphans(status: &Value, trouble: &mut impl FnMut(String, &str)) {
     let orphans = status["orphans"].as_u64().unwrap_or_default();
     if orphans > 0 {
         trouble(
@@ -73,10 +82,6 @@ pub(crate) fn troubles(status: &Value) -> Vec<(String, String)> {
             "they are asked for; look again in a while",
         );
     }
-    quarantined(status, &mut trouble);
-    policies(status, &mut trouble);
-    differing(status, &mut trouble);
-    troubles
 }
 
 /// Roles in which nobody acts, as far as it can tell.
