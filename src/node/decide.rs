@@ -435,7 +435,10 @@ impl Node {
         self.give_up_roles(now);
         // What ends the work of a role has its time.
         let hooks = self.roles.config().failover.hook_limit;
-        let leads_until = self.leads_what_it_holds().then(|| now.mono + hooks + SUCCEED);
+        // Where nobody else could hold them nothing is waited for.
+        let has_heir =
+            self.candidates(now.mono).iter().any(|it| it.node != self.identity.node && it.healthy && !it.observer);
+        let leads_until = (has_heir && self.leads_what_it_holds()).then(|| now.mono + hooks + SUCCEED);
         let going = Going { id, until: now.mono + HAND_OVER + hooks, hands_over: false, leads_until };
         self.shared.timers.arm(Timer::Voters, going.until());
         self.going = Some(going);
