@@ -3,8 +3,8 @@
 
 use super::Sight;
 
-/// So many seconds.
-const MOMENT: u32 = 3;
+/// So many looks: that patience is three seconds, and a little more until the other end has heard. A look each second falls into that four times at most.
+const MOMENT: u32 = 4;
 
 /// For how many seconds something has been wrong with a healed core.
 #[derive(Default)]
@@ -22,6 +22,6 @@ impl Moment {
 
     /// Whether what is wrong may be so for this moment.
     pub(super) fn excuses(&self, sight: &Sight<'_>) -> bool {
-        sight.core.is_some() && self.wrong_for < MOMENT
+        sight.core.is_some() && self.wrong_for <= MOMENT
     }
 }
