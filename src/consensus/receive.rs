@@ -101,7 +101,8 @@ impl Consensus {
             }
             Body::Rouse => self.on_rouse(cx, sender.node),
             Body::Piece { last, total, offset, bytes } => {
-                if self.heed(cx, sender, term, Some(last.index)) {
+                // Its log goes on behind the copy that it sends. All of that may be here already, and it has not heard so.
+                if self.heed(cx, sender, term, Some(last.index.next())) {
                     self.on_piece(cx, sender, last, total, offset, bytes.bytes());
                 }
             }
