@@ -27,9 +27,11 @@ fn ask_as(
 ) -> (u64, Result<Answer, Refusal>) {
     let (expires, value) = (WallTime::from_micros(u64::MAX), Value::new(vec![1].into()));
     let action = Action { name: Name::new(name).unwrap(), expect: Expect::Any, value };
+    // Under the same name there may be answers of before.
+    let before = world.peers[at].told.len();
     world.step(at, |machine, cx| machine.ask(cx, Intent { request, expires, action }, is_again));
     let answer = |world: &World| {
-        world.peers[at].told.iter().rev().find_map(|event| match event {
+        world.peers[at].told[before..].iter().rev().find_map(|event| match event {
             Event::Asked { request: of, result } if *of == request => Some(result.clone()),
             _ => None,
         })

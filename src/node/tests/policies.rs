@@ -44,21 +44,20 @@ fn who_is_alone_after_a_start_shows_by_the_policies_that_it_knew() {
     }
 }
 
+/// Of a peer that votes in nothing, which decides nothing anew when it starts.
 #[test]
 fn a_snapshot_keeps_the_policies() {
-    let mut a = Host::founder(1, 1);
-    a.handle(2, Input::Wake);
-    a.settle(2);
-    decide(&mut a, 1, 3, Rule::Manual);
-    assert_eq!(rule(&mut a), Some(Rule::Manual));
-    a.handle(4, Input::Command { id: CommandId::new(2), command: Command::Snapshot });
-    a.settle(4);
-    for at in 4..40 {
-        a.handle(at, Input::Wake);
-        a.settle(at);
-    }
-    assert!(matches!(a.replies.get(&CommandId::new(2)), Some(Ok(Outcome::Snapshot(_)))), "{:?}", a.replies);
-    let mut again = alone(1, &a, 50);
+    let (mut a, mut b) = (Host::founder(1, 1), Host::on(2, BTreeMap::new(), 1));
+    link(&mut a, &mut b, 2);
+    converse(&mut a, &mut b, 2, 12);
+    decide(&mut a, 1, 12, Rule::Manual);
+    converse(&mut a, &mut b, 12, 16);
+    assert_eq!(rule(&mut b), Some(Rule::Manual));
+    b.handle(16, Input::Command { id: CommandId::new(2), command: Command::Snapshot });
+    b.settle(16);
+    converse(&mut a, &mut b, 16, 50);
+    assert!(matches!(b.replies.get(&CommandId::new(2)), Some(Ok(Outcome::Snapshot(_)))), "{:?}", b.replies);
+    let mut again = alone(2, &b, 60);
     assert!(again.report.as_ref().unwrap().snapshot.is_some(), "{:?}", again.report);
-    assert_eq!(again.node().policies(), a.node().policies());
+    assert_eq!(again.node().policies(), b.node().policies());
 }
