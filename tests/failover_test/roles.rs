@@ -166,10 +166,13 @@ fn who_leads_and_is_the_primary_hands_over_both_when_it_is_told_to_stop() {
     wait_for("who leads is the primary", || peers.iter().all(|peer| holder(peer).as_ref() == Some(&leader)));
     let goes = take_primary(&mut peers);
     wait_for("its work began", || answers(&goes) == 200);
+    let term = goes.ask(&["voters", "list"])["term"].clone();
     let (code, log) = goes.told_to_stop();
     assert_eq!(code, Some(0), "{log}");
     wait_for("somebody else is", || peers.iter().filter(|peer| answers(peer) == 200).count() == 1);
-    assert_eq!(role(&peers[0]).unwrap()["reason"], "released", "{log}");
+    let next = role(&peers[0]).unwrap();
+    // Whoever went decided it still, in its own term.
+    assert_eq!((&next["reason"], &next["token"]["term"]), (&"released".into(), &term), "{log}");
 }
 
 #[test]

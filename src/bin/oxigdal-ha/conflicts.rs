@@ -12,8 +12,9 @@ use crate::output::{Output, Tone, cell, number};
 const PAGE: &str = "200";
 /// Characters of a value that a table shows.
 const SHOWN: usize = 40;
-/// How often it is looked whether this peer has heard what was decided.
+/// How often it is looked whether this peer has heard what was decided, and how far apart.
 const HEARS: usize = 40;
+const HEARS_EVERY: std::time::Duration = std::time::Duration::from_millis(50);
 /// Digits of a hash that name a change at least.
 const CHANGE_MIN: usize = 8;
 
@@ -464,8 +465,11 @@ fn missing(client: &Client, function: &str) -> Result {
         if rows(&status, "policies").any(|policy| policy["rule"] == rule.as_str()) {
             return Ok(());
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(HEARS_EVERY);
     }
+    eprintln!(
+        "warning: this peer has not heard of it yet: `conflicts policy list` says later whether it has the function {function:?}"
+    );
     Ok(())
 }
 
