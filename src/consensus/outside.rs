@@ -55,6 +55,8 @@ pub(super) struct Outside {
     names: BTreeMap<NodeId, Mint>,
     /// Who tells what follows.
     pub(super) source: Option<NodeId>,
+    /// It said last that nobody leads: perhaps it is only cut off from who does, and hears of no decision itself.
+    strays: bool,
     /// Who leads, as was told last, and in which term.
     leads: (Term, Option<Actor>),
     incoming: Option<Copying>,
@@ -93,7 +95,8 @@ impl Default for Outside {
         let (founding, epoch) = (Mint::new(0), Epoch::ZERO);
         let (log, state) = (Log::default(), State::default());
         let (names, source, leads, incoming) = (BTreeMap::new(), None, (Term::ZERO, None), None);
-        Self { founding, epoch, log, state, group: None, names, source, leads, incoming, inquired_at: None }
+        let (group, strays, inquired_at) = (None, false, None);
+        Self { founding, epoch, log, state, group, names, source, strays, leads, incoming, inquired_at }
     }
 }
 
@@ -282,7 +285,12 @@ impl Consensus {
 
     /// A member with a link. Who is none is no source: two that follow each other would hear of nothing.
     fn drawn_source(&self, cx: &mut Cx<'_, Self>) -> Option<NodeId> {
-        let some: Vec<NodeId> = self.links.iter().filter(|peer| self.is_known_member(**peer)).copied().collect();
+        self.drawn_beside(cx, None)
+    }
+
+    fn drawn_beside(&self, cx: &mut Cx<'_, Self>, this: Option<NodeId>) -> Option<NodeId> {
+        let may = |peer: &&NodeId| Some(**peer) != this && self.is_known_member(**peer);
+        let some: Vec<NodeId> = self.links.iter().filter(may).copied().collect();
         (!some.is_empty()).then(|| some[cx.rng().index(some.len())])
     }
 
@@ -303,10 +311,15 @@ impl Consensus {
     }
 
     /// Asks some member whether something was missed, and the source once more to tell what follows, since it may not have heard that it is
-    /// the source; where none is linked, anybody, and sooner again.
+    /// the source; where none is linked, anybody, and sooner again. A source that strays gives way to another member.
     pub(super) fn on_refresh_due(&mut self, cx: &mut Cx<'_, Self>) {
         if self.group().is_some() {
             return;
+        }
+        if self.outside.strays
+            && let Some(other) = self.drawn_beside(cx, self.outside.source)
+        {
+            (self.outside.source, self.outside.strays) = (Some(other), false);
         }
         // Who its members are is not known before the first answer of whoever greeted.
         let greeted = self.outside.source.filter(|source| self.outside.group.is_none() && self.links.contains(source));
@@ -580,6 +593,12 @@ impl Consensus {
     }
 
     fn on_leads(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, of: (Mint, Epoch), leads: (Term, Option<Actor>)) {
+        if self.outside.source == Some(from) {
+            self.outside.strays = leads.1.is_none();
+            if self.outside.strays {
+                cx.arm(Timer::Refresh, self.config.refresh / SOONER);
+            }
+        }
         if leads.0 < self.outside.leads.0 || of != self.known_of() || !self.is_believed(from, of) {
             return;
         }
