@@ -18,6 +18,8 @@ use crate::failure::{Code, Failure, Result};
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// A peer that does not answer within this time is stuck. Long, since an edit waits for the disk.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// The same for what is answered from memory: who asks how a mesh stands does not wait a minute for a peer that was stopped.
+const LOOK_MAX: Duration = Duration::from_secs(10);
 /// Between two tries to go on with a peer that has stopped: at first, and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -67,6 +69,13 @@ impl Client {
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T> {
         let mut request = self.agent.get(self.url(path));
         request = query.iter().fold(request, |request, (key, value)| request.query(key, value));
+        self.read(self.answered(self.signed(request).call())?)
+    }
+
+    /// As [`get`](Self::get), of what the peer answers from memory.
+    pub(crate) fn look<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T> {
+        let request = self.agent.get(self.url(path)).config().timeout_recv_response(Some(LOOK_MAX)).build();
+        let request = query.iter().fold(request, |request, (key, value)| request.query(key, value));
         self.read(self.answered(self.signed(request).call())?)
     }
 
@@ -228,9 +237,13 @@ impl Client {
 
     fn unreachable(&self, error: &ureq::Error) -> Failure {
         match error {
-            ureq::Error::Timeout(_) => {
-                Failure::with(Code::NoPeer, format_args!("the peer at {} does not answer: {error}", self.api))
-            }
+            ureq::Error::Timeout(_) => Failure::with(
+                Code::NoPeer,
+                format_args!("the peer at {} does not answer: {error}", self.api),
+            )
+            .hint(
+                "something accepts connections there: a peer that was stopped, or is very busy; ask another with --api",
+            ),
             _ => Failure::with(Code::NoPeer, format_args!("no peer answers at {}: {}", self.api, cause(error)))
                 .hint("start one with `oxigdal-ha run`, or name another with --api or OXIGDAL_HA_API"),
         }

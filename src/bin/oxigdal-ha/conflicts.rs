@@ -334,7 +334,7 @@ struct Names(std::collections::BTreeMap<String, String>);
 
 impl Names {
     fn of(client: &Client) -> Result<Self> {
-        let members: Vec<Value> = client.get("/v1/members", &[])?;
+        let members: Vec<Value> = client.look("/v1/members", &[])?;
         let named = members.iter().filter(|member| !text(&member["name"]).is_empty());
         Ok(Self(named.map(|member| (text(&member["node"]).to_owned(), text(&member["name"]).to_owned())).collect()))
     }

@@ -23,8 +23,8 @@ pub(crate) struct Leader {
 
 pub(crate) fn leader(arguments: &Leader, output: Output) -> Result {
     let client = Client::new(&arguments.target)?;
-    let voters: Value = client.get("/v1/voters", &[])?;
-    let told: Value = client.get("/v1/leader", &[])?;
+    let voters: Value = client.look("/v1/voters", &[])?;
+    let told: Value = client.look("/v1/leader", &[])?;
     if output.json {
         return output.value(&told);
     }
@@ -86,7 +86,7 @@ enum VotersCommand {
 
 pub(crate) fn voters(arguments: &Voters, output: Output) -> Result {
     let (target, op, node) = match &arguments.command {
-        VotersCommand::List { target } => return list(&Client::new(target)?.get("/v1/voters", &[])?, output),
+        VotersCommand::List { target } => return list(&Client::new(target)?.look("/v1/voters", &[])?, output),
         VotersCommand::Add { node, target } => (target, "add", Some(node)),
         VotersCommand::Remove { node, target } => (target, "remove", Some(node)),
         VotersCommand::Clear { node, target } => (target, "clear", Some(node)),
@@ -133,14 +133,14 @@ fn elsewhere(failure: Failure) -> Failure {
 impl Failure {
     /// With members called by their names; where they cannot be had, the ids stay.
     pub(crate) fn named(self, client: &Client) -> Self {
-        let members: Vec<Value> = client.get("/v1/members", &[]).unwrap_or_default();
+        let members: Vec<Value> = client.look("/v1/members", &[]).unwrap_or_default();
         self.naming(&members)
     }
 }
 
 /// The id of a member by its name; an id is one, and so is its beginning or end where only one member's has it.
 pub(crate) fn id_of(client: &Client, name: &str) -> Result<String> {
-    let members: Vec<Value> = client.get("/v1/members", &[])?;
+    let members: Vec<Value> = client.look("/v1/members", &[])?;
     let is_meant = |member: &&Value| member["node"] == name || member["name"] == name;
     let mut found: Vec<&Value> = members.iter().filter(is_meant).collect();
     if found.is_empty() && name.len() >= SHORT_MIN {
@@ -327,7 +327,7 @@ pub(crate) fn token(token: &Value) -> String {
 
 fn tail(client: &Client, mut after: u64, follow: bool, output: Output) -> Result {
     loop {
-        let page: Value = client.get("/v1/actions", &[("after", &after.to_string())])?;
+        let page: Value = client.look("/v1/actions", &[("after", &after.to_string())])?;
         if page["gap"] == true {
             let words = "what was decided before is not kept here any more";
             match output.json {

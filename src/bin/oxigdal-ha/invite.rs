@@ -99,7 +99,7 @@ pub(crate) fn revoke(arguments: &Revoke, output: Output) -> Result {
     if !arguments.issuer {
         spare_issuers(&client, node)?;
     }
-    let members: Vec<Value> = client.get("/v1/members", &[])?;
+    let members: Vec<Value> = client.look("/v1/members", &[])?;
     let answer: Value = client.send("POST", "/v1/revoked", &[], &json!({ "node": node }))?;
     if output.json {
         return output.value(&answer);

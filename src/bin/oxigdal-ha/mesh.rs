@@ -23,7 +23,7 @@ pub(crate) fn members(arguments: &args::Members, output: Output) -> Result {
     let mut shown = None;
     loop {
         let looked = Instant::now();
-        let members: Vec<Value> = client.get("/v1/members", &[])?;
+        let members: Vec<Value> = client.look("/v1/members", &[])?;
         // What changes by itself all the time is no news to a program.
         let news: Vec<String> = members.iter().map(identity).collect();
         if output.json && arguments.watch {
@@ -69,7 +69,7 @@ fn identity(member: &Value) -> String {
 
 /// Those who showed a good ticket or were dialled, and are no members in this peer's eyes since they were not let in.
 fn strangers(client: &Client, members: &[Value], output: Output) -> Result {
-    let links: Value = client.get("/v1/links", &[])?;
+    let links: Value = client.look("/v1/links", &[])?;
     let known = |one: &Value| members.iter().any(|member| member["node"] == one["node"]);
     let refused = links["not_linked"].as_array().into_iter().flatten().filter(|one| one["refused"] == true);
     for one in refused.filter(|one| !known(one)) {
@@ -121,7 +121,7 @@ fn table(members: &[Value], output: Output) -> Result {
 }
 
 pub(crate) fn status(arguments: &args::Status, output: Output) -> Result<ExitCode> {
-    let status: Value = Client::new(&arguments.target)?.get("/v1/status", &[])?;
+    let status: Value = Client::new(&arguments.target)?.look("/v1/status", &[])?;
     let troubles = troubles(&status);
     if output.json {
         output.value(&status)?;

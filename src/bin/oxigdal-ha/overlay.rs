@@ -37,7 +37,7 @@ pub(crate) fn overlay(arguments: &Args, output: Output) -> Result {
 }
 
 fn show(client: &Client, output: Output) -> Result {
-    let answer: Value = client.get("/v1/overlay", &[])?;
+    let answer: Value = client.look("/v1/overlay", &[])?;
     if output.json {
         return output.value(&answer);
     }

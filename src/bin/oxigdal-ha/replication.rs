@@ -79,7 +79,7 @@ pub(crate) fn lag(arguments: &Lag, output: Output) -> Result {
     let client = Client::new(&arguments.target)?;
     loop {
         let looked = Instant::now();
-        let lag: Value = client.get("/v1/lag", &[])?;
+        let lag: Value = client.look("/v1/lag", &[])?;
         if output.json {
             output.value(&lag)?;
         } else {
@@ -99,7 +99,7 @@ pub(crate) fn peer(arguments: &Peer, output: Output) -> Result {
     let client = Client::new(&arguments.target)?;
     match &arguments.command {
         PeerCommand::List => {
-            let peers: Value = client.get("/v1/peers", &[])?;
+            let peers: Value = client.look("/v1/peers", &[])?;
             if output.json { output.value(&peers) } else { table(replicas(&peers), output) }
         }
         PeerCommand::Pause { who } => paused(&client, who, "pause", output),
@@ -160,7 +160,7 @@ fn table(replicas: &[Value], output: Output) -> Result {
 }
 
 pub(crate) fn statistics(arguments: &Statistics, output: Output) -> Result {
-    let says: Value = Client::new(&arguments.target)?.get("/v1/statistics", &[])?;
+    let says: Value = Client::new(&arguments.target)?.look("/v1/statistics", &[])?;
     if output.json {
         return output.value(&says);
     }

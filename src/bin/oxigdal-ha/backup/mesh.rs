@@ -106,7 +106,7 @@ fn told(job: &Job, client: &Client, output: Output) -> Result {
         output.value(job)?;
         return if failed == 0 { Ok(()) } else { Err(all_failed()) };
     }
-    let members: Vec<Value> = client.get("/v1/members", &[])?;
+    let members: Vec<Value> = client.look("/v1/members", &[])?;
     let name = |share: &Share| {
         let node = share.node.to_string();
         let known = members.iter().find(|member| member["node"] == node.as_str());

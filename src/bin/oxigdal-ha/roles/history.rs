@@ -23,7 +23,7 @@ pub(super) fn tell(role: &Value, client: &Client, output: Output) -> Result {
     if output.json {
         return output.value(&role["history"]);
     }
-    let members: Vec<Value> = client.get("/v1/members", &[])?;
+    let members: Vec<Value> = client.look("/v1/members", &[])?;
     let turns = turns(role, &members);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.map_or(0, |now| u64::try_from(now.as_micros()).unwrap_or(u64::MAX));

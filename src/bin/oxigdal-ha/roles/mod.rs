@@ -83,7 +83,7 @@ enum RoleCommand {
 pub(crate) fn role(arguments: &Role, output: Output) -> Result {
     let (target, role, what) = match &arguments.command {
         RoleCommand::List { target } => {
-            let roles: Vec<Value> = Client::new(target)?.get("/v1/roles", &[])?;
+            let roles: Vec<Value> = Client::new(target)?.look("/v1/roles", &[])?;
             return list(&roles, output);
         }
         RoleCommand::Show { role, target } => return show(&find(&Client::new(target)?, role)?, output),
@@ -148,11 +148,11 @@ fn moved(client: &Client, role: &str, mut told: Value, no_wait: bool, output: Ou
 
 /// A role, or why nobody has it.
 fn find(client: &Client, role: &str) -> Result<Value> {
-    let roles: Vec<Value> = client.get("/v1/roles", &[])?;
+    let roles: Vec<Value> = client.look("/v1/roles", &[])?;
     if let Some(found) = roles.into_iter().find(|it| it["role"] == role) {
         return Ok(found);
     }
-    let status: Value = client.get("/v1/status", &[])?;
+    let status: Value = client.look("/v1/status", &[])?;
     let vacancy = status["vacancies"].as_array().into_iter().flatten().find(|it| it["role"] == role);
     let words = format!("nobody was granted the role {role:?}, as far as this peer knows");
     let why = vacancy.and_then(|it| it["why"].as_str()).unwrap_or(&words);
