@@ -242,8 +242,8 @@ impl Consensus {
         if now.since(heard_at) >= self.silence_max() {
             self.resign(cx, Resigned::NoQuorum);
             self.follow(cx, None);
-            // That there is no quorum is known already: nobody has to wait to be told.
-            self.leaderless_since = now - self.config.leaderless;
+            // That there is no quorum is known already: nobody has to wait to be told. Who was stopped has not led for as long.
+            self.leaderless_since = heard_at.min(now - self.config.leaderless);
             return false;
         }
         true

@@ -88,6 +88,12 @@ impl<'a> View<'a> {
         self.consensus.leader
     }
 
+    /// Since when nobody has led, or had before whoever leads, as far as this member knows.
+    #[must_use]
+    pub fn leaderless_since(self) -> Time {
+        self.consensus.leaderless_since
+    }
+
     /// The same, with the term; and in no group what a member said of it.
     #[must_use]
     pub fn known_leader(self) -> (Term, Option<Actor>) {

@@ -16,11 +16,11 @@ pub enum FailoverState {
     Detecting,
     /// A successor is looked for, and the old lease is waited out.
     Electing,
-    /// It is granted; the new holder has not begun.
+    /// It is granted; the new holder has not begun, or the hooks that begin its work run.
     Promoting,
-    /// The new holder has begun; its hooks run, and clients are sent to it.
+    /// The new holder's hooks are done; that it has begun is written down, by which clients are sent to it everywhere.
     Redirecting,
-    /// Its hooks are done.
+    /// That is decided.
     Complete,
     /// It goes back to who is preferred.
     Failback,

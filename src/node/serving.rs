@@ -133,8 +133,9 @@ impl Node {
     fn mandate(&self, now: Time) -> Option<Mandate> {
         let view = self.consensus.view();
         let (epoch, term, is_settled) = (view.epoch(), view.term(), view.is_settled());
-        let quorum_sent_at = view.quorum_sent_at(now);
-        (view.standing() == Standing::Leader).then_some(Mandate { epoch, term, is_settled, quorum_sent_at })
+        let (leaderless_since, quorum_sent_at) = (view.leaderless_since(), view.quorum_sent_at(now));
+        let mandate = Mandate { epoch, term, is_settled, leaderless_since, quorum_sent_at };
+        (view.standing() == Standing::Leader).then_some(mandate)
     }
 
     /// All members, as this peer knows them.
@@ -362,15 +363,19 @@ impl Node {
             return Some(held.is_some_and(|it| it.is_ready && it.acts_until.is_some_and(|until| now.mono < until)));
         }
         match watched?.state {
-            FailoverState::Complete => Some(true),
-            FailoverState::Promoting | FailoverState::Redirecting => Some(false),
+            FailoverState::Redirecting | FailoverState::Complete => Some(true),
+            FailoverState::Promoting => Some(false),
             _ => None,
         }
     }
 
-    /// Who leads, as a peer in no group was told by the leader itself.
+    /// Who leads, as a peer in no group was told by the leader itself, as long as that one is there.
     pub(super) fn told_leader(&self) -> Option<NodeId> {
-        self.serving.leader.filter(|_| self.consensus.view().group().is_none())
+        let is_there = |node: &NodeId| {
+            let state = self.membership.view().member(*node).map(|member| member.state);
+            state == Some(State::Alive) && self.overlay.view().links().contains(node)
+        };
+        self.serving.leader.filter(|_| self.consensus.view().group().is_none()).filter(is_there)
     }
 
     /// What this peer holds, for whoever acts.

@@ -284,7 +284,13 @@ impl Node {
                 at_least(Level::Degraded, "no voter is linked".to_owned());
             }
             Standing::Halted => at_least(Level::Degraded, "the disk failed: this peer votes no more".to_owned()),
-            Standing::Outsider | Standing::Leader => {}
+            Standing::Leader => {}
+            Standing::Outsider if deciders.leader.is_none() && self.told_leader().is_none() => {
+                let why =
+                    "nobody leads the voters, as the voters say that this peer hears: no majority of them is in reach";
+                at_least(Level::Degraded, why.to_owned());
+            }
+            Standing::Outsider => {}
             _ if deciders.leader.is_none() => {
                 at_least(Level::Degraded, "nobody leads the voters: no majority of them is in reach".to_owned());
             }

@@ -47,8 +47,10 @@ pub enum VacancyCode {
     Unreadable,
     /// The holder's lease is over, and a successor is looked for.
     Electing,
-    /// Whoever was granted it has not begun.
+    /// Whoever was granted it has not begun, or the hooks that begin its work run.
     NotBegun,
+    /// Nobody leads the voters: no lease is renewed, and nobody is granted a role.
+    NoLeader,
     /// This peer was granted it and has no lease that runs.
     Lapsed,
     /// The holder is not there as this peer sees it; only the voters' leader knows whether it acts.
@@ -123,9 +125,13 @@ impl Node {
         let name = self.name_of(holder);
         let is_me = holder == self.identity.node;
         if is_me && self.roles.view().holds(role, now.mono).is_some() {
-            return None;
+            let is_ready = self.roles.view().holdings().any(|(of, held)| of == role && held.is_ready);
+            return (!is_ready).then(|| self.begins(role, "this peer"));
         }
         match watched.and_then(|it| Some((it, it.lease?))) {
+            Some((watched, Lease::Runs)) if !is_me && watched.state == FailoverState::Promoting => {
+                Some(self.begins(role, &name))
+            }
             Some((_, Lease::Runs)) if !is_me => None,
             Some((watched, Lease::Over)) => Some(self.over(role, &name, watched, grant.is_paused)),
             Some((watched, Lease::NotBegun)) if watched.state == FailoverState::Electing => {
@@ -143,6 +149,12 @@ impl Node {
             )),
             _ => {
                 let state = match self.membership.view().member(holder).map(|member| member.state) {
+                    Some(State::Alive) if self.granter().is_none() => {
+                        let why = format!(
+                            "{role} is held by {name}, and nobody leads the voters: its lease is not renewed, and nobody acts once it is over"
+                        );
+                        return Some((VacancyCode::NoLeader, why, self.whom_to_ask()));
+                    }
                     Some(State::Alive) => return None,
                     Some(State::Suspect) => "suspect",
                     Some(State::Dead) => "dead",
@@ -153,6 +165,17 @@ impl Node {
                 Some((VacancyCode::HolderGone, why, self.whom_to_ask()))
             }
         }
+    }
+
+    /// The lease of whoever was granted it runs, and its hooks do.
+    fn begins(&self, role: &RoleName, whose: &str) -> Told {
+        let limit = self.roles.config().failover.promote_limit.as_millis();
+        let why =
+            format!("nobody is {role} yet: {whose} was granted it, and what begins its work runs (`roles.on-promote`)");
+        let cure = format!(
+            "it is waited for; after {limit} ms (`roles.promote-limit-ms`) it is stopped, and somebody else chosen"
+        );
+        (VacancyCode::NotBegun, why, cure)
     }
 
     /// The leader knows that the holder's lease is over.
@@ -217,11 +240,20 @@ impl Node {
                 "only the voters' leader knows more: ask {} (`oxigdal-ha role list` at its --api)",
                 self.name_of(node)
             ),
-            None => {
-                "nobody leads the voters, as far as this peer knows: nobody is granted a role until a majority of them is in reach"
-                    .to_owned()
-            }
+            None => self.whom_to_bring_back(),
         }
+    }
+
+    /// Nobody leads: the voters that this peer does not see.
+    fn whom_to_bring_back(&self) -> String {
+        let deciders = self.deciders();
+        let gone = deciders.members.iter().filter(|it| it.voter && !it.there).map(|it| self.name_of(it.node));
+        let gone: Vec<_> = gone.collect();
+        let why = "nobody leads the voters, and nobody is granted a role until a majority of them is in reach";
+        if gone.is_empty() {
+            return format!("{why}: one is elected shortly, if they see each other");
+        }
+        format!("{why}: bring back {}, which this peer does not see", gone.join(", "))
     }
 
     /// What people call a node: its name, as far as it is known and not empty, else its id.

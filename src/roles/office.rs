@@ -51,6 +51,8 @@ pub(super) struct Watch {
     /// Nothing is proposed before this: a proposal was refused.
     pub(super) retry_at: Time,
     pub(super) state: FailoverState,
+    /// The holder was not heard in this office, and could renew nothing while nobody led: since then.
+    pub(super) unheard_since: Option<Time>,
     /// When the failover began that is under way.
     pub(super) began: Option<Time>,
     pub(super) order: Option<Running>,
@@ -109,6 +111,7 @@ impl Watch {
             pending: None,
             retry_at: Time::ZERO,
             state: FailoverState::Normal,
+            unheard_since: None,
             began: None,
             order: None,
             shunned: BTreeMap::new(),
@@ -162,7 +165,14 @@ impl Watch {
     }
 
     /// Looks at the register. A new holder begins with a clean sheet.
-    fn read(&mut self, role: &RoleName, sight: &Sight<'_>, ours: Option<(Epoch, Term)>, since: Time, now: Time) {
+    fn read(
+        &mut self,
+        role: &RoleName,
+        sight: &Sight<'_>,
+        ours: Option<(Epoch, Term)>,
+        (since, leaderless_since): (Time, Time),
+        now: Time,
+    ) {
         let register = sight.registers.get(&role.register());
         if register.map(|register| register.token) == self.decided.at() {
             return;
@@ -185,6 +195,7 @@ impl Watch {
         // Only this leader grants in its term, and it gave no lease under this token yet. Under another one, others may have.
         let is_ours = holding.is_some_and(|token| Some((token.epoch, token.term)) == ours);
         self.leased_at = if is_ours { None } else { holding.map(|_| since) };
+        self.unheard_since = self.leased_at.map(|since| since.min(leaderless_since));
         self.detector.begin(now, !is_ours);
     }
 }
@@ -201,7 +212,7 @@ impl Roles {
                 self.end_order(cx, &running, Err(error));
             }
         }
-        let Some(Mandate { epoch, term, is_settled, .. }) = sight.mandate else { return false };
+        let Some(Mandate { epoch, term, is_settled, leaderless_since, .. }) = sight.mandate else { return false };
         let is_resumed = self.left == told;
         let office = self.office.get_or_insert_with(|| {
             let watches = BTreeMap::new();
@@ -214,7 +225,7 @@ impl Roles {
         let decided = sight.registers.keys().filter_map(RoleName::of_register);
         for role in self.config.roles.iter().cloned().chain(decided).take(WATCHES_MAX) {
             let watch = office.watches.entry(role.clone()).or_insert_with(|| Watch::new(&self.config.failover));
-            watch.read(&role, sight, ours, office.since, now);
+            watch.read(&role, sight, ours, (office.since, leaderless_since), now);
         }
         true
     }
@@ -246,6 +257,7 @@ impl Roles {
             return;
         }
         watch.leased_at = watch.leased_at.max(Some(sent_at));
+        watch.unheard_since = None;
         let left_us = super::grant::micros(left);
         self.tell(cx, sight, from, role, token, Body::Renewed { number, left_us });
         self.on_progress(cx, role, is_ready);
@@ -255,11 +267,8 @@ impl Roles {
     fn on_progress(&mut self, cx: &mut Cx<'_, Self>, role: &RoleName, is_ready: bool) {
         let now = cx.now().mono;
         let Some(watch) = self.watch(role) else { return };
-        if watch.state == FailoverState::Promoting {
+        if watch.state == FailoverState::Promoting && is_ready {
             super::tend::stand(cx, role, watch, FailoverState::Redirecting);
-        }
-        if watch.state == FailoverState::Redirecting && is_ready {
-            super::tend::stand(cx, role, watch, FailoverState::Complete);
             let began = watch.began.take();
             if let (Some(began), Some((holder, token))) = (began, watch.holder()) {
                 let took = now.since(began);
@@ -288,7 +297,7 @@ impl Roles {
             watch.shun(from, now + shun);
         }
         if !watch.has_stopped {
-            watch.in_vain = matches!(watch.state, FailoverState::Promoting | FailoverState::Redirecting);
+            watch.in_vain = watch.state == FailoverState::Promoting;
         }
         watch.has_stopped = true;
         self.tell(cx, sight, from, role, token, Body::Noted);

@@ -135,21 +135,26 @@ impl Roles {
         let now = cx.now().mono;
         let Some(watch) = self.watch(role) else { return };
         let verdict = if watch.has_stopped { Verdict::Dead } else { watch.detector.verdict(now) };
+        let trouble_at = watch.unheard_since.unwrap_or(now);
         match (verdict, watch.state) {
             (Verdict::Alive, FailoverState::Promoting) => {}
-            (Verdict::Alive, FailoverState::Redirecting) => watch.alerted = None,
+            // What it took is written down, or there was nothing to write.
+            (Verdict::Alive, FailoverState::Redirecting) => {
+                watch.alerted = None;
+                stand(cx, role, watch, FailoverState::Complete);
+            }
             (Verdict::Alive, _) => {
                 (watch.alerted, watch.began) = (None, None);
                 stand(cx, role, watch, FailoverState::Normal);
                 return self.prefer(cx, sight, role);
             }
             (Verdict::Suspect, FailoverState::Normal | FailoverState::Complete) => {
-                watch.began.get_or_insert(now);
+                watch.began.get_or_insert(trouble_at);
                 stand(cx, role, watch, FailoverState::Detecting);
             }
             (Verdict::Suspect, _) => {}
             (Verdict::Dead, _) => {
-                watch.began.get_or_insert(now);
+                watch.began.get_or_insert(trouble_at);
                 stand(cx, role, watch, FailoverState::Electing);
                 if is_over {
                     let why = reason(watch);

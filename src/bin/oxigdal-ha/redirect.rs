@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oxigdal_ha::driver::redirect::{self, Carried, Config, Counts, Strategy, Target};
 use serde::Deserialize;
@@ -106,6 +106,31 @@ struct Held {
     role: String,
     holder: Option<String>,
     token: Token,
+    reason: String,
+    /// Whether the holder has begun, where the peer that was asked knows.
+    begun: Option<bool>,
+    promote_limit_ms: u64,
+}
+
+/// Whether a holder has begun its work: its promotion hooks are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begun {
+    Yes,
+    No,
+    /// The peer that was asked does not know. It takes this long at most, or somebody else holds the role.
+    Within(Duration),
+}
+
+impl Held {
+    /// The first holder takes over from nobody: how long that took is written down nowhere, and few peers know that it has begun.
+    fn begun(&self) -> Begun {
+        match self.begun {
+            Some(true) => Begun::Yes,
+            Some(false) => Begun::No,
+            None if self.holder.is_none() || self.reason == "first" => Begun::Yes,
+            None => Begun::Within(Duration::from_millis(self.promote_limit_ms)),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -122,6 +147,7 @@ type Since = (u64, u64, u64);
 struct Found {
     since: Since,
     place: Place,
+    begun: Begun,
     /// What its holder is called.
     name: String,
 }
@@ -171,7 +197,7 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
     let (sender, receiver) = watch::channel(None);
     let heard = Arc::new(Mutex::new((0, 0, 0)));
     let others = Others { clients: clients.clone(), role: arguments.role.clone(), heard: Arc::downgrade(&heard) };
-    let follower = Follower {
+    let mut follower = Follower {
         clients,
         heard,
         role: arguments.role.clone(),
@@ -180,6 +206,7 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
         counts: Arc::clone(&counts),
         known: None,
         since: (0, 0, 0),
+        awaited: ((0, 0, 0), Instant::now()),
         trouble: None,
     };
     // Asked once before anything listens: a service that there is not, or no peer to ask, is told at once.
@@ -225,19 +252,19 @@ fn place(text: &str) -> Result<SocketAddr> {
 /// Not a role, but whoever leads the voters.
 const LEADER: &str = "leader";
 
-/// Who holds the role, as this peer knows it, and by which decision.
-fn held(client: &Client, role: &str) -> Result<(Option<String>, Since)> {
+/// Who holds the role, as this peer knows it, by which decision, and whether it has begun.
+fn held(client: &Client, role: &str) -> Result<(Option<String>, Since, Begun)> {
     if role == LEADER {
         let Led { leader, epoch, term } = client.probe("/v1/leader", LOOK_MAX)?;
-        return Ok((leader, (epoch, term, 0)));
+        return Ok((leader, (epoch, term, 0), Begun::Yes));
     }
     let roles: Vec<Held> = client.probe("/v1/roles", LOOK_MAX)?;
     let held = roles.into_iter().find(|held| held.role == role).ok_or_else(|| {
         Failure::not_found(format_args!("nobody was granted the role {role:?}, as far as this peer knows"))
             .hint("roles are named in `[roles] names` of the configuration; `oxigdal-ha role list` shows them")
     })?;
-    let Token { epoch, term, index } = held.token;
-    Ok((held.holder, (epoch, term, index)))
+    let (begun, Token { epoch, term, index }) = (held.begun(), held.token);
+    Ok((held.holder, (epoch, term, index), begun))
 }
 
 /// Asks all peers in turn. The one that is followed may be cut off, with a holder that is no longer it; and one that is dead must not hold
@@ -252,7 +279,7 @@ impl Others {
     /// Until nobody wants to know any more.
     fn listen(self) {
         for client in self.clients.iter().cycle() {
-            let since = held(client, &self.role).map_or_else(|_| Since::default(), |(_, since)| since);
+            let since = held(client, &self.role).map_or_else(|_| Since::default(), |(_, since, _)| since);
             let Some(heard) = self.heard.upgrade() else { return };
             let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
             *heard = since.max(*heard);
@@ -272,6 +299,8 @@ struct Follower {
     counts: Arc<Counts>,
     known: Option<Target>,
     since: Since,
+    /// The latest decision that was heard of, and since when.
+    awaited: (Since, Instant),
     trouble: Option<String>,
 }
 
@@ -312,39 +341,71 @@ impl Follower {
         }
         match &target {
             Some(target) => self.moved(target, &found.name),
-            None => _ = tell(self.output, "vacant", &format!("nobody is {}", self.role), &json!({ "holder": null })),
+            None if found.name.is_empty() => {
+                _ = tell(self.output, "vacant", &format!("nobody is {}", self.role), &json!({ "holder": null }));
+            }
+            None => {
+                let words = format!("{} was granted {}, and has not begun", found.name, self.role);
+                _ = tell(self.output, "vacant", &words, &json!({ "holder": null, "granted": found.name }));
+            }
         }
         self.known.clone_from(&target);
         targets.send_replace(target);
     }
 
-    /// What the first peer says that knows at least as much as was known.
-    fn look(&self) -> Result<Found> {
+    /// What the first peer says that knows at least as much as was known, and whether the holder has begun; if none knows that, the first.
+    fn look(&mut self) -> Result<Found> {
         let (mut last, known) = (None, self.since.max(*self.heard.lock().unwrap_or_else(PoisonError::into_inner)));
+        let mut unsure: Option<Found> = None;
         for client in self.clients.iter() {
             match self.ask(client) {
                 // A peer that is cut off knows an older holder.
                 Ok(found) if found.since < known => {}
-                Ok(found) => return Ok(found),
+                Ok(found) if matches!(found.begun, Begun::Within(_)) => unsure = unsure.or(Some(found)),
+                Ok(found) => return Ok(self.once_begun(found)),
                 Err(failure) => last = last.or(Some(failure)),
             }
         }
-        Err(last.unwrap_or_else(|| Failure::new("nobody who answers knows as late a holder as was known")))
+        match unsure {
+            Some(found) => Ok(self.once_begun(found)),
+            None => Err(last.unwrap_or_else(|| Failure::new("nobody who answers knows as late a holder as was known"))),
+        }
+    }
+
+    /// Nobody is led to a holder that has not begun.
+    fn once_begun(&mut self, found: Found) -> Found {
+        if self.awaited.0 != found.since {
+            self.awaited = (found.since, Instant::now());
+        }
+        let begins = match found.begun {
+            Begun::Yes => false,
+            Begun::No => true,
+            // By the clock of this process alone: it is not older than that for it.
+            Begun::Within(limit) => self.awaited.1.elapsed() < limit,
+        };
+        if begins { Found { place: Place::Nowhere, ..found } } else { found }
     }
 
     fn ask(&self, client: &Client) -> Result<Found> {
-        let (holder, since) = held(client, &self.role)?;
+        let (holder, since, begun) = held(client, &self.role)?;
         let nobody = if self.role == LEADER { Place::Unknown } else { Place::Nowhere };
-        self.find(client, holder, since, nobody)
+        self.find(client, holder, (since, begun), nobody)
     }
 
     /// Where the holder's service is.
-    fn find(&self, client: &Client, holder: Option<String>, since: Since, nobody: Place) -> Result<Found> {
-        let Some(holder) = holder else { return Ok(Found { since, place: nobody, name: String::new() }) };
+    fn find(
+        &self,
+        client: &Client,
+        holder: Option<String>,
+        (since, begun): (Since, Begun),
+        nobody: Place,
+    ) -> Result<Found> {
+        let Some(holder) = holder else { return Ok(Found { since, place: nobody, begun, name: String::new() }) };
         if since <= self.since
             && let Some(known) = self.known.as_ref().filter(|known| known.holder == holder)
         {
-            return Ok(Found { since, place: Place::At(known.clone()), name: String::new() });
+            // It was led there already: whether it has begun is no question any more.
+            return Ok(Found { since, place: Place::At(known.clone()), begun: Begun::Yes, name: String::new() });
         }
         let members: Vec<Member> = client.probe("/v1/members", LOOK_MAX)?;
         let unknown = || Failure::new(format_args!("{holder} is {}, and no member that is known here", self.role));
@@ -355,7 +416,7 @@ impl Follower {
                 .hint("it belongs into `node.services` of its configuration, as NAME:PORT")
         })?;
         let places = member.addresses.iter().filter_map(|address| Some((host(address)?, port))).collect();
-        Ok(Found { since, place: Place::At(Target { holder, places }), name: member.name })
+        Ok(Found { since, place: Place::At(Target { holder, places }), begun, name: member.name })
     }
 
     fn moved(&self, target: &Target, name: &str) {

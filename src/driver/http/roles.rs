@@ -46,7 +46,7 @@ pub(super) async fn admit(
     }
 }
 
-/// 200 where this peer acts as the primary at this moment, else 503; the body says who does.
+/// 200 where this peer acts as the primary at this moment, and has begun to: its promotion hooks are done. Else 503; the body says who does.
 pub(super) async fn primary(State(interface): State<Interface>) -> (StatusCode, Json<Value>) {
     interface.holds("primary").await
 }
@@ -109,10 +109,12 @@ impl Interface {
             (body["code"], body["cure"]) = (json!(it.code), json!(it.cure));
             return (code, body);
         };
-        let code = if status.acts { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let serves = status.acts && status.begun == Some(true);
+        let code = if serves { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let mut body = json!({
             "role": name,
             "acts": status.acts,
+            "begun": status.begun,
             "holder": status.holder.map(|node| {
                 json!({ "node": node, "name": status.name, "addresses": status.addresses })
             }),

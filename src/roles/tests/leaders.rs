@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::*;
 use crate::consensus::{Intent, Name, Outcome, Refusal, Register, Token};
-use crate::failover::{Candidate, PromotionStrategy};
+use crate::failover::{Candidate, FailoverState, PromotionStrategy};
 use crate::machine::Op;
 use crate::machine::testkit::step_at;
 use crate::types::{Index, Now, Time, WallTime};
@@ -61,8 +61,13 @@ impl Office {
 
     fn of(grant: &Grant) -> Self {
         let register = Register { token: token(3, 5), value: grant.to_value() };
-        let mandate =
-            Mandate { epoch: Epoch::new(1), term: Term::new(TERM), is_settled: true, quorum_sent_at: Some(time(990)) };
+        let mandate = Mandate {
+            epoch: Epoch::new(1),
+            term: Term::new(TERM),
+            is_settled: true,
+            leaderless_since: time(900),
+            quorum_sent_at: Some(time(990)),
+        };
         let mut office = Self {
             machine: Roles::new(ME, Config::primary()),
             registers: BTreeMap::from([(role().register(), register)]),
@@ -175,9 +180,7 @@ fn a_lease_that_was_given_is_waited_out_whatever_hints_say() {
         office.renew(ms);
     }
     let ops = office.play(1_510, |machine, cx, sight| machine.on_unlinked(cx, sight, HOLDER));
-    assert!(
-        ops.iter().any(|op| matches!(op, Op::Emit(Event::Moved { to: crate::failover::FailoverState::Electing, .. })))
-    );
+    assert!(ops.iter().any(|op| matches!(op, Op::Emit(Event::Moved { to: FailoverState::Electing, .. }))));
     assert_eq!((proposal(ops), office.proposes(1_724)), (None, None));
     assert!(office.proposes(1_725).is_some());
 }
@@ -340,4 +343,56 @@ fn an_order_that_is_refused_for_good_ends_and_the_holder_goes_on() {
     let answered = Event::Ordered { id: intent.request, result: Err(OrderError::Unknown) };
     assert!(ops.contains(&Op::Emit(answered)), "{ops:?}");
     assert_eq!(proposal(office.look(1_100)), None, "it is not proposed again");
+}
+
+/// The successor of a holder that this leader never heard, decided at 1,230 ms.
+fn succeeded(office: &mut Office) -> Token {
+    let intent = office.proposes(1_225).unwrap();
+    let (at, request) = (token(TERM, 10), intent.request);
+    office.registers.insert(role().register(), Register { token: at, value: intent.action.value.unwrap() });
+    office.play(1_230, |machine, cx, sight| machine.on_decided(cx, sight, request, at, Outcome::Done));
+    office.quorum_at(Some(1_230));
+    at
+}
+
+fn state(office: &Office) -> FailoverState {
+    office.machine.view().states().next().unwrap().1
+}
+
+#[test]
+fn a_role_is_promoted_to_somebody_until_the_hooks_that_begin_its_work_are_done() {
+    let mut office = Office::new();
+    let at = succeeded(&mut office);
+    let next = NodeId::from_u128(3);
+    assert_eq!(state(&office), FailoverState::Promoting);
+    office.hear(1_240, next, at, Body::Renew { number: 1, ready: false });
+    office.look(1_250);
+    assert_eq!(state(&office), FailoverState::Promoting, "it acts, and nobody is led to it yet");
+    let ops = office.hear(1_260, next, at, Body::Renew { number: 2, ready: true });
+    assert!(ops.iter().any(|op| matches!(op, Op::Emit(Event::Completed { .. }))));
+    assert_eq!(state(&office), FailoverState::Redirecting);
+}
+
+#[test]
+fn while_nobody_led_nobody_held_the_role_that_a_new_leader_never_heard_of() {
+    let mut office = Office::new();
+    let at = succeeded(&mut office);
+    let ops = office.hear(1_260, NodeId::from_u128(3), at, Body::Renew { number: 1, ready: true });
+    let took =
+        ops.iter().find_map(|op| if let Op::Emit(Event::Completed { took, .. }) = op { Some(*took) } else { None });
+    assert_eq!(took, Some(Duration::from_millis(360)), "nobody had led since 900 ms");
+}
+
+#[test]
+fn a_holder_that_a_new_leader_heard_failed_when_it_fell_silent() {
+    let mut office = Office::new();
+    office.quorum_at(Some(1_005));
+    office.renew(1_010);
+    let (mut now, mut found) = (1_010, None);
+    while found.is_none() && now < 2_000 {
+        now += 10;
+        office.look(now);
+        found = office.machine.office.as_ref().unwrap().watches[&role()].began;
+    }
+    assert!(found.is_some_and(|began| began > time(1_010)), "{found:?}");
 }
