@@ -1,9 +1,10 @@
 //! Roles on real processes: one holder at a time, programs at both ends of a turn, clients that are led to it.
 
-use std::io::BufReader;
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -189,6 +190,45 @@ fn clients_are_led_to_the_primary() {
     let is = says(&mut redirect.connect()).unwrap();
     assert_ne!(is, name);
     assert!(peers.iter().any(|peer| peer.place.name == is));
+}
+
+#[test]
+fn nobody_is_led_to_a_holder_that_has_not_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let may = dir.path().join("may-begin");
+    std::fs::write(&may, "").unwrap();
+    let program = format!(r#"["/bin/sh", "-c", "until [ -e {} ]; do sleep 0.05; done"]"#, may.display());
+    let peers = three_with(dir.path(), |name, place| {
+        let place = place.with("NODE__SERVICES", &format!("who:{}", service(name))).with("ROLES__NAMES", "primary");
+        let place = place.with("ROLES__ON_PROMOTE", &program).with("ROLES__PROMOTE_LIMIT_MS", "60000");
+        place.with("ROLES__LEASE_MS", LEASE_MS)
+    });
+    wait_for("somebody is the primary", || peers.iter().any(|peer| answers(peer) == 200));
+    let to = peers.iter().find(|peer| Some(id(peer)) != holder(&peers[0])).unwrap();
+    std::fs::remove_file(&may).unwrap();
+    peers[0].ask(&["role", "move", "primary", &to.place.name, "--no-wait"]);
+    wait_for("it may act", || role(to).unwrap()["acts"] == true);
+    let role = role(to).unwrap();
+    assert_eq!((&role["begun"], &role["vacancy"]["code"]), (&false.into(), &"not_begun".into()), "{role}");
+    wait_for("nobody else is", || peers.iter().all(|peer| answers(peer) == 503));
+    let words = String::from_utf8(to.run(&["status"]).stdout).unwrap();
+    assert!(words.contains("what begins its work runs"), "{words}");
+    // By the word of a peer that does not know of its own whether it has begun, too.
+    let other = peers.iter().find(|peer| id(peer) != id(to) && leader(peer) != Some(id(peer))).unwrap();
+    let redirects = [redirect(&["--role", "primary"], &peers), redirect(&["--role", "primary"], [other])];
+    let mut clients = redirects.each_ref().map(super::Redirect::connect);
+    for early in &mut clients {
+        early.get_mut().set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        assert_eq!(says(early), None);
+    }
+    std::fs::write(&may, "").unwrap();
+    for early in &mut clients {
+        early.get_mut().set_read_timeout(None).unwrap();
+        let mut line = String::new();
+        early.read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), to.place.name);
+    }
+    assert_eq!(answers(to), 200);
 }
 
 /// Two peers that never hear of each other stand for the sides of a cut: each says that it is the primary, one by a later decision.

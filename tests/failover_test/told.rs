@@ -5,7 +5,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use super::harness::{Peer, wait_for};
+use super::harness::{Peer, Place, wait_for};
 use super::roles::LEASE_MS;
 use super::{decide, id, leader, three, three_with};
 
@@ -174,4 +174,30 @@ fn who_is_to_be_asked_is_told_by_name_and_as_data() {
         let told = text(&peers[0].run(&["voters", "list"]));
         told.contains("Not there: c: none of those that are left may be lost")
     });
+}
+
+#[test]
+fn where_nobody_leads_every_peer_says_so_and_who_has_to_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut peers = three_promoted_by(dir.path(), "/bin/true", "100");
+    let place = Place::on_loopback(dir.path(), "d").with("NODE__OBSERVER", "true").with("ROLES__NAMES", "primary");
+    let observer = place.with("ROLES__LEASE_MS", LEASE_MS).start(Some(&peers[0].invite()));
+    wait_for("who does not vote knows who leads", || {
+        leader(&observer).is_some() && leader(&observer) == leader(&peers[0])
+    });
+    let holds = body(&peers[0], "/primary")["holder"]["node"].clone();
+    let at = peers.iter().position(|peer| id(peer) == holds).unwrap();
+    let holder = peers.remove(at);
+    let gone: Vec<_> = peers.iter().map(|peer| peer.place.name.clone()).collect();
+    peers.into_iter().for_each(|peer| _ = peer.kill());
+    for peer in [&observer, &holder] {
+        wait_for("it says that nobody leads, and what helps", || {
+            let told = text(&peer.run(&["status"]));
+            told.contains("degraded")
+                && gone.iter().all(|name| told.contains(name.as_str()))
+                && told.contains("bring back")
+        });
+        let told = text(&peer.run(&["role", "list"]));
+        assert!(told.contains("nobody leads the voters"), "{told}");
+    }
 }

@@ -122,12 +122,14 @@ enum Begun {
 }
 
 impl Held {
-    /// The first holder takes over from nobody: how long that took is written down nowhere, and few peers know that it has begun.
+    /// The first holder takes over from nobody: how long that took is written down nowhere, and few peers know that it has begun. Where none
+    /// of those that are asked does, clients are led to it.
     fn begun(&self) -> Begun {
         match self.begun {
             Some(true) => Begun::Yes,
             Some(false) => Begun::No,
-            None if self.holder.is_none() || self.reason == "first" => Begun::Yes,
+            None if self.holder.is_none() => Begun::Yes,
+            None if self.reason == "first" => Begun::Within(Duration::ZERO),
             None => Begun::Within(Duration::from_millis(self.promote_limit_ms)),
         }
     }
