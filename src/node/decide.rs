@@ -192,10 +192,18 @@ pub struct Proposal {
     pub request: Option<RequestId>,
 }
 
+/// A client that waits for a decision.
+#[derive(Debug)]
+struct Client {
+    id: CommandId,
+    /// For what it asks, if it asks under a name of before: under that, something else may have been decided.
+    again: Option<Action>,
+}
+
 /// Clients that wait for a decision.
 #[derive(Debug, Default)]
 pub(super) struct Deciding {
-    clients: BTreeMap<RequestId, CommandId>,
+    clients: BTreeMap<RequestId, Client>,
     /// What the voters are to be, of those that asked for that.
     pub(super) wishes: BTreeMap<RequestId, Wishes>,
 }
@@ -258,7 +266,7 @@ impl Node {
         if self.deciding.clients.contains_key(&request) {
             return Err(CommandError::Proposal { why: "the same request waits for its answer already".to_owned() });
         }
-        self.deciding.clients.insert(request, id);
+        self.deciding.clients.insert(request, Client { id, again: is_again.then(|| action.clone()) });
         let expires = now.wall.as_micros().saturating_add(u64::try_from(EXPIRES.as_micros()).unwrap_or(u64::MAX));
         let intent = Intent { request, expires: WallTime::from_micros(expires), action };
         self.shared.step(now, |cx| self.consensus.ask(cx, intent, is_again));
@@ -267,13 +275,16 @@ impl Node {
 
     /// It has its answer.
     pub(super) fn on_asked(&mut self, request: RequestId, result: Result<Answer, Refusal>) {
-        let Some(id) = self.deciding.clients.remove(&request) else { return };
+        let Some(Client { id, again }) = self.deciding.clients.remove(&request) else { return };
         let wishes = self.deciding.wishes.remove(&request);
         if let (Some(wishes), Ok(Answer::Decided { outcome, .. })) = (wishes, &result) {
             return self.on_wished(id, *outcome, wishes);
         }
         let result = match result {
-            Ok(Answer::Decided { token, outcome }) => Ok(Outcome::Decided(Proposed { request, token, outcome })),
+            Ok(Answer::Decided { token, outcome }) => match again.and_then(|action| self.otherwise(token, &action)) {
+                Some(why) => Err(CommandError::Proposal { why }),
+                None => Ok(Outcome::Decided(Proposed { request, token, outcome })),
+            },
             Ok(Answer::Unknown) => Err(CommandError::OutcomeUnknown { request }),
             Err(Refusal::NotLeader { leader, epoch, term }) => Err(CommandError::NotLeader { leader, epoch, term }),
             Err(Refusal::NoQuorum) => Err(CommandError::NoQuorum),
@@ -281,6 +292,20 @@ impl Node {
             Err(other) => Err(CommandError::Proposal { why: other.to_string() }),
         };
         self.shared.effects.push_back(Effect::Reply { id, result });
+    }
+
+    /// What was decided there, if it is known here and is not this action: a request has one name, and a name one request.
+    fn otherwise(&self, token: Token, action: &Action) -> Option<String> {
+        let before = Index::new(token.index.value().checked_sub(1)?);
+        let (_, entry) = self.consensus.view().decided(before)?.next().filter(|(at, _)| *at == token.index)?;
+        let Says::Act(intent) = &entry.says else { return None };
+        let Token { epoch, term, index } = token;
+        (intent.action != *action).then(|| {
+            format!(
+                "this name belongs to another request, about {:?}, which was decided as {epoch}.{term}.{index}: nothing was done now;                  ask for this without the name",
+                intent.action.name.as_str()
+            )
+        })
     }
 }
 

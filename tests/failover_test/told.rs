@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::harness::{Peer, Place, wait_for};
 use super::roles::LEASE_MS;
-use super::{decide, id, leader, three, three_with};
+use super::{decide, id, knows, leader, three, three_with};
 
 /// Three peers whose first role is promoted by this program, so often by itself at most.
 fn three_promoted_by(dir: &Path, program: &str, most: &str) -> Vec<Peer> {
@@ -161,6 +161,18 @@ fn who_is_to_be_asked_is_told_by_name_and_as_data() {
     let made = decide(&peers[1], "note", "line\n1.1.1  forged = \u{1b}[31m");
     let number = made["request"].as_str().unwrap().split_once('.').unwrap().1;
     assert_eq!(number.len(), 32, "{made}");
+    // Under the name of a request that is decided, nothing else is.
+    let name = made["request"].as_str().unwrap();
+    for peer in &peers {
+        wait_for("the decision is known", || knows(peer, "note", "line\n1.1.1  forged = \u{1b}[31m"));
+        let other = peer.run(&["actions", "set", "another", "1", "--request", name]);
+        assert!(
+            other.status.code() == Some(1) && text(&other).contains("belongs to another request, about \"note\""),
+            "{other:?}"
+        );
+        let again = peer.run(&["actions", "set", "note", "line\n1.1.1  forged = \u{1b}[31m", "--request", name]);
+        assert!(again.status.success(), "{again:?}");
+    }
     let tail = text(&peers[0].run(&["actions", "tail"]));
     assert!(tail.contains("note = line\\n1.1.1  forged = \\u{1b}[31m"), "{tail}");
     let lines = peers[0].run(&["actions", "tail", "--json"]).stdout;
