@@ -36,6 +36,7 @@ scenarios! {
     calm_1000 "calm-1000" 1;
     calm_5 "calm-5" 2;
     calm_50 "calm-50" 1;
+    rest_50 "rest-50" 1;
     clocks "clocks" 1;
     conflicts_five "conflicts-five" 1;
     conflicts_policies "conflicts-policies" 1;
