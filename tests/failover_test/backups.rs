@@ -49,5 +49,15 @@ fn a_backup_outlives_the_leader_and_whoever_was_to_take_it() {
     });
     let share = show().unwrap()["shares"][0].clone();
     assert_eq!(share["attempt"] == 1, share["node"] == gone.as_str(), "{share}");
+    // Whoever named it is told that it was another one.
+    let is_passed_on = share["attempt"] != 1;
+    assert_eq!(share["instead_of"] == gone.as_str(), is_passed_on, "{share}");
+    let shown = peers[0].run(&["backup", "create", "--mesh", "--show"]);
+    let words = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert_eq!(words.contains(&format!("{name} was to take it, and was gone")), is_passed_on, "{words}");
+    wait_for("its end is seen", || peers[0].members("dead") == 1);
+    let refused = peers[0].run(&["backup", "create", "--mesh", "--on", &name, "--repo", &repository]);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(words.contains(&format!("{name} is no member that is well")), "{words}");
     wait_for("somebody leads", || leader(&peers[0]).is_some_and(|leads| leads != gone));
 }
