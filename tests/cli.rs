@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 #[path = "cli/gone.rs"]
+#[expect(clippy::disallowed_methods, reason = "a peer that answers a command needs a thread of its own")]
 mod gone;
 
 use std::io::{Read as _, Write as _};

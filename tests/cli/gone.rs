@@ -2,7 +2,6 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -57,22 +56,16 @@ fn a_move_that_is_decided_is_told_when_the_asked_peer_is_gone() {
         let token = json!({ "epoch": 1, "term": 2, "index": index });
         json!([{ "role": "primary", "holder": "1", "name": "p1", "token": token, "promote_limit_ms": 100 }])
     };
-    let answers = || {
-        vec![
-            ("GET /v1/members", 200, json!([{ "node": "5", "name": "p5" }])),
-            ("GET /v1/roles", 200, roles(3)),
-            ("POST /v1/roles", 200, json!({ "token": { "epoch": 1, "term": 2, "index": 7 } })),
-            ("GET /v1/roles", 200, roles(3)),
-            // It starts anew meanwhile, and is waited for.
-            (
-                "GET /v1/roles",
-                503,
-                json!({ "error": { "code": "booting", "message": "this peer reads its log still" } }),
-            ),
-            ("GET /v1/roles", 200, roles(3)),
-        ]
-    };
-    let api = peer(answers());
+    let answers = vec![
+        ("GET /v1/members", 200, json!([{ "node": "5", "name": "p5" }])),
+        ("GET /v1/roles", 200, roles(3)),
+        ("POST /v1/roles", 200, json!({ "token": { "epoch": 1, "term": 2, "index": 7 } })),
+        ("GET /v1/roles", 200, roles(3)),
+        // It starts anew meanwhile, and is waited for.
+        ("GET /v1/roles", 503, json!({ "error": { "code": "booting", "message": "this peer reads its log still" } })),
+        ("GET /v1/roles", 200, roles(3)),
+    ];
+    let api = peer(answers);
     let told = run(&["role", "move", "primary", "p5", "--json", "--api", &api]);
     let words = error(&told);
     assert_eq!((told.code, &words["code"]), (3, &json!("no_peer")), "{told:?}");
@@ -103,7 +96,7 @@ fn a_backup_of_the_mesh_that_goes_on_is_told_when_the_asked_peer_is_gone() {
     let api = peer(answers);
     let dir = tempfile::tempdir().unwrap();
     let asked = ["backup", "create", "--mesh", "--repo", "/srv", "--json", "--api", &api];
-    let told = finished(&mut command(Path::new(dir.path()), &asked));
+    let told = finished(&mut command(dir.path(), &asked));
     let words = error(&told);
     assert_eq!((told.code, &words["code"], &words["id"]), (3, &json!("no_peer"), &json!(id)), "{told:?}");
     let hint = words["hint"].as_str().unwrap();
