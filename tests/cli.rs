@@ -2,6 +2,10 @@
 #![cfg(feature = "cli")]
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+#[path = "cli/gone.rs"]
+#[expect(clippy::disallowed_methods, reason = "a peer that answers a command needs a thread of its own")]
+mod gone;
+
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -147,6 +151,31 @@ fn a_wrong_configuration_is_refused_with_its_place() {
     let as_json = finished(&mut command(dir.path(), &["config", "check", "node.toml", "--json"]));
     let error: Value = serde_json::from_str(&as_json.err).unwrap();
     assert_eq!(error["error"]["message"], "node.toml:2: there is no key `node.naem`; did you mean `node.name`?");
+}
+
+#[test]
+fn a_schedule_of_a_role_that_is_not_there_is_set_with_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("d")).unwrap();
+    let schedule = |args: &[&str], roles: Option<&str>| {
+        let args = [&["backup", "schedule", "--data-dir", "d", "--api", "127.0.0.1:1"], args].concat();
+        let mut command = command(dir.path(), &args);
+        finished(command.envs(roles.map(|roles| ("OXIGDAL_HA_ROLES__NAMES", roles))))
+    };
+    let set = |role: &str, roles| {
+        schedule(&["set", "bad", "kind=full", "every=1h", "repository=/srv/backups", &format!("role={role}")], roles)
+    };
+    let odd = set("primry", Some("primary"));
+    assert_eq!(odd.code, 0, "it is no error: {odd:?}");
+    assert!(odd.err.starts_with("warning: ") && odd.err.contains("has no role \"primry\"; it has: primary"), "{odd:?}");
+    assert!(odd.err.contains("roles.names"), "{odd:?}");
+    assert!(set("primry", None).err.contains("is not known"), "no peer runs, and no configuration is named");
+    assert_eq!(set("primary", Some("primary")).err, "");
+    set("primry", Some("primary"));
+    let listed = schedule(&["list"], Some("primary"));
+    assert!(listed.out.contains("! bad never runs: ") && listed.err.is_empty(), "{listed:?}");
+    let listed = schedule(&["list", "--json"], Some("primry")).json();
+    assert_eq!(listed["schedules"][0]["warning"], Value::Null);
 }
 
 #[test]

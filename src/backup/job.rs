@@ -15,6 +15,7 @@ use super::codec::BackupCompression;
 use super::id::BackupId;
 use super::manifest::BackupType;
 use super::schedule::Outcome;
+use crate::consensus::VALUE_MAX;
 use crate::types::{NodeId, WallTime};
 
 /// The register of the job.
@@ -95,6 +96,9 @@ pub struct Job {
 pub struct Share {
     /// Whose.
     pub node: NodeId,
+    /// Who was to take it first, if that one was gone before it had: the share is another's since. Not of a job with so many shares that there is no room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<NodeId>,
     /// How often it was given to somebody.
     pub attempt: u32,
     /// It is not begun after this. A share that an earlier version gave has no end.
@@ -190,14 +194,22 @@ impl Job {
     /// For the register.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a job is plain data")
+        let plain = |job: &Self| serde_json::to_vec(job).expect("a job is plain data");
+        let told = plain(self);
+        if told.len() <= VALUE_MAX {
+            return told;
+        }
+        let mut shorter = self.clone();
+        shorter.shares.iter_mut().for_each(|share| share.instead_of = None);
+        plain(&shorter)
     }
 
     /// A job that begins.
     #[must_use]
     pub fn new(id: Uuid, task: Task, by: &str, asked: WallTime, takers: Vec<NodeId>) -> Self {
         let begin_by = Some(begin_by(asked));
-        let shares = takers.into_iter().map(|node| Share { node, attempt: 1, begin_by, done: None }).collect();
+        let shares =
+            takers.into_iter().map(|node| Share { node, instead_of: None, attempt: 1, begin_by, done: None }).collect();
         Self { id, task, by: short(by), asked, shares }
     }
 
@@ -246,6 +258,7 @@ impl Job {
             match best(well, &taking).filter(|_| share.attempt < ATTEMPTS_MAX) {
                 Some(node) => {
                     taking.insert(node);
+                    share.instead_of.get_or_insert(share.node);
                     (share.node, share.attempt) = (node, share.attempt + 1);
                     share.begin_by = Some(begin_by(now));
                 }
@@ -289,7 +302,6 @@ fn short(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consensus::VALUE_MAX;
 
     fn node(number: u128) -> NodeId {
         NodeId::from_u128(number)
@@ -344,6 +356,8 @@ mod tests {
         assert!(job.pass_on(|it| it == node(1), &[taker(2, 0), taker(3, 0)], WallTime::default()));
         let wants = |number| job.wants_of(node(number)).map(|share| share.attempt);
         assert_eq!((wants(1), wants(3)), (None, Some(2)), "2 has a share of its own");
+        assert_eq!(job.wants_of(node(3)).unwrap().instead_of, Some(node(1)), "whoever named 1 is told");
+        assert_eq!(job.wants_of(node(2)).unwrap().instead_of, None);
         assert!(!job.finish(node(1), 1, &outcome(None)), "it was given to 3");
         assert!(!job.finish(node(3), 1, &outcome(None)));
         assert!(job.finish(node(3), 2, &outcome(None)) && !job.finish(node(3), 2, &outcome(None)));
@@ -374,6 +388,7 @@ mod tests {
         for number in 2..9 {
             let _ = job.pass_on(|_| true, &[taker(number, 0)], WallTime::default());
         }
+        assert_eq!(job.shares[0].instead_of, Some(node(1)), "the first that was asked");
         assert!(job.is_over() && job.shares[0].done.as_ref().unwrap().error.is_some());
     }
 
@@ -384,10 +399,15 @@ mod tests {
         let mut long = outcome(Some(&"ä".repeat(1_000)));
         (long.backup, long.records, long.stored_bytes) =
             (Some(BackupId::new(WallTime::default(), [7; 10])), u64::MAX, u64::MAX);
+        for share in &mut job.shares {
+            share.instead_of = Some(node(u128::MAX));
+        }
         for number in 0..SHARES_MAX as u128 {
             assert!(job.finish(node(number), 1, &long));
         }
         assert!(job.bytes().len() <= VALUE_MAX, "{} bytes", job.bytes().len());
+        // Who was to take them first finds no room there.
+        job.shares.iter_mut().for_each(|share| share.instead_of = None);
         assert_eq!(Job::read(&job.bytes()), Some(job));
         assert_eq!(Job::read(b"{}"), None);
     }

@@ -98,7 +98,14 @@ impl Values {
             max_lag: self.number("roles.max-lag", 0_u32, 1_000_000_000)?.into(),
             ..FailoverLimits::default()
         };
-        let names = self.texts(NAMES).iter().map(name).collect::<Result<_, _>>()?;
+        let names: Vec<RoleName> = self.texts(NAMES).iter().map(name).collect::<Result<_, _>>()?;
+        if let Some(twice) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+            return Err(self.refused(NAMES, &format!("the role {} is named twice", twice.1)));
+        }
+        if names.iter().any(|name| name.as_str() == LEADER) {
+            let why = "\"leader\" is no role that is granted: `redirect --role leader` follows who leads the voters";
+            return Err(self.refused(NAMES, why));
+        }
         let config = roles::Config { roles: names, failover, hooks: false };
         config.check().map_err(|why| self.refused(LEASE, &why.to_string()))?;
         Ok(config)
@@ -124,5 +131,7 @@ impl Values {
     }
 }
 
+/// Who leads the voters goes by this name where a role is expected.
+const LEADER: &str = "leader";
 /// How long hooks may take that end a peer's work.
 const LIMIT: &str = "roles.hook-limit-ms";

@@ -39,18 +39,20 @@ impl Key {
         KEYS.iter().find(|key| key.name == name)
     }
 
-    /// The key that was probably meant: the nearest by edits, if it is near.
+    /// The key that was probably meant: the nearest by edits, if it is near; of several that are as near, one of the same section.
     pub(super) fn suggest(wrong: &str) -> Option<&'static str> {
         let last = |name: &'static str| name.rsplit('.').next().unwrap_or(name);
+        let section = |name: &str| name.rsplit_once('.').map(|(section, _)| section.to_owned());
+        let ours = section(wrong);
         KEYS.iter()
             .map(|key| {
                 // A right key in the wrong section is near too.
                 let elsewhere = wrong.rsplit('.').next().is_some_and(|wrong| wrong == last(key.name));
-                (if elsewhere { 1 } else { distance(wrong, key.name) }, key.name)
+                (if elsewhere { 1 } else { distance(wrong, key.name) }, section(key.name) != ours, key.name)
             })
             .min()
-            .filter(|(distance, name)| *distance <= name.len() / 3)
-            .map(|(_, name)| name)
+            .filter(|(distance, _, name)| *distance <= name.len() / 3)
+            .map(|(_, _, name)| name)
     }
 }
 

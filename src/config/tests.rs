@@ -109,6 +109,11 @@ fn unknown_keys_are_refused_wherever_they_come_from_with_what_was_meant() {
         words(of_file("[node]\nmdns = true\n")),
         "mesh.toml:2: there is no key `node.mdns`; did you mean `network.mdns`?"
     );
+    assert_eq!(
+        words(of_file("[roles]\nname = ['a']\n")),
+        "mesh.toml:2: there is no key `roles.name`; did you mean `roles.names`?",
+        "`node.name` is no nearer"
+    );
     assert_eq!(words(of_file("name = 'x'\n")), "mesh.toml:1: there is no key `name`; did you mean `node.name`?");
     assert_eq!(
         words(of_env("OXIGDAL_HA_NODE__NAMES", "x")),
@@ -125,6 +130,14 @@ fn wrong_values_are_refused_with_their_place() {
     for (text, expected) in [
         ("[node]\nname = 7", "mesh.toml:2: `node.name` is a text in quotes, found integer"),
         ("[node]\npriority = 70000", "mesh.toml:2: `node.priority` = 70000: expected 0 to 65535"),
+        (
+            "[roles]\nnames = ['a', 'b', 'a']",
+            "mesh.toml:2: `roles.names` = [\"a\", \"b\", \"a\"]: the role a is named twice",
+        ),
+        (
+            "[roles]\nnames = ['leader']",
+            "mesh.toml:2: `roles.names` = [\"leader\"]: \"leader\" is no role that is granted: `redirect --role leader` follows who leads the voters",
+        ),
         ("[node]\npriority = -1", "mesh.toml:2: `node.priority` = -1: expected 0 to 65535"),
         ("[node]\npriority = 1.5", "mesh.toml:2: `node.priority` is a whole number, found float"),
         ("[network]\nlisten = 'x'", "mesh.toml:2: `network.listen` is a list of texts, found string"),

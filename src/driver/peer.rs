@@ -21,6 +21,7 @@ use super::history::History;
 use super::network::{LinkStatus, NetworkView, NotLinked, Totals};
 use super::recorder::{Fate, Recording};
 use super::revert::{Revert, Reverted};
+use super::rules::RoleRules;
 use super::schedule::{self, Schedules};
 use super::scrub::ScrubStatus;
 use super::workers;
@@ -123,6 +124,8 @@ pub struct Host {
     pub terms: Terms,
     /// Equal on two peers if and only if their terms are.
     pub fingerprint: Digest,
+    /// What its configuration says of roles.
+    pub roles: RoleRules,
     /// Inputs handled.
     pub turns: u64,
     /// The longest that a due timer had to wait for the loop, in microseconds.
@@ -507,6 +510,7 @@ pub(super) struct Facts {
     pub(super) workers: Arc<workers::Counters>,
     pub(super) checks: Checks,
     cluster: Cluster,
+    roles: RoleRules,
     network: OnceLock<NetworkView>,
     stop: OnceLock<Stop>,
     recording: OnceLock<Arc<Fate>>,
@@ -529,6 +533,11 @@ impl Facts {
         Self { checks, ..self }
     }
 
+    /// With these rules for roles.
+    pub(super) fn with_roles(self, roles: RoleRules) -> Self {
+        Self { roles, ..self }
+    }
+
     pub(super) fn new(
         admission: Admission,
         clock: Clock,
@@ -548,6 +557,7 @@ impl Facts {
             workers,
             checks: Checks::new(),
             cluster,
+            roles: RoleRules::default(),
             network,
             stop,
             recording,
@@ -634,6 +644,7 @@ impl Facts {
             data_dir: self.data_dir.clone(),
             terms: self.cluster.terms(),
             fingerprint: self.cluster.fingerprint(),
+            roles: self.roles.clone(),
             turns: self.turns.load(Ordering::Relaxed),
             lag_max_us: self.lag_max_us.load(Ordering::Relaxed),
             turn_max_us: self.turn_max_us.load(Ordering::Relaxed),

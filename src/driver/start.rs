@@ -84,7 +84,7 @@ impl Peer {
         let workers = Workers::start(workers::threads(), &config.documents).map_err(StartError::Workers)?;
         let facts =
             Facts::new(admission.clone(), clock.clone(), api, dir.clone(), workers.counters(), config.cluster.clone());
-        let facts = Arc::new(facts.with_checks(config.documents.checks.clone()));
+        let facts = Arc::new(facts.with_checks(config.documents.checks.clone()).with_roles((&config.roles).into()));
         let (phase, phases) = watch::channel(Phase::Booting);
         let ((asks, asked), (events, _)) = (mpsc::channel(ASKS_MAX), broadcast::channel(EVENTS_MAX));
         let link = Link::new(asks, events.downgrade(), phases, Arc::clone(&facts));

@@ -32,6 +32,30 @@ fn a_backup_of_the_mesh_is_taken_by_one_peer_or_by_all() {
     assert!(job["shares"][0]["done"]["error"].is_string(), "{job}");
 }
 
+/// It is there by all that is known when it is named, and stands still: another peer takes it, and whoever gave the order is told.
+#[test]
+fn a_backup_of_a_named_peer_that_is_gone_is_another_peers_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut peers = three(dir.path());
+    let leads = leader(&peers[0]).unwrap();
+    let at = peers.iter().position(|peer| id(peer) != leads).unwrap();
+    let (gone, repository) = (peers.remove(at), dir.path().join("repository").display().to_string());
+    let (name, node) = (gone.place.name.clone(), id(&gone));
+    let stopped = std::process::Command::new("kill").args(["-STOP", &gone.pid().to_string()]).status();
+    assert!(stopped.unwrap().success());
+    let made = peers[0].run(&["backup", "create", "--mesh", "--on", &name, "--repo", &repository]);
+    let words = String::from_utf8_lossy(&made.stdout).into_owned();
+    assert!(made.status.success(), "{made:?}");
+    let took = peers
+        .iter()
+        .find(|peer| words.contains(&format!("{name} was to take it, and was gone: {} took it", peer.place.name)));
+    let shown = peers[1].ask(&["backup", "create", "--mesh", "--show"]);
+    assert_eq!(
+        (&shown["shares"][0]["instead_of"], &shown["shares"][0]["node"]),
+        (&node.into(), &id(took.unwrap()).into())
+    );
+}
+
 #[test]
 fn a_backup_outlives_the_leader_and_whoever_was_to_take_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -49,5 +73,15 @@ fn a_backup_outlives_the_leader_and_whoever_was_to_take_it() {
     });
     let share = show().unwrap()["shares"][0].clone();
     assert_eq!(share["attempt"] == 1, share["node"] == gone.as_str(), "{share}");
+    // Whoever named it is told that it was another one.
+    let is_passed_on = share["attempt"] != 1;
+    assert_eq!(share["instead_of"] == gone.as_str(), is_passed_on, "{share}");
+    let shown = peers[0].run(&["backup", "create", "--mesh", "--show"]);
+    let words = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert_eq!(words.contains(&format!("{name} was to take it, and was gone")), is_passed_on, "{words}");
+    wait_for("its end is seen", || peers[0].members("dead") == 1);
+    let refused = peers[0].run(&["backup", "create", "--mesh", "--on", &name, "--repo", &repository]);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(words.contains(&format!("{name} is no member that is well")), "{words}");
     wait_for("somebody leads", || leader(&peers[0]).is_some_and(|leads| leads != gone));
 }

@@ -151,8 +151,13 @@ fn a_role_moves_by_order_of_any_peer_and_goes_with_who_goes() {
     assert_eq!(noted(dir.path(), &name), [("promote".into(), token), ("demote".into(), token)], "{log}");
     wait_for("somebody else is", || holder(&primary).is_some_and(|holds| holds != to));
     let history = peers[0].ask(&["role", "history", "primary"]);
-    let reasons: Vec<_> = history.as_array().unwrap().iter().map(|past| past["turn"]["reason"].clone()).collect();
-    assert!(reasons.contains(&"switchover".into()) || reasons.contains(&"first".into()), "{history}");
+    let turns = history["turns"].as_array().unwrap();
+    assert!(turns.iter().any(|turn| turn["reason"] == "switchover" || turn["reason"] == "first"), "{history}");
+    // The present turn is the last one, and has no end.
+    let (last, before) = turns.split_last().unwrap();
+    assert_eq!((&last["holder"], &last["until"]), (&role(&peers[0]).unwrap()["holder"], &Value::Null), "{history}");
+    assert!(!before.is_empty() && before.iter().all(|turn| turn["until"].is_u64()), "{history}");
+    assert!(history["statistics"]["count"].as_u64() >= Some(1), "{history}");
 }
 
 /// While the lead is handed over nothing is decided: the role goes first.

@@ -51,7 +51,7 @@ fn a_role_that_is_held_back_by_the_limit_says_so_everywhere() {
         at.is_some()
     });
     let leads = &peers[at.unwrap()];
-    for args in [&["role", "list"][..], &["role", "show", "primary"], &["status"]] {
+    for args in [&["role", "list"][..], &["role", "show", "primary"], &["role", "history", "primary"], &["status"]] {
         let told = text(&leads.run(args));
         assert!(told.contains("roles.promotions-max") && told.contains("none by itself before 20"), "{told}");
         assert!(told.contains("role resume primary") && told.contains("role move primary PEER"), "{told}");
@@ -116,8 +116,16 @@ fn a_released_role_is_told_and_stays_paused_when_it_is_moved() {
     assert!(words.contains(&format!("{} is primary, under", peers[1].place.name)), "{words}");
     assert!(words.contains("it is paused still"), "{words}");
     assert_eq!(body(&peers[1], "/primary")["status"], 200);
+    let again = peers[0].run(&["role", "pause", "primary"]);
+    assert!(again.status.success() && text(&again).contains("primary is paused already"), "{again:?}");
+    assert_eq!(peers[0].ask(&["role", "pause", "primary"])["already"], true);
+    let listed = text(&peers[2].run(&["role", "list"]));
+    assert!(listed.contains("primary is paused: nothing is done about it"), "{listed}");
     let resumed = peers[2].run(&["role", "resume", "primary"]);
-    assert!(resumed.status.success(), "{resumed:?}");
+    assert!(resumed.status.success() && text(&resumed).contains("it is decided, under"), "{resumed:?}");
+    wait_for("it is known", || peers[2].ask(&["role", "show", "primary"])["paused"] == false);
+    let resumed = peers[2].run(&["role", "resume", "primary"]);
+    assert!(resumed.status.success() && text(&resumed).contains("primary was not paused"), "{resumed:?}");
     let history = text(&peers[0].run(&["role", "history", "primary"]));
     assert!(
         history.contains("planned moves of these turns: 1") && !history.contains("failovers of these"),
@@ -133,6 +141,24 @@ fn a_released_role_is_told_and_stays_paused_when_it_is_moved() {
     let tail = text(&peers[0].run(&["actions", "tail"]));
     assert!(!tail.chars().any(|c| c.is_control() && c != '\n'), "{tail:?}");
     assert!(tail.contains("role/primary = ") && tail.contains("(switchover, by "), "{tail}");
+}
+
+#[test]
+fn a_move_that_is_undone_by_itself_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let peers = three_with(dir.path(), |name, place| {
+        let place = place.with("ROLES__NAMES", "primary").with("ROLES__FAILBACK_AFTER", "1h");
+        place.with("NODE__PRIORITY", if name == "a" { "200" } else { "100" }).with("ROLES__LEASE_MS", LEASE_MS)
+    });
+    wait_for("who is preferred is the primary", || body(&peers[0], "/primary")["status"] == 200);
+    let moved = peers[1].run(&["role", "move", "primary", "b"]);
+    let told = "failback: a is preferred, and takes it back once it was well for 60 min; `role pause primary` keeps it";
+    assert!(moved.status.success() && text(&moved).contains(told), "{moved:?}");
+    let back = peers[1].ask(&["role", "move", "primary", "a"]);
+    assert_eq!(back["failback"], Value::Null, "nobody is preferred to it");
+    peers[1].ask(&["role", "pause", "primary"]);
+    let moved = peers[2].run(&["role", "move", "primary", "c"]);
+    assert!(moved.status.success() && !text(&moved).contains("failback"), "it is paused: {moved:?}");
 }
 
 #[test]

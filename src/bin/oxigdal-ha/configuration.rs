@@ -35,7 +35,7 @@ pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
 }
 
 /// What the file, the environment and nothing else come to.
-fn load(file: Option<&Path>) -> Result<config::Config> {
+pub(crate) fn load(file: Option<&Path>) -> Result<config::Config> {
     config::load(file, environment(), &Flags::new()).map_err(Failure::usage)
 }
 

@@ -86,7 +86,10 @@ enum VotersCommand {
 
 pub(crate) fn voters(arguments: &Voters, output: Output) -> Result {
     let (target, op, node) = match &arguments.command {
-        VotersCommand::List { target } => return list(&Client::new(target)?.look("/v1/voters", &[])?, output),
+        VotersCommand::List { target } => {
+            let client = Client::new(target)?;
+            return list(&client.look("/v1/voters", &[])?, &client, output);
+        }
         VotersCommand::Add { node, target } => (target, "add", Some(node)),
         VotersCommand::Remove { node, target } => (target, "remove", Some(node)),
         VotersCommand::Clear { node, target } => (target, "clear", Some(node)),
@@ -101,7 +104,7 @@ pub(crate) fn voters(arguments: &Voters, output: Output) -> Result {
     let told = client.send("POST", "/v1/voters", &[], &change);
     let told: Value =
         told.map_err(|failure| if op == "transfer" { elsewhere(failure) } else { failure.named(&client) })?;
-    list(&told, output)?;
+    list(&told, &client, output)?;
     if op == "transfer" && !output.json {
         let leads = told["leader"].as_str().filter(|leader| node.as_deref() == Some(*leader));
         let words = leads.map(|leader| format!("{} leads already", name_of(&told, leader)));
@@ -167,7 +170,20 @@ fn name_of<'a>(voters: &'a Value, node: &'a str) -> &'a str {
     name.filter(|name| !name.is_empty()).unwrap_or(node)
 }
 
-fn list(voters: &Value, output: Output) -> Result {
+/// Who is wanted or not to be chosen, by name: most of those who are not to be chosen are no voters, nor learners.
+fn wishes(voters: &Value, known: &[Value]) -> Vec<String> {
+    let mut told = Vec::new();
+    for (wish, what) in [("wanted", "wanted, before all others"), ("barred", "not to be chosen")] {
+        for node in voters[wish].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let member = known.iter().find(|it| it["node"] == node).and_then(|it| it["name"].as_str());
+            let name = member.filter(|name| !name.is_empty()).unwrap_or_else(|| name_of(voters, node));
+            told.push(format!("{what}: {name}"));
+        }
+    }
+    told
+}
+
+fn list(voters: &Value, client: &Client, output: Output) -> Result {
     if output.json {
         return output.value(voters);
     }
@@ -198,12 +214,10 @@ fn list(voters: &Value, output: Output) -> Result {
     }
     output.rows(&table)?;
     output.line(losses(voters))?;
-    for (wish, what) in [("wanted", "wanted, before all others"), ("barred", "not to be chosen")] {
-        for node in voters[wish].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            output.line(format_args!("{what}: {}", name_of(voters, node)))?;
-        }
-    }
-    Ok(())
+    let is_wished = |key: &str| voters[key].as_array().is_some_and(|wishes| !wishes.is_empty());
+    let asks = is_wished("wanted") || is_wished("barred");
+    let known: Vec<Value> = if asks { client.look("/v1/members", &[]).unwrap_or_default() } else { Vec::new() };
+    wishes(voters, &known).iter().try_for_each(|wish| output.line(wish))
 }
 
 /// How a voter or learner stands, as the asked peer sees it.
@@ -387,6 +401,13 @@ mod tests {
         assert!(voters(&["b", "c"], 1, 0).ends_with("Not there: b, c: nothing can be decided as this peer sees it"));
         assert_eq!(standing(&json!({ "there": false, "state": "alive" })), "unlinked");
         assert_eq!(standing(&json!({ "there": false, "state": "dead" })), "dead");
+    }
+
+    #[test]
+    fn who_is_not_to_be_chosen_has_a_name_though_it_is_no_voter() {
+        let voters = json!({ "members": [{ "node": "1", "name": "a" }], "wanted": ["1"], "barred": ["2", "3"] });
+        let told = wishes(&voters, &[json!({ "node": "2", "name": "b" }), json!({ "node": "3", "name": "" })]);
+        assert_eq!(told, ["wanted, before all others: a", "not to be chosen: b", "not to be chosen: 3"]);
     }
 
     #[test]

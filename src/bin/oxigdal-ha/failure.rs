@@ -106,6 +106,12 @@ impl Failure {
         self
     }
 
+    /// One thing more for scripts, such as what was decided before this went wrong.
+    pub(crate) fn adding(mut self, key: &str, value: Value) -> Self {
+        self.data.insert(key.to_owned(), value);
+        self
+    }
+
     /// What the peer's answer has of this, such as `leader`.
     pub(crate) fn datum(&self, key: &str) -> &Value {
         self.data.get(key).unwrap_or(&Value::Null)
@@ -157,6 +163,11 @@ impl Failure {
     /// Whether it may be over soon: nobody answers, or the peer is busy, reads its log still, or is leaving.
     pub(crate) fn is_passing(&self) -> bool {
         self.code == Code::NoPeer || self.busy
+    }
+
+    /// Whether the peer was there, and did not come to answer: what it was asked for may be done.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.code == Code::NoPeer && !self.message.contains("connection refused")
     }
 
     /// What to do about it: what was said, or what the system's own words tell.
@@ -227,6 +238,13 @@ mod tests {
         ] {
             assert_eq!(failure.for_programs()["error"]["code"], code);
         }
+    }
+
+    #[test]
+    fn who_was_there_and_did_not_answer_may_have_done_it() {
+        assert!(Failure::with(Code::NoPeer, "no peer answers at a: Connection reset by peer").is_unknown());
+        assert!(!Failure::with(Code::NoPeer, "no peer answers at a: connection refused").is_unknown());
+        assert!(!Failure::new("no").is_unknown());
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod key;
 mod mesh;
 mod output;
 mod overlay;
+mod patience;
 mod quarantine;
 mod rebuild;
 mod recorded;

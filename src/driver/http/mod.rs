@@ -9,7 +9,7 @@
 //! | path | |
 //! |---|---|
 //! | `GET /livez`, `/readyz`, `/healthz` | alive; serving; both with reasons |
-//! | `GET /v1/status`, `/v1/members` | what this peer knows |
+//! | `GET /v1/status`, `/v1/members` | what this peer knows; `host.roles`: what its configuration says of roles (`names`, `automatic`, `strategy`, `failback_after_ms`) |
 //! | `GET /v1/links` | its links, and why there are others not |
 //! | `DELETE /v1/members/ID` | forget a member that is dead or has left; 409 `in_use` if it may be there |
 //! | `GET /v1/lag`, `/v1/peers`, `/v1/statistics` | the other members as replicas, and from which lag on they are a trouble; what crossed |
@@ -34,7 +34,7 @@
 //! | `GET`, `POST /v1/issuers`, `POST /v1/issuers/request` | who signs tickets, and becoming one who does |
 //! | `GET /v1/leader` | who leads the voters, as far as this peer knows |
 //! | `GET`, `POST /v1/roles` | roles and their holders, with `vacancy` (`code`, `why`, `cure`) where nobody acts as far as this peer can tell; `{"role":NAME,"what":{"order":"move","to":ID},"by":WHO}`, `release`, `pause`, `resume` |
-//! | `GET`, `POST`, `DELETE /v1/backups/mesh` | the backup of the whole mesh: how it stands; `{"task":{"kind":"full","repository":URL},"takers":"best"}`; to give it up, 404 if none goes on |
+//! | `GET`, `POST`, `DELETE /v1/backups/mesh` | the backup of the whole mesh: how it stands (a share with `instead_of` is another peer's than the one that was to take it first, and was gone); `{"task":{"kind":"full","repository":URL},"takers":"best"}`; to give it up, 404 if none goes on |
 //! | `POST /v1/roles/admit` | somebody acts upon this machine: `{"role":NAME,"token":{"epoch":E,"term":T,"index":I}}` is heeded (200), or lower than one that was seen here (409). Also of a role that this peer does not know: it may be shown a token before it hears of the role, and keeps the highest of 64 roles for good, so name them right. A token beyond all that can have been decided (2^40 above what is known) is refused (400) and not kept; any other is believed, since a peer that was cut off cannot know how far the others are |
 //! | `GET /primary`, `/role/NAME` | for load balancers: 200 where this peer acts in the role and has begun to, else 503 and who does; `why`, `code` and `cure` where nobody does, as far as this peer can tell |
 //! | `GET /replica?max_behind=N` | 200 where this peer is not the primary and behind in no more than N logs; 503 also where it cannot know, since it is cut off. Without `max_behind` nobody asks how far behind it is: 200 also where it is cut off, and `told` is false |

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use oxigdal_ha::backup::{BackupCompression, BackupType, Job, Share, Takers, Task};
+use oxigdal_ha::types::NodeId;
 use serde_json::{Value, json};
 
 use super::Place;
@@ -13,6 +14,7 @@ use crate::client::Client;
 use crate::decisions::id_of;
 use crate::failure::{Failure, Result};
 use crate::output::{Output, Tone, bytes, cell, number};
+use crate::patience::Patience;
 
 const PATH: &str = "/v1/backups/mesh";
 /// How often it is looked how it stands.
@@ -24,7 +26,7 @@ pub(super) struct MeshArgs {
     /// Have the mesh decide on one backup, and take it at the peers of --on; they have to reach the repository and its key
     #[arg(long, conflicts_with = "data")]
     pub(super) mesh: bool,
-    /// Who takes it: best, all, primary, or names of peers
+    /// Who takes it: best, all, primary, or names of peers. What a peer was to take that is gone goes to another one, also where it was named
     #[arg(long, requires = "mesh", value_name = "WHO", value_delimiter = ',', default_value = "best")]
     on: Vec<String>,
     /// Do not wait for the end; the same command with --show tells how it stands
@@ -72,7 +74,7 @@ pub(super) fn run(
     };
     let by = std::env::var("USER").unwrap_or_else(|_| "operator".to_owned());
     let wanted = json!({ "task": task, "takers": takers, "by": by });
-    let job: Job = client.send("POST", PATH, &[], &wanted)?;
+    let job: Job = client.send("POST", PATH, &[], &wanted).map_err(|failure| unanswered(failure, &client))?;
     let job = if arguments.no_wait { job } else { wait(&client, job, output)? };
     told(&job, &client, output)
 }
@@ -83,19 +85,53 @@ fn wait(client: &Client, mut job: Job, output: Output) -> Result<Job> {
     let bar = ProgressBar::with_draw_target(Some(job.shares.len() as u64), target);
     let style = "{spinner} the mesh takes its backup: {pos} of {len} {elapsed}";
     bar.set_style(ProgressStyle::with_template(style).expect("it is a template"));
+    let mut patience = Patience::new();
     while !job.is_over() {
         std::thread::sleep(LOOK_EVERY);
-        let now: Job = client.get(PATH, &[])?;
-        if now.id != job.id {
+        let failure = match client.look::<Job>(PATH, &[]) {
+            Ok(now) if now.id == job.id => {
+                patience.heard();
+                job = now;
+                bar.set_position(job.shares.iter().filter(|share| share.done.is_some()).count() as u64);
+                bar.tick();
+                continue;
+            }
+            Ok(now) if now.asked > job.asked => {
+                bar.finish_and_clear();
+                return Err(Failure::new(format_args!("another backup of the mesh was asked for since: {}", now.id)));
+            }
+            Ok(now) => Failure::not_found(format_args!("this peer tells of another backup of the mesh: {}", now.id)),
+            Err(failure) => failure,
+        };
+        // A peer that has just started may not have heard of this one yet.
+        let is_news = failure.is_kind("not_found") && patience.waits();
+        if !is_news && !patience.bears(&failure) {
             bar.finish_and_clear();
-            return Err(Failure::new(format_args!("another backup of the mesh was asked for since: {}", now.id)));
+            return Err(unheard(failure, &job));
         }
-        job = now;
-        bar.set_position(job.shares.iter().filter(|share| share.done.is_some()).count() as u64);
-        bar.tick();
     }
     bar.finish_and_clear();
     Ok(job)
+}
+
+/// It was not taken on, or that is not known.
+fn unanswered(failure: Failure, client: &Client) -> Failure {
+    if !failure.is_unknown() {
+        return failure.named(client);
+    }
+    failure.hint(
+        "it may be decided all the same: another peer knows, `oxigdal-ha backup create --mesh --show --api HOST:PORT`",
+    )
+}
+
+/// The asked peer tells nothing more. The backup goes on without it, and any other peer knows how it stands.
+fn unheard(failure: Failure, job: &Job) -> Failure {
+    let hint = format!(
+        "the backup {} of the mesh is decided, and goes on; how it stands is not known: ask another peer, `oxigdal-ha backup create --mesh --show \
+         --api HOST:PORT`",
+        job.id
+    );
+    failure.hint(hint).adding("id", job.id.to_string().into())
 }
 
 fn told(job: &Job, client: &Client, output: Output) -> Result {
@@ -106,9 +142,10 @@ fn told(job: &Job, client: &Client, output: Output) -> Result {
         output.value(job)?;
         return if failed == 0 { Ok(()) } else { Err(all_failed()) };
     }
-    let members: Vec<Value> = client.look("/v1/members", &[])?;
-    let name = |share: &Share| {
-        let node = share.node.to_string();
+    // Without names it is told all the same: the peer may have gone since.
+    let members: Vec<Value> = client.look("/v1/members", &[]).unwrap_or_default();
+    let name = |node: NodeId| {
+        let node = node.to_string();
         let known = members.iter().find(|member| member["node"] == node.as_str());
         known.and_then(|member| member["name"].as_str()).map_or(node, str::to_owned)
     };
@@ -122,7 +159,7 @@ fn told(job: &Job, client: &Client, output: Output) -> Result {
             (Some(_), Some(why)) => cell(Tone::Warn, why),
         };
         table.add_row([
-            cell(Tone::Name, name(share)),
+            cell(Tone::Name, name(share.node)),
             cell(Tone::Bold, backup),
             number(done.map_or(0, |done| done.records)),
             number(bytes(done.map_or(0, |done| done.stored_bytes))),
@@ -130,10 +167,57 @@ fn told(job: &Job, client: &Client, output: Output) -> Result {
         ]);
     }
     output.rows(&table)?;
+    for (share, was) in job.shares.iter().filter_map(|share| Some((share, share.instead_of?))) {
+        output.line(instead(share, &name(was), &name(share.node)))?;
+    }
     if failed == 0 { Ok(()) } else { Err(all_failed()) }
+}
+
+/// That another peer took a share than the one that was to.
+fn instead(share: &Share, was: &str, is: &str) -> String {
+    match share.done.as_ref().map(|_| why(share)) {
+        Some(None) => format!("{was} was to take it, and was gone: {is} took it"),
+        None | Some(Some(_)) => format!("{was} was to take it, and was gone: it was given to {is}"),
+    }
 }
 
 /// Why a share is not as it should be.
 fn why(share: &Share) -> Option<&str> {
     share.done.as_ref().and_then(|done| done.error.as_deref())
+}
+
+#[cfg(test)]
+mod tests {
+    use oxigdal_ha::types::WallTime;
+
+    use super::*;
+
+    #[test]
+    fn whoever_named_a_peer_is_told_that_another_one_took_it() {
+        let share = |done: Value| -> Share {
+            let node = NodeId::from_u128(1);
+            serde_json::from_value(
+                json!({ "node": node, "instead_of": NodeId::from_u128(4), "attempt": 2, "done": done }),
+            )
+            .unwrap()
+        };
+        let done = |error: Value| json!({ "records": 1, "stored_bytes": 1, "error": error, "at": WallTime::default() });
+        assert_eq!(instead(&share(done(Value::Null)), "p4", "p1"), "p4 was to take it, and was gone: p1 took it");
+        for other in [Value::Null, done("no room".into())] {
+            assert!(instead(&share(other), "p4", "p1").ends_with("it was given to p1"));
+        }
+    }
+
+    #[test]
+    fn a_backup_that_goes_on_is_named_where_nobody_tells_how_it_stands() {
+        let task = json!({ "kind": "full", "repository": "/srv" });
+        let id = "00000000-0000-0000-0000-000000000007";
+        let job = json!({ "id": id, "task": task, "by": "x", "asked": WallTime::default(), "shares": [] });
+        let told = unheard(
+            Failure::with(crate::failure::Code::NoPeer, "no peer answers"),
+            &serde_json::from_value(job).unwrap(),
+        );
+        assert_eq!((told.to_string().as_str(), told.datum("id")), ("no peer answers", &json!(id)));
+        assert!(told.is_passing(), "the exit code is that of no peer");
+    }
 }

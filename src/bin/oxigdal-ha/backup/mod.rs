@@ -6,6 +6,7 @@ mod mesh;
 pub(crate) mod progress;
 mod prune;
 pub(crate) mod restore;
+mod roles;
 mod schedule;
 mod show;
 mod verify;

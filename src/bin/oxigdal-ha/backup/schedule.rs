@@ -1,12 +1,14 @@
 //! `backup schedule`: when a running peer takes backups by itself.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueHint};
 use oxigdal_ha::backup::{Outcome, SCHEDULES_MAX, Schedule, check_built, check_outside};
 use serde_json::json;
 
-use super::{Place, ago, failed};
+use super::{Place, ago, failed, roles};
+use crate::args::Target;
 use crate::failure::{Failure, Result};
 use crate::output::{Output, Tone, bytes, cell, millis};
 
@@ -20,7 +22,8 @@ the configuration, `backup.schedule`, are looked after too and are listed by `st
 
 What may be said: kind=full|incremental|differential, every=6h or at=03:00 or at=fri,sun/03:00 (UTC), repository=URL,
 compression=CODEC, keep-last|hourly|daily|weekly|monthly=N, grace=24h, verify=list|checksums|content, key-file=FILE,
-passphrase-file=FILE, role=primary (only the peer that holds the role).";
+passphrase-file=FILE, role=primary (only the peer that holds the role). A role that the running peer of the directory, asked at --api, does not know is
+warned of; without a running peer OXIGDAL_HA_CONFIG and OXIGDAL_HA_ROLES__NAMES say which there are.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
@@ -29,6 +32,8 @@ pub(crate) struct Args {
     #[arg(long = "data-dir", alias = "data", global = true, value_name = "DIR", default_value = "oxigdal-ha-data")]
     #[arg(value_hint = ValueHint::DirPath)]
     data: PathBuf,
+    #[command(flatten)]
+    target: Target,
     #[command(subcommand)]
     command: Command,
 }
@@ -81,7 +86,15 @@ pub(crate) fn run(place: &Place, arguments: &Args, output: Output) -> Result {
             }
             schedules.push(schedule.clone());
             write(&schedules)?;
-            if output.json { output.value(&json!({ "set": schedule.to_string() })) } else { output.line(schedule) }
+            let odd = schedule.role.as_ref().and_then(|role| roles::Known::of(dir, &arguments.target).odd(role));
+            if let Some(odd) = &odd {
+                // Who does not read it does not want it.
+                let _ = writeln!(std::io::stderr(), "warning: {odd}\n  hint: {}", roles::HINT);
+            }
+            match output.json {
+                true => output.value(&json!({ "set": schedule.to_string(), "warning": odd })),
+                false => output.line(schedule),
+            }
         }
         Command::Remove { name } => {
             let before = schedules.len();
@@ -97,11 +110,25 @@ pub(crate) fn run(place: &Place, arguments: &Args, output: Output) -> Result {
                 output.line(format_args!("{name} removed"))
             }
         }
-        Command::List { last } => list(dir, &schedules, *last, output),
+        Command::List { last } => {
+            let known = schedules.iter().any(|it| it.role.is_some()).then(|| roles::Known::of(dir, &arguments.target));
+            let odd = |name: &str| {
+                let role = schedules.iter().find(|it| it.name == name)?.role.as_ref()?;
+                known.as_ref()?.unknown(role)
+            };
+            list(dir, &schedules, *last, &odd, output)
+        }
     }
 }
 
-fn list(dir: &std::path::Path, schedules: &[Schedule], last: usize, output: Output) -> Result {
+/// Schedules, with what came of them, and what is odd about any.
+fn list(
+    dir: &std::path::Path,
+    schedules: &[Schedule],
+    last: usize,
+    odd: &dyn Fn(&str) -> Option<String>,
+    output: Output,
+) -> Result {
     let outcomes = Outcome::read(dir).map_err(|error| Failure::file("read", dir, &error))?;
     let of = |name: &str| -> Vec<Outcome> {
         outcomes.iter().rev().filter(|outcome| outcome.schedule == name).take(last).cloned().collect()
@@ -115,12 +142,14 @@ fn list(dir: &std::path::Path, schedules: &[Schedule], last: usize, output: Outp
     }
     let says = |name: &str| schedules.iter().find(|schedule| schedule.name == name).map(ToString::to_string);
     if output.json {
-        let all = names.iter().map(|name| json!({ "name": name, "says": says(name), "last": of(name) }));
+        let all = names
+            .iter()
+            .map(|name| json!({ "name": name, "says": says(name), "last": of(name), "warning": odd(name) }));
         return output.value(&json!({ "schedules": all.collect::<Vec<_>>() }));
     }
     let now = oxigdal_ha::driver::Clock::start().now().wall;
     let mut table = output.table(&["name", "", "ago", "took", "records", "stored", "what"]);
-    for name in names {
+    for &name in &names {
         let runs = of(name);
         if runs.is_empty() {
             let says = says(name).unwrap_or_default();
@@ -148,5 +177,10 @@ fn list(dir: &std::path::Path, schedules: &[Schedule], last: usize, output: Outp
             ]);
         }
     }
-    output.rows(&table)
+    output.rows(&table)?;
+    for (name, odd) in names.iter().filter_map(|name| Some((name, odd(name)?))) {
+        let hint = output.paint(Tone::Dim, roles::HINT);
+        output.line(format_args!("{} {name} never runs: {odd}\n  {hint}", output.paint(Tone::Bad, "!")))?;
+    }
+    Ok(())
 }

@@ -1,9 +1,9 @@
 //! `role history`: who held a role, since when, for how long and why, and how long changes of holder took.
 
 use oxigdal_ha::types::WallTime;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::holder;
+use super::{holder, paused, trouble};
 use crate::client::Client;
 use crate::decisions::{plain, token};
 use crate::failure::Result;
@@ -11,6 +11,7 @@ use crate::output::{Output, Tone, cell, millis, number};
 
 /// Somebody's turn, or a time in which nobody held it.
 struct Turn<'a> {
+    node: &'a Value,
     who: String,
     token: &'a Value,
     since: u64,
@@ -20,11 +21,11 @@ struct Turn<'a> {
 }
 
 pub(super) fn tell(role: &Value, client: &Client, output: Output) -> Result {
-    if output.json {
-        return output.value(&role["history"]);
-    }
     let members: Vec<Value> = client.look("/v1/members", &[])?;
     let turns = turns(role, &members);
+    if output.json {
+        return output.value(&for_programs(role, &turns));
+    }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.map_or(0, |now| u64::try_from(now.as_micros()).unwrap_or(u64::MAX));
     let mut table = output.table(&["SINCE", "FOR", "HOLDER", "TOOK", "BY", "TOKEN", "WHY"]);
@@ -54,10 +55,25 @@ pub(super) fn tell(role: &Value, client: &Client, output: Output) -> Result {
             output.line(format_args!("{what} of these turns: {told}"))?;
         }
     }
-    match figures(&role["statistics"]) {
-        Some(told) => output.line(format_args!("all that ever were, of both kinds: {told}")),
-        None => Ok(()),
+    if let Some(told) = figures(&role["statistics"]) {
+        output.line(format_args!("all that ever were, of both kinds: {told}"))?;
     }
+    trouble(role, output)?;
+    paused(role, output)
+}
+
+/// The same for programs: all turns, the last of which goes on and has no end.
+fn for_programs(role: &Value, turns: &[Turn<'_>]) -> Value {
+    let told = turns.iter().enumerate().map(|(at, turn)| {
+        json!({
+            "holder": turn.node, "name": turn.node.as_str().map(|_| &turn.who), "token": turn.token, "since": turn.since,
+            "until": turns.get(at + 1).map(|next| next.since), "reason": turn.reason, "by": turn.by, "took_us": turn.took,
+        })
+    });
+    json!({
+        "role": role["role"], "turns": told.collect::<Vec<_>>(), "statistics": role["statistics"],
+        "paused": role["paused"], "vacancy": role["vacancy"],
+    })
 }
 
 /// All turns that are remembered, the one that goes on last.
@@ -69,6 +85,7 @@ fn turns<'a>(role: &'a Value, members: &[Value]) -> Vec<Turn<'a>> {
     };
     let text = |value: &'a Value| value.as_str().unwrap_or_default();
     let past = role["history"].as_array().into_iter().flatten().map(|it| Turn {
+        node: &it["holder"],
         who: name(&it["holder"]),
         token: &it["token"],
         since: it["turn"]["since"].as_u64().unwrap_or_default(),
@@ -77,6 +94,7 @@ fn turns<'a>(role: &'a Value, members: &[Value]) -> Vec<Turn<'a>> {
         took: it["turn"]["took_us"].as_u64(),
     });
     let current = Turn {
+        node: &role["holder"],
         who: holder(role).to_owned(),
         token: &role["token"],
         since: role["since"].as_u64().unwrap_or_default(),
@@ -95,7 +113,7 @@ pub(super) fn stamp(micros: &Value) -> WallTime {
 /// Why a turn began. A record says only that its holder stopped by itself, and not why: that is in the log of that peer.
 pub(super) fn reason(code: &str) -> &str {
     match code {
-        "first" => "nobody had held it",
+        "first" => "nobody held it",
         "failed" => "the one before fell silent",
         "released" => "the one before stopped by itself: it gave up, or its lease lapsed",
         "not_begun" => "the one before did not begin: its promotion hook failed or took too long, or it was silent",
@@ -103,6 +121,16 @@ pub(super) fn reason(code: &str) -> &str {
         "failback" => "it went back to who is preferred",
         "withdrawn" => "an operator released it",
         other => other,
+    }
+}
+
+/// The same in few words, which are of the holder before where they tell of somebody: beside a holder that is well they are not read as its own.
+pub(super) fn briefly(code: &str) -> &str {
+    match code {
+        "failed" => "the one before failed",
+        "released" => "the one before stopped",
+        "not_begun" => "the one before did not begin",
+        other => reason(other),
     }
 }
 
@@ -133,6 +161,7 @@ mod tests {
     fn turns_have_names_and_end_with_the_one_that_goes_on() {
         let turn = |reason: &str, took: Value| json!({ "reason": reason, "by": "x", "since": 1_000, "took_us": took });
         let role = json!({
+            "role": "primary", "statistics": { "count": 2 }, "vacancy": { "why": "nobody acts" },
             "holder": "2", "name": "b", "token": {}, "since": 5_000, "reason": "switchover", "by": "me", "took_us": 7,
             "history": [
                 { "holder": "1", "token": {}, "turn": turn("first", Value::Null) },
@@ -142,6 +171,22 @@ mod tests {
         let turns = turns(&role, &[json!({ "node": "1", "name": "a" })]);
         let told: Vec<_> = turns.iter().map(|turn| (turn.who.as_str(), turn.since, turn.took)).collect();
         assert_eq!(told, [("a", 1_000, None), ("nobody", 1_000, None), ("b", 5_000, Some(7))]);
+        let told = for_programs(&role, &turns);
+        let part =
+            |key: &str| told["turns"].as_array().unwrap().iter().map(|turn| turn[key].clone()).collect::<Vec<_>>();
+        assert_eq!(part("holder"), [json!("1"), Value::Null, json!("2")]);
+        assert_eq!(part("name"), [json!("a"), Value::Null, json!("b")]);
+        assert_eq!(part("until"), [json!(1_000), json!(5_000), Value::Null], "the last one goes on");
+        assert_eq!((&told["role"], &told["statistics"]["count"]), (&json!("primary"), &json!(2)));
+        assert_eq!(told["vacancy"]["why"], "nobody acts");
+    }
+
+    #[test]
+    fn what_became_of_the_one_before_is_not_told_as_the_holders() {
+        for code in ["failed", "released", "not_begun"] {
+            assert!(briefly(code).starts_with("the one before "), "{code}");
+        }
+        assert_eq!(briefly("switchover"), "an operator moved it");
     }
 
     #[test]

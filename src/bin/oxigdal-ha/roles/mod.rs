@@ -1,5 +1,6 @@
 //! `role`: who holds which role, and moving, releasing, pausing and resuming it.
 
+mod failback;
 mod history;
 mod wait;
 
@@ -19,7 +20,10 @@ pub(crate) struct Role {
 
 const MOVE: &str = "\
 The order may be given at any peer. It is waited for as long as hooks that begin the work may run (`roles.promote-limit-ms` of the asked peer), and five \
-seconds. Exit code 1: it was not decided, or whom it was granted to did not begin, or that is not known there by then.
+seconds. Exit code 1: it was not decided, or whom it was granted to did not begin, or that is not known there by then. Where the asked peer is gone for \
+five seconds meanwhile the exit code is 3, and the hint says what is decided, under which token, and what to ask another peer.
+
+Where `roles.failback-after` is set, a peer of higher priority takes the role back after that time: `role pause` keeps it where it is.
 
 After `role release` the role is paused, and stays so when it is moved: `role resume` ends that.";
 
@@ -94,56 +98,110 @@ pub(crate) fn role(arguments: &Role, output: Output) -> Result {
         RoleCommand::Move { role, to, no_wait, target } => {
             let client = Client::new(target)?;
             let to = to.as_ref().map(|name| id_of(&client, name)).transpose()?;
+            // How long hooks may run: when the order is decided this peer may be gone.
+            let before = find(&client, role).unwrap_or_default();
             let told = order(&client, role, &json!({ "order": "move", "to": to }))?;
-            return moved(&client, role, told, *no_wait, output);
+            let failback = |holder: &Value| failback::by(&client, role, holder);
+            return match no_wait {
+                true => ordered(role, told, &failback(&to.into()), output),
+                false => moved(role, wait::begun(&client, role, &told["token"], &before)?, told, &failback, output),
+            };
         }
+        RoleCommand::Pause { role, target } => return pause(&Client::new(target)?, role, output),
+        RoleCommand::Resume { role, target } => return resume(&Client::new(target)?, role, output),
         RoleCommand::Release { role, target } => (target, role, "release"),
-        RoleCommand::Pause { role, target } => (target, role, "pause"),
-        RoleCommand::Resume { role, target } => (target, role, "resume"),
     };
     let told = order(&Client::new(target)?, role, &json!({ "order": what }))?;
     if output.json {
         return output.value(&told);
     }
-    output.line(format_args!("it is decided, under {}", token(&told["token"])))?;
-    if what == "release" {
-        output.line(format_args!(
-            "nobody is {role} until `role move {role}` or `role resume {role}`; it is paused, and a move leaves it so"
-        ))?;
+    decided(&told, output)?;
+    output.line(format_args!(
+        "nobody is {role} until `role move {role}` or `role resume {role}`; it is paused, and a move leaves it so"
+    ))
+}
+
+fn decided(told: &Value, output: Output) -> Result {
+    output.line(format_args!("it is decided, under {}", token(&told["token"])))
+}
+
+/// What is paused is not paused again, and that is what was wanted. Whoever decides says so: what this peer knows may be of before.
+fn pause(client: &Client, role: &str, output: Output) -> Result {
+    let told = match order(client, role, &json!({ "order": "pause" })) {
+        Ok(told) => told,
+        Err(failure) if is_so(client, role, &failure) => json!({ "role": role, "paused": true, "already": true }),
+        Err(failure) => return Err(failure),
+    };
+    match (output.json, told["already"] == true) {
+        (true, _) => output.value(&told),
+        (false, true) => output.line(format_args!("{role} is paused already; `role resume {role}` ends that")),
+        (false, false) => decided(&told, output),
     }
-    Ok(())
+}
+
+fn is_so(client: &Client, role: &str, failure: &Failure) -> bool {
+    let is_paused = || find(client, role).is_ok_and(|now| now["paused"] == true);
+    !failure.is_passing() && (failure.to_string().contains("it is so already") || is_paused())
+}
+
+/// Also where it was not paused there is something to decide: promotions count anew.
+fn resume(client: &Client, role: &str, output: Output) -> Result {
+    let was_free = find(client, role).is_ok_and(|before| before["paused"] == false);
+    let mut told = order(client, role, &json!({ "order": "resume" }))?;
+    if output.json {
+        told["already"] = was_free.into();
+        return output.value(&told);
+    }
+    if !was_free {
+        return decided(&told, output);
+    }
+    output.line(format_args!(
+        "{role} was not paused; that promotions are counted anew for their limit is decided, under {}",
+        token(&told["token"])
+    ))
 }
 
 /// Has the voters' leader carry out an order, wherever it is.
 fn order(client: &Client, role: &str, what: &Value) -> Result<Value> {
     let by = std::env::var("USER").unwrap_or_else(|_| "operator".to_owned());
     let told = client.send("POST", "/v1/roles", &[], &json!({ "role": role, "what": what, "by": by }));
-    told.map_err(|failure| failure.named(client))
+    told.map_err(|failure: Failure| match failure.is_unknown() {
+        true => failure.hint(format!(
+            "it may be decided all the same: another peer knows, `oxigdal-ha role show {role} --api HOST:PORT`"
+        )),
+        false => failure.named(client),
+    })
 }
 
-/// A move is decided. That is not the end of it: whom the role was granted to may not begin.
-fn moved(client: &Client, role: &str, mut told: Value, no_wait: bool, output: Output) -> Result {
-    let under = token(&told["token"]);
-    if no_wait {
-        if output.json {
-            return output.value(&told);
-        }
-        return output.line(format_args!(
-            "it is decided, under {under}; `role show {role}` tells whether the new holder has begun, and whether it is paused still"
-        ));
+/// A move is decided, and whoever ordered it does not wait for more.
+fn ordered(role: &str, mut told: Value, failback: &Value, output: Output) -> Result {
+    if output.json {
+        told["failback"] = failback.clone();
+        return output.value(&told);
     }
-    let now = wait::begun(client, role, &told["token"])?;
+    output.line(format_args!(
+        "it is decided, under {}; `role show {role}` tells whether the new holder has begun, and whether it is paused still",
+        token(&told["token"])
+    ))?;
+    failback::tell(role, failback, output)
+}
+
+/// A move is decided, and whom the role was granted to has begun.
+fn moved(role: &str, now: Value, mut told: Value, failback: &dyn Fn(&Value) -> Value, output: Output) -> Result {
+    let is_paused = now["paused"] == true;
+    let failback = if is_paused { Value::Null } else { failback(&now["holder"]) };
     if output.json {
         for key in ["holder", "name", "begun", "paused"] {
             told[key] = now[key].clone();
         }
+        told["failback"] = failback;
         return output.value(&told);
     }
-    output.line(format_args!("{} is {role}, under {under}", holder(&now)))?;
-    if now["paused"] == true {
+    output.line(format_args!("{} is {role}, under {}", holder(&now), token(&told["token"])))?;
+    if is_paused {
         output.line(format_args!("it is paused still: `role resume {role}` has it granted by the rules again"))?;
     }
-    Ok(())
+    failback::tell(role, &failback, output)
 }
 
 /// A role, or why nobody has it.
@@ -187,6 +245,15 @@ fn trouble(role: &Value, output: Output) -> Result {
     output.line(format_args!("{} {why}\n  {}", output.paint(Tone::Bad, "!"), output.paint(Tone::Dim, cure)))
 }
 
+/// That nothing is done about a role, and what ends that.
+fn paused(role: &Value, output: Output) -> Result {
+    if role["paused"] != true {
+        return Ok(());
+    }
+    let name = role["role"].as_str().unwrap_or_default();
+    output.line(format_args!("{name} is paused: nothing is done about it until `role resume {name}`"))
+}
+
 fn list(roles: &[Value], output: Output) -> Result {
     if output.json {
         return output.value(&roles);
@@ -194,7 +261,7 @@ fn list(roles: &[Value], output: Output) -> Result {
     if roles.is_empty() {
         return output.line("no role was granted, as far as this peer knows");
     }
-    let mut table = output.table(&["ROLE", "HOLDER", "REASON", "TOKEN", "STATE"]);
+    let mut table = output.table(&["ROLE", "HOLDER", "TOKEN", "STATE", "GRANTED SINCE"]);
     for it in roles {
         let (tone, state) = state(it);
         let reason = it["reason"].as_str().unwrap_or_default();
@@ -202,13 +269,13 @@ fn list(roles: &[Value], output: Output) -> Result {
         table.add_row([
             name,
             cell(Tone::Name, holder(it)),
-            cell(Tone::Dim, reason),
             number(token(&it["token"])),
             cell(tone, state),
+            cell(Tone::Dim, history::briefly(reason)),
         ]);
     }
     output.rows(&table)?;
-    roles.iter().try_for_each(|it| trouble(it, output))
+    roles.iter().try_for_each(|it| trouble(it, output).and_then(|()| paused(it, output)))
 }
 
 fn show(role: &Value, output: Output) -> Result {
@@ -239,8 +306,5 @@ fn show(role: &Value, output: Output) -> Result {
         output.line(format_args!("changes of holder, failovers and planned moves together: {all}"))?;
     }
     trouble(role, output)?;
-    if role["paused"] == true {
-        output.line(format_args!("it is paused: nothing is done about it until `role resume {name}`"))?;
-    }
-    Ok(())
+    paused(role, output)
 }

@@ -8,6 +8,7 @@ use super::{find, holder};
 use crate::client::Client;
 use crate::decisions::token;
 use crate::failure::{Failure, Result};
+use crate::patience::Patience;
 
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -25,35 +26,48 @@ enum Seen {
     Failed(String),
 }
 
-/// The role, once whom it was granted to under this token has begun.
-pub(super) fn begun(client: &Client, role: &str, under: &Value) -> Result<Value> {
-    let asked = Instant::now();
-    let mut last = Value::Null;
+/// The role, once whom it was granted to under this token has begun. How the role stood before says how long that may take.
+pub(super) fn begun(client: &Client, role: &str, under: &Value, before: &Value) -> Result<Value> {
+    let (asked, mut patience) = (Instant::now(), Patience::new());
+    let mut hooks = promote_limit(before);
     loop {
+        let is_late = asked.elapsed() >= hooks + LONGER;
         match find(client, role) {
             Ok(now) => match look(&now, under) {
                 Seen::Begun => return Ok(now),
                 Seen::Failed(why) => return Err(failed(role, under, &why, &now)),
-                Seen::NotYet => last = now,
+                Seen::NotYet if is_late => return Err(failed(role, under, &unknown(&now), &now)),
+                Seen::NotYet => {
+                    patience.heard();
+                    hooks = promote_limit(&now);
+                }
             },
             // A peer that is busy, that stopped, or that has not heard of the role yet tells the next time.
-            Err(failure) if is_early(&failure) && asked.elapsed() < LONGER => {}
-            Err(failure) => return Err(failure),
-        }
-        let hooks = Duration::from_millis(last["promote_limit_ms"].as_u64().unwrap_or_default());
-        if asked.elapsed() >= hooks + LONGER {
-            let why = match last["vacancy"]["why"].as_str() {
-                Some(why) => why.to_owned(),
-                None => format!("whether {} has begun is not known here by now", holder(&last)),
-            };
-            return Err(failed(role, under, &why, &last));
+            Err(failure) if !is_late && (patience.bears(&failure) || failure.is_kind("not_found")) => {}
+            Err(failure) => return Err(unheard(failure, role, under)),
         }
         std::thread::sleep(LOOK_EVERY);
     }
 }
 
-fn is_early(failure: &Failure) -> bool {
-    failure.is_passing() || failure.is_kind("not_found")
+fn promote_limit(role: &Value) -> Duration {
+    Duration::from_millis(role["promote_limit_ms"].as_u64().unwrap_or_default())
+}
+
+fn unknown(now: &Value) -> String {
+    match now["vacancy"]["why"].as_str() {
+        Some(why) => why.to_owned(),
+        None => format!("whether {} has begun is not known here by now", holder(now)),
+    }
+}
+
+/// The asked peer tells nothing more. What was decided is so all the same, and any other peer knows it.
+fn unheard(failure: Failure, role: &str, under: &Value) -> Failure {
+    let hint = format!(
+        "the move is decided, under {}; whether the new holder has begun is not known: ask another peer, `oxigdal-ha role show {role} --api HOST:PORT`",
+        token(under)
+    );
+    failure.hint(hint).adding("role", role.into()).adding("token", under.clone())
 }
 
 fn failed(role: &str, under: &Value, why: &str, now: &Value) -> Failure {
