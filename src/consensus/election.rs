@@ -24,7 +24,7 @@ const FAILURES_FREE: u32 = 4;
 impl Consensus {
     /// Waits for a leader, or seeks office at once where there is nobody else.
     pub(super) fn begin(&mut self, cx: &mut Cx<'_, Self>) {
-        self.leaderless_since = cx.now().mono;
+        self.lose_leader(cx.now().mono);
         if self.group().is_some_and(|group| group.is_voter(self.me) && group.quorum() == 1) {
             return self.seek(cx);
         }
@@ -117,7 +117,7 @@ impl Consensus {
         }
         if self.leader.is_some() {
             self.follow(cx, None);
-            self.leaderless_since = self.heard_at;
+            self.lose_leader(self.heard_at);
         }
         if !self.durable.is_done(self.ballot) {
             // The disk is slower than a ballot takes: another one would only be the next behind it.
@@ -233,7 +233,7 @@ impl Consensus {
         let is_far_enough = last >= self.log.last();
         if self.leader == Some(from) && term > self.term {
             self.follow(cx, None); // Whoever seeks office has none.
-            self.leaderless_since = self.heard_at;
+            self.lose_leader(self.heard_at);
         }
         if ballot == Ballot::Pre {
             self.rouse(cx);
@@ -285,6 +285,11 @@ impl Consensus {
         self.ballot = self.write(cx, Record::Vote { founding, epoch, term, vote });
     }
 
+    /// Nobody has led since.
+    pub(super) fn lose_leader(&mut self, since: Time) {
+        (self.leaderless_since, self.unled_since) = (since, since);
+    }
+
     /// Follows somebody, or nobody.
     pub(super) fn follow(&mut self, cx: &mut Cx<'_, Self>, leader: Option<Actor>) {
         if leader.is_some() && leader != Some(self.me) {
@@ -294,7 +299,7 @@ impl Consensus {
             return;
         }
         if leader.is_none() {
-            self.leaderless_since = cx.now().mono;
+            self.lose_leader(cx.now().mono);
             self.resting = false;
         }
         self.leader = leader;

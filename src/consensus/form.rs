@@ -124,7 +124,7 @@ impl Consensus {
         let mint = Mint::new(cx.rng().bits().max(1));
         self.forget(mint);
         self.durable.forget();
-        self.leaderless_since = cx.now().mono;
+        self.lose_leader(cx.now().mono);
         self.write(cx, Record::Named { mint });
         cx.disarm(Timer::Election);
         cx.emit(Event::Named { id: self.me });

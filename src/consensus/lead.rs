@@ -242,8 +242,9 @@ impl Consensus {
         if now.since(heard_at) >= self.silence_max() {
             self.resign(cx, Resigned::NoQuorum);
             self.follow(cx, None);
-            // That there is no quorum is known already: nobody has to wait to be told. Who was stopped has not led for as long.
-            self.leaderless_since = heard_at.min(now - self.config.leaderless);
+            // That there is no quorum is known already: nobody has to wait to be told.
+            self.leaderless_since = now - self.config.leaderless;
+            self.unled_since = heard_at;
             return false;
         }
         true
@@ -372,7 +373,7 @@ impl Consensus {
         }
         self.leader = None;
         self.tell_followers_who_leads(cx);
-        self.leaderless_since = cx.now().mono;
+        self.lose_leader(cx.now().mono);
         self.arm_election(cx);
     }
 }

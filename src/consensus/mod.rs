@@ -139,6 +139,8 @@ pub struct Consensus {
     heard_at: Time,
     /// Since when none is known.
     leaderless_since: Time,
+    /// When whoever led last was heard last, as far as this peer knows; its own time as leader ends with the last answer of a majority.
+    unled_since: Time,
     /// When the timer of elections fires.
     election_at: Time,
     incoming: Option<Incoming>,
@@ -214,6 +216,7 @@ impl Consensus {
             leader: None,
             heard_at: Time::ZERO,
             leaderless_since: Time::ZERO,
+            unled_since: Time::ZERO,
             election_at: Time::ZERO,
             incoming: None,
             resting: false,
@@ -234,7 +237,7 @@ impl Consensus {
     /// Begins. Once, after the last [`restore`](Self::restore). A store that has no name draws one; so does one of which the host knows
     /// that its log lost an end that was durable, since what it promised may be lost with it.
     pub fn start(&mut self, cx: &mut Cx<'_, Self>, lost_its_end: bool) {
-        self.leaderless_since = cx.now().mono;
+        self.lose_leader(cx.now().mono);
         if self.me.mint == Mint::new(0) {
             // It is written down with the first thing that is promised under it.
             self.me.mint = Mint::new(cx.rng().bits().max(1));

@@ -119,6 +119,13 @@ impl Outside {
         self.group.as_ref().is_some_and(|group| group.at(node).any(named))
     }
 
+    /// This one is the source from now on.
+    fn hears_from(&mut self, source: NodeId) {
+        if self.source.replace(source) != Some(source) {
+            self.strays = false;
+        }
+    }
+
     /// A node speaks.
     fn hear(&mut self, id: Actor) {
         let Some(group) = &self.group else { return };
@@ -269,15 +276,19 @@ impl Consensus {
         self.forget_asker(peer);
         self.ask_again(cx, Some(peer));
         if self.outside.source == Some(peer) {
-            (self.outside.source, self.outside.leads.1) = (None, None);
+            self.outside.source = None;
             self.choose_source(cx);
+            // Whoever is the source now says who leads; until then it is who led, if that is not who went.
+            if self.outside.source.is_none() || self.outside.leads.1.is_some_and(|leader| leader.node == peer) {
+                self.outside.leads.1 = None;
+            }
         }
     }
 
     /// Follows a member: who leads is not known here, so one of those that are linked, drawn, that not all ask the same.
     fn choose_source(&mut self, cx: &mut Cx<'_, Self>) {
         let Some(peer) = self.drawn_source(cx) else { return };
-        self.outside.source = Some(peer);
+        self.outside.hears_from(peer);
         self.pull(cx, peer, true);
         // Links rarely go alone: the question may be lost with the next one, and nobody answers one to which there is nothing to say.
         cx.arm(Timer::Refresh, self.config.refresh / SOONER);
@@ -319,7 +330,7 @@ impl Consensus {
         if self.outside.strays
             && let Some(other) = self.drawn_beside(cx, self.outside.source)
         {
-            (self.outside.source, self.outside.strays) = (Some(other), false);
+            self.outside.hears_from(other);
         }
         // Who its members are is not known before the first answer of whoever greeted.
         let greeted = self.outside.source.filter(|source| self.outside.group.is_none() && self.links.contains(source));
@@ -405,7 +416,7 @@ impl Consensus {
             return;
         }
         if !self.has_source() {
-            self.outside.source = Some(from);
+            self.outside.hears_from(from);
             self.pull(cx, from, true);
         } else if is_news && self.outside.source != Some(from) {
             self.pull(cx, from, false);
@@ -419,7 +430,7 @@ impl Consensus {
             self.rename(cx);
         }
         if self.is_known_member(from) {
-            self.outside.source = Some(from);
+            self.outside.hears_from(from);
         }
         if self.outside.source.is_some_and(|source| !self.is_known_member(source)) {
             self.outside.source = None; // It is a member no more.
@@ -593,13 +604,17 @@ impl Consensus {
     }
 
     fn on_leads(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, of: (Mint, Epoch), leads: (Term, Option<Actor>)) {
+        if of != self.known_of() || !self.is_believed(from, of) {
+            return;
+        }
         if self.outside.source == Some(from) {
-            self.outside.strays = leads.1.is_none();
-            if self.outside.strays {
+            let strayed = std::mem::replace(&mut self.outside.strays, leads.1.is_none());
+            // Once: nobody puts the next question off by saying so again.
+            if self.outside.strays && !strayed {
                 cx.arm(Timer::Refresh, self.config.refresh / SOONER);
             }
         }
-        if leads.0 < self.outside.leads.0 || of != self.known_of() || !self.is_believed(from, of) {
+        if leads.0 < self.outside.leads.0 {
             return;
         }
         let is_member = |id: &Actor| self.outside.group.as_ref().is_some_and(|group| group.member(*id).is_some());

@@ -90,8 +90,8 @@ impl<'a> View<'a> {
 
     /// Since when nobody has led, or had before whoever leads, as far as this member knows.
     #[must_use]
-    pub fn leaderless_since(self) -> Time {
-        self.consensus.leaderless_since
+    pub fn unled_since(self) -> Time {
+        self.consensus.unled_since
     }
 
     /// The same, with the term; and in no group what a member said of it.

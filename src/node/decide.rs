@@ -281,10 +281,12 @@ impl Node {
             return self.on_wished(id, *outcome, wishes);
         }
         let result = match result {
-            Ok(Answer::Decided { token, outcome }) => match again.and_then(|action| self.otherwise(token, &action)) {
-                Some(why) => Err(CommandError::Proposal { why }),
-                None => Ok(Outcome::Decided(Proposed { request, token, outcome })),
-            },
+            Ok(Answer::Decided { token, outcome }) => {
+                match again.and_then(|action| self.otherwise(request, token, &action)) {
+                    Some(why) => Err(CommandError::Proposal { why }),
+                    None => Ok(Outcome::Decided(Proposed { request, token, outcome })),
+                }
+            }
             Ok(Answer::Unknown) => Err(CommandError::OutcomeUnknown { request }),
             Err(Refusal::NotLeader { leader, epoch, term }) => Err(CommandError::NotLeader { leader, epoch, term }),
             Err(Refusal::NoQuorum) => Err(CommandError::NoQuorum),
@@ -294,17 +296,17 @@ impl Node {
         self.shared.effects.push_back(Effect::Reply { id, result });
     }
 
-    /// What was decided there, if it is known here and is not this action: a request has one name, and a name one request.
-    fn otherwise(&self, token: Token, action: &Action) -> Option<String> {
+    /// What was decided there under this name, if it is known here and is about something else: a name is that of one request.
+    fn otherwise(&self, request: RequestId, token: Token, action: &Action) -> Option<String> {
         let before = Index::new(token.index.value().checked_sub(1)?);
         let (_, entry) = self.consensus.view().decided(before)?.next().filter(|(at, _)| *at == token.index)?;
         let Says::Act(intent) = &entry.says else { return None };
-        let Token { epoch, term, index } = token;
-        (intent.action != *action).then(|| {
-            format!(
-                "this name belongs to another request, about {:?}, which was decided as {epoch}.{term}.{index}: nothing was done now;                  ask for this without the name",
-                intent.action.name.as_str()
-            )
+        let (of, Token { epoch, term, index }) = (&intent.action, token);
+        let is_other = intent.request == request && (&of.name, &of.value) != (&action.name, &action.value);
+        is_other.then(|| {
+            let name = of.name.as_str();
+            let decided = format!("another request, about {name:?}, which was decided as {epoch}.{term}.{index}");
+            format!("this name belongs to {decided}: nothing was done now; ask for this without the name")
         })
     }
 }

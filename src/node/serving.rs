@@ -4,6 +4,7 @@
 //! rest: they count from its last round of heartbeats.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,8 @@ use crate::types::{Address, CommandId, NodeId, Now, Time, WallTime};
 
 /// An order is not begun after so many seconds.
 const EXPIRES_S: u64 = 30;
+/// A leader speaks to holders and to who stopped in each second: who has not for so long may lead no more.
+const TOLD_MAX: Duration = Duration::from_secs(5);
 
 /// What an operator wants of a role.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +71,7 @@ pub struct RoleStatus {
     pub lease: Option<Lease>,
     /// Whether the holder's hooks have begun its work; nothing where that is not known.
     pub begun: Option<bool>,
-    /// How long hooks that begin the work may run, in milliseconds, as it is configured here.
+    /// How long hooks that begin the work may run, in milliseconds, as it is configured here; 0 where there are none.
     pub promote_limit_ms: u64,
     /// Who grants roles, and knows the leases: the voters' leader, as far as is known.
     pub granter: Option<NodeId>,
@@ -86,8 +89,8 @@ pub(super) struct Serving {
     orders: BTreeMap<RequestId, CommandId>,
     admissions: BTreeMap<u64, CommandId>,
     tickets: u64,
-    /// Who leads, as a peer in no group was told by the leader itself.
-    leader: Option<NodeId>,
+    /// Who leads, as a peer in no group was told by the leader itself, and when.
+    leader: Option<(NodeId, Time)>,
 }
 
 impl Node {
@@ -111,7 +114,7 @@ impl Node {
         let mandate = self.mandate(now.mono);
         let candidates = if mandate.is_some() { self.candidates(now.mono) } else { Vec::new() };
         let view = self.consensus.view();
-        let leader = self.granter();
+        let leader = self.granter(now.mono);
         let (commit, registers, decisions) = (view.known().index, view.registers(), Some(view));
         let sight = Sight { leader, mandate, commit, registers, decisions, candidates: &candidates };
         let roles = &mut self.roles;
@@ -133,8 +136,8 @@ impl Node {
     fn mandate(&self, now: Time) -> Option<Mandate> {
         let view = self.consensus.view();
         let (epoch, term, is_settled) = (view.epoch(), view.term(), view.is_settled());
-        let (leaderless_since, quorum_sent_at) = (view.leaderless_since(), view.quorum_sent_at(now));
-        let mandate = Mandate { epoch, term, is_settled, leaderless_since, quorum_sent_at };
+        let (unled_since, quorum_sent_at) = (view.unled_since(), view.quorum_sent_at(now));
+        let mandate = Mandate { epoch, term, is_settled, unled_since, quorum_sent_at };
         (view.standing() == Standing::Leader).then_some(mandate)
     }
 
@@ -166,7 +169,7 @@ impl Node {
         let view = self.consensus.view();
         let votes = view.deciders().is_some_and(|group| group.voters().any(|voter| voter.id.node == from));
         if view.group().is_none() && votes && Roles::is_leaders(&message) {
-            self.serving.leader = Some(from);
+            self.serving.leader = Some((from, now.mono));
         }
         self.serve(now, |machine, cx, sight| machine.on_message(cx, sight, from, message));
     }
@@ -298,7 +301,8 @@ impl Node {
     #[must_use]
     pub fn roles(&self, now: Now) -> Vec<RoleStatus> {
         let watched: BTreeMap<_, _> = self.roles.view().watched(now.mono).collect();
-        let promote_limit = self.roles.config().failover.promote_limit.as_millis();
+        let config = self.roles.config();
+        let promote_limit = if config.hooks { config.failover.promote_limit.as_millis() } else { 0 };
         let promote_limit_ms = u64::try_from(promote_limit).unwrap_or(u64::MAX);
         let member = |grant: &roles::Grant| grant.holder.and_then(|node| self.membership.view().member(node));
         let status = |(role, token, grant): (RoleName, Token, roles::Grant)| RoleStatus {
@@ -317,7 +321,7 @@ impl Node {
             lease: self.lease(now, &role, token, &grant, watched.get(&role)),
             begun: self.has_begun(now, &role, token, &grant, watched.get(&role)),
             promote_limit_ms,
-            granter: self.granter(),
+            granter: self.granter(now.mono),
             vacancy: self.vacancy(now, &role),
             statistics: grant.statistics,
             history: grant.history.to_vec(),
@@ -362,20 +366,13 @@ impl Node {
             let held = holdings.find(|(name, held)| *name == role && held.token == token).map(|(_, held)| held);
             return Some(held.is_some_and(|it| it.is_ready && it.acts_until.is_some_and(|until| now.mono < until)));
         }
-        match watched?.state {
-            FailoverState::Redirecting | FailoverState::Complete => Some(true),
-            FailoverState::Promoting => Some(false),
-            _ => None,
-        }
+        watched?.begun
     }
 
-    /// Who leads, as a peer in no group was told by the leader itself, as long as that one is there.
-    pub(super) fn told_leader(&self) -> Option<NodeId> {
-        let is_there = |node: &NodeId| {
-            let state = self.membership.view().member(*node).map(|member| member.state);
-            state == Some(State::Alive) && self.overlay.view().links().contains(node)
-        };
-        self.serving.leader.filter(|_| self.consensus.view().group().is_none()).filter(is_there)
+    /// Who leads, as a peer in no group was told by the leader itself a short while ago.
+    pub(super) fn told_leader(&self, now: Time) -> Option<NodeId> {
+        let (leader, at) = self.serving.leader.filter(|_| self.consensus.view().group().is_none())?;
+        (now.since(at) < TOLD_MAX).then_some(leader)
     }
 
     /// What this peer holds, for whoever acts.

@@ -9,7 +9,7 @@ use crate::documents::Usage;
 use crate::membership::{Grounds, Member, Meta, State};
 use crate::overlay::SignedPolicy;
 use crate::topology::Policy;
-use crate::types::{Actor, Boot, Digest, DiskFault, Incarnation, NodeId, Now, TimelineId};
+use crate::types::{Actor, Boot, Digest, DiskFault, Incarnation, NodeId, Now, Time, TimelineId};
 
 /// How this node stands, from its own knowledge.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -261,13 +261,13 @@ impl Node {
                 newest: self.snapshots.newest(),
                 taking: self.snapshots.is_taking(),
             },
-            coordination: self.coordination(),
+            coordination: self.coordination(now.mono),
             vacancies: self.vacancies(now),
         }
     }
 
     /// What can be done here.
-    fn coordination(&self) -> Coordination {
+    fn coordination(&self, now: Time) -> Coordination {
         let (deciders, view) = (self.deciders(), self.consensus.view());
         let (mut level, mut reasons) = (Level::Full, Vec::new());
         let mut at_least = |than: Level, why: String| {
@@ -285,9 +285,8 @@ impl Node {
             }
             Standing::Halted => at_least(Level::Degraded, "the disk failed: this peer votes no more".to_owned()),
             Standing::Leader => {}
-            Standing::Outsider if deciders.leader.is_none() && self.told_leader().is_none() => {
-                let why =
-                    "nobody leads the voters, as the voters say that this peer hears: no majority of them is in reach";
+            Standing::Outsider if deciders.leader.is_none() && self.told_leader(now).is_none() => {
+                let why = "nobody leads the voters, as far as this peer knows: no majority of them is in reach";
                 at_least(Level::Degraded, why.to_owned());
             }
             Standing::Outsider => {}

@@ -9,7 +9,7 @@ use super::Node;
 use crate::failover::{FailoverState, PromotionStrategy};
 use crate::membership::State;
 use crate::roles::{Alert, Grant, Lease, RoleName, Watched};
-use crate::types::{NodeId, Now, WallTime};
+use crate::types::{NodeId, Now, Time, WallTime};
 
 /// A role in which nobody acts, or may not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -83,25 +83,25 @@ impl Node {
                 "a newer version wrote it: update this peer".to_owned(),
             )),
             Some(Some(grant)) if grant.holder.is_some() => self.unheld(now, role, grant, watched),
-            Some(Some(grant)) => Some(self.vacant(role, grant, watched)),
-            None => Some(self.never_granted(role, watched)),
+            Some(Some(grant)) => Some(self.vacant(now, role, grant, watched)),
+            None => Some(self.never_granted(now, role, watched)),
         }?;
         let until = watched.and_then(|it| it.alert).filter(|_| code == VacancyCode::PromotionsMax);
         let until = until.and_then(|alert| if let Alert::TooMany { until } = alert { Some(until) } else { None });
         Some(Vacancy { role: role.clone(), code, until, why, cure })
     }
 
-    fn never_granted(&self, role: &RoleName, watched: Option<Watched>) -> Told {
+    fn never_granted(&self, now: Now, role: &RoleName, watched: Option<Watched>) -> Told {
         let why = format!("nobody was granted the role {role}, as far as this peer knows");
         match watched {
             Some(watched) if watched.alert.is_some() => self.rests(role, &why, watched.alert, false),
             Some(_) => (VacancyCode::NeverGranted, why, "a holder is being chosen: look again shortly".to_owned()),
-            None => (VacancyCode::NeverGranted, why, self.whom_to_ask()),
+            None => (VacancyCode::NeverGranted, why, self.whom_to_ask(now)),
         }
     }
 
     /// It is decided that nobody holds it.
-    fn vacant(&self, role: &RoleName, grant: &Grant, watched: Option<Watched>) -> Told {
+    fn vacant(&self, now: Now, role: &RoleName, grant: &Grant, watched: Option<Watched>) -> Told {
         if grant.is_paused {
             let (by, since) = (grant.turn.by.as_str(), grant.turn.since);
             let why = format!("nobody is {role}: it was released by {by:?} at {since}, and is not granted by itself");
@@ -115,7 +115,7 @@ impl Node {
             }
             Some(watched) if watched.alert.is_some() => self.rests(role, &why, watched.alert, false),
             Some(_) => (VacancyCode::Vacant, why, "a holder is being chosen: look again shortly".to_owned()),
-            None => (VacancyCode::Vacant, why, self.whom_to_ask()),
+            None => (VacancyCode::Vacant, why, self.whom_to_ask(now)),
         }
     }
 
@@ -129,9 +129,7 @@ impl Node {
             return (!is_ready).then(|| self.begins(role, "this peer"));
         }
         match watched.and_then(|it| Some((it, it.lease?))) {
-            Some((watched, Lease::Runs)) if !is_me && watched.state == FailoverState::Promoting => {
-                Some(self.begins(role, &name))
-            }
+            Some((watched, Lease::Runs)) if !is_me && watched.begun == Some(false) => Some(self.begins(role, &name)),
             Some((_, Lease::Runs)) if !is_me => None,
             Some((watched, Lease::Over)) => Some(self.over(role, &name, watched, grant.is_paused)),
             Some((watched, Lease::NotBegun)) if watched.state == FailoverState::Electing => {
@@ -145,15 +143,16 @@ impl Node {
             Some((_, Lease::Runs)) | None if is_me => Some((
                 VacancyCode::Lapsed,
                 format!("this peer was granted the role {role}, and does not act: it has no lease that runs"),
-                self.whom_to_ask(),
+                self.whom_to_ask(now),
             )),
             _ => {
                 let state = match self.membership.view().member(holder).map(|member| member.state) {
-                    Some(State::Alive) if self.granter().is_none() => {
+                    Some(State::Alive) if self.granter(now.mono).is_none() => {
                         let why = format!(
-                            "{role} is held by {name}, and nobody leads the voters: its lease is not renewed, and nobody acts once it is over"
+                            "{role} is held by {name}, and nobody leads the voters, as far as this peer knows: then its lease is not renewed, and nobody acts once it \
+                             is over"
                         );
-                        return Some((VacancyCode::NoLeader, why, self.whom_to_ask()));
+                        return Some((VacancyCode::NoLeader, why, self.whom_to_ask(now)));
                     }
                     Some(State::Alive) => return None,
                     Some(State::Suspect) => "suspect",
@@ -162,7 +161,7 @@ impl Node {
                     None => "no member",
                 };
                 let why = format!("{role} is held by {name}, which is {state} for this peer: perhaps nobody acts");
-                Some((VacancyCode::HolderGone, why, self.whom_to_ask()))
+                Some((VacancyCode::HolderGone, why, self.whom_to_ask(now)))
             }
         }
     }
@@ -229,12 +228,12 @@ impl Node {
     }
 
     /// Who grants roles, and so knows their leases.
-    pub(super) fn granter(&self) -> Option<NodeId> {
-        self.consensus.view().known_leader().1.map(|leader| leader.node).or_else(|| self.told_leader())
+    pub(super) fn granter(&self, now: Time) -> Option<NodeId> {
+        self.consensus.view().known_leader().1.map(|leader| leader.node).or_else(|| self.told_leader(now))
     }
 
-    fn whom_to_ask(&self) -> String {
-        match self.granter() {
+    fn whom_to_ask(&self, now: Now) -> String {
+        match self.granter(now.mono) {
             Some(node) if node == self.identity.node => "this peer leads the voters: look again shortly".to_owned(),
             Some(node) => format!(
                 "only the voters' leader knows more: ask {} (`oxigdal-ha role list` at its --api)",
@@ -249,7 +248,7 @@ impl Node {
         let deciders = self.deciders();
         let gone = deciders.members.iter().filter(|it| it.voter && !it.there).map(|it| self.name_of(it.node));
         let gone: Vec<_> = gone.collect();
-        let why = "nobody leads the voters, and nobody is granted a role until a majority of them is in reach";
+        let why = "nobody leads the voters, as far as this peer knows, and nobody is granted a role until a majority of them is in reach";
         if gone.is_empty() {
             return format!("{why}: one is elected shortly, if they see each other");
         }

@@ -19,6 +19,8 @@ use crate::types::{Epoch, NodeId, Term, Time};
 
 /// So many roles are watched: those of the configuration, and those that are decided.
 const WATCHES_MAX: usize = 2 * ROLES_MAX;
+/// Who heard no leader for longer was cut off, and somebody may have led meanwhile.
+const UNLED_MAX: Duration = Duration::from_secs(600);
 /// So many peers are passed over at a time.
 const SHUNNED_MAX: usize = 16;
 
@@ -45,8 +47,10 @@ pub(super) struct Watch {
     pub(super) leased_at: Option<Time>,
     /// The holder said that it stopped.
     pub(super) has_stopped: bool,
-    /// It did so before the hooks that begin its work were done, as far as this leader saw.
-    in_vain: bool,
+    /// The hooks that begin its work are done, as it said last.
+    pub(super) is_ready: bool,
+    /// It stopped before that, as far as this leader saw.
+    pub(super) in_vain: bool,
     pub(super) pending: Option<Pending>,
     /// Nothing is proposed before this: a proposal was refused.
     pub(super) retry_at: Time,
@@ -107,6 +111,7 @@ impl Watch {
             detector: HolderWatch::new(config.clone()),
             leased_at: None,
             has_stopped: false,
+            is_ready: false,
             in_vain: false,
             pending: None,
             retry_at: Time::ZERO,
@@ -138,11 +143,22 @@ impl Watch {
         }
     }
 
+    /// Whether the holder has begun its work; nothing if it was not heard in this office, and was granted the role before.
+    pub(super) fn begun(&self) -> Option<bool> {
+        self.unheard_since.is_none().then_some(self.is_ready)
+    }
+
     /// The holder is not to go on: it gets no lease any more.
     pub(super) fn is_being_moved(&self) -> bool {
         self.has_stopped
             || self.pending.is_some_and(|pending| pending.is_turn)
             || self.order.as_ref().is_some_and(Running::ends_the_turn)
+    }
+
+    /// Whether it is written down that the holder has begun; nothing of the first one, of which it never is.
+    fn is_noted(&self) -> Option<bool> {
+        let (_, grant) = self.decided.grant()?;
+        (grant.turn.reason != Reason::First).then_some(grant.turn.took_us.is_some())
     }
 
     /// Passes somebody over for a while.
@@ -170,7 +186,7 @@ impl Watch {
         role: &RoleName,
         sight: &Sight<'_>,
         ours: Option<(Epoch, Term)>,
-        (since, leaderless_since): (Time, Time),
+        (since, unled_since): (Time, Time),
         now: Time,
     ) {
         let register = sight.registers.get(&role.register());
@@ -189,13 +205,14 @@ impl Watch {
             return;
         }
         self.holding = holding;
-        (self.has_stopped, self.in_vain) = (false, false);
+        (self.has_stopped, self.is_ready, self.in_vain) = (false, false, false);
         self.preferred = None;
         self.said_at = None;
         // Only this leader grants in its term, and it gave no lease under this token yet. Under another one, others may have.
         let is_ours = holding.is_some_and(|token| Some((token.epoch, token.term)) == ours);
         self.leased_at = if is_ours { None } else { holding.map(|_| since) };
-        self.unheard_since = self.leased_at.map(|since| since.min(leaderless_since));
+        let latest = since.max(Time::ZERO + UNLED_MAX) - UNLED_MAX;
+        self.unheard_since = self.leased_at.map(|since| since.min(unled_since).max(latest));
         self.detector.begin(now, !is_ours);
     }
 }
@@ -212,7 +229,7 @@ impl Roles {
                 self.end_order(cx, &running, Err(error));
             }
         }
-        let Some(Mandate { epoch, term, is_settled, leaderless_since, .. }) = sight.mandate else { return false };
+        let Some(Mandate { epoch, term, is_settled, unled_since, .. }) = sight.mandate else { return false };
         let is_resumed = self.left == told;
         let office = self.office.get_or_insert_with(|| {
             let watches = BTreeMap::new();
@@ -225,7 +242,7 @@ impl Roles {
         let decided = sight.registers.keys().filter_map(RoleName::of_register);
         for role in self.config.roles.iter().cloned().chain(decided).take(WATCHES_MAX) {
             let watch = office.watches.entry(role.clone()).or_insert_with(|| Watch::new(&self.config.failover));
-            watch.read(&role, sight, ours, (office.since, leaderless_since), now);
+            watch.read(&role, sight, ours, (office.since, unled_since), now);
         }
         true
     }
@@ -257,16 +274,22 @@ impl Roles {
             return;
         }
         watch.leased_at = watch.leased_at.max(Some(sent_at));
-        watch.unheard_since = None;
         let left_us = super::grant::micros(left);
         self.tell(cx, sight, from, role, token, Body::Renewed { number, left_us });
         self.on_progress(cx, role, is_ready);
     }
 
-    /// The holder has begun, and perhaps its hooks are done.
+    /// The holder acts, and perhaps its hooks are done. Of one that was granted the role before this office, that is written down now where it was not.
     fn on_progress(&mut self, cx: &mut Cx<'_, Self>, role: &RoleName, is_ready: bool) {
         let now = cx.now().mono;
         let Some(watch) = self.watch(role) else { return };
+        watch.is_ready = is_ready;
+        if let Some(since) = watch.unheard_since.take()
+            && (!is_ready || watch.is_noted() == Some(false))
+        {
+            watch.began.get_or_insert(since);
+            super::tend::stand(cx, role, watch, FailoverState::Promoting);
+        }
         if watch.state == FailoverState::Promoting && is_ready {
             super::tend::stand(cx, role, watch, FailoverState::Redirecting);
             let began = watch.began.take();
@@ -297,7 +320,7 @@ impl Roles {
             watch.shun(from, now + shun);
         }
         if !watch.has_stopped {
-            watch.in_vain = watch.state == FailoverState::Promoting;
+            watch.in_vain = watch.begun() == Some(false);
         }
         watch.has_stopped = true;
         self.tell(cx, sight, from, role, token, Body::Noted);

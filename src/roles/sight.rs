@@ -42,7 +42,7 @@ pub struct Mandate {
     /// It has committed something in its term, and so knows all that is decided.
     pub is_settled: bool,
     /// By this peer's clock, since when nobody had led before it, as far as it knows.
-    pub leaderless_since: Time,
+    pub unled_since: Time,
     /// By this peer's clock, when it sent the last round of heartbeats of this term that a majority of the voters has answered; its own
     /// answer counts as given at once, so alone it is now. Nothing before the first. Not when they answered: between the two, voters that
     /// answered may have elected somebody else.

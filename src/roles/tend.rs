@@ -138,6 +138,10 @@ impl Roles {
         let trouble_at = watch.unheard_since.unwrap_or(now);
         match (verdict, watch.state) {
             (Verdict::Alive, FailoverState::Promoting) => {}
+            // It was silent for a while, and begins still.
+            (Verdict::Alive, FailoverState::Detecting | FailoverState::Electing) if watch.begun() == Some(false) => {
+                stand(cx, role, watch, FailoverState::Promoting);
+            }
             // What it took is written down, or there was nothing to write.
             (Verdict::Alive, FailoverState::Redirecting) => {
                 watch.alerted = None;
@@ -312,6 +316,7 @@ impl Roles {
             let is_withdrawn = order.as_ref().is_some_and(|running| running.task == Task::Withdraw);
             let is_done = outcome == Outcome::Done;
             if is_done && is_turn && !is_withdrawn {
+                watch.alerted = None;
                 stand(cx, &role, watch, FailoverState::Promoting);
             } else if is_done && is_turn {
                 watch.began = None;

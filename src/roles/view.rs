@@ -50,6 +50,8 @@ pub struct Watched {
     pub state: FailoverState,
     /// The holder's lease; nothing if nobody holds it.
     pub lease: Option<Lease>,
+    /// Whether the hooks that begin its work are done; nothing where that is not known yet.
+    pub begun: Option<bool>,
     /// Why the automation rests, if it does; what was told last, also when it is well again.
     pub alert: Option<Alert>,
 }
@@ -101,7 +103,8 @@ impl<'a> View<'a> {
                 _ => Lease::Over,
             };
             let lease = watch.holder().map(|_| lease);
-            (role, Watched { state: watch.state, lease, alert: watch.alerted })
+            let begun = watch.holder().and_then(|_| watch.begun());
+            (role, Watched { state: watch.state, lease, begun, alert: watch.alerted })
         })
     }
 

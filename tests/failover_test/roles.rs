@@ -179,6 +179,10 @@ fn who_leads_and_is_the_primary_hands_over_both_when_it_is_told_to_stop() {
     let next = role(&peers[0]).unwrap();
     // Whoever went decided it still, in its own term.
     assert_eq!((&next["reason"], &next["token"]["term"]), (&"released".into(), &term), "{log}");
+    // That it has begun is known at all peers, whoever leads by then: clients are led to it.
+    wait_for("all know that it has begun", || {
+        peers.iter().all(|peer| role(peer).is_some_and(|it| it["begun"] == true))
+    });
 }
 
 #[test]

@@ -106,9 +106,11 @@ struct Held {
     role: String,
     holder: Option<String>,
     token: Token,
+    #[serde(default)]
     reason: String,
     /// Whether the holder has begun, where the peer that was asked knows.
     begun: Option<bool>,
+    #[serde(default)]
     promote_limit_ms: u64,
 }
 
@@ -362,9 +364,10 @@ impl Follower {
         for client in self.clients.iter() {
             match self.ask(client) {
                 // A peer that is cut off knows an older holder.
-                Ok(found) if found.since < known => {}
-                Ok(found) if matches!(found.begun, Begun::Within(_)) => unsure = unsure.or(Some(found)),
-                Ok(found) => return Ok(self.once_begun(found)),
+                Ok(found) if found.since < known.max(unsure.as_ref().map_or(known, |it| it.since)) => {}
+                Ok(found) if !matches!(found.begun, Begun::Within(_)) => return Ok(self.once_begun(found)),
+                Ok(found) if unsure.as_ref().is_none_or(|it| it.since < found.since) => unsure = Some(found),
+                Ok(_) => {}
                 Err(failure) => last = last.or(Some(failure)),
             }
         }

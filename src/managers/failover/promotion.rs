@@ -64,8 +64,7 @@ struct Role {
     role: RoleName,
     holder: Option<NodeId>,
     token: Place,
-    state: Option<String>,
-    acts: bool,
+    begun: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -187,7 +186,7 @@ impl ReplicaPromotion {
         Ok(self.candidates().await?.into_iter().find(may))
     }
 
-    /// Moves the role to a member, and waits until it acts: `max_failover_time_ms` at most. The old holder ends its work first.
+    /// Moves the role to a member, and waits until it has begun, its promotion hooks included: `max_failover_time_ms` at most. The old holder ends its work first.
     ///
     /// ```no_run
     /// # async fn example(node: uuid::Uuid) -> oxigdal_ha::HaResult<()> {
@@ -213,7 +212,7 @@ impl ReplicaPromotion {
         let patience = Duration::from_millis(self.config.max_failover_time_ms);
         loop {
             let now = self.held(&bound).await?;
-            if let Some(role) = now.filter(|role| role.holder == Some(to) && has_begun(role, to == bound.node())) {
+            if let Some(role) = now.filter(|role| role.holder == Some(to) && role.begun == Some(true)) {
                 return Ok(PromotionResult {
                     role: self.role.to_string(),
                     old_leader_id: old.map(|old| old.uuid()),
@@ -266,16 +265,6 @@ impl ReplicaPromotion {
     async fn held(&self, bound: &Bound) -> HaResult<Option<Role>> {
         let roles: Vec<Role> = bound.ask(Question::Roles).await?;
         Ok(roles.into_iter().find(|role| role.role == self.role))
-    }
-}
-
-/// Whether the holder has begun, as far as this node can tell: it knows that of itself, and the leader of the voters knows it of others.
-/// Elsewhere the grant is all that is known.
-fn has_begun(role: &Role, is_here: bool) -> bool {
-    match (is_here, role.state.as_deref()) {
-        (true, _) => role.acts,
-        (false, Some(state)) => matches!(state, "normal" | "redirecting" | "complete"),
-        (false, None) => true,
     }
 }
 

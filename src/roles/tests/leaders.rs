@@ -65,7 +65,7 @@ impl Office {
             epoch: Epoch::new(1),
             term: Term::new(TERM),
             is_settled: true,
-            leaderless_since: time(900),
+            unled_since: time(900),
             quorum_sent_at: Some(time(990)),
         };
         let mut office = Self {
@@ -395,4 +395,48 @@ fn a_holder_that_a_new_leader_heard_failed_when_it_fell_silent() {
         found = office.machine.office.as_ref().unwrap().watches[&role()].began;
     }
     assert!(found.is_some_and(|began| began > time(1_010)), "{found:?}");
+}
+
+/// What came of a failover that another leader began: the turn is not of this office's term, and how long it took is not written down.
+fn handed_on() -> Office {
+    let mut grant = Grant::vacant(turn(Reason::Released, 0), Duration::from_millis(150), Duration::from_millis(50));
+    grant.holder = Some(HOLDER);
+    let mut office = Office::of(&grant);
+    office.quorum_at(Some(1_005));
+    office
+}
+
+fn took(ops: &[Op<Roles>]) -> Option<Duration> {
+    ops.iter().find_map(|op| if let Op::Emit(Event::Completed { took, .. }) = op { Some(*took) } else { None })
+}
+
+#[test]
+fn that_a_holder_has_begun_is_written_down_by_the_next_leader_where_it_was_not() {
+    let mut office = handed_on();
+    let ops = office.hear(1_010, HOLDER, token(3, 5), Body::Renew { number: 1, ready: false });
+    assert_eq!((took(&ops), state(&office)), (None, FailoverState::Promoting));
+    let ops = office.hear(1_020, HOLDER, token(3, 5), Body::Renew { number: 2, ready: true });
+    assert_eq!(took(&ops), Some(Duration::from_millis(120)), "nobody had led since 900 ms");
+    assert!(proposal(ops).is_some(), "all peers hear of it");
+    let mut noted = Office::new();
+    noted.quorum_at(Some(1_005));
+    let ops = noted.hear(1_010, HOLDER, token(3, 5), Body::Renew { number: 1, ready: true });
+    assert_eq!((took(&ops), state(&noted)), (None, FailoverState::Normal), "of the first holder it never is");
+}
+
+#[test]
+fn a_holder_that_is_silent_while_its_hooks_run_has_not_begun_for_that() {
+    let mut office = Office::new();
+    let at = succeeded(&mut office);
+    let next = NodeId::from_u128(3);
+    office.hear(1_240, next, at, Body::Renew { number: 1, ready: false });
+    office.play(1_250, |machine, cx, sight| machine.on_unlinked(cx, sight, next));
+    assert_eq!(state(&office), FailoverState::Electing);
+    for ms in [1_260, 1_270] {
+        office.hear(ms, next, at, Body::Renew { number: 2, ready: false });
+        office.look(ms + 1);
+    }
+    assert_eq!(state(&office), FailoverState::Promoting);
+    office.hear(1_280, next, at, Body::Stopped { is_wish: true });
+    assert!(office.machine.office.as_ref().unwrap().watches[&role()].in_vain, "what its hooks did not begin counts");
 }

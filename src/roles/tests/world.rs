@@ -108,7 +108,7 @@ impl Peer {
             round => self.rounds.get(&round).copied(),
         };
         let (epoch, term, is_settled) = (view.epoch(), view.term(), view.is_settled());
-        Some(Mandate { epoch, term, is_settled, leaderless_since: view.leaderless_since(), quorum_sent_at })
+        Some(Mandate { epoch, term, is_settled, unled_since: view.unled_since(), quorum_sent_at })
     }
 }
 

@@ -46,7 +46,10 @@ impl Check for PausesLast {
         let holds = view.paused();
         // What it had no time to tell may be there besides.
         let asked_to_end = |whom: &NodeId| {
-            let of = |item: &Item| matches!(item.fault, Fault::Hold { peer, whom: place } if peer == who && sight.place(*whom) == Some(place));
+            // Whoever was replaced since is at no place any more.
+            let was_at = |place: u32| sight.place(*whom).is_none_or(|is_at| is_at == place);
+            let of =
+                |item: &Item| matches!(item.fault, Fault::Hold { peer, whom: place } if peer == who && was_at(place));
             sight
                 .plan
                 .items
