@@ -106,9 +106,10 @@ impl Replication {
             peer.edge_mut(at).cursor = first + positions.len() as u64 - 1;
         }
         reachable!("replication/batch-read-from-disk");
-        let batch = peer.read(job, kind, at, first, positions.len());
+        self.readings += 1;
+        peer.read(self.readings, job, kind, (at, first, positions.len()));
         for (at, position) in positions.into_iter().enumerate() {
-            cx.read(position, Wait::Read { peer: to, batch, at });
+            cx.read(position, Wait::Read { peer: to, batch: self.readings, at });
         }
         false
     }

@@ -109,6 +109,8 @@ pub struct Replication {
     /// The highest stamps of what is durable: ours, and of all.
     restored: (Hlc, Hlc),
     statistics: Statistics,
+    /// How many batches were read for neighbours. A disk may answer after the link for which it was asked is a new one.
+    readings: u64,
     /// More of our log was found elsewhere: nothing is originated until a new actor is minted.
     rolled_back: bool,
     /// What waits for that: topic, body, token.
@@ -189,6 +191,7 @@ impl Replication {
             clock: HlcClock::default(),
             restored: Default::default(),
             statistics: Statistics::default(),
+            readings: 0,
             rolled_back: false,
             queue: VecDeque::new(),
             failed: None,

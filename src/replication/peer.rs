@@ -145,7 +145,6 @@ pub(super) struct Peer {
     /// What it asked for, or did not acknowledge: log, first, last.
     wanted: VecDeque<(usize, u64, u64)>,
     pub(super) reading: Option<Reading>,
-    readings: u64,
     gathered_entries: usize,
     gathered_bytes: usize,
     /// What was gathered has waited long enough.
@@ -181,7 +180,6 @@ impl Peer {
             cold: VecDeque::new(),
             wanted: VecDeque::new(),
             reading: None,
-            readings: 0,
             gathered_entries: 0,
             gathered_bytes: 0,
             due: false,
@@ -455,20 +453,10 @@ impl Peer {
         (edge.mode, edge.queued) = (Mode::Lazy, false);
     }
 
-    /// Begins to read `len` entries; gives the number of this reading.
-    pub(super) fn read(&mut self, job: Job, kind: Kind, log: usize, first: u64, len: usize) -> u64 {
-        self.readings += 1;
-        self.reading = Some(Reading {
-            number: self.readings,
-            job,
-            kind,
-            log,
-            first,
-            entries: vec![None; len],
-            unanswered: len,
-            failed: false,
-        });
-        self.readings
+    /// Begins to read `len` entries.
+    pub(super) fn read(&mut self, number: u64, job: Job, kind: Kind, (log, first, len): (usize, u64, usize)) {
+        let (entries, unanswered, failed) = (vec![None; len], len, false);
+        self.reading = Some(Reading { number, job, kind, log, first, entries, unanswered, failed });
     }
 
     /// Notes a batch that is sent now; gives its number.
