@@ -108,7 +108,7 @@ impl Consensus {
         self.enter_group(cx);
     }
 
-    /// Leaves its group, if it is in one, and forgets all of it: removed, replaced, or after its memory was lost. What it holds is no longer
+    /// Leaves its group, if it is in one, and forgets all of it: replaced, or after its memory was lost. What it holds is no longer
     /// counted by anybody, so it has a new name from now on, under which it may be added as a learner.
     pub fn withdraw(&mut self, cx: &mut Cx<'_, Self>) {
         if self.halted.is_some() {
@@ -117,6 +117,16 @@ impl Consensus {
         self.resign(cx, Resigned::Withdrawn);
         self.follow(cx, None);
         self.rename(cx);
+    }
+
+    /// It was removed from its group, and goes on as one that is told what is decided: what it knew of that it knows still, and whoever holds a role by it
+    /// may hold it on.
+    pub fn leave_group(&mut self, cx: &mut Cx<'_, Self>) {
+        if self.halted.is_none() && self.group().is_some() {
+            self.outside = self.as_known_outside();
+            self.withdraw(cx);
+            self.choose_source(cx);
+        }
     }
 
     /// Draws a new name, and is in no group under it.

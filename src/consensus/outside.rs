@@ -57,7 +57,7 @@ pub(super) struct Outside {
     pub(super) source: Option<NodeId>,
     /// It said last that nobody leads: perhaps it is only cut off from who does, and hears of no decision itself.
     strays: bool,
-    /// Who leads, as was told last, and in which term.
+    /// Who leads, as was told last, and in which term; perhaps by a decision that is not known here yet.
     leads: (Term, Option<Actor>),
     incoming: Option<Copying>,
     /// When it was asked last about what was not believed.
@@ -111,6 +111,12 @@ impl Outside {
 
     pub(super) fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// Who leads, if it is a member of the known group: of one that is not it may be heard before the decision that made it one.
+    fn leads(&self) -> (Term, Option<Actor>) {
+        let is_member = |id: &Actor| self.group.as_ref().is_some_and(|group| group.member(*id).is_some());
+        (self.leads.0, self.leads.1.filter(is_member))
     }
 
     /// Whether a member of the known group is at a node, as far as is known.
@@ -286,7 +292,7 @@ impl Consensus {
     }
 
     /// Follows a member: who leads is not known here, so one of those that are linked, drawn, that not all ask the same.
-    fn choose_source(&mut self, cx: &mut Cx<'_, Self>) {
+    pub(super) fn choose_source(&mut self, cx: &mut Cx<'_, Self>) {
         let Some(peer) = self.drawn_source(cx) else { return };
         self.outside.hears_from(peer);
         self.pull(cx, peer, true);
@@ -584,7 +590,17 @@ impl Consensus {
 
     /// Who leads, and in which term: as this member sees it, or as one told it to a peer that is none.
     pub(super) fn known_leader(&self) -> (Term, Option<Actor>) {
-        if self.group().is_some() { (self.term, self.leader) } else { self.outside.leads }
+        if self.group().is_some() { (self.term, self.leader) } else { self.outside.leads() }
+    }
+
+    /// What a member knows, as one that is none any more knows it.
+    pub(super) fn as_known_outside(&self) -> Outside {
+        let mut log = Log::default();
+        log.reset(self.known());
+        let (founding, epoch) = self.known_of();
+        let group = self.groups.at(self.commit.value()).cloned();
+        let (state, leads) = (self.state.clone(), (self.term, self.leader));
+        Outside { founding, epoch, log, state, group, leads, ..Outside::default() }
     }
 
     fn tell_leader(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
@@ -617,9 +633,9 @@ impl Consensus {
         if leads.0 < self.outside.leads.0 {
             return;
         }
-        let is_member = |id: &Actor| self.outside.group.as_ref().is_some_and(|group| group.member(*id).is_some());
-        let leads = (leads.0, leads.1.filter(is_member));
-        if std::mem::replace(&mut self.outside.leads, leads) != leads {
+        let before = self.outside.leads();
+        self.outside.leads = leads;
+        if self.outside.leads() != before {
             self.tell_followers_who_leads(cx);
         }
     }

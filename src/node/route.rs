@@ -229,7 +229,8 @@ impl Node {
         use consensus::Event as E;
         match &event {
             // What it holds is of the past, as a majority says: under a new name it may be added again.
-            E::NoMember { .. } | E::NewerEpoch { .. } => self.shared.step(now, |cx| self.consensus.withdraw(cx)),
+            E::NoMember { .. } => self.shared.step(now, |cx| self.consensus.leave_group(cx)),
+            E::NewerEpoch { .. } => self.shared.step(now, |cx| self.consensus.withdraw(cx)),
             E::Asked { request, result } => self.on_asked(*request, result.clone()),
             E::Met { id } => self.voters.met(*id),
             E::Reborn { member, mint } => self.voters.reborn(*member, *mint),

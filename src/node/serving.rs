@@ -25,7 +25,7 @@ use crate::types::{Address, CommandId, NodeId, Now, Time, WallTime};
 /// An order is not begun after so many seconds.
 const EXPIRES_S: u64 = 30;
 /// A leader speaks to holders and to who stopped in each second: who has not for so long may lead no more.
-const TOLD_MAX: Duration = Duration::from_secs(5);
+const TOLD_MAX: Duration = Duration::from_secs(2);
 
 /// What an operator wants of a role.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ pub(super) struct Serving {
     orders: BTreeMap<RequestId, CommandId>,
     admissions: BTreeMap<u64, CommandId>,
     tickets: u64,
-    /// Who leads, as a peer in no group was told by the leader itself, and when.
+    /// Who leads, as the leader itself let this peer know when it spoke of roles, and when.
     leader: Option<(NodeId, Time)>,
 }
 
@@ -168,7 +168,8 @@ impl Node {
     pub(super) fn on_role_message(&mut self, now: Now, from: NodeId, message: Message) {
         let view = self.consensus.view();
         let votes = view.deciders().is_some_and(|group| group.voters().any(|voter| voter.id.node == from));
-        if view.group().is_none() && votes && Roles::is_leaders(&message) {
+        let leads = view.group().is_none() || view.leader().is_some_and(|leader| leader.node == from);
+        if leads && votes && Roles::is_leaders(&message) {
             self.serving.leader = Some((from, now.mono));
         }
         self.serve(now, |machine, cx, sight| machine.on_message(cx, sight, from, message));
@@ -369,9 +370,10 @@ impl Node {
         watched?.begun
     }
 
-    /// Who leads, as a peer in no group was told by the leader itself a short while ago.
+    /// Who leads, as the leader itself let this peer know a short while ago. A voter that was removed hears no heartbeats any more before it
+    /// hears that it was, and would lose its roles for that.
     pub(super) fn told_leader(&self, now: Time) -> Option<NodeId> {
-        let (leader, at) = self.serving.leader.filter(|_| self.consensus.view().group().is_none())?;
+        let (leader, at) = self.serving.leader?;
         (now.since(at) < TOLD_MAX).then_some(leader)
     }
 

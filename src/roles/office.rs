@@ -15,7 +15,7 @@ use crate::consensus::{RequestId, Token};
 use crate::failover::{FailoverLimits, FailoverState, HolderWatch};
 use crate::machine::Cx;
 use crate::probe::planted;
-use crate::types::{Epoch, NodeId, Term, Time};
+use crate::types::{Epoch, NodeId, Now, Term, Time};
 
 /// So many roles are watched: those of the configuration, and those that are decided.
 const WATCHES_MAX: usize = 2 * ROLES_MAX;
@@ -103,6 +103,14 @@ pub(super) struct Pending {
     pub(super) is_turn: bool,
 }
 
+impl Office {
+    /// Whether an order of this name is under way.
+    pub(super) fn carries_out(&self, id: RequestId) -> bool {
+        let mut orders = self.watches.values().filter_map(|watch| watch.order.as_ref()?.asked);
+        orders.any(|(asked, _)| asked == id)
+    }
+}
+
 impl Watch {
     fn new(config: &FailoverLimits) -> Self {
         Self {
@@ -155,10 +163,16 @@ impl Watch {
             || self.order.as_ref().is_some_and(Running::ends_the_turn)
     }
 
-    /// Whether it is written down that the holder has begun; nothing of the first one, of which it never is.
-    fn is_noted(&self) -> Option<bool> {
+    /// Whether it is written down that the holder has begun: all peers go by that.
+    fn is_noted(&self) -> bool {
+        self.decided.grant().is_none_or(|(_, grant)| grant.turn.took_us.is_some())
+    }
+
+    /// Since when the turn goes on, by the wall clock of who decided it, if that is of late.
+    fn granted_at(&self, now: Now) -> Option<Time> {
         let (_, grant) = self.decided.grant()?;
-        (grant.turn.reason != Reason::First).then_some(grant.turn.took_us.is_some())
+        let ago = now.wall.as_micros().checked_sub(grant.turn.since.as_micros()).map(Duration::from_micros)?;
+        (ago < UNLED_MAX && now.mono.since(Time::ZERO) >= ago).then(|| now.mono - ago)
     }
 
     /// Passes somebody over for a while.
@@ -284,10 +298,11 @@ impl Roles {
         let now = cx.now().mono;
         let Some(watch) = self.watch(role) else { return };
         watch.is_ready = is_ready;
-        if let Some(since) = watch.unheard_since.take()
-            && (!is_ready || watch.is_noted() == Some(false))
-        {
-            watch.began.get_or_insert(since);
+        let unheard_since = watch.unheard_since.take();
+        let is_quiet = matches!(watch.state, FailoverState::Normal | FailoverState::Complete) && watch.order.is_none();
+        if !watch.is_noted() && (unheard_since.is_some() || is_quiet) {
+            let known = unheard_since.into_iter().chain(watch.granted_at(cx.now()));
+            watch.began.get_or_insert(known.min().unwrap_or(now));
             super::tend::stand(cx, role, watch, FailoverState::Promoting);
         }
         if watch.state == FailoverState::Promoting && is_ready {

@@ -195,7 +195,10 @@ impl Roles {
             }
             Task::Note(took) => {
                 let (begun, mut grant) = same_turn(decided, empty);
-                grant.statistics.add(took);
+                // The first holder takes over from nobody.
+                if grant.turn.reason != Reason::First {
+                    grant.statistics.add(took);
+                }
                 grant.turn.took_us = Some(super::grant::micros(took));
                 Ok((Grant { begun, ..grant }, false))
             }

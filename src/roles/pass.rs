@@ -127,12 +127,15 @@ impl Roles {
         let now = cx.now();
         for id in self.passing.keys().copied().collect::<Vec<_>>() {
             self.pass_on(cx, sight, id);
-            let Some(passing) = self.passing.get_mut(&id) else { continue };
+            let Some(passing) = self.passing.get(&id) else { continue };
             let expires = passing.order.expires;
             let is_lost = sight.leader.is_none() && now.mono.since(passing.led_at) >= LEADERLESS;
-            if now.wall <= expires && !is_lost {
+            // What this peer carries out itself it ends itself when it expires: it would be answered twice.
+            let is_own = self.office.as_ref().is_some_and(|office| office.carries_out(id));
+            if (now.wall <= expires || is_own) && !is_lost {
                 continue;
             }
+            let Some(passing) = self.passing.get_mut(&id) else { continue };
             // Whoever was asked, and was not heard since, may have taken it on.
             passing.is_uncertain |= passing.sent.is_some();
             let error = if is_lost { OrderError::NotLeader { leader: None } } else { OrderError::Expired { expires } };

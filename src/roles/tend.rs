@@ -309,7 +309,8 @@ impl Roles {
         outcome: Outcome,
     ) {
         self.lapse(cx, sight);
-        let retry_at = cx.now().mono + self.config.failover.heartbeat;
+        let now = cx.now().mono;
+        let retry_at = now + self.config.failover.heartbeat;
         if let Some((role, watch)) = self.proposed(request) {
             let is_turn = watch.pending.take().is_some_and(|pending| pending.is_turn);
             let order = watch.order.take_if(|running| running.proposed == Some(request));
@@ -317,6 +318,7 @@ impl Roles {
             let is_done = outcome == Outcome::Done;
             if is_done && is_turn && !is_withdrawn {
                 watch.alerted = None;
+                watch.began.get_or_insert(now);
                 stand(cx, &role, watch, FailoverState::Promoting);
             } else if is_done && is_turn {
                 watch.began = None;

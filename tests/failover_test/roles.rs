@@ -240,6 +240,27 @@ fn nobody_is_led_to_a_holder_that_has_not_begun() {
     assert_eq!(answers(to), 200);
 }
 
+#[test]
+fn a_holder_that_votes_no_more_keeps_its_role_and_what_it_knows() {
+    let dir = tempfile::tempdir().unwrap();
+    let peers = three(dir.path(), |_| String::new());
+    let at = index(&peers[0]);
+    let holds = holder(&peers[0]).unwrap();
+    let (primary, other) = (peers.iter().find(|peer| id(peer) == holds), peers.iter().find(|peer| id(peer) != holds));
+    let (primary, other) = (primary.unwrap(), other.unwrap());
+    wait_for("its work began", || answers(primary) == 200);
+    other.ask(&["voters", "remove", &primary.place.name]);
+    wait_for("it votes no more, and says so", || {
+        let told = primary.ask(&["voters", "list"]);
+        let members = told["members"].as_array().unwrap();
+        // From the moment on at which it is told that it was removed it knows what it knew.
+        assert!(!members.is_empty(), "{told}");
+        told["standing"] == "outsider" && members.iter().all(|it| it["node"] != holds.as_str())
+    });
+    wait_for("it knows who leads", || leader(primary).is_some() && leader(primary) == leader(other));
+    assert_eq!((answers(primary), index(primary), index(other)), (200, at, at));
+}
+
 /// Two peers that never hear of each other stand for the sides of a cut: each says that it is the primary, one by a later decision.
 #[test]
 fn of_peers_that_are_cut_off_from_each_other_the_later_decision_is_followed() {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use oxigdal_ha::driver::redirect::{self, Carried, Config, Counts, Strategy, Target};
 use serde::Deserialize;
@@ -106,35 +106,9 @@ struct Held {
     role: String,
     holder: Option<String>,
     token: Token,
-    #[serde(default)]
-    reason: String,
-    /// Whether the holder has begun, where the peer that was asked knows.
+    /// Whether the holder has begun: its promotion hooks are done. Where the peer that was asked does not know, another one may, and all know
+    /// as soon as it is written down.
     begun: Option<bool>,
-    #[serde(default)]
-    promote_limit_ms: u64,
-}
-
-/// Whether a holder has begun its work: its promotion hooks are done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Begun {
-    Yes,
-    No,
-    /// The peer that was asked does not know. It takes this long at most, or somebody else holds the role.
-    Within(Duration),
-}
-
-impl Held {
-    /// The first holder takes over from nobody: how long that took is written down nowhere, and few peers know that it has begun. Where none
-    /// of those that are asked does, clients are led to it.
-    fn begun(&self) -> Begun {
-        match self.begun {
-            Some(true) => Begun::Yes,
-            Some(false) => Begun::No,
-            None if self.holder.is_none() => Begun::Yes,
-            None if self.reason == "first" => Begun::Within(Duration::ZERO),
-            None => Begun::Within(Duration::from_millis(self.promote_limit_ms)),
-        }
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -151,7 +125,7 @@ type Since = (u64, u64, u64);
 struct Found {
     since: Since,
     place: Place,
-    begun: Begun,
+    begun: bool,
     /// What its holder is called.
     name: String,
 }
@@ -201,7 +175,7 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
     let (sender, receiver) = watch::channel(None);
     let heard = Arc::new(Mutex::new((0, 0, 0)));
     let others = Others { clients: clients.clone(), role: arguments.role.clone(), heard: Arc::downgrade(&heard) };
-    let mut follower = Follower {
+    let follower = Follower {
         clients,
         heard,
         role: arguments.role.clone(),
@@ -210,7 +184,6 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
         counts: Arc::clone(&counts),
         known: None,
         since: (0, 0, 0),
-        awaited: ((0, 0, 0), Instant::now()),
         trouble: None,
     };
     // Asked once before anything listens: a service that there is not, or no peer to ask, is told at once.
@@ -257,17 +230,18 @@ fn place(text: &str) -> Result<SocketAddr> {
 const LEADER: &str = "leader";
 
 /// Who holds the role, as this peer knows it, by which decision, and whether it has begun.
-fn held(client: &Client, role: &str) -> Result<(Option<String>, Since, Begun)> {
+fn held(client: &Client, role: &str) -> Result<(Option<String>, Since, bool)> {
     if role == LEADER {
         let Led { leader, epoch, term } = client.probe("/v1/leader", LOOK_MAX)?;
-        return Ok((leader, (epoch, term, 0), Begun::Yes));
+        return Ok((leader, (epoch, term, 0), true));
     }
     let roles: Vec<Held> = client.probe("/v1/roles", LOOK_MAX)?;
     let held = roles.into_iter().find(|held| held.role == role).ok_or_else(|| {
         Failure::not_found(format_args!("nobody was granted the role {role:?}, as far as this peer knows"))
             .hint("roles are named in `[roles] names` of the configuration; `oxigdal-ha role list` shows them")
     })?;
-    let (begun, Token { epoch, term, index }) = (held.begun(), held.token);
+    let Token { epoch, term, index } = held.token;
+    let begun = held.holder.is_none() || held.begun == Some(true);
     Ok((held.holder, (epoch, term, index), begun))
 }
 
@@ -303,8 +277,6 @@ struct Follower {
     counts: Arc<Counts>,
     known: Option<Target>,
     since: Since,
-    /// The latest decision that was heard of, and since when.
-    awaited: (Since, Instant),
     trouble: Option<String>,
 }
 
@@ -358,37 +330,24 @@ impl Follower {
     }
 
     /// What the first peer says that knows at least as much as was known, and whether the holder has begun; if none knows that, the first.
-    fn look(&mut self) -> Result<Found> {
+    fn look(&self) -> Result<Found> {
         let (mut last, known) = (None, self.since.max(*self.heard.lock().unwrap_or_else(PoisonError::into_inner)));
         let mut unsure: Option<Found> = None;
         for client in self.clients.iter() {
             match self.ask(client) {
                 // A peer that is cut off knows an older holder.
                 Ok(found) if found.since < known.max(unsure.as_ref().map_or(known, |it| it.since)) => {}
-                Ok(found) if !matches!(found.begun, Begun::Within(_)) => return Ok(self.once_begun(found)),
+                Ok(found) if found.begun => return Ok(found),
                 Ok(found) if unsure.as_ref().is_none_or(|it| it.since < found.since) => unsure = Some(found),
                 Ok(_) => {}
                 Err(failure) => last = last.or(Some(failure)),
             }
         }
         match unsure {
-            Some(found) => Ok(self.once_begun(found)),
+            // Nobody is led to a holder that has not begun.
+            Some(found) => Ok(Found { place: Place::Nowhere, ..found }),
             None => Err(last.unwrap_or_else(|| Failure::new("nobody who answers knows as late a holder as was known"))),
         }
-    }
-
-    /// Nobody is led to a holder that has not begun.
-    fn once_begun(&mut self, found: Found) -> Found {
-        if self.awaited.0 != found.since {
-            self.awaited = (found.since, Instant::now());
-        }
-        let begins = match found.begun {
-            Begun::Yes => false,
-            Begun::No => true,
-            // By the clock of this process alone: it is not older than that for it.
-            Begun::Within(limit) => self.awaited.1.elapsed() < limit,
-        };
-        if begins { Found { place: Place::Nowhere, ..found } } else { found }
     }
 
     fn ask(&self, client: &Client) -> Result<Found> {
@@ -402,7 +361,7 @@ impl Follower {
         &self,
         client: &Client,
         holder: Option<String>,
-        (since, begun): (Since, Begun),
+        (since, begun): (Since, bool),
         nobody: Place,
     ) -> Result<Found> {
         let Some(holder) = holder else { return Ok(Found { since, place: nobody, begun, name: String::new() }) };
@@ -410,7 +369,7 @@ impl Follower {
             && let Some(known) = self.known.as_ref().filter(|known| known.holder == holder)
         {
             // It was led there already: whether it has begun is no question any more.
-            return Ok(Found { since, place: Place::At(known.clone()), begun: Begun::Yes, name: String::new() });
+            return Ok(Found { since, place: Place::At(known.clone()), begun: true, name: String::new() });
         }
         let members: Vec<Member> = client.probe("/v1/members", LOOK_MAX)?;
         let unknown = || Failure::new(format_args!("{holder} is {}, and no member that is known here", self.role));

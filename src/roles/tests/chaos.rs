@@ -191,6 +191,18 @@ fn the_laws_hold_whatever_happens() {
     check(law);
 }
 
+/// An order that its leader could not propose any more when it expired, since it handed its office over: by the clock of whoever waits, and by its own.
+#[test]
+fn an_order_that_expires_where_it_is_carried_out_is_answered_once() {
+    use Op::{Crash, Cut, GiveUp, Join, Order, Restart, Run, Transfer, Weather};
+    let early = [Run(212), Order(1, 107), Run(88), Crash(137, true), Run(243), Restart(42), Order(10, 138), Run(246)];
+    let late = [Run(83), GiveUp, Cut(0, 254), Run(205), Join, Weather(38, 167, 121), Order(240, 255), Run(233)];
+    let last = [Crash(156, false), Run(160), Order(175, 139), Transfer];
+    let mut world = world(0, eager());
+    early.iter().chain(&late).chain(&last).for_each(|op| apply(&mut world, op));
+    world.heal();
+}
+
 #[test]
 fn there_are_never_more_promotions_than_the_limit() {
     fn law(seed: u64, ops: Vec<Op>) -> bool {

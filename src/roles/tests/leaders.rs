@@ -41,7 +41,8 @@ struct Office {
 impl Office {
     /// New at 1,000 ms; the holder was granted the role before.
     fn new() -> Self {
-        let mut grant = Grant::vacant(turn(Reason::First, 0), Duration::from_millis(150), Duration::from_millis(50));
+        let begun = Turn { took_us: Some(1), ..turn(Reason::First, 0) };
+        let mut grant = Grant::vacant(begun, Duration::from_millis(150), Duration::from_millis(50));
         grant.holder = Some(HOLDER);
         Self::of(&grant)
     }
@@ -399,7 +400,11 @@ fn a_holder_that_a_new_leader_heard_failed_when_it_fell_silent() {
 
 /// What came of a failover that another leader began: the turn is not of this office's term, and how long it took is not written down.
 fn handed_on() -> Office {
-    let mut grant = Grant::vacant(turn(Reason::Released, 0), Duration::from_millis(150), Duration::from_millis(50));
+    handed(turn(Reason::Released, 950))
+}
+
+fn handed(turn: Turn) -> Office {
+    let mut grant = Grant::vacant(turn, Duration::from_millis(150), Duration::from_millis(50));
     grant.holder = Some(HOLDER);
     let mut office = Office::of(&grant);
     office.quorum_at(Some(1_005));
@@ -418,10 +423,12 @@ fn that_a_holder_has_begun_is_written_down_by_the_next_leader_where_it_was_not()
     let ops = office.hear(1_020, HOLDER, token(3, 5), Body::Renew { number: 2, ready: true });
     assert_eq!(took(&ops), Some(Duration::from_millis(120)), "nobody had led since 900 ms");
     assert!(proposal(ops).is_some(), "all peers hear of it");
-    let mut noted = Office::new();
-    noted.quorum_at(Some(1_005));
+    let mut noted = handed(Turn { took_us: Some(7), ..turn(Reason::Released, 950) });
     let ops = noted.hear(1_010, HOLDER, token(3, 5), Body::Renew { number: 1, ready: true });
-    assert_eq!((took(&ops), state(&noted)), (None, FailoverState::Normal), "of the first holder it never is");
+    assert_eq!((took(&ops), state(&noted)), (None, FailoverState::Normal));
+    let mut long_ago = handed(turn(Reason::First, 500));
+    let ops = long_ago.hear(1_010, HOLDER, token(3, 5), Body::Renew { number: 1, ready: true });
+    assert_eq!(took(&ops), Some(Duration::from_millis(510)), "it was granted before anybody was missed");
 }
 
 #[test]
