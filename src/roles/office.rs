@@ -302,7 +302,7 @@ impl Roles {
         let is_quiet = matches!(watch.state, FailoverState::Normal | FailoverState::Complete) && watch.order.is_none();
         if !watch.is_noted() && (unheard_since.is_some() || is_quiet) {
             let known = unheard_since.into_iter().chain(watch.granted_at(cx.now()));
-            watch.began.get_or_insert(known.min().unwrap_or(now));
+            watch.began.get_or_insert_with(|| known.min().unwrap_or(now));
             super::tend::stand(cx, role, watch, FailoverState::Promoting);
         }
         if watch.state == FailoverState::Promoting && is_ready {
