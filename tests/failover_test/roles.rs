@@ -249,6 +249,10 @@ fn a_holder_that_votes_no_more_keeps_its_role_and_what_it_knows() {
     let (primary, other) = (peers.iter().find(|peer| id(peer) == holds), peers.iter().find(|peer| id(peer) != holds));
     let (primary, other) = (primary.unwrap(), other.unwrap());
     wait_for("its work began", || answers(primary) == 200);
+    // Somebody takes its place: it goes at once.
+    let place = Place::on_loopback(dir.path(), "d").with("VOTERS__STABILIZATION", "300ms");
+    let stands_in = place.start(Some(&peers[0].invite()));
+    wait_for("it is known", || primary.members("alive") == 4 && stands_in.members("alive") == 4);
     other.ask(&["voters", "remove", &primary.place.name]);
     wait_for("it votes no more, and says so", || {
         let told = primary.ask(&["voters", "list"]);
