@@ -10,6 +10,8 @@
 //! counts once a majority of the voters' nodes named it (`disowned`).
 //!
 //! What is known so is in memory only, and binds nobody. A peer that becomes a member forgets it: what it acknowledges as a member comes from its own log.
+//! One that is removed begins with what it knew to be decided as a member, and with who led (`leave_group`). A source that says that nobody leads may only be cut
+//! off itself: another member is asked soon.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
