@@ -601,7 +601,9 @@ impl Consensus {
         log.reset(self.known());
         let (founding, epoch) = self.known_of();
         let group = self.groups.at(self.commit.value()).cloned();
-        let (state, leads) = (self.state.clone(), (self.term, self.leader));
+        // Whoever led under a name that is used up leads no more.
+        let leader = self.leader.filter(|leader| *leader != self.me);
+        let (state, leads) = (self.state.clone(), (self.term, leader));
         Outside { founding, epoch, log, state, group, leads, ..Outside::default() }
     }
 
