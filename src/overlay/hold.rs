@@ -13,7 +13,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Event, Message, Overlay, Timer};
+use super::{Event, Overlay, Timer};
 use crate::machine::Cx;
 use crate::probe::{planted, reachable, sometimes};
 use crate::topology::graph::{self, Seat};
@@ -30,19 +30,6 @@ impl Overlay {
         }
     }
 
-    /// A peer says whether it holds us for a neighbour.
-    pub(super) fn on_wish(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, holds: bool) {
-        if self.links.contains(&from) {
-            cx.send(from, Message::Heard { holds });
-        }
-        if !holds {
-            self.held_by.remove(&from);
-        } else if self.links.contains(&from) {
-            self.held_by.insert(from);
-        }
-        self.tell(cx);
-    }
-
     /// A link came up.
     pub(super) fn on_reached(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
         if self.missing.remove(&peer).is_some() {
@@ -54,6 +41,7 @@ impl Overlay {
     pub(super) fn on_missed(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId) {
         self.told.remove(&peer);
         self.unheard.remove(&peer);
+        self.heard.remove(&peer);
         if !planted!("overlay/unlinked-stay-neighbours") {
             self.held_by.remove(&peer);
         }

@@ -9,10 +9,13 @@ use crate::types::{Digest, Lane};
 /// What a peer tells its linked peer.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Message {
-    /// I hold you for a neighbour: exchange deltas with me, whether you compute it or not.
-    Hold,
-    /// I do not any more: exchange deltas with me only if you hold me for one.
-    Release,
+    /// Whether I hold you for a neighbour.
+    Wish {
+        /// Of two wishes that were said over one link the one with the higher number counts.
+        number: u64,
+        /// Exchange deltas with me, whether you compute it or not; else only if you hold me for a neighbour.
+        holds: bool,
+    },
     /// This was set for the mesh.
     Policy(SignedPolicy),
     /// A digest of the policies that I hold: tell me yours if they differ.
@@ -22,17 +25,17 @@ pub enum Message {
         /// Whether I want to know your digest too, if it is another: not when this is the answer to yours.
         asks: bool,
     },
-    /// This is the last that I heard of you: whether you hold me.
+    /// Of your wishes this is the last.
     Heard {
-        /// Whether it was that you do.
-        holds: bool,
+        /// Its number.
+        number: u64,
     },
 }
 
 impl Message {
     pub(super) const fn lane(&self) -> Lane {
         match self {
-            Self::Hold | Self::Release | Self::Policy(_) | Self::Policies { .. } | Self::Heard { .. } => Lane::Control,
+            Self::Wish { .. } | Self::Policy(_) | Self::Policies { .. } | Self::Heard { .. } => Lane::Control,
         }
     }
 }

@@ -96,11 +96,15 @@ pub struct Overlay {
     looks_at: Option<Time>,
     /// Who was told that it is held for a neighbour.
     told: BTreeSet<NodeId>,
-    /// Who has not said that it heard what it was told last, and for how long.
+    /// How many wishes were said, to whomever.
+    wishes: u64,
+    /// Who has not said that it heard what it was told last.
     unheard: BTreeMap<NodeId, wish::Unheard>,
     repeating: bool,
     /// Who holds us for one.
     held_by: BTreeSet<NodeId>,
+    /// The highest number of a wish that was heard over each link.
+    heard: BTreeMap<NodeId, u64>,
     /// To whom links are wanted whatever the overlay is.
     also: BTreeSet<NodeId>,
 }
@@ -140,9 +144,11 @@ impl Overlay {
             former: BTreeMap::new(),
             looks_at: None,
             told: BTreeSet::new(),
+            wishes: 0,
             unheard: BTreeMap::new(),
             repeating: false,
             held_by: BTreeSet::new(),
+            heard: BTreeMap::new(),
             also: BTreeSet::new(),
         }
     }
@@ -173,11 +179,10 @@ impl Overlay {
     /// A peer speaks.
     pub fn on_message(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, message: Message) {
         match message {
-            Message::Hold => self.on_wish(cx, from, true),
-            Message::Release => self.on_wish(cx, from, false),
+            Message::Wish { number, holds } => self.on_wish(cx, from, number, holds),
             Message::Policy(policy) => self.on_policy(cx, from, policy),
             Message::Policies { digest, asks } => self.on_digest(cx, from, digest, asks),
-            Message::Heard { holds } => self.on_heard(cx, from, holds),
+            Message::Heard { number } => self.on_heard(from, number),
         }
     }
 

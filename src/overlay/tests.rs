@@ -73,12 +73,12 @@ const fn down(n: u8) -> Op<Overlay> {
     Op::Emit(Event::NeighborDown { peer: id(n) })
 }
 
-const fn hold(n: u8) -> Op<Overlay> {
-    Op::Send(id(n), Message::Hold)
+const fn hold(n: u8, number: u64) -> Op<Overlay> {
+    Op::Send(id(n), Message::Wish { number, holds: true })
 }
 
-const fn release(n: u8) -> Op<Overlay> {
-    Op::Send(id(n), Message::Release)
+const fn release(n: u8, number: u64) -> Op<Overlay> {
+    Op::Send(id(n), Message::Wish { number, holds: false })
 }
 
 #[test]
@@ -93,11 +93,11 @@ fn a_neighbour_is_up_when_it_is_linked_and_computed() {
     let members = [alive(1), alive(50), alive(60)];
     let (mut overlay, _) = overlay(Policy::Star, &members);
     assert_eq!(said(0, |cx| overlay.link(cx, id(1))), [], "linked, but the hub is another");
-    assert_eq!(said(0, |cx| overlay.link(cx, id(60))), [hold(60), up(60)]);
+    assert_eq!(said(0, |cx| overlay.link(cx, id(60))), [hold(60, 1), up(60)]);
     // The hub dies: the next hub, this node, has everybody for neighbours.
     let rest = [alive(1), alive(50), member(60, State::Dead, Meta::default())];
     let all: Vec<&Member> = rest.iter().collect();
-    assert_eq!(said(9_000, |cx| overlay.compute(cx, &all)), [hold(1), up(1)]);
+    assert_eq!(said(9_000, |cx| overlay.compute(cx, &all)), [hold(1, 2), up(1)]);
     assert_eq!(said(9_000, |cx| overlay.unlink(cx, id(60), None))[..1], [down(60)]);
 }
 
@@ -109,10 +109,10 @@ fn who_is_no_neighbour_any_more_is_held_until_others_know_it() {
     let after = [alive(1), alive(50), alive(60), alive(70)];
     let all: Vec<&Member> = after.iter().collect();
     assert_eq!(said(1_000, |cx| overlay.compute(cx, &all)), [dial(70)], "a better hub, not linked yet");
-    assert_eq!(said(1_100, |cx| overlay.link(cx, id(70))), [hold(70), up(70)]);
+    assert_eq!(said(1_100, |cx| overlay.link(cx, id(70))), [hold(70, 2), up(70)]);
     let linger = u64::try_from(Config::default().linger.as_millis()).unwrap();
     assert_eq!(said(900 + linger, |cx| overlay.look(cx, &all)), []);
-    assert_eq!(said(1_000 + linger, |cx| overlay.look(cx, &all)), [release(60), down(60)]);
+    assert_eq!(said(1_000 + linger, |cx| overlay.look(cx, &all)), [release(60, 3), down(60)]);
 }
 
 #[test]
@@ -172,17 +172,17 @@ fn who_cannot_reach_the_hub_has_the_next_one_stand_in_until_it_can() {
     let patience = Config::default().patience;
     assert_eq!(lost[1..3], [Op::Arm(Timer::Look, patience), Op::Emit(Event::NeighborDown { peer: id(70) })]);
     assert_eq!(said(100, |cx| overlay.look(cx, &all)), [], "a flap");
-    assert_eq!(said(500, |cx| overlay.look(cx, &all)), [hold(60), up(60)]);
+    assert_eq!(said(500, |cx| overlay.look(cx, &all)), [hold(60, 2), up(60)]);
     assert_eq!(said(600, |cx| overlay.look(cx, &all)), [], "it was told already");
     // It goes too. Nobody that is left is preferred to this node: who is left may reach them, and it asks who is left.
     assert_eq!(said(700, |cx| overlay.unlink(cx, id(60), None))[..1], [down(60)]);
-    assert_eq!(said(1_200, |cx| overlay.look(cx, &all)), [hold(1), up(1)]);
+    assert_eq!(said(1_200, |cx| overlay.look(cx, &all)), [hold(1, 3), up(1)]);
     assert_eq!(overlay.view().stand_ins(), &BTreeSet::from([id(1)]));
     // Both come back, and then nobody needs to stand in.
     assert_eq!(said(1_300, |cx| overlay.link(cx, id(60))), []);
-    assert_eq!(said(1_800, |cx| overlay.look(cx, &all)), [hold(60), release(1), down(1), up(60)]);
-    assert_eq!(said(1_900, |cx| overlay.link(cx, id(70))), [hold(70), up(70)]);
-    assert_eq!(said(2_400, |cx| overlay.look(cx, &all)), [release(60), down(60)]);
+    assert_eq!(said(1_800, |cx| overlay.look(cx, &all)), [hold(60, 4), release(1, 5), down(1), up(60)]);
+    assert_eq!(said(1_900, |cx| overlay.link(cx, id(70))), [hold(70, 6), up(70)]);
+    assert_eq!(said(2_400, |cx| overlay.look(cx, &all)), [release(60, 7), down(60)]);
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_stand_in_that_becomes_a_neighbour_is_not_let_go() {
     let (mut overlay, _) = overlay(Policy::Star, &members);
     link_all(&mut overlay, &members);
     said(0, |cx| overlay.unlink(cx, id(70), None));
-    assert_eq!(said(500, |cx| overlay.look(cx, &members.iter().collect::<Vec<_>>())), [hold(60), up(60)]);
+    assert_eq!(said(500, |cx| overlay.look(cx, &members.iter().collect::<Vec<_>>())), [hold(60, 2), up(60)]);
     let rest = [alive(1), alive(50), alive(60), member(70, State::Dead, Meta::default())];
     assert_eq!(said(5_000, |cx| overlay.compute(cx, &rest.iter().collect::<Vec<_>>())), []);
     assert_eq!(overlay.view().neighbors(), &BTreeSet::from([id(60)]));
@@ -201,12 +201,13 @@ fn a_stand_in_that_becomes_a_neighbour_is_not_let_go() {
 fn who_is_held_is_a_neighbour_as_long_as_the_link_lasts() {
     let members = [alive(1), alive(50), alive(60)];
     let (mut overlay, _) = overlay(Policy::Star, &members);
-    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Hold)), [], "not linked");
+    let wish = |number, holds| Message::Wish { number, holds };
+    let heard = |number| Op::Send(id(1), Message::Heard { number });
+    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), wish(1, true))), [], "not linked");
     said(0, |cx| overlay.link(cx, id(1)));
-    let heard = |holds| Op::Send(id(1), Message::Heard { holds });
-    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Hold)), [heard(true), up(1)]);
-    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Release)), [heard(false), down(1)]);
-    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), Message::Hold)), [heard(true), up(1)]);
+    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), wish(1, true))), [heard(1), up(1)]);
+    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), wish(2, false))), [heard(2), down(1)]);
+    assert_eq!(said(0, |cx| overlay.on_message(cx, id(1), wish(3, true))), [heard(3), up(1)]);
     assert_eq!(said(0, |cx| overlay.unlink(cx, id(1), None))[..1], [down(1)]);
     assert_eq!(said(0, |cx| overlay.link(cx, id(1))), [], "a new link, no wish yet");
 }
@@ -227,7 +228,8 @@ fn a_partial_mesh_closes_its_rings_around_who_is_missing() {
     let second = overlay.stand_ins.clone();
     assert!(!second.is_empty() && second.is_disjoint(&first), "{first:?} {second:?}");
     let next = *second.first().unwrap();
-    let expected = [Op::Send(next, Message::Hold), Op::Emit(Event::NeighborUp { peer: next })];
+    let held = Message::Wish { number: overlay.wishes + 1, holds: true };
+    let expected = [Op::Send(next, held), Op::Emit(Event::NeighborUp { peer: next })];
     assert_eq!(said(1_100, |cx| overlay.link(cx, next)), expected);
 }
 
@@ -265,20 +267,20 @@ fn another_policy_is_followed_at_once() {
     let all: Vec<&Member> = members.iter().collect();
     let (mut overlay, _) = overlay(Policy::Star, &members);
     link_all(&mut overlay, &members);
-    assert_eq!(said(0, |cx| overlay.follow(cx, MESH, &all)), [hold(1), up(1)]);
+    assert_eq!(said(0, |cx| overlay.follow(cx, MESH, &all)), [hold(1, 2), up(1)]);
     assert_eq!((overlay.view().kind(), said(0, |cx| overlay.follow(cx, MESH, &all))), ("mesh", vec![]));
 }
 
 #[test]
 fn golden_bytes_of_every_message() {
     let bytes = |message: Message| bincode::encode_to_vec(message, bincode::config::standard()).unwrap();
-    assert_eq!([Message::Hold, Message::Release].map(bytes), [[0], [1]]);
+    assert_eq!(bytes(Message::Wish { number: 300, holds: true }), [0, 251, 44, 1, 1]);
     let (issued_at, signer) = (WallTime::from_micros(5), id(9));
     let policy = SignedPolicy { version: 3, issued_at, signer, policy: Policy::Star, proof: vec![7, 8] };
     let signer = [&[0; 15][..], &[9]].concat();
-    assert_eq!(bytes(Message::Policy(policy)), [&[2, 3, 5][..], &signer, &[4], b"star", &[2, 7, 8]].concat());
-    assert_eq!(bytes(Message::Policies { digest: Digest::ZERO, asks: true }), [3, 0, 1]);
-    assert_eq!(bytes(Message::Heard { holds: true }), [4, 1]);
+    assert_eq!(bytes(Message::Policy(policy)), [&[1, 3, 5][..], &signer, &[4], b"star", &[2, 7, 8]].concat());
+    assert_eq!(bytes(Message::Policies { digest: Digest::ZERO, asks: true }), [2, 0, 1]);
+    assert_eq!(bytes(Message::Heard { number: 7 }), [3, 7]);
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Wishes are said until they are heard. Streams lose only what a full outbox drops, datagrams lose more, and a lost wish would
 //! leave an edge that one side alone knows for as long as the link lasts.
 //!
-//! Whoever hears a wish says what it heard. A wish without such an answer is said again after 1, 2, 4 .. [`SPELL`]s, and is given
-//! up after [`SPELLS_MAX`]: a peer that says nothing for so long has lost its link, or never answers. At rest nothing is said.
+//! Whoever hears a wish says of which it has heard last. A wish without such an answer is said again after 1, 2, 4 .. [`SPELL`]s,
+//! and is given up after [`SPELLS_MAX`]: a peer that says nothing for so long has lost its link, or never answers. At rest nothing
+//! is said.
 //!
-//! Datagrams overtake each other: an earlier wish may be heard after the last one, and the answers to both may come in any order. So
-//! once a peer says that it heard something else than what holds, only the answer to a wish that was said since counts.
+//! Datagrams overtake each other, so wishes have numbers: an earlier one that is heard after a later one counts no more, and an
+//! answer to an earlier one settles nothing. Numbers are of one link: whoever restarts begins with the first again.
 
 use std::time::Duration;
 
@@ -20,38 +21,48 @@ const SPELL: Duration = Duration::from_secs(1);
 const SPELLS_MAX: u32 = 64;
 
 /// A wish that was not heard yet.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Unheard {
+    number: u64,
     /// For so many [`SPELL`]s.
     spells: u32,
-    /// The peer has heard an earlier wish last, for all we know, and nothing was said since.
-    doubted: bool,
-}
-
-const fn wish(holds: bool) -> Message {
-    if holds { Message::Hold } else { Message::Release }
 }
 
 impl Overlay {
     /// Tells a linked peer whether we hold it, until it has heard it.
     pub(super) fn say(&mut self, cx: &mut Cx<'_, Self>, peer: NodeId, holds: bool) {
-        cx.send(peer, wish(holds));
+        self.wishes += 1;
+        let number = self.wishes;
+        cx.send(peer, Message::Wish { number, holds });
         if planted!("overlay/wish-said-once") {
             return;
         }
-        self.unheard.insert(peer, Unheard::default());
+        self.unheard.insert(peer, Unheard { number, spells: 0 });
         self.repeat_later(cx);
     }
 
-    /// A peer says how it has understood us. If that is not so any more, our last wish is under way or was lost.
-    pub(super) fn on_heard(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, holds: bool) {
-        if holds == self.told.contains(&from) {
-            if self.unheard.get(&from).is_some_and(|unheard| !unheard.doubted) {
-                self.unheard.remove(&from);
+    /// A peer says whether it holds us for a neighbour.
+    pub(super) fn on_wish(&mut self, cx: &mut Cx<'_, Self>, from: NodeId, number: u64, holds: bool) {
+        if !self.links.contains(&from) {
+            return;
+        }
+        let last = self.heard.entry(from).or_default();
+        if number >= *last {
+            *last = number;
+            if holds {
+                self.held_by.insert(from);
+            } else {
+                self.held_by.remove(&from);
             }
-        } else if self.links.contains(&from) {
-            self.unheard.entry(from).or_default().doubted = true;
-            self.repeat_later(cx);
+        }
+        cx.send(from, Message::Heard { number: *last });
+        self.tell(cx);
+    }
+
+    /// A peer says of which wish it has heard last.
+    pub(super) fn on_heard(&mut self, from: NodeId, number: u64) {
+        if self.unheard.get(&from).is_some_and(|unheard| unheard.number == number) {
+            self.unheard.remove(&from);
         }
     }
 
@@ -62,8 +73,7 @@ impl Overlay {
             unheard.spells += 1;
             if unheard.spells.is_power_of_two() {
                 reachable!("overlay/wish-said-again");
-                unheard.doubted = false;
-                cx.send(*peer, wish(self.told.contains(peer)));
+                cx.send(*peer, Message::Wish { number: unheard.number, holds: self.told.contains(peer) });
             }
             unheard.spells < SPELLS_MAX
         });
@@ -88,10 +98,16 @@ mod tests {
 
     const PEER: NodeId = NodeId::from_u128(60);
 
-    /// Linked with one peer, of whom it is told whether we hold it.
-    fn overlay(holds: bool) -> Overlay {
+    /// Linked with one peer.
+    fn linked() -> Overlay {
         let mut overlay = Overlay::new(NodeId::from_u128(50), Policy::Star, Config::default());
         step(|cx| overlay.link(cx, PEER));
+        overlay
+    }
+
+    /// Linked with one peer, of whom it is told whether we hold it: by the first or second wish.
+    fn overlay(holds: bool) -> Overlay {
+        let mut overlay = linked();
         hold(&mut overlay, true);
         if !holds {
             hold(&mut overlay, false);
@@ -103,6 +119,11 @@ mod tests {
     fn hold(overlay: &mut Overlay, holds: bool) -> Vec<Op<Overlay>> {
         overlay.computed = holds.then_some(PEER).into_iter().collect();
         step(|cx| overlay.tell(cx))
+    }
+
+    /// What is done when the peer speaks.
+    fn hear(overlay: &mut Overlay, said: Message) -> Vec<Op<Overlay>> {
+        step(|cx| overlay.on_message(cx, PEER, said))
     }
 
     /// Spells until all was heard or given up, and at which of them something was said.
@@ -121,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_wish_is_said_again_ever_more_rarely_and_not_for_ever() {
-        for (holds, said) in [(true, Message::Hold), (false, Message::Release)] {
+        for (holds, number) in [(true, 1), (false, 2)] {
+            let said = Message::Wish { number, holds };
             assert_eq!(repetitions(&mut overlay(holds), &said), (SPELLS_MAX, vec![1, 2, 4, 8, 16, 32, 64]));
         }
     }
@@ -129,45 +151,39 @@ mod tests {
     #[test]
     fn a_wish_that_was_heard_or_lost_its_link_is_not_said_again() {
         let mut heard = overlay(true);
-        step(|cx| heard.on_message(cx, PEER, Message::Heard { holds: true }));
+        hear(&mut heard, Message::Heard { number: 1 });
         let mut unlinked = overlay(true);
         step(|cx| unlinked.unlink(cx, PEER, None));
         for mut overlay in [heard, unlinked] {
-            assert_eq!(repetitions(&mut overlay, &Message::Hold), (1, vec![]));
+            assert_eq!(repetitions(&mut overlay, &Message::Wish { number: 1, holds: true }), (1, vec![]));
         }
     }
 
     #[test]
     fn only_the_last_wish_counts_as_heard() {
         let mut overlay = overlay(false);
-        step(|cx| overlay.on_message(cx, PEER, Message::Heard { holds: true }));
-        assert_eq!(step(|cx| overlay.repeat(cx))[..1], [Op::Send(PEER, Message::Release)]);
-        step(|cx| overlay.on_message(cx, PEER, Message::Heard { holds: false }));
-        assert!(overlay.unheard.is_empty());
-        // An earlier wish overtook it.
-        step(|cx| overlay.on_message(cx, PEER, Message::Heard { holds: true }));
-        assert_eq!(step(|cx| overlay.repeat(cx))[..1], [Op::Send(PEER, Message::Release)]);
-    }
-
-    #[test]
-    fn an_answer_that_was_overtaken_by_the_one_to_a_later_heard_wish_settles_nothing() {
-        let mut overlay = overlay(false);
-        // The peer heard the release and then the hold before it; of its answers the second comes first.
-        for holds in [true, false] {
-            step(|cx| overlay.on_message(cx, PEER, Message::Heard { holds }));
-        }
-        assert_eq!(step(|cx| overlay.repeat(cx))[..1], [Op::Send(PEER, Message::Release)]);
-        step(|cx| overlay.on_message(cx, PEER, Message::Heard { holds: false }));
+        hear(&mut overlay, Message::Heard { number: 1 });
+        let release = Op::Send(PEER, Message::Wish { number: 2, holds: false });
+        assert_eq!(step(|cx| overlay.repeat(cx))[..1], [release]);
+        hear(&mut overlay, Message::Heard { number: 2 });
+        hear(&mut overlay, Message::Heard { number: 1 });
         assert!(overlay.unheard.is_empty());
     }
 
     #[test]
-    fn whoever_is_linked_is_told_what_was_heard() {
-        let mut overlay = overlay(true);
-        for (said, holds) in [(Message::Hold, true), (Message::Hold, true), (Message::Release, false)] {
-            let ops = step(|cx| overlay.on_message(cx, PEER, said));
-            assert_eq!(ops, [Op::Send(PEER, Message::Heard { holds })]);
-        }
-        assert_eq!(step(|cx| overlay.on_message(cx, NodeId::from_u128(1), Message::Hold)), []);
+    fn whoever_is_linked_is_told_of_which_wish_was_heard_last_and_one_that_was_overtaken_changes_nothing() {
+        let (mut overlay, wish) = (linked(), |number, holds| Message::Wish { number, holds });
+        let heard = |number| Op::Send(PEER, Message::Heard { number });
+        let down = Op::Emit(crate::overlay::Event::NeighborDown { peer: PEER });
+        let up = || Op::Emit(crate::overlay::Event::NeighborUp { peer: PEER });
+        assert_eq!(hear(&mut overlay, wish(7, true)), [heard(7), up()]);
+        assert_eq!(hear(&mut overlay, wish(7, true)), [heard(7)]);
+        assert_eq!(hear(&mut overlay, wish(9, false)), [heard(9), down]);
+        assert_eq!(hear(&mut overlay, wish(8, true)), [heard(9)]);
+        // A peer that restarted counts from the first: over another link.
+        step(|cx| overlay.unlink(cx, PEER, None));
+        assert_eq!(hear(&mut overlay, wish(1, true)), [], "not linked");
+        step(|cx| overlay.link(cx, PEER));
+        assert_eq!(hear(&mut overlay, wish(1, true)), [heard(1), up()]);
     }
 }

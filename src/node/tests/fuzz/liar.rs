@@ -244,9 +244,10 @@ impl Liar {
             0 => {
                 let digest =
                     overlay::Message::Policies { digest: Digest::new(self.rng.bits()), asks: self.rng.below(2) == 0 };
-                let heard = overlay::Message::Heard { holds: self.rng.below(2) == 0 };
-                let message =
-                    [overlay::Message::Hold, overlay::Message::Release, heard, digest][self.rng.index(4)].clone();
+                let number = [self.rng.below(4), self.rng.bits()][self.rng.index(2)];
+                let heard = overlay::Message::Heard { number };
+                let wish = overlay::Message::Wish { number, holds: self.rng.below(2) == 0 };
+                let message = [wish, heard, digest][self.rng.index(3)].clone();
                 (Lane::Control, wire::seal(Kind::Overlay, Lane::Control, &message))
             }
             1..5 if self.slanders => (Lane::Control, wire::seal(Kind::Membership, Lane::Control, &self.membership())),
