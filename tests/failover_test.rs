@@ -209,9 +209,14 @@ struct Redirect {
 
 /// Starts one that asks these peers.
 fn redirect<'a>(args: &[&str], peers: impl IntoIterator<Item = &'a Peer>) -> Redirect {
+    redirect_by(args, peers.into_iter().map(|peer| &*peer.place.api))
+}
+
+/// Starts one that asks at these interfaces, whether anybody is there or not.
+fn redirect_by<'a>(args: &[&str], apis: impl IntoIterator<Item = &'a str>) -> Redirect {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oxigdal-ha"));
     command.args(["--json", "redirect", "--listen", "127.0.0.1:0", "--port-of", "who", "--wait", "60s"]).args(args);
-    peers.into_iter().for_each(|peer| _ = command.args(["--api", &peer.place.api]));
+    apis.into_iter().for_each(|api| _ = command.args(["--api", api]));
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
     let listening: Value = serde_json::from_str(&told.next().unwrap().unwrap()).unwrap();

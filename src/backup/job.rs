@@ -141,7 +141,7 @@ pub enum JobError {
     #[error("{0}")]
     Nobody(&'static str),
     /// One that was named cannot.
-    #[error("{0} is no member that is well: it cannot take a backup")]
+    #[error("{0} cannot take a backup: it is no member, is not alive, reads only, or is an observer")]
     NotWell(NodeId),
     /// Too many.
     #[error("{0} peers are to take it; at most {SHARES_MAX} do at a time")]

@@ -109,6 +109,8 @@ fn a_released_role_is_told_and_stays_paused_when_it_is_moved() {
     for peer in &peers {
         wait_for("all know", || text(&peer.run(&["status"])).contains("nobody is primary: it was released by"));
     }
+    let again = peers[0].run(&["role", "release", "primary"]);
+    assert!(again.status.success() && text(&again).contains("primary is released already"), "{again:?}");
     // Nobody held it: all the same it is known at any peer that the new holder has begun.
     let moved = peers[2].run(&["role", "move", "primary", &peers[1].place.name]);
     assert!(moved.status.success(), "{moved:?}");

@@ -186,8 +186,11 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
         since: (0, 0, 0),
         trouble: None,
     };
-    // Asked once before anything listens: a service that there is not, or no peer to ask, is told at once.
-    follower.look()?;
+    // Asked once before anything listens: a role or a service that there is not is told at once. Peers that are not there yet may come.
+    match follower.look() {
+        Err(failure) if !failure.is_passing() => return Err(failure),
+        _ => {}
+    }
     runtime()?.block_on(async {
         let failed = |error| Failure::new(format_args!("cannot listen on {address}: {error}"));
         let listener = TcpListener::bind(address).await.map_err(failed)?;

@@ -85,51 +85,48 @@ enum RoleCommand {
 }
 
 pub(crate) fn role(arguments: &Role, output: Output) -> Result {
-    let (target, role, what) = match &arguments.command {
+    match &arguments.command {
         RoleCommand::List { target } => {
             let roles: Vec<Value> = Client::new(target)?.look("/v1/roles", &[])?;
-            return list(&roles, output);
+            list(&roles, output)
         }
-        RoleCommand::Show { role, target } => return show(&find(&Client::new(target)?, role)?, output),
+        RoleCommand::Show { role, target } => show(&find(&Client::new(target)?, role)?, output),
         RoleCommand::History { role, target } => {
             let client = Client::new(target)?;
-            return history::tell(&find(&client, role)?, &client, output);
+            history::tell(&find(&client, role)?, &client, output)
         }
         RoleCommand::Move { role, to, no_wait, target } => {
             let client = Client::new(target)?;
             let to = to.as_ref().map(|name| id_of(&client, name)).transpose()?;
             // How long hooks may run: when the order is decided this peer may be gone.
             let before = find(&client, role).unwrap_or_default();
-            let told = order(&client, role, &json!({ "order": "move", "to": to }))?;
             let failback = |holder: &Value| failback::by(&client, role, holder);
-            return match no_wait {
+            let told = match order(&client, role, &json!({ "order": "move", "to": to })) {
+                Ok(told) => told,
+                Err(failure) => already(&client, role, to.as_deref(), failure)?,
+            };
+            match no_wait {
                 true => ordered(role, told, &failback(&to.into()), output),
                 false => moved(role, wait::begun(&client, role, &told["token"], &before)?, told, &failback, output),
-            };
+            }
         }
-        RoleCommand::Pause { role, target } => return pause(&Client::new(target)?, role, output),
-        RoleCommand::Resume { role, target } => return resume(&Client::new(target)?, role, output),
-        RoleCommand::Release { role, target } => (target, role, "release"),
-    };
-    let told = order(&Client::new(target)?, role, &json!({ "order": what }))?;
-    if output.json {
-        return output.value(&told);
+        RoleCommand::Pause { role, target } => pause(&Client::new(target)?, role, output),
+        RoleCommand::Resume { role, target } => resume(&Client::new(target)?, role, output),
+        RoleCommand::Release { role, target } => release(&Client::new(target)?, role, output),
     }
-    decided(&told, output)?;
-    output.line(format_args!(
-        "nobody is {role} until `role move {role}` or `role resume {role}`; it is paused, and a move leaves it so"
-    ))
 }
 
 fn decided(told: &Value, output: Output) -> Result {
     output.line(format_args!("it is decided, under {}", token(&told["token"])))
 }
 
-/// What is paused is not paused again, and that is what was wanted. Whoever decides says so: what this peer knows may be of before.
+/// What is paused is not paused again, and that is what was wanted.
 fn pause(client: &Client, role: &str, output: Output) -> Result {
     let told = match order(client, role, &json!({ "order": "pause" })) {
         Ok(told) => told,
-        Err(failure) if is_so(client, role, &failure) => json!({ "role": role, "paused": true, "already": true }),
+        Err(failure) if is_so(client, role, &failure, |now| now["paused"] == true) => {
+            json!({ "role": role, "paused": true, "already": true })
+        }
         Err(failure) => return Err(failure),
     };
     match (output.json, told["already"] == true) {
@@ -139,9 +136,37 @@ fn pause(client: &Client, role: &str, output: Output) -> Result {
     }
 }
 
-fn is_so(client: &Client, role: &str, failure: &Failure) -> bool {
-    let is_paused = || find(client, role).is_ok_and(|now| now["paused"] == true);
-    !failure.is_passing() && (failure.to_string().contains("it is so already") || is_paused())
+/// What nobody holds, and nobody is to hold, is released.
+fn release(client: &Client, role: &str, output: Output) -> Result {
+    let is_released = |now: &Value| now["paused"] == true && now["holder"].is_null();
+    let told = match order(client, role, &json!({ "order": "release" })) {
+        Ok(told) => told,
+        Err(failure) if is_so(client, role, &failure, is_released) => {
+            json!({ "role": role, "paused": true, "holder": null, "already": true })
+        }
+        Err(failure) => return Err(failure),
+    };
+    if output.json {
+        return output.value(&told);
+    }
+    if told["already"] == true {
+        output.line(format_args!("{role} is released already"))?;
+    } else {
+        decided(&told, output)?;
+    }
+    output.line(format_args!(
+        "nobody is {role} until `role move {role}` or `role resume {role}`; it is paused, and a move leaves it so"
+    ))
+}
+
+fn is_already(failure: &Failure) -> bool {
+    failure.to_string().contains("it is so already")
+}
+
+/// Whether an order was refused because there is nothing to do. Whoever decides says so: what this peer knows may be of before.
+fn is_so(client: &Client, role: &str, failure: &Failure, wanted: impl Fn(&Value) -> bool) -> bool {
+    let is_known = || find(client, role).is_ok_and(|now| wanted(&now));
+    !failure.is_passing() && (is_already(failure) || is_known())
 }
 
 /// Also where it was not paused there is something to decide: promotions count anew.
@@ -171,6 +196,17 @@ fn order(client: &Client, role: &str, what: &Value) -> Result<Value> {
         )),
         false => failure.named(client),
     })
+}
+
+/// Who is asked to take a role holds it: what an order whose answer was lost meets when it is given again.
+fn already(client: &Client, role: &str, to: Option<&str>, failure: Failure) -> Result<Value> {
+    let is_held = |now: &Value| to.is_some() && now["holder"].as_str() == to;
+    match find(client, role) {
+        Ok(now) if is_already(&failure) && is_held(&now) => {
+            Ok(json!({ "role": role, "token": now["token"], "already": true }))
+        }
+        _ => Err(failure),
+    }
 }
 
 /// A move is decided, and whoever ordered it does not wait for more.
