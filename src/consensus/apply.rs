@@ -34,6 +34,7 @@ impl Consensus {
                 }
             }
         }
+        self.let_go_of_outside();
         self.tell_subscribers(cx);
         self.answer_reads(cx);
         self.snapshot_if_due(cx);

@@ -9,7 +9,8 @@
 //! is linked, neighbours pass on what they were told, and are believed. A later generation
 //! counts once a majority of the voters' nodes named it (`disowned`).
 //!
-//! What is known so is in memory only, and binds nobody. A peer that becomes a member forgets it: what it acknowledges as a member comes from its own log.
+//! What is known so is in memory only, and binds nobody. A peer that becomes a member acknowledges what comes from its own log, which begins with a snapshot that
+//! may be of long ago: until that log is decided up to what it was told before, it shows what it was told (`knows_more`).
 //! One that is removed begins with what it knew to be decided as a member, and with who led (`leave_group`). A source that says that nobody leads may only be cut
 //! off itself: another member is asked soon.
 
@@ -269,12 +270,27 @@ impl Consensus {
         }
     }
 
-    /// It has become a member, or founded a group.
+    /// Whether more is known from outside than what is certain here as a member, if it is one.
+    pub(super) fn knows_more(&self) -> bool {
+        let (outside, head) = (&self.outside, (self.founding, self.epoch));
+        self.group().is_none() || (outside.founding, outside.epoch) == head && outside.log.last().index > self.commit
+    }
+
+    /// It has become a member, or founded a group. What a member is sent first may be of long ago.
     pub(super) fn enter_group(&mut self, cx: &mut Cx<'_, Self>) {
-        self.outside = Outside::default();
+        let Outside { founding, epoch, log, state, group, .. } = std::mem::take(&mut self.outside);
+        self.outside = Outside { founding, epoch, log, state, group, ..Outside::default() };
+        self.let_go_of_outside();
         cx.disarm(Timer::Refresh);
         for peer in self.links.clone() {
             self.greet(cx, peer);
+        }
+    }
+
+    /// As a member it knows by now what it was told before it was one.
+    pub(super) fn let_go_of_outside(&mut self) {
+        if !self.knows_more() {
+            self.outside = Outside::default();
         }
     }
 
@@ -597,6 +613,9 @@ impl Consensus {
 
     /// What a member knows, as one that is none any more knows it.
     pub(super) fn as_known_outside(&self) -> Outside {
+        if self.knows_more() {
+            return self.outside.clone();
+        }
         let mut log = Log::default();
         log.reset(self.known());
         let (founding, epoch) = self.known_of();

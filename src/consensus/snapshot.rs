@@ -147,6 +147,8 @@ impl Consensus {
         self.promise(cx, from, Body::Appended { matched: last.index });
         if was_outside {
             self.enter_group(cx);
+        } else {
+            self.let_go_of_outside();
         }
         self.tell_subscribers(cx);
         Ok(())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::log::Entry;
+use super::outside::Outside;
 use super::state::Register;
 use super::vocabulary::{Mark, Name, Outcome, RequestId, Token};
 use super::{Consensus, Group, Office};
@@ -155,20 +156,22 @@ impl<'a> View<'a> {
         self.group().map_or(0, |group| group.voters().count() - group.quorum())
     }
 
+    /// What was told from outside of a group, where that is more than is certain here as a member.
+    fn outside(self) -> Option<&'a Outside> {
+        self.consensus.knows_more().then_some(&self.consensus.outside)
+    }
+
     /// The registers.
     #[must_use]
     pub fn registers(self) -> &'a BTreeMap<Name, Register> {
-        match self.group() {
-            Some(_) => self.consensus.state.registers(),
-            None => self.consensus.outside.state().registers(),
-        }
+        self.outside().map_or(&self.consensus.state, Outside::state).registers()
     }
 
     /// The newest decision that is known here, whether this peer is a member or not.
     #[must_use]
     pub fn known(self) -> Token {
-        if self.group().is_none() {
-            return self.consensus.outside.newest();
+        if let Some(outside) = self.outside() {
+            return outside.newest();
         }
         let (epoch, index) = (self.consensus.epoch, self.consensus.commit);
         let term = self.consensus.log.term(index).unwrap_or(self.consensus.snapshot.last.term);
@@ -184,15 +187,14 @@ impl<'a> View<'a> {
     /// What came of a request, if that is remembered.
     #[must_use]
     pub fn outcome(self, request: RequestId) -> Option<(Token, Outcome)> {
-        let state = if self.group().is_some() { &self.consensus.state } else { self.consensus.outside.state() };
-        state.sessions().find(request)
+        self.outside().map_or(&self.consensus.state, Outside::state).sessions().find(request)
     }
 
     /// Committed entries behind a place, for peers that are no members: they learn what was decided from whoever has it. Nothing if some
     /// of them are no longer kept; then the registers say what came of them.
     #[must_use]
     pub fn decided(self, after: Index) -> Option<impl Iterator<Item = (Index, &'a Entry)>> {
-        let log = if self.group().is_some() { &self.consensus.log } else { self.consensus.outside.log() };
+        let log = self.outside().map_or(&self.consensus.log, Outside::log);
         let commit = self.known().index;
         let kept = after >= log.base().index;
         kept.then(|| log.iter_from(after.next()).take_while(move |(at, _)| *at <= commit))
@@ -201,8 +203,7 @@ impl<'a> View<'a> {
     /// Behind which place decisions are kept here.
     #[must_use]
     pub fn kept_behind(self) -> Index {
-        let log = if self.group().is_some() { &self.consensus.log } else { self.consensus.outside.log() };
-        log.base().index
+        self.outside().map_or(&self.consensus.log, Outside::log).base().index
     }
 
     /// What this store has promised, and what it holds: equal after two starts from the same log. Nothing in no group.

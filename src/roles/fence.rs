@@ -29,6 +29,8 @@ pub(super) struct Fence {
     written: Token,
     /// The last under which this peer was about to begin, durably.
     pub(super) begun: Token,
+    /// The last under which nothing is left to be ended.
+    pub(super) ended: Token,
     /// Who waits for the disk.
     tickets: Vec<(u64, Token)>,
 }
@@ -49,12 +51,15 @@ pub(super) struct Fences(BTreeMap<RoleName, Fence>);
 
 impl Fences {
     /// What the disk holds.
-    pub(super) fn restore(&mut self, role: &RoleName, token: Token, begins: bool) {
+    pub(super) fn restore(&mut self, record: &Record) {
+        let (Record::Fence { role, token } | Record::Begun { role, token } | Record::Ended { role, token }) = record;
         let Some(fence) = self.entry(role) else { return };
-        let highest = fence.durable.max(token);
+        let highest = fence.durable.max(*token);
         (fence.seen, fence.durable, fence.written) = (highest, highest, highest);
-        if begins {
-            fence.begun = fence.begun.max(token);
+        match record {
+            Record::Fence { .. } => {}
+            Record::Begun { .. } => fence.begun = fence.begun.max(*token),
+            Record::Ended { .. } => fence.ended = fence.ended.max(*token),
         }
     }
 
@@ -75,20 +80,15 @@ impl Fences {
         Some(self.0.entry(role.clone()).or_default())
     }
 
-    /// Under which tokens this peer began, or was about to.
-    pub(super) fn begun(&self) -> impl Iterator<Item = (RoleName, Token)> {
-        let begun = self.0.iter().filter(|(_, fence)| fence.begun > Token::default());
+    /// Under which tokens this peer began, or was about to, and did not end what it began.
+    pub(super) fn unended(&self) -> impl Iterator<Item = (RoleName, Token)> {
+        let begun = self.0.iter().filter(|(_, fence)| fence.begun > fence.ended);
         begun.map(|(role, fence)| (role.clone(), fence.begun))
     }
 
     /// What is durable.
     pub(super) fn records(&self) -> impl Iterator<Item = Record> {
-        let is_known = |token: &Token| *token > Token::default();
-        self.0.iter().flat_map(move |(role, fence)| {
-            let begun = Some(fence.begun).filter(is_known).map(|token| Record::Begun { role: role.clone(), token });
-            let highest = Some(fence.durable).filter(|token| is_known(token) && *token != fence.begun);
-            begun.into_iter().chain(highest.map(|token| Record::Fence { role: role.clone(), token }))
-        })
+        self.0.iter().flat_map(|(role, fence)| super::record::records(role, [fence.durable, fence.begun, fence.ended]))
     }
 }
 
@@ -142,6 +142,14 @@ impl Roles {
         let wait = Wait { role: role.clone(), token, begins: true };
         cx.persist(Record::Begun { role: role.clone(), token }, wait);
         true
+    }
+
+    /// What this peer began under a token is ended: that is written down, and nobody waits for it.
+    pub(super) fn write_ended(&mut self, cx: &mut Cx<'_, Self>, role: &RoleName, token: Token) {
+        let Some(fence) = self.fences.entry(role).filter(|fence| fence.ended < token) else { return };
+        fence.ended = token;
+        let wait = Wait { role: role.clone(), token, begins: false };
+        cx.persist(Record::Ended { role: role.clone(), token }, wait);
     }
 
     /// The disk answered. Whoever waited for it is told.

@@ -3,7 +3,7 @@
 //! A peer acts in a role only between the first answer to a renewal and the end of the lease that the last one gave, counted from when it
 //! asked. What is granted is no lease yet. Before it asks at all, the token is on its disk: so it never begins twice under one token, and
 //! a process that was killed and comes back ends the work of its life before, and says that it has: also if somebody else holds the role by then, since
-//! programs outlive the process that began them.
+//! programs outlive the process that began them. What was ended well is written down too, and not ended again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -86,7 +86,7 @@ impl Roles {
         if planted!("roles/begins-twice") {
             return;
         }
-        let begun: Vec<_> = self.fences.begun().collect();
+        let begun: Vec<_> = self.fences.unended().collect();
         let FailoverLimits { lease, hook_limit: hooks, .. } = self.config.failover;
         for (role, token) in begun {
             self.holdings.0.insert(role.clone(), Held::new(token, lease, hooks, Phase::Asking));
@@ -118,6 +118,11 @@ impl Roles {
         }
         let held = |phase| Held::new(token, lease, hooks, phase);
         if token <= seen.begun && !planted!("roles/begins-twice") {
+            if token <= seen.ended {
+                // And ended it: the leader did not hear of that.
+                self.holdings.0.insert(role.clone(), held(Phase::Ended { is_wish: false, is_noted: false }));
+                return self.renew(cx, sight, role);
+            }
             // A life before has begun under it, or was about to.
             self.holdings.0.insert(role.clone(), held(Phase::Asking));
             return self.demote(cx, sight, role, Why::Restarted);
@@ -256,6 +261,10 @@ impl Roles {
                 (Phase::Ending(why), Hooks::End) => {
                     held.phase = Phase::Ended { is_wish: why.is_wish(), is_noted: false };
                     cx.disarm(Timer::Hooks(role.clone()));
+                    // What failed to end is ended again by the next life.
+                    if is_well {
+                        self.write_ended(cx, role, token);
+                    }
                     self.renew(cx, sight, role);
                 }
                 // The end of hooks that were stopped for others, and that ran to it at the same moment.

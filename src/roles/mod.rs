@@ -118,10 +118,7 @@ impl Roles {
 
     /// What the disk holds. Before anything else, in the order of the log.
     pub fn restore(&mut self, record: &Record) {
-        match record {
-            Record::Fence { role, token } => self.fences.restore(role, *token, false),
-            Record::Begun { role, token } => self.fences.restore(role, *token, true),
-        }
+        self.fences.restore(record);
     }
 
     /// The leader, the office, a register or a candidate changed.

@@ -51,6 +51,8 @@ pub(super) struct Watch {
     pub(super) is_ready: bool,
     /// It stopped before that, as far as this leader saw.
     pub(super) in_vain: bool,
+    /// It failed, and the limit of promotions keeps the role from others: that it wakes up to find its lease over is no other reason.
+    pub(super) is_limited: bool,
     pub(super) pending: Option<Pending>,
     /// Nothing is proposed before this: a proposal was refused.
     pub(super) retry_at: Time,
@@ -121,6 +123,7 @@ impl Watch {
             has_stopped: false,
             is_ready: false,
             in_vain: false,
+            is_limited: false,
             pending: None,
             retry_at: Time::ZERO,
             state: FailoverState::Normal,
@@ -219,7 +222,7 @@ impl Watch {
             return;
         }
         self.holding = holding;
-        (self.has_stopped, self.is_ready, self.in_vain) = (false, false, false);
+        (self.has_stopped, self.is_ready, self.in_vain, self.is_limited) = (false, false, false, false);
         self.preferred = None;
         self.said_at = None;
         // Only this leader grants in its term, and it gave no lease under this token yet. Under another one, others may have.
@@ -297,7 +300,7 @@ impl Roles {
     fn on_progress(&mut self, cx: &mut Cx<'_, Self>, role: &RoleName, is_ready: bool) {
         let now = cx.now().mono;
         let Some(watch) = self.watch(role) else { return };
-        watch.is_ready = is_ready;
+        (watch.is_ready, watch.is_limited) = (is_ready, false);
         let unheard_since = watch.unheard_since.take();
         let is_quiet = matches!(watch.state, FailoverState::Normal | FailoverState::Complete) && watch.order.is_none();
         if !watch.is_noted() && (unheard_since.is_some() || is_quiet) {
@@ -387,7 +390,7 @@ impl Roles {
 
 /// Why a turn ends that nobody ordered to.
 pub(super) fn reason(watch: &Watch) -> Reason {
-    match (watch.detector.has_begun() && !watch.in_vain, watch.has_stopped) {
+    match (watch.detector.has_begun() && !watch.in_vain, watch.has_stopped && !watch.is_limited) {
         (false, _) => Reason::NotBegun,
         (true, true) => Reason::Released,
         (true, false) => Reason::Failed,

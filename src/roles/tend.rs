@@ -196,6 +196,7 @@ impl Roles {
         let until =
             decided.as_ref().and_then(|(at, grant)| limit(*at, grant, &config, wall)).filter(|_| why.is_limited());
         if let Some(until) = until {
+            watch.is_limited |= why == Reason::Failed;
             return alert(cx, role, watch, Alert::TooMany { until });
         }
         // Who is dead is no candidate, whatever it says of itself; nor is who did not want it, or did not begin.

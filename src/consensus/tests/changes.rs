@@ -57,6 +57,28 @@ fn a_group_grows_and_shrinks() {
     assert_eq!(world.voters(left), [world.id(left)]);
 }
 
+/// What a member is sent first is a snapshot, which may be of long ago.
+#[test]
+fn who_becomes_a_member_knows_no_less_than_before() {
+    for seed in 0..10 {
+        let mut world = World::founded(seed, 4, 3, small());
+        let leader = world.settle();
+        (0..40).for_each(|_| _ = world.decide("often"));
+        world.run(1_000);
+        let (id, knew) = (world.id(3), world.view(3).known());
+        assert_eq!(knew, world.view(leader).known());
+        let register = world.view(3).registers().clone();
+        world.step(leader, |machine, cx| machine.change(cx, Change::AddLearner { id, priority: 0 })).unwrap();
+        for _ in 0..2_000 {
+            world.run(1);
+            assert!(world.view(3).known() >= knew, "{seed}: {knew}, and later {}", world.view(3).known());
+            assert_eq!(*world.view(3).registers(), register, "{seed}");
+        }
+        assert_eq!(world.view(3).standing(), Standing::Learner);
+        assert!(world.view(3).commit() > knew.index);
+    }
+}
+
 /// Learners have no voice: a majority is one of voters.
 #[test]
 fn a_learner_is_not_counted() {

@@ -171,6 +171,34 @@ fn a_life_before_is_ended_and_not_gone_on_with() {
     assert!(matches!(ops[..], [Op::Persist(..)]), "{ops:?}");
 }
 
+#[test]
+fn what_was_ended_well_is_not_ended_again_by_the_next_life() {
+    for is_well in [true, false] {
+        let mut machine = acting();
+        hear(&mut machine, 20, token(5), Body::Stop);
+        let ops = play(&mut machine, 30, |machine, cx, sight| {
+            machine.on_hooks_done(cx, sight, &role(), token(5), (Hooks::End, is_well));
+        });
+        let ended = Record::Ended { role: role(), token: token(5) };
+        let is_written = ops.iter().any(|op| matches!(op, Op::Persist(record, _) if *record == ended));
+        assert_eq!(is_written, is_well);
+        let mut next = Roles::new(ME, Config::primary());
+        next.restore(&Record::Begun { role: role(), token: token(5) });
+        let records: Vec<_> = machine.view().records().collect();
+        assert_eq!(records.contains(&ended), is_well);
+        records.iter().for_each(|record| next.restore(record));
+        let told = events(play(&mut next, 40, Roles::start));
+        assert_eq!(matches!(told[..], [Event::Demote { why: Why::Restarted, .. }]), !is_well, "{told:?}");
+        if is_well {
+            // The leader did not hear of it.
+            let ops = hear(&mut next, 50, token(5), granted());
+            let stopped =
+                |op: &Op<Roles>| matches!(op, Op::Send(_, Message { body: Body::Stopped { is_wish: false }, .. }));
+            assert!(ops.iter().any(stopped) && !ops.iter().any(|op| matches!(op, Op::Emit(_))), "{ops:?}");
+        }
+    }
+}
+
 /// A world found it (seed 7472347145525552592): the hooks that begin the work end at the moment at which the lease does, and were taken for those
 /// that end it.
 #[test]

@@ -257,6 +257,25 @@ fn after_some_promotions_the_role_is_held() {
 }
 
 #[test]
+fn who_failed_too_often_does_not_get_the_role_again_by_waking_up() {
+    let mut config = config(|failover| failover.promotions_max = 1);
+    config.failover.promotions_window = Duration::from_secs(20);
+    let (mut world, _) = World::served(2, 5, 3, config);
+    moved(&mut world, 3);
+    (0..3).for_each(|node| world.known(node, |it| it.healthy = false));
+    world.pause(3, 1_500);
+    world.until(1_400, |world| world.primary() == Some(4));
+    world.run(3_000);
+    world.pause(4, 1_500);
+    world.run(1_400);
+    assert!(told(&world, |event| matches!(event, Event::Alert { alert: Alert::TooMany { .. }, .. })));
+    world.run(5_000);
+    assert_eq!(world.primary(), None, "the limit holds");
+    world.run(20_000);
+    assert!(world.primary().is_some(), "later it is tried again");
+}
+
+#[test]
 fn whose_work_never_begins_does_not_keep_the_role() {
     let (mut world, _) = World::served(1, 4, 3, Config { hooks: true, ..Config::primary() });
     moved(&mut world, 2);

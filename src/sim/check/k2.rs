@@ -1,5 +1,6 @@
 //! K2: nobody takes something else for decided at a place: what peers learn of decisions is one chain, with the same outcomes. Of a member that
-//! holds for the whole log up to where it is committed there, also where an entry tells nothing.
+//! holds for the whole log up to where it is committed there, also where an entry tells nothing. And nobody knows less of it than before, unless it starts
+//! anew or forgets everything.
 
 use std::collections::BTreeMap;
 
@@ -17,12 +18,20 @@ pub(super) struct OneHistory {
     terms: BTreeMap<(Epoch, Index), (Term, u32)>,
     /// Up to where that was looked at in each member's log.
     seen: BTreeMap<u32, (Actor, Epoch, Index)>,
+    /// Up to where each peer knew it.
+    known: BTreeMap<u32, (Epoch, Index)>,
 }
 
 impl OneHistory {
     /// What is committed at a member by now and was not before.
     fn look(&mut self, sight: &Sight<'_>, who: u32) -> Verdict {
         let Some(view) = sight.node(who).map(crate::node::Node::consensus) else { return Ok(()) };
+        let known = (view.known().epoch, view.known().index);
+        let before = self.known.insert(who, known).unwrap_or_default();
+        if known < before && known.1 != Index::ZERO && !sight.trust.is_broken() {
+            let name = sight.name(who);
+            return Err(format!("{name} knew what was decided up to {before:?}, and now up to {known:?}"));
+        }
         if view.group().is_none() {
             self.seen.remove(&who);
             return Ok(());
@@ -76,6 +85,7 @@ impl Check for OneHistory {
 
     fn on_ready(&mut self, _: &Sight<'_>, who: u32, _: &BootReport) -> Verdict {
         self.seen.remove(&who);
+        self.known.remove(&who);
         Ok(())
     }
 
