@@ -302,10 +302,11 @@ impl Consensus {
         }
     }
 
-    /// The same store in a life that has not begun: its records are to be taken back, as after a start.
+    /// The same store in a life that has not begun: its records are to be taken back, as after a start. What it knew to be decided it knows.
     #[must_use]
     pub fn again(&self) -> Self {
-        Self { links: self.links.clone(), asking: self.asking.clone(), ..Self::new(self.me.node, self.config.clone()) }
+        let (links, asking, outside) = (self.links.clone(), self.asking.clone(), self.remembered());
+        Self { links, asking, outside, ..Self::new(self.me.node, self.config.clone()) }
     }
 
     /// Takes part in nothing any more: it could not keep what it promises.

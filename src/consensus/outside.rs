@@ -116,6 +116,12 @@ impl Outside {
         &self.log
     }
 
+    /// What is known, but not from whom.
+    fn of_nobody(self) -> Self {
+        let Self { founding, epoch, log, state, group, .. } = self;
+        Self { founding, epoch, log, state, group, ..Self::default() }
+    }
+
     /// Who leads, if it is a member of the known group: of one that is not it may be heard before the decision that made it one.
     fn leads(&self) -> (Term, Option<Actor>) {
         let is_member = |id: &Actor| self.group.as_ref().is_some_and(|group| group.member(*id).is_some());
@@ -278,13 +284,17 @@ impl Consensus {
 
     /// It has become a member, or founded a group. What a member is sent first may be of long ago.
     pub(super) fn enter_group(&mut self, cx: &mut Cx<'_, Self>) {
-        let Outside { founding, epoch, log, state, group, .. } = std::mem::take(&mut self.outside);
-        self.outside = Outside { founding, epoch, log, state, group, ..Outside::default() };
+        self.outside = std::mem::take(&mut self.outside).of_nobody();
         self.let_go_of_outside();
         cx.disarm(Timer::Refresh);
         for peer in self.links.clone() {
             self.greet(cx, peer);
         }
+    }
+
+    /// What is known when its store is read anew.
+    pub(super) fn remembered(&self) -> Outside {
+        self.as_known_outside().of_nobody()
     }
 
     /// As a member it knows by now what it was told before it was one.
