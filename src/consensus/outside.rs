@@ -284,7 +284,10 @@ impl Consensus {
 
     /// It has become a member, or founded a group. What a member is sent first may be of long ago.
     pub(super) fn enter_group(&mut self, cx: &mut Cx<'_, Self>) {
-        self.outside = std::mem::take(&mut self.outside).of_nobody();
+        let outside = std::mem::take(&mut self.outside);
+        if !planted!("consensus/member-forgets") {
+            self.outside = outside.of_nobody();
+        }
         self.let_go_of_outside();
         cx.disarm(Timer::Refresh);
         for peer in self.links.clone() {

@@ -71,6 +71,12 @@ pub const BUGS: &[Bug] = &[
     ),
     bug("consensus/followers-untold", "Who is no member hears of no decision.", &["K5"], &["voters-churn"]),
     bug(
+        "consensus/member-forgets",
+        "Who becomes a member forgets what it was told before.",
+        &["K2"],
+        &["voters-churn"],
+    ),
+    bug(
         "consensus/pre-vote-skipped",
         "A voter that was cut off deposes the leader when it comes back.",
         &["K7", "expect"],
