@@ -181,6 +181,9 @@ fn who_is_to_be_asked_is_told_by_name_and_as_data() {
     assert_eq!(told["error"]["leader"]["node"], id(&peers[0]), "{told}");
     let itself = peers[0].run(&["voters", "transfer", name]);
     assert!(itself.status.success() && text(&itself).contains(&format!("{name} leads already")), "{itself:?}");
+    let told = peers[0].ask(&["voters", "transfer", &peers[2].place.name]);
+    assert_eq!(told["to"], id(&peers[2]), "{told}");
+    assert_eq!(told["handed_over"] == true, told["leader"] == told["to"], "what is said is what is seen: {told}");
     for args in [&["voters", "add", "nobody"][..], &["role", "show", "nothing"], &["role", "pause", "nothing"]] {
         let refused = peers[1].run(&[args, &["--json"]].concat());
         let told: Value = serde_json::from_slice(&refused.stderr).unwrap();
