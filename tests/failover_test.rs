@@ -20,6 +20,8 @@ mod harness;
 #[path = "processes/lab.rs"]
 #[expect(dead_code, reason = "it is shared with the tests of processes")]
 mod lab;
+#[path = "failover_test/redirects.rs"]
+mod redirects;
 #[path = "failover_test/roles.rs"]
 mod roles;
 #[path = "failover_test/stores.rs"]

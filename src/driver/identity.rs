@@ -13,6 +13,8 @@ use crate::recovery::NODE_FILE;
 use crate::types::NodeId;
 
 const KEY_FILE: &str = "identity.key";
+/// What is missing beside a key, and how it is had again: a ticket names the node too, and `rebuild` takes it from there.
+const NO_NODE: &str = "there is a key, and no node id: put `node-id` back beside it, or, where `ticket` is there, have `oxigdal-ha rebuild` take it from that";
 
 /// A peer's key and node id.
 #[derive(Clone, Debug)]
@@ -29,7 +31,7 @@ impl NodeKey {
     pub fn open(dir: &Path) -> Result<Option<Self>, FileError> {
         let Some(secret) = SecretKey::open(&dir.join(KEY_FILE))? else { return Ok(None) };
         let path = dir.join(NODE_FILE);
-        let node = open_node(&path)?.ok_or_else(|| FileError::content(&path, "there is a key, and no node id"))?;
+        let node = open_node(&path)?.ok_or_else(|| FileError::content(&path, NO_NODE))?;
         Ok(Some(Self { secret, node }))
     }
 
@@ -115,5 +117,13 @@ mod tests {
         let other = tempfile::tempdir().unwrap();
         let other = NodeKey::open_or_mint(other.path()).unwrap();
         assert_ne!((first.node(), first.peer_id()), (other.node(), other.peer_id()));
+    }
+
+    #[test]
+    fn a_key_without_a_node_id_is_refused_with_what_gets_it_back() {
+        let dir = tempfile::tempdir().unwrap();
+        NodeKey::open_or_mint(dir.path()).unwrap();
+        std::fs::remove_file(dir.path().join(NODE_FILE)).unwrap();
+        assert!(NodeKey::open(dir.path()).unwrap_err().to_string().contains("`oxigdal-ha rebuild`"));
     }
 }

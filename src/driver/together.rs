@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::sync::watch;
 
 use super::admission::key::random;
@@ -34,6 +35,9 @@ const GLANCE: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_secs(1);
 /// After somebody else had changed the job meanwhile.
 const BEHIND: Duration = Duration::from_millis(50);
+/// What was decided is known here after a short while; for so long, and so often, it is waited for.
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
+const HEARD_EVERY: Duration = Duration::from_millis(10);
 /// Two that change the job at once are one behind the other after a few times.
 const TRIES: u32 = 8;
 
@@ -50,13 +54,31 @@ pub(super) fn start(dir: PathBuf, mesh: String, link: &Link) -> Result<(), Start
     spawned.map(drop).map_err(StartError::Workers)
 }
 
+/// A backup that was begun, and who takes no share of it though all were to.
+#[derive(Debug, Serialize)]
+pub(super) struct Asked {
+    #[serde(flatten)]
+    job: Job,
+    left_out: Vec<LeftOut>,
+}
+
+/// A member that cannot take a backup now.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct LeftOut {
+    node: NodeId,
+    name: String,
+    why: &'static str,
+}
+
 /// Has a backup of the mesh begun.
-pub(super) async fn begin(link: &Link, task: Task, takers: &Takers, by: &str) -> Result<Job, Error> {
+pub(super) async fn begin(link: &Link, task: Task, takers: &Takers, by: &str) -> Result<Asked, Error> {
     let invalid = |error: JobError| {
         let kind = if matches!(error, JobError::Busy { .. }) { ErrorKind::Busy } else { ErrorKind::Invalid };
         Error::new(kind, error.to_string())
     };
-    let shares = takers.choose(&well(link).await?).map_err(invalid)?;
+    let Report { node, .. } = link.report().await?;
+    let shares = takers.choose(&well(link, &node.members).await?).map_err(invalid)?;
+    let left_out = if *takers == Takers::All { left_out(&node.members) } else { Vec::new() };
     let job = Job::new(uuid::Builder::from_random_bytes(random()).into_uuid(), task, by, wall(link), shares);
     for _ in 0..TRIES {
         let expect = match read(link).await? {
@@ -66,22 +88,38 @@ pub(super) async fn begin(link: &Link, task: Task, takers: &Takers, by: &str) ->
             None => Expect::Absent,
         };
         if set(link, expect, &job).await? {
-            return Ok(job);
+            heard(link, |now| now.id == job.id).await;
+            return Ok(Asked { job, left_out });
         }
+        tokio::time::sleep(BEHIND).await;
     }
     Err(Error::new(ErrorKind::Busy, "the job changes too often: try again"))
 }
 
-/// Ends the job that goes on, whatever its peers are at.
+/// Ends the job that goes on, whatever its peers are at. The job as it was decided then; nothing, if it was over by itself.
 pub(super) async fn give_up(link: &Link, by: &str) -> Result<Option<Job>, Error> {
     let now = wall(link);
-    change(link, |job| {
+    let given_up = change(link, |job| {
         let goes_on = !job.is_over();
         job.give_up(by, now);
         goes_on
     })
     .await?;
-    Ok(read(link).await?.map(|(_, job)| job))
+    if let Some(job) = &given_up {
+        heard(link, |now| now.id != job.id || now.is_over()).await;
+    }
+    Ok(given_up)
+}
+
+/// Waits a while until this peer knows what was decided: whoever is told so, and asks here how it stands, is not to be told of before.
+async fn heard(link: &Link, is_known: impl Fn(&Job) -> bool) {
+    let known = async {
+        while !matches!(read(link).await, Ok(Some((_, job))) if is_known(&job)) {
+            tokio::time::sleep(HEARD_EVERY).await;
+        }
+    };
+    // It is decided all the same.
+    _ = tokio::time::timeout(HEARD_WITHIN, known).await;
 }
 
 /// The job, if there ever was one, and by which decision it is as it is.
@@ -106,13 +144,17 @@ async fn set(link: &Link, expect: Expect, job: &Job) -> Result<bool, Error> {
     }
 }
 
-/// Changes the job, if there is something to change.
-async fn change(link: &Link, change: impl Fn(&mut Job) -> bool) -> Result<(), Error> {
+/// Changes the job, if there is something to change. The job as it was decided then.
+async fn change(link: &Link, change: impl Fn(&mut Job) -> bool) -> Result<Option<Job>, Error> {
     for _ in 0..TRIES {
-        let Some((token, mut job)) = read(link).await? else { return Ok(()) };
-        if !change(&mut job) || set(link, Expect::Set(token), &job).await? {
-            return Ok(());
+        let Some((token, mut job)) = read(link).await? else { return Ok(None) };
+        if !change(&mut job) {
+            return Ok(None);
         }
+        if set(link, Expect::Set(token), &job).await? {
+            return Ok(Some(job));
+        }
+        tokio::time::sleep(BEHIND).await;
     }
     Err(Error::new(ErrorKind::Busy, "the job changes too often"))
 }
@@ -121,9 +163,26 @@ fn wall(link: &Link) -> WallTime {
     link.facts.clock.now().wall
 }
 
-/// Who can take a backup, as far as this peer knows.
-async fn well(link: &Link) -> Result<Vec<Taker>, Error> {
-    let Report { node, .. } = link.report().await?;
+/// Why a member takes no backup now, though one like it could. One that said goodbye is no member, and observers never take any.
+fn unwell(member: &node::MemberStatus) -> Option<&'static str> {
+    match member.state {
+        State::Left => None,
+        _ if member.meta.observer => None,
+        State::Dead => Some("it is dead"),
+        State::Suspect => Some("it is suspect"),
+        State::Alive => member.meta.read_only.then_some("it is read-only"),
+    }
+}
+
+fn left_out(members: &[node::MemberStatus]) -> Vec<LeftOut> {
+    let one = |member: &node::MemberStatus| {
+        Some(LeftOut { node: member.node, name: member.meta.name.clone(), why: unwell(member)? })
+    };
+    members.iter().filter_map(one).collect()
+}
+
+/// Who of these can take a backup, as far as this peer knows.
+async fn well(link: &Link, members: &[node::MemberStatus]) -> Result<Vec<Taker>, Error> {
     let lags: BTreeMap<NodeId, u64> = match link.command(Command::Replicas).await? {
         node::Outcome::Replicas(replicas) => {
             replicas.replicas.into_iter().map(|replica| (replica.id, replica.lag.changes)).collect()
@@ -145,7 +204,7 @@ async fn well(link: &Link) -> Result<Vec<Taker>, Error> {
         priority: member.meta.priority,
         is_primary: primary == Some(member.node),
     };
-    Ok(node.members.iter().filter(is_well).map(taker).collect())
+    Ok(members.iter().filter(is_well).map(taker).collect())
 }
 
 /// Gives the shares of peers that are dead to others, while this peer leads.
@@ -175,8 +234,8 @@ async fn look(link: &Link) -> Result<(), Error> {
     if job.shares.iter().all(|share| share.done.is_some() || is_there(share.node)) {
         return Ok(());
     }
-    let (well, now) = (well(link).await?, wall(link));
-    change(link, |job| job.pass_on(|who| !is_there(who), &well, now)).await
+    let (well, now) = (well(link, &node.members).await?, wall(link));
+    change(link, |job| job.pass_on(|who| !is_there(who), &well, now)).await.map(drop)
 }
 
 /// What takes this peer's share.

@@ -83,5 +83,40 @@ fn a_backup_outlives_the_leader_and_whoever_was_to_take_it() {
     let refused = peers[0].run(&["backup", "create", "--mesh", "--on", &name, "--repo", &repository]);
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(words.contains(&format!("{name} cannot take a backup")), "{words}");
+    // Where all are to take it, it is told who does not.
+    let all = peers[0].run(&["backup", "create", "--mesh", "--on", "all", "--repo", &repository, "--json"]);
+    assert!(all.status.success(), "{all:?}");
+    let words = String::from_utf8_lossy(&all.stderr).into_owned();
+    assert!(words.contains(&format!("warning: {name} is left out and takes no backup: it is dead")), "{words}");
+    let job: serde_json::Value = serde_json::from_slice(&all.stdout).unwrap();
+    assert_eq!((&job["left_out"][0]["node"], &job["left_out"][0]["name"]), (&gone.clone().into(), &name.into()));
+    assert_eq!((job["shares"].as_array().unwrap().len(), job["left_out"].as_array().unwrap().len()), (2, 1), "{job}");
     wait_for("somebody leads", || leader(&peers[0]).is_some_and(|leads| leads != gone));
+}
+
+#[test]
+fn a_backup_that_is_cancelled_says_so_and_that_is_what_was_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let peers = three(dir.path());
+    let leads = leader(&peers[0]).unwrap();
+    let asked = peers.iter().find(|peer| id(peer) != leads).unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (repository, key) = (path("repository"), path("key"));
+    // Nobody writes into it: whoever reads the key from it waits.
+    assert!(std::process::Command::new("mkfifo").args(["-m", "600", &key]).status().unwrap().success());
+    let begin = ["backup", "create", "--mesh", "--on", "all", "--no-wait", "--repo", &repository, "--key-file", &key];
+    for _ in 0..3 {
+        let begun = asked.ask(&begin);
+        assert_eq!(begun["left_out"], serde_json::json!([]), "{begun}");
+        let cancelled = asked.run(&["backup", "create", "--mesh", "--cancel"]);
+        let words = String::from_utf8_lossy(&cancelled.stdout).into_owned();
+        assert!(cancelled.status.success(), "{cancelled:?}");
+        assert!(words.contains("is cancelled: 3 of 3 shares were not taken") && !words.contains("goes on"), "{words}");
+    }
+    asked.ask(&begin);
+    let told = asked.ask(&["backup", "create", "--mesh", "--cancel"]);
+    assert_eq!(told["cancelled"], true, "{told}");
+    assert!(told["shares"].as_array().unwrap().iter().all(|share| share["done"]["error"].is_string()), "{told}");
+    let again = asked.run(&["backup", "create", "--mesh", "--cancel"]);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
 }

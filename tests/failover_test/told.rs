@@ -181,6 +181,15 @@ fn who_is_to_be_asked_is_told_by_name_and_as_data() {
     assert_eq!(told["error"]["leader"]["node"], id(&peers[0]), "{told}");
     let itself = peers[0].run(&["voters", "transfer", name]);
     assert!(itself.status.success() && text(&itself).contains(&format!("{name} leads already")), "{itself:?}");
+    // Who has just become a voter may not have been heard yet: that is refused, and certain.
+    let mut told = None;
+    wait_for("the lead is handed over", || {
+        told = peers[0].try_ask(&["voters", "transfer", &peers[2].place.name]);
+        told.is_some()
+    });
+    let told = told.unwrap();
+    assert_eq!(told["to"], id(&peers[2]), "{told}");
+    assert_eq!(told["handed_over"] == true, told["leader"] == told["to"], "what is said is what is seen: {told}");
     for args in [&["voters", "add", "nobody"][..], &["role", "show", "nothing"], &["role", "pause", "nothing"]] {
         let refused = peers[1].run(&[args, &["--json"]].concat());
         let told: Value = serde_json::from_slice(&refused.stderr).unwrap();

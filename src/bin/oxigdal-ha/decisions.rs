@@ -1,6 +1,6 @@
 //! `leader`, `voters` and `actions`: who decides in the mesh, and what was decided.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,9 @@ use crate::output::{Output, Tone, cell, number};
 
 /// How often `actions tail --follow` looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// For so long, and so often, it is looked who leads after the lead was to be handed over. `leader` tells it later, too.
+const HANDED_WITHIN: Duration = Duration::from_secs(3);
+const HANDED_EVERY: Duration = Duration::from_millis(50);
 
 /// Characters of an id that name a member at least.
 const SHORT_MIN: usize = 4;
@@ -104,18 +107,59 @@ pub(crate) fn voters(arguments: &Voters, output: Output) -> Result {
     let told = client.send("POST", "/v1/voters", &[], &change);
     let told: Value =
         told.map_err(|failure| if op == "transfer" { elsewhere(failure) } else { failure.named(&client) })?;
-    list(&told, &client, output)?;
-    if op == "transfer" && !output.json {
-        let leads = told["leader"].as_str().filter(|leader| node.as_deref() == Some(*leader));
-        let words = leads.map(|leader| format!("{} leads already", name_of(&told, leader)));
-        output.line(words.as_deref().unwrap_or("the lead is being handed over; `leader` shows to whom"))?;
+    if op == "transfer" {
+        return transferred(told, node.as_deref(), &client, output);
     }
+    list(&told, &client, output)?;
     if op == "add" && !output.json {
         output.line(
             "it votes once it holds the log and was there for a while (voters.stabilization); `voters list` shows it",
         )?;
     }
     Ok(())
+}
+
+/// Who leads once the lead was handed over, as far as that is seen in time.
+fn transferred(told: Value, to: Option<&str>, client: &Client, output: Output) -> Result {
+    let was = told["leader"].clone();
+    let is_already = to.is_some() && was.as_str() == to;
+    let now = if is_already { told } else { handed_over(client, &was).unwrap_or(told) };
+    let leads = now["leader"].as_str().filter(|leads| was != **leads);
+    let is_done = leads.is_some() && (to.is_none() || leads == to);
+    if output.json {
+        let mut value = now.clone();
+        value["to"] = to.or(leads).into();
+        value["handed_over"] = is_done.into();
+        if is_already {
+            value["already"] = true.into();
+        }
+        return output.value(&value);
+    }
+    list(&now, client, output)?;
+    match (is_already, leads, to) {
+        (true, ..) => output.line(format_args!("{} leads already", name_of(&now, to.unwrap_or_default()))),
+        (false, Some(leads), _) if is_done => {
+            output.line(format_args!("the lead is handed over: {} leads", name_of(&now, leads)))
+        }
+        (false, _, Some(to)) => output.line(format_args!(
+            "the lead is being handed over to {}; `leader` shows whether it has it",
+            name_of(&now, to)
+        )),
+        (false, _, None) => output.line("the lead is being handed over; `leader` shows to whom"),
+    }
+}
+
+/// The voters as the asked peer knows them when another one leads.
+fn handed_over(client: &Client, was: &Value) -> Option<Value> {
+    let begun = Instant::now();
+    while begun.elapsed() < HANDED_WITHIN {
+        let seen: Option<Value> = client.look("/v1/voters", &[]).ok();
+        if let Some(now) = seen.filter(|now| now["leader"].is_string() && now["leader"] != *was) {
+            return Some(now);
+        }
+        std::thread::sleep(HANDED_EVERY);
+    }
+    None
 }
 
 /// Only who leads can hand the lead over: a peer that does not says who does. Interfaces of other peers are not known to any.

@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oxigdal_ha::driver::redirect::{self, Carried, Config, Counts, Strategy, Target};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -27,7 +27,10 @@ What must not be written twice needs the role's fencing token.
 Peers say in `node.services` what there is at their host (`services = [\"db:5432\"]`); a number is a port that is the same everywhere. New connections go
 to the new holder at once and wait for it while there is none. An open connection cannot be moved, only ended so that its client comes back:
 immediate ends it at once, gradual within --over one after the other, drain lets it end by itself for --over at most.
-Give --api several times to go on when one of the peers that are asked is down or cut off.";
+Give --api several times to go on when one of the peers that are asked is down or cut off.
+
+A role that nobody has held yet is waited for where a peer that is asked names it in `[roles] names`. What a holder's service refuses is told
+on standard error once, and counted (`refused`). A holder's place that is --listen itself is never connected to.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Way {
@@ -80,6 +83,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const OTHERS_EVERY: Duration = Duration::from_millis(100);
 /// After a look that nobody answered.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Between two notes that as many connections are open as may be.
+const FULL_EVERY: Duration = Duration::from_secs(60);
 /// Who takes longer to say it is not waited for: it may be the one that died.
 const LOOK_MAX: Duration = Duration::from_millis(200);
 
@@ -183,14 +188,12 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
         output,
         counts: Arc::clone(&counts),
         known: None,
+        name: String::new(),
         since: (0, 0, 0),
         trouble: None,
+        notes: Notes { connections_max: arguments.connections_max, refused: None, full: None, filled: 0 },
     };
-    // Asked once before anything listens: a role or a service that there is not is told at once. Peers that are not there yet may come.
-    match follower.look() {
-        Err(failure) if !failure.is_passing() => return Err(failure),
-        _ => {}
-    }
+    follower.check()?;
     runtime()?.block_on(async {
         let failed = |error| Failure::new(format_args!("cannot listen on {address}: {error}"));
         let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -205,9 +208,10 @@ pub(crate) fn run(arguments: &Args, output: Output) -> Result {
         std::thread::spawn(move || follower.follow(&sender));
         redirect::serve(listener, receiver, config, Arc::clone(&counts), stopped()?).await.map_err(failed)
     })?;
-    let Carried { accepted, moved, drained, unserved, .. } = counts.read();
-    let words =
-        format!("stopped: {accepted} connections, {moved} moved, {drained} drained, {unserved} without a holder");
+    let Carried { accepted, moved, drained, unserved, refused, .. } = counts.read();
+    let words = format!(
+        "stopped: {accepted} connections, {moved} moved, {drained} drained, {unserved} without a holder, {refused} refused by a holder's service"
+    );
     tell(output, "stopped", &words, &json!({ "connections": counts.read() }))
 }
 
@@ -279,11 +283,64 @@ struct Follower {
     output: Output,
     counts: Arc<Counts>,
     known: Option<Target>,
+    /// What the holder is called that was known last.
+    name: String,
     since: Since,
     trouble: Option<String>,
+    notes: Notes,
+}
+
+/// What is told to people as it comes up, once.
+struct Notes {
+    connections_max: u32,
+    /// The holder of which it is told that it takes nothing.
+    refused: Option<String>,
+    /// When it was told last that no more connections are accepted.
+    full: Option<Instant>,
+    filled: u64,
+}
+
+impl Notes {
+    /// Looks what there is to tell.
+    fn look(&mut self, counts: &Counts, role: &str, (holder, name): (Option<&str>, &str)) {
+        // Another holder may have taken over since it was tried.
+        let trouble = counts.trouble().filter(|trouble| Some(&*trouble.holder) == holder);
+        if let Some(trouble) = trouble.as_ref().filter(|trouble| self.refused.as_ref() != Some(&trouble.holder)) {
+            eprintln!("note: {name} is {role}, but {}", trouble.why);
+        }
+        self.refused = trouble.map(|trouble| trouble.holder);
+        let filled = counts.filled();
+        if filled > self.filled && self.full.is_none_or(|told| told.elapsed() >= FULL_EVERY) {
+            self.full = Some(Instant::now());
+            eprintln!(
+                "note: {} connections are open, and no more are accepted until one ends (--connections-max)",
+                self.connections_max
+            );
+        }
+        self.filled = filled;
+    }
 }
 
 impl Follower {
+    /// Asks once, before anything listens: a role or a service that there is not is told at once. Peers that are not there yet may come, and a role
+    /// that one of them has configured will be granted.
+    fn check(&self) -> Result {
+        match self.look() {
+            Err(failure) if failure.is_kind("not_found") && self.is_configured() => Ok(()),
+            Err(failure) if !failure.is_passing() => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a peer that is asked names the role in its configuration.
+    fn is_configured(&self) -> bool {
+        self.clients.iter().any(|client| {
+            let status: Value = client.look("/v1/status", &[]).unwrap_or_default();
+            let names = status.pointer("/host/roles/names").and_then(Value::as_array);
+            names.is_some_and(|names| names.iter().any(|name| *name == self.role.as_str()))
+        })
+    }
+
     /// Until nobody wants to know any more.
     fn follow(mut self, targets: &watch::Sender<Option<Target>>) {
         while !targets.is_closed() {
@@ -303,6 +360,8 @@ impl Follower {
                     LOOK_AGAIN
                 }
             };
+            let holder = self.known.as_ref().map(|target| &*target.holder);
+            self.notes.look(&self.counts, &self.role, (holder, &self.name));
             std::thread::sleep(pause);
         }
     }
@@ -319,7 +378,10 @@ impl Follower {
             return;
         }
         match &target {
-            Some(target) => self.moved(target, &found.name),
+            Some(target) => {
+                self.moved(target, &found.name);
+                self.name = found.name;
+            }
             None if found.name.is_empty() => {
                 _ = tell(self.output, "vacant", &format!("nobody is {}", self.role), &json!({ "holder": null }));
             }
@@ -397,7 +459,7 @@ impl Follower {
 }
 
 /// One line, for people or for programs.
-fn tell(output: Output, event: &str, words: &str, value: &serde_json::Value) -> Result {
+fn tell(output: Output, event: &str, words: &str, value: &Value) -> Result {
     if output.json {
         let mut value = value.clone();
         value["event"] = event.into();

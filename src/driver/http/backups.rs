@@ -25,7 +25,7 @@ pub(super) struct Wanted {
 pub(super) async fn begin(
     State(interface): State<Interface>,
     Body(Wanted { task, takers, by }): Body<Wanted>,
-) -> Result<Json<Job>, Refusal> {
+) -> Result<Json<together::Asked>, Refusal> {
     Ok(Json(together::begin(&interface.link, task, &takers, &by).await?))
 }
 
@@ -34,12 +34,12 @@ pub(super) async fn show(State(interface): State<Interface>) -> Result<Json<Job>
 }
 
 pub(super) async fn give_up(State(interface): State<Interface>) -> Result<Json<Job>, Refusal> {
-    let last = some(together::read(&interface.link).await?.map(|(_, job)| job))?;
-    if last.is_over() {
-        let words = format!("no backup of the mesh goes on: the last one, {}, is over", last.id);
-        return Err(Refusal::new(StatusCode::NOT_FOUND, ErrorKind::NotFound.code(), words));
+    if let Some(job) = together::give_up(&interface.link, "an operator").await? {
+        return Ok(Json(job));
     }
-    some(together::give_up(&interface.link, "an operator").await?)
+    let Json(last) = some(together::read(&interface.link).await?.map(|(_, job)| job))?;
+    let words = format!("no backup of the mesh goes on: the last one, {}, is over", last.id);
+    Err(Refusal::new(StatusCode::NOT_FOUND, ErrorKind::NotFound.code(), words))
 }
 
 fn some(job: Option<Job>) -> Result<Json<Job>, Refusal> {

@@ -1,5 +1,6 @@
 //! One connection, from a client to a holder.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,10 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout, timeout_at};
 
-use super::counts::{Counts, End};
+use super::counts::{Counts, End, Trouble};
+use super::dial::dial;
 use super::{Config, Target};
 
-/// How long a place may take to accept a connection, before the next one is tried.
-const DIAL_MAX: Duration = Duration::from_millis(500);
 /// Between two rounds over the places of a holder that takes nothing: it may have just begun, or be going.
 const DIAL_AGAIN: Duration = Duration::from_millis(20);
 
@@ -21,18 +21,46 @@ pub(super) struct Carry {
     pub(super) targets: watch::Receiver<Option<Target>>,
     pub(super) config: Config,
     pub(super) counts: Arc<Counts>,
+    /// Where the redirector is.
+    pub(super) listening: SocketAddr,
     pub(super) number: u32,
 }
 
 impl Carry {
     pub(super) async fn run(mut self) {
-        let until = tokio::time::Instant::now() + self.config.wait;
-        let end = match timeout_at(until, reach(&mut self.targets)).await {
+        let (until, mut is_held) = (tokio::time::Instant::now() + self.config.wait, false);
+        let end = match timeout_at(until, self.reach(&mut is_held)).await {
             Ok(Some((holder, server))) => self.carry(&holder, server).await,
-            // Nobody took it in time, or whoever says who holds the role is gone.
+            // There is a holder, and it took nothing in time.
+            Err(_) if is_held => End::Refused,
+            // There was none in time, or whoever says who it is is gone.
             Ok(None) | Err(_) => End::Unserved,
         };
         self.counts.end(end);
+    }
+
+    /// A connection to the holder, and who that is; on the way, whether there is one.
+    async fn reach(&mut self, is_held: &mut bool) -> Option<(String, TcpStream)> {
+        loop {
+            *is_held = false;
+            let target = self.targets.wait_for(Option::is_some).await.ok()?.clone()?;
+            *is_held = true;
+            let dialled = dial(&target, self.listening).await;
+            // It may have moved while it was dialled.
+            let is_still = self.targets.borrow().as_ref().is_some_and(|now| now.holder == target.holder);
+            match dialled {
+                Ok(server) if is_still => {
+                    self.counts.works();
+                    return Some((target.holder, server));
+                }
+                Err(why) if is_still => self.counts.fails(Trouble { holder: target.holder, why }),
+                Ok(_) | Err(_) => {}
+            }
+            tokio::select! {
+                () = sleep(DIAL_AGAIN) => {}
+                changed = self.targets.changed() => changed.ok()?,
+            }
+        }
     }
 
     async fn carry(&mut self, holder: &str, mut server: TcpStream) -> End {
@@ -50,26 +78,6 @@ impl Carry {
         match timeout(config.strategy.grace(*number), carried).await {
             Ok(_) => End::Drained,
             Err(_) => End::Moved,
-        }
-    }
-}
-
-/// A connection to the holder, and who that is.
-async fn reach(targets: &mut watch::Receiver<Option<Target>>) -> Option<(String, TcpStream)> {
-    loop {
-        let target = targets.wait_for(Option::is_some).await.ok()?.clone()?;
-        for (host, port) in &target.places {
-            if let Ok(Ok(server)) = timeout(DIAL_MAX, TcpStream::connect((host.as_str(), *port))).await {
-                // It may have moved while it was dialled.
-                if targets.borrow().as_ref().is_some_and(|now| now.holder == target.holder) {
-                    return Some((target.holder, server));
-                }
-                break;
-            }
-        }
-        tokio::select! {
-            () = sleep(DIAL_AGAIN) => {}
-            changed = targets.changed() => changed.ok()?,
         }
     }
 }

@@ -1,6 +1,7 @@
-//! What a redirector has done.
+//! What a redirector has done, and what keeps it from doing more.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
@@ -13,6 +14,18 @@ pub struct Counts {
     moved: AtomicU64,
     drained: AtomicU64,
     unserved: AtomicU64,
+    refused: AtomicU64,
+    filled: AtomicU64,
+    trouble: Mutex<Option<Trouble>>,
+}
+
+/// A holder that took no connection when it was tried last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Who holds the role.
+    pub holder: String,
+    /// What each of its places did, in words: `127.0.0.1:5432 refuses connections`.
+    pub why: String,
 }
 
 /// Counts of one moment. What was accepted is open, or is counted as exactly one of the others.
@@ -28,8 +41,10 @@ pub struct Carried {
     pub moved: u64,
     /// Ended by themselves after the role had moved.
     pub drained: u64,
-    /// Closed since no holder took them in time.
+    /// Closed since there was no holder in time.
     pub unserved: u64,
+    /// Closed since there was a holder, whose service took no connection in time.
+    pub refused: u64,
 }
 
 /// How a connection was over.
@@ -39,6 +54,7 @@ pub(super) enum End {
     Moved,
     Drained,
     Unserved,
+    Refused,
 }
 
 impl Counts {
@@ -53,7 +69,47 @@ impl Counts {
             moved: get(&self.moved),
             drained: get(&self.drained),
             unserved: get(&self.unserved),
+            refused: get(&self.refused),
         }
+    }
+
+    /// The holder that takes nothing, until one takes something or another one holds the role.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.troubled().clone()
+    }
+
+    /// How often no more were accepted, since as many were open as may be.
+    #[must_use]
+    pub fn filled(&self) -> u64 {
+        self.filled.load(Ordering::Relaxed)
+    }
+
+    /// No more are accepted until one is over.
+    pub(super) fn fill(&self) {
+        self.filled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A holder took nothing.
+    pub(super) fn fails(&self, trouble: Trouble) {
+        *self.troubled() = Some(trouble);
+    }
+
+    /// A holder took a connection.
+    pub(super) fn works(&self) {
+        *self.troubled() = None;
+    }
+
+    /// What another holder did is of the past.
+    pub(super) fn held_by(&self, holder: Option<&str>) {
+        let mut trouble = self.troubled();
+        if trouble.as_ref().is_some_and(|it| Some(&*it.holder) != holder) {
+            *trouble = None;
+        }
+    }
+
+    fn troubled(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One more came.
@@ -69,6 +125,7 @@ impl Counts {
             End::Moved => &self.moved,
             End::Drained => &self.drained,
             End::Unserved => &self.unserved,
+            End::Refused => &self.refused,
         };
         count.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_sub(1, Ordering::Relaxed);

@@ -7,11 +7,15 @@
 //! **What it does not promise.** A redirector sees that a role moved some milliseconds after it did. That nothing is written at an old holder
 //! is the business of fencing tokens, not of who carries bytes.
 //!
+//! **Itself.** Where a holder's place is where the redirector listens, it would be its own client, and each connection would make another until
+//! there is no room: such a place is never dialled. That, and a holder whose service takes nothing, is told by [`Counts::trouble`].
+//!
 //! **Bounds.** So many connections as [`Config::connections_max`] are carried at once; beyond that no more are accepted, and the
-//! kernel's queue holds them. None waits longer for a holder than [`Config::wait`].
+//! kernel's queue holds them ([`Counts::filled`]). None waits longer for a holder than [`Config::wait`].
 
 mod carry;
 mod counts;
+mod dial;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +26,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-pub use counts::{Carried, Counts};
+pub use counts::{Carried, Counts, Trouble};
 
 /// Where to carry to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,18 +83,24 @@ impl Default for Config {
 /// The listener cannot be used any more.
 pub async fn serve(
     listener: TcpListener,
-    targets: watch::Receiver<Option<Target>>,
+    mut targets: watch::Receiver<Option<Target>>,
     config: Config,
     counts: Arc<Counts>,
     stop: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
-    let room = Arc::new(Semaphore::new(config.connections_max));
+    let (room, listening) = (Arc::new(Semaphore::new(config.connections_max)), listener.local_addr()?);
     let mut open = JoinSet::new();
     tokio::pin!(stop);
     let mut number = 0_u32;
     loop {
         let accepted = async {
-            let permit = Arc::clone(&room).acquire_owned().await.expect("it is never closed");
+            let permit = match Arc::clone(&room).try_acquire_owned() {
+                Ok(permit) => permit,
+                Err(_) => {
+                    counts.fill();
+                    Arc::clone(&room).acquire_owned().await.expect("it is never closed")
+                }
+            };
             (permit, listener.accept().await)
         };
         let (permit, accepted) = tokio::select! {
@@ -98,6 +108,10 @@ pub async fn serve(
             accepted = accepted => accepted,
             // What has ended is not kept.
             Some(_) = open.join_next() => continue,
+            Ok(()) = targets.changed() => {
+                counts.held_by(targets.borrow_and_update().as_ref().map(|target| &*target.holder));
+                continue;
+            }
         };
         let client = match accepted {
             Ok((client, _)) => client,
@@ -110,7 +124,8 @@ pub async fn serve(
             Err(error) => return Err(error),
         };
         counts.accept();
-        let one = carry::Carry { client, targets: targets.clone(), config, counts: Arc::clone(&counts), number };
+        let (targets, counts) = (targets.clone(), Arc::clone(&counts));
+        let one = carry::Carry { client, targets, config, counts, listening, number };
         number = number.wrapping_add(1);
         open.spawn(async move {
             one.run().await;

@@ -123,10 +123,84 @@ async fn a_place_that_refuses_is_not_the_last_one_tried() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let bench = bench(Strategy::Immediate, at("a", &[closed, a])).await;
     assert_eq!(bench.connect().await.byte().await, Some(b'a'));
-    // Nobody is there at all: it is told by the end of the connection, and counted.
-    bench.target.send_replace(at("b", &[closed]));
+    assert_eq!(bench.counts.trouble(), None, "it was taken");
+    // Nobody is there at all: it is told by the end of the connection, counted, and said why.
+    bench.target.send_replace(at("b", &[closed, closed]));
     assert_eq!(bench.connect().await.byte().await, None);
-    bench.until(|counts| counts.unserved == 1).await;
+    let counts = bench.until(|counts| counts.refused == 1).await;
+    assert_eq!(counts.unserved, 0, "there is a holder");
+    let why = format!("127.0.0.1:{closed} refuses connections");
+    assert_eq!(bench.counts.trouble(), Some(Trouble { holder: "b".into(), why }));
+    // It begins to listen, and that is the end of it.
+    let _late = TcpListener::bind(("127.0.0.1", closed)).await.unwrap();
+    let _taken = bench.connect().await;
+    timeout(PATIENCE, async {
+        while bench.counts.trouble().is_some() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn what_a_holder_of_before_refused_is_of_the_past() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let bench = bench(Strategy::Immediate, at("a", &[closed])).await;
+    assert_eq!(bench.connect().await.byte().await, None);
+    assert!(bench.counts.trouble().is_some());
+    bench.target.send_replace(at("b", &[closed]));
+    timeout(PATIENCE, async {
+        while bench.counts.trouble().is_some() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_redirector_is_never_its_own_client() {
+    let a = service(b"a").await;
+    let bench = bench(Strategy::Immediate, None).await;
+    let own = bench.address.port();
+    bench.target.send_replace(at("a", &[own]));
+    assert_eq!(bench.connect().await.byte().await, None);
+    let counts = bench.until(|counts| counts.open == 0).await;
+    assert_eq!((counts.accepted, counts.refused), (1, 1), "no connection made another one");
+    let why = bench.counts.trouble().unwrap().why;
+    assert!(why.starts_with(&format!("127.0.0.1:{own} is where this redirector itself listens")), "{why}");
+    // Other places of the same holder are tried.
+    bench.target.send_replace(at("a", &[own, a]));
+    assert_eq!(bench.connect().await.byte().await, Some(b'a'));
+    bench.until(|counts| counts.accepted == 2).await;
+}
+
+#[test]
+fn what_comes_to_where_it_listens_is_its_own() {
+    let is_own = |listening: &str, address: &str| dial::is_own(listening.parse().unwrap(), address.parse().unwrap());
+    for (listening, address) in [
+        ("127.0.0.1:80", "127.0.0.1:80"),
+        ("127.0.0.1:80", "0.0.0.0:80"),
+        ("127.0.0.1:80", "[::ffff:127.0.0.1]:80"),
+        ("0.0.0.0:80", "127.0.0.1:80"),
+        ("0.0.0.0:80", "127.9.9.9:80"),
+        ("0.0.0.0:80", "0.0.0.0:80"),
+        ("[::]:80", "127.0.0.1:80"),
+        ("[::]:80", "[::1]:80"),
+    ] {
+        assert!(is_own(listening, address), "{listening} {address}");
+    }
+    for (listening, address) in [
+        ("127.0.0.1:80", "127.0.0.1:81"),
+        ("127.0.0.1:80", "127.0.0.2:80"),
+        ("0.0.0.0:80", "[::1]:80"),
+        // Of documentation, and no machine's.
+        ("0.0.0.0:80", "192.0.2.1:80"),
+        ("[::]:80", "[2001:db8::1]:80"),
+    ] {
+        assert!(!is_own(listening, address), "{listening} {address}");
+    }
 }
 
 #[tokio::test]
@@ -177,6 +251,7 @@ async fn no_more_are_carried_than_was_said() {
     }
     let mut ninth = bench.connect().await;
     assert!(timeout(Duration::from_millis(100), ninth.0.read_u8()).await.is_err(), "it waits in the kernel's queue");
+    assert!(bench.counts.filled() > 0);
     clients.pop();
     assert_eq!(ninth.byte().await, Some(b'a'));
 }

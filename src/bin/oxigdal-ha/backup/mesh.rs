@@ -1,11 +1,13 @@
 //! `backup create --mesh`: one backup for the whole mesh, taken by whom the voters decide on.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use oxigdal_ha::backup::{BackupCompression, BackupType, Job, Share, Takers, Task};
 use oxigdal_ha::types::NodeId;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Place;
@@ -26,7 +28,7 @@ pub(super) struct MeshArgs {
     /// Have the mesh decide on one backup, and take it at the peers of --on; they have to reach the repository and its key
     #[arg(long, conflicts_with = "data")]
     pub(super) mesh: bool,
-    /// Who takes it: best, all, primary, or names of peers. What a peer was to take that is gone goes to another one, also where it was named
+    /// Who takes it: best, all (who is dead, suspect or read-only is named, and left out), primary, or names of peers. What a peer was to take that is gone goes to another one, also where it was named
     #[arg(long, requires = "mesh", value_name = "WHO", value_delimiter = ',', default_value = "best")]
     on: Vec<String>,
     /// Do not wait for the end; the same command with --show tells how it stands
@@ -35,7 +37,7 @@ pub(super) struct MeshArgs {
     /// Show the last one, and ask for none
     #[arg(long, requires = "mesh")]
     show: bool,
-    /// Give up the one that goes on
+    /// Give up the one that goes on, and say so once that is decided
     #[arg(long, requires = "mesh", conflicts_with = "show")]
     cancel: bool,
     #[command(flatten)]
@@ -50,10 +52,11 @@ pub(super) fn run(
 ) -> Result {
     let client = Client::new(&arguments.target)?;
     if arguments.show {
-        return told(&client.get(PATH, &[])?, &client, output);
+        return told(&client.get(PATH, &[])?, None, &client, output);
     }
     if arguments.cancel {
-        return told(&client.delete(PATH)?, &client, output);
+        let job = client.delete(PATH).map_err(|failure: Failure| failure.named(&client))?;
+        return cancelled(&job, &client, output);
     }
     let absolute = |path: &Path| {
         std::path::absolute(path).map_err(|error| Failure::usage(format_args!("{}: {error}", path.display())))
@@ -74,9 +77,52 @@ pub(super) fn run(
     };
     let by = std::env::var("USER").unwrap_or_else(|_| "operator".to_owned());
     let wanted = json!({ "task": task, "takers": takers, "by": by });
-    let job: Job = client.send("POST", PATH, &[], &wanted).map_err(|failure| unanswered(failure, &client))?;
+    let asked: Asked = client.send("POST", PATH, &[], &wanted).map_err(|failure| unanswered(failure, &client))?;
+    let Asked { job, left_out } = asked;
+    warn(&left_out);
     let job = if arguments.no_wait { job } else { wait(&client, job, output)? };
-    told(&job, &client, output)
+    told(&job, left_out.as_deref(), &client, output)
+}
+
+/// What was asked for, and who takes no share of it though all were to; a peer of an earlier version does not say.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    #[serde(flatten)]
+    job: Job,
+    left_out: Option<Vec<LeftOut>>,
+}
+
+/// A member that cannot take a backup now.
+#[derive(Debug, Deserialize, Serialize)]
+struct LeftOut {
+    node: NodeId,
+    name: String,
+    why: String,
+}
+
+/// Who leaves out a peer without a word has it thought of as backed up.
+fn warn(left_out: &Option<Vec<LeftOut>>) {
+    for LeftOut { node, name, why } in left_out.iter().flatten() {
+        let who = if name.is_empty() { node.to_string() } else { name.clone() };
+        // Who does not read it does not want it.
+        _ = writeln!(std::io::stderr(), "warning: {who} is left out and takes no backup: {why}");
+    }
+}
+
+/// That it was given up is what was wanted, whatever came of its shares.
+fn cancelled(job: &Job, client: &Client, output: Output) -> Result {
+    if output.json {
+        let mut value = json!(job);
+        value["cancelled"] = true.into();
+        return output.value(&value);
+    }
+    table(job, client, output)?;
+    let left = job.shares.iter().filter(|share| share.done.as_ref().is_none_or(|done| done.backup.is_none())).count();
+    output.line(format_args!(
+        "the backup {} of the mesh is cancelled: {left} of {} shares were not taken",
+        job.id,
+        job.shares.len()
+    ))
 }
 
 /// Until it is over. Whoever breaks off here breaks off nothing but this.
@@ -134,14 +180,27 @@ fn unheard(failure: Failure, job: &Job) -> Failure {
     failure.hint(hint).adding("id", job.id.to_string().into())
 }
 
-fn told(job: &Job, client: &Client, output: Output) -> Result {
+fn told(job: &Job, left_out: Option<&[LeftOut]>, client: &Client, output: Output) -> Result {
     let failed = job.shares.iter().filter(|share| why(share).is_some()).count();
-    let all_failed =
-        || Failure::new(format_args!("{failed} of {} shares were not taken as they should be", job.shares.len()));
     if output.json {
-        output.value(job)?;
-        return if failed == 0 { Ok(()) } else { Err(all_failed()) };
+        let mut value = json!(job);
+        if let Some(left_out) = left_out {
+            value["left_out"] = json!(left_out);
+        }
+        output.value(&value)?;
+    } else {
+        table(job, client, output)?;
     }
+    match failed {
+        0 => Ok(()),
+        _ => {
+            Err(Failure::new(format_args!("{failed} of {} shares were not taken as they should be", job.shares.len())))
+        }
+    }
+}
+
+/// Each share, and which were taken by others than who was to.
+fn table(job: &Job, client: &Client, output: Output) -> Result {
     // Without names it is told all the same: the peer may have gone since.
     let members: Vec<Value> = client.look("/v1/members", &[]).unwrap_or_default();
     let name = |node: NodeId| {
@@ -167,10 +226,8 @@ fn told(job: &Job, client: &Client, output: Output) -> Result {
         ]);
     }
     output.rows(&table)?;
-    for (share, was) in job.shares.iter().filter_map(|share| Some((share, share.instead_of?))) {
-        output.line(instead(share, &name(was), &name(share.node)))?;
-    }
-    if failed == 0 { Ok(()) } else { Err(all_failed()) }
+    let mut passed_on = job.shares.iter().filter_map(|share| Some((share, share.instead_of?)));
+    passed_on.try_for_each(|(share, was)| output.line(instead(share, &name(was), &name(share.node))))
 }
 
 /// That another peer took a share than the one that was to.

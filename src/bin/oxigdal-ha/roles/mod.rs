@@ -25,7 +25,9 @@ five seconds meanwhile the exit code is 3, and the hint says what is decided, un
 
 Where `roles.failback-after` is set, a peer of higher priority takes the role back after that time: `role pause` keeps it where it is.
 
-After `role release` the role is paused, and stays so when it is moved: `role resume` ends that.";
+After `role release` the role is paused, and stays so when it is moved: `role resume` ends that.
+
+Any peer that may hold a role is given it, also one whose own `[roles] names` lack it. Which hooks run there is of that peer's own configuration.";
 
 #[derive(Debug, clap::Subcommand)]
 enum RoleCommand {
@@ -297,7 +299,7 @@ fn list(roles: &[Value], output: Output) -> Result {
     if roles.is_empty() {
         return output.line("no role was granted, as far as this peer knows");
     }
-    let mut table = output.table(&["ROLE", "HOLDER", "TOKEN", "STATE", "GRANTED SINCE"]);
+    let mut table = output.table(&["ROLE", "HOLDER", "TOKEN", "STATE", "BECAUSE"]);
     for it in roles {
         let (tone, state) = state(it);
         let reason = it["reason"].as_str().unwrap_or_default();
