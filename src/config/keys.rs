@@ -89,7 +89,12 @@ pub(super) const KEYS: &[Key] = &[
     key("node.name", Kind::Text, r#""""#, "A name for people. Empty: made from the node's id."),
     key("node.region", Kind::Text, r#""""#, "The region it is in, as the topology names it."),
     key("node.zone", Kind::Text, r#""""#, "The zone within the region."),
-    key("node.priority", Kind::Number, "100", "Higher is preferred as hub and root. 0 to 65535."),
+    key(
+        "node.priority",
+        Kind::Number,
+        "100",
+        "Higher is preferred as hub and root, for roles, and as a voter. Elections of who leads the voters tell only 0 to 255 apart. 0 to 65535.",
+    ),
     key("node.observer", Kind::Switch, "false", "Takes part in data but is never hub or root."),
     key(
         "node.services",
@@ -273,7 +278,7 @@ pub(super) const KEYS: &[Key] = &[
         "roles.on-promote",
         Kind::Texts,
         "[]",
-        "A program and its arguments: it begins this peer's work in a role, and is given JSON on its standard input. If it fails, or does not end in time, the role goes to another peer.",
+        "A program and its arguments: it begins this peer's work in a role. It has OXIGDAL_HA_EVENT (promote), OXIGDAL_HA_ROLE, OXIGDAL_HA_FENCE (the fencing token, such as 1.2.3) and OXIGDAL_HA_NODE (this peer's id) in its environment, and the same as one line of JSON on its standard input. If it fails, or does not end in time, the role goes to another peer.",
     ),
     key(
         "roles.promote-limit-ms",
@@ -281,7 +286,12 @@ pub(super) const KEYS: &[Key] = &[
         "10000",
         "How long `on-promote` may take. Then it is killed, and the role goes to another peer. 100 to 600000.",
     ),
-    key("roles.on-demote", Kind::Texts, "[]", "The same to end the work. It is killed after `hook-limit-ms`."),
+    key(
+        "roles.on-demote",
+        Kind::Texts,
+        "[]",
+        "The same to end the work: OXIGDAL_HA_EVENT is demote. It is killed after `hook-limit-ms`.",
+    ),
     key(
         "roles.hook-limit-ms",
         Kind::Number,

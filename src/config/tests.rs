@@ -63,6 +63,14 @@ fn the_default_file_reads_back_as_the_default_with_and_without_its_comments() {
 }
 
 #[test]
+fn the_default_file_names_what_hooks_have_in_their_environment() {
+    let text = default_text();
+    for name in ["EVENT", "ROLE", "FENCE", "NODE"] {
+        assert!(text.contains(&format!("OXIGDAL_HA_{name}")), "{name}");
+    }
+}
+
+#[test]
 fn every_key_belongs_to_a_section_and_stands_once() {
     for (at, key) in KEYS.iter().enumerate() {
         let section = key.name.split('.').next().unwrap();

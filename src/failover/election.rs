@@ -14,7 +14,7 @@ use crate::types::NodeId;
 #[derive(Clone, Debug)]
 pub struct RoleElection {
     node: NodeId,
-    priority: u8,
+    priority: u32,
     rules: PromotionRules,
     strategy: PromotionStrategy,
 }
@@ -35,9 +35,9 @@ pub struct RoleElected {
 }
 
 impl RoleElection {
-    /// Of this peer, with this priority; 0 is never.
+    /// Of this peer, with this priority as [`Candidate::priority`] counts it; 0 is never.
     #[must_use]
-    pub fn new(node: NodeId, priority: u8, config: FailoverLimits) -> Self {
+    pub fn new(node: NodeId, priority: u32, config: FailoverLimits) -> Self {
         Self { node, priority, rules: PromotionRules::new(&config), strategy: config.strategy }
     }
 

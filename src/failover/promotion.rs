@@ -31,8 +31,8 @@ pub enum PromotionStrategy {
 pub struct Candidate {
     /// Who.
     pub node: NodeId,
-    /// What the operator wishes; 0 is never.
-    pub priority: u8,
+    /// What the operator wishes; 0 is never. Of a member it is [`priority_of`](Self::priority_of) what it says.
+    pub priority: u32,
     /// It only looks on.
     pub observer: bool,
     /// It is present, serves, takes writes, and is not leaving.
@@ -41,6 +41,14 @@ pub struct Candidate {
     pub lag: u64,
     /// How busy its machine is, in percent of its cores; [`u32::MAX`] where that is not known.
     pub load: u32,
+}
+
+impl Candidate {
+    /// As what a peer counts that was configured so (`node.priority`): the lowest wish is no refusal, who is never to hold a role is an observer.
+    #[must_use]
+    pub fn priority_of(wish: u16) -> u32 {
+        u32::from(wish) + 1
+    }
 }
 
 /// Why a peer may not take a role over.
@@ -119,7 +127,7 @@ impl PromotionRules {
         let mut eligible: Vec<_> =
             candidates.iter().filter(|candidate| self.check(candidate).is_ok()).copied().collect();
         let rank = |it: &Candidate| {
-            let priority = u64::from(u8::MAX - it.priority);
+            let priority = u64::from(u32::MAX - it.priority);
             let (first, second, third) = match self.strategy {
                 PromotionStrategy::Priority | PromotionStrategy::Manual => (priority, it.lag, u64::from(it.load)),
                 PromotionStrategy::LeastLag => (it.lag, priority, u64::from(it.load)),
@@ -150,7 +158,8 @@ pub(crate) mod tests {
     impl Arbitrary for Candidate {
         fn arbitrary(g: &mut Gen) -> Self {
             let node = NodeId::from_u128((u8::arbitrary(g) % 8).into());
-            let (priority, load) = (u8::arbitrary(g) % 4, u32::arbitrary(g) % 4);
+            let priority = *g.choose(&[0, 1, 254, 255, 256, 301, 65_001, 65_536]).expect("there are some");
+            let load = u32::arbitrary(g) % 4;
             let lag = u64::arbitrary(g) % 100;
             Self { node, priority, observer: u8::arbitrary(g) % 5 == 0, healthy: u8::arbitrary(g) % 5 != 0, lag, load }
         }
@@ -160,7 +169,7 @@ pub(crate) mod tests {
         PromotionRules::new(&FailoverLimits { strategy, ..FailoverLimits::default() })
     }
 
-    fn candidate(n: u128, priority: u8, lag: u64, load: u32) -> Candidate {
+    fn candidate(n: u128, priority: u32, lag: u64, load: u32) -> Candidate {
         Candidate { node: NodeId::from_u128(n), priority, observer: false, healthy: true, lag, load }
     }
 
@@ -184,6 +193,15 @@ pub(crate) mod tests {
         assert_eq!(rules.check(&Candidate { healthy: false, ..good }), Err(Ineligible::Unhealthy));
         assert_eq!(rules.check(&Candidate { lag: 65, ..good }), Err(Ineligible::Lags { lag: 65, max: 64 }));
         assert_eq!(rules.check_node(&[good], NodeId::from_u128(2)), Err(Ineligible::Unknown));
+    }
+
+    #[test]
+    fn priorities_count_over_all_that_can_be_configured() {
+        let wishes = [0, 1, 253, 254, 255, 256, 300, 65_000, 65_534, 65_535];
+        let all: Vec<_> =
+            wishes.iter().map(|wish| candidate((*wish).into(), Candidate::priority_of(*wish), 0, 0)).collect();
+        let ranked = rules(PromotionStrategy::Priority).ranked(&all);
+        assert_eq!(ranked, all.iter().rev().copied().collect::<Vec<_>>());
     }
 
     quickcheck::quickcheck! {

@@ -70,8 +70,10 @@ pub struct Decider {
     pub state: Option<State>,
     /// Whether it is there: alive, and linked with this peer if this one is of the group.
     pub there: bool,
-    /// Its wish to lead.
-    pub priority: u8,
+    /// What it wishes (`node.priority`), as it says itself; of who is no member the same as `ranks_as`.
+    pub priority: u16,
+    /// What the voters wrote down of that when it joined them, by which it is elected: 255 stands for all that is more.
+    pub ranks_as: u8,
     /// How far it holds the log, as the leader knows; nothing elsewhere.
     pub holds: Option<Index>,
 }
@@ -334,6 +336,7 @@ impl Node {
         let group = view.deciders();
         let holds: BTreeMap<_, _> = view.progress().map(|(id, matched, _)| (id, matched)).collect();
         let state = |node: NodeId| self.membership.view().member(node).map(|member| member.state);
+        let wish = |node: NodeId| self.membership.view().member(node).map(|member| member.meta.priority);
         let is_there = |node: NodeId| {
             let needs_no_link = node == self.identity.node || view.group().is_none();
             state(node) == Some(State::Alive) && (needs_no_link || self.overlay.view().links().contains(&node))
@@ -345,7 +348,8 @@ impl Node {
             voter: it.voter,
             state: state(it.id.node),
             there: is_there(it.id.node),
-            priority: it.priority,
+            priority: wish(it.id.node).unwrap_or_else(|| it.priority.into()),
+            ranks_as: it.priority,
             holds: if it.id == view.id() { Some(view.last().index) } else { holds.get(&it.id).copied() },
         });
         let members: Vec<_> = members.collect();

@@ -150,8 +150,7 @@ impl Node {
             let is_linked = is_me || links.contains(&member.id);
             Candidate {
                 node: member.id,
-                // The lowest wish of a peer is no refusal: who is never to hold a role is an observer.
-                priority: u8::try_from(member.meta.priority).unwrap_or(u8::MAX).saturating_add(1),
+                priority: Candidate::priority_of(member.meta.priority),
                 observer: member.meta.observer,
                 healthy: member.state == State::Alive
                     && is_linked
@@ -259,6 +258,10 @@ impl Node {
 
     fn order_refused(&self, error: OrderError) -> CommandError {
         match error {
+            // Others may lead: this peer hears nobody.
+            OrderError::NotLeader { leader: None } if let Some(fault) = self.deafened() => {
+                CommandError::Disk(fault.clone())
+            }
             // Of a group that is known nobody leads.
             OrderError::NotLeader { leader: None } if self.consensus.view().deciders().is_some() => {
                 CommandError::NoQuorum

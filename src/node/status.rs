@@ -284,6 +284,9 @@ impl Node {
                 at_least(Level::Degraded, "no voter is linked".to_owned());
             }
             Standing::Halted => at_least(Level::Degraded, "the disk failed: this peer votes no more".to_owned()),
+            Standing::Outsider if self.deafened().is_some() => {
+                at_least(Level::Degraded, "the disk failed: this peer hears of no decision".to_owned());
+            }
             Standing::Leader => {}
             Standing::Outsider if deciders.leader.is_none() && self.told_leader(now).is_none() => {
                 let why = "nobody leads the voters, as far as this peer knows: no majority of them is in reach";

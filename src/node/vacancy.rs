@@ -2,6 +2,7 @@
 //!
 //! Whoever leads the voters knows each lease, and why the automation rests; a holder knows its own lease. Everybody else knows what is decided and
 //! what membership thinks of the holder, and says no more than that, and whom to ask: that a holder is dead here is no proof that it does not act.
+//! Whose disk takes no writes hears of no decision, and so cannot tell even whether anybody leads: it tells of its disk.
 
 use serde::Serialize;
 
@@ -9,7 +10,7 @@ use super::Node;
 use crate::failover::{FailoverState, PromotionStrategy};
 use crate::membership::State;
 use crate::roles::{Alert, Grant, Lease, RoleName, Watched};
-use crate::types::{NodeId, Now, Time, WallTime};
+use crate::types::{DiskFault, DiskFaultKind, NodeId, Now, Time, WallTime};
 
 /// A role in which nobody acts, or may not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -55,6 +56,8 @@ pub enum VacancyCode {
     Lapsed,
     /// The holder is not there as this peer sees it; only the voters' leader knows whether it acts.
     HolderGone,
+    /// This peer's log takes no writes, so that it hears of no decision: who holds the role now it does not know.
+    ReadOnly,
 }
 
 /// Code, reason and cure.
@@ -77,6 +80,12 @@ impl Node {
         let watched = self.roles.view().watched(now.mono).find(|(name, _)| *name == role).map(|(_, watched)| watched);
         let grant = register.map(Grant::of_register);
         let (code, why, cure) = match &grant {
+            _ if let Some(fault) = self.deafened()
+                && self.roles.view().holds(role, now.mono).is_none() =>
+            {
+                let holder = grant.as_ref().and_then(|grant| grant.as_ref()?.holder);
+                Some(self.out_of_date(role, holder, fault))
+            }
             Some(None) => Some((
                 VacancyCode::Unreadable,
                 format!("what was decided of the role {role} cannot be read by this version"),
@@ -89,6 +98,29 @@ impl Node {
         let until = watched.and_then(|it| it.alert).filter(|_| code == VacancyCode::PromotionsMax);
         let until = until.and_then(|alert| if let Alert::TooMany { until } = alert { Some(until) } else { None });
         Some(Vacancy { role: role.clone(), code, until, why, cure })
+    }
+
+    /// Why its disk takes no writes, if it is so: then this peer votes no more, and hears nothing of what is decided.
+    pub(super) fn deafened(&self) -> Option<&DiskFault> {
+        self.read_only.as_ref().filter(|_| !self.consensus.view().is_disk_well())
+    }
+
+    /// What is known here of a role is of before the disk took no more writes.
+    fn out_of_date(&self, role: &RoleName, holder: Option<NodeId>, fault: &DiskFault) -> Told {
+        let before = match holder {
+            Some(node) if node == self.identity.node => format!("this peer was {role} until then"),
+            Some(node) => format!("until then {} was {role}", self.name_of(node)),
+            None => format!("until then nobody was {role}"),
+        };
+        let why = format!(
+            "who is {role} this peer does not know: its disk takes no writes ({fault}), so it votes no more and hears of no decision; {before}, as far as it knew"
+        );
+        let mend = match fault.kind {
+            DiskFaultKind::Full => "make room on its disk: within five minutes it sees that, and takes part again",
+            _ => "see to its disk, then restart it",
+        };
+        let cure = format!("{mend}; meanwhile ask another peer (`oxigdal-ha role list` at its --api)");
+        (VacancyCode::ReadOnly, why, cure)
     }
 
     fn never_granted(&self, now: Now, role: &RoleName, watched: Option<Watched>) -> Told {

@@ -29,7 +29,7 @@ pub struct Grant {
     pub hooks_us: u64,
     /// By what the holder was chosen.
     pub strategy: PromotionStrategy,
-    /// What it was when it was chosen.
+    /// What it was when it was chosen; there is room for 255, which stands for all that is more.
     pub priority: u8,
     /// Entries that it was behind.
     pub lag: u64,
@@ -155,7 +155,7 @@ impl Grant {
     pub(super) fn set_holder(&mut self, to: Option<(Candidate, PromotionStrategy)>) {
         self.holder = to.map(|(candidate, _)| candidate.node);
         if let Some((candidate, strategy)) = to {
-            (self.strategy, self.priority) = (strategy, candidate.priority);
+            (self.strategy, self.priority) = (strategy, u8::try_from(candidate.priority).unwrap_or(u8::MAX));
             (self.lag, self.load) = (candidate.lag, candidate.load);
         }
     }

@@ -40,6 +40,10 @@ pub(crate) fn leader(arguments: &Leader, output: Output) -> Result {
                 output.paint(Tone::Dim, node)
             ))
         }
+        None if told["standing"] == "halted" => {
+            let words = "who leads the voters this peer does not know: its disk takes no writes, and it votes no more";
+            Err(Failure::not_found(words).hint("ask another peer; `status` says what its disk lacks"))
+        }
         None => Err(Failure::not_found("nobody leads the voters, as far as this peer knows")),
     }
 }
@@ -251,7 +255,7 @@ fn list(voters: &Value, client: &Client, output: Output) -> Result {
                 "yes" => cell(Tone::Good, "yes"),
                 other => cell(Tone::Bad, other),
             },
-            number(&it["priority"]),
+            number(priority(it)),
             number(holds),
             cell(Tone::Dim, node),
         ]);
@@ -262,6 +266,17 @@ fn list(voters: &Value, client: &Client, output: Output) -> Result {
     let asks = is_wished("wanted") || is_wished("barred");
     let known: Vec<Value> = if asks { client.look("/v1/members", &[]).unwrap_or_default() } else { Vec::new() };
     wishes(voters, &known).iter().try_for_each(|wish| output.line(wish))
+}
+
+/// What a voter or learner wishes, and as what it is elected where that is something else: the voters keep what it was when it joined them.
+/// They have room for 255, so of who is no member that may be more.
+fn priority(member: &Value) -> String {
+    let wish = member["priority"].as_u64().unwrap_or_default();
+    match member["ranks_as"].as_u64() {
+        Some(255) if member["state"].is_null() => "255 or more".to_owned(),
+        Some(kept) if kept != wish.min(255) => format!("{wish} (elected as {kept})"),
+        _ => wish.to_string(),
+    }
 }
 
 /// How a voter or learner stands, as the asked peer sees it.
@@ -445,6 +460,18 @@ mod tests {
         assert!(voters(&["b", "c"], 1, 0).ends_with("Not there: b, c: nothing can be decided as this peer sees it"));
         assert_eq!(standing(&json!({ "there": false, "state": "alive" })), "unlinked");
         assert_eq!(standing(&json!({ "there": false, "state": "dead" })), "dead");
+    }
+
+    #[test]
+    fn priorities_are_told_as_they_are_and_what_the_voters_keep_where_that_differs() {
+        let of = |wish: u64, kept: u64, state: Value| {
+            priority(&json!({ "priority": wish, "ranks_as": kept, "state": state }))
+        };
+        assert_eq!(of(100, 100, "alive".into()), "100");
+        assert_eq!(of(65_000, 255, "alive".into()), "65000");
+        assert_eq!(of(300, 100, "dead".into()), "300 (elected as 100)");
+        assert_eq!(of(255, 255, Value::Null), "255 or more");
+        assert_eq!(priority(&json!({ "priority": 255, "state": null })), "255", "a peer of before");
     }
 
     #[test]

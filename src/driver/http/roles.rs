@@ -3,7 +3,8 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Json;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::Interface;
@@ -12,6 +13,7 @@ use crate::consensus::Token;
 use crate::membership;
 use crate::node::{Command, Intake, Outcome, RoleOrder, RoleStatus};
 use crate::roles::RoleName;
+use crate::types::{Epoch, Index, Term};
 
 pub(super) async fn list(State(interface): State<Interface>) -> Result<Json<Vec<RoleStatus>>, Refusal> {
     interface.roles().await.map(Json)
@@ -32,7 +34,27 @@ pub(super) async fn order(
 #[serde(deny_unknown_fields)]
 pub(super) struct Shown {
     role: RoleName,
+    #[serde(deserialize_with = "token")]
     token: Token,
+}
+
+/// A token in its parts, or in one text, as hooks have it in `OXIGDAL_HA_FENCE` and commands print it.
+fn token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Token, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::String(text) => {
+            let form = || D::Error::custom(format!("{text:?} is no token: EPOCH.TERM.INDEX, as in 1.2.3"));
+            parsed(&text).ok_or_else(form)
+        }
+        parts => Token::deserialize(parts).map_err(D::Error::custom),
+    }
+}
+
+fn parsed(text: &str) -> Option<Token> {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let mut parts = text.split('.').map(|part| if is_number(part) { part.parse().ok() } else { None });
+    let mut next = || parts.next().flatten();
+    let (epoch, term, index) = (Epoch::new(next()?), Term::new(next()?), Index::new(next()?));
+    parts.next().is_none().then_some(Token { epoch, term, index })
 }
 
 /// Whether a token is to be heeded: 200 once it is the highest that was seen here, durably; else refused, for good.

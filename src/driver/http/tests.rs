@@ -527,6 +527,20 @@ fn the_quarantine_is_listed_and_released() {
 }
 
 #[test]
+fn tokens_are_shown_in_their_parts_or_as_hooks_have_them() {
+    with_peer(|client| {
+        let path = "/v1/roles/admit";
+        let shown = |token: &str| format!(r#"{{"role":"export","token":{token}}}"#);
+        assert_eq!(client.ask("POST", path, &shown(r#""1.1.7""#)), (200, json!({ "admitted": true })));
+        assert_eq!(client.ask("POST", path, &shown(r#"{"epoch":1,"term":1,"index":7}"#)).0, 200);
+        assert_eq!(client.refused("POST", path, &shown(r#""1.1.6""#)).0, 409);
+        for wrong in [r#""1.1""#, r#""1.1.7.1""#, r#""1.+1.7""#, r#""""#, r#""1.1.x""#, "7", r#"{"epoch":1}"#] {
+            assert_eq!(client.refused("POST", path, &shown(wrong)).0, 400, "{wrong}");
+        }
+    });
+}
+
+#[test]
 fn conflicts_are_asked_for_and_policies_are_checked() {
     with_peer(|client| {
         assert_eq!(client.ask("GET", "/v1/conflicts", ""), (200, json!({ "next": null })));

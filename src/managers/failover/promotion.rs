@@ -135,7 +135,7 @@ impl ReplicaPromotion {
             let reached = member.node == node || member.linked;
             let candidate = Candidate {
                 node: member.node,
-                priority: u8::try_from(member.priority).unwrap_or(u8::MAX).saturating_add(1),
+                priority: Candidate::priority_of(member.priority),
                 observer: member.observer,
                 healthy: member.state == "alive" && reached && !member.read_only,
                 lag: lag.unwrap_or(u64::MAX),

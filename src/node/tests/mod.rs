@@ -3,6 +3,7 @@
 
 mod fence;
 mod fuzz;
+mod holders;
 mod newer;
 mod points;
 mod policies;
@@ -81,6 +82,10 @@ impl Host {
             config,
             founds,
         };
+        Self::of(setup, files)
+    }
+
+    fn of(setup: Setup, files: BTreeMap<SegmentId, Vec<u8>>) -> Self {
         Self {
             boot: Some(Box::new(Boot::start(setup))),
             node: None,

@@ -81,7 +81,18 @@ struct Seen {
     is_fit: bool,
     /// Whether its log takes writes.
     is_well: bool,
-    priority: u8,
+    priority: u16,
+}
+
+/// What a member wishes, as the group keeps it: there is room for 255, which stands for all that is more. Elections go by that; the choice here
+/// goes by what the member says.
+pub(super) fn kept(wish: u16) -> u8 {
+    u8::try_from(wish).unwrap_or(u8::MAX)
+}
+
+/// What a member of the group wishes; of who is not seen what the group keeps of it.
+fn wish(seen: &[Seen], member: &Member) -> u16 {
+    seen.iter().find(|it| it.id == member.id.node).map_or_else(|| member.priority.into(), |it| it.priority)
 }
 
 /// What is to be done.
@@ -272,7 +283,7 @@ impl Voters {
             }
         }
         if voters.len() > target {
-            return self.surplus(now, me, &voters);
+            return self.surplus(now, me, &voters, seen);
         }
         self.surplus_since = None;
         let gone: Vec<Actor> =
@@ -281,7 +292,7 @@ impl Voters {
             self.in_vain.insert(id.node);
             return remove(id);
         }
-        match self.best_ready(&learners, now) {
+        match self.best_ready(&learners, now, seen) {
             // More than there are places for a while, if it is to have somebody's.
             Some(id)
                 if voters.len() < target || (self.may_oust(id.node, &voters) && !self.waits_in_vain(id, &gone)) =>
@@ -355,23 +366,23 @@ impl Voters {
     }
 
     /// There are more voters than are wanted: if that lasts, one goes whom nobody misses.
-    fn surplus(&mut self, now: Time, me: Actor, voters: &[Member]) -> Option<Step> {
+    fn surplus(&mut self, now: Time, me: Actor, voters: &[Member], seen: &[Seen]) -> Option<Step> {
         let since = *self.surplus_since.get_or_insert(now);
         if !self.lasts(Some(since), self.config.stabilization, now) {
             return None;
         }
         let rank = |it: &&Member| {
             let (node, is_here) = (it.id.node, !self.gone_since.contains_key(&it.id.node));
-            (is_here, self.wishes.wanted.contains(&node), it.id == me, it.priority, Reverse(it.id))
+            (is_here, self.wishes.wanted.contains(&node), it.id == me, wish(seen, it), Reverse(it.id))
         };
         voters.iter().min_by_key(rank).map(|least| Step::Change(Change::Remove { id: least.id }))
     }
 
     /// The best of the learners that were there for long enough.
-    fn best_ready(&mut self, learners: &[Member], now: Time) -> Option<Actor> {
+    fn best_ready(&mut self, learners: &[Member], now: Time, seen: &[Seen]) -> Option<Actor> {
         let here =
             |it: &&Member| self.here_since.get(&it.id.node).is_some_and(|at| *at + self.config.stabilization <= now);
-        let rank = |it: &&Member| (self.wishes.wanted.contains(&it.id.node), it.priority, Reverse(it.id));
+        let rank = |it: &&Member| (self.wishes.wanted.contains(&it.id.node), wish(seen, it), Reverse(it.id));
         let best = learners.iter().filter(here).max_by_key(rank).map(|it| it.id);
         for learner in learners {
             self.lasts(self.here_since.get(&learner.id.node).copied(), self.config.stabilization, now);
@@ -400,7 +411,7 @@ impl Voters {
         }
         let here = |it: &&Member| !it.voter && self.here_since.contains_key(&it.id.node);
         let learners = group.members().iter().filter(here);
-        match learners.max_by_key(|it| (it.priority, Reverse(it.id))).map(|it| it.id) {
+        match learners.max_by_key(|it| (wish(seen, it), Reverse(it.id))).map(|it| it.id) {
             Some(id) => Some(Step::Change(Change::Promote { id })),
             None => {
                 // There is no time to see who stays.
@@ -422,7 +433,7 @@ impl Voters {
             if let Some(mint) = self.names.get(&it.id) {
                 let id = Actor { node: it.id, mint: *mint };
                 if !group.is_retired(id) {
-                    return Some(Step::Change(Change::AddLearner { id, priority: it.priority }));
+                    return Some(Step::Change(Change::AddLearner { id, priority: kept(it.priority) }));
                 }
             }
             let asked = self.asked.get(&it.id).copied();
@@ -521,7 +532,7 @@ impl Node {
             state: it.state,
             is_fit: !it.meta.observer && !self.voters.wishes.barred.contains(&it.id),
             is_well: !it.meta.read_only,
-            priority: u8::try_from(it.meta.priority).unwrap_or(u8::MAX),
+            priority: it.meta.priority,
         });
         seen.collect()
     }
@@ -545,8 +556,7 @@ impl Node {
         } else {
             self.voters.found_at = None;
             let founding = Mint::new(self.shared.rngs.consensus.bits().max(1));
-            let wish = u8::try_from(self.meta.priority).unwrap_or(u8::MAX);
-            let me = view.id();
+            let (me, wish) = (view.id(), kept(self.meta.priority));
             self.shared.step(now, |cx| _ = self.consensus.found(cx, founding, &[(me, wish)]));
         }
     }

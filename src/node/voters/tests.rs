@@ -109,6 +109,21 @@ fn observers_and_peers_that_cannot_write_are_not_chosen() {
 }
 
 #[test]
+fn priorities_count_over_all_that_can_be_configured() {
+    let mut room = Room::new(3);
+    let of = |n, priority| Seen { priority, ..seen(n, State::Alive) };
+    let mut all = vec![of(1, 100), of(2, 255), of(3, 300), of(4, 65_000)];
+    room.run(60, &all);
+    assert_eq!(room.voters(), [1, 3, 4], "those of 300 and 65000 before the one of 255");
+    let kept = |n: u128| room.group.member(id(n)).map(|it| it.priority);
+    assert_eq!([kept(3), kept(4)], [Some(255); 2], "the group's record has no room for more");
+    all.push(of(5, 65_535));
+    room.wish(&[1, 5], &[]);
+    room.run(120, &all);
+    assert_eq!(room.voters(), [1, 4, 5], "of 300 and 65000 the lower one goes");
+}
+
+#[test]
 fn a_voter_that_is_gone_for_long_is_replaced_and_never_merely_dropped() {
     let mut room = Room::new(3);
     let mut all: Vec<Seen> = (1..=4).map(|n| seen(n, State::Alive)).collect();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::world::World;
-use crate::failover::{Failback, FailoverLimits, FailoverState, PromotionStrategy};
+use crate::failover::{Candidate, Failback, FailoverLimits, FailoverState, PromotionStrategy};
 
 fn config(change: impl FnOnce(&mut FailoverLimits)) -> Config {
     let mut config = Config::primary();
@@ -314,6 +314,17 @@ fn a_role_goes_back_to_who_is_preferred_after_a_while_without_a_break() {
     assert_eq!(world.primary(), Some(2), "it was not ready all the time");
     world.run(2_000);
     assert_eq!((world.primary(), last_reason(&world)), (Some(0), Reason::Failback));
+}
+
+#[test]
+fn a_role_goes_back_by_priorities_of_all_that_can_be_configured() {
+    let config = config(|failover| failover.failback = Failback::Automatic { hold: Duration::from_secs(2) });
+    let (mut world, _) = World::served(3, 4, 3, config);
+    world.known(3, |it| it.priority = Candidate::priority_of(65_000));
+    world.known(2, |it| it.priority = Candidate::priority_of(300));
+    moved(&mut world, 2);
+    world.run(6_000);
+    assert_eq!((world.primary(), last_reason(&world)), (Some(3), Reason::Failback));
 }
 
 #[test]

@@ -152,7 +152,7 @@ impl World {
         let node = |at: usize| NodeId::from_u128(at as u128 + 1);
         let fit = |at: usize| Candidate {
             node: node(at),
-            priority: u8::try_from(100 - at).unwrap(),
+            priority: u32::try_from(100 - at).unwrap(),
             observer: false,
             healthy: true,
             lag: 0,

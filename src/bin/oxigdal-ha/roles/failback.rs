@@ -1,5 +1,7 @@
 //! Who takes a role back by itself that was just moved: whoever moves it is to know that before it happens.
 
+use std::cmp::Reverse;
+
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -23,13 +25,16 @@ fn preferred(status: &Value, holder: &Value) -> Option<Value> {
     if rules["automatic"] != true || rules["strategy"] != "priority" {
         return None;
     }
-    // Beyond this all are preferred alike.
-    let priority = |member: &Value| member["priority"].as_u64().unwrap_or_default().min(254);
+    let priority = |member: &Value| member["priority"].as_u64().unwrap_or_default();
     let members = status["members"].as_array()?;
     let is = priority(members.iter().find(|member| member["node"] == *holder)?);
     let is_well =
         |it: &&Value| it["state"] == "alive" && it["observer"] != true && it["read_only"] != true && priority(it) > is;
-    let best = members.iter().filter(is_well).max_by_key(|it| priority(it))?;
+    // Only who lags by nothing takes it back, so of the same priority the least load decides, and then the id.
+    let rank = |it: &&Value| {
+        (Reverse(priority(it)), it["load"].as_u64().unwrap_or(u64::MAX), it["node"].as_str().map(str::to_owned))
+    };
+    let best = members.iter().filter(is_well).min_by_key(rank)?;
     Some(json!({ "node": best["node"], "name": best["name"], "after_ms": after }))
 }
 
@@ -53,13 +58,14 @@ mod tests {
         let status = |after: u64, strategy: &str| {
             json!({
                 "host": { "roles": { "failback_after_ms": after, "strategy": strategy, "automatic": true } },
-                "members": [member("a", 200, "alive"), member("b", 100, "alive"), member("c", 250, "dead"), member("d", 300, "alive"), member("e", 254, "alive")],
+                "members": [member("a", 200, "alive"), member("b", 100, "alive"), member("c", 65535, "dead"), member("d", 300, "alive"), member("e", 65000, "alive"), member("f", 65000, "alive")],
             })
         };
         let by = |status: &Value, holder: &str| preferred(status, &holder.into()).map(|it| it["node"].clone());
         let good = status(5_000, "priority");
-        assert!(by(&good, "b").is_some_and(|node| node == "d" || node == "e"));
-        assert_eq!(by(&good, "e"), None, "beyond 254 all are preferred alike");
+        assert_eq!(by(&good, "b"), Some("e".into()), "the lower id of the same priority");
+        assert_eq!(by(&good, "d"), Some("e".into()), "also beyond 255");
+        assert_eq!(by(&good, "e"), None);
         assert_eq!(by(&status(0, "priority"), "b"), None);
         assert_eq!(by(&status(5_000, "least-lag"), "b"), None);
         assert_eq!(by(&json!({ "members": [] }), "b"), None, "a peer of before tells no rules");
