@@ -12,9 +12,12 @@
 //! Where some of the others are gone for good, or were removed as well, no majority may ever say it. So to whom nobody has led for long the word of one
 //! voter is enough: it could decide nothing anyway. That of anybody is for a learner that has a link to no voter that it knows.
 //!
+//! Who was added by an entry that was taken back never was a member, and takes itself for one: of that only a leader is certain, and says so when it hears the name.
+//!
 //! A leader that is followed ends the count. What is remembered is bounded by the voters of the group.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Consensus;
@@ -99,7 +102,12 @@ impl Consensus {
     }
 
     /// Asks whoever may know what became of this learner, and somebody else if there is nobody.
-    pub(super) fn ask_about_itself(&self, cx: &mut Cx<'_, Self>) {
+    pub(super) fn ask_about_itself(&mut self, cx: &mut Cx<'_, Self>) {
+        let said = self.disowned.iter().find(|(_, epoch)| **epoch == self.epoch).map(|(peer, _)| *peer);
+        if let Some(peer) = said.filter(|_| self.is_left_for_long(cx, self.epoch)) {
+            // It was said before that was long enough, and whoever said so is not asked again.
+            return self.tell_once(cx, Event::NoMember { peer });
+        }
         self.ask_the_silent(cx);
         if self.is_lost(cx) && !self.links.is_empty() {
             let linked: Vec<NodeId> = self.links.iter().copied().collect();
@@ -115,6 +123,12 @@ impl Consensus {
         for node in silent.into_iter().filter(asked) {
             self.aside(cx, node, Body::Name);
         }
+    }
+
+    /// Whether this one leads, knows all that is decided, and has nobody of that name in its group, nor is about to have.
+    pub(super) fn is_certainly_none(&self, id: Actor) -> bool {
+        let is_member = |group: &Arc<Group>| group.member(id).is_some();
+        self.view().is_settled() && !self.groups_in_doubt().any(is_member)
     }
 
     /// Tells a store that it is in the group no more, as is known for certain here, by a member or by who is none.

@@ -195,7 +195,13 @@ impl Consensus {
             Body::Who => self.aside(cx, from, Body::Name),
             // A name that is used up: whoever bears it has not heard of that.
             Body::Name if self.is_retired(sender) => self.disown(cx, sender),
-            Body::Name => cx.emit(Event::Met { id: sender }),
+            Body::Name => {
+                // It may take itself for a member by an entry that was taken back: nobody feeds it, and no log tells it so.
+                if self.is_certainly_none(sender) {
+                    self.disown(cx, sender);
+                }
+                cx.emit(Event::Met { id: sender });
+            }
             Body::Pull { after, follow } => self.on_pull(cx, sender, (founding, epoch), after, follow),
             Body::Copied { last, upto } => self.on_copied(cx, from, last, upto),
             Body::Propose { intent } => self.on_propose(cx, from, &intent),

@@ -339,6 +339,33 @@ fn no_member_is_told_to_be_none_before_that_is_certain() {
 /// A learner seeks no office, so nobody would refuse it: who was removed and was not told hears it from the next link, or when it says its
 /// name (small-blackouts). Else it takes itself for a member for ever, and learns of no decision.
 #[test]
+fn whose_addition_was_taken_back_hears_of_decisions_again() {
+    for seed in 0..5 {
+        let mut world = World::founded(seed, 4, 3, small());
+        let leader = world.settle();
+        (0..20).for_each(|_| _ = world.decide("before"));
+        world.run(1_000);
+        let (id, others) = (world.id(3), [(leader + 1) % 3, (leader + 2) % 3]);
+        // Only the newcomer hears of it.
+        world.isolate(&others);
+        world.step(leader, |machine, cx| machine.change(cx, Change::AddLearner { id, priority: 0 })).unwrap();
+        world.until(500, |world| world.view(3).standing() == Standing::Learner);
+        assert_eq!(world.view(3).standing(), Standing::Learner);
+        world.crash(leader, true);
+        world.until(5_000, |world| world.leader().is_some());
+        world.decide("meanwhile");
+        world.cut.clear();
+        world.restart(leader);
+        world.run(30_000);
+        assert!(is_told_to_be_none(&mut world, 3), "{seed}");
+        world.step(3, |machine, cx| machine.leave_group(cx));
+        world.run(30_000);
+        let known = world.view(world.leader().unwrap()).known();
+        assert_eq!(world.view(3).known(), known, "{seed}");
+    }
+}
+
+#[test]
 fn a_learner_that_was_removed_unheard_is_told() {
     for by_name in [false, true] {
         let mut world = World::founded(7, 4, 3, awake());
