@@ -57,6 +57,16 @@ impl Bench {
         Client(TcpStream::connect(self.address).await.unwrap())
     }
 
+    /// Waits until no holder is known to refuse.
+    async fn until_it_works(&self) {
+        let works = async {
+            while self.counts.trouble().is_some() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(PATIENCE, works).await.unwrap();
+    }
+
     /// Waits until the counts are so.
     async fn until(&self, are: impl Fn(Carried) -> bool) -> Carried {
         let looked = async {
@@ -134,13 +144,7 @@ async fn a_place_that_refuses_is_not_the_last_one_tried() {
     // It begins to listen, and that is the end of it.
     let _late = TcpListener::bind(("127.0.0.1", closed)).await.unwrap();
     let _taken = bench.connect().await;
-    timeout(PATIENCE, async {
-        while bench.counts.trouble().is_some() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await
-    .unwrap();
+    bench.until_it_works().await;
 }
 
 #[tokio::test]
@@ -150,13 +154,7 @@ async fn what_a_holder_of_before_refused_is_of_the_past() {
     assert_eq!(bench.connect().await.byte().await, None);
     assert!(bench.counts.trouble().is_some());
     bench.target.send_replace(at("b", &[closed]));
-    timeout(PATIENCE, async {
-        while bench.counts.trouble().is_some() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await
-    .unwrap();
+    bench.until_it_works().await;
 }
 
 #[tokio::test]

@@ -30,7 +30,12 @@ impl OneHistory {
         let before = self.known.insert(who, known).unwrap_or_default();
         if known < before && known.1 != Index::ZERO && !sight.trust.is_broken() {
             let name = sight.name(who);
-            return Err(format!("{name} knew what was decided up to {before:?}, and now up to {known:?}"));
+            let place = |(epoch, index): (Epoch, Index)| format!("place {index} of epoch {epoch}");
+            return Err(format!(
+                "{name} knew what was decided up to {}, and now up to {}",
+                place(before),
+                place(known)
+            ));
         }
         if view.group().is_none() {
             self.seen.remove(&who);
